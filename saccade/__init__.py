@@ -1,0 +1,39 @@
+"""Saccade, the vision-transformer toolkit: train, look inside, compare and ship.
+
+    import saccade
+    net = saccade.create("vit_ti16", num_classes=10)      # an nn.Module: images [B, 3, H, W] -> logits [B, 10]
+    predictor = saccade.load("runs/digits")               # a model directory, a run or any published file
+    with saccade.record(net) as trace:                    # the exact weights of every attention
+        net(images)
+
+The names below load their modules, and torch with them, when they are first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from saccade.inference.predictor import Predictor, load
+    from saccade.models.zoo import create, list_models
+    from saccade.nn.recording import record
+
+__version__ = "0.1.0"
+__all__ = ["Predictor", "__version__", "create", "list_models", "load", "record"]
+
+_HOMES = {
+    "Predictor": "saccade.inference.predictor",
+    "create": "saccade.models.zoo",
+    "list_models": "saccade.models.zoo",
+    "load": "saccade.inference.predictor",
+    "record": "saccade.nn.recording",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'saccade' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,229 @@
+"""Open a weights file of any project without running anything that is in it.
+
+What a file is, its content tells, not its name. Nothing here unpickles: `.pth` files go through PyTorch's weights-only
+reader, `.npz` files through NumPy with pickles off, and what these refuse is an error, never a second try in a
+less careful way.
+"""
+
+import argparse
+import json
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from saccade.errors import CheckpointError
+
+MAX_TENSORS = 100_000  # the largest published models have some thousand
+MAX_NAME_LENGTH = 512
+MAX_EXPANSION = 200  # weights hardly compress: a file that grows more than this is a bomb
+EXPANSION_ALWAYS_ALLOWED = 256 * 2**20  # bytes
+
+# Where projects keep the state dict inside what they save; averaged weights first, as they are what is published.
+WRAPPERS = ("state_dict_ema", "model_ema", "ema", "state_dict", "model_state_dict", "model", "module")
+PREFIXES = ("module.", "_orig_mod.")
+
+FOLDER_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+
+Container = Literal["safetensors", "npz", "torch"]
+
+
+@dataclass
+class Tensors:
+    """The tensors of a file (or of all its shards) on the CPU, in the dtype they were stored in.
+
+    Attributes:
+        tensors: name -> tensor; wrappers and the prefixes of DDP and torch.compile are taken off.
+        metadata: the strings that a safetensors header carries.
+        format_hint: the kind of container.
+        notes: what was done on the way, one sentence each.
+    """
+
+    tensors: dict[str, Tensor]
+    metadata: dict[str, str]
+    format_hint: Container
+    notes: list[str] = field(default_factory=list)
+
+
+def read_tensors(path: str | Path) -> Tensors:
+    """Read `.safetensors`, `.npz`, `.pth`/`.pt`/`.bin`, an index of shards, or a folder with one of these.
+
+    Raises CheckpointError when the file is none of them, is damaged, or would have to run code to be opened.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = weights_in(path)
+    if not path.is_file():
+        raise CheckpointError(f"There is no file {path}.")
+    if path.name.endswith(".index.json"):
+        found = _read_shards(path)
+    else:
+        found = _read_one(path)
+    if not found.tensors:
+        raise CheckpointError(f"{path} holds no tensors.")
+    if len(found.tensors) > MAX_TENSORS:
+        raise CheckpointError(f"{path} holds {len(found.tensors)} tensors, more than the {MAX_TENSORS} allowed.")
+    for name in found.tensors:
+        if len(name) > MAX_NAME_LENGTH or not name.isprintable():
+            raise CheckpointError(f"{path} has a tensor with an impossible name: {name[:80]!r}.")
+    return found
+
+
+def weights_in(folder: Path) -> Path:
+    """The weights file, or the index of shards, of a model folder."""
+    for name in FOLDER_FILES:
+        if (folder / name).is_file():
+            return folder / name
+    raise CheckpointError(f"{folder} holds no weights: one of {', '.join(FOLDER_FILES)} was expected.")
+
+
+def read_json(path: Path) -> dict:
+    """The JSON object in a file; {} where there is no such file."""
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is not readable JSON ({error}).") from None
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} must hold a JSON object, not a {type(content).__name__}.")
+    return content
+
+
+def _read_one(path: Path) -> Tensors:
+    container = _container_of(path)
+    if container == "safetensors":
+        return _read_safetensors(path)
+    if container == "npz":
+        return _read_npz(path)
+    return _read_torch(path)
+
+
+def _container_of(path: Path) -> Container:
+    with open(path, "rb") as file:
+        head = file.read(9)
+    if len(head) == 9 and head[8:9] == b"{":
+        return "safetensors"
+    if head[:4] == b"PK\x03\x04":
+        try:
+            with zipfile.ZipFile(path) as archive:
+                members = archive.infolist()
+        except (zipfile.BadZipFile, OSError, ValueError) as error:
+            raise CheckpointError(f"{path} is damaged or cut off ({error}).") from None
+        _refuse_bomb(path, members)
+        return "npz" if all(member.filename.endswith(".npy") for member in members) else "torch"
+    if head[:1] == b"\x80" or head[:2] == b"\x8a\x0a":  # the pickle protocols of old PyTorch files
+        return "torch"
+    kind = "empty" if not head else "not a weights file"
+    raise CheckpointError(f"{path} is {kind}: .safetensors, .npz, .pth, .pt or .bin content was expected.")
+
+
+def _refuse_bomb(path: Path, members: list[zipfile.ZipInfo]) -> None:
+    expanded = sum(member.file_size for member in members)
+    if expanded > max(EXPANSION_ALWAYS_ALLOWED, MAX_EXPANSION * path.stat().st_size):
+        raise CheckpointError(
+            f"{path} has {path.stat().st_size} bytes and would expand to {expanded}: refused, weights do not compress "
+            "like that."
+        )
+
+
+def _read_safetensors(path: Path) -> Tensors:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is a damaged safetensors file ({error}).") from None
+    return _tidy(tensors, metadata, "safetensors", [])
+
+
+def _read_npz(path: Path) -> Tensors:
+    tensors = {}
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            for name in archive.files:
+                array = archive[name]
+                tensors[name] = torch.from_numpy(np.ascontiguousarray(array).reshape(array.shape))
+    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zipfile.zlib.error) as error:
+        raise CheckpointError(f"{path} cannot be read as an .npz of numbers ({error}).") from None
+    return Tensors(tensors, {}, "npz")
+
+
+def _read_torch(path: Path) -> Tensors:
+    try:
+        # Namespace only holds attributes; training checkpoints of several projects keep their arguments in one.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).strip().splitlines()[-1] if "GLOBAL" not in str(error) else _unsafe_global(str(error))
+        raise CheckpointError(
+            f"{path} is more than weights ({reason}): opening it would run what its author put there. Ask for a "
+            ".safetensors file, or save its state_dict() in an environment where you trust it."
+        ) from None
+    except (RuntimeError, OSError, ValueError, EOFError, KeyError, IndexError, TypeError, AttributeError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path} is damaged or not a PyTorch file ({first}).") from None
+    notes: list[str] = []
+    return _tidy(_unwrap(path, content, notes), {}, "torch", notes)
+
+
+def _unsafe_global(message: str) -> str:
+    """The name of what the file wanted to call, out of PyTorch's long message."""
+    after = message.split("GLOBAL", 1)[1].split()
+    return f"it calls {after[0]}" if after else "it calls something"
+
+
+def _unwrap(path: Path, content: object, notes: list[str]) -> dict[str, Tensor]:
+    while isinstance(content, Mapping):
+        wrapper = next((key for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
+        if wrapper is None:
+            break
+        notes.append(f"weights taken from the file's {wrapper!r}")
+        content = content[wrapper]
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a table of tensors.")
+    tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+    others = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
+    if others:
+        notes.append(f"left out what is not a tensor: {', '.join(others[:8])}")
+    return tensors
+
+
+def _tidy(tensors: dict[str, Tensor], metadata: dict[str, str], container: Container, notes: list[str]) -> Tensors:
+    for prefix in PREFIXES:
+        while tensors and all(name.startswith(prefix) for name in tensors):
+            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+            notes.append(f"took the prefix {prefix!r} off every name")
+    return Tensors(tensors, metadata, container, notes)
+
+
+def _read_shards(index: Path) -> Tensors:
+    table = read_json(index).get("weight_map")
+    if not isinstance(table, dict) or not all(isinstance(name, str) for name in table.values()):
+        raise CheckpointError(f"{index} has no weight_map of names.")
+    shards: dict[str, Tensors] = {}
+    for name in sorted(set(table.values())):
+        if Path(name).name != name or name in ("", ".", ".."):
+            raise CheckpointError(f"{index} names the shard {name!r}, which lies outside its folder: refused.")
+        if not (index.parent / name).is_file():
+            raise CheckpointError(f"{index} names the shard {name}, which is missing.")
+        shards[name] = _read_one(index.parent / name)
+    tensors = {}
+    for name, shard in table.items():
+        if name not in shards[shard].tensors:
+            raise CheckpointError(f"{index.parent / shard} should hold {name} by its index, and does not.")
+        tensors[name] = shards[shard].tensors[name]
+    first = next(iter(shards.values()))
+    return Tensors(tensors, first.metadata, first.format_hint, [f"read {len(shards)} shards"])

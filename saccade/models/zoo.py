@@ -1,0 +1,138 @@
+"""Every model by name. A literal table: the list of names needs no torch, and nothing registers itself.
+
+A row names the module, the function in it that makes the config, and that function's arguments.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
+from difflib import get_close_matches
+from fnmatch import fnmatch
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from saccade.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# name -> architecture, function that makes the config, its arguments
+ZOO: dict[str, tuple[str, str, tuple]] = {
+    "vit_digits": ("vit", "vit_digits_config", ()),
+    "vit_ti16": ("vit", "vit_config", ("ti", 16)),
+    "vit_s16": ("vit", "vit_config", ("s", 16)),
+    "vit_s32": ("vit", "vit_config", ("s", 32)),
+    "vit_b8": ("vit", "vit_config", ("b", 8)),
+    "vit_b16": ("vit", "vit_config", ("b", 16)),
+    "vit_b32": ("vit", "vit_config", ("b", 32)),
+    "vit_l16": ("vit", "vit_config", ("l", 16)),
+    "vit_l32": ("vit", "vit_config", ("l", 32)),
+    "vit_h14": ("vit", "vit_config", ("h", 14)),
+    "vit_g14": ("vit", "vit_config", ("g", 14)),
+    "vit_bigg14": ("vit", "vit_config", ("bigg", 14)),
+}
+
+# architecture -> module, config class, model class
+ARCHITECTURES = {
+    "vit": ("saccade.models.vit", "ViTConfig", "VisionTransformer"),
+}
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names that match a wildcard pattern, such as ``"vit*"``."""
+    return [name for name in ZOO if fnmatch(name, pattern)]
+
+
+def architecture_of(name: str) -> str:
+    """The architecture of a named model, such as ``"vit"``."""
+    if name not in ZOO:
+        close = get_close_matches(name, ZOO, n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(close)}?" if close else "saccade.list_models() names them all"
+        raise ConfigError(f"there is no model {name!r}; {hint}")
+    return ZOO[name][0]
+
+
+def config_of(
+    name: str,
+    *,
+    num_classes: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    in_channels: int | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Any:
+    """The config of a named model, with changes; arguments as for :func:`create`."""
+    module = import_module(ARCHITECTURES[architecture_of(name)][0])
+    _, function, arguments = ZOO[name]
+    changes: dict[str, Any] = dict(options or {})
+    if num_classes is not None:
+        changes["num_classes"] = num_classes
+    if image_size is not None:
+        changes["image_size"] = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    if in_channels is not None:
+        changes["in_channels"] = in_channels
+    return change_config(getattr(module, function)(*arguments), changes)
+
+
+def create(
+    name: str,
+    *,
+    num_classes: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    in_channels: int | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> "nn.Module":
+    """A model with fresh weights.
+
+    Args:
+        name: one of :func:`list_models`.
+        num_classes: width of the logits; 0 for features.
+        image_size: (H, W) in pixels, or one number for a square.
+        in_channels: channels of the images.
+        options: other fields of the model's config, nested ones with dots:
+            ``{"pooling": "mean", "block.layer_scale": 1e-5}``.
+
+    Raises:
+        ConfigError: no such model or option, with the nearest names.
+    """
+    config = config_of(
+        name, num_classes=num_classes, image_size=image_size, in_channels=in_channels, options=options
+    )
+    return _model_class(architecture_of(name))(config)
+
+
+def build(architecture: str, config: Mapping[str, Any]) -> "nn.Module":
+    """A model with fresh weights from an architecture's name and its config as plain values (a ``config.json``)."""
+    if architecture not in ARCHITECTURES:
+        raise ConfigError(f"there is no architecture {architecture!r}; there are {', '.join(ARCHITECTURES)}")
+    module, config_class, _ = ARCHITECTURES[architecture]
+    try:
+        model_config = getattr(import_module(module), config_class).from_dict(dict(config))
+    except (TypeError, KeyError, ValueError) as error:
+        raise ConfigError(f"this is no config of the architecture {architecture!r}: {error}") from error
+    return _model_class(architecture)(model_config)
+
+
+def change_config(config: Any, changes: Mapping[str, Any]) -> Any:
+    """A copy of a (nested) config dataclass with fields changed; nested fields are named with dots."""
+    nested: dict[str, dict[str, Any]] = {}
+    flat: dict[str, Any] = {}
+    names = {f.name for f in fields(config)}
+    for path, value in changes.items():
+        head, _, rest = path.partition(".")
+        if head not in names or bool(rest) != is_dataclass(getattr(config, head)):
+            close = get_close_matches(head, names, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(names))}"
+            raise ConfigError(f"{type(config).__name__} has no option {path!r}; {hint}")
+        if rest:
+            nested.setdefault(head, {})[rest] = value
+        else:
+            flat[head] = tuple(value) if isinstance(value, list) else value
+    flat |= {head: change_config(getattr(config, head), inner) for head, inner in nested.items()}
+    try:
+        return replace(config, **flat)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _model_class(architecture: str) -> type["nn.Module"]:
+    module, _, model_class = ARCHITECTURES[architecture]
+    return getattr(import_module(module), model_class)

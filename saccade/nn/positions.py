@@ -1,0 +1,187 @@
+"""Where a token lies: attention alone does not know, so its position is added to it.
+
+D width, N tokens, P prefix tokens, h x w grid of patches. Grids are always given as (rows, columns): a table of 196
+positions may be 14 x 14, 7 x 28 or 4 x 49, and only its owner knows.
+"""
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Grid = tuple[int, int]
+Resampling = Literal["bicubic-antialias", "bicubic", "bilinear-corners"]
+PositionKind = Literal["none", "learned", "sincos_1d", "sincos_2d", "fourier"]
+
+
+def sinusoidal_1d(length: int, dim: int, temperature: float = 10_000.0) -> Tensor:
+    """The sinusoids of "Attention Is All You Need", ``[length, dim]``: sine at even, cosine at odd features.
+
+    ``PE(p, 2i) = sin(p / temperature^(2i / dim))``, ``PE(p, 2i + 1) = cos(p / temperature^(2i / dim))``.
+    """
+    _require_divisible("sinusoidal_1d", dim, 2)
+    frequencies = temperature ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)  # [D/2]
+    angles = torch.arange(length, dtype=torch.float64)[:, None] * frequencies
+    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1).float()
+
+
+def sinusoidal_2d(grid: Grid, dim: int, temperature: float = 10_000.0, endpoint: bool = False) -> Tensor:
+    """Fixed positions on a grid, ``[h * w, dim]`` = ``[sin x, cos x, sin y, cos y]``, a quarter of the width each.
+
+    Args:
+        grid: (rows, columns).
+        dim: width, a multiple of 4.
+        temperature: the longest wavelength is 2π times this.
+        endpoint: whether the last frequency reaches exactly ``1 / temperature``, as in big_vision; MAE stops one short.
+    """
+    _require_divisible("sinusoidal_2d", dim, 4)
+    steps = dim // 4
+    exponents = torch.arange(steps, dtype=torch.float64) / max(steps - endpoint, 1)
+    y, x = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in grid), indexing="ij")
+    angles = torch.stack((x, y)).flatten(1)[..., None] * temperature**-exponents  # [2, h*w, D/4]
+    return torch.cat((angles.sin(), angles.cos()), dim=-1).transpose(0, 1).flatten(1).float()
+
+
+def sine_positions_masked(
+    valid: Tensor, dim: int, temperature: float = 10_000.0, normalize: bool = True, scale: float = 2 * math.pi
+) -> Tensor:
+    """DETR's positions over the valid part of padded images (arXiv 2005.12872): ``[B, h, w]`` -> ``[B, dim, h, w]``.
+
+    Args:
+        valid: boolean, True inside the image; counting starts anew in every image, so padding does not move anything.
+        dim: width, a multiple of 4; the first half encodes y, the second x, sine and cosine interleaved.
+        temperature: the longest wavelength is 2π times this.
+        normalize: whether each image's extent is mapped to ``0 ... scale``.
+        scale: that extent.
+    """
+    _require_divisible("sine_positions_masked", dim, 4)
+    y, x = valid.cumsum(1, dtype=torch.float32), valid.cumsum(2, dtype=torch.float32)  # [B, h, w], counted from 1
+    if normalize:
+        y = y / (y[:, -1:, :] + 1e-6) * scale
+        x = x / (x[:, :, -1:] + 1e-6) * scale
+    exponents = torch.arange(0, dim // 2, 2, dtype=torch.float32, device=valid.device) / (dim // 2)
+    angles = torch.stack((y, x), dim=-1)[..., None] / temperature**exponents  # [B, h, w, 2, D/4]
+    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(3).permute(0, 3, 1, 2)
+
+
+def fourier_features(positions: Tensor, num_bands: int, max_resolution: tuple[int, ...]) -> Tensor:
+    """Perceiver's features of positions in ``[-1, 1]`` (arXiv 2103.03206): ``[N, n]`` -> ``[N, n + 2 * n * num_bands]``.
+
+    Each coordinate gives itself, then ``sin(π f p)`` and ``cos(π f p)`` for ``num_bands`` frequencies f from 1 to half
+    of that coordinate's resolution (Nyquist).
+    """
+    bands = torch.stack([torch.linspace(1.0, size / 2, num_bands) for size in max_resolution]).to(positions)
+    angles = (math.pi * positions[..., None] * bands).flatten(-2)  # [N, n * num_bands]
+    return torch.cat((positions, angles.sin(), angles.cos()), dim=-1)
+
+
+def grid_coordinates(grid: Grid) -> Tensor:
+    """(y, x) of every cell, corner cells at -1 and 1, ``[h * w, 2]``: what :func:`fourier_features` takes."""
+    axes = (torch.linspace(-1, 1, n) if n > 1 else torch.zeros(1) for n in grid)
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).flatten(0, 1)
+
+
+def resample_positions(
+    table: Tensor, old_grid: Grid, new_grid: Grid, num_prefix: int = 0, method: Resampling = "bicubic-antialias"
+) -> Tensor:
+    """Carry a table of positions to another grid; prefix positions are kept as they are.
+
+    Args:
+        table: ``[1, P + h*w, D]``.
+        old_grid: (rows, columns) of the table.
+        new_grid: (rows, columns) wanted.
+        num_prefix: P, the positions in front that belong to no place.
+        method: ``bicubic-antialias`` is timm's, ``bicubic`` DeiT's and Hugging Face's, ``bilinear-corners`` (corner
+            cells stay at the corners) that of the Google code.
+
+    Returns:
+        ``[1, P + new_h*new_w, D]`` in the table's dtype; computed in float32.
+    """
+    if table.shape[1] != num_prefix + old_grid[0] * old_grid[1]:
+        raise ValueError(
+            f"a table of {table.shape[1]} positions is not {num_prefix} prefix positions and a grid of "
+            f"{old_grid[0]} x {old_grid[1]}"
+        )
+    if tuple(old_grid) == tuple(new_grid):
+        return table
+    prefix, places = table[:, :num_prefix], table[:, num_prefix:]
+    image = places.float().unflatten(1, tuple(old_grid)).permute(0, 3, 1, 2)  # [1, D, h, w]
+    if method == "bilinear-corners":
+        image = F.interpolate(image, size=tuple(new_grid), mode="bilinear", align_corners=True)
+    else:
+        antialias = method == "bicubic-antialias"
+        image = F.interpolate(image, size=tuple(new_grid), mode="bicubic", align_corners=False, antialias=antialias)
+    return torch.cat((prefix, image.flatten(2).transpose(1, 2).to(table.dtype)), dim=1)
+
+
+class LearnedPositions(nn.Module):
+    """A learned vector for every place: ``forward(grid)`` -> ``[1, P + h*w, D]``, resampled where the grid is another."""
+
+    def __init__(self, grid: Grid, dim: int, num_prefix: int = 0, method: Resampling = "bicubic-antialias"):
+        super().__init__()
+        self.grid = grid
+        self.num_prefix = num_prefix
+        self.method: Resampling = method
+        self.table = nn.Parameter(torch.empty(1, num_prefix + grid[0] * grid[1], dim))
+        nn.init.trunc_normal_(self.table, std=0.02)
+
+    def forward(self, grid: Grid) -> Tensor:
+        return resample_positions(self.table, self.grid, grid, self.num_prefix, self.method)
+
+
+class FixedPositions(nn.Module):
+    """Sinusoids, counted along the sequence or over the grid: ``forward(grid)`` -> ``[1, h*w, D]``. No parameters."""
+
+    def __init__(self, grid: Grid, dim: int, kind: Literal["sincos_1d", "sincos_2d"]):
+        super().__init__()
+        self.grid = grid
+        self.dim = dim
+        self.kind = kind
+        self.num_prefix = 0
+        self.register_buffer("table", self.positions(grid), persistent=False)
+
+    def forward(self, grid: Grid) -> Tensor:
+        return self.table if grid == self.grid else self.positions(grid).to(self.table)
+
+    def positions(self, grid: Grid) -> Tensor:
+        if self.kind == "sincos_1d":
+            return sinusoidal_1d(grid[0] * grid[1], self.dim)[None]
+        return sinusoidal_2d(grid, self.dim)[None]
+
+
+class FourierPositions(nn.Module):
+    """Fourier features of the places, brought to the tokens' width by a learned product: -> ``[1, h*w, D]``."""
+
+    def __init__(self, grid: Grid, dim: int, num_bands: int = 16):
+        super().__init__()
+        self.grid = grid
+        self.num_bands = num_bands
+        self.num_prefix = 0
+        self.proj = nn.Linear(2 + 4 * num_bands, dim)
+
+    def forward(self, grid: Grid) -> Tensor:
+        coordinates = grid_coordinates(grid).to(self.proj.weight)
+        return self.proj(fourier_features(coordinates, self.num_bands, self.grid))[None]
+
+
+Positions = LearnedPositions | FixedPositions | FourierPositions
+
+
+def make_positions(kind: PositionKind, grid: Grid, dim: int, num_prefix: int = 0) -> Positions | None:
+    """The module for a kind of position; ``num_prefix`` prefix tokens get a position too if positions are learned."""
+    if kind == "none":
+        return None
+    if kind == "learned":
+        return LearnedPositions(grid, dim, num_prefix)
+    if kind == "fourier":
+        return FourierPositions(grid, dim)
+    if kind in ("sincos_1d", "sincos_2d"):
+        return FixedPositions(grid, dim, kind)
+    raise ValueError(f"unknown positions {kind!r}; choose none, learned, sincos_1d, sincos_2d or fourier")
+
+
+def _require_divisible(name: str, dim: int, divisor: int) -> None:
+    if dim % divisor:
+        raise ValueError(f"{name} needs a width that is a multiple of {divisor}, not {dim}")

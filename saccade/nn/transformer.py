@@ -1,0 +1,281 @@
+"""The block of every transformer here, and stacks of it.
+
+A block is attention, then an MLP for each token alone; each adds what it found to what was there:
+
+    pre-norm    x = x + attention(norm(x));   x = x + mlp(norm(x))       ViT, CLIP, MAE
+    post-norm   x = norm(x + attention(x));   x = norm(x + mlp(x))       the first Transformer, BERT, DETR
+
+B batch, N tokens, M tokens of the memory, D width.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from saccade.nn.attention import MultiHeadAttention
+
+Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "relu"]
+
+
+class QuickGELU(nn.Module):
+    """``x * sigmoid(1.702 x)``: the approximation that OpenAI's CLIP was trained with."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(1.702 * x)
+
+
+def make_activation(name: Activation) -> nn.Module:
+    """The module for an activation's name."""
+    makers: dict[str, Callable[[], nn.Module]] = {
+        "gelu": nn.GELU,
+        "gelu_tanh": lambda: nn.GELU(approximate="tanh"),
+        "quick_gelu": QuickGELU,
+        "relu": nn.ReLU,
+    }
+    if name not in makers:
+        raise ValueError(f"unknown activation {name!r}; choose one of {', '.join(makers)}")
+    return makers[name]()
+
+
+class Mlp(nn.Module):
+    """Two linear maps with a nonlinearity between, for each token alone: ``[B, N, D]`` -> ``[B, N, D]``."""
+
+    def __init__(self, embed_dim: int, hidden_dim: int, activation: Activation = "gelu", dropout: float = 0.0):
+        super().__init__()
+        self.fc1 = nn.Linear(embed_dim, hidden_dim)
+        self.act = make_activation(activation)
+        self.fc2 = nn.Linear(hidden_dim, embed_dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(self.dropout(self.act(self.fc1(x))))
+
+
+class LayerScale(nn.Module):
+    """A learned factor for each feature of a branch, small at the start (Touvron et al., arXiv 2103.17239)."""
+
+    def __init__(self, dim: int, initial: float):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((dim,), initial))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gamma
+
+
+class StochasticDepth(nn.Module):
+    """Leave a branch out for a random part of the batch in training (Huang et al., arXiv 1603.09382).
+
+    Branches that stay are divided by the chance to stay, so that the expected output is the same.
+    """
+
+    def __init__(self, probability: float):
+        super().__init__()
+        if not 0 <= probability < 1:
+            raise ValueError(f"the probability to drop a branch must lie in [0, 1), not {probability}")
+        self.probability = probability
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.probability == 0:
+            return x
+        keep = 1 - self.probability
+        stays = torch.rand(x.shape[0], *[1] * (x.ndim - 1), device=x.device) < keep
+        return x * (stays / keep).to(x.dtype)
+
+    def extra_repr(self) -> str:
+        return f"{self.probability:g}"
+
+
+@dataclass(frozen=True)
+class BlockConfig:
+    """One block. Every block of a model is built from the same one.
+
+    Attributes:
+        embed_dim: width D of a token.
+        num_heads: attention heads; divides the width.
+        mlp_dim: hidden width of the MLP, commonly 4 D.
+        norm: where the layer norms stand.
+        norm_eps: what they add to the variance. Published models differ: 1e-6 (Google, timm), 1e-5 (CLIP, DETR),
+            1e-12 (Hugging Face ViT).
+        activation: in the MLP; the tanh form of GELU is that of the Google code.
+        qkv_bias: whether queries, keys and values have a bias.
+        layer_scale: initial factor of the branches, None for none.
+        dropout: after each branch and inside the MLP.
+        attention_dropout: of the attention weights.
+    """
+
+    embed_dim: int
+    num_heads: int
+    mlp_dim: int
+    norm: Literal["pre", "post"] = "pre"
+    norm_eps: float = 1e-6
+    activation: Activation = "gelu"
+    qkv_bias: bool = True
+    layer_scale: float | None = None
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+
+
+class Block(nn.Module):
+    """Self-attention, optionally cross-attention to a memory, and an MLP.
+
+    Args:
+        config: sizes and options.
+        cross_attention: whether the tokens also attend to a memory (a decoder's block).
+        drop_path: probability to leave a branch out in training.
+    """
+
+    def __init__(self, config: BlockConfig, *, cross_attention: bool = False, drop_path: float = 0.0):
+        super().__init__()
+        dim = config.embed_dim
+        self.pre_norm = config.norm == "pre"
+        self.norm1 = nn.LayerNorm(dim, config.norm_eps)
+        self.attn = _attention(config)
+        self.ls1 = _layer_scale(config)
+        if cross_attention:
+            self.norm_cross = nn.LayerNorm(dim, config.norm_eps)
+            self.cross_attn = _attention(config)
+            self.ls_cross = _layer_scale(config)
+        self.cross_attention = cross_attention
+        self.norm2 = nn.LayerNorm(dim, config.norm_eps)
+        self.mlp = Mlp(dim, config.mlp_dim, config.activation, config.dropout)
+        self.ls2 = _layer_scale(config)
+        self.dropout = nn.Dropout(config.dropout)
+        self.drop_path = StochasticDepth(drop_path)
+        self.tap: Callable[[Tensor], None] | None = None  # set by saccade.record for as long as somebody looks
+
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor | None = None,
+        *,
+        mask: Tensor | None = None,
+        memory_mask: Tensor | None = None,
+        pos: Tensor | None = None,
+        memory_pos: Tensor | None = None,
+    ) -> Tensor:
+        """Tokens ``[B, N, D]`` -> ``[B, N, D]``.
+
+        Args:
+            x: the tokens.
+            memory: ``[B, M, D]``, for a block with cross-attention.
+            mask: who may see whom among the tokens, as in :func:`saccade.nn.attention.attend`.
+            memory_mask: likewise from tokens to memory.
+            pos: positions ``[B, N, D]`` added to the queries and keys made from the tokens, not to the values.
+            memory_pos: likewise for the keys made from the memory.
+        """
+
+        def attend_self(tokens: Tensor) -> Tensor:
+            with_pos = _add(tokens, pos)
+            return self.attn(with_pos, with_pos, tokens, mask)
+
+        def attend_memory(tokens: Tensor) -> Tensor:
+            return self.cross_attn(_add(tokens, pos), _add(memory, memory_pos), memory, memory_mask)
+
+        x = self.residual(x, self.norm1, attend_self, self.ls1)
+        if self.cross_attention:
+            if memory is None:
+                raise ValueError("this block has cross-attention and needs a memory [B, M, D]")
+            x = self.residual(x, self.norm_cross, attend_memory, self.ls_cross)
+        x = self.residual(x, self.norm2, self.mlp, self.ls2)
+        if self.tap is not None:
+            self.tap(x)
+        return x
+
+    def residual(self, x: Tensor, norm: nn.Module, branch: Callable[[Tensor], Tensor], scale: nn.Module) -> Tensor:
+        """``x`` plus what the branch makes of it; the norm stands before the branch or after the sum."""
+        out = branch(norm(x) if self.pre_norm else x)
+        x = x + self.drop_path(scale(self.dropout(out)))
+        return x if self.pre_norm else norm(x)
+
+
+class Encoded(NamedTuple):
+    """What a stack of blocks gives."""
+
+    tokens: Tensor  # [B, N, D] after the last block
+    taps: tuple[Tensor, ...]  # [B, N, D] after each block asked for, in the order of the blocks
+
+
+class Encoder(nn.ModuleList):
+    """A stack of blocks. A norm after the last one, where a model has it, is the model's.
+
+    Args:
+        config: of every block.
+        depth: number of blocks.
+        drop_path: probability to leave out a branch of the last block; it grows linearly from 0 at the first.
+        cross_attention: whether the blocks attend to a memory, which makes the stack a decoder.
+    """
+
+    def __init__(self, config: BlockConfig, depth: int, *, drop_path: float = 0.0, cross_attention: bool = False):
+        rates = [drop_path * i / max(depth - 1, 1) for i in range(depth)]
+        super().__init__(Block(config, cross_attention=cross_attention, drop_path=rate) for rate in rates)
+
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor | None = None,
+        *,
+        taps: Sequence[int] = (),
+        mask: Tensor | None = None,
+        memory_mask: Tensor | None = None,
+        pos: Tensor | None = None,
+        memory_pos: Tensor | None = None,
+    ) -> Encoded:
+        """Tokens ``[B, N, D]`` through every block; ``taps`` names the blocks (from 0) whose output is wanted too."""
+        unknown = [i for i in taps if not 0 <= i < len(self)]
+        if unknown:
+            raise ValueError(f"there is no block {unknown[0]}: the blocks are 0 to {len(self) - 1}")
+        tapped = []
+        for i, block in enumerate(self):
+            x = block(x, memory, mask=mask, memory_mask=memory_mask, pos=pos, memory_pos=memory_pos)
+            if i in taps:
+                tapped.append(x)
+        return Encoded(x, tuple(tapped))
+
+
+class Decoder(Encoder):
+    """A stack of blocks with cross-attention: tokens ask each other, then a memory."""
+
+    def __init__(self, config: BlockConfig, depth: int, *, drop_path: float = 0.0):
+        super().__init__(config, depth, drop_path=drop_path, cross_attention=True)
+
+
+class AttentionPool(nn.Module):
+    """One learned query gathers the tokens: ``[B, N, D]`` -> ``[B, D]`` ("MAP head", Zhai et al., arXiv 2106.04560)."""
+
+    def __init__(self, config: BlockConfig):
+        super().__init__()
+        self.query = nn.Parameter(torch.empty(1, 1, config.embed_dim))
+        nn.init.trunc_normal_(self.query, std=0.02)
+        self.attn = _attention(config)
+        self.norm = nn.LayerNorm(config.embed_dim, config.norm_eps)
+        self.mlp = Mlp(config.embed_dim, config.mlp_dim, config.activation)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        pooled = self.attn(self.query.expand(x.shape[0], -1, -1), x, mask=mask)  # [B, 1, D]
+        return (pooled + self.mlp(self.norm(pooled)))[:, 0]
+
+
+def masked_mean(x: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Mean over tokens ``[B, N, D]`` -> ``[B, D]``, over those that are ``valid [B, N]`` where that is given."""
+    if valid is None:
+        return x.mean(dim=1)
+    weights = F.normalize(valid.to(x.dtype), p=1, dim=1)
+    return (x * weights[..., None]).sum(dim=1)
+
+
+def _attention(config: BlockConfig) -> MultiHeadAttention:
+    return MultiHeadAttention(
+        config.embed_dim, config.num_heads, qkv_bias=config.qkv_bias, dropout=config.attention_dropout
+    )
+
+
+def _layer_scale(config: BlockConfig) -> nn.Module:
+    return nn.Identity() if config.layer_scale is None else LayerScale(config.embed_dim, config.layer_scale)
+
+
+def _add(x: Tensor, pos: Tensor | None) -> Tensor:
+    return x if pos is None else x + pos
