@@ -35,7 +35,7 @@ class ViTConfig:
         class_token: whether a learned token that gathers the image stands in front.
         num_registers: learned tokens after the class token (Darcet et al., arXiv 2309.16588).
         prefix_positions: how many of the prefix tokens have a learned position too; 1 in ViT and DeiT, 0 in DeiT III.
-        pooling: what the head sees: the class token, the mean of the patches, an attention pool, or ("none") each token.
+        pooling: what the head sees: class token, mean of the patches, attention pool, or ("none") each token.
         pool_norm: whether the last norm comes after the mean instead of before it (timm's and MAE's ``fc_norm``).
         pre_logits: width of a tanh layer before the head (ImageNet-21k checkpoints of 2020); None for none.
         input_norm: whether a norm stands before the first block, and the patches' embedding has no bias (CLIP).

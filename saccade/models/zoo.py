@@ -93,9 +93,7 @@ def create(
     Raises:
         ConfigError: no such model or option, with the nearest names.
     """
-    config = config_of(
-        name, num_classes=num_classes, image_size=image_size, in_channels=in_channels, options=options
-    )
+    config = config_of(name, num_classes=num_classes, image_size=image_size, in_channels=in_channels, options=options)
     return _model_class(architecture_of(name))(config)
 
 

@@ -136,7 +136,7 @@ class MultiHeadAttention(nn.Module):
         return self.proj(out.transpose(1, 2).flatten(2))
 
     def project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries ``[B, Q, key_dim]``, keys ``[B, K, key_dim]`` and values ``[B, K, value_dim]`` in the fewest products."""
+        """Queries ``[B, Q, key_dim]``, keys ``[B, K, key_dim]`` and values ``[B, K, value_dim]`` in few products."""
         widths = [self.key_dim, self.key_dim, self.value_dim]
         if not self.packed:
             return self.q(query), *_products(self.kv, [key, value], widths[1:])

@@ -4,6 +4,7 @@ B batch, C channels, H x W places.
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -132,7 +133,7 @@ class ConvStem(nn.Sequential):
 
     def __init__(self, in_channels: int, channels: tuple[int, ...], embed_dim: int, norm: Norm = nn.BatchNorm2d):
         widths = (in_channels, *channels)
-        stages = [ConvNorm(a, b, 3, stride=2, norm=norm) for a, b in zip(widths, widths[1:])]
+        stages = [ConvNorm(a, b, 3, stride=2, norm=norm) for a, b in pairwise(widths)]
         super().__init__(*stages, nn.Conv2d(widths[-1], embed_dim, 1))
 
 

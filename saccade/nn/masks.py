@@ -1,4 +1,4 @@
-"""Which query may see which key. A boolean mask is True where a query may attend, and broadcasts to [B, heads, Q, K]."""
+"""Which query may see which key. Masks are boolean, True where it may, and broadcast to [B, heads, Q, K]."""
 
 import torch
 from torch import Tensor

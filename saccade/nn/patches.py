@@ -21,7 +21,7 @@ class Patches(NamedTuple):
 
 
 def patchify(images: Tensor, patch_size: Size) -> Tensor:
-    """``[B, C, H, W]`` -> ``[B, h*w, p*q*C]``: the pixels of each patch row by row, channels last as in MAE's target."""
+    """``[B, C, H, W]`` -> ``[B, h*w, p*q*C]``: the pixels of each patch row by row, channels last as MAE has it."""
     require_multiple(images.shape[-2:], patch_size)
     (p, q), (height, width) = patch_size, images.shape[-2:]
     x = images.unflatten(3, (width // q, q)).unflatten(2, (height // p, p))  # [B, C, h, p, w, q]
@@ -35,7 +35,7 @@ def unpatchify(patches: Tensor, grid: Size, patch_size: Size) -> Tensor:
 
 
 def linear_weight(kernel: Tensor) -> Tensor:
-    """A convolution's kernel ``[D, C, p, q]`` as the weight ``[D, p*q*C]`` of a ``Linear`` on :func:`patchify`'s rows."""
+    """A convolution's kernel ``[D, C, p, q]`` as the weight ``[D, p*q*C]`` of a ``Linear`` on such rows."""
     return kernel.permute(0, 2, 3, 1).flatten(1)
 
 

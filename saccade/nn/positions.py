@@ -67,7 +67,7 @@ def sine_positions_masked(
 
 
 def fourier_features(positions: Tensor, num_bands: int, max_resolution: tuple[int, ...]) -> Tensor:
-    """Perceiver's features of positions in ``[-1, 1]`` (arXiv 2103.03206): ``[N, n]`` -> ``[N, n + 2 * n * num_bands]``.
+    """Perceiver's features (arXiv 2103.03206) of positions in ``[-1, 1]``: ``[N, n]`` -> ``[N, n + 2n * num_bands]``.
 
     Each coordinate gives itself, then ``sin(π f p)`` and ``cos(π f p)`` for ``num_bands`` frequencies f from 1 to half
     of that coordinate's resolution (Nyquist).
@@ -117,7 +117,7 @@ def resample_positions(
 
 
 class LearnedPositions(nn.Module):
-    """A learned vector for every place: ``forward(grid)`` -> ``[1, P + h*w, D]``, resampled where the grid is another."""
+    """A learned vector for every place: ``forward(grid)`` -> ``[1, P + h*w, D]``, resampled for other grids."""
 
     def __init__(self, grid: Grid, dim: int, num_prefix: int = 0, method: Resampling = "bicubic-antialias"):
         super().__init__()

@@ -71,7 +71,5 @@ def choose_products(device: torch.device | str = "cpu", rounds: int = 7) -> Prod
     fastest = min(exact_ways, key=lambda way: seconds[way], default="highest")
     if seconds["highest"] < SMALLEST_GAIN * seconds[fastest]:
         fastest = "highest"
-    measured = ", ".join(
-        f"{way} {seconds['highest'] / seconds[way]:.2f}x with error {errors[way]:.0e}" for way in ways
-    )
+    measured = ", ".join(f"{way} {seconds['highest'] / seconds[way]:.2f}x with error {errors[way]:.0e}" for way in ways)
     return ProductsChoice(fastest, f"float32 products: {fastest} ({measured})")

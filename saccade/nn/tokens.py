@@ -47,7 +47,7 @@ class TokenLayout:
         return divmod(index - self.num_prefix, self.grid[1])
 
     def box(self, index: int) -> tuple[int, int, int, int] | None:
-        """(left, top, right, bottom) of a token in input pixels, right and bottom exclusive; None for a prefix token."""
+        """(left, top, right, bottom) of a token in pixels, right and bottom exclusive; None for a prefix token."""
         position = self.position(index)
         if position is None:
             return None

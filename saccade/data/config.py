@@ -1,0 +1,41 @@
+"""What a run says about its data: plain dataclasses that go into `config.yaml`. Loads no torch."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images, how they are split, and what happens to broken ones."""
+
+    path: str = "digits"  # "digits", a folder of class folders, a CSV, a zip, or tar shards
+    val_fraction: float = 0.1  # cut from train where the data has no val split of its own
+    test_fraction: float = 0.2  # cut first, where the data has no test split of its own
+    split_seed: int = 0
+    workers: int | None = None  # loader processes; None: one for each core but the first, 0 for data in memory
+    bad_images: Literal["stop", "skip"] = "stop"
+    check: Literal["auto", "full", "sample", "off"] = "auto"  # look at the data before the run; auto: full if small
+
+
+@dataclass(frozen=True)
+class AffineConfig:
+    """Random rotation, shift and scaling of a whole batch at once."""
+
+    degrees: float = 0.0  # rotation drawn from [-degrees, degrees]
+    translate: float = 0.0  # shift as a fraction of the side, drawn from [-translate, translate]
+    scale: float = 0.0  # size drawn from [1 - scale, 1 + scale]
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """What training adds to an image. By default crops and flips only; a recipe sets the rest."""
+
+    crop_scale: tuple[float, float] | None = (0.08, 1.0)  # area of the random resized crop; None: the whole image
+    flip: float = 0.5  # probability of a left-right flip
+    randaugment: str = ""  # "2x9": two operations of magnitude 9 (of 30); "": none
+    color_jitter: float = 0.0  # strength of brightness, contrast and saturation changes
+    erasing: float = 0.0  # probability of a random rectangle of noise (Zhong et al. 2020)
+    mixup: float = 0.0  # alpha of the Beta distribution (Zhang et al. 2018); 0: off
+    cutmix: float = 0.0  # alpha of the Beta distribution (Yun et al. 2019); 0: off
+    affine: AffineConfig | None = None
+    repeats: int = 1  # repeated augmentation: how often an image appears in a batch (Hoffer et al. 2020)
