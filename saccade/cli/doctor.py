@@ -1,0 +1,66 @@
+"""`saccade doctor`: what this machine has, and what it can do."""
+
+import json
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+from saccade.cli.options import Json
+
+PACKAGES = ("saccade", "torch", "torchvision", "pillow", "numpy", "safetensors", "scikit-learn", "matplotlib")
+
+
+def doctor(*, as_json: Json = False) -> int:
+    """Say what this machine has, whether Saccade's parts work on it, and how fast its products are."""
+    import torch
+
+    from saccade.nn.precision import choose_products
+
+    facts: dict[str, str] = {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()}",
+        "threads of torch": str(torch.get_num_threads()),
+        "device": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu",
+    }
+    facts |= {name: _version(name) for name in PACKAGES}
+    facts["products"] = choose_products("cpu").reason.removeprefix("float32 products: ")
+    problems = _problems()
+    if as_json:
+        print(json.dumps({"facts": facts, "problems": problems}, indent=2))
+    else:
+        width = max(map(len, facts))
+        for name, value in facts.items():
+            print(f"{name:<{width}}  {value}")
+        print(*(f"problem: {problem}" for problem in problems) if problems else ("all parts work",), sep="\n")
+    return 1 if problems else 0
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _problems() -> list[str]:
+    """Try each part once, on a small input: a list of what does not work, and what to do."""
+    import torch
+
+    from saccade.models.zoo import create
+    from saccade.nn.recording import record
+
+    problems = []
+    try:
+        import torchvision.transforms.v2  # noqa: F401
+    except (ImportError, RuntimeError) as error:
+        problems.append(f"torchvision does not fit this torch ({error}); install both from one index")
+    model = create("vit_digits").eval()
+    images = torch.zeros(2, 1, 8, 8)
+    with torch.inference_mode():
+        plain = model(images)
+        with record(model) as trace:
+            recorded = model(images)
+    if not torch.equal(plain, recorded) or len(trace.attention) != model.config.depth:
+        problems.append("a recorded run differs from a plain one; please report this with the lines above")
+    return problems

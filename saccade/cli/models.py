@@ -1,0 +1,37 @@
+"""`saccade models`: what there is to train and load."""
+
+import json
+
+from saccade.cli.options import Json
+from saccade.models.zoo import list_models
+
+
+def models(pattern: str = "*", /, *, image_size: int | None = None, as_json: Json = False) -> None:
+    """List the models with their parameters and the multiply-adds of one image.
+
+    Parameters
+    ----------
+    pattern
+        Only names that match, such as "vit_b*".
+    image_size
+        Cost at this side in pixels instead of the model's own.
+    """
+    import torch
+
+    from saccade.models.cost import measure_cost
+    from saccade.models.zoo import create
+
+    rows = []
+    for name in list_models(pattern):
+        with torch.device("meta"):  # shapes without memory
+            model = create(name, image_size=image_size)
+        cost = measure_cost(model)
+        height, width = model.config.image_size
+        rows.append({"name": name, "params": cost.params, "gmacs": round(cost.gmacs, 3), "image_size": [height, width]})
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    print(f"{'model':<12} {'parameters':>13} {'GMAC':>9}  image")
+    for row in rows:
+        height, width = row["image_size"]
+        print(f"{row['name']:<12} {row['params']:>13,} {row['gmacs']:>9.3f}  {height} x {width}")

@@ -1,0 +1,137 @@
+"""A trained model as a function of images: paths, pictures, arrays or tensors in, predictions out.
+
+    predictor = saccade.load("runs/digits")
+    predictor.predict("cat.jpg").label
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from saccade.checkpoints.loading import LoadedModel, load_model
+from saccade.data.images import read_image
+from saccade.errors import CheckpointError
+from saccade.nn.precision import choose_products, fast_products
+from saccade.tasks.classification import ClassificationTask
+from saccade.tasks.predictions import Classification
+
+ImageLike = str | Path | bytes | Image.Image | np.ndarray | Tensor
+log = logging.getLogger("saccade")
+
+
+class Predictor:
+    """A model with what it needs to be used: its preprocessing, its labels and its task.
+
+    Attributes:
+        model: the network in evaluation mode; ``model(images [B, C, H, W])`` -> logits ``[B, K]``.
+        labels: K class names, in the order of the logits.
+        preprocess: what turns a picture into a tensor ``[C, H, W]``, as the model was trained.
+        task: what the model does, ``"classification"``.
+        source: the loaded model with its architecture, provenance and the report of what was loaded.
+    """
+
+    def __init__(self, source: LoadedModel, *, device: torch.device | str = "cpu"):
+        if source.preprocessing is None:
+            raise CheckpointError(
+                "this checkpoint does not say how images are prepared for it; load it with "
+                "saccade.checkpoints.loading.load_model and give it tensors"
+            )
+        self.source = source
+        self.device = torch.device(device)
+        self.model: nn.Module = source.model.eval().to(self.device)
+        self.preprocess = source.preprocessing
+        self.task = source.task
+        self.labels = source.labels
+        self._task = ClassificationTask(self.labels)
+        products = choose_products(self.device)
+        self.products = products.products
+        log.info("%s", products.reason)
+
+    @overload
+    def predict(self, images: ImageLike, *, top: int = 5, batch_size: int = 32) -> Classification: ...
+    @overload
+    def predict(self, images: Sequence[ImageLike], *, top: int = 5, batch_size: int = 32) -> list[Classification]: ...
+    def predict(self, images, *, top=5, batch_size=32):
+        """What the images show.
+
+        Args:
+            images: a path, a PIL image, the bytes of an image file, an array ``[H, W]`` or ``[H, W, 3]`` uint8, or a
+                tensor ``[C, H, W]`` (uint8, or float in [0, 1]); or a list of them, or a stack ``[B, ...]``.
+            top: how many classes each prediction keeps, best first.
+            batch_size: images that go through the model at once.
+
+        Returns:
+            one prediction for one image, a list for a list or a stack.
+
+        Raises:
+            ImageError: an image cannot be read; the message names it.
+        """
+        if is_single(images):
+            return next(self.stream([images], top=top, batch_size=1))
+        return list(self.stream(images, top=top, batch_size=batch_size))
+
+    def stream(self, images: Sequence[ImageLike], *, top: int = 5, batch_size: int = 32) -> Iterator[Classification]:
+        """The predictions of many images one after the other, a batch in memory at a time."""
+        for start in range(0, len(images), batch_size):
+            chunk = images[start : start + batch_size]
+            names = [name_of(image, start + offset) for offset, image in enumerate(chunk)]
+            yield from self._task.decode(self.logits(chunk), names, top=top)
+
+    def logits(self, images: Sequence[ImageLike]) -> Tensor:
+        """Images -> raw outputs ``[B, K]``, on the CPU."""
+        return self.run(self.prepare(images))
+
+    def prepare(self, images: Sequence[ImageLike]) -> Tensor:
+        """Images -> the model's input ``[B, C, H, W]``, normalised."""
+        pictures = (read_image(image, channels=self.preprocess.channels) for image in images)
+        return torch.stack([self.preprocess(picture) for picture in pictures])
+
+    @torch.inference_mode()
+    def run(self, inputs: Tensor) -> Tensor:
+        """The model's input ``[B, C, H, W]`` -> raw outputs ``[B, K]``, on the CPU."""
+        with fast_products(self.products):
+            return self.model(inputs.to(self.device)).float().cpu()
+
+
+def load(
+    path: str | Path,
+    *,
+    num_classes: int | None = None,
+    image_size: tuple[int, int] | int | None = None,
+    strict: bool = True,
+    device: torch.device | str = "cpu",
+) -> Predictor:
+    """Open a model directory, a run directory or a published checkpoint, ready to predict.
+
+    Args:
+        path: ``runs/NAME``, a model directory, a Hugging Face folder, or a file (.safetensors, .npz, .pth).
+        num_classes: put a fresh head of this width on it.
+        image_size: (H, W) in pixels; positions are resampled.
+        strict: refuse a file with keys that have no place in the model.
+        device: where the model runs.
+
+    Raises:
+        CheckpointError: what cannot be read, placed or verified, and what to do.
+    """
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    return Predictor(load_model(path, num_classes=num_classes, image_size=size, strict=strict), device=device)
+
+
+def is_single(images: ImageLike | Sequence[ImageLike]) -> bool:
+    """Whether this is one image: a stack has one dimension more (``[B, C, H, W]``, or ``[B, H, W, 3]``)."""
+    if isinstance(images, np.ndarray | Tensor):
+        return images.ndim <= 3
+    return isinstance(images, str | Path | bytes | Image.Image)
+
+
+def name_of(image: ImageLike, index: int) -> str:
+    """What a prediction calls its image: the path, or the place in the list."""
+    if isinstance(image, str | Path):
+        return str(image)
+    return getattr(image, "filename", "") or f"image {index}"
