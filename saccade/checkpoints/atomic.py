@@ -36,9 +36,8 @@ def write_atomic(path: str | Path, content: bytes | Callable[[Path], object]) ->
         digest = sha256_of(temporary)
         _flush(temporary)
         os.replace(temporary, path)
-    except BaseException:  # also Ctrl-C: whatever ends the write, no half file stays behind
+    finally:  # whatever ends the write, Ctrl-C too, no half file stays behind
         temporary.unlink(missing_ok=True)
-        raise
     _flush(path.parent)
     return digest
 
@@ -59,9 +58,8 @@ def new_directory(path: str | Path) -> Iterator[Path]:
         for entry in [*temporary.rglob("*"), temporary]:
             _flush(entry)
         _swap(temporary, path)
-    except BaseException:
+    finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise
     _flush(path.parent)
 
 
@@ -139,9 +137,9 @@ def _swap(new: Path, path: Path) -> None:
     os.rename(path, old)
     try:
         os.rename(new, path)
-    except BaseException:
-        os.rename(old, path)
-        raise
+    finally:
+        if not path.exists():  # the new one did not get there: the old one stays
+            os.rename(old, path)
     if old.is_dir() and not old.is_symlink():
         shutil.rmtree(old)
     else:
