@@ -1,11 +1,11 @@
 """A trained model as a function of images: paths, pictures, arrays or tensors in, predictions out.
 
-    predictor = saccade.load("runs/digits")
-    predictor.predict("cat.jpg").label
+predictor = saccade.load("runs/digits")
+predictor.predict("cat.jpg").label
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import overload
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from saccade.checkpoints.loading import LoadedModel, load_model
 from saccade.data.images import read_image
-from saccade.errors import CheckpointError
+from saccade.errors import CheckpointError, ImageError
 from saccade.nn.precision import choose_products, fast_products
 from saccade.tasks.classification import ClassificationTask
 from saccade.tasks.predictions import Classification
@@ -76,21 +76,36 @@ class Predictor:
             return next(self.stream([images], top=top, batch_size=1))
         return list(self.stream(images, top=top, batch_size=batch_size))
 
-    def stream(self, images: Sequence[ImageLike], *, top: int = 5, batch_size: int = 32) -> Iterator[Classification]:
-        """The predictions of many images one after the other, a batch in memory at a time."""
+    def stream(
+        self,
+        images: Sequence[ImageLike],
+        *,
+        top: int = 5,
+        batch_size: int = 32,
+        on_error: Callable[[str, ImageError], None] | None = None,
+    ) -> Iterator[Classification]:
+        """The predictions of many images one after the other, a batch in memory at a time.
+
+        An image that cannot be read ends the stream, unless `on_error` is given: then that is called with the image's
+        name and the error, and the stream goes on without it.
+        """
         for start in range(0, len(images), batch_size):
-            chunk = images[start : start + batch_size]
-            names = [name_of(image, start + offset) for offset, image in enumerate(chunk)]
-            yield from self._task.decode(self.logits(chunk), names, top=top)
+            names, inputs = [], []
+            for index, image in enumerate(images[start : start + batch_size], start):
+                try:
+                    inputs.append(self.prepare(image))
+                except ImageError as error:
+                    if on_error is None:
+                        raise
+                    on_error(name_of(image, index), error)
+                else:
+                    names.append(name_of(image, index))
+            if inputs:
+                yield from self._task.decode(self.run(torch.stack(inputs)), names, top=top)
 
-    def logits(self, images: Sequence[ImageLike]) -> Tensor:
-        """Images -> raw outputs ``[B, K]``, on the CPU."""
-        return self.run(self.prepare(images))
-
-    def prepare(self, images: Sequence[ImageLike]) -> Tensor:
-        """Images -> the model's input ``[B, C, H, W]``, normalised."""
-        pictures = (read_image(image, channels=self.preprocess.channels) for image in images)
-        return torch.stack([self.preprocess(picture) for picture in pictures])
+    def prepare(self, image: ImageLike) -> Tensor:
+        """One image -> the model's input ``[C, H, W]``, normalised."""
+        return self.preprocess(read_image(image, channels=self.preprocess.channels))
 
     @torch.inference_mode()
     def run(self, inputs: Tensor) -> Tensor:
