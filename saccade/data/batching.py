@@ -1,0 +1,198 @@
+"""From images to batches, in an order that is a function of the seed: any step can be made again, by any process.
+
+Step t of a run always holds the same images with the same augmentation, whether the run started at step 0 or at t, with
+0 workers or 8, in one process or in four.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from saccade.data.augmentation import ImageTransform, mix_seed
+from saccade.data.samples import Batch, ImageSource
+from saccade.errors import ConfigError, DataError, ImageError
+
+CACHE_BYTES = 256 * 2**20  # prepared images that never change are kept, up to this
+MAX_BAD_SHARE = 0.01  # of the images; with more broken ones than that, skipping them would hide a problem
+
+# What a worker is asked for: an image's index, and the numbers that seed its augmentation.
+Item = tuple[int, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class TrainOrder:
+    """Which images are in the batch of a step.
+
+    Attributes:
+        num_images: in the training split.
+        batch_size: of one optimizer step, over all processes.
+        seed: of the run.
+        repeats: how often an image appears in its batch, each time augmented anew.
+        rank, world: this process and how many there are; each takes its consecutive rows of the batch.
+    """
+
+    num_images: int
+    batch_size: int
+    seed: int
+    repeats: int = 1
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batch_size % (self.world * self.repeats):
+            raise ConfigError(
+                f"a batch of {self.batch_size} cannot be shared evenly by {self.world} processes"
+                + (f" and {self.repeats} repeats" if self.repeats > 1 else "")
+            )
+        if self.images_per_batch > self.num_images:
+            raise ConfigError(
+                f"a batch of {self.images_per_batch} different images, but there are only {self.num_images} to train "
+                f"on: set --batch-size to {self.num_images * self.repeats} or less"
+            )
+
+    @property
+    def images_per_batch(self) -> int:
+        return self.batch_size // self.repeats
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in a pass over the images; what is left over is another part in every epoch."""
+        return self.num_images // self.images_per_batch
+
+    @property
+    def rows(self) -> slice:
+        """This process's rows of every batch."""
+        local = self.batch_size // self.world
+        return slice(self.rank * local, (self.rank + 1) * local)
+
+    def items(self, step: int) -> list[Item]:
+        """This process's part of the batch of a step."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        start = place * self.images_per_batch
+        chosen = _permutation(self.num_images, self.seed, epoch)[start : start + self.images_per_batch]
+        whole = [
+            (index, (self.seed, epoch, index, repeat)) for index in chosen.tolist() for repeat in range(self.repeats)
+        ]
+        return whole[self.rows]
+
+
+_last_permutation: tuple[tuple[int, int, int], Tensor] | None = None
+
+
+def _permutation(count: int, seed: int, epoch: int) -> Tensor:
+    """The order of the images in an epoch; the last one is kept, as steps ask for it one after the other."""
+    global _last_permutation
+    key = (count, seed, epoch)
+    if _last_permutation is None or _last_permutation[0] != key:
+        generator = torch.Generator().manual_seed(mix_seed(seed, epoch, 0))
+        _last_permutation = key, torch.randperm(count, generator=generator)
+    return _last_permutation[1]
+
+
+@dataclass
+class PreparedImages(Dataset):
+    """The images of a source as the model takes them; with a deterministic transform made only once, if they fit."""
+
+    source: ImageSource
+    transform: ImageTransform
+    skip_bad: bool = False
+    cache: dict[int, Tensor] | None = field(default=None, repr=False)
+
+    def __getitem__(self, item: Item) -> tuple[Tensor, int, str, int, str]:
+        """(image [C, H, W], label, name, index, name of a broken image that was left out or "")."""
+        index, key = item
+        skipped = ""
+        for attempt in range(len(self.source)):
+            try:
+                image = self._prepared(index, key)
+                return image, int(self.source.labels[index]), self.source.names[index], index, skipped
+            except ImageError as error:
+                if not self.skip_bad or attempt == 100:
+                    raise
+                skipped = f"{skipped}\n{error}" if skipped else str(error)
+                index = (index + 1) % len(self.source)  # the next readable one takes its place
+        raise DataError("not one image can be read")
+
+    def _prepared(self, index: int, key: tuple[int, ...]) -> Tensor:
+        if self.cache is None:
+            return self.transform(self.source.image(index), key)
+        if index not in self.cache:
+            self.cache[index] = self.transform(self.source.image(index), key)
+        return self.cache[index]
+
+
+def prepared(
+    source: ImageSource, transform: ImageTransform, size: tuple[int, int, int], skip_bad: bool
+) -> PreparedImages:
+    """The data set of a loader; `size` is [C, H, W] of its tensors."""
+    channels, height, width = size
+    fits = transform.deterministic and len(source) * channels * height * width * 4 <= CACHE_BYTES
+    return PreparedImages(source, transform, skip_bad, {} if fits else None)
+
+
+class TrainBatches:
+    """The batches of steps `start` to `stop`, one after the other; `skipped` names the broken images left out."""
+
+    def __init__(self, images: PreparedImages, order: TrainOrder, *, start: int, stop: int, workers: int):
+        self.order = order
+        self.start, self.stop = start, stop
+        self.skipped: dict[str, None] = {}
+        self._limit = max(1, int(len(images.source) * MAX_BAD_SHARE))
+        sampler = _Steps(order, start, stop)
+        self._loader = DataLoader(
+            images,
+            batch_sampler=sampler,  # type: ignore[arg-type]  # yields the items themselves, which the data set takes
+            num_workers=workers,
+            collate_fn=_collate,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch, skipped in self._loader:
+            self.skipped |= dict.fromkeys(skipped)
+            if len(self.skipped) > self._limit:
+                raise DataError(
+                    f"more than {MAX_BAD_SHARE:.0%} of the images cannot be read; the last: {list(self.skipped)[-1]}. "
+                    "Run `saccade data check`"
+                )
+            yield batch
+
+
+@dataclass(frozen=True)
+class _Steps:
+    order: TrainOrder
+    start: int
+    stop: int
+
+    def __iter__(self) -> Iterator[list[Item]]:
+        return (self.order.items(step) for step in range(self.start, self.stop))
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+def eval_batches(
+    images: PreparedImages, batch_size: int, *, workers: int = 0, rank: int = 0, world: int = 1
+) -> Iterator[Batch]:
+    """Every image once, in order; process `rank` takes its consecutive share."""
+    count = len(images.source)
+    share = range(count * rank // world, count * (rank + 1) // world)
+    items = [[(i, ()) for i in share[start : start + batch_size]] for start in range(0, len(share), batch_size)]
+    loader = DataLoader(images, batch_sampler=items, num_workers=workers, collate_fn=_collate)  # type: ignore[arg-type]
+    return (batch for batch, _ in loader)
+
+
+def default_workers(images: PreparedImages) -> int:
+    """0 for images that are made once and kept; else one for each core but the first."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 0 if images.cache is not None else max(0, min(cores - 1, 16))
+
+
+def _collate(samples: Sequence[tuple[Tensor, int, str, int, str]]) -> tuple[Batch, list[str]]:
+    images, labels, names, indices, skipped = zip(*samples)
+    batch = Batch(torch.stack(images), torch.tensor(labels), names, torch.tensor(indices))
+    return batch, [line for lines in skipped if lines for line in lines.split("\n")]

@@ -1,0 +1,59 @@
+"""The data that is always there: scikit-learn's 1,797 real handwritten digits of 8 x 8 pixels."""
+
+import hashlib
+import io
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+from PIL import Image
+
+from saccade.data.samples import DataSplits
+
+LEVELS = 16  # a pixel counts the strokes' dots in a 4 x 4 field
+TEST_FRACTION, SPLIT_SEED = 0.2, 0  # fixed, so that every figure about digits is about the same 360 images
+
+
+class DigitsSource:
+    """Some of the digits, by their index in the package's order."""
+
+    def __init__(self, indices: np.ndarray):
+        pixels, labels = _digits()
+        self.classes = tuple(str(digit) for digit in range(10))
+        self.names: Sequence[str] = [f"digits/{index}" for index in indices]
+        self.labels = labels[indices]
+        self._pixels = pixels[indices]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def image(self, index: int) -> Image.Image:
+        return Image.fromarray(self._pixels[index])
+
+    def data(self, index: int) -> bytes:
+        buffer = io.BytesIO()
+        self.image(index).save(buffer, "PNG")
+        return buffer.getvalue()
+
+
+def digits_splits() -> DataSplits:
+    """1,437 digits to train on and 360 to test, the same share of each class; no validation split."""
+    from sklearn.model_selection import train_test_split
+
+    _, labels = _digits()
+    train, test = train_test_split(
+        np.arange(len(labels)), test_size=TEST_FRACTION, random_state=SPLIT_SEED, stratify=labels
+    )
+    train, test = np.sort(train), np.sort(test)
+    fingerprint = hashlib.sha256(train.tobytes() + test.tobytes()).hexdigest()
+    source = DigitsSource(train)
+    return DataSplits(source, None, DigitsSource(test), source.classes, "digits", fingerprint)
+
+
+@cache
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    """Pixels [1797, 8, 8] uint8 and labels [1797] int64."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    return (bunch.images * (255 / LEVELS)).round().astype(np.uint8), bunch.target.astype(np.int64)

@@ -1,0 +1,136 @@
+"""Where files lie: a folder, a zip that is never unpacked, tar files that are read by offset.
+
+All three give names and bytes, and can be sent to a loader's worker process: handles are opened where they are used.
+"""
+
+import os
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from saccade.errors import DataError, ImageError
+
+MAX_FILE_BYTES = 200 * 2**20  # of one image in an archive; a small archive can claim to hold more than a machine has
+
+
+class Storage(Protocol):
+    """Files by name. `sizes` are in bytes, as the archive or file system tells them."""
+
+    path: Path
+    names: Sequence[str]
+    sizes: Sequence[int]
+
+    def read(self, name: str) -> bytes: ...
+
+
+class FolderStorage:
+    """The files under a folder, hidden ones left out; names are relative, with forward slashes, sorted."""
+
+    def __init__(self, path: Path, names: Sequence[str] | None = None):
+        self.path = path
+        if names is None:
+            names = sorted(_walk(path))
+        self.names = names
+        self.sizes = [_size_of(path / name) for name in names]
+
+    def read(self, name: str) -> bytes:
+        try:
+            return (self.path / name).read_bytes()
+        except OSError as error:
+            raise ImageError(f"{self.path / name} cannot be read: {error.strerror}") from None
+
+
+class ZipStorage:
+    """The files in a zip, read in place."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            with zipfile.ZipFile(path) as archive:
+                members = [m for m in archive.infolist() if not m.is_dir() and not _hidden(m.filename)]
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            raise DataError(f"{path} is not a readable zip: {error}") from None
+        members.sort(key=lambda m: m.filename)
+        self.names: Sequence[str] = [m.filename for m in members]
+        self.sizes: Sequence[int] = [m.file_size for m in members]
+        self._archive: tuple[int, zipfile.ZipFile] | None = None
+
+    def read(self, name: str) -> bytes:
+        pid = os.getpid()  # a forked worker must not share the position of its parent's file
+        if self._archive is None or self._archive[0] != pid:
+            self._archive = pid, zipfile.ZipFile(self.path)
+        archive = self._archive[1]
+        try:
+            if archive.getinfo(name).file_size > MAX_FILE_BYTES:
+                raise ImageError(
+                    f"{self.path}: {name} would unpack to more than {MAX_FILE_BYTES // 2**20} MiB: refused"
+                )
+            return archive.read(name)
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError) as error:
+            raise ImageError(f"{self.path}: {name} cannot be unpacked: {error}") from None
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_archive": None}
+
+
+class TarStorage:
+    """The files of one or more uncompressed tars, by offset: any order, any place to start, no scan but the first."""
+
+    def __init__(self, paths: Sequence[Path]):
+        self.path = paths[0].parent
+        self.paths = list(paths)
+        places: dict[str, tuple[int, int, int]] = {}  # name -> shard, offset, size
+        for shard, path in enumerate(self.paths):
+            try:
+                with tarfile.open(path, "r:") as archive:
+                    members = [m for m in archive if m.isfile() and not _hidden(m.name)]
+            except (tarfile.TarError, OSError, EOFError) as error:
+                hint = "; compressed tars cannot be read by offset: unpack it" if _is_compressed(path) else ""
+                raise DataError(f"{path} is not a readable tar: {error}{hint}") from None
+            size = path.stat().st_size
+            for member in members:
+                if member.offset_data + member.size > size:
+                    raise DataError(f"{path} is cut off inside {member.name}")
+                places[f"{path.name}/{member.name}"] = (shard, member.offset_data, member.size)
+        self._places = places
+        self.names: Sequence[str] = sorted(places)
+        self.sizes: Sequence[int] = [places[name][2] for name in self.names]
+
+    def read(self, name: str) -> bytes:
+        shard, offset, size = self._places[name]
+        try:
+            with open(self.paths[shard], "rb") as file:
+                file.seek(offset)
+                return file.read(size)
+        except OSError as error:
+            raise ImageError(f"{self.paths[shard]}: {name} cannot be read: {error.strerror}") from None
+
+
+def _walk(path: Path) -> list[str]:
+    names = []
+    for folder, folders, files in os.walk(path, followlinks=True):
+        folders[:] = sorted(f for f in folders if not _hidden(f))
+        base = Path(folder).relative_to(path).as_posix()
+        names += [f if base == "." else f"{base}/{f}" for f in files if not _hidden(f)]
+        if len(Path(base).parts) > 32:
+            raise DataError(f"{path} is nested more than 32 folders deep: does a link lead back into it?")
+    return names
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1  # a dangling link: reading it will say so, with its name
+
+
+def _is_compressed(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(2) in (b"\x1f\x8b", b"BZ", b"\xfd7", b"(\xb5")

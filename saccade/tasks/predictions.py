@@ -1,0 +1,89 @@
+"""Typed results of tasks: what a model says, and how well it says it. Loads no torch, so that reports need none."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What one image shows.
+
+    Attributes:
+        image: its name.
+        label: the best class.
+        score: the probability of that class.
+        top: (class, probability), best first.
+    """
+
+    image: str
+    label: str
+    score: float
+    top: tuple[tuple[str, float], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        top = [{"label": label, "score": score} for label, score in self.top]
+        return {"image": self.image, "label": self.label, "score": self.score, "top": top}
+
+    def __str__(self) -> str:
+        return f"{self.image}: " + ", ".join(f"{label} {score:.1%}" for label, score in self.top)
+
+
+@dataclass(frozen=True)
+class ClassMetrics:
+    """One class among the others. `support` images are of it; the rest are shares in [0, 1]."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class ClassificationMetrics:
+    """How well a classifier did on labelled images.
+
+    Attributes:
+        accuracy: share of images whose best class is right.
+        top5: share whose class is among the five best; None with fewer than six classes.
+        nll: mean of -log(probability of the right class), in nats.
+        calibration_error: how far confidence and accuracy lie apart on average over 15 equal bins of confidence
+            (expected calibration error, Guo et al., arXiv 1706.04599), in [0, 1].
+        images: how many.
+        per_class: in the order of the labels.
+        confusion: [true class][predicted class] images.
+        reliability: (mean confidence, accuracy, images) of each bin that has images.
+    """
+
+    accuracy: float
+    top5: float | None
+    nll: float
+    calibration_error: float
+    images: int
+    per_class: tuple[ClassMetrics, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    reliability: tuple[tuple[float, float, int], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "ClassificationMetrics":
+        """What :meth:`to_dict` gave, also after a way through JSON."""
+        return cls(
+            accuracy=values["accuracy"],
+            top5=values["top5"],
+            nll=values["nll"],
+            calibration_error=values["calibration_error"],
+            images=values["images"],
+            per_class=tuple(ClassMetrics(**row) for row in values["per_class"]),
+            confusion=tuple(tuple(row) for row in values["confusion"]),
+            reliability=tuple((c, a, n) for c, a, n in values["reliability"]),
+        )
+
+    def __str__(self) -> str:
+        top5 = "" if self.top5 is None else f", top-5 {self.top5:.2%}"
+        return (
+            f"accuracy {self.accuracy:.2%}{top5} on {self.images} images; negative log likelihood {self.nll:.4f}, "
+            f"calibration error {self.calibration_error:.2%}"
+        )
