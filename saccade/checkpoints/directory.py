@@ -1,0 +1,148 @@
+"""The model directory: everything that is needed to use a model, in files that run nothing.
+
+config.json               architecture and its config, task, labels, preprocessing, where it comes from
+model.safetensors         the weights
+fingerprint.safetensors   one input and the output it gave when the directory was written
+README.md, report.html    for people; nothing reads them
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from saccade import __version__
+from saccade.checkpoints.atomic import new_directory
+from saccade.checkpoints.mapping import MappingReport, place
+from saccade.checkpoints.reading import read_json, read_tensors
+from saccade.data.preprocessing import Preprocessing
+from saccade.errors import CheckpointError, ConfigError
+from saccade.models.zoo import build
+
+CONFIG, WEIGHTS, FINGERPRINT = "config.json", "model.safetensors", "fingerprint.safetensors"
+FORMAT = 1
+FINGERPRINT_TOLERANCE = 1e-3  # of the output's scale: other processors round otherwise, other weights do not agree
+
+
+@dataclass
+class LoadedModel:
+    """A model with what it needs to be used.
+
+    Attributes:
+        model: the network, in evaluation mode.
+        architecture: its name in the zoo, such as "vit"; `model.config` is its config.
+        labels: class names in the order of the logits.
+        preprocessing: how images are prepared; None where the file does not say.
+        task: what the model does.
+        provenance: where the weights come from: plain values.
+        report: what was loaded, resized, new and unused.
+    """
+
+    model: nn.Module
+    architecture: str
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing | None
+    task: str = "classification"
+    provenance: dict[str, Any] = field(default_factory=dict)
+    report: MappingReport = field(default_factory=MappingReport)
+
+
+def save_model_dir(path: str | Path, loaded: LoadedModel) -> Path:
+    """Write a model directory, whole or not at all; one that stands there is replaced.
+
+    Raises:
+        CheckpointError: labels and logits differ in number, or the model is not of the zoo's architecture.
+    """
+    path = Path(path)
+    model, config = loaded.model, loaded.model.config
+    if len(loaded.labels) != config.num_classes:
+        raise CheckpointError(f"{len(loaded.labels)} labels for {config.num_classes} classes")
+    content = {
+        "saccade": __version__,
+        "format": FORMAT,
+        "architecture": loaded.architecture,
+        "config": config.to_dict(),
+        "task": loaded.task,
+        "labels": list(loaded.labels),
+        "preprocessing": None if loaded.preprocessing is None else loaded.preprocessing.to_dict(),
+        "provenance": loaded.provenance,
+    }
+    with new_directory(path) as folder:
+        (folder / CONFIG).write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+        save_file(state, folder / WEIGHTS, {"format": "pt"})
+        save_file(fingerprint(model), folder / FINGERPRINT)
+    return path
+
+
+def read_model_dir(path: str | Path) -> LoadedModel:
+    """Open a model directory and check that it computes what it computed when it was written.
+
+    Raises:
+        CheckpointError: a file is missing, damaged or of a later format, or the fingerprint does not fit.
+    """
+    path = Path(path)
+    content = read_json(path / CONFIG)
+    if content.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path / CONFIG} is of format {content.get('format')!r}, this version reads {FORMAT}: update saccade"
+        )
+    try:
+        model = build(content["architecture"], content["config"])
+        preprocessing = content["preprocessing"]
+        loaded = LoadedModel(
+            model=model,
+            architecture=content["architecture"],
+            labels=tuple(str(label) for label in content["labels"]),
+            preprocessing=None if preprocessing is None else Preprocessing.from_dict(preprocessing),
+            task=content["task"],
+            provenance=content["provenance"],
+        )
+    except (KeyError, TypeError, ConfigError) as error:
+        raise CheckpointError(f"{path / CONFIG} is not a model's config: {error}") from None
+    place(model, read_tensors(path / WEIGHTS).tensors, loaded.report)
+    model.eval()
+    check_fingerprint(model, path)
+    return loaded
+
+
+def is_model_dir(path: Path) -> bool:
+    return (path / WEIGHTS).is_file() and "saccade" in read_json(path / CONFIG)
+
+
+@torch.no_grad()
+def fingerprint(model: nn.Module) -> dict[str, Tensor]:
+    """A fixed input ``[1, C, H, W]`` and the model's output for it, float32 on the CPU."""
+    config = model.config
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(1, config.in_channels, *config.image_size, generator=generator)
+    return {"input": images, "output": _output(model, images)}
+
+
+def check_fingerprint(model: nn.Module, path: Path) -> None:
+    """Raise CheckpointError unless the model gives the stored output for the stored input."""
+    stored = read_tensors(path / FINGERPRINT).tensors
+    expected = stored["output"]
+    found = _output(model, stored["input"])
+    if found.shape != expected.shape:
+        raise CheckpointError(f"{path}: the model's output is {list(found.shape)}, it was {list(expected.shape)}")
+    distance = (found - expected).abs().max().item() / max(expected.abs().max().item(), 1e-6)
+    if not distance <= FINGERPRINT_TOLERANCE:
+        raise CheckpointError(
+            f"{path} does not compute what it computed when it was written (off by {distance:.1e} of the output's "
+            "scale): its weights, its config or the code of its architecture have changed"
+        )
+
+
+@torch.no_grad()
+def _output(model: nn.Module, images: Tensor) -> Tensor:
+    training = model.training
+    device = next(model.parameters()).device
+    try:
+        return model.eval()(images.to(device)).float().cpu().contiguous()
+    finally:
+        model.train(training)

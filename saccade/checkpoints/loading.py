@@ -1,0 +1,142 @@
+"""Open a model from wherever it comes: a run, a model directory, or a file that another project published."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from saccade.checkpoints.directory import CONFIG, LoadedModel, is_model_dir, read_model_dir
+from saccade.checkpoints.formats import detect
+from saccade.checkpoints.hints import read_hints, told_labels
+from saccade.checkpoints.mapping import MappingReport, place, to_ours
+from saccade.checkpoints.reading import read_tensors
+from saccade.errors import CheckpointError
+from saccade.models.zoo import build, change_config
+from saccade.nn.positions import resample_positions
+
+TABLE = "encoder.pos_embed.table"
+HEAD = ("head.weight", "head.bias")
+
+
+def load_model(
+    path: str | Path,
+    *,
+    num_classes: int | None = None,
+    image_size: tuple[int, int] | None = None,
+    strict: bool = True,
+    options: Mapping[str, Any] | None = None,
+) -> LoadedModel:
+    """Open a model with its preprocessing and labels.
+
+    Args:
+        path: a run, a model directory, a Hugging Face folder, or a file (.safetensors, .npz, .pth).
+        num_classes: put a fresh head of this width on it, with labels "0", "1", …
+        image_size: (H, W) in pixels; positions are resampled, preprocessing follows.
+        strict: refuse a file with tensors that have no place, or a model with parts that have no values.
+        options: fields of the model's config that a file cannot tell: ``{"block.num_heads": 4}``.
+
+    Raises:
+        CheckpointError: what cannot be read, placed or verified, and what to do.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise CheckpointError(f"there is no {path}: give a run, a model directory or a weights file")
+    place_of_model = _inside_run(path)
+    if place_of_model.is_dir() and is_model_dir(place_of_model):
+        loaded = read_model_dir(place_of_model)
+        return _changed(loaded, num_classes, image_size, options)
+    return _load_published(path, num_classes, image_size, strict, options or {})
+
+
+def _inside_run(path: Path) -> Path:
+    """The model directory of a run; the path itself for anything else."""
+    if not (path / "config.yaml").is_file():
+        return path
+    if not (path / "model" / CONFIG).is_file():
+        raise CheckpointError(f"the run {path} is not finished, so it has no model yet: saccade train --resume {path}")
+    return path / "model"
+
+
+def _load_published(
+    path: Path, num_classes: int | None, image_size: tuple[int, int] | None, strict: bool, options: Mapping[str, Any]
+) -> LoadedModel:
+    found = read_tensors(path)
+    publisher = detect(found.tensors)
+    hints = read_hints(path, image_size)
+    shapes = {name: tuple(tensor.shape) for name, tensor in found.tensors.items()}
+    try:
+        config = publisher.infer(shapes, hints)
+    except KeyError as error:
+        raise CheckpointError(f"{path} looks like {publisher.NAME}, but has no {error.args[0]}") from None
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{path} looks like {publisher.NAME}, but is not one: {error}") from None
+    config = change_config(config, options)
+    tensors, unused = to_ours(found.tensors, publisher.rules(config))
+    preprocessing = publisher.preprocessing(config, hints)
+    report = MappingReport(unused=unused, notes=[*found.notes, *hints.notes], format=publisher.NAME)
+    model = build(publisher.ARCHITECTURE, config.to_dict())
+    place(model, tensors, report, strict=strict)
+    loaded = LoadedModel(
+        model=model.eval(),
+        architecture=publisher.ARCHITECTURE,
+        labels=_labels(config.num_classes, told_labels(hints)),
+        preprocessing=preprocessing,
+        provenance={"source": path.name, "format": publisher.NAME},
+        report=report,
+    )
+    return _changed(loaded, num_classes, image_size, None, method=publisher.RESAMPLING)
+
+
+def _changed(
+    loaded: LoadedModel,
+    num_classes: int | None,
+    image_size: tuple[int, int] | None,
+    options: Mapping[str, Any] | None,
+    method: str = "bicubic-antialias",
+) -> LoadedModel:
+    """The model for another image size, another number of classes, other options; itself where nothing changes."""
+    config = loaded.model.config
+    changes: dict[str, Any] = dict(options or {})
+    if image_size is not None and tuple(image_size) != tuple(config.image_size):
+        changes["image_size"] = tuple(image_size)
+    fresh: tuple[str, ...] = ()
+    if num_classes is not None and num_classes != config.num_classes:
+        changes["num_classes"] = num_classes
+        fresh = HEAD if num_classes else ()
+    if not changes:
+        return loaded
+    new_config = change_config(config, changes)
+    model = build(loaded.architecture, new_config.to_dict())
+    tensors = {n: t for n, t in loaded.model.state_dict().items() if not (n in HEAD and "num_classes" in changes)}
+    report = replace(loaded.report, loaded=[], new=[], unused=[])
+    if "image_size" in changes and TABLE in tensors:
+        tensors[TABLE] = _resampled(loaded.model, model, tensors[TABLE], method, report)
+    place(model, tensors, report, fresh=fresh)
+    preprocessing = loaded.preprocessing
+    if preprocessing is not None and "image_size" in changes:
+        preprocessing = replace(preprocessing, size=new_config.image_size)
+    labels = _labels(num_classes, None) if num_classes is not None and "num_classes" in changes else loaded.labels
+    return replace(loaded, model=model.eval(), preprocessing=preprocessing, labels=labels, report=report)
+
+
+def _resampled(old: nn.Module, new: nn.Module, table: Any, method: str, report: MappingReport) -> Any:
+    old_grid, new_grid = old.token_layout().grid, new.token_layout().grid
+    if old_grid != new_grid:
+        what = f"{old_grid[0]} x {old_grid[1]} -> {new_grid[0]} x {new_grid[1]} positions, {method}"
+        report.resized[TABLE] = what
+    prefix = table.shape[1] - math.prod(old_grid)
+    return resample_positions(table, old_grid, new_grid, prefix, method)
+
+
+def _labels(count: int, told: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Class names as told, those of ImageNet for a thousand classes, else numbers."""
+    if told is not None and len(told) == count:
+        return told
+    if count == 1000:
+        from torchvision.models import ViT_B_16_Weights
+
+        return tuple(ViT_B_16_Weights.DEFAULT.meta["categories"])
+    return tuple(str(i) for i in range(count))
