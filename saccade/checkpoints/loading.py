@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from saccade.checkpoints.directory import CONFIG, LoadedModel, is_model_dir, read_model_dir
 from saccade.checkpoints.formats import detect
@@ -15,7 +15,7 @@ from saccade.checkpoints.mapping import MappingReport, place, to_ours
 from saccade.checkpoints.reading import read_tensors
 from saccade.errors import CheckpointError
 from saccade.models.zoo import build, change_config
-from saccade.nn.positions import resample_positions
+from saccade.nn.positions import Resampling, resample_positions
 
 TABLE = "encoder.pos_embed.table"
 HEAD = ("head.weight", "head.bias")
@@ -47,7 +47,7 @@ def load_model(
     place_of_model = _inside_run(path)
     if place_of_model.is_dir() and is_model_dir(place_of_model):
         loaded = read_model_dir(place_of_model)
-        return _changed(loaded, num_classes, image_size, options)
+        return adapt(loaded, num_classes=num_classes, image_size=image_size, options=options)
     return _load_published(path, num_classes, image_size, strict, options or {})
 
 
@@ -87,46 +87,54 @@ def _load_published(
         provenance={"source": path.name, "format": publisher.NAME},
         report=report,
     )
-    return _changed(loaded, num_classes, image_size, None, method=publisher.RESAMPLING)
+    return adapt(loaded, num_classes=num_classes, image_size=image_size, method=publisher.RESAMPLING)
 
 
-def _changed(
+def adapt(
     loaded: LoadedModel,
-    num_classes: int | None,
-    image_size: tuple[int, int] | None,
-    options: Mapping[str, Any] | None,
-    method: str = "bicubic-antialias",
+    *,
+    num_classes: int | None = None,
+    image_size: tuple[int, int] | None = None,
+    options: Mapping[str, Any] | None = None,
+    method: Resampling = "bicubic-antialias",
 ) -> LoadedModel:
-    """The model for another image size, another number of classes, other options; itself where nothing changes."""
+    """The model for another image size, another number of classes, other options; itself where nothing changes.
+
+    Args:
+        loaded: stays as it is.
+        num_classes: a fresh head of this width, where it is not the width already; 0 for none.
+        image_size: (H, W) in pixels; positions are resampled by `method`, preprocessing follows.
+        options: other fields of the model's config.
+        method: how positions are resampled.
+    """
     config = loaded.model.config
     changes: dict[str, Any] = dict(options or {})
     if image_size is not None and tuple(image_size) != tuple(config.image_size):
         changes["image_size"] = tuple(image_size)
-    fresh: tuple[str, ...] = ()
-    if num_classes is not None and num_classes != config.num_classes:
+    new_head = num_classes is not None and num_classes != config.num_classes
+    if new_head:
         changes["num_classes"] = num_classes
-        fresh = HEAD if num_classes else ()
     if not changes:
         return loaded
     new_config = change_config(config, changes)
     model = build(loaded.architecture, new_config.to_dict())
-    tensors = {n: t for n, t in loaded.model.state_dict().items() if not (n in HEAD and "num_classes" in changes)}
-    report = replace(loaded.report, loaded=[], new=[], unused=[])
+    tensors = {name: t for name, t in loaded.model.state_dict().items() if not (new_head and name in HEAD)}
+    report = replace(loaded.report, loaded=[], resized={}, new=[], unused=[])
     if "image_size" in changes and TABLE in tensors:
         tensors[TABLE] = _resampled(loaded.model, model, tensors[TABLE], method, report)
-    place(model, tensors, report, fresh=fresh)
+    place(model, tensors, report, fresh=HEAD if new_head and num_classes else ())
     preprocessing = loaded.preprocessing
     if preprocessing is not None and "image_size" in changes:
         preprocessing = replace(preprocessing, size=new_config.image_size)
-    labels = _labels(num_classes, None) if num_classes is not None and "num_classes" in changes else loaded.labels
+    labels = _labels(new_config.num_classes, None) if new_head else loaded.labels
     return replace(loaded, model=model.eval(), preprocessing=preprocessing, labels=labels, report=report)
 
 
-def _resampled(old: nn.Module, new: nn.Module, table: Any, method: str, report: MappingReport) -> Any:
+def _resampled(old: nn.Module, new: nn.Module, table: Tensor, method: Resampling, report: MappingReport) -> Tensor:
     old_grid, new_grid = old.token_layout().grid, new.token_layout().grid
     if old_grid != new_grid:
-        what = f"{old_grid[0]} x {old_grid[1]} -> {new_grid[0]} x {new_grid[1]} positions, {method}"
-        report.resized[TABLE] = what
+        sizes = f"{old_grid[0]} x {old_grid[1]} -> {new_grid[0]} x {new_grid[1]} positions"
+        report.resized[TABLE] = f"{sizes}, {method}"
     prefix = table.shape[1] - math.prod(old_grid)
     return resample_positions(table, old_grid, new_grid, prefix, method)
 

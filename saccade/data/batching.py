@@ -74,8 +74,9 @@ class TrainOrder:
         epoch, place = divmod(step, self.steps_per_epoch)
         start = place * self.images_per_batch
         chosen = _permutation(self.num_images, self.seed, epoch)[start : start + self.images_per_batch]
+        # Views of one image lie apart, because neighbours are mixed with each other.
         whole = [
-            (index, (self.seed, epoch, index, repeat)) for index in chosen.tolist() for repeat in range(self.repeats)
+            (index, (self.seed, epoch, index, repeat)) for repeat in range(self.repeats) for index in chosen.tolist()
         ]
         return whole[self.rows]
 
@@ -126,7 +127,7 @@ class PreparedImages(Dataset):
 
 
 def prepared(
-    source: ImageSource, transform: ImageTransform, size: tuple[int, int, int], skip_bad: bool
+    source: ImageSource, transform: ImageTransform, size: tuple[int, int, int], skip_bad: bool = False
 ) -> PreparedImages:
     """The data set of a loader; `size` is [C, H, W] of its tensors."""
     channels, height, width = size

@@ -1,5 +1,6 @@
 """Which of K classes an image shows: cross-entropy, softmax, accuracy and its relatives."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,6 +30,14 @@ class ClassificationTask:
             raise ConfigError(f"label smoothing must lie in [0, 1), not {label_smoothing}")
         self.labels = tuple(labels)
         self.label_smoothing = label_smoothing
+
+    @property
+    def smallest_loss(self) -> float:
+        """The loss of a perfect answer: above 0 with smoothed labels, the entropy of the target."""
+        count = len(self.labels)
+        other = self.label_smoothing / count
+        right = 1 - self.label_smoothing + other
+        return -sum(p * math.log(p) for p in (right, *[other] * (count - 1)) if p > 0)
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Logits ``[B, K]`` and labels ``[B]`` or mixed targets ``[B, K]`` -> mean cross-entropy in nats."""

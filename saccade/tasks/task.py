@@ -15,6 +15,7 @@ class Task(Protocol):
     name: str
     labels: tuple[str, ...]
     goal: str  # the metric by which a run is judged, higher is better
+    smallest_loss: float  # of a perfect answer, in nats
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """The model's outputs for a batch -> the mean loss, a scalar."""

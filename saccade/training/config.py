@@ -1,0 +1,268 @@
+"""What a run is, as plain data: read from a recipe, a file and the command line, written whole into the run directory.
+
+    recipe (defaults)  <-  --config file.yaml  <-  options and --set optimizer.lr=3e-4
+
+Loads no torch.
+"""
+
+import types
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from difflib import get_close_matches
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from saccade.data.config import AugmentationConfig, DataConfig
+from saccade.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which model, and how it starts."""
+
+    name: str = "vit_ti16"  # one of `saccade models`
+    init: str = ""  # a checkpoint of any format to start from; "": fresh weights
+    image_size: tuple[int, int] | None = None  # (height, width) in pixels; None: the model's own
+    drop_path: float = 0.0  # stochastic depth of the last block, growing linearly from 0
+    dropout: float = 0.0
+    options: dict[str, Any] = field(default_factory=dict)  # any other field of the model's config
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW (Loshchilov & Hutter, arXiv 1711.05101)."""
+
+    lr: float = 1e-3  # of the last layer, at the top of the schedule
+    weight_decay: float = 0.05  # of matrices only
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    layer_decay: float = 1.0  # factor of the learning rate from each layer to the one below; 1: all the same
+    clip_norm: float = 1.0  # longest gradient; 0: any
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """How long, and the learning rate over it: linear warm-up, then a cosine down."""
+
+    epochs: int = 100
+    steps: int | None = None  # optimizer steps; instead of epochs
+    warmup: float = 0.05  # share of all steps
+    final_lr: float = 0.0  # share of the learning rate that is left at the end
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides what a run computes, and where it computes it."""
+
+    recipe: str = "scratch"
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    batch_size: int = 64  # of one optimizer step, over all processes
+    accumulation: int = 1  # parts that a process cuts its share of a batch into, to need less memory
+    label_smoothing: float = 0.0
+    ema: float = 0.0  # decay of the running mean of the weights, which then is the result; 0: none
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 on a GPU, float32 on a CPU
+    device: str = "auto"
+    shard: bool = False  # several processes hold a part of the model each (FSDP2) instead of a copy (DDP)
+    seed: int = 0
+    checkpoint_seconds: float = 30.0  # at least so long between two checkpoints
+    preflight: bool = True  # check the data and overfit one batch before the run
+
+    def __post_init__(self) -> None:
+        counts = {"batch_size": self.batch_size, "accumulation": self.accumulation}
+        counts |= {"schedule.epochs": self.schedule.epochs, "schedule.steps": self.schedule.steps}
+        for name, value in counts.items():
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be at least 1, not {value}")
+        shares = {"ema": self.ema, "label_smoothing": self.label_smoothing}
+        shares |= {"model.drop_path": self.model.drop_path, "model.dropout": self.model.dropout}
+        for name, value in shares.items():
+            if not 0 <= value < 1:
+                raise ConfigError(f"{name} must lie in [0, 1), not {value}")
+        if self.optimizer.lr <= 0:
+            raise ConfigError(f"optimizer.lr must be positive, not {self.optimizer.lr}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; tuples become lists, as YAML and JSON know no others."""
+        return _plain(asdict(self))
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.to_dict(), sort_keys=False)
+
+
+def resolve(
+    recipe: str = "", *, file: str | Path | None = None, overrides: Mapping[str, Any] | None = None
+) -> RunConfig:
+    """A run's config from a recipe, a YAML file over it, and single values by dotted names over both.
+
+    The recipe is the one asked for, else the file's, else `digits` for the digits, `finetune` with `model.init`,
+    `scratch` for all other.
+
+    Raises:
+        ConfigError: no such recipe, a key that does not exist (with the nearest), a value of the wrong kind.
+    """
+    overrides = dict(overrides or {})
+    told = {} if file is None else _read_yaml(Path(file))
+    layered = dict(told)
+    for path, value in overrides.items():
+        layered = _set(layered, path.split("."), value)
+    name = recipe or layered.get("recipe") or _default_recipe(layered)
+    values = _merge(read_recipe(name), layered)
+    return from_dict({**values, "recipe": name})
+
+
+def from_dict(values: Mapping[str, Any]) -> RunConfig:
+    """A config from plain values, every key and kind checked."""
+    return _build(RunConfig, values, "")
+
+
+def read_config(path: Path) -> RunConfig:
+    """The resolved config that a run wrote."""
+    return from_dict(_read_yaml(path))
+
+
+def list_recipes() -> list[str]:
+    folder = resources.files("saccade").joinpath("recipes")
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def read_recipe(name: str) -> dict[str, Any]:
+    """The values that a recipe sets."""
+    recipes = list_recipes()
+    if name not in recipes:
+        raise ConfigError(f"there is no recipe {name!r}; there are {', '.join(recipes)}")
+    return yaml.safe_load(resources.files("saccade").joinpath("recipes", f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+def differences(one: RunConfig, other: RunConfig) -> list[str]:
+    """Where two configs differ, as "optimizer.lr: 0.001 -> 0.002"."""
+    a, b = _flat(one.to_dict()), _flat(other.to_dict())
+    return [f"{key}: {a.get(key)} -> {b.get(key)}" for key in dict.fromkeys((*a, *b)) if a.get(key) != b.get(key)]
+
+
+def with_overrides(config: RunConfig, overrides: Mapping[str, Any]) -> RunConfig:
+    """The config with single values changed by dotted names."""
+    values = config.to_dict()
+    for path, value in overrides.items():
+        values = _set(values, path.split("."), value)
+    return from_dict(values)
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """ "optimizer.lr=3e-4" -> ("optimizer.lr", "3e-4"); the value is read as YAML."""
+    path, equals, value = text.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"--set takes KEY=VALUE, such as optimizer.lr=3e-4, not {text!r}")
+    try:
+        return path, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {text}: the value is no YAML ({error})") from None
+
+
+def _default_recipe(values: Mapping[str, Any]) -> str:
+    data, model = values.get("data") or {}, values.get("model") or {}
+    if model.get("init"):
+        return "finetune"
+    return "digits" if data.get("path", "digits") == "digits" and "name" not in model else "scratch"
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"there is no {path}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} is not readable YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold keys and values")
+    return content
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        nested = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merge(merged[key], value) if nested else value
+    return merged
+
+
+def _set(values: Mapping[str, Any], path: list[str], value: Any) -> dict[str, Any]:
+    head, *rest = path
+    inner = values.get(head)
+    if rest:
+        value = _set(inner if isinstance(inner, Mapping) else {}, rest, value)
+    return {**values, head: value}
+
+
+def _build(cls: type, values: Any, path: str) -> Any:
+    """A dataclass from plain values."""
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{path.rstrip('.') or 'the config'} must hold keys and values, not {values!r}")
+    hints = get_type_hints(cls)
+    known = [f.name for f in fields(cls)]
+    for key in values:
+        if key not in known:
+            close = get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {path}{close[0]}?" if close else f"there are {', '.join(known)}"
+            raise ConfigError(f"there is no option {path}{key}; {hint}")
+    return cls(**{key: _convert(hints[key], value, path + key) for key, value in values.items()})
+
+
+def _convert(kind: Any, value: Any, path: str) -> Any:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        inner = [k for k in arguments if k is not type(None)]
+        return None if value is None else _convert(inner[0], value, path)
+    if is_dataclass(kind):
+        return _build(kind, value, f"{path}.")  # type: ignore[arg-type]
+    if origin is Literal:
+        if value not in arguments:
+            raise ConfigError(f"{path} must be one of {', '.join(arguments)}, not {value!r}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple) or len(value) != len(arguments):
+            raise ConfigError(f"{path} takes {len(arguments)} values, as [a, b], not {value!r}")
+        return tuple(_convert(k, v, path) for k, v in zip(arguments, value))
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{path} must hold keys and values, not {value!r}")
+        return dict(value)
+    return _convert_scalar(kind, value, path)
+
+
+def _convert_scalar(kind: type, value: Any, path: str) -> Any:
+    if kind is bool and isinstance(value, bool):
+        return value
+    if kind is str and isinstance(value, str):
+        return value
+    if kind in (int, float) and isinstance(value, int | float | str) and not isinstance(value, bool):
+        try:
+            number = float(value)  # YAML 1.1 reads 1e-3 as text
+        except ValueError:
+            number = float("nan")
+        if number == number and (kind is float or number.is_integer()):
+            return kind(number)
+    raise ConfigError(f"{path} takes {_kind_name(kind)}, not {value!r}")
+
+
+def _kind_name(kind: type) -> str:
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {f"{prefix}{key}": value}
+    return flat

@@ -1,0 +1,121 @@
+"""One process or several: `torchrun --nproc-per-node 2 -m saccade train …` gives each its rank by the environment."""
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from saccade.errors import ConfigError
+from saccade.nn.transformer import Block
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Which of how many processes this is, and the device it computes on."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum of `values` over all processes."""
+        if self.world > 1:
+            dist.all_reduce(values)
+        return values
+
+    def gather(self, value: Any) -> list[Any]:
+        """The objects of all processes, in the order of their ranks, in each of them."""
+        if self.world == 1:
+            return [value]
+        found: list[Any] = [None] * self.world
+        dist.all_gather_object(found, value)
+        return found
+
+    def first_says(self, value: Any) -> Any:
+        """What the first process has."""
+        if self.world == 1:
+            return value
+        holder = [value]
+        dist.broadcast_object_list(holder, src=0)
+        return holder[0]
+
+
+@contextmanager
+def joined_processes(device: str = "auto") -> Iterator[Processes]:
+    """Join the processes that torchrun started; alone if it did not."""
+    world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    place = choose_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    if place.type == "cuda":
+        torch.cuda.set_device(place)
+    if world == 1:
+        yield Processes(0, 1, place)
+        return
+    dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    try:
+        yield Processes(rank, world, place)
+    finally:
+        dist.destroy_process_group()
+
+
+def choose_device(device: str, local_rank: int = 0) -> torch.device:
+    """ "auto" takes a GPU if there is one; a name is taken as it is, and must exist."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        place = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(f"{device!r} is no device: {str(error).splitlines()[0]}") from None
+    if place.type == "cuda":
+        if not torch.cuda.is_available():
+            raise ConfigError("device cuda was asked for, but PyTorch sees no GPU: run `saccade doctor`")
+        return place if place.index is not None else torch.device("cuda", local_rank)
+    return place
+
+
+def wrap(model: nn.Module, processes: Processes, *, shard: bool) -> nn.Module:
+    """The model as several processes train it: a copy in each (DDP), or a part in each (FSDP2)."""
+    if processes.world == 1:
+        return model
+    if not shard:
+        ids = [processes.device.index] if processes.device.type == "cuda" else None
+        return DistributedDataParallel(model, device_ids=ids)
+    for module in model.modules():
+        if isinstance(module, Block):
+            fully_shard(module)
+    return fully_shard(model)
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    return model.module if isinstance(model, DistributedDataParallel) else model
+
+
+def without_sync(model: nn.Module, *, last: bool) -> AbstractContextManager:
+    """Keep gradients here until the last part of a batch."""
+    if last or not isinstance(model, DistributedDataParallel):
+        return nullcontext()
+    return model.no_sync()
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor in full; every process must ask for the same one."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def copy_whole(target: Tensor, source: Tensor) -> None:
+    """Copy a full tensor into one that may be shared out over processes."""
+    with torch.no_grad():
+        if isinstance(target, DTensor):
+            source = distribute_tensor(source.to(target.device), target.device_mesh, target.placements)
+        target.copy_(source)

@@ -1,0 +1,28 @@
+"""Ctrl-C and SIGTERM end a run at a step's end, with everything saved; a second Ctrl-C ends it at once."""
+
+import signal
+import threading
+from types import FrameType
+
+
+class StopRequest:
+    """Inside the `with` a first SIGINT or SIGTERM is only noted in `signal`; 0 while there was none."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is threading.main_thread():  # only there can handlers be set
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.signal and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = number

@@ -1,0 +1,372 @@
+"""The one training loop, from the first batch to the model directory.
+
+Every step is a function of the config, its number and the state before it; so a run that was killed and goes on
+computes the same bits as one that was not.
+"""
+
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from saccade.checkpoints.directory import save_model_dir
+from saccade.data.augmentation import mix_seed
+from saccade.data.batching import PreparedImages, TrainBatches, eval_batches
+from saccade.data.samples import Batch
+from saccade.errors import CheckpointError, TrainingError
+from saccade.models.zoo import build
+from saccade.nn.precision import choose_products, fast_products
+from saccade.tasks.collect import Collected, collect
+from saccade.tasks.predictions import ClassificationMetrics
+from saccade.training.config import RunConfig
+from saccade.training.distributed import Processes, copy_whole, joined_processes, unwrapped, whole, without_sync, wrap
+from saccade.training.ema import WeightMean
+from saccade.training.events import EpochDone, Event, Note, RunStarted, StepDone
+from saccade.training.interrupt import StopRequest
+from saccade.training.optimizers import make_optimizer, set_lr
+from saccade.training.preflight import check_before
+from saccade.training.result import predictions, provenance, summary
+from saccade.training.run_directory import ENVIRONMENT, Progress, RunDirectory, environment
+from saccade.training.schedules import lr_share
+from saccade.training.setup import Setup, prepare
+from saccade.training.state import load_state, model_tensors, state_tensors
+
+BEST = "best"
+Watcher = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended.
+
+    Attributes:
+        run: its directory.
+        metrics: of the test split, else of the validation split; None where the data leaves neither, or for a run
+            that was stopped.
+        split: which of the two.
+        seconds: of training.
+        stopped_by: the signal's number; 0 for a run that came to its end.
+    """
+
+    run: RunDirectory
+    metrics: ClassificationMetrics | None
+    split: str
+    seconds: float
+    stopped_by: int = 0
+
+
+def train(
+    config: RunConfig, run: RunDirectory | None = None, *, resume: bool = False, on_event: Watcher | None = None
+) -> RunResult:
+    """Train a classifier and write its run directory.
+
+    Args:
+        config: what to train on what; of a resumed run, the config in its directory.
+        run: where; a new directory under `runs/` unless given.
+        resume: go on from the run's last whole checkpoint.
+        on_event: called with everything that happens, in the first process.
+
+    Raises:
+        DataError, ConfigError, CheckpointError: something does not fit; nothing was computed.
+        TrainingError: the loss became NaN or infinite, or the disk is full; the run can be resumed.
+    """
+    with joined_processes(config.device) as processes:
+        tell = on_event if on_event is not None and processes.is_first else lambda event: None
+        setup = prepare(config, processes)
+        if run is None and processes.is_first:
+            run = RunDirectory.create(config)
+        run = RunDirectory(processes.first_says(None if run is None else run.path))
+        return _Run(config, run, processes, setup, tell).execute(resume)
+
+
+class _Run:
+    """One run in one process: what its parts share."""
+
+    def __init__(self, config: RunConfig, run: RunDirectory, processes: Processes, setup: Setup, tell: Watcher):
+        self.config = config
+        self.run = run
+        self.processes = processes
+        self.setup = setup
+        self.tell = tell
+        self.val, self.test = (
+            None if source is None else setup.held_out(source) for source in (setup.splits.val, setup.splits.test)
+        )
+        self.progress = Progress()
+        self.clock: Counter[str] = Counter()
+
+    def execute(self, resume: bool) -> RunResult:
+        # ---------------------------------------------------------------------------- the machine, and what it has
+        if self.processes.is_first and resume:
+            self.run.clean()
+        products = self.machine(resume)
+
+        # ---------------------------------------------------------------------------------------- checks, once only
+        found = self.run.load_latest(lambda text: self.tell(Note(text, warning=True))) if resume else None
+        with fast_products(products):
+            if not resume and self.processes.is_first:
+                check_before(
+                    self.config, self.setup, self.processes, lambda text, warning: self.tell(Note(text, warning))
+                )
+
+            # ----------------------------------------------------------------------- model, optimizer, where to start
+            model = wrap(self.setup.model.to(self.processes.device), self.processes, shard=self.config.shard)
+            optimizer = make_optimizer(unwrapped(model), self.config.optimizer)
+            mean = WeightMean(unwrapped(model), self.config.ema) if self.config.ema else None
+            if found is not None:
+                files, self.progress = found
+                load_state(files, unwrapped(model), optimizer, mean)
+                self.clock.update(self.progress.shares)
+                self.tell(Note(f"goes on from step {self.progress.step} of {self.setup.total_steps}"))
+            if resume and self.processes.is_first:
+                self.run.rewind_metrics(self.progress.step)
+
+            # ----------------------------------------------------------------------------------------- steps, result
+            with StopRequest() as stop:
+                stopped_by = self.steps(model, optimizer, mean, stop)
+                if stopped_by:
+                    return RunResult(self.run, None, "", self.progress.seconds, stopped_by)
+                return self.finish(model, mean)
+
+    def machine(self, resume: bool) -> Any:
+        """Choose how products are computed, once in a run's life, and write down where it runs."""
+        stored = self.run.environment() if resume else {}
+        products = stored.get("products")
+        if products is None:
+            choice = self.processes.first_says(choose_products(self.processes.device))
+            products = choice.products
+            self.tell(Note(choice.reason))
+            if self.processes.is_first:
+                content = {**environment(), "device": str(self.processes.device), "processes": self.processes.world}
+                self.run.write_json(ENVIRONMENT, {**content, "products": products, "products_reason": choice.reason})
+        elif stored.get("threads") not in (None, torch.get_num_threads()):
+            self.tell(
+                Note(f"begun with {stored['threads']} threads, not {torch.get_num_threads()}: bits may differ", True)
+            )
+        return products
+
+    # --------------------------------------------------------------------------------------------------------- steps
+
+    def steps(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, mean: WeightMean | None, stop: StopRequest
+    ) -> int:
+        """Train to the last step; returns the signal that stopped it before, or 0."""
+        setup, order, progress = self.setup, self.setup.order, self.progress
+        self.tell(
+            RunStarted(
+                str(self.run.path), setup.total_steps, order.steps_per_epoch, progress.step, self.config.batch_size
+            )
+        )
+        loader = TrainBatches(setup.images, order, start=progress.step, stop=setup.total_steps, workers=setup.workers)
+        batches = iter(loader)
+        model.train()
+        began, seconds_before = time.perf_counter(), progress.seconds
+        last_save = time.monotonic()
+        while progress.step < setup.total_steps:
+            step_began = time.perf_counter()
+            with self.timed("data"):
+                batch = next(batches).to(self.processes.device)
+            lr = self.config.optimizer.lr * lr_share(
+                progress.step, setup.total_steps, self.config.schedule.warmup, self.config.schedule.final_lr
+            )
+            set_lr(optimizer, lr)
+            loss, correct, asked = self.step(model, optimizer, batch, stop)
+            if mean is not None:
+                with self.timed("optimizer"):
+                    mean.update(unwrapped(model), progress.step)
+
+            progress.step += 1
+            progress.loss_sum += loss * self.config.batch_size
+            progress.correct += correct
+            progress.images += self.config.batch_size
+            progress.seconds = seconds_before + time.perf_counter() - began
+            rate = self.config.batch_size / (time.perf_counter() - step_began)
+            accuracy = correct / self.config.batch_size
+            self.tell(StepDone(progress.step, progress.step / order.steps_per_epoch, loss, accuracy, lr, rate))
+
+            ends_epoch = progress.step % order.steps_per_epoch == 0 or progress.step == setup.total_steps
+            if ends_epoch:
+                self.end_epoch(model, mean, lr, loader)
+            # The first process decides by its clock, so that all of them save at the same step.
+            due = asked or progress.step == setup.total_steps
+            due = due or self.processes.first_says(time.monotonic() - last_save >= self.config.checkpoint_seconds)
+            if due:
+                with self.timed("checkpoint"):
+                    self.save(state_tensors(unwrapped(model), optimizer, mean))
+                last_save = time.monotonic()
+            if asked and progress.step < setup.total_steps:
+                return asked
+        return 0
+
+    def step(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, stop: StopRequest
+    ) -> tuple[float, float, int]:
+        """One optimizer step; returns the mean loss and the number right over all processes, and a signal to stop."""
+        setup, config = self.setup, self.config
+        step, device = self.progress.step, self.processes.device
+        with self.timed("augmentation"):
+            torch.manual_seed(mix_seed(config.seed, step, self.processes.rank, 2))  # dropout and stochastic depth
+            batch = setup.augmentation(batch, step=step, rows=setup.order.rows, batch_size=config.batch_size)
+        optimizer.zero_grad(set_to_none=True)
+        totals = torch.zeros(3, dtype=torch.float64, device=device)  # loss, right, signal
+        size = len(batch.images) // config.accumulation
+        for part in range(config.accumulation):
+            rows = slice(part * size, (part + 1) * size)
+            micro = batch._replace(images=batch.images[rows], labels=batch.labels[rows])
+            with without_sync(model, last=part == config.accumulation - 1):
+                with self.timed("forward"), setup.autocast(device):
+                    outputs = model(micro.images)
+                    loss = setup.task.loss(outputs, micro) / config.accumulation
+                with self.timed("backward"):
+                    loss.backward()
+            totals[0] += loss.detach()
+            totals[1] += setup.task.score(outputs.detach(), micro)
+        with self.timed("optimizer"):
+            totals[2] = stop.signal
+            own_loss = totals[0].item()
+            self.processes.total(totals)
+            norm = whole(clip(unwrapped(model), config.optimizer.clip_norm))
+            mean_loss = totals[0].item() / self.processes.world
+            if not (torch.isfinite(totals[0]) and torch.isfinite(norm)):
+                self.refuse(batch, own_loss, mean_loss, norm.item())
+            optimizer.step()
+        asked = stop.signal or (signal.SIGINT if totals[2].item() else 0)  # asked here, or of another process
+        return mean_loss, totals[1].item(), asked
+
+    def refuse(self, batch: Batch, own_loss: float, loss: float, norm: float) -> None:
+        """Stop at a loss or gradient that is no number, and keep what led to it."""
+        path = self.run.path / f"bad_batch_rank{self.processes.rank}.safetensors"
+        save_file({"images": batch.images.cpu().contiguous(), "labels": batch.labels.cpu().contiguous()}, path)
+        what = f"the loss became {loss}" if loss != loss or abs(loss) == float("inf") else f"the gradient became {norm}"
+        order = self.setup.order
+        raise TrainingError(
+            f"{what} at step {self.progress.step} (epoch {self.progress.step // order.steps_per_epoch}; here "
+            f"{own_loss}). Nothing was updated. The batch: {', '.join(batch.names[:8])}"
+            f"{' …' if len(batch.names) > 8 else ''}; it is kept in {path}. A smaller --lr is the usual cure"
+        )
+
+    def end_epoch(self, model: nn.Module, mean: WeightMean | None, lr: float, loader: TrainBatches) -> None:
+        """Measure on the validation split, keep the best, write the line of the epoch."""
+        progress, setup = self.progress, self.setup
+        epoch = -(-progress.step // setup.order.steps_per_epoch)
+        row: dict[str, Any] = {
+            "epoch": epoch,
+            "step": progress.step,
+            "loss": progress.loss_sum / progress.images,
+            "accuracy": progress.correct / progress.images,
+            "lr": lr,
+        }
+        if self.val is not None:
+            with self.timed("validation"), mean.swapped_in(unwrapped(model)) if mean else nullcontext():
+                seen = self.outputs(model, self.val)
+                metrics = setup.task.measure(seen.outputs, seen.targets)
+                row |= {"val_loss": metrics.nll, "val_accuracy": metrics.accuracy}
+                if progress.best is None or metrics.accuracy > progress.best:
+                    progress.best, progress.best_step = metrics.accuracy, progress.step
+                    self.save({"model": model_tensors(unwrapped(model))}, BEST)
+        row |= {"seconds": round(progress.seconds, 3), "images_per_second": round(self.rate(), 1)}
+        if loader.skipped:
+            row["skipped"] = len(loader.skipped)
+            for line in loader.skipped:
+                self.tell(Note(f"left out: {line}", warning=True))
+        progress.loss_sum = progress.correct = 0.0
+        progress.images = 0
+        if self.processes.is_first:
+            self.run.append_metrics(row)
+        self.tell(EpochDone(epoch, row))
+
+    def save(self, files: dict[str, dict[str, Tensor]], name: str | None = None) -> None:
+        """Write a checkpoint from the first process; an error there is an error in all."""
+        self.progress.shares = dict(self.clock)
+        error = None
+        if self.processes.is_first:
+            try:
+                self.run.save(files, self.progress, name)
+            except TrainingError as problem:
+                error = problem
+        error = self.processes.first_says(error)
+        if error is not None:
+            raise error
+
+    # -------------------------------------------------------------------------------------------------------- result
+
+    def finish(self, model: nn.Module, mean: WeightMean | None) -> RunResult:
+        """Choose the weights, measure them once on the test split, write the model directory."""
+        setup, progress = self.setup, self.progress
+        result = unwrapped(model)
+        if mean is not None:
+            for parameter, tensor in zip(result.parameters(), mean.tensors.values()):
+                copy_whole(parameter, whole(tensor))
+        if progress.best is not None:
+            try:
+                files, _ = self.run.load(self.run.checkpoints / BEST)
+                for name, tensor in result.state_dict().items():
+                    copy_whole(tensor, files["model"][name])
+            except CheckpointError as error:
+                self.tell(Note(f"{error} The last weights are taken instead of the best.", warning=True))
+        split = "test" if self.test is not None else "val"
+        images = self.test or self.val
+        metrics = None
+        progress.shares = dict(self.clock)
+        if images is not None:
+            with self.timed("test"):
+                collected = self.outputs(model, images)
+            metrics = setup.task.measure(collected.outputs, collected.targets)
+            if self.processes.is_first:
+                self.run.write_json("predictions.json", predictions(setup.task, split, collected, metrics))
+        weights = model_tensors(result)
+        if self.processes.is_first:
+            plain = self.plain_model(weights)
+            origin = provenance(self.config, setup, progress, environment=self.run.environment())
+            origin |= {"result": None if metrics is None else summary(split, metrics)}
+            done = replace(setup.start, model=plain, provenance=origin)
+            save_model_dir(self.run.model, done)
+        return RunResult(self.run, metrics, split, progress.seconds)
+
+    def outputs(self, model: nn.Module, images: PreparedImages) -> Collected:
+        """The model's outputs for a split, each process its share, all of them in each process."""
+        processes = self.processes
+        network = unwrapped(model)
+        if self.config.shard and processes.world > 1:  # its parts would wait for each other at every call
+            network = self.plain_model(model_tensors(network)).to(processes.device)
+        batches = eval_batches(
+            images,
+            self.config.batch_size,
+            workers=0 if images.cache is not None else self.setup.workers,
+            rank=processes.rank,
+            world=processes.world,
+        )
+        own = collect(network, batches, processes.device, precision=self.setup.autocast(processes.device))
+        return Collected.joined(part for part in processes.gather(own) if part.names)
+
+    def plain_model(self, weights: dict[str, Tensor]) -> nn.Module:
+        """The model with these weights, in this process alone, on the CPU."""
+        model = build(self.setup.start.architecture, self.setup.model.config.to_dict())
+        model.load_state_dict(weights)
+        return model.eval()
+
+    # ---------------------------------------------------------------------------------------------------------- time
+
+    @contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        """Add the seconds inside the `with` to a share of the run's time."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.clock[what] += time.perf_counter() - start  # type: ignore[assignment]
+
+    def rate(self) -> float:
+        """Images a second over the run so far."""
+        return self.progress.step * self.config.batch_size / max(self.progress.seconds, 1e-9)
+
+
+def clip(model: nn.Module, max_norm: float) -> Tensor:
+    """Shorten the gradient to `max_norm` (0: leave it) and return its length before."""
+    return torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm or float("inf"))

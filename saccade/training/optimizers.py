@@ -1,0 +1,61 @@
+"""AdamW with its two kinds of exceptions: what is not decayed, and layers that learn more slowly."""
+
+import re
+
+import torch
+from torch import nn
+
+from saccade.training.config import OptimizerConfig
+
+
+def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
+    """AdamW over the model's parameters, grouped by weight decay and learning rate.
+
+    Each group has `lr_scale`, the factor of its learning rate; :func:`set_lr` keeps it.
+    """
+    optimizer = torch.optim.AdamW(
+        parameter_groups(model, config), lr=config.lr, betas=config.betas, eps=config.eps, fused=True
+    )
+    set_lr(optimizer, config.lr)
+    return optimizer
+
+
+def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict]:
+    """Matrices are decayed; biases, norms, tokens and positions are not. Rates shrink from layer to layer downward."""
+    depth = depth_of(model)
+    groups: dict[tuple[float, float], dict] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        scale = config.layer_decay ** (depth + 1 - layer_of(name, depth))
+        decay = config.weight_decay if is_decayed(name, parameter) else 0.0
+        group = groups.setdefault((scale, decay), {"params": [], "lr_scale": scale, "weight_decay": decay})
+        group["params"].append(parameter)
+    return list(groups.values())
+
+
+def is_decayed(name: str, parameter: torch.Tensor) -> bool:
+    """Weights of linear maps and convolutions; a token or a table of positions is a point, not a map."""
+    return name.endswith(".weight") and parameter.ndim >= 2
+
+
+def depth_of(model: nn.Module) -> int:
+    """Number of blocks in the model's encoder; 0 if it has none."""
+    found = [
+        int(m[1]) + 1 for name, _ in model.named_parameters() if (m := re.search(r"encoder\.blocks\.(\d+)\.", name))
+    ]
+    return max(found, default=0)
+
+
+def layer_of(name: str, depth: int) -> int:
+    """0 for what embeds the image, 1 to `depth` for the blocks, `depth + 1` for the last norm, pool and head."""
+    block = re.search(r"encoder\.blocks\.(\d+)\.", name)
+    if block:
+        return int(block[1]) + 1
+    return depth + 1 if "encoder." not in name or "encoder.norm." in name else 0
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give every group this learning rate times its own factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_scale"]

@@ -1,0 +1,105 @@
+"""Before a long run: is the data sound, can the model learn at all, how long and how much memory will it take?"""
+
+import copy
+import time
+from collections.abc import Callable
+from itertools import islice
+
+import torch
+
+from saccade.data.batching import TrainBatches
+from saccade.data.check import DataReport, check_data
+from saccade.errors import DataError, TrainingError
+from saccade.models.cost import measure_cost
+from saccade.nn.recording import format_bytes
+from saccade.training.config import RunConfig
+from saccade.training.distributed import Processes
+from saccade.training.setup import Setup
+
+STEPS = 40  # of learning one batch by heart
+SECONDS = 20.0  # at most
+IMAGES = 32  # of that batch, at most
+LEARNED = 0.8  # the loss must fall below this share of where it began
+SMALL_LOSS = 0.2  # or is small already: a trained head
+
+
+def check_before(config: RunConfig, setup: Setup, processes: Processes, note: Callable[[str, bool], None]) -> None:
+    """Look at the data, overfit one batch, and say what the run will take.
+
+    Args:
+        note: called with each finding and whether it is a warning.
+
+    Raises:
+        DataError: images are broken (with `bad_images: stop`) or carry several labels.
+        TrainingError: the model cannot learn one batch by heart.
+    """
+    if config.data.check != "off":
+        judge_data(check_data(setup.splits, mode=config.data.check), config, note)
+    if config.preflight:
+        seconds_per_image = overfit_one_batch(setup, processes.device, note)
+        images = setup.total_steps * config.batch_size
+        minutes = images * seconds_per_image / processes.world / 60
+        needed = memory_needed(config, setup, processes)
+        note(f"expected: {minutes:.1f} min for {setup.total_steps} steps, {format_bytes(needed)} of memory", False)
+
+
+def judge_data(report: DataReport, config: RunConfig, note: Callable[[str, bool], None]) -> None:
+    """Stop on what would spoil the run, say what might."""
+    tolerated = set(report.errors[:1]) if report.broken and config.data.bad_images == "skip" else set()
+    serious = [error for error in report.errors if error not in tolerated]
+    if serious:
+        raise DataError(
+            "; ".join(serious) + ". See `saccade data check`; --bad-images skip leaves broken ones out, "
+            "--set data.check=off goes on regardless"
+        )
+    for text in [*tolerated, *report.warnings]:
+        note(text, True)
+    done, total = report.looked_at
+    note(f"data: looked at {done} of {total} images, {len(report.counts['train'])} classes", False)
+
+
+def overfit_one_batch(setup: Setup, device: torch.device, note: Callable[[str, bool], None]) -> float:
+    """Learn one batch by heart with a copy of the model; returns the seconds that an image takes in a step.
+
+    Raises:
+        TrainingError: the loss does not fall. Then no number of epochs helps.
+    """
+    batches = TrainBatches(setup.images, setup.order, start=0, stop=1, workers=0)
+    batch = next(islice(batches, 1)).to(device)
+    batch = batch._replace(images=batch.images[:IMAGES], labels=batch.labels[:IMAGES])
+    model = copy.deepcopy(setup.model).to(device).eval()  # no dropout: what is learned by heart shows at once
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0)
+    losses, times = [], []
+    began = time.perf_counter()
+    for _ in range(STEPS):
+        start = time.perf_counter()
+        with setup.autocast(device):
+            loss = setup.task.loss(model(batch.images), batch)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+        times.append(time.perf_counter() - start)
+        if losses[-1] != losses[-1] or time.perf_counter() - began > SECONDS:
+            break
+    first, last = losses[0], min(losses)
+    smallest = setup.task.smallest_loss
+    learned = last - smallest < max(LEARNED * (first - smallest), SMALL_LOSS)
+    if losses[-1] != losses[-1] or (not learned and len(losses) >= 10):
+        raise TrainingError(
+            f"the model cannot learn one batch of {len(batch.images)} images by heart (loss {first:.3f} -> "
+            f"{losses[-1]:.3f} in {len(losses)} steps): are labels and images what they should be? "
+            "--set preflight=false goes on regardless"
+        )
+    note(f"one batch overfits: loss {first:.3f} -> {last:.3f} in {len(losses)} steps", False)
+    return sorted(times)[len(times) // 2] / len(batch.images)
+
+
+def memory_needed(config: RunConfig, setup: Setup, processes: Processes) -> int:
+    """Bytes of weights, gradients, AdamW's two moments, the running mean and one part of a batch's activations."""
+    cost = measure_cost(setup.model, setup.preprocessing.size)
+    copies = 4 + (config.ema > 0)
+    parts = processes.world if config.shard else 1
+    micro_batch = config.batch_size // processes.world // config.accumulation
+    return 4 * cost.params * copies // parts + cost.activation_bytes * micro_batch

@@ -1,0 +1,219 @@
+"""The files of a run. A new run never writes into an old one's folder.
+
+runs/NAME/
+  config.yaml         the resolved config: `saccade train --config` runs it again
+  env.json            versions and machine
+  metrics.jsonl       one line an epoch
+  checkpoints/        step-00000123 (the last two) and best, each whole or not there
+  model/              the model directory, at the end
+  predictions.json    the test split's metrics and every prediction
+  report.html
+"""
+
+import errno
+import json
+import os
+import platform
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from saccade.checkpoints.atomic import check_manifest, new_directory, remove_leftovers, write_atomic, write_manifest
+from saccade.checkpoints.reading import read_json, read_tensors
+from saccade.errors import CheckpointError, ConfigError, TrainingError
+from saccade.training.config import RunConfig, read_config
+from saccade.training.state import Files
+
+KEPT = 2  # checkpoints besides the best: if the last is damaged, there is one before
+PROGRESS, ENVIRONMENT = "progress.json", "env.json"
+
+
+@dataclass
+class Progress:
+    """Where a run stands. Goes into every checkpoint."""
+
+    step: int = 0  # optimizer steps done
+    best: float | None = None  # of the validation metric
+    best_step: int = 0
+    loss_sum: float = 0.0  # over the images of the epoch so far
+    correct: float = 0.0
+    images: int = 0
+    seconds: float = 0.0  # of training so far
+    shares: dict[str, float] = field(default_factory=dict)  # seconds by what they went to
+
+
+class RunDirectory:
+    """One run's folder."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.model = path / "model"
+        self.report = path / "report.html"
+
+    @classmethod
+    def create(cls, config: RunConfig, output: str | Path | None = None) -> "RunDirectory":
+        """A new folder: `output`, or `runs/NAME`, `runs/NAME-2`, … after the data.
+
+        Raises:
+            ConfigError: `output` is there already.
+        """
+        if output is not None:
+            path = Path(output)
+            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                raise ConfigError(f"{path} is there already: choose another --output, or go on with --resume {path}")
+        else:
+            path = next(p for p in _names(config) if not p.exists())
+        (path / "checkpoints").mkdir(parents=True)
+        write_atomic(path / "config.yaml", config.to_yaml().encode())
+        return cls(path)
+
+    @classmethod
+    def latest(cls, config: RunConfig) -> "RunDirectory":
+        """The last run of that name."""
+        found = None
+        for path in _names(config):
+            if not path.exists():
+                break
+            found = path
+        if found is None:
+            raise ConfigError(f"there is no run {next(iter(_names(config)))} to go on with")
+        return cls(found)
+
+    @classmethod
+    def existing(cls, path: str | Path) -> "RunDirectory":
+        path = Path(path)
+        if not (path / "config.yaml").is_file():
+            raise ConfigError(f"{path} is no run: it has no config.yaml")
+        (path / "checkpoints").mkdir(exist_ok=True)
+        return cls(path)
+
+    def config(self) -> RunConfig:
+        return read_config(self.path / "config.yaml")
+
+    # ------------------------------------------------------------------------------------------------ checkpoints
+
+    def save(self, files: Files, progress: Progress, name: str | None = None) -> Path:
+        """Write a checkpoint whole or not at all, then let go of those before the last two.
+
+        Raises:
+            TrainingError: the disk is full; what was saved before is untouched.
+        """
+        path = self.checkpoints / (name or f"step-{progress.step:08d}")
+        try:
+            with new_directory(path) as folder:
+                for file, tensors in files.items():
+                    save_file(tensors, folder / f"{file}.safetensors")
+                (folder / PROGRESS).write_text(json.dumps(asdict(progress)))
+                write_manifest(folder)
+        except (OSError, SafetensorError) as error:
+            raise TrainingError(self._cannot_save(error, progress.step)) from None
+        for old in self.steps()[:-KEPT]:
+            shutil.rmtree(old)
+        return path
+
+    def steps(self) -> list[Path]:
+        """The checkpoints by step, oldest first."""
+        return sorted(p for p in self.checkpoints.glob("step-*") if p.is_dir())
+
+    def load_latest(self, on_note: Callable[[str], None]) -> tuple[Files, Progress] | None:
+        """The last checkpoint that is whole; None if there is none. Damaged ones are named and passed over."""
+        for path in reversed(self.steps()):
+            try:
+                return self.load(path)
+            except CheckpointError as error:
+                on_note(f"{error} Falling back to the checkpoint before.")
+        return None
+
+    def load(self, path: Path) -> tuple[Files, Progress]:
+        check_manifest(path)
+        files: Files = {file.stem: read_tensors(file).tensors for file in path.glob("*.safetensors")}
+        return files, Progress(**read_json(path / PROGRESS))
+
+    def clean(self) -> None:
+        """Remove what a killed process left half-written."""
+        for folder in (self.path, self.checkpoints):
+            remove_leftovers(folder)
+
+    def _cannot_save(self, error: Exception, step: int) -> str:
+        steps = self.steps()
+        kept = f"{steps[-1]} is whole" if steps else "there is no checkpoint yet"
+        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+        what = "the disk is full" if full else f"writing failed ({error})"
+        return (
+            f"step {step} could not be saved: {what}. {kept}; free some space, then: saccade train --resume {self.path}"
+        )
+
+    # ---------------------------------------------------------------------------------------------------- metrics
+
+    def append_metrics(self, row: dict[str, Any]) -> None:
+        with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The rows so far; a last line that was cut off by a kill does not count."""
+        path = self.path / "metrics.jsonl"
+        rows = []
+        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                break
+        return rows
+
+    def rewind_metrics(self, step: int) -> None:
+        """Forget the rows after a step: they will be written again."""
+        rows = [json.dumps(row) for row in self.metrics() if row["step"] <= step]
+        write_atomic(self.path / "metrics.jsonl", "".join(row + "\n" for row in rows).encode())
+
+    def environment(self) -> dict[str, Any]:
+        """Versions and machine of its first start; {} before it."""
+        return read_json(self.path / ENVIRONMENT)
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        write_atomic(self.path / name, json.dumps(content, indent=1, ensure_ascii=False).encode())
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, for whoever wants to repeat a run."""
+    import torch
+    import torchvision
+
+    from saccade import __version__
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "saccade": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": gpu,
+    }
+
+
+def processor() -> str:
+    """The processor's name, as far as the system tells it."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or "unknown"
+
+
+def _names(config: RunConfig):
+    stem = Path(config.data.path).stem or "run"
+    yield Path("runs") / stem
+    number = 2
+    while True:
+        yield Path("runs") / f"{stem}-{number}"
+        number += 1

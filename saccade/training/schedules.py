@@ -1,0 +1,19 @@
+"""The learning rate over a run: linear warm-up, then half a cosine down (Loshchilov & Hutter, arXiv 1608.03983)."""
+
+import math
+
+
+def lr_share(step: int, total_steps: int, warmup: float, final: float = 0.0) -> float:
+    """The share of the full learning rate that a step uses.
+
+    Args:
+        step: from 0.
+        total_steps: of the run.
+        warmup: share of the run in which the rate grows.
+        final: share of the rate that is left after the last step.
+    """
+    warmup_steps = round(warmup * total_steps)
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    progress = (step - warmup_steps) / max(total_steps - warmup_steps, 1)
+    return final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2

@@ -1,0 +1,64 @@
+"""What training changes, as named tensors: weights, the optimizer's moments, the running mean. No pickle.
+
+Tensors go by the names of their parameters, so the files do not depend on the order of groups or the number of
+processes.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from saccade.errors import CheckpointError
+from saccade.training.distributed import copy_whole, whole
+from saccade.training.ema import WeightMean
+
+Files = dict[str, dict[str, Tensor]]  # file -> name -> tensor
+
+
+def state_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, mean: WeightMean | None) -> Files:
+    """Everything that the next step depends on. Every process must call it; each gets the whole."""
+    files: Files = {"model": model_tensors(model)}
+    files["optimizer"] = {
+        f"{name}.{key}": _stored(value)
+        for name, parameter in model.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+    if mean is not None:
+        files["mean"] = {name: _stored(tensor) for name, tensor in mean.tensors.items()}
+    return files
+
+
+def model_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """The weights in full, on the CPU."""
+    return {name: _stored(tensor) for name, tensor in model.state_dict().items()}
+
+
+def load_state(files: Files, model: nn.Module, optimizer: torch.optim.Optimizer, mean: WeightMean | None) -> None:
+    """Put back what :func:`state_tensors` gave, to the bit."""
+    for name, tensor in model.state_dict().items():
+        copy_whole(tensor, _need(files["model"], name))
+    for name, parameter in model.named_parameters():
+        prefix = f"{name}."
+        stored = {key.removeprefix(prefix): t for key, t in files["optimizer"].items() if key.startswith(prefix)}
+        keys = {key: tensor for key, tensor in stored.items() if "." not in key}
+        optimizer.state[parameter] = {key: _moment(parameter, key, tensor) for key, tensor in keys.items()}
+    if mean is not None:
+        for name, tensor in mean.tensors.items():
+            copy_whole(tensor, _need(files["mean"], name))
+
+
+def _moment(parameter: Tensor, key: str, tensor: Tensor) -> Tensor:
+    if key == "step":
+        return tensor.to(parameter.device)
+    moment = torch.zeros_like(parameter, requires_grad=False)
+    copy_whole(moment, tensor)
+    return moment
+
+
+def _stored(tensor: Tensor) -> Tensor:
+    return whole(tensor.detach()).cpu().contiguous().clone()
+
+
+def _need(tensors: dict[str, Tensor], name: str) -> Tensor:
+    if name not in tensors:
+        raise CheckpointError(f"the checkpoint has no {name}: it is of another model")
+    return tensors[name]
