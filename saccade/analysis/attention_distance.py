@@ -1,0 +1,39 @@
+"""How far a head looks: the mean distance between a query's patch and what it attends to.
+
+Figure 7 of Dosovitskiy et al., arXiv 2010.11929: the receptive field of attention. In pixels of the model's input.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from saccade.nn.tokens import TokenLayout
+
+
+@dataclass(frozen=True)
+class AttentionDistance:
+    """``pixels [layers, heads]``, and the paths of the layers."""
+
+    layers: tuple[str, ...]
+    pixels: np.ndarray
+
+
+def attention_distance(attention: Mapping[str, Tensor], layout: TokenLayout) -> AttentionDistance:
+    """Mean over images and queries of the expected distance.
+
+    Args:
+        attention: module path -> ``[B, H, N, N]``, as a recording gives it. Prefix tokens are left out, and what
+            remains of a row is taken as the whole.
+        layout: how the tokens lie over the image.
+    """
+    centres = layout.centres()
+    distance = torch.cdist(centres, centres)  # [h*w, h*w]
+    rows = []
+    for weights in attention.values():
+        patches = weights[..., layout.num_prefix :, layout.num_prefix :].float()
+        patches = patches / patches.sum(dim=-1, keepdim=True).clamp(min=1e-12)
+        rows.append((patches * distance.to(patches)).sum(dim=-1).mean(dim=(0, 2)).cpu().numpy())
+    return AttentionDistance(tuple(attention), np.stack(rows))

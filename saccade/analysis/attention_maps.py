@@ -1,0 +1,100 @@
+"""What a classifier attends to in one picture: the rollout of all layers, and each head of the last."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from saccade.analysis.rollout import attention_rollout
+from saccade.errors import RecordingError
+from saccade.inference.predictor import ImageLike, Predictor, name_of
+from saccade.nn.recording import record
+from saccade.nn.tokens import TokenLayout
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One picture and where the model looked.
+
+    Attributes:
+        name: of the picture.
+        label, score: what the model says, and its probability.
+        image: what the model saw, ``[H, W, 3]`` uint8.
+        rollout: ``[h, w]``, the share of each patch in what the head reads, through all layers; sums to 1 or less
+            (the rest came from prefix tokens).
+        heads: ``[heads, h, w]``, the last layer's attention of what the head reads; likewise.
+        layer: the last layer's path.
+    """
+
+    name: str
+    label: str
+    score: float
+    image: np.ndarray
+    rollout: np.ndarray
+    heads: np.ndarray
+    layer: str
+
+
+def explain(predictor: Predictor, image: ImageLike, *, budget: str | int = "4 GiB") -> Explanation:
+    """Predict one picture and record what every layer attended to.
+
+    Raises:
+        ImageError: the picture cannot be read.
+        RecordingError: the model has no self-attention over patches, or the recording is larger than the budget.
+    """
+    inputs = predictor.prepare(image)[None]
+    logits, maps = attention_maps(predictor.model, inputs.to(predictor.device), budget=budget)
+    scores = logits.softmax(1)[0]
+    best = int(scores.argmax())
+    seen = predictor.preprocess.denormalize(inputs[0])
+    return Explanation(
+        name=name_of(image, 0),
+        label=predictor.labels[best],
+        score=scores[best].item(),
+        image=to_pixels(seen),
+        rollout=maps.rollout[0].numpy(),
+        heads=maps.heads[0].numpy(),
+        layer=maps.layer,
+    )
+
+
+@dataclass(frozen=True)
+class AttentionMaps:
+    """``rollout [B, h, w]`` and ``heads [B, heads, h, w]`` of the layer at path ``layer``."""
+
+    rollout: Tensor
+    heads: Tensor
+    layer: str
+
+
+@torch.no_grad()
+def attention_maps(model: nn.Module, images: Tensor, *, budget: str | int = "4 GiB") -> tuple[Tensor, AttentionMaps]:
+    """Logits ``[B, K]`` for images ``[B, C, H, W]``, and where the model looked.
+
+    What the head reads is the class token; the mean of the patches in a model without one, or that pools them.
+    """
+    with record(model, budget=budget, tokens=False) as trace:
+        logits = model(images).float().cpu()
+    layout = trace.layout
+    if layout is None:
+        raise RecordingError(f"{type(model).__name__} does not say how its tokens lie over the image")
+    layers = {p: w.cpu() for p, w in trace.attention.items() if w.shape[2] == w.shape[3] == layout.num_tokens}
+    if not layers:
+        raise RecordingError(f"{type(model).__name__} has no self-attention over {layout.num_tokens} tokens")
+    path, last = list(layers.items())[-1]
+    reads_class_token = getattr(model.config, "pooling", "cls") == "cls" and layout.num_prefix > 0
+    rollout = _read_by_head(attention_rollout(list(layers.values())), layout, reads_class_token)
+    return logits, AttentionMaps(rollout, _read_by_head(last, layout, reads_class_token), path)
+
+
+def _read_by_head(weights: Tensor, layout: TokenLayout, class_token: bool) -> Tensor:
+    """``[..., N, N]`` -> the patches' shares ``[..., h, w]`` in what the head reads."""
+    rows = weights[..., 0, :] if class_token else weights[..., layout.num_prefix :, :].mean(dim=-2)
+    return rows[..., layout.num_prefix :].unflatten(-1, layout.grid)
+
+
+def to_pixels(image: Tensor) -> np.ndarray:
+    """``[C, H, W]`` in [0, 1] -> ``[H, W, 3]`` uint8; of other than 3 channels the first is shown in grey."""
+    shown = image if image.shape[0] == 3 else image[:1].expand(3, -1, -1)
+    return (shown.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()

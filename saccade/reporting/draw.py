@@ -1,0 +1,77 @@
+"""Pictures for people: what a model saw, with where it looked laid over it."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from PIL import Image
+
+from saccade.analysis.attention_maps import Explanation
+
+STRENGTH = 0.6  # of the overlay at its brightest
+SMALLEST = 256  # pixels; smaller pictures are enlarged, so that a patch can be seen
+
+
+def overlay(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
+    """Lay a map over a picture: dark where little is attended, glowing where much is.
+
+    Args:
+        image: ``[H, W, 3]`` uint8.
+        attention: ``[h, w]``, any non-negative numbers; scaled by its largest.
+
+    Returns:
+        ``[H', W', 3]`` uint8, enlarged to at least 256 pixels a side.
+    """
+    enlarged = enlarge(image)
+    height, width = enlarged.shape[:2]
+    peak = float(attention.max())
+    level = (attention / peak if peak > 0 else attention).astype(np.float32)
+    resample = Image.Resampling.NEAREST if min(image.shape[:2]) <= 32 else Image.Resampling.BICUBIC
+    level = np.asarray(Image.fromarray(level).resize((width, height), resample)).clip(0, 1)
+    colour = colormaps["inferno"](level)[..., :3] * 255
+    share = (STRENGTH * (0.35 + 0.65 * level))[..., None]
+    return (enlarged * (1 - share) + colour * share).round().astype(np.uint8)
+
+
+def enlarge(image: np.ndarray) -> np.ndarray:
+    """Repeat pixels until the shorter side has at least 256."""
+    factor = -(-SMALLEST // min(image.shape[:2]))
+    return image.repeat(factor, axis=0).repeat(factor, axis=1) if factor > 1 else image
+
+
+def to_png(pixels: np.ndarray) -> bytes:
+    """``[H, W, 3]`` or ``[H, W]`` uint8 -> the bytes of a PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def explain_figure(explanations: Sequence[Explanation]) -> Figure:
+    """One row a picture: what the model saw, the rollout of all layers, each head of the last layer."""
+    if not explanations:
+        raise ValueError("there is nothing to draw")
+    columns = 2 + max(len(e.heads) for e in explanations)
+    figure = Figure(figsize=(2.1 * columns, 2.5 * len(explanations)), layout="constrained", dpi=110)
+    axes = figure.subplots(len(explanations), columns, squeeze=False)
+    for row, explanation in zip(axes, explanations):
+        pictures = [enlarge(explanation.image), overlay(explanation.image, explanation.rollout)]
+        titles = [f"{explanation.label}  {explanation.score:.0%}", "all layers (rollout)"]
+        for index, head in enumerate(explanation.heads):
+            pictures.append(overlay(explanation.image, head))
+            titles.append(f"last layer, head {index}")
+        for place in row:
+            place.axis("off")
+        for place, picture, title in zip(row, pictures, titles):
+            place.imshow(picture)
+            place.set_title(shortened(title, 26), fontsize=9)
+    return figure
+
+
+def shortened(text: str, length: int) -> str:
+    """The text, its middle left out where it is longer; without the signs that start a formula."""
+    text = text.replace("$", r"\$")
+    if len(text) <= length:
+        return text
+    return f"{text[: length // 2]}…{text[-(length // 2 - 1) :]}"

@@ -1,0 +1,116 @@
+"""Plots of a run as SVG for one page: they take the colour of the text around them, on light and on dark."""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+INK = "#123456"  # replaced by the page's own text colour
+COLOURS = ("#3b82c4", "#d9772b", "#4c9a5b", "#b0508f")
+STYLE = {
+    "font.size": 9, "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK,
+    "ytick.color": INK, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none",
+    "font.family": "sans-serif", "axes.grid": True, "grid.alpha": 0.25, "grid.color": INK, "legend.frameon": False,
+    "svg.hashsalt": "saccade",
+}  # fmt: skip
+
+Row = Mapping[str, float]
+
+
+def curves(rows: Sequence[Row]) -> str:
+    """Loss, accuracy and learning rate over the epochs."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(10, 2.9), layout="constrained")
+        loss, accuracy, rate = figure.subplots(1, 3)
+        epochs = [row["epoch"] for row in rows]
+        _lines(loss, epochs, rows, {"loss": "train", "val_loss": "val"}, "loss (nats)")
+        _lines(accuracy, epochs, rows, {"accuracy": "train, augmented", "val_accuracy": "val"}, "accuracy")
+        _lines(rate, epochs, rows, {"lr": "learning rate"}, "learning rate")
+        return to_svg(figure)
+
+
+def _lines(axes: Axes, epochs: Sequence[float], rows: Sequence[Row], names: Mapping[str, str], title: str) -> None:
+    for colour, (key, label) in zip(COLOURS, names.items()):
+        if any(key in row for row in rows):
+            axes.plot(epochs, [row.get(key, np.nan) for row in rows], color=colour, label=label, linewidth=1.6)
+    axes.set_title(title, fontsize=10)
+    axes.set_xlabel("epoch")
+    if len(names) > 1:
+        axes.legend()
+
+
+def reliability(bins: Sequence[tuple[float, float, int]]) -> str:
+    """Accuracy over confidence; on the diagonal a model means what it says. The dots' areas are numbers of images."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(3.4, 3.2), layout="constrained")
+        axes = figure.subplots()
+        axes.plot([0, 1], [0, 1], color=INK, alpha=0.4, linewidth=1)
+        total = sum(count for _, _, count in bins)
+        sizes = [20 + 400 * count / total for _, _, count in bins]
+        axes.scatter([c for c, _, _ in bins], [a for _, a, _ in bins], s=sizes, color=COLOURS[0], alpha=0.75)
+        axes.set(xlim=(-0.02, 1.05), ylim=(-0.02, 1.08), xlabel="confidence", ylabel="accuracy")
+        return to_svg(figure)
+
+
+def attention_distances(pixels: np.ndarray) -> str:
+    """How far each head looks, by layer: ``[layers, heads]`` in pixels."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(4.6, 3.2), layout="constrained")
+        axes = figure.subplots()
+        for head in range(pixels.shape[1]):
+            axes.scatter(np.arange(1, len(pixels) + 1), pixels[:, head], s=22, color=COLOURS[0], alpha=0.7)
+        axes.plot(np.arange(1, len(pixels) + 1), pixels.mean(axis=1), color=COLOURS[1], linewidth=1.4, label="mean")
+        axes.set(xlabel="layer", ylabel="mean attention distance (pixels)", ylim=(0, None))
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend()
+        return to_svg(figure)
+
+
+def position_grid(similarity: np.ndarray, most: int = 14) -> np.ndarray:
+    """Similarity of positions ``[h, w, h, w]`` as a picture of pictures ``[H, W, 3]`` uint8: one for each place."""
+    colours = mpl.colormaps["viridis"]
+    step = [-(-n // most) for n in similarity.shape[:2]]
+    places = similarity[:: step[0], :: step[1]]
+    low, high = float(similarity.min()), 1.0
+    tiles = colours((places - low) / max(high - low, 1e-9))[..., :3]  # [h, w, h, w, 3]
+    return _mosaic(tiles)
+
+
+def filter_grid(filters: np.ndarray, columns: int = 14) -> np.ndarray:
+    """Filters ``[K, p, q, C]`` in [0, 1] as a picture ``[H, W, 3]`` uint8, row by row."""
+    shown = filters if filters.shape[-1] == 3 else filters[..., :1].repeat(3, axis=-1)
+    rows = -(-len(shown) // columns)
+    columns = min(columns, len(shown))
+    padded = np.full((rows * columns, *shown.shape[1:]), np.nan)
+    padded[: len(shown)] = shown
+    return _mosaic(padded.reshape(rows, columns, *shown.shape[1:]))
+
+
+def _mosaic(tiles: np.ndarray) -> np.ndarray:
+    """``[R, C, h, w, 3]`` in [0, 1] -> one picture with lines between the tiles; missing tiles are as the lines."""
+    scale = max(1, 48 // max(tiles.shape[2:4]))
+    tiles = tiles.repeat(scale, axis=2).repeat(scale, axis=3)
+    rows, columns, height, width, _ = tiles.shape
+    gap = 3
+    picture = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 0.5)
+    for r in range(rows):
+        for c in range(columns):
+            if not np.isnan(tiles[r, c]).any():
+                top, left = r * (height + gap), c * (width + gap)
+                picture[top : top + height, left : left + width] = tiles[r, c]
+    return (picture * 255).round().astype(np.uint8)
+
+
+def to_svg(figure: Figure) -> str:
+    """The figure as an `<svg>` element that scales with the page and takes the page's text colour."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    return svg.replace(INK, "currentColor")
