@@ -9,14 +9,14 @@ import torch.nn.functional as F
 from torch import nn
 
 
+@torch.no_grad()
 def position_similarity(model: nn.Module) -> np.ndarray | None:
     """``[h, w, h, w]`` in [-1, 1]: each place of the grid with every other; None for a model without positions."""
     encoder = getattr(model, "encoder", model)
     positions = getattr(encoder, "pos_embed", None)
     if positions is None:
         return None
-    with torch.no_grad():
-        table = positions(positions.grid)[0, positions.num_prefix :].float().cpu()
+    table = positions(positions.grid)[0, positions.num_prefix :].float().cpu()
     unit = F.normalize(table, dim=1)
     height, width = positions.grid
     return (unit @ unit.T).reshape(height, width, height, width).numpy()

@@ -1,0 +1,60 @@
+"""`saccade evaluate`: how well a model does on labelled images."""
+
+import json
+from pathlib import Path
+
+from saccade.cli.options import Json
+
+
+def evaluate(
+    model: Path,
+    data: str,
+    /,
+    *,
+    split: str = "auto",
+    batch_size: int = 32,
+    workers: int | None = None,
+    image_size: int | None = None,
+    device: str = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Measure a model on labelled images: accuracy, top-5, each class, confusion, calibration.
+
+    Parameters
+    ----------
+    model
+        A run, a model directory or a published file.
+    data
+        A folder, a CSV, a zip, tar shards, or "digits".
+    split
+        auto, train, val, test or all. auto: the test split that the model was not trained on, else all images.
+    batch_size
+        Images at once.
+    workers
+        Processes that load images.
+    image_size
+        Side in pixels, instead of the model's own; positions are resampled.
+    device
+        Such as cpu or cuda.
+    """
+    from saccade.cli.counting import counting
+    from saccade.inference.evaluation import evaluate as measure
+    from saccade.inference.predictor import load
+
+    predictor = load(model, image_size=image_size, device=device)
+    with counting("images") as advance:
+        found = measure(predictor, data, split=split, batch_size=batch_size, workers=workers, on_images=advance)
+    if as_json:
+        print(json.dumps({"split": found.split, "note": found.note, **found.metrics.to_dict()}, indent=1))
+        return
+    metrics = found.metrics
+    print(f"{found.split} ({found.note})\n{metrics}\n")
+    rows = [row for row in metrics.per_class if row.support]
+    width = max(len(row.label) for row in rows)
+    print(f"{'class':<{width}}  precision  recall     F1  images")
+    for row in rows:
+        print(f"{row.label:<{width}}  {row.precision:>9.1%} {row.recall:>7.1%} {row.f1:>6.1%} {row.support:>7}")
+    if len(rows) <= 20 and len(metrics.per_class) == len(rows):
+        print("\nconfusion: rows are true classes, columns what the model said")
+        for row, counts in zip(metrics.per_class, metrics.confusion):
+            print(f"{row.label:<{width}}  " + " ".join(f"{count or '.':>4}" for count in counts))

@@ -1,0 +1,120 @@
+"""Measure a model on labelled images: whose they are, which split, and under which names its classes go there."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from saccade.data.augmentation import EvalTransform
+from saccade.data.batching import default_workers, eval_batches, prepared
+from saccade.data.config import DataConfig
+from saccade.data.folder import open_data
+from saccade.data.samples import DataSplits, ImageSource
+from saccade.errors import ConfigError, DataError
+from saccade.inference.predictor import Predictor
+from saccade.nn.precision import fast_products
+from saccade.tasks.classification import ClassificationTask
+from saccade.tasks.collect import Collected, collect
+from saccade.tasks.predictions import ClassificationMetrics
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came out.
+
+    Attributes:
+        metrics: over all classes of the model.
+        split: "test", "val", "train" or "all".
+        collected: the raw outputs behind it.
+        note: what was chosen and why, for people.
+    """
+
+    metrics: ClassificationMetrics
+    split: str
+    collected: Collected
+    note: str
+
+
+def evaluate(
+    predictor: Predictor,
+    data: str,
+    *,
+    split: str = "auto",
+    batch_size: int = 32,
+    workers: int | None = None,
+    on_images: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Measure a model on a data set.
+
+    Args:
+        predictor: the model.
+        data: as for training: a folder, a CSV, a zip, shards, "digits".
+        split: "train", "val", "test", "all", or "auto": the test split where the data has one of its own or is what
+            the model was trained on (cut the same way, so that no image of its training is in it); else all images.
+        batch_size: images at once.
+        workers: loader processes; after the machine unless given.
+        on_images: called with (images done, images in all).
+
+    Raises:
+        DataError: a class of the data is none of the model's.
+    """
+    splits, parts, note = choose_split(predictor, data, split)
+    labels = place_labels(splits.classes, predictor.labels, data)
+    total = sum(len(part) for part in parts.values())
+    preprocessing = predictor.preprocess
+    size = (preprocessing.channels, *preprocessing.size)
+    found, done = [], 0
+    with fast_products(predictor.products):
+        for part in parts.values():
+            images = prepared(part, EvalTransform(preprocessing), size)
+            count = default_workers(images) if workers is None else workers
+            batches = eval_batches(images, batch_size, workers=count)
+            before = done
+            report = None if on_images is None else lambda n, before=before: on_images(before + n, total)
+            found.append(collect(predictor.model, batches, predictor.device, on_images=report))
+            done += len(part)
+    collected = Collected.joined(found)
+    targets = torch.from_numpy(labels)[collected.targets]
+    collected = Collected(collected.outputs, targets, collected.names)
+    metrics = ClassificationTask(predictor.labels).measure(collected.outputs, targets)
+    return Evaluation(metrics, "+".join(parts), collected, note)
+
+
+def choose_split(predictor: Predictor, data: str, split: str) -> tuple[DataSplits, dict[str, ImageSource], str]:
+    """(the data, the splits to measure on, why these)."""
+    trained_on = predictor.source.provenance.get("data") or {}
+    same_cut = DataConfig(**trained_on["config"]) if "config" in trained_on else DataConfig()
+    splits = open_data(data, same_cut)
+    was_trained_on = trained_on.get("fingerprint") == splits.fingerprint
+    if not was_trained_on:
+        splits = open_data(data, DataConfig(test_fraction=0.0, val_fraction=0.0))
+    parts = {name: part for name in SPLITS if (part := getattr(splits, name)) is not None}
+    if split == "all":
+        return splits, parts, "all images, as asked"
+    if split == "auto" and "test" in parts:
+        why = "the test split, which it was not trained on" if was_trained_on else "the data's own test split"
+        return splits, {"test": parts["test"]}, why
+    if split == "auto" and was_trained_on and "val" in parts:
+        return splits, {"val": parts["val"]}, "the validation split, by which its weights were chosen"
+    if split == "auto":
+        return splits, parts, "all images; the data has no test split of its own, and is not what it was trained on"
+    if split not in SPLITS:
+        raise ConfigError(f"there is no split {split!r}: choose auto, all, {', '.join(SPLITS)}")
+    if split not in parts:
+        raise DataError(f"{data} has no {split} split; it has {', '.join(parts)}")
+    return splits, {split: parts[split]}, "as asked"
+
+
+def place_labels(classes: tuple[str, ...], labels: tuple[str, ...], data: str) -> np.ndarray:
+    """For each class of the data, its place among the model's classes, by name. ``[len(classes)]`` int64."""
+    place = {name: index for index, name in enumerate(labels)}
+    strangers = [name for name in classes if name not in place]
+    if strangers:
+        raise DataError(
+            f"{data} has classes that the model does not know: {', '.join(strangers[:8])}; it knows "
+            f"{', '.join(labels[:8])}{' …' if len(labels) > 8 else ''}"
+        )
+    return np.array([place[name] for name in classes], dtype=np.int64)
