@@ -49,7 +49,7 @@ class Predictor:
         self.task = source.task
         self.labels = source.labels
         self._task = ClassificationTask(self.labels)
-        products = choose_products(self.device)
+        products = choose_products(self.device, self.model)
         self.products = products.products
         log.info("%s", products.reason)
 

@@ -139,7 +139,9 @@ class _Run:
         stored = self.run.environment() if resume else {}
         products = stored.get("products")
         if products is None:
-            choice = self.processes.first_says(choose_products(self.processes.device))
+            images = self.config.batch_size // self.processes.world // self.config.accumulation
+            measured = choose_products(self.processes.device, self.setup.model.train(), batch_size=images)
+            choice = self.processes.first_says(measured)
             products = choice.products
             self.tell(Note(choice.reason))
             if self.processes.is_first:
