@@ -1,0 +1,173 @@
+"""Any step can be made again: the same batch with any number of workers, processes, and from any start."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from saccade.data.augmentation import BatchAugmentation, TrainTransform, affine_matrices, mix_seed, warp
+from saccade.data.batching import TrainBatches, TrainOrder, eval_batches, prepared
+from saccade.data.config import AffineConfig, AugmentationConfig, DataConfig
+from saccade.data.folder import open_data
+from saccade.data.preprocessing import Preprocessing
+from saccade.data.samples import Batch
+from saccade.errors import ConfigError, DataError, ImageError
+from tests.photos import make_photos
+
+RICH = AugmentationConfig(
+    crop_scale=(0.3, 1.0), flip=0.5, randaugment="2x9", color_jitter=0.4, erasing=0.5, mixup=0.5, cutmix=0.5,
+    affine=AffineConfig(10, 0.1, 0.1),
+)  # fmt: skip
+PREPROCESSING = Preprocessing((16, 16), mean=(0.5,) * 3, std=(0.5,) * 3)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    return make_photos(tmp_path_factory.mktemp("data") / "photos", count=20)
+
+
+def source(photos: Path, **config):
+    return open_data(str(photos), DataConfig(val_fraction=0, test_fraction=0, **config)).train
+
+
+def batches(photos: Path, *, start=0, stop=9, workers=0, rank=0, world=1, repeats=1) -> list[Batch]:
+    train = source(photos)
+    images = prepared(train, TrainTransform(PREPROCESSING, RICH), (3, 16, 16))
+    order = TrainOrder(len(train), 8, 3, repeats, rank, world)
+    augment = BatchAugmentation(RICH, 2, 3)
+    loader = TrainBatches(images, order, start=start, stop=stop, workers=workers)
+    return [augment(b, step=step, rows=order.rows, batch_size=8) for step, b in enumerate(loader, start)]
+
+
+def assert_same(one: list[Batch], other: list[Batch]) -> None:
+    assert len(one) == len(other) > 0
+    for a, b in zip(one, other):
+        assert a.names == b.names
+        assert torch.equal(a.images, b.images)
+        assert torch.equal(a.labels, b.labels)
+
+
+def test_workers_do_not_matter(photos: Path) -> None:
+    alone = batches(photos)
+    assert_same(alone, batches(photos, workers=1))
+    assert_same(alone, batches(photos, workers=2))
+
+
+def test_a_resumed_order_goes_on_where_it_was(photos: Path) -> None:
+    assert_same(batches(photos)[6:], batches(photos, start=6))
+
+
+def test_two_processes_share_the_batch_of_one(photos: Path) -> None:
+    halves = [batches(photos, rank=rank, world=2) for rank in (0, 1)]
+    joined = [
+        Batch(torch.cat((a.images, b.images)), torch.cat((a.labels, b.labels)), a.names + b.names, a.indices)
+        for a, b in zip(*halves)
+    ]
+    assert_same(batches(photos), joined)
+
+
+def test_an_epoch_shows_every_image_at_most_once(photos: Path) -> None:
+    order = TrainOrder(40, 8, 0)
+    names = [index for step in range(5) for index, _ in order.items(step)]
+    assert sorted(names) == list(range(40))
+    assert [i for i, _ in order.items(0)] != [i for i, _ in order.items(5)]
+
+
+def test_repeats_show_an_image_anew_in_one_batch(photos: Path) -> None:
+    items = TrainOrder(40, 6, 0, repeats=3).items(0)
+    assert len({index for index, _ in items}) == 2
+    assert len({key for _, key in items}) == 6
+
+
+def test_epochs_augment_differently(photos: Path) -> None:
+    train = source(photos)
+    transform = TrainTransform(PREPROCESSING, RICH)
+    image = train.image(0)
+    one, again, other = (transform(image, (0, epoch, 0, 0)) for epoch in (0, 0, 1))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+
+
+def test_augmenting_leaves_the_callers_random_numbers_alone(photos: Path) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    TrainTransform(PREPROCESSING, RICH)(source(photos).image(0), (0, 0, 0, 0))
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_without_augmentation_images_are_made_once(photos: Path) -> None:
+    plain = AugmentationConfig(crop_scale=None, flip=0)
+    images = prepared(source(photos), TrainTransform(PREPROCESSING, plain), (3, 16, 16))
+    assert images.cache == {}
+    first = images[(0, ())][0]
+    assert images[(0, (1, 2))][0] is first
+
+
+def test_evaluation_sees_every_image_once_in_order(photos: Path) -> None:
+    train = source(photos)
+    images = prepared(train, TrainTransform(PREPROCESSING, AugmentationConfig(None, 0)), (3, 16, 16))
+    seen = [n for r in range(3) for b in eval_batches(images, 7, rank=r, world=3) for n in b.names]
+    assert seen == list(train.names)
+
+
+def test_too_large_or_uneven_batches_are_refused() -> None:
+    with pytest.raises(ConfigError, match="only 10"):
+        TrainOrder(10, 16, 0)
+    with pytest.raises(ConfigError, match="evenly"):
+        TrainOrder(100, 9, 0, world=2)
+
+
+def test_broken_images_stop_or_are_skipped_and_counted(tmp_path: Path) -> None:
+    photos = make_photos(tmp_path / "p", count=60)
+    (photos / "cat" / "7.png").write_bytes(b"broken")
+    train = source(photos)
+    order = TrainOrder(len(train), 8, 0)
+    transform = TrainTransform(PREPROCESSING, AugmentationConfig(None, 0))
+    with pytest.raises(ImageError, match=r"cat/7\.png"):
+        list(TrainBatches(prepared(train, transform, (3, 16, 16)), order, start=0, stop=15, workers=0))
+    for workers in (0, 2):
+        images = prepared(train, transform, (3, 16, 16), skip_bad=True)
+        loader = TrainBatches(images, order, start=0, stop=30, workers=workers)
+        assert sum(len(b.images) for b in loader) == 240
+        assert len(loader.skipped) == 1
+    for i in range(8, 12):
+        (photos / "cat" / f"{i}.png").write_bytes(b"broken")
+    loader = TrainBatches(prepared(train, transform, (3, 16, 16), skip_bad=True), order, start=0, stop=15, workers=0)
+    with pytest.raises(DataError, match="more than 1%"):
+        list(loader)
+
+
+def test_mixing_keeps_targets_whole_and_pairs_neighbours() -> None:
+    images = torch.arange(8.0)[:, None, None, None].expand(8, 1, 4, 4).clone()
+    batch = Batch(images, torch.arange(8), ("",) * 8, torch.arange(8))
+    for config in (AugmentationConfig(mixup=1.0), AugmentationConfig(cutmix=1.0)):
+        for step in range(20):
+            mixed = BatchAugmentation(config, 8, 0)(batch, step=step, rows=slice(0, 8), batch_size=8)
+            torch.testing.assert_close(mixed.labels.sum(1), torch.ones(8))
+            # The image's mean is its mixture of the two numbers, as the targets say.
+            means = mixed.images.mean(dim=(1, 2, 3))
+            torch.testing.assert_close(means, mixed.labels @ torch.arange(8.0), atol=1e-5, rtol=1e-5)
+            assert set(mixed.labels[0].nonzero().flatten().tolist()) <= {0, 1}
+
+
+def test_affine_turns_shifts_and_scales() -> None:
+    generator = torch.Generator().manual_seed(0)
+    still = affine_matrices(AffineConfig(), 3, (6, 9), generator)
+    images = torch.rand(3, 2, 6, 9)
+    torch.testing.assert_close(warp(images, still), images, atol=1e-5, rtol=0)
+    quarter = torch.tensor([[[0.0, -1.0, 0.0], [1.0, 0.0, 0.0]]])
+    square = torch.rand(1, 1, 5, 5)
+    torch.testing.assert_close(warp(square, quarter), square.rot90(1, (2, 3)), atol=1e-5, rtol=0)
+    many = affine_matrices(AffineConfig(degrees=10, translate=0.1, scale=0.2), 500, (8, 8), generator)
+    angles = torch.atan2(many[:, 1, 0], many[:, 0, 0]).rad2deg()
+    assert 9 < angles.abs().max() <= 10.001
+    assert 0.18 < many[:, :, 2].abs().max() <= 0.2  # twice the share, as the grid runs from -1 to 1
+    sizes = 1 / many[:, :, :2].det().sqrt()
+    assert 0.8 <= sizes.min() < 0.82 < 1.18 < sizes.max() <= 1.2001
+
+
+def test_seeds_are_far_apart() -> None:
+    seeds = {mix_seed(a, b, c) for a in range(8) for b in range(8) for c in range(8)}
+    assert len(seeds) == 512
+    assert all(0 <= seed < 2**63 for seed in seeds)

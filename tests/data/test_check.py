@@ -1,0 +1,58 @@
+"""The data check finds what it says it finds, and nothing else."""
+
+import json
+from pathlib import Path
+
+from PIL import Image
+
+from saccade.data.check import check_data
+from saccade.data.digits import digits_splits
+from saccade.data.folder import open_data
+from tests.photos import make_photos
+
+
+def test_digits_are_sound_and_split_as_always() -> None:
+    splits = digits_splits()
+    report = check_data(splits)
+    assert (len(splits.train), splits.val, len(splits.test)) == (1437, None, 360)  # type: ignore[arg-type]
+    assert not report.errors
+    assert report.looked_at == (1797, 1797)
+    assert set(splits.train.names).isdisjoint(splits.test.names)  # type: ignore[union-attr]
+
+
+def test_finds_broken_copies_and_labels_that_disagree(tmp_path: Path) -> None:
+    photos = make_photos(tmp_path / "p", ("train", "test"), count=12)
+    (photos / "train/cat/0.png").write_bytes(b"not an image")
+    (photos / "test/cat/1.png").write_bytes((photos / "train/cat/1.png").read_bytes())
+    (photos / "train/cat/2.png").write_bytes((photos / "train/cat/3.png").read_bytes())
+    (photos / "train/dog/4.png").write_bytes((photos / "train/cat/4.png").read_bytes())
+    report = check_data(open_data(str(photos)))
+    assert list(report.broken) == ["train/cat/0.png"]
+    assert [sorted(g) for g in report.leaks if "train:train/cat/1.png" in g] == [
+        ["test:test/cat/1.png", "train:train/cat/1.png"]
+    ]
+    assert any("train/cat/2.png" in n for g in [*report.duplicates, *report.leaks] for n in g)
+    assert any("train/dog/4.png" in n for n in report.conflicts[0])
+    assert len(report.errors) == 2
+    json.dumps(report.to_dict())
+    assert "error: 1 broken" in str(report)
+
+
+def test_says_when_classes_are_out_of_balance(tmp_path: Path) -> None:
+    photos = make_photos(tmp_path / "p", count=3)
+    for i in range(100):
+        Image.new("RGB", (4, 4), (i, 0, 0)).save(photos / "cat" / f"more{i}.png")
+    warnings = check_data(open_data(str(photos))).warnings
+    assert any("unbalanced" in text for text in warnings)
+
+
+def test_a_sample_looks_at_fewer(tmp_path: Path) -> None:
+    import saccade.data.check as check
+
+    splits = digits_splits()
+    before, check.SAMPLE = check.SAMPLE, 100
+    try:
+        assert check_data(splits, mode="sample").looked_at[0] < 120
+        assert check_data(splits, mode="auto").looked_at == (1797, 1797)
+    finally:
+        check.SAMPLE = before

@@ -1,0 +1,167 @@
+"""Every way in which an image can come, good or hostile."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from saccade.data.images import MAX_PIXELS, read_image
+from saccade.errors import ImageError
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+GRADIENT = np.linspace(0, 255, 48, dtype=np.uint8).reshape(6, 8)
+
+
+def photo() -> Image.Image:
+    return Image.fromarray(np.stack([GRADIENT, GRADIENT[::-1], np.full_like(GRADIENT, 128)], -1))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied_once(orientation: int) -> None:
+    upright = np.asarray(photo())
+    stored = {  # how an upright picture lies in the file for each orientation
+        1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1],
+        5: upright.transpose(1, 0, 2), 6: upright.transpose(1, 0, 2)[::-1],
+        7: upright.transpose(1, 0, 2)[::-1, ::-1], 8: upright.transpose(1, 0, 2)[:, ::-1],
+    }[orientation]  # fmt: skip
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(Image.fromarray(np.ascontiguousarray(stored)), "PNG", exif=exif)
+    once = read_image(data)
+    np.testing.assert_array_equal(np.asarray(once), upright)
+    np.testing.assert_array_equal(np.asarray(read_image(once)), upright)
+
+
+def test_sixteen_bits_are_scaled_not_clipped() -> None:
+    values = np.array([[0, 257, 32896, 65535]], dtype=np.uint16)
+    read = read_image(encoded(Image.fromarray(values)), channels=1)
+    np.testing.assert_array_equal(np.asarray(read), [[0, 1, 128, 255]])
+
+
+def test_grey_becomes_three_equal_channels() -> None:
+    read = np.asarray(read_image(encoded(Image.fromarray(GRADIENT))))
+    np.testing.assert_array_equal(read, np.repeat(GRADIENT[..., None], 3, -1))
+
+
+def test_colour_becomes_grey_by_luminance() -> None:
+    read = np.asarray(read_image(Image.new("RGB", (2, 2), (255, 0, 0)), channels=1))
+    assert read.tolist() == [[76, 76], [76, 76]]  # 0.299 * 255
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparency_lies_over_white(mode: str) -> None:
+    clear = Image.new(mode, (2, 2), (0, 0, 0, 0) if mode == "RGBA" else (0, 0))
+    half = Image.new(mode, (2, 2), (0, 0, 0, 128) if mode == "RGBA" else (0, 128))
+    assert np.asarray(read_image(encoded(clear))).min() == 255
+    assert abs(int(np.asarray(read_image(encoded(half)))[0, 0, 0]) - 127) <= 1
+
+
+def test_palette_with_a_transparent_colour() -> None:
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 200, 0, 0])
+    image.putpixel((1, 0), 1)
+    read = np.asarray(read_image(encoded(image, transparency=0)))
+    assert read[0, 0].tolist() == [255, 255, 255]
+    assert read[0, 1].tolist() == [200, 0, 0]
+
+
+def test_cmyk_jpeg() -> None:
+    read = np.asarray(read_image(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG", quality=95)))
+    red, green, blue = read[4, 4].tolist()
+    assert red > 240
+    assert green < 15
+    assert blue < 15
+
+
+def test_one_bit() -> None:
+    assert np.asarray(read_image(encoded(Image.new("1", (3, 3), 1)), channels=1)).tolist() == [[255] * 3] * 3
+
+
+def test_decimal_numbers_only_in_the_unit_interval() -> None:
+    good = np.asarray(read_image(encoded(Image.fromarray(np.full((2, 2), 0.5, np.float32)), "TIFF"), channels=1))
+    assert good.tolist() == [[128, 128]] * 2
+    with pytest.raises(ImageError, match="outside"):
+        read_image(encoded(Image.fromarray(np.full((2, 2), 7.0, np.float32)), "TIFF"), channels=1)
+
+
+def test_first_frame_of_an_animation() -> None:
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert np.asarray(read_image(data))[0, 0].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1)])
+def test_extreme_shapes(size: tuple[int, int]) -> None:
+    assert read_image(encoded(Image.new("RGB", size))).size == size
+
+
+def test_a_bomb_is_refused_on_its_header() -> None:
+    side = int((MAX_PIXELS * 1.1) ** 0.5)
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + header
+    data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(header)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    data += struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
+    with pytest.raises(ImageError, match="megapixels"):
+        read_image(data, name="bomb.png")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"])
+def test_truncated_at_every_tenth(kind: str) -> None:
+    data = encoded(photo().resize((64, 48)), kind)
+    for tenth in range(10):
+        cut = data[: len(data) * tenth // 10]
+        try:
+            read_image(cut, name="cut.img")
+        except ImageError as error:
+            assert "cut.img" in str(error)  # noqa: PT017 (either a picture or this error, nothing else)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "GIF"])
+def test_random_damage_gives_a_picture_or_one_error(kind: str) -> None:
+    data = bytearray(encoded(photo().resize((64, 48)), kind))
+    generator = np.random.default_rng(0)
+    for _ in range(60):
+        damaged = bytearray(data)
+        for place in generator.integers(0, len(data), 6):
+            damaged[place] = generator.integers(256)
+        try:
+            assert read_image(bytes(damaged)).mode == "RGB"
+        except ImageError as error:
+            assert "\n" not in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"%PDF-1.4", b"<svg/>", b"%!PS-Adobe-3.0 EPSF-3.0\n"])
+def test_what_is_no_image(content: bytes) -> None:
+    with pytest.raises(ImageError, match=r"a\.jpg"):
+        read_image(content, name="a.jpg")
+
+
+def test_missing_files_and_folders(tmp_path) -> None:
+    with pytest.raises(ImageError, match="no such file"):
+        read_image(tmp_path / "nothing.jpg")
+    with pytest.raises(ImageError, match="folder"):
+        read_image(tmp_path)
+
+
+def test_arrays_and_tensors() -> None:
+    grey = read_image(GRADIENT, channels=3)
+    assert tuple(grey.shape) == (3, 6, 8)
+    assert grey.max() == 1
+    assert tuple(read_image(torch.rand(5, 4, 4), channels=5).shape) == (5, 4, 4)
+    assert read_image(torch.full((1, 2, 2), 255, dtype=torch.uint8), channels=1).tolist() == [[[1, 1], [1, 1]]]
+    with pytest.raises(ImageError, match=r"\[0, 1\]"):
+        read_image(torch.full((3, 2, 2), 200.0))
+    with pytest.raises(ImageError, match="channels"):
+        read_image(torch.rand(5, 4, 4), channels=3)
+    with pytest.raises(ImageError, match="float"):
+        read_image(np.zeros((2, 2), np.int64), channels=1)
