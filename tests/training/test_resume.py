@@ -1,0 +1,169 @@
+"""A run that was killed goes on to the same bits."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import saccade.training.run_directory as run_directory
+from saccade.errors import ConfigError, TrainingError
+from saccade.training.config import RunConfig, resolve
+from saccade.training.loop import train
+from saccade.training.run_directory import RunDirectory
+
+ROOT = Path(__file__).parents[2]
+HARNESS = Path(__file__).with_name("kill_harness.py")
+SMALL = {
+    "model.name": "vit_digits",
+    "model.options": {"depth": 2, "block.embed_dim": 32, "block.mlp_dim": 64, "block.attention_dropout": 0.1},
+    "model.dropout": 0.1,
+    "model.drop_path": 0.1,
+    "augmentation.crop_scale": [0.5, 1.0],
+    "augmentation.flip": 0.5,
+    "augmentation.mixup": 0.2,
+    "ema": 0.9,
+    "batch_size": 16,
+    "checkpoint_seconds": 0.0,
+    "preflight": False,
+    "data.check": "off",
+    "optimizer.lr": 1e-3,
+}
+
+
+def config(**changes: object) -> RunConfig:
+    return resolve("digits", overrides={**SMALL, **changes})
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return load_file(path / "model" / "model.safetensors")
+
+
+def assert_same_bits(one: Path, other: Path) -> None:
+    a, b = weights(one), weights(other)
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+    rows = [
+        [{k: row[k] for k in ("step", "loss", "accuracy", "lr")} for row in RunDirectory(p).metrics()]
+        for p in (one, other)
+    ]
+    assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize(("workers", "kills"), [(0, 12), (2, 8)])
+def test_twenty_random_kills(tmp_path: Path, workers: int, kills: int) -> None:
+    chosen = config(**{"data.workers": workers, "schedule.steps": 150})
+    (tmp_path / "c.yaml").write_text(chosen.to_yaml())
+
+    def run(name: str, kills: int) -> int:
+        command = [sys.executable, str(HARNESS), str(tmp_path / "c.yaml"), str(tmp_path / name), str(kills), "7"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return int(done.stdout.split()[-1])
+
+    assert run("undisturbed", 0) == 0
+    assert run("killed", kills) == kills
+    assert_same_bits(tmp_path / "undisturbed", tmp_path / "killed")
+    assert not list((tmp_path / "killed" / "checkpoints").glob(".*.tmp"))
+
+
+def test_keeps_the_last_two_and_falls_back_from_a_damaged_one(tmp_path: Path) -> None:
+    chosen = config(**{"schedule.steps": 6})
+    train(chosen, RunDirectory.create(chosen, tmp_path / "a"))
+    run = RunDirectory.create(chosen, tmp_path / "b")
+    train(chosen, run)
+    assert [p.name for p in run.steps()] == ["step-00000005", "step-00000006"]
+    damaged = run.steps()[-1] / "optimizer.safetensors"
+    content = bytearray(damaged.read_bytes())
+    content[-1] ^= 1  # one bit
+    damaged.write_bytes(content)
+    events = []
+    train(chosen, run, resume=True, on_event=events.append)
+    said = [e.text for e in events if hasattr(e, "text")]
+    assert any("damaged" in text and "step-00000006" in text for text in said)
+    assert any("step 5 of 6" in text for text in said)
+    assert_same_bits(tmp_path / "a", tmp_path / "b")
+
+
+def test_without_a_whole_checkpoint_it_begins_again(tmp_path: Path) -> None:
+    chosen = config(**{"schedule.steps": 4})
+    run = RunDirectory.create(chosen, tmp_path / "a")
+    train(chosen, run)
+    before = weights(tmp_path / "a")
+    for path in run.steps():
+        (path / "manifest.json").unlink()
+    train(chosen, run, resume=True)
+    assert all(torch.equal(before[n], t) for n, t in weights(tmp_path / "a").items())
+
+
+def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = config(**{"schedule.steps": 6})
+    run = RunDirectory.create(chosen, tmp_path / "a")
+    real, calls = run_directory.save_file, []
+
+    def full(*arguments: object) -> None:
+        calls.append(arguments)
+        if len(calls) > 8:
+            raise OSError(28, "No space left on device")
+        real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(run_directory, "save_file", full)
+    with pytest.raises(TrainingError, match=r"disk is full.*step-\d+ is whole.*--resume"):
+        train(chosen, run)
+    kept = run.steps()[-1]
+    run.load(kept)  # its checksums hold
+    assert not list(run.checkpoints.glob(".*.tmp"))
+    monkeypatch.setattr(run_directory, "save_file", real)
+    train(chosen, run, resume=True)
+    other = RunDirectory.create(chosen, tmp_path / "b")
+    train(chosen, other)
+    assert_same_bits(tmp_path / "a", tmp_path / "b")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_says_how_to_go_on_and_exits(tmp_path: Path, number: int, code: int) -> None:
+    arguments = [f"--set={key}={json.dumps(value)}" for key, value in SMALL.items() if key != "checkpoint_seconds"]
+    command = [
+        sys.executable,
+        "-m",
+        "saccade",
+        "train",
+        "--output",
+        str(tmp_path / "run"),
+        "--epochs",
+        "200",
+        *arguments,
+    ]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not RunDirectory(tmp_path / "run").metrics():
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        time.sleep(0.1)
+    os.kill(process.pid, number)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == code, err[-2000:]
+    assert f"saccade train --resume {tmp_path / 'run'}" in out
+    run = RunDirectory(tmp_path / "run")
+    _, progress = run.load(run.steps()[-1])
+    assert progress.step > 0
+
+
+def test_resume_refuses_another_config_and_new_runs_refuse_old_folders(tmp_path: Path) -> None:
+    from saccade.cli.main import main
+
+    chosen = config(**{"schedule.steps": 2})
+    run = RunDirectory.create(chosen, tmp_path / "a")
+    train(chosen, run)
+    assert main(["train", "--resume", str(tmp_path / "a"), "--lr", "0.5"]) == 2
+    assert main(["train", "--output", str(tmp_path / "a")]) == 2
+    assert main(["train", "--resume", str(tmp_path / "nothing")]) == 2
+    with pytest.raises(ConfigError, match="--resume"):
+        RunDirectory.create(chosen, tmp_path / "a")
