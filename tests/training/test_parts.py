@@ -37,12 +37,12 @@ def test_layers_decay_and_vectors_are_not_decayed() -> None:
     named = {id(p): n for n, p in net.named_parameters()}
     found = {named[id(p)]: g for g in parameter_groups(net, config) for p in g["params"]}
     assert found.keys() == {n for n, _ in net.named_parameters()}
-    assert depth_of(net) == 6
+    assert depth_of(net) == 4
     assert found["head.weight"]["lr_scale"] == 1
     assert found["encoder.norm.weight"]["lr_scale"] == 1
-    assert found["encoder.blocks.5.attn.qkv.weight"]["lr_scale"] == 0.5
-    assert found["encoder.blocks.0.mlp.fc1.weight"]["lr_scale"] == 0.5**6
-    assert found["encoder.patch_embed.proj.weight"]["lr_scale"] == 0.5**7
+    assert found["encoder.blocks.3.attn.qkv.weight"]["lr_scale"] == 0.5
+    assert found["encoder.blocks.0.mlp.fc1.weight"]["lr_scale"] == 0.5**4
+    assert found["encoder.patch_embed.proj.weight"]["lr_scale"] == 0.5**5
     decayed = {n for n, g in found.items() if g["weight_decay"]}
     assert "encoder.blocks.0.attn.qkv.weight" in decayed
     assert "encoder.patch_embed.proj.weight" in decayed
@@ -50,7 +50,7 @@ def test_layers_decay_and_vectors_are_not_decayed() -> None:
         assert name not in decayed
     optimizer = make_optimizer(net, config)
     set_lr(optimizer, 0.2)
-    assert {round(g["lr"], 12) for g in optimizer.param_groups} == {round(0.2 * 0.5**i, 12) for i in range(8)}
+    assert {round(g["lr"], 12) for g in optimizer.param_groups} == {round(0.2 * 0.5**i, 12) for i in range(6)}
 
 
 def test_layer_numbers() -> None:
