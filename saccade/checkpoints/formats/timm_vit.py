@@ -22,6 +22,7 @@ def infer(shapes: Shapes, hints: Hints) -> ViTConfig:
     embed_dim, in_channels, *patch_size = shapes["patch_embed.proj.weight"]
     depth = count_layers(shapes, "blocks.{}.norm1.weight")
     told = hints.config.get("model_args") or {}
+    name = f"{hints.file_name} {hints.config.get('architecture', '')}"
     class_token = "cls_token" in shapes
     registers = shapes["reg_token"][1] if "reg_token" in shapes else 0
     prefix = int(class_token) + registers
@@ -35,6 +36,7 @@ def infer(shapes: Shapes, hints: Hints) -> ViTConfig:
         norm_eps=1e-5 if "norm_pre.weight" in shapes else 1e-6,  # CLIP's towers
         qkv_bias="blocks.0.attn.qkv.bias" in shapes,
         layer_scale=1e-5 if "blocks.0.ls1.gamma" in shapes else None,
+        activation="quick_gelu" if "quickgelu" in name else "gelu",
     )
     return ViTConfig(
         block=block,

@@ -1,0 +1,140 @@
+"""The model directory: whole, checked, and refused when it is not what was written."""
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import saccade
+from saccade.checkpoints.directory import LoadedModel, read_model_dir, save_model_dir
+from saccade.checkpoints.loading import adapt, load_model
+from saccade.checkpoints.reading import read_tensors
+from saccade.data.preprocessing import Preprocessing
+from saccade.errors import CheckpointError
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    preprocessing = Preprocessing((8, 8), "exact", 1.0, channels=1, mean=(0.5,), std=(0.5,))
+    labels = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    loaded = LoadedModel(saccade.create("vit_digits"), "vit", labels, preprocessing, provenance={"data": "none"})
+    return save_model_dir(tmp_path / "model", loaded)
+
+
+def test_everything_comes_back(saved: Path) -> None:
+    loaded = read_model_dir(saved)
+    assert loaded.labels[3] == "three"
+    assert loaded.preprocessing is not None
+    assert loaded.preprocessing.channels == 1
+    assert loaded.provenance == {"data": "none"}
+    assert not loaded.model.training
+    state = load_file(saved / "model.safetensors")
+    assert all(torch.equal(state[name], tensor) for name, tensor in loaded.model.state_dict().items())
+    assert not loaded.report.new
+    assert not loaded.report.unused
+
+
+def test_changed_weights_are_noticed(saved: Path) -> None:
+    state = load_file(saved / "model.safetensors")
+    state["head.weight"] *= 1.1
+    save_file(state, saved / "model.safetensors")
+    with pytest.raises(CheckpointError, match="does not compute what it computed"):
+        read_model_dir(saved)
+
+
+def test_a_changed_config_is_noticed(saved: Path) -> None:
+    content = json.loads((saved / "config.json").read_text())
+    content["config"]["block"]["num_heads"] = 2
+    (saved / "config.json").write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match="does not compute"):
+        read_model_dir(saved)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 99}, "update saccade"),
+        ({"architecture": "os.system"}, "no architecture"),
+        ({"config": {"depth": "x"}}, "not a model's config"),
+        ({"preprocessing": {"siz": 3}}, "did you mean size"),
+    ],
+)
+def test_a_bad_config_is_explained(saved: Path, change: dict, message: str) -> None:
+    content = json.loads((saved / "config.json").read_text())
+    (saved / "config.json").write_text(json.dumps({**content, **change}))
+    with pytest.raises(CheckpointError, match=message):
+        read_model_dir(saved)
+
+
+def test_cut_off_files_are_named(saved: Path) -> None:
+    path = saved / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+        read_model_dir(saved)
+    path.unlink()
+    with pytest.raises(CheckpointError):
+        load_model(saved)
+
+
+def test_another_size_and_another_head(saved: Path) -> None:
+    loaded = load_model(saved, num_classes=3, image_size=(12, 16))
+    assert tuple(loaded.model(torch.randn(2, 1, 12, 16)).shape) == (2, 3)
+    assert loaded.preprocessing is not None
+    assert loaded.preprocessing.size == (12, 16)
+    assert loaded.labels == ("0", "1", "2")
+    assert loaded.report.new == ["head.weight", "head.bias"]
+    same = load_model(saved)
+    assert adapt(same, num_classes=10) is same
+    headless = adapt(same, num_classes=0)
+    assert tuple(headless.model(torch.randn(1, 1, 8, 8)).shape) == (1, 64)
+
+
+def test_an_unfinished_run_says_how_to_finish(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("seed: 1")
+    with pytest.raises(CheckpointError, match="--resume"):
+        load_model(tmp_path)
+    with pytest.raises(CheckpointError, match="there is no"):
+        load_model(tmp_path / "nothing")
+
+
+class Harmful:
+    def __reduce__(self):
+        return (Path.touch, (Path("/tmp/saccade-was-here"),))
+
+
+def test_pickles_that_would_run_something_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.pth"
+    torch.save({"model": Harmful()}, path)
+    with pytest.raises(CheckpointError, match="would run what its author put there"):
+        read_tensors(path)
+    path.write_bytes(pickle.dumps(Harmful()))
+    with pytest.raises(CheckpointError):
+        read_tensors(path)
+    np.savez(tmp_path / "m.npz", a=np.array([Harmful()], dtype=object))
+    with pytest.raises(CheckpointError):
+        read_tensors(tmp_path / "m.npz")
+    assert not Path("/tmp/saccade-was-here").exists()
+
+
+def test_wrappers_and_prefixes_come_off(tmp_path: Path) -> None:
+    tensors = {"module._orig_mod.a": torch.ones(2)}
+    torch.save({"epoch": 3, "state_dict": tensors}, tmp_path / "m.pth")
+    assert list(read_tensors(tmp_path / "m.pth").tensors) == ["a"]
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04rubbish", b"\x08\0\0\0\0\0\0\0{}", b"\x80\x02rubbish"])
+def test_what_is_no_weights_file(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "m.pth").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"m\.pth"):
+        read_tensors(tmp_path / "m.pth")
+
+
+def test_an_index_stays_in_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "../x.safetensors"}}))
+    with pytest.raises(CheckpointError, match="outside its folder"):
+        read_tensors(tmp_path)

@@ -1,0 +1,39 @@
+"""Parameter counts to the integer: the published table, and timm's own models."""
+
+import pytest
+import torch
+
+import saccade
+
+PUBLISHED = [
+    ("vit_ti16", 224, 5_717_416), ("vit_s32", 224, 22_878_952), ("vit_s16", 224, 22_050_664),
+    ("vit_b32", 224, 88_224_232), ("vit_b16", 224, 86_567_656), ("vit_b16", 384, 86_859_496),
+    ("vit_b8", 224, 86_576_872), ("vit_l32", 224, 306_535_400), ("vit_l16", 224, 304_326_632),
+    ("vit_l16", 384, 304_715_752), ("vit_h14", 224, 632_045_800),
+]  # fmt: skip
+
+
+def count(model: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(("name", "image_size", "expected"), PUBLISHED)
+def test_the_published_table(name: str, image_size: int, expected: int) -> None:
+    with torch.device("meta"):
+        assert count(saccade.create(name, image_size=image_size)) == expected
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [("vit_g14", "vit_giant_patch14_224"), ("vit_bigg14", "vit_gigantic_patch14_224")]
+)
+def test_the_largest_equal_timms(ours: str, theirs: str) -> None:
+    timm = pytest.importorskip("timm")
+    with torch.device("meta"):
+        assert count(saccade.create(ours)) == count(timm.create_model(theirs))
+
+
+def test_the_digits_model() -> None:
+    width, mlp, depth = 64, 128, 4
+    block = 4 * width + 3 * width**2 + 3 * width + width**2 + width + 2 * width * mlp + width + mlp
+    expected = (4 * width + width) + width + depth * block + 2 * width + 10 * width + 10
+    assert count(saccade.create("vit_digits")) == expected == 135_050
