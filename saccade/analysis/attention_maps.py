@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from saccade.analysis.rollout import attention_rollout
 from saccade.errors import RecordingError
 from saccade.inference.predictor import ImageLike, Predictor, name_of
+from saccade.models.model import Model
 from saccade.nn.recording import record
 from saccade.nn.tokens import TokenLayout
 
@@ -69,7 +70,7 @@ class AttentionMaps:
 
 
 @torch.no_grad()
-def attention_maps(model: nn.Module, images: Tensor, *, budget: str | int = "4 GiB") -> tuple[Tensor, AttentionMaps]:
+def attention_maps(model: Model, images: Tensor, *, budget: str | int = "4 GiB") -> tuple[Tensor, AttentionMaps]:
     """Logits ``[B, K]`` for images ``[B, C, H, W]``, and where the model looked.
 
     What the head reads is the class token; the mean of the patches in a model without one, or that pools them.

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
+
+from saccade.models.model import Model
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class PatchFilters:
     variance: np.ndarray
 
 
-def patch_filters(model: nn.Module, count: int = 28) -> PatchFilters | None:
+def patch_filters(model: Model, count: int = 28) -> PatchFilters | None:
     """The first `count` principal components; None for a model without a patch embedding."""
     encoder = getattr(model, "encoder", model)
     embedding = getattr(encoder, "patch_embed", None)

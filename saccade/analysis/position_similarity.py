@@ -6,11 +6,12 @@ Figure 7 of Dosovitskiy et al., arXiv 2010.11929.
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
+
+from saccade.models.model import Model
 
 
 @torch.no_grad()
-def position_similarity(model: nn.Module) -> np.ndarray | None:
+def position_similarity(model: Model) -> np.ndarray | None:
     """``[h, w, h, w]`` in [-1, 1]: each place of the grid with every other; None for a model without positions."""
     encoder = getattr(model, "encoder", model)
     positions = getattr(encoder, "pos_embed", None)

@@ -21,6 +21,7 @@ from saccade.checkpoints.mapping import MappingReport, place
 from saccade.checkpoints.reading import read_json, read_tensors
 from saccade.data.preprocessing import Preprocessing
 from saccade.errors import CheckpointError, ConfigError
+from saccade.models.model import Model
 from saccade.models.zoo import build
 
 CONFIG, WEIGHTS, FINGERPRINT = "config.json", "model.safetensors", "fingerprint.safetensors"
@@ -42,7 +43,7 @@ class LoadedModel:
         report: what was loaded, resized, new and unused.
     """
 
-    model: nn.Module
+    model: Model
     architecture: str
     labels: tuple[str, ...]
     preprocessing: Preprocessing | None
@@ -115,7 +116,7 @@ def is_model_dir(path: Path) -> bool:
 
 
 @torch.no_grad()
-def fingerprint(model: nn.Module) -> dict[str, Tensor]:
+def fingerprint(model: Model) -> dict[str, Tensor]:
     """A fixed input ``[1, C, H, W]`` and the model's output for it, float32 on the CPU."""
     config = model.config
     generator = torch.Generator().manual_seed(0)

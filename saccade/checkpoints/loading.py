@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from saccade.checkpoints.directory import CONFIG, LoadedModel, is_model_dir, read_model_dir
 from saccade.checkpoints.formats import detect
@@ -14,6 +14,7 @@ from saccade.checkpoints.hints import read_hints, told_labels
 from saccade.checkpoints.mapping import MappingReport, place, to_ours
 from saccade.checkpoints.reading import read_tensors
 from saccade.errors import CheckpointError
+from saccade.models.model import Model
 from saccade.models.zoo import build, change_config
 from saccade.nn.positions import Resampling, resample_positions
 
@@ -130,7 +131,7 @@ def adapt(
     return replace(loaded, model=model.eval(), preprocessing=preprocessing, labels=labels, report=report)
 
 
-def _resampled(old: nn.Module, new: nn.Module, table: Tensor, method: Resampling, report: MappingReport) -> Tensor:
+def _resampled(old: Model, new: Model, table: Tensor, method: Resampling, report: MappingReport) -> Tensor:
     old_grid, new_grid = old.token_layout().grid, new.token_layout().grid
     if old_grid != new_grid:
         sizes = f"{old_grid[0]} x {old_grid[1]} -> {new_grid[0]} x {new_grid[1]} positions"

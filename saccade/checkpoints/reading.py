@@ -9,6 +9,7 @@ import argparse
 import json
 import pickle
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -156,7 +157,7 @@ def _read_npz(path: Path) -> Tensors:
             for name in archive.files:
                 array = archive[name]
                 tensors[name] = torch.from_numpy(np.ascontiguousarray(array).reshape(array.shape))
-    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zipfile.zlib.error) as error:
+    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise CheckpointError(f"{path} cannot be read as an .npz of numbers ({error}).") from None
     return Tensors(tensors, {}, "npz")
 

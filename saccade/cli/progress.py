@@ -57,7 +57,11 @@ class RunDisplay:
         now = time.monotonic()
         if self.task is not None and now - self.shown > REFRESH_SECONDS:
             self.shown = now
-            self.bar.update(self.task, completed=event.step, epoch=f"{event.epoch:.1f}", lr=event.lr, **self.smooth)
+            rate, loss, accuracy = self.smooth["rate"], self.smooth["loss"], self.smooth["accuracy"]
+            epoch = f"{event.epoch:.1f}"
+            self.bar.update(
+                self.task, completed=event.step, epoch=epoch, rate=rate, loss=loss, accuracy=accuracy, lr=event.lr
+            )
 
 
 def epoch_line(epoch: int, row: dict) -> str:

@@ -7,7 +7,7 @@ workers or processes: parameters of a batch are drawn for the whole batch, and e
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -51,13 +51,14 @@ class TrainTransform:
         self.geometry = _geometry(preprocessing, config)
         self.flip = config.flip
         self.colours = _colours(config)
-        self.erasing = v2.RandomErasing(config.erasing, value="random") if config.erasing else None
+        noise: Any = "random"  # documented, but typed as a number
+        self.erasing = v2.RandomErasing(config.erasing, value=noise) if config.erasing else None
         self.deterministic = not (self.geometry or self.flip or self.colours or self.erasing)
 
     def __call__(self, image: Image.Image, key: Sequence[int]) -> Tensor:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(mix_seed(*key))
-            fitted = self.geometry(image) if self.geometry else self.preprocessing.fit(image)
+            fitted: Any = self.geometry(image) if self.geometry else self.preprocessing.fit(image)
             if self.flip and torch.rand(()) < self.flip:
                 fitted = v2.functional.horizontal_flip(fitted)
             if self.colours:

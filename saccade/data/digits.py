@@ -55,5 +55,5 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
     """Pixels [1797, 8, 8] uint8 and labels [1797] int64."""
     from sklearn.datasets import load_digits
 
-    bunch = load_digits()
-    return (bunch.images * (255 / LEVELS)).round().astype(np.uint8), bunch.target.astype(np.int64)
+    pixels, labels = load_digits(return_X_y=True)
+    return (pixels.reshape(-1, 8, 8) * (255 / LEVELS)).round().astype(np.uint8), labels.astype(np.int64)

@@ -74,9 +74,9 @@ def open_data(path: str, config: DataConfig | None = None) -> DataSplits:
     if not entries:
         raise DataError(f"{path} holds no images: one folder a class was expected, with files such as 1.jpg inside")
     found = sorted({label for _, label, _ in entries})
-    classes = classes or tuple(found)
+    classes = classes if classes else tuple(found)
     if len(classes) < 2:
-        raise DataError(f"{path} has one class only ({classes[0]}): to learn to tell apart takes two folders at least")
+        raise DataError(f"{path} has one class only ({found[0]}): to learn to tell apart takes two folders at least")
     unknown = sorted(set(found) - set(classes))
     if unknown:
         raise DataError(f"{path}: the label {unknown[0]!r} is not among the classes {', '.join(classes[:10])}")

@@ -9,6 +9,7 @@ import logging
 import struct
 import zlib
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import torch
@@ -35,9 +36,17 @@ def is_image_name(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
-def read_image(
-    source: str | Path | bytes | Image.Image | np.ndarray | Tensor, *, channels: int = 3, name: str | None = None
-) -> Image.Image | Tensor:
+FileLike = str | Path | bytes | Image.Image
+Numbers = np.ndarray | Tensor
+
+
+@overload
+def read_image(source: FileLike, *, channels: int = 3, name: str | None = None) -> Image.Image: ...
+@overload
+def read_image(source: Numbers, *, channels: int = 3, name: str | None = None) -> Tensor: ...
+@overload
+def read_image(source: FileLike | Numbers, *, channels: int = 3, name: str | None = None) -> Image.Image | Tensor: ...
+def read_image(source: FileLike | Numbers, *, channels: int = 3, name: str | None = None) -> Image.Image | Tensor:
     """Read one image.
 
     Args:
@@ -90,8 +99,9 @@ def _read_pil(image: Image.Image, channels: int, name: str) -> Image.Image:
         raise ImageError(
             f"{name} has {image.width} x {image.height} pixels; more than {MAX_PIXELS // 10**6} megapixels are refused"
         )
-    if getattr(image, "n_frames", 1) > 1:
-        log.info("%s has %d frames; the first is read", name, image.n_frames)
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        log.info("%s has %d frames; the first is read", name, frames)
     try:
         image.load()
         upright = ImageOps.exif_transpose(image)

@@ -10,12 +10,15 @@ from difflib import get_close_matches
 from typing import Any, Literal
 
 import torch
-import torchvision.transforms.v2.functional as F
+import torchvision.transforms.v2.functional as functional
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
 from saccade.errors import ConfigError
+
+# Typed for tensors, these functions take PIL images just as well.
+F: Any = functional
 
 Resize = Literal["shortest", "exact", "pad"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
@@ -89,13 +92,14 @@ class Preprocessing:
 
     def normalize(self, image: Image.Image | Tensor) -> Tensor:
         """An image of the model's size -> ``[C, H, W]`` float32, in the value range, less mean, over std."""
-        if isinstance(image, Image.Image):
-            image = F.to_dtype(F.pil_to_tensor(image), torch.float32, scale=True)
-        if image.shape[0] != self.channels:
-            raise ConfigError(f"an image with {image.shape[0]} channels for a model of {self.channels}")
+        pixels: Tensor = image if isinstance(image, Tensor) else F.pil_to_tensor(image)
+        if pixels.shape[0] != self.channels:
+            raise ConfigError(f"an image with {pixels.shape[0]} channels for a model of {self.channels}")
         low, high = self.value_range
-        scaled = image if (low, high) == (0.0, 1.0) else image * (high - low) + low
-        return F.normalize(scaled, list(self.mean), list(self.std))
+        values: Tensor = F.to_dtype(pixels, torch.float32, scale=True)
+        if (low, high) != (0.0, 1.0):
+            values = values * (high - low) + low
+        return F.normalize(values, list(self.mean), list(self.std))
 
     def denormalize(self, images: Tensor) -> Tensor:
         """The inverse of :meth:`normalize`: ``[..., C, H, W]`` -> values in [0, 1], for people to look at."""
@@ -137,7 +141,8 @@ class Preprocessing:
             if name not in names:
                 close = get_close_matches(name, names, n=1)
                 raise ConfigError(f"preprocessing has no {name!r}" + (f"; did you mean {close[0]}?" if close else ""))
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+        plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**plain)
 
     def _resized(self, image: Image.Image | Tensor, size: tuple[int, ...]) -> Image.Image | Tensor:
         if tuple(F.get_size(image)) == tuple(size):

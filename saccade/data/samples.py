@@ -54,5 +54,5 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch with its tensors on `device`."""
-        moved = (part.to(device, non_blocking=True) for part in (self.images, self.labels))
-        return Batch(*moved, self.names, self.indices)
+        images, labels = (part.to(device, non_blocking=True) for part in (self.images, self.labels))
+        return Batch(images, labels, self.names, self.indices)

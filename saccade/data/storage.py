@@ -20,8 +20,12 @@ class Storage(Protocol):
     """Files by name. `sizes` are in bytes, as the archive or file system tells them."""
 
     path: Path
-    names: Sequence[str]
-    sizes: Sequence[int]
+
+    @property
+    def names(self) -> Sequence[str]: ...
+
+    @property
+    def sizes(self) -> Sequence[int]: ...
 
     def read(self, name: str) -> bytes: ...
 

@@ -12,12 +12,13 @@ from typing import overload
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from saccade.checkpoints.loading import LoadedModel, load_model
 from saccade.data.images import read_image
 from saccade.errors import CheckpointError, ImageError
-from saccade.nn.precision import choose_products, fast_products
+from saccade.models.model import Model
+from saccade.nn.precision import Products, choose_products, fast_products
 from saccade.tasks.classification import ClassificationTask
 from saccade.tasks.predictions import Classification
 
@@ -44,13 +45,13 @@ class Predictor:
             )
         self.source = source
         self.device = torch.device(device)
-        self.model: nn.Module = source.model.eval().to(self.device)
+        self.model: Model = source.model.eval().to(self.device)
         self.preprocess = source.preprocessing
         self.task = source.task
         self.labels = source.labels
         self._task = ClassificationTask(self.labels)
         products = choose_products(self.device, self.model)
-        self.products = products.products
+        self.products: Products = products.products
         log.info("%s", products.reason)
 
     @overload

@@ -17,6 +17,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from saccade.models.model import Model
+
 aten = torch.ops.aten
 FUSED_ATTENTION = (
     aten._scaled_dot_product_flash_attention_for_cpu,
@@ -53,7 +55,7 @@ class Cost:
         return self.macs / 1e9
 
 
-def measure_cost(model: nn.Module, image_size: tuple[int, int] | None = None) -> Cost:
+def measure_cost(model: Model, image_size: tuple[int, int] | None = None) -> Cost:
     """The cost of one image of (H, W) pixels, the size in the model's config unless given.
 
     The model's weights, mode and gradients stay as they are.

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from saccade.models.model import Model
 from saccade.nn.masks import padding_mask
 from saccade.nn.patches import PatchEmbed, Size
 from saccade.nn.positions import PositionKind, make_positions
@@ -123,7 +124,7 @@ class ViTEncoder(nn.Module):
         patches = self.patch_embed(images, valid)
         x, valid = self.with_prefix(patches.tokens, patches.grid), patches.valid
         if valid is not None:
-            valid = torch.cat((valid.new_ones(len(valid), self.config.num_prefix), valid), dim=1)
+            valid = torch.cat((valid.new_ones(valid.shape[0], self.config.num_prefix), valid), dim=1)
         mask = None if valid is None else padding_mask(valid)
         x, tapped = self.blocks(self.input_norm(self.dropout(x)), taps=taps, mask=mask)
         layout = TokenLayout(self.config.num_prefix, patches.grid, self.config.patch_size)
@@ -131,7 +132,7 @@ class ViTEncoder(nn.Module):
 
     def with_prefix(self, patches: Tensor, grid: Size) -> Tensor:
         """Patches ``[B, h*w, D]`` with their positions, behind the prefix tokens with theirs: ``[B, P + h*w, D]``."""
-        prefix = [t for t in (self.cls_token, self.registers) if t is not None]
+        prefix: list[Tensor] = [t for t in (self.cls_token, self.registers) if t is not None]
         if self.pos_embed is None:
             tokens = prefix
         else:
@@ -143,10 +144,10 @@ class ViTEncoder(nn.Module):
                 front = torch.cat(prefix, dim=1)
                 with_position = front[:, : self.pos_embed.num_prefix] + table[:, : self.pos_embed.num_prefix]
                 tokens = [with_position, front[:, self.pos_embed.num_prefix :]]
-        return torch.cat([*(t.expand(len(patches), -1, -1) for t in tokens), patches], dim=1)
+        return torch.cat([*(t.expand(patches.shape[0], -1, -1) for t in tokens), patches], dim=1)
 
 
-class VisionTransformer(nn.Module):
+class VisionTransformer(Model):
     """An image classifier: encoder, pooling, head. ``net(images [B, C, H, W])`` -> logits ``[B, num_classes]``."""
 
     def __init__(self, config: ViTConfig):

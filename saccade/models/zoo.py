@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from saccade.errors import ConfigError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from saccade.models.model import Model
 
 # name -> architecture, function that makes the config, its arguments
 ZOO: dict[str, tuple[str, str, tuple]] = {
@@ -79,7 +79,7 @@ def create(
     image_size: int | tuple[int, int] | None = None,
     in_channels: int | None = None,
     options: Mapping[str, Any] | None = None,
-) -> "nn.Module":
+) -> "Model":
     """A model with fresh weights.
 
     Args:
@@ -97,7 +97,7 @@ def create(
     return _model_class(architecture_of(name))(config)
 
 
-def build(architecture: str, config: Mapping[str, Any]) -> "nn.Module":
+def build(architecture: str, config: Mapping[str, Any]) -> "Model":
     """A model with fresh weights from an architecture's name and its config as plain values (a ``config.json``)."""
     if architecture not in ARCHITECTURES:
         raise ConfigError(f"there is no architecture {architecture!r}; there are {', '.join(ARCHITECTURES)}")
@@ -131,6 +131,6 @@ def change_config(config: Any, changes: Mapping[str, Any]) -> Any:
         raise ConfigError(str(error)) from error
 
 
-def _model_class(architecture: str) -> type["nn.Module"]:
+def _model_class(architecture: str) -> type["Model"]:
     module, _, model_class = ARCHITECTURES[architecture]
     return getattr(import_module(module), model_class)

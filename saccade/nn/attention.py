@@ -112,7 +112,7 @@ class MultiHeadAttention(nn.Module):
                 raise ValueError(f"{name} {width} cannot be split over {num_heads} heads")
         self.dropout = dropout
         self.packed = context_dim is None
-        if self.packed:
+        if context_dim is None:
             self.qkv = nn.Linear(embed_dim, 2 * self.key_dim + self.value_dim, bias=qkv_bias)
         else:
             self.q = nn.Linear(embed_dim, self.key_dim, bias=qkv_bias)
@@ -139,7 +139,8 @@ class MultiHeadAttention(nn.Module):
         """Queries ``[B, Q, key_dim]``, keys ``[B, K, key_dim]`` and values ``[B, K, value_dim]`` in few products."""
         widths = [self.key_dim, self.key_dim, self.value_dim]
         if not self.packed:
-            return self.q(query), *_products(self.kv, [key, value], widths[1:])
+            k, v = _products(self.kv, [key, value], widths[1:])
+            return self.q(query), k, v
         q, k, v = _products(self.qkv, [query, key, value], widths)
         return q, k, v
 

@@ -140,6 +140,7 @@ class FixedPositions(nn.Module):
         self.dim = dim
         self.kind = kind
         self.num_prefix = 0
+        self.table: Tensor
         self.register_buffer("table", self.positions(grid), persistent=False)
 
     def forward(self, grid: Grid) -> Tensor:

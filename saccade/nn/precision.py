@@ -64,7 +64,8 @@ def choose_products(
     block, tokens = _example(model, batch_size)
     with torch.random.fork_rng(devices=[]):
         exact = _run(copy.deepcopy(block).double(), tokens.double())
-        errors, samples = {}, {way: [] for way in WAYS}
+        errors: dict[Products, float] = {}
+        samples: dict[Products, list[float]] = {way: [] for way in WAYS}
         for way in WAYS:
             with fast_products(way):
                 errors[way] = ((_run(block, tokens) - exact).abs().max() / exact.abs().max()).item()
@@ -75,8 +76,8 @@ def choose_products(
                     _run(block, tokens)
                     samples[way].append(time.perf_counter() - start)
     seconds = {way: sorted(times)[rounds // 2] for way, times in samples.items()}
-    exact_ways = [way for way in WAYS if errors[way] <= LARGEST_ERROR]
-    fastest = min(exact_ways, key=lambda way: seconds[way], default="highest")
+    exact_ways: list[Products] = [way for way in WAYS if errors[way] <= LARGEST_ERROR]
+    fastest = min(exact_ways, key=lambda way: seconds[way]) if exact_ways else "highest"
     if seconds["highest"] < SMALLEST_GAIN * seconds[fastest]:
         fastest = "highest"
     measured = ", ".join(f"{way} {seconds['highest'] / seconds[way]:.2f}x with error {errors[way]:.0e}" for way in WAYS)

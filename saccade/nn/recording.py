@@ -239,11 +239,11 @@ def _run_without_numbers(model: nn.Module, args: tuple, kwargs: dict) -> None:
         def empty(x: object) -> object:
             return fake.from_tensor(x) if isinstance(x, Tensor) else x
 
-        parameters = {name: fake.from_tensor(p) for name, p in model.state_dict(keep_vars=True).items()}
+        state: dict[str, Tensor] = {name: fake.from_tensor(p) for name, p in model.state_dict(keep_vars=True).items()}
         try:
             model.eval()
             torch.func.functional_call(
-                model, parameters, tuple(empty(x) for x in args), {k: empty(x) for k, x in kwargs.items()}
+                model, state, tuple(empty(x) for x in args), {k: empty(x) for k, x in kwargs.items()}
             )
         finally:
             for module, training in modes.items():

@@ -173,6 +173,7 @@ class Block(nn.Module):
             return self.attn(with_pos, with_pos, tokens, mask)
 
         def attend_memory(tokens: Tensor) -> Tensor:
+            assert memory is not None
             return self.cross_attn(_add(tokens, pos), _add(memory, memory_pos), memory, memory_mask)
 
         x = self.residual(x, self.norm1, attend_self, self.ls1)

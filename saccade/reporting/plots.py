@@ -3,15 +3,17 @@
 import io
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 INK = "#123456"  # replaced by the page's own text colour
 COLOURS = ("#3b82c4", "#d9772b", "#4c9a5b", "#b0508f")
-STYLE = {
+STYLE: Any = {
     "font.size": 9, "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK,
     "ytick.color": INK, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none",
     "font.family": "sans-serif", "axes.grid": True, "grid.alpha": 0.25, "grid.color": INK, "legend.frameon": False,
@@ -65,7 +67,7 @@ def attention_distances(pixels: np.ndarray) -> str:
             axes.scatter(np.arange(1, len(pixels) + 1), pixels[:, head], s=22, color=COLOURS[0], alpha=0.7)
         axes.plot(np.arange(1, len(pixels) + 1), pixels.mean(axis=1), color=COLOURS[1], linewidth=1.4, label="mean")
         axes.set(xlabel="layer", ylabel="mean attention distance (pixels)", ylim=(0, None))
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend()
         return to_svg(figure)
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch.nn.functional as F
@@ -68,10 +69,9 @@ class ClassificationTask:
         correct = predicted == targets
         num_classes = len(self.labels)
         truth, guess, every = targets.numpy(), predicted.numpy(), np.arange(num_classes)
-        precision, recall, f1, support = precision_recall_fscore_support(truth, guess, labels=every, zero_division=0)
+        scores: Any = precision_recall_fscore_support(truth, guess, labels=every, zero_division=0)  # type: ignore[arg-type]
         per_class = [
-            ClassMetrics(label, float(p), float(r), float(f), int(n))
-            for label, p, r, f, n in zip(self.labels, precision, recall, f1, support)
+            ClassMetrics(label, float(p), float(r), float(f), int(n)) for label, p, r, f, n in zip(self.labels, *scores)
         ]
         bins = reliability(confidence, correct)
         top5 = None

@@ -94,7 +94,8 @@ def wrap(model: nn.Module, processes: Processes, *, shard: bool) -> nn.Module:
     for module in model.modules():
         if isinstance(module, Block):
             fully_shard(module)
-    return fully_shard(model)
+    fully_shard(model)  # in place
+    return model
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
 
 from saccade.checkpoints.directory import LoadedModel
 from saccade.checkpoints.loading import adapt, load_model
@@ -15,6 +14,7 @@ from saccade.data.folder import open_data
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import DataSplits, ImageSource
 from saccade.errors import ConfigError
+from saccade.models.model import Model
 from saccade.models.zoo import architecture_of, create
 from saccade.tasks.classification import ClassificationTask
 from saccade.training.config import RunConfig
@@ -48,7 +48,7 @@ class Setup:
     precision: str
 
     @property
-    def model(self) -> nn.Module:
+    def model(self) -> Model:
         return self.start.model
 
     def held_out(self, source: ImageSource) -> PreparedImages:
@@ -123,7 +123,7 @@ def starting_model(config: RunConfig, splits: DataSplits) -> LoadedModel:
     return LoadedModel(model, architecture_of(wanted.name), classes, fresh_preprocessing(model))
 
 
-def fresh_preprocessing(model: nn.Module) -> Preprocessing:
+def fresh_preprocessing(model: Model) -> Preprocessing:
     """For a model that has seen nothing yet: values in [-1, 1]; small images are used to their edge."""
     size, channels = model.config.image_size, model.config.in_channels
     half = (0.5,) * channels

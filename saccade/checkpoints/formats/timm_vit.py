@@ -4,13 +4,15 @@ from typing import Any
 
 from saccade.checkpoints.hints import Hints, Shapes, count_layers, image_size, num_heads
 from saccade.checkpoints.mapping import Rule, rename, rename_both
-from saccade.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from saccade.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Resize
 from saccade.models.vit import ViTConfig
 from saccade.nn.transformer import BlockConfig
 
 NAME = "timm ViT"
 ARCHITECTURE = "vit"
 RESAMPLING = "bicubic-antialias"
+
+CROP_MODES: dict[str, Resize] = {"center": "shortest", "squash": "exact", "border": "pad"}
 
 
 def matches(names: set[str]) -> bool:
@@ -96,7 +98,7 @@ def preprocessing(config: ViTConfig, hints: Hints) -> Preprocessing:
     told: dict[str, Any] = hints.config.get("pretrained_cfg") or {}
     if told:
         mean, std = tuple(told.get("mean", IMAGENET_MEAN)), tuple(told.get("std", IMAGENET_STD))
-        resize = {"center": "shortest", "squash": "exact", "border": "pad"}[told.get("crop_mode") or "center"]
+        resize = CROP_MODES[told.get("crop_mode") or "center"]
         crop, mode = told.get("crop_pct") or 0.875, told.get("interpolation") or "bicubic"
         return Preprocessing(config.image_size, resize, crop, mode, config.in_channels, mean=mean, std=std)
     if config.in_channels != 3:
