@@ -87,7 +87,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(0)
     images = torch.randn(options.batch_size, 3, 224, 224)
-    choice = choose_products("cpu")
+    choice = choose_products("cpu", saccade.create(options.model).eval(), batch_size=options.batch_size)
     print(f"{options.model}, batch {options.batch_size}, {options.rounds} rounds; {describe()}\n{choice.reason}\n")
     print("| job | way | images/s | saccade is faster by (median of rounds) |\n| --- | --- | --- | --- |")
     for job, make in (("inference", forward), ("training step", training_step)):

@@ -1,0 +1,174 @@
+"""Every command as a person types it: output, exit codes, errors in one line."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from saccade.cli.main import main
+from tests.photos import make_photos
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory) -> Path:
+    """A folder with photographs and a run."""
+    folder = tmp_path_factory.mktemp("cli")
+    make_photos(folder / "photos", count=12)
+    code = main([
+        "train", str(folder / "photos"), "--model", "vit_ti16", "--image-size", "16", "--epochs", "2", "--batch-size",
+        "8", "--output", str(folder / "run"), "--workers", "0", "--set", "model.options={depth: 1, patch_size: [8, 8]}",
+    ])  # fmt: skip
+    assert code == 0
+    return folder
+
+
+def test_training_leaves_a_run_directory(work: Path) -> None:
+    run = work / "run"
+    for name in ("config.yaml", "env.json", "metrics.jsonl", "predictions.json", "report.html", "model/config.json",
+                 "model/model.safetensors", "model/README.md", "model/fingerprint.safetensors"):  # fmt: skip
+        assert (run / name).is_file(), name
+    assert "Run it again" in (run / "report.html").read_text()
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_new_run_never_overwrites(work: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(work)
+    tiny = [
+        "--steps",
+        "1",
+        "--set",
+        "preflight=false",
+        "--set",
+        "model.options={depth: 1, block.embed_dim: 16, block.mlp_dim: 16}",
+    ]
+    assert main(["train", *tiny]) == 0
+    assert main(["train", *tiny]) == 0
+    assert (work / "runs/digits").is_dir()
+    assert (work / "runs/digits-2").is_dir()
+    assert main(["train", "--resume"]) == 0  # the last one, which is finished already
+    assert "runs/digits-2" in capsys.readouterr().out
+
+
+def test_a_dry_run_prints_a_config_that_runs(capsys) -> None:
+    assert main(["train", "--epochs", "3", "--lr", "0.5", "--dry-run"]) == 0
+    import yaml
+
+    told = yaml.safe_load(capsys.readouterr().out)
+    assert (told["schedule"]["epochs"], told["optimizer"]["lr"], told["recipe"]) == (3, 0.5, "digits")
+
+
+def test_evaluate(work: Path, capsys) -> None:
+    assert main(["evaluate", str(work / "run"), str(work / "photos"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["split"] == "test"
+    assert told["images"] == 4
+    assert main(["evaluate", str(work / "run"), str(work / "photos")]) == 0
+    out = capsys.readouterr().out
+    assert "confusion" in out
+    assert "accuracy" in out
+
+
+def test_predict_in_three_forms(work: Path, capsys) -> None:
+    run, photos = str(work / "run"), work / "photos"
+    assert main(["predict", run, str(photos / "cat"), "--top", "1"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 12
+    assert main(["predict", run, str(photos / "dog" / "*.png"), str(photos / "cat" / "0.png"), "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 13
+    assert main(["predict", run, str(photos / "cat" / "0.png"), "--csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["rank"] for row in rows] == ["1", "2"]
+    assert sum(float(row["score"]) for row in rows) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_broken_image_is_named_and_the_others_go_on(work: Path, tmp_path: Path, capsys) -> None:
+    Image.new("RGB", (9, 9)).save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    assert main(["predict", str(work / "run"), str(tmp_path)]) == 1
+    captured = capsys.readouterr()
+    assert "good.png" in captured.out
+    assert "bad.png" in captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_explain_draws(work: Path, tmp_path: Path, capsys) -> None:
+    target = tmp_path / "attention.png"
+    assert main(["explain", str(work / "run"), str(work / "photos/cat/0.png"), "-o", str(target)]) == 0
+    with Image.open(target) as image:
+        assert image.width > 600
+    assert main(["explain", str(work / "run"), "x.png", "-o", str(tmp_path / "a.txt")]) == 2
+    assert main(["explain", str(work / "run"), str(work / "photos/cat/0.png"), "-o", str(tmp_path / "no/a.png")]) == 2
+    assert (
+        main(["explain", str(work / "run"), str(work / "photos/cat/0.png"), "-o", str(target), "--budget", "10 B"]) == 1
+    )
+    assert "budget" in capsys.readouterr().err
+
+
+def test_data_check_and_shard(work: Path, tmp_path: Path, capsys) -> None:
+    assert main(["data", "check", str(work / "photos")]) == 0
+    assert "all is well" in capsys.readouterr().out
+    assert main(["data", "shard", str(work / "photos"), str(tmp_path / "shards")]) == 0
+    assert main(["data", "check", str(tmp_path / "shards"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.split("\n", 3)[3])["looked_at"] == [24, 24]
+    (work / "photos/cat/0.png").rename(work / "photos/cat/kept")
+    (work / "photos/cat/0.png").write_bytes(b"broken")
+    assert main(["data", "check", str(work / "photos")]) == 1
+    assert "cat/0.png" in capsys.readouterr().out
+    (work / "photos/cat/kept").rename(work / "photos/cat/0.png")
+
+
+def test_models_and_doctor(capsys) -> None:
+    assert main(["models", "vit_t*", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["name"], row["params"], row["gmacs"]) == ("vit_ti16", 5_717_416, 1.254)
+    assert main(["doctor"]) == 0
+    assert "torch" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["train", "/nowhere"], 1, "there is no /nowhere"),
+        (["train", "--model", "vit_bb16", "--steps", "1", "--output", "{tmp}/x"], 2, "did you mean"),
+        (["train", "--set", "optimizer.lrr=1"], 2, "did you mean optimizer.lr"),
+        (["train", "--recipe", "magic"], 2, "there are deit, digits"),
+        (["train", "--resume", "/nowhere"], 2, "is no run"),
+        (["train", "--recipe", "deit", "--resume"], 2, "--resume goes on"),
+        (["predict", "/nowhere", "x.jpg"], 1, "there is no /nowhere"),
+        (["evaluate", "/nowhere", "digits"], 1, "there is no /nowhere"),
+        (["train", "--epochs", "many"], 2, "epochs"),
+        (["nothing"], 2, "nothing"),
+    ],
+)
+def test_errors_are_one_clear_line(arguments: list[str], code: int, message: str, capsys, tmp_path) -> None:
+    assert main([a.replace("{tmp}", str(tmp_path)) for a in arguments]) == code
+    captured = capsys.readouterr()
+    assert message in captured.err + captured.out
+    assert "Traceback" not in captured.err
+
+
+COMMANDS = ["", "train", "evaluate", "predict", "explain", "models", "data", "data check", "data shard", "doctor"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str, capsys) -> None:
+    assert main([*command.split(), "--help"]) == 0
+    assert "Usage" in capsys.readouterr().out
+
+
+def test_help_is_quick_and_loads_no_torch() -> None:
+    def seconds() -> float:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "saccade", "--help"], cwd=ROOT, capture_output=True, check=True)
+        return time.perf_counter() - start
+
+    code = "import sys; from saccade.cli.main import main; main(['--help']); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True).returncode == 0
+    assert min(seconds() for _ in range(5)) < 1.0  # 0.15 s here; torch alone takes more than a second

@@ -1,0 +1,106 @@
+"""The predictor: the same answer for every way in which an image can come; evaluation on the right images."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import saccade
+from saccade.checkpoints.directory import LoadedModel
+from saccade.data.preprocessing import Preprocessing
+from saccade.errors import CheckpointError, ConfigError, DataError, ImageError
+from saccade.inference.evaluation import evaluate
+from saccade.inference.predictor import Predictor
+from saccade.training.loop import train
+from saccade.training.run_directory import RunDirectory
+from tests.photos import make_photos
+from tests.training.test_loop import photos_config
+
+
+def predictor() -> Predictor:
+    torch.manual_seed(0)
+    net = saccade.create("vit_ti16", num_classes=3, image_size=32, options={"depth": 1})
+    preprocessing = Preprocessing((32, 32), mean=(0.5,) * 3, std=(0.5,) * 3)
+    return saccade.Predictor(LoadedModel(net, "vit", ("a", "b", "c"), preprocessing))
+
+
+def test_paths_pictures_arrays_and_tensors_give_one_answer(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    model = predictor()
+    model.preprocess = Preprocessing((32, 32), "exact", 1.0, mean=(0.5,) * 3, std=(0.5,) * 3)
+    tensor = torch.from_numpy(pixels).permute(2, 0, 1)
+    ways = [
+        tmp_path / "x.png", str(tmp_path / "x.png"), (tmp_path / "x.png").read_bytes(), Image.fromarray(pixels),
+        pixels, tensor, tensor.float() / 255,
+    ]  # fmt: skip
+    scores = [model.predict(way).score for way in ways]
+    assert scores == pytest.approx([scores[0]] * len(ways), abs=1e-6)
+    batch = model.predict(ways, batch_size=3)
+    assert [p.score for p in batch] == pytest.approx(scores, abs=1e-6)
+    assert len(model.predict(np.stack([pixels] * 4))) == 4
+    assert len(model.predict(tensor[None])) == 1
+    assert model.predict([]) == []
+    assert model.task == "classification"
+    assert model.labels == ("a", "b", "c")
+
+
+def test_a_broken_image_stops_or_is_reported(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.png", tmp_path / "bad.png"
+    Image.new("RGB", (40, 40)).save(good)
+    bad.write_bytes(b"x")
+    model = predictor()
+    with pytest.raises(ImageError, match=r"bad\.png"):
+        model.predict([good, bad])
+    seen: list = []
+    found = list(model.stream([good, bad, good], on_error=lambda name, error: seen.append(name)))
+    assert [p.image for p in found] == [str(good), str(good)]
+    assert seen == [str(bad)]
+
+
+def test_without_preprocessing_there_is_no_predictor() -> None:
+    net = saccade.create("vit_digits")
+    with pytest.raises(CheckpointError, match="how images are prepared"):
+        saccade.Predictor(LoadedModel(net, "vit", tuple("0123456789"), None))
+
+
+def test_the_callers_precision_is_left_alone() -> None:
+    before = torch.get_float32_matmul_precision()
+    predictor().predict(np.zeros((32, 32, 3), np.uint8))
+    assert torch.get_float32_matmul_precision() == before
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("evaluation")
+    photos = make_photos(folder / "photos", count=20)
+    config = photos_config(photos, **{"schedule.epochs": 3})
+    train(config, RunDirectory.create(config, folder / "run"))
+    return photos, folder / "run"
+
+
+def test_evaluation_takes_the_split_that_was_held_out(trained) -> None:
+    photos, run = trained
+    found = evaluate(saccade.load(run), str(photos))
+    assert found.split == "test"
+    assert found.metrics.images == 8
+    assert evaluate(saccade.load(run), str(photos), split="train").metrics.images == 28
+    assert evaluate(saccade.load(run), str(photos), split="all").metrics.images == 40
+
+
+def test_evaluation_on_other_data_takes_all_and_maps_classes_by_name(trained, tmp_path: Path) -> None:
+    _, run = trained
+    others = make_photos(tmp_path / "others", classes=("cat", "dog"), count=5)
+    found = evaluate(saccade.load(run), str(others))
+    assert found.split == "train"
+    assert found.metrics.images == 10
+    assert "not what it was trained on" in found.note
+    strangers = make_photos(tmp_path / "strangers", classes=("cat", "fish"), count=3)
+    with pytest.raises(DataError, match="fish"):
+        evaluate(saccade.load(run), str(strangers))
+    with pytest.raises(ConfigError, match="no split"):
+        evaluate(saccade.load(run), str(others), split="holdout")
+    with pytest.raises(DataError, match="no val split"):
+        evaluate(saccade.load(run), str(others), split="val")

@@ -1,0 +1,67 @@
+"""Every line of code in README and docs runs, in the order of its page; every link leads somewhere."""
+
+import os
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from saccade.cli.main import main
+from tests.photos import make_photos
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory) -> Path:
+    """What the pages speak of: photographs, a picture of a cat, a finished run on digits and one on photographs."""
+    folder = tmp_path_factory.mktemp("docs")
+    make_photos(folder / "photos", count=160)
+    Image.open(folder / "photos/cat/0.png").resize((90, 70)).save(folder / "cat.jpg")
+    for path in (folder / "photos").rglob("*.png"):
+        Image.open(path).save(path.with_suffix(".jpg"), quality=95)
+        path.unlink()
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        assert main(["train", "--epochs", "1", "--set", "preflight=false"]) == 0
+        small = "model.options={depth: 1, block.embed_dim: 32, block.num_heads: 2, block.mlp_dim: 32}"
+        assert main(["train", "photos", "--image-size", "32", "--steps", "1", "--set", small]) == 0
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_shows_runs(page: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.chdir(workspace)
+    names: dict = {}
+    for language, text in BLOCK.findall(page.read_text(encoding="utf-8")):
+        if language == "python":
+            exec(compile(text, str(page), "exec"), names)
+        elif language == "bash":
+            for line in text.splitlines():
+                if line.startswith("saccade "):
+                    assert main(shlex.split(line)[1:]) == 0, f"{page.name}: {line}\n{capsys.readouterr().err}"
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"], ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_readme_has_its_two_commands() -> None:
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert "pip install -e . && saccade train" in lines
+    assert 'pip install -e ".[test]" && pytest' in lines
+
+
+def test_the_pages_speak_of_the_project_alone() -> None:
+    for page in PAGES:
+        assert not re.search(r"/(home|root|work|tmp)/", page.read_text(encoding="utf-8")), page.name
