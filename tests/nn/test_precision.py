@@ -1,0 +1,43 @@
+"""How products are computed is measured, scoped and said."""
+
+import pytest
+import torch
+
+import saccade
+from saccade.nn import precision
+from saccade.nn.precision import choose_products, fast_products
+
+
+def test_the_choice_is_exact_and_gives_its_reason() -> None:
+    choice = choose_products("cpu", saccade.create("vit_digits").eval(), batch_size=2, rounds=1)
+    assert choice.products in precision.WAYS
+    assert "[2, 17, 64]" in choice.reason
+    assert "error" in choice.reason
+
+
+def test_measuring_changes_neither_the_model_nor_random_numbers() -> None:
+    net = saccade.create("vit_digits", options={"block.dropout": 0.1}).train()
+    before = {name: p.clone() for name, p in net.state_dict().items()}
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    choose_products("cpu", net, batch_size=2, rounds=1)
+    assert torch.equal(torch.rand(2), expected)
+    assert all(torch.equal(before[name], p) for name, p in net.state_dict().items())
+    assert all(p.grad is None for p in net.parameters())
+
+
+def test_an_inexact_way_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "LARGEST_ERROR", -1.0)
+    assert choose_products("cpu", rounds=1).products == "highest"
+
+
+def test_the_setting_is_scoped() -> None:
+    before = torch.get_float32_matmul_precision()
+    with fast_products("medium"):
+        assert torch.get_float32_matmul_precision() == "medium"
+    assert torch.get_float32_matmul_precision() == before
+
+
+def test_a_gpu_keeps_its_default() -> None:
+    assert choose_products("cuda").products == "highest"
