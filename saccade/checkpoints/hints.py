@@ -14,12 +14,14 @@ Shapes = dict[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Hints:
-    """Attributes:
-    config: the content of a `config.json` beside the weights, {} if there is none.
-    processor: the content of a `preprocessor_config.json`, {} if there is none.
-    file_name: of the weights, lower case.
-    image_size: (H, W) that the caller wants; tells a grid that is not square where it fits the table of positions.
-    notes: what had to be assumed is added here, one sentence each.
+    """What the tensors of a file do not say.
+
+    Attributes:
+        config: the content of a `config.json` beside the weights, {} if there is none.
+        processor: the content of a `preprocessor_config.json`, {} if there is none.
+        file_name: of the weights, lower case.
+        image_size: (H, W) that the caller wants; tells a grid that is not square where it fits the positions.
+        notes: what had to be assumed is added here, one sentence each.
     """
 
     config: dict[str, Any] = field(default_factory=dict)

@@ -35,12 +35,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SaccadeError as error:
         print(f"saccade: {error}", file=sys.stderr)
         return EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED
-    except KeyboardInterrupt:
-        print("saccade: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
+    except OSError as error:  # a full disk, a missing right: the system's own words are clear
+        print(f"saccade: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        print("saccade: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
     return code if isinstance(code, int) else EXIT_OK
 
 

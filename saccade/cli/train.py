@@ -132,15 +132,9 @@ def _run(config: RunConfig, output: Path | None, resume: Path | None) -> int:
     from saccade.training.run_directory import RunDirectory
 
     first = int(os.environ.get("RANK", "0")) == 0
-    run = None
-    if resume is not None:
-        run = RunDirectory.existing(resume)
-    elif output is not None and first:
-        run = RunDirectory.create(config, output)
-    elif output is not None:
-        run = RunDirectory(output)
+    run = None if resume is None else RunDirectory.existing(resume)
     with RunDisplay() as display:
-        result = train_run(config, run, resume=resume is not None, on_event=display)
+        result = train_run(config, run, output=output, resume=resume is not None, on_event=display)
     if not first:
         return 128 + result.stopped_by if result.stopped_by else 0
     path = result.run.path

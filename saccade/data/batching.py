@@ -7,6 +7,7 @@ Step t of a run always holds the same images with the same augmentation, whether
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -81,17 +82,11 @@ class TrainOrder:
         return whole[self.rows]
 
 
-_last_permutation: tuple[tuple[int, int, int], Tensor] | None = None
-
-
+@lru_cache(maxsize=2)
 def _permutation(count: int, seed: int, epoch: int) -> Tensor:
-    """The order of the images in an epoch; the last one is kept, as steps ask for it one after the other."""
-    global _last_permutation
-    key = (count, seed, epoch)
-    if _last_permutation is None or _last_permutation[0] != key:
-        generator = torch.Generator().manual_seed(mix_seed(seed, epoch, 0))
-        _last_permutation = key, torch.randperm(count, generator=generator)
-    return _last_permutation[1]
+    """The order of the images in an epoch; kept, as steps ask for it one after the other."""
+    generator = torch.Generator().manual_seed(mix_seed(seed, epoch, 0))
+    return torch.randperm(count, generator=generator)
 
 
 @dataclass

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from saccade.checkpoints.directory import save_model_dir
 from saccade.data.augmentation import mix_seed
 from saccade.data.batching import PreparedImages, TrainBatches, eval_batches
 from saccade.data.samples import Batch
-from saccade.errors import CheckpointError, TrainingError
+from saccade.errors import CheckpointError, DataError, TrainingError
 from saccade.models.zoo import build
 from saccade.nn.precision import choose_products, fast_products
 from saccade.tasks.collect import Collected, collect
@@ -63,13 +64,19 @@ class RunResult:
 
 
 def train(
-    config: RunConfig, run: RunDirectory | None = None, *, resume: bool = False, on_event: Watcher | None = None
+    config: RunConfig,
+    run: RunDirectory | None = None,
+    *,
+    output: str | Path | None = None,
+    resume: bool = False,
+    on_event: Watcher | None = None,
 ) -> RunResult:
     """Train a classifier and write its run directory.
 
     Args:
         config: what to train on what; of a resumed run, the config in its directory.
-        run: where; a new directory under `runs/` unless given.
+        run: its directory; made when everything else fits, unless given.
+        output: where it is made; under `runs/`, after the data, unless given.
         resume: go on from the run's last whole checkpoint.
         on_event: called with everything that happens, in the first process.
 
@@ -81,7 +88,7 @@ def train(
         tell = on_event if on_event is not None and processes.is_first else lambda event: None
         setup = prepare(config, processes)
         if run is None and processes.is_first:
-            run = RunDirectory.create(config)
+            run = RunDirectory.create(config, output)
         run = RunDirectory(processes.first_says(None if run is None else run.path))
         return _Run(config, run, processes, setup, tell).execute(resume)
 
@@ -137,6 +144,12 @@ class _Run:
     def machine(self, resume: bool) -> Any:
         """Choose how products are computed, once in a run's life, and write down where it runs."""
         stored = self.run.environment() if resume else {}
+        fingerprint = self.setup.splits.fingerprint
+        if stored.get("data_fingerprint", fingerprint) != fingerprint:
+            raise DataError(
+                f"{self.config.data.path} is not the data that {self.run.path} was begun with (a file, a label or the "
+                "split has changed): begin a new run"
+            )
         products = stored.get("products")
         if products is None:
             images = self.config.batch_size // self.processes.world // self.config.accumulation
@@ -146,6 +159,7 @@ class _Run:
             self.tell(Note(choice.reason))
             if self.processes.is_first:
                 content = {**environment(), "device": str(self.processes.device), "processes": self.processes.world}
+                content["data_fingerprint"] = fingerprint
                 self.run.write_json(ENVIRONMENT, {**content, "products": products, "products_reason": choice.reason})
         elif stored.get("threads") not in (None, torch.get_num_threads()):
             self.tell(

@@ -13,10 +13,11 @@ import torch
 from safetensors.torch import load_file
 
 import saccade.training.run_directory as run_directory
-from saccade.errors import ConfigError, TrainingError
-from saccade.training.config import RunConfig, resolve
+from saccade.errors import ConfigError, DataError, TrainingError
+from saccade.training.config import RunConfig, resolve, with_overrides
 from saccade.training.loop import train
 from saccade.training.run_directory import RunDirectory
+from tests.photos import make_photos
 
 ROOT = Path(__file__).parents[2]
 HARNESS = Path(__file__).with_name("kill_harness.py")
@@ -154,6 +155,24 @@ def test_a_signal_saves_says_how_to_go_on_and_exits(tmp_path: Path, number: int,
     run = RunDirectory(tmp_path / "run")
     _, progress = run.load(run.steps()[-1])
     assert progress.step > 0
+
+
+def test_resume_refuses_data_that_has_changed(tmp_path: Path) -> None:
+    photos = make_photos(tmp_path / "photos", count=20)
+    chosen = config(**{"data.path": str(photos), "model.options": {**SMALL["model.options"], "in_channels": 3}})  # type: ignore[dict-item]
+    chosen = with_overrides(chosen, {"schedule.steps": 2})
+    run = RunDirectory.create(chosen, tmp_path / "a")
+    train(chosen, run)
+    (photos / "cat/0.png").unlink()
+    with pytest.raises(DataError, match="not the data that"):
+        train(chosen, run, resume=True)
+
+
+def test_a_run_that_cannot_begin_leaves_no_folder(tmp_path: Path) -> None:
+    chosen = config(**{"model.name": "vit_b17"})
+    with pytest.raises(ConfigError, match="did you mean"):
+        train(chosen, output=tmp_path / "a")
+    assert not (tmp_path / "a").exists()
 
 
 def test_resume_refuses_another_config_and_new_runs_refuse_old_folders(tmp_path: Path) -> None:
