@@ -83,7 +83,7 @@ def open_data(path: str, config: DataConfig | None = None) -> DataSplits:
     splits = assign_splits(entries, config)
     missing = [c for c in classes if not any(label == c and s == "train" for (_, label, _), s in zip(entries, splits))]
     if missing:
-        raise DataError(f"{path}: nothing to train on for {', '.join(missing[:10])}: add images or remove the class")
+        raise DataError(f"{path}: no images to train on of {', '.join(missing[:10])}: add some, or remove the class")
     number = {name: i for i, name in enumerate(classes)}
 
     def source(split: str) -> FileSource | None:
@@ -134,7 +134,8 @@ def _find(place: Path) -> tuple[Storage, list[Entry], tuple[str, ...]]:
         if shards:
             return _find_in_shards(shards)
         storage: Storage = FolderStorage(place)
-        return storage, _by_folder(storage, place), ()
+        entries = _by_folder(storage, place)
+        return storage, entries, _class_folders(place, entries)
     if suffix == ".csv":
         return _find_in_csv(place)
     if suffix == ".zip":
@@ -165,6 +166,15 @@ def _by_folder(storage: Storage, place: Path) -> list[Entry]:
             raise DataError(f"{place} has {', '.join(sorted(tops))}, and no train folder beside")
         return [(name, p[1], SPLIT_NAMES[p[0]]) for name, p in zip(names, parts)]
     return [(name, p[0], "") for name, p in zip(names, parts)]
+
+
+def _class_folders(place: Path, entries: Sequence[Entry]) -> tuple[str, ...]:
+    """The names of all class folders, also of those without an image, which would otherwise not be missed."""
+    has_splits = any(split for _, _, split in entries)
+    bases = [p for p in place.iterdir() if p.is_dir() and p.name in SPLIT_NAMES] if has_splits else [place]
+    folders = {p.name for base in bases for p in base.iterdir() if p.is_dir() and not p.name.startswith(".")}
+    labels = {label for _, label, _ in entries}
+    return tuple(sorted(folders)) if labels <= folders else tuple(sorted(labels))
 
 
 def _find_in_csv(place: Path) -> tuple[Storage, list[Entry], tuple[str, ...]]:

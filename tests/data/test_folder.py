@@ -106,8 +106,11 @@ def test_clear_errors(tmp_path: Path) -> None:
         open_data(str(tmp_path / "one"))
     make_photos(tmp_path / "strange", ("train", "test"))
     make_photos(tmp_path / "strange" / "test", classes=("fish",))
-    with pytest.raises(DataError, match="nothing to train on for fish"):
+    with pytest.raises(DataError, match="no images to train on of fish"):
         open_data(str(tmp_path / "strange"))
+    (make_photos(tmp_path / "hollow") / "fish").mkdir()
+    with pytest.raises(DataError, match="no images to train on of fish"):
+        open_data(str(tmp_path / "hollow"))
     photos = make_photos(tmp_path / "loose")
     Image.new("RGB", (4, 4)).save(photos / "stray.png")
     with pytest.raises(DataError, match=r"stray\.png"):
