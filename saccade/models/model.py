@@ -1,20 +1,32 @@
 """What every model of the zoo publishes, whatever is inside."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from saccade.nn.tokens import TokenLayout
+
+
+class FeatureMap(NamedTuple):
+    """Features on a grid over the image: what a detector or a dense head stands on."""
+
+    features: Tensor  # [B, C, h, w]
+    stride: tuple[int, int]  # (vertical, horizontal) pixels of the input from one place to the next
 
 
 class Model(nn.Module):
     """A network with its config.
 
     Attributes:
-        config: a frozen dataclass with `to_dict()` and `from_dict()`, from which the network can be built again.
+        config: a frozen dataclass with `to_dict()` and `from_dict()`, from which the network can be built again. It
+            has `image_size`, `in_channels` and `num_classes`.
     """
 
     config: Any
+
+    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
+        """``[B, C, H, W]`` -> feature maps, from the finest to the coarsest."""
+        raise TypeError(f"{type(self).__name__} has no feature maps")
 
     def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout:
         """How tokens lie over an image of (H, W) pixels, the config's size unless given."""

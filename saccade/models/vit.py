@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from saccade.models.model import Model
+from saccade.models.model import FeatureMap, Model
 from saccade.nn.masks import padding_mask
 from saccade.nn.patches import PatchEmbed, Size
 from saccade.nn.positions import PositionKind, make_positions
@@ -166,11 +166,16 @@ class VisionTransformer(Model):
 
     def forward(self, images: Tensor, valid: Tensor | None = None) -> Tensor:
         """``[B, C, H, W]`` -> logits ``[B, num_classes]`` (``[B, N, num_classes]`` with ``pooling="none"``)."""
-        return self.head(self.features(images, valid))
+        return self.head(self.embed(images, valid))
 
-    def features(self, images: Tensor, valid: Tensor | None = None) -> Tensor:
+    def embed(self, images: Tensor, valid: Tensor | None = None) -> Tensor:
         """What the head sees: ``[B, C, H, W]`` -> ``[B, num_features]``."""
         return self.pre_logits(self.fc_norm(self.pooled(self.encoder(images, valid=valid))))
+
+    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
+        """The patches after the last norm, as one map ``[B, D, h, w]``."""
+        found = self.encoder(images)
+        return (FeatureMap(found.layout.to_map(found.tokens), found.layout.stride),)
 
     def pooled(self, features: Features) -> Tensor:
         """Tokens ``[B, N, D]`` -> ``[B, D]`` as the config's pooling says."""

@@ -29,11 +29,32 @@ ZOO: dict[str, tuple[str, str, tuple]] = {
     "vit_h14": ("vit", "vit_config", ("h", 14)),
     "vit_g14": ("vit", "vit_config", ("g", 14)),
     "vit_bigg14": ("vit", "vit_config", ("bigg", 14)),
+    "lenet": ("lenet", "lenet_config", ()),
+    "alexnet": ("alexnet", "alexnet_config", ()),
+    "vgg11": ("vgg", "vgg_config", (11,)),
+    "vgg11_bn": ("vgg", "vgg_config", (11, True)),
+    "vgg13": ("vgg", "vgg_config", (13,)),
+    "vgg13_bn": ("vgg", "vgg_config", (13, True)),
+    "vgg16": ("vgg", "vgg_config", (16,)),
+    "vgg16_bn": ("vgg", "vgg_config", (16, True)),
+    "vgg19": ("vgg", "vgg_config", (19,)),
+    "vgg19_bn": ("vgg", "vgg_config", (19, True)),
+    "resnet18": ("resnet", "resnet_config", (18,)),
+    "resnet34": ("resnet", "resnet_config", (34,)),
+    "resnet50": ("resnet", "resnet_config", (50,)),
+    "resnet101": ("resnet", "resnet_config", (101,)),
+    "resnet152": ("resnet", "resnet_config", (152,)),
+    "wide_resnet50_2": ("resnet", "resnet_config", (50, 2)),
+    "wide_resnet101_2": ("resnet", "resnet_config", (101, 2)),
 }
 
 # architecture -> module, config class, model class
 ARCHITECTURES = {
     "vit": ("saccade.models.vit", "ViTConfig", "VisionTransformer"),
+    "lenet": ("saccade.models.lenet", "LeNetConfig", "LeNet"),
+    "alexnet": ("saccade.models.alexnet", "AlexNetConfig", "AlexNet"),
+    "vgg": ("saccade.models.vgg", "VGGConfig", "VGG"),
+    "resnet": ("saccade.models.resnet", "ResNetConfig", "ResNet"),
 }
 
 

@@ -1,0 +1,74 @@
+"""AlexNet (Krizhevsky et al. 2012), in the one-tower form of arXiv 1404.5997 that torchvision publishes."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from saccade.models.model import FeatureMap, Model
+
+#            out  kernel  stride  padding  pooled after
+LAYERS = (
+    (         64,     11,      4,       2,  True),
+    (        192,      5,      1,       2,  True),
+    (        384,      3,      1,       1,  False),
+    (        256,      3,      1,       1,  False),
+    (        256,      3,      1,       1,  True),
+)  # fmt: skip
+GRID = (6, 6)  # of the last map, whatever the image
+HIDDEN = 4096
+
+
+@dataclass(frozen=True)
+class AlexNetConfig:
+    """AlexNet; any image of at least 63 x 63 pixels."""
+
+    image_size: tuple[int, int] = (224, 224)
+    in_channels: int = 3
+    num_classes: int = 1000
+    dropout: float = 0.5
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "AlexNetConfig":
+        return cls(**{**values, "image_size": tuple(values["image_size"])})
+
+
+class AlexNet(Model):
+    """Five convolutions, three of them pooled, and an MLP of three layers."""
+
+    def __init__(self, config: AlexNetConfig):
+        super().__init__()
+        self.config = config
+        widths = [config.in_channels, *(out for out, *_ in LAYERS)]
+        self.convs = nn.ModuleList(
+            nn.Conv2d(widths[i], out, kernel, stride, padding)
+            for i, (out, kernel, stride, padding, _) in enumerate(LAYERS)
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.fc1 = nn.Linear(widths[-1] * GRID[0] * GRID[1], HIDDEN)
+        self.fc2 = nn.Linear(HIDDEN, HIDDEN)
+        self.head = nn.Linear(HIDDEN, config.num_classes) if config.num_classes else nn.Identity()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``[B, C, H, W]`` -> logits ``[B, num_classes]``."""
+        x = F.adaptive_avg_pool2d(self.features(images)[-1].features, GRID).flatten(1)
+        x = F.relu(self.fc1(self.dropout(x)))
+        return self.head(F.relu(self.fc2(self.dropout(x))))
+
+    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
+        """The maps after each pooling: strides 8, 16 and 32."""
+        maps, stride, x = [], 1, images
+        for conv, (_, _, conv_stride, _, pooled) in zip(self.convs, LAYERS):
+            x, stride = F.relu(conv(x)), stride * conv_stride
+            if pooled:
+                x, stride = F.max_pool2d(x, 3, 2), stride * 2
+                maps.append(FeatureMap(x, (stride, stride)))
+        return tuple(maps)
+
+
+def alexnet_config() -> AlexNetConfig:
+    return AlexNetConfig()

@@ -1,0 +1,70 @@
+"""LeNet-5 (LeCun et al. 1998): convolution and pooling twice, then a small MLP. Where it began.
+
+B batch, H x W pixels.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from saccade.models.model import FeatureMap, Model
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class LeNetConfig:
+    """LeNet-5 for grey images; ``image_size`` (H, W) fixes the width of the first linear layer."""
+
+    image_size: Size = (32, 32)
+    in_channels: int = 1
+    num_classes: int = 10
+
+    def __post_init__(self) -> None:
+        if min(self.grid) < 1:
+            raise ValueError(f"LeNet needs at least 16 x 16 pixels, not {self.image_size[0]} x {self.image_size[1]}")
+
+    @property
+    def grid(self) -> Size:
+        """(h, w) that two convolutions of 5 x 5 and two poolings leave."""
+        height, width = (((length - 4) // 2 - 4) // 2 for length in self.image_size)
+        return height, width
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "LeNetConfig":
+        return cls(**{**values, "image_size": tuple(values["image_size"])})
+
+
+class LeNet(Model):
+    """``net(images [B, C, H, W])`` -> logits ``[B, num_classes]``, with ReLU and max pooling as it is taught today."""
+
+    def __init__(self, config: LeNetConfig):
+        super().__init__()
+        self.config = config
+        self.conv1 = nn.Conv2d(config.in_channels, 6, 5)
+        self.conv2 = nn.Conv2d(6, 16, 5)
+        self.fc1 = nn.Linear(16 * config.grid[0] * config.grid[1], 120)
+        self.fc2 = nn.Linear(120, 84)
+        self.head = nn.Linear(84, config.num_classes) if config.num_classes else nn.Identity()
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.features(images)[-1].features.flatten(1)
+        return self.head(F.relu(self.fc2(F.relu(self.fc1(x)))))
+
+    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
+        """Maps of stride 2 and 4."""
+        if tuple(images.shape[-2:]) != tuple(self.config.image_size):
+            raise ValueError(f"this LeNet takes {self.config.image_size} pixels, not {tuple(images.shape[-2:])}")
+        first = F.max_pool2d(F.relu(self.conv1(images)), 2)
+        second = F.max_pool2d(F.relu(self.conv2(first)), 2)
+        return FeatureMap(first, (2, 2)), FeatureMap(second, (4, 4))
+
+
+def lenet_config() -> LeNetConfig:
+    """LeNet-5 as published: 32 x 32 grey pixels, ten digits."""
+    return LeNetConfig()

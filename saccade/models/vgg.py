@@ -1,0 +1,82 @@
+"""VGG (Simonyan & Zisserman, arXiv 1409.1556): nothing but 3 x 3 convolutions, deeper and deeper."""
+
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from saccade.models.model import FeatureMap, Model
+
+WIDTHS = (64, 128, 256, 512, 512)  # of the five stages; a pooling by two ends each
+DEPTHS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+GRID = (7, 7)  # of the last map, whatever the image
+HIDDEN = 4096
+
+
+@dataclass(frozen=True)
+class VGGConfig:
+    """A VGG of any depth; any image of at least 32 x 32 pixels.
+
+    Attributes:
+        depths: convolutions of each stage.
+        batch_norm: whether each convolution is normalised.
+    """
+
+    depths: tuple[int, ...]
+    batch_norm: bool = False
+    image_size: tuple[int, int] = (224, 224)
+    in_channels: int = 3
+    num_classes: int = 1000
+    dropout: float = 0.5
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "VGGConfig":
+        return cls(**{**values, "depths": tuple(values["depths"]), "image_size": tuple(values["image_size"])})
+
+
+class VGG(Model):
+    """Five stages and an MLP of three layers."""
+
+    def __init__(self, config: VGGConfig):
+        super().__init__()
+        self.config = config
+        widths = (config.in_channels, *WIDTHS)
+        self.stages = nn.ModuleList(
+            nn.Sequential(*(self._layer(a if i == 0 else b, b) for i in range(depth)))
+            for depth, (a, b) in zip(config.depths, pairwise(widths))
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.fc1 = nn.Linear(WIDTHS[-1] * GRID[0] * GRID[1], HIDDEN)
+        self.fc2 = nn.Linear(HIDDEN, HIDDEN)
+        self.head = nn.Linear(HIDDEN, config.num_classes) if config.num_classes else nn.Identity()
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def _layer(self, in_channels: int, out_channels: int) -> nn.Sequential:
+        norm = nn.BatchNorm2d(out_channels) if self.config.batch_norm else nn.Identity()
+        return nn.Sequential(nn.Conv2d(in_channels, out_channels, 3, padding=1), norm, nn.ReLU())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``[B, C, H, W]`` -> logits ``[B, num_classes]``."""
+        x = F.adaptive_avg_pool2d(self.features(images)[-1].features, GRID).flatten(1)
+        x = self.dropout(F.relu(self.fc1(x)))
+        return self.head(self.dropout(F.relu(self.fc2(x))))
+
+    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
+        """The maps after each stage's pooling: strides 2 to 32."""
+        maps, stride, x = [], 1, images
+        for stage in self.stages:
+            x, stride = F.max_pool2d(stage(x), 2), 2 * stride
+            maps.append(FeatureMap(x, (stride, stride)))
+        return tuple(maps)
+
+
+def vgg_config(layers: int, batch_norm: bool = False) -> VGGConfig:
+    """The published depths, such as ``vgg_config(16)``."""
+    return VGGConfig(DEPTHS[layers], batch_norm)
