@@ -3,33 +3,38 @@
 import os
 import sys
 from collections.abc import Sequence
-
-from cyclopts import App, CycloptsError
+from typing import TYPE_CHECKING
 
 from saccade import __version__
 from saccade.errors import ConfigError, SaccadeError
 
+if TYPE_CHECKING:
+    from cyclopts import App
+
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
-app = App(
-    name="saccade",
-    help="Vision transformers: train on your own images, load published checkpoints, look inside, compare, ship.",
-    version=__version__,
-    help_epilogue="Start with: saccade train",
-)
-app.command("saccade.cli.train:train", help="Train a classifier on images and write its model and report.")
-app.command("saccade.cli.evaluate:evaluate", help="Measure a model on labelled images.")
-app.command("saccade.cli.predict:predict", help="Say what images show.")
-app.command("saccade.cli.explain:explain", help="Draw what a model attends to in an image.")
-app.command("saccade.cli.models:models", help="List the models, their parameters and their cost.")
-app.command("saccade.cli.data:app", name="data", help="Check a data set, or pack it into shards.")
-app.command("saccade.cli.doctor:doctor", help="Say what this machine has and how fast it is.")
+ABOUT = "Vision transformers: train on your own images, load published checkpoints, look inside, compare, ship."
+COMMANDS = {  # name -> where it is, what it does
+    "train": ("saccade.cli.train:train", "Train a classifier on images and write its model and report."),
+    "evaluate": ("saccade.cli.evaluate:evaluate", "Measure a model on labelled images."),
+    "predict": ("saccade.cli.predict:predict", "Say what images show."),
+    "explain": ("saccade.cli.explain:explain", "Draw what a model attends to in an image."),
+    "models": ("saccade.cli.models:models", "List the models, their parameters and their cost."),
+    "data": ("saccade.cli.data:app", "Check a data set, or pack it into shards."),
+    "doctor": ("saccade.cli.doctor:doctor", "Say what this machine has and how fast it is."),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code: 0 ok, 1 failed, 2 wrong usage, 130 interrupted."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if not arguments or arguments in (["--help"], ["-h"]):
+        print(overview())
+        return EXIT_OK
+    from cyclopts import CycloptsError
+
     try:
-        code = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
+        code = make_app()(arguments, exit_on_error=False, print_error=True, result_action="return_value")
     except CycloptsError:  # cyclopts has said what was wrong with the arguments
         return EXIT_USAGE
     except SaccadeError as error:
@@ -45,6 +50,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("saccade: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     return code if isinstance(code, int) else EXIT_OK
+
+
+def overview() -> str:
+    """What `saccade --help` says; written here, because loading a parser to say it takes three times as long."""
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:<{width}}  {does}" for name, (_, does) in COMMANDS.items())
+    return (
+        f"Usage: saccade COMMAND\n\n{ABOUT}\n\nCommands:\n{commands}\n\n"
+        "  saccade COMMAND --help  tells what a command takes; saccade --version the version.\n\n"
+        "Start with: saccade train"
+    )
+
+
+def make_app() -> "App":
+    """The parser; commands are loaded when they are used."""
+    from cyclopts import App
+
+    app = App(name="saccade", help=ABOUT, version=__version__, help_format="plaintext")
+    for name, (place, does) in COMMANDS.items():
+        app.command(place, name=name, help=does)
+    return app
 
 
 def run() -> None:

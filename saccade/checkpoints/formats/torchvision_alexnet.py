@@ -1,0 +1,32 @@
+"""AlexNet as torchvision writes it."""
+
+from saccade.checkpoints.hints import Hints, Shapes
+from saccade.checkpoints.mapping import Rule, rename_both
+from saccade.data.preprocessing import Preprocessing
+from saccade.models.alexnet import LAYERS, AlexNetConfig
+
+NAME = "torchvision AlexNet"
+ARCHITECTURE = "alexnet"
+
+PLACES = (0, 3, 6, 8, 10)  # of the convolutions among ReLUs and poolings
+
+
+def matches(names: set[str]) -> bool:
+    return {"features.10.weight", "classifier.1.weight", "classifier.4.weight", "classifier.6.weight"} <= names
+
+
+def infer(shapes: Shapes, hints: Hints) -> AlexNetConfig:
+    size = hints.image_size or (224, 224)
+    in_channels = shapes["features.0.weight"][1]
+    return AlexNetConfig(size, in_channels, num_classes=shapes["classifier.6.weight"][0])
+
+
+def rules(config: AlexNetConfig) -> list[Rule]:
+    found = [rule for i in range(len(LAYERS)) for rule in rename_both(f"features.{PLACES[i]}", f"convs.{i}")]
+    found += rename_both("classifier.1", "fc1") + rename_both("classifier.4", "fc2")
+    return found + (rename_both("classifier.6", "head") if config.num_classes else [])
+
+
+def preprocessing(config: AlexNetConfig, hints: Hints) -> Preprocessing:
+    """ImageNet's statistics, the middle of 256 pixels."""
+    return Preprocessing(config.image_size, crop_pct=0.875, interpolation="bilinear")
