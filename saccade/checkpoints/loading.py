@@ -88,7 +88,12 @@ def _load_published(
         provenance={"source": path.name, "format": publisher.NAME},
         report=report,
     )
-    return adapt(loaded, num_classes=num_classes, image_size=image_size, method=publisher.RESAMPLING)
+    return adapt(
+        loaded,
+        num_classes=num_classes,
+        image_size=image_size,
+        method=getattr(publisher, "RESAMPLING", "bicubic-antialias"),
+    )
 
 
 def adapt(

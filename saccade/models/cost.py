@@ -58,7 +58,7 @@ class Cost:
 def measure_cost(model: Model, image_size: tuple[int, int] | None = None) -> Cost:
     """The cost of one image of (H, W) pixels, the size in the model's config unless given.
 
-    The model's weights, mode and gradients stay as they are.
+    In evaluation mode, so without what dropout would keep. The model's weights, mode and gradients stay as they are.
     """
     height, width = model.config.image_size if image_size is None else image_size
     kept: dict[int, int] = {}  # storage -> bytes, so that what two layers keep of one tensor counts once
@@ -72,8 +72,14 @@ def measure_cost(model: Model, image_size: tuple[int, int] | None = None) -> Cos
         weights = {name: torch.empty(p.shape, requires_grad=True) for name, p in model.named_parameters()}
         buffers = {name: torch.empty(b.shape, dtype=b.dtype) for name, b in model.named_buffers()}
         image = torch.empty(1, model.config.in_channels, height, width)
-        with saved_tensors_hooks(keep, lambda tensor: tensor):
-            torch.func.functional_call(model, {**weights, **buffers}, (image,))
+        modes = {module: module.training for module in model.modules()}
+        try:
+            model.eval()  # batch norm in training mode takes no single image
+            with saved_tensors_hooks(keep, lambda tensor: tensor):
+                torch.func.functional_call(model, {**weights, **buffers}, (image,))
+        finally:
+            for module, training in modes.items():
+                module.training = training
 
     own_storage = {t.untyped_storage()._cdata for t in (*weights.values(), *buffers.values())}
     activation_bytes = sum(nbytes for storage, nbytes in kept.items() if storage not in own_storage)

@@ -1,7 +1,7 @@
 """From a config to what the loop needs: data, model, order of the images. The same in every process."""
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
 
 import torch
@@ -15,9 +15,9 @@ from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import DataSplits, ImageSource
 from saccade.errors import ConfigError
 from saccade.models.model import Model
-from saccade.models.zoo import architecture_of, create
+from saccade.models.zoo import architecture_of, config_of, create
 from saccade.tasks.classification import ClassificationTask
-from saccade.training.config import RunConfig
+from saccade.training.config import ModelConfig, RunConfig
 from saccade.training.distributed import Processes
 
 
@@ -109,18 +109,31 @@ def prepare(config: RunConfig, processes: Processes) -> Setup:
 def starting_model(config: RunConfig, splits: DataSplits) -> LoadedModel:
     """The model at step 0: fresh, or a checkpoint with a head for these classes."""
     wanted, classes = config.model, splits.classes
-    options: dict[str, Any] = {"drop_path": wanted.drop_path, "block.dropout": wanted.dropout, **wanted.options}
     torch.manual_seed(mix_seed(config.seed, 0, 3))
     if wanted.init:
         loaded = load_model(wanted.init, image_size=wanted.image_size)
+        options = model_options(wanted, loaded.model.config)
         if loaded.preprocessing is None:
             raise ConfigError(f"{wanted.init} does not say how images are prepared for it")
         if loaded.labels != classes:  # also where only the names differ: a head knows its own classes
             loaded = adapt(adapt(loaded, num_classes=0), num_classes=len(classes))
         loaded = adapt(loaded, options=options)
         return replace(loaded, labels=classes)
+    options = model_options(wanted, config_of(wanted.name))
     model = create(wanted.name, num_classes=len(classes), image_size=wanted.image_size, options=options)
     return LoadedModel(model, architecture_of(wanted.name), classes, fresh_preprocessing(model))
+
+
+def model_options(wanted: ModelConfig, model_config: Any) -> dict[str, Any]:
+    """The run's regularisation as fields of this model's config; what a model does not have must not be asked for.
+
+    The recipes ask for stochastic depth, which networks without it leave out.
+    """
+    in_blocks = is_dataclass(getattr(model_config, "block", None))
+    options: dict[str, Any] = {"block.dropout" if in_blocks else "dropout": wanted.dropout} if wanted.dropout else {}
+    if hasattr(model_config, "drop_path"):
+        options["drop_path"] = wanted.drop_path
+    return {**options, **wanted.options}
 
 
 def fresh_preprocessing(model: Model) -> Preprocessing:

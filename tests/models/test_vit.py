@@ -102,7 +102,7 @@ def test_what_does_not_fit_is_said() -> None:
     with pytest.raises(ConfigError, match="class_token"):
         saccade.create("vit_ti16", options={"class_token": False, "prefix_positions": 0})
     with pytest.raises(ConfigError, match="no architecture"):
-        build("resnet", {})
+        build("swin", {})
     with pytest.raises(ValueError, match="32 x 32 or 32 x 40"):
         small()(torch.randn(1, 3, 32, 36))
     assert config_of("vit_ti16", image_size=64).image_size == (64, 64)

@@ -1,8 +1,9 @@
 """The published formats, one file a publisher and family, and which of them a file is.
 
-Each file has the same five names:
+Each file has the same names:
 
-    NAME                             for people
+    NAME, ARCHITECTURE               for people, and in the zoo
+    RESAMPLING                       how its publisher resamples positions, where it has any
     matches(names)                   whether these tensor names are its own
     infer(shapes, hints)             the architecture's config from names and shapes, and what is said beside the file
     rules(config)                    tensor names and layouts, in both directions
@@ -12,10 +13,26 @@ Each file has the same five names:
 from collections.abc import Iterable
 from types import ModuleType
 
-from saccade.checkpoints.formats import google_vit, huggingface_vit, timm_vit, torchvision_vit
+from saccade.checkpoints.formats import (
+    google_vit,
+    huggingface_vit,
+    timm_vit,
+    torchvision_alexnet,
+    torchvision_resnet,
+    torchvision_vgg,
+    torchvision_vit,
+)
 from saccade.errors import CheckpointError
 
-FORMATS: tuple[ModuleType, ...] = (google_vit, huggingface_vit, torchvision_vit, timm_vit)
+FORMATS: tuple[ModuleType, ...] = (
+    google_vit,
+    huggingface_vit,
+    torchvision_vit,
+    timm_vit,
+    torchvision_alexnet,
+    torchvision_vgg,
+    torchvision_resnet,
+)
 
 
 def detect(names: Iterable[str]) -> ModuleType:
