@@ -118,9 +118,10 @@ class _Run:
         found = self.run.load_latest(lambda text: self.tell(Note(text, warning=True))) if resume else None
         with fast_products(products):
             if not resume and self.processes.is_first:
-                check_before(
-                    self.config, self.setup, self.processes, lambda text, warning: self.tell(Note(text, warning))
-                )
+                with self.run.kept_if_all_is_well():
+                    check_before(
+                        self.config, self.setup, self.processes, lambda text, warning: self.tell(Note(text, warning))
+                    )
 
             # ----------------------------------------------------------------------- model, optimizer, where to start
             model = wrap(self.setup.model.to(self.processes.device), self.processes, shard=self.config.shard)

@@ -15,7 +15,8 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,17 @@ class RunDirectory:
 
     def config(self) -> RunConfig:
         return read_config(self.path / "config.yaml")
+
+    @contextmanager
+    def kept_if_all_is_well(self) -> Iterator[None]:
+        """Remove the new folder if the `with` ends in an error: a run that never began is no run."""
+        began = False
+        try:
+            yield
+            began = True
+        finally:
+            if not began:
+                shutil.rmtree(self.path)
 
     # ------------------------------------------------------------------------------------------------ checkpoints
 

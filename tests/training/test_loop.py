@@ -90,6 +90,7 @@ def test_a_model_that_cannot_learn_is_refused_before_the_run(tmp_path: Path, mon
     chosen = config(preflight=True)
     with pytest.raises(TrainingError, match="by heart"):
         train(chosen, RunDirectory.create(chosen, tmp_path / "x"))
+    assert not (tmp_path / "x").exists()
 
 
 def test_preflight_says_what_it_found_and_what_it_takes(tmp_path: Path) -> None:
@@ -139,6 +140,7 @@ def test_a_broken_photograph_stops_before_or_is_counted(tmp_path: Path) -> None:
     chosen = photos_config(photos, preflight=True)
     with pytest.raises(DataError, match=r"train/cat/3\.png"):
         train(chosen, RunDirectory.create(chosen, tmp_path / "stop"))
+    assert not (tmp_path / "stop").exists()
     chosen = photos_config(photos, **{"data.bad_images": "skip", "schedule.epochs": 2})
     events: list = []
     train(chosen, RunDirectory.create(chosen, tmp_path / "skip"), on_event=events.append)
