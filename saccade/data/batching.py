@@ -5,6 +5,7 @@ Step t of a run always holds the same images with the same augmentation, whether
 """
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -143,6 +144,7 @@ class TrainBatches:
             images,
             batch_sampler=sampler,  # type: ignore[arg-type]  # yields the items themselves, which the data set takes
             num_workers=workers,
+            worker_init_fn=_leave_interrupts_to_the_parent,
             collate_fn=_collate,
             pin_memory=torch.cuda.is_available(),
         )
@@ -178,7 +180,13 @@ def eval_batches(
     count = len(images.source)
     share = range(count * rank // world, count * (rank + 1) // world)
     items = [[(i, ()) for i in share[start : start + batch_size]] for start in range(0, len(share), batch_size)]
-    loader = DataLoader(images, batch_sampler=items, num_workers=workers, collate_fn=_collate)  # type: ignore[arg-type]
+    loader = DataLoader(
+        images,
+        batch_sampler=items,  # type: ignore[arg-type]  # as above
+        num_workers=workers,
+        worker_init_fn=_leave_interrupts_to_the_parent,
+        collate_fn=_collate,
+    )
     return (batch for batch, _ in loader)
 
 
@@ -186,6 +194,11 @@ def default_workers(images: PreparedImages) -> int:
     """0 for images that are made once and kept; else one for each core but the first."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return 0 if images.cache is not None else max(0, min(cores - 1, 16))
+
+
+def _leave_interrupts_to_the_parent(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; the parent still needs the batches of the step that it finishes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _collate(samples: Sequence[tuple[Tensor, int, str, int, str]]) -> tuple[Batch, list[str]]:

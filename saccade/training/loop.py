@@ -253,7 +253,8 @@ class _Run:
             if not (torch.isfinite(totals[0]) and torch.isfinite(norm)):
                 self.refuse(batch, own_loss, mean_loss, norm.item())
             optimizer.step()
-        asked = stop.signal or (signal.SIGINT if totals[2].item() else 0)  # asked here, or of another process
+        # Only what all processes know of counts, so that all of them stop at the same step.
+        asked = (stop.signal or signal.SIGINT) if totals[2].item() else 0
         return mean_loss, totals[1].item(), asked
 
     def refuse(self, batch: Batch, own_loss: float, loss: float, norm: float) -> None:

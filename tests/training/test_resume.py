@@ -130,25 +130,22 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_says_how_to_go_on_and_exits(tmp_path: Path, number: int, code: int) -> None:
+    """SIGINT goes to the loader's workers too, as Ctrl-C on a terminal does."""
     arguments = [f"--set={key}={json.dumps(value)}" for key, value in SMALL.items() if key != "checkpoint_seconds"]
-    command = [
-        sys.executable,
-        "-m",
-        "saccade",
-        "train",
-        "--output",
-        str(tmp_path / "run"),
-        "--epochs",
-        "200",
-        *arguments,
-    ]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    options = ["--output", str(tmp_path / "run"), "--epochs", "200", "--workers", "2"]
+    command = [sys.executable, "-m", "saccade", "train", *options, *arguments]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     deadline = time.monotonic() + 60
     while not RunDirectory(tmp_path / "run").metrics():
         assert time.monotonic() < deadline
         assert process.poll() is None, process.stderr.read() if process.stderr else ""
         time.sleep(0.1)
-    os.kill(process.pid, number)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        os.kill(process.pid, number)
     out, err = process.communicate(timeout=30)
     assert process.returncode == code, err[-2000:]
     assert f"saccade train --resume {tmp_path / 'run'}" in out
