@@ -46,7 +46,7 @@ def test_two_processes_equal_one(tmp_path: Path, shard: bool) -> None:
     single = losses(tmp_path, "one", **{"optimizer.clip_norm": 1.0})
     keys = {**SMALL, **STILL, "schedule.steps": 6, "checkpoint_seconds": 1e9, "optimizer.clip_norm": 1.0}
     arguments = [f"--set={key}={json.dumps(value)}" for key, value in keys.items()]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29531", "-m"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
     command = [*launch, "saccade", "train", "--recipe", "digits", "--output", str(tmp_path / "two"), *arguments]
     done = subprocess.run(
         [*command, *(["--shard"] if shard else [])], cwd=ROOT, capture_output=True, text=True, timeout=500
