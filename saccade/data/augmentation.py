@@ -178,7 +178,7 @@ def warp(images: Tensor, theta: Tensor) -> Tensor:
     """Sample ``[B, C, H, W]`` at affine places ``[B, 2, 3]``; beyond the edge the edge goes on.
 
     Bicubic, because a bilinear shift by half a pixel blurs, and a model that learns from blurred images is tested on
-    sharp ones: on 8 x 8 digits that costs a point of accuracy.
+    sharp ones.
     """
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, mode="bicubic", padding_mode="border", align_corners=False)

@@ -49,8 +49,8 @@ def choose_products(
 ) -> ProductsChoice:
     """Measure the ways to multiply on one block of a model and take the fastest exact one.
 
-    A whole block, because its parts disagree: a way that makes large products three times faster can make attention
-    over few tokens ten times slower. Forward, and backward if the model is in training mode.
+    A whole block, because its parts disagree: a way that makes large products faster can make attention over few
+    tokens several times slower. Forward, and backward if the model is in training mode.
 
     Args:
         device: on a CUDA device the default stays: there the other ways are TF32, whose error is 1e-3.

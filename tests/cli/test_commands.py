@@ -5,7 +5,6 @@ import io
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -163,12 +162,11 @@ def test_every_command_has_help(command: str, capsys) -> None:
     assert "Usage" in capsys.readouterr().out
 
 
-def test_help_is_quick_and_loads_no_torch() -> None:
-    def seconds() -> float:
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "saccade", "--help"], cwd=ROOT, capture_output=True, check=True)
-        return time.perf_counter() - start
-
-    code = "import sys; from saccade.cli.main import main; main(['--help']); sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True).returncode == 0
-    assert min(seconds() for _ in range(5)) < 1.0  # 0.15 s here; torch alone takes more than a second
+def test_help_loads_neither_torch_nor_a_parser() -> None:
+    """That is what makes it quick; how quick, benchmarks/startup.py measures."""
+    code = (
+        "import sys; from saccade.cli.main import main; main(['--help']); "
+        "print({'torch', 'cyclopts'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("set()\n")

@@ -64,7 +64,7 @@ def test_a_decoder_block_equals_torchs(norm) -> None:
 
 
 def test_positions_reach_queries_and_keys_and_not_values() -> None:
-    """With positions so large that attention is one-hot, the values that come through are still the bare tokens."""
+    """DETR's way: what the two attentions are given as query, key and value."""
     block = Block(SMALL, cross_attention=True).eval()
     tokens, memory = torch.randn(1, 4, 32), torch.randn(1, 5, 32)
     pos, memory_pos = torch.randn(1, 4, 32), torch.randn(1, 5, 32)

@@ -8,7 +8,6 @@ import torchvision.models
 from safetensors.torch import save_file
 from torch import nn
 
-import saccade
 from saccade.checkpoints.loading import load_model
 
 TOLERANCE = 1e-4  # of the output's scale
@@ -60,11 +59,17 @@ def test_timm(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
-def test_feature_maps_equal_torchvisions_stages(name: str) -> None:
-    """Every stage's map, and the stride it says it has."""
-    net = saccade.create(name, num_classes=3).eval()
+def test_feature_maps_equal_torchvisions_stages(name: str, tmp_path: Path) -> None:
+    from torchvision.models.feature_extraction import create_feature_extractor
+
+    model = randomised(getattr(torchvision.models, name)(weights=None))
+    torch.save(model.state_dict(), tmp_path / "m.pth")
+    stages = create_feature_extractor(model, [f"layer{stage}" for stage in (1, 2, 3, 4)])
     images = torch.randn(1, 3, 96, 128)
-    maps = net.features(images)
+    with torch.no_grad():
+        maps = load_model(tmp_path / "m.pth").model.features(images)
+        expected = list(stages(images).values())
     assert [m.stride for m in maps] == [(4, 4), (8, 8), (16, 16), (32, 32)]
-    for found in maps:
+    for found, theirs in zip(maps, expected, strict=True):
+        assert_equal_outputs(found.features, theirs)
         assert tuple(found.features.shape[-2:]) == (96 // found.stride[0], 128 // found.stride[1])
