@@ -25,9 +25,10 @@ from saccade.training.run_directory import RunDirectory
 FOLDS = 5
 
 
-def run(seed: int) -> tuple[float, float]:
+def run(seed: int, epochs: int | None) -> tuple[float, float]:
     """(accuracy on the held-out part, seconds of training)."""
-    config = resolve(overrides={"seed": seed, "preflight": False, "data.check": "off"})
+    overrides = {"seed": seed, "preflight": False, "data.check": "off"}
+    config = resolve(overrides=overrides | ({} if epochs is None else {"schedule.epochs": epochs}))
     with tempfile.TemporaryDirectory() as folder:
         result = train(config, RunDirectory.create(config, Path(folder) / "run"))
     assert result.metrics is not None
@@ -48,6 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cross-validate", action="store_true")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, help="instead of the recipe's")
     options = parser.parse_args()
     name = "fold" if options.cross_validate else "seed"
     rows = []
@@ -55,7 +57,7 @@ def main() -> None:
     for number in range(FOLDS) if options.cross_validate else options.seeds:
         if options.cross_validate:
             setup.open_data = lambda path, config, number=number: fold(number)
-        rows.append(run(number))
+        rows.append(run(number, options.epochs))
         print(f"| {number} | {rows[-1][0]:.2%} | {rows[-1][1]:.1f} s |", flush=True)
     accuracies, seconds = zip(*rows)
     spread = statistics.stdev(accuracies) if len(rows) > 1 else 0.0

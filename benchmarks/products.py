@@ -14,9 +14,8 @@ CASES = [("vit_digits", 64), ("vit_ti16", 8), ("vit_s16", 8), ("vit_b16", 1)]  #
 
 
 def main() -> None:
-    print(
-        f"{describe()}\n\n| model | job | `high` | `medium` | largest error | taken |\n| --- | --- | --- | --- | --- | --- |"
-    )
+    print(f"{describe()}\n")
+    print("| model | job | `high` | `medium` | largest error | taken |\n| --- | --- | --- | --- | --- | --- |")
     for name, batch_size in CASES:
         for job in ("inference", "training"):
             model = saccade.create(name).train(job == "training")
