@@ -77,7 +77,7 @@ def train(
 ) -> int:
     """Train a classifier on images and write its model and report.
 
-    Without arguments: a ViT on scikit-learn's handwritten digits, in about a minute.
+    Without arguments: a ViT on scikit-learn's handwritten digits, in less than a minute.
 
     Parameters
     ----------

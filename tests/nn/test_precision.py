@@ -41,3 +41,19 @@ def test_the_setting_is_scoped() -> None:
 
 def test_a_gpu_keeps_its_default() -> None:
     assert choose_products("cuda").products == "highest"
+
+
+def test_one_slow_round_of_the_default_is_no_gain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shared machine stalls: four equal rounds and one in which the default waited must leave the default."""
+    ticks = {"highest": iter([1.0, 9.0, 1.0]), "high": iter([0.9, 0.9, 0.9]), "medium": iter([2.0, 2.0, 2.0])}
+    clock = [0.0]
+
+    def run(block: torch.nn.Module, tokens: torch.Tensor) -> torch.Tensor:
+        if tokens.dtype == torch.float32 and measuring:
+            clock[0] += next(ticks[torch.get_float32_matmul_precision()])
+        return torch.ones(1, dtype=tokens.dtype)
+
+    measuring: list[bool] = []
+    monkeypatch.setattr(precision, "_run", run)
+    monkeypatch.setattr(precision.time, "perf_counter", lambda: measuring.append(True) or clock[0])
+    assert choose_products("cpu", rounds=3).products == "highest"
