@@ -20,10 +20,10 @@ class PatchFilters:
 
 
 def patch_filters(model: Model, count: int = 28) -> PatchFilters | None:
-    """The first `count` principal components; None for a model without a patch embedding."""
+    """The first `count` principal components; None for a model whose patches are not cut from the image itself."""
     encoder = getattr(model, "encoder", model)
     embedding = getattr(encoder, "patch_embed", None)
-    if embedding is None:
+    if embedding is None or embedding.proj.in_channels != model.config.in_channels:
         return None
     weight = embedding.proj.weight.detach().float().cpu()  # [D, C, p, q]
     flat = weight.flatten(1)

@@ -20,14 +20,24 @@ class Model(nn.Module):
     Attributes:
         config: a frozen dataclass with `to_dict()` and `from_dict()`, from which the network can be built again. It
             has `image_size`, `in_channels` and `num_classes`.
+        num_features: width of what :meth:`embed` gives.
+        head_names: parameters that depend on the number of classes.
+        position_names: tables of learned positions, which are resampled for another image size.
     """
 
     config: Any
+    num_features: int
+    head_names: tuple[str, ...] = ("head.weight", "head.bias")
+    position_names: tuple[str, ...] = ()
+
+    def embed(self, images: Tensor) -> Tensor:
+        """What the head sees: ``[B, C, H, W]`` -> ``[B, num_features]``."""
+        raise TypeError(f"{type(self).__name__} has no features in front of a head")
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """``[B, C, H, W]`` -> feature maps, from the finest to the coarsest."""
         raise TypeError(f"{type(self).__name__} has no feature maps")
 
-    def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout:
-        """How tokens lie over an image of (H, W) pixels, the config's size unless given."""
-        raise TypeError(f"{type(self).__name__} has no tokens")
+    def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout | None:
+        """How tokens lie over an image of (H, W) pixels, the config's size unless given; None where there are none."""
+        return None

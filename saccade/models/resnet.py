@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saccade.models.model import FeatureMap, Model
+from saccade.models.stages import Stages
 from saccade.nn.convolution import BasicBlock, Bottleneck, ConvNorm
 
 WIDTHS = (64, 128, 256, 512)  # of the four stages
@@ -63,38 +64,31 @@ class ResNet(Model):
         super().__init__()
         self.config = config
         self.stem = ConvNorm(config.in_channels, WIDTHS[0], 7, stride=2)
-        channels = WIDTHS[0]
-        stages = []
-        for index, (width, depth) in enumerate(zip(WIDTHS, config.depths)):
-            blocks = []
-            for number in range(depth):
-                stride = 2 if index > 0 and number == 0 else 1
-                blocks.append(self._block(channels, width, stride))
-                channels = width * config.expansion
-            stages.append(nn.Sequential(*blocks))
-        self.stages = nn.ModuleList(stages)
-        self.num_features = channels
-        self.head = nn.Linear(channels, config.num_classes) if config.num_classes else nn.Identity()
+        self.stages = Stages(config.depths, self._block)
+        self.num_features = WIDTHS[-1] * config.expansion
+        self.head = nn.Linear(self.num_features, config.num_classes) if config.num_classes else nn.Identity()
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def _block(self, in_channels: int, width: int, stride: int) -> nn.Module:
+    def _block(self, stage: int, first: bool, stride: int) -> nn.Module:
+        width, outputs = WIDTHS[stage], [WIDTHS[0], *(width * self.config.expansion for width in WIDTHS)]
+        in_channels = outputs[stage] if first else outputs[stage + 1]
         if self.config.block == "basic":
             return BasicBlock(in_channels, width, stride)
         return Bottleneck(in_channels, width, stride, width=width * self.config.width_factor)
 
     def forward(self, images: Tensor) -> Tensor:
         """``[B, C, H, W]`` -> logits ``[B, num_classes]``."""
-        return self.head(self.features(images)[-1].features.mean(dim=(2, 3)))
+        return self.head(self.embed(images))
+
+    def embed(self, images: Tensor) -> Tensor:
+        """What the head sees: ``[B, C, H, W]`` -> ``[B, num_features]``."""
+        return self.features(images)[-1].features.mean(dim=(2, 3))
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each stage: strides 4, 8, 16 and 32."""
-        x, stride, maps = F.max_pool2d(self.stem(images), 3, 2, 1), 4, []
-        for index, stage in enumerate(self.stages):
-            x, stride = stage(x), stride * (2 if index > 0 else 1)
-            maps.append(FeatureMap(x, (stride, stride)))
-        return tuple(maps)
+        return self.stages(F.max_pool2d(self.stem(images), 3, 2, 1), stride=4)
 
 
 def resnet_config(layers: int, width_factor: int = 1) -> ResNetConfig:

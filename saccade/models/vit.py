@@ -36,7 +36,8 @@ class ViTConfig:
         class_token: whether a learned token that gathers the image stands in front.
         num_registers: learned tokens after the class token (Darcet et al., arXiv 2309.16588).
         prefix_positions: how many of the prefix tokens have a learned position too; 1 in ViT and DeiT, 0 in DeiT III.
-        pooling: what the head sees: class token, mean of the patches, attention pool, or ("none") each token.
+        pooling: what the head sees: class token, mean of the patches, both side by side ("cls+mean", DINOv2), attention
+            pool, or ("none") each token.
         pool_norm: whether the last norm comes after the mean instead of before it (timm's and MAE's ``fc_norm``).
         pre_logits: width of a tanh layer before the head (ImageNet-21k checkpoints of 2020); None for none.
         input_norm: whether a norm stands before the first block, and the patches' embedding has no bias (CLIP).
@@ -54,7 +55,7 @@ class ViTConfig:
     class_token: bool = True
     num_registers: int = 0
     prefix_positions: int = 1
-    pooling: Literal["cls", "mean", "attention", "none"] = "cls"
+    pooling: Literal["cls", "mean", "cls+mean", "attention", "none"] = "cls"
     pool_norm: bool = False
     pre_logits: int | None = None
     input_norm: bool = False
@@ -62,8 +63,8 @@ class ViTConfig:
     drop_path: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.pooling == "cls" and not self.class_token:
-            raise ValueError("pooling='cls' needs class_token=True; without a class token choose 'mean' or 'attention'")
+        if self.pooling in ("cls", "cls+mean") and not self.class_token:
+            raise ValueError(f"pooling={self.pooling!r} needs class_token=True; else choose 'mean' or 'attention'")
         if self.prefix_positions > self.num_prefix:
             raise ValueError(f"{self.prefix_positions} prefix positions, but only {self.num_prefix} prefix tokens")
         if self.pool_norm and self.pooling != "mean":
@@ -127,8 +128,12 @@ class ViTEncoder(nn.Module):
             valid = torch.cat((valid.new_ones(valid.shape[0], self.config.num_prefix), valid), dim=1)
         mask = None if valid is None else padding_mask(valid)
         x, tapped = self.blocks(self.input_norm(self.dropout(x)), taps=taps, mask=mask)
-        layout = TokenLayout(self.config.num_prefix, patches.grid, self.config.patch_size)
+        layout = self.token_layout((images.shape[-2], images.shape[-1]))
         return Features(self.norm(x), layout, tapped, valid)
+
+    def token_layout(self, image_size: Size) -> TokenLayout:
+        """How tokens lie over an image of (H, W) pixels."""
+        return TokenLayout(self.config.num_prefix, self.patch_embed.grid(image_size), self.config.patch_size)
 
     def with_prefix(self, patches: Tensor, grid: Size) -> Tensor:
         """Patches ``[B, h*w, D]`` with their positions, behind the prefix tokens with theirs: ``[B, P + h*w, D]``."""
@@ -150,6 +155,8 @@ class ViTEncoder(nn.Module):
 class VisionTransformer(Model):
     """An image classifier: encoder, pooling, head. ``net(images [B, C, H, W])`` -> logits ``[B, num_classes]``."""
 
+    position_names = ("encoder.pos_embed.table",)
+
     def __init__(self, config: ViTConfig):
         super().__init__()
         self.config = config
@@ -157,10 +164,11 @@ class VisionTransformer(Model):
         self.encoder = ViTEncoder(config)
         self.pool = AttentionPool(config.block) if config.pooling == "attention" else None
         self.fc_norm = nn.LayerNorm(dim, config.block.norm_eps) if config.pool_norm else nn.Identity()
+        pooled_dim = 2 * dim if config.pooling == "cls+mean" else dim
         self.pre_logits = nn.Identity()
         if config.pre_logits is not None:
-            self.pre_logits = nn.Sequential(nn.Linear(dim, config.pre_logits), nn.Tanh())
-        self.num_features = dim if config.pre_logits is None else config.pre_logits
+            self.pre_logits = nn.Sequential(nn.Linear(pooled_dim, config.pre_logits), nn.Tanh())
+        self.num_features = pooled_dim if config.pre_logits is None else config.pre_logits
         self.head = nn.Linear(self.num_features, config.num_classes) if config.num_classes else nn.Identity()
         initialise(self)
 
@@ -181,17 +189,17 @@ class VisionTransformer(Model):
         """Tokens ``[B, N, D]`` -> ``[B, D]`` as the config's pooling says."""
         if self.config.pooling == "cls":
             return features.tokens[:, 0]
-        if self.config.pooling == "mean":
+        if self.config.pooling in ("mean", "cls+mean"):
             valid = None if features.valid is None else features.valid[:, features.layout.num_prefix :]
-            return masked_mean(features.layout.split(features.tokens)[1], valid)
+            mean = masked_mean(features.layout.split(features.tokens)[1], valid)
+            return mean if self.config.pooling == "mean" else torch.cat((features.tokens[:, 0], mean), dim=1)
         if self.pool is not None:
             return self.pool(features.tokens, None if features.valid is None else padding_mask(features.valid))
         return features.tokens
 
     def token_layout(self, image_size: Size | None = None) -> TokenLayout:
         """How tokens lie over an image of (H, W) pixels, the config's size unless given."""
-        grid = self.encoder.patch_embed.grid(self.config.image_size if image_size is None else image_size)
-        return TokenLayout(self.config.num_prefix, grid, self.config.patch_size)
+        return self.encoder.token_layout(self.config.image_size if image_size is None else image_size)
 
 
 def initialise(module: nn.Module) -> None:

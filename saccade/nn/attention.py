@@ -74,7 +74,15 @@ def _keep_rows_finite(mask: Tensor) -> tuple[Tensor, Tensor]:
 Tap = Callable[[Tensor, Tensor, Tensor, Tensor | None, Tensor], None]  # (q, k, v, mask, out), heads split
 
 
-class MultiHeadAttention(nn.Module):
+class Attention(nn.Module):
+    """What every attention here is, so that saccade.record finds it."""
+
+    def __init__(self):
+        super().__init__()
+        self.tap: Tap | None = None  # set by saccade.record for as long as somebody looks
+
+
+class MultiHeadAttention(Attention):
     """Several attentions side by side, each over its own slice of the width.
 
     One product makes queries, keys and values where they come from one input; where positions are added to queries
@@ -118,7 +126,6 @@ class MultiHeadAttention(nn.Module):
             self.q = nn.Linear(embed_dim, self.key_dim, bias=qkv_bias)
             self.kv = nn.Linear(context_dim, self.key_dim + self.value_dim, bias=qkv_bias)
         self.proj = nn.Linear(self.value_dim, embed_dim)
-        self.tap: Tap | None = None  # set by saccade.record for as long as somebody looks
 
     def forward(
         self, query: Tensor, key: Tensor | None = None, value: Tensor | None = None, mask: Tensor | None = None

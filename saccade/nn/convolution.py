@@ -11,12 +11,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Norm = Callable[[int], nn.Module]  # channels -> normalisation
+Conv = Callable[[int, int, int, int], nn.Module]  # channels in and out, kernel size, stride -> what mixes places
+
+
+def conv2d(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
+    """A convolution without bias; an odd kernel keeps the size at stride 1."""
+    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=False)
 
 
 class ConvNorm(nn.Sequential):
     """Convolution without bias, normalisation, nonlinearity: ``[B, C, H, W]`` -> ``[B, C', H / stride, W / stride]``.
 
-    Odd kernels keep the size at stride 1. ``act=None`` leaves the nonlinearity out.
+    Odd kernels keep the size at stride 1. ``act=None`` leaves the nonlinearity out. ``conv`` makes what mixes the
+    places where that is not a plain convolution: a standardised one, or attention.
     """
 
     def __init__(
@@ -25,14 +32,11 @@ class ConvNorm(nn.Sequential):
         out_channels: int,
         kernel_size: int,
         stride: int = 1,
-        groups: int = 1,
         norm: Norm = nn.BatchNorm2d,
         act: Callable[[], nn.Module] | None = nn.ReLU,
+        conv: Conv = conv2d,
     ):
-        layers: list[nn.Module] = [
-            nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups, bias=False),
-            norm(out_channels),
-        ]
+        layers: list[nn.Module] = [conv(in_channels, out_channels, kernel_size, stride), norm(out_channels)]
         if act is not None:
             layers.append(act())
         super().__init__(*layers)
@@ -41,7 +45,8 @@ class ConvNorm(nn.Sequential):
 class StdConv2d(nn.Conv2d):
     """Convolution whose filters are brought to mean 0 and variance 1 first (Qiao et al., arXiv 1903.10520).
 
-    With group norm it replaces batch norm in BiT and in the hybrid ViTs' stem.
+    With group norm it replaces batch norm in BiT and in the hybrid ViTs' stem. ``same`` pads as TensorFlow does,
+    otherwise by half the kernel on each side.
     """
 
     def __init__(
@@ -50,12 +55,12 @@ class StdConv2d(nn.Conv2d):
         out_channels: int,
         kernel_size: int,
         stride: int = 1,
-        padding: int | str = 0,
-        bias: bool = False,
+        *,
+        same: bool = False,
         eps: float = 1e-5,
     ):
-        super().__init__(in_channels, out_channels, kernel_size, stride, 0 if padding == "same" else padding, bias=bias)
-        self.same = padding == "same"
+        super().__init__(in_channels, out_channels, kernel_size, stride, 0 if same else kernel_size // 2, bias=False)
+        self.same = same
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
@@ -91,38 +96,93 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1 x 1 down, 3 x 3, 1 x 1 up, and a shortcut: ResNet-50 and deeper; ``width`` widens the middle (Wide ResNet)."""
+    """1 x 1 down, 3 x 3, 1 x 1 up, and a shortcut: ResNet-50 and deeper.
+
+    Args:
+        in_channels: of the input.
+        channels: of the middle; the output has four times as many.
+        stride: of the middle, as in torchvision ("v1.5").
+        norm: after each convolution.
+        width: of the middle where it is not `channels` (Wide ResNet).
+        conv: makes each convolution.
+        spatial: makes the middle one, where that is something else: attention in a local or axial ResNet.
+    """
 
     expansion = 4
 
     def __init__(
-        self, in_channels: int, channels: int, stride: int = 1, norm: Norm = nn.BatchNorm2d, width: int | None = None
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int = 1,
+        norm: Norm = nn.BatchNorm2d,
+        width: int | None = None,
+        conv: Conv = conv2d,
+        spatial: Conv | None = None,
     ):
         super().__init__()
         width = channels if width is None else width
         out_channels = channels * self.expansion
-        self.conv1 = ConvNorm(in_channels, width, 1, norm=norm)
-        self.conv2 = ConvNorm(width, width, 3, stride, norm=norm)  # the stride is here, as in torchvision ("v1.5")
-        self.conv3 = ConvNorm(width, out_channels, 1, norm=norm, act=None)
-        self.shortcut = _shortcut(in_channels, out_channels, stride, norm)
+        self.conv1 = ConvNorm(in_channels, width, 1, norm=norm, conv=conv)
+        self.conv2 = ConvNorm(width, width, 3, stride, norm=norm, conv=conv if spatial is None else spatial)
+        self.conv3 = ConvNorm(width, out_channels, 1, norm=norm, act=None, conv=conv)
+        self.shortcut = _shortcut(in_channels, out_channels, stride, norm, conv)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.conv3(self.conv2(self.conv1(x))) + self.shortcut(x))
 
 
-class DepthwiseBlock(nn.Module):
-    """A filter for each channel alone, then a mixture of the channels at each place: ConvMixer's and ConvNeXt's idea.
+class PreActBlock(nn.Module):
+    """Norm and nonlinearity before each convolution (He et al., arXiv 1603.05027): nothing stands on the shortcut.
 
-    ``[B, C, H, W]`` -> ``[B, C, H, W]``; ``kernel_size`` is odd.
+    Args:
+        widths: channels from the input to the output: three for two 3 x 3 convolutions (WRN), four for 1 x 1, 3 x 3,
+            1 x 1 (BiT).
+        stride: of the first 3 x 3.
+        norm: before each nonlinearity.
+        conv: makes each convolution.
+        project: whether the shortcut has a convolution; it sees the normalised input.
     """
 
-    def __init__(self, channels: int, kernel_size: int, norm: Norm = nn.BatchNorm2d):
+    def __init__(self, widths: tuple[int, ...], stride: int, norm: Norm, conv: Conv, project: bool):
         super().__init__()
-        self.spatial = ConvNorm(channels, channels, kernel_size, groups=channels, norm=norm, act=nn.GELU)
-        self.mix = ConvNorm(channels, channels, 1, norm=norm, act=nn.GELU)
+        kernels = (3, 3) if len(widths) == 3 else (1, 3, 1)
+        steps = (stride, 1) if len(widths) == 3 else (1, stride, 1)
+        self.norms = nn.ModuleList(norm(channels) for channels in widths[:-1])
+        self.convs = nn.ModuleList(conv(*ends, k, s) for ends, k, s in zip(pairwise(widths), kernels, steps))
+        self.shortcut = conv(widths[0], widths[-1], 1, stride) if project else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        out, shortcut = x, x
+        for index, (norm, conv) in enumerate(zip(self.norms, self.convs)):
+            out = F.relu(norm(out))
+            if index == 0 and self.shortcut is not None:
+                shortcut = self.shortcut(out)
+            out = conv(out)
+        return out + shortcut
+
+
+class MixerBlock(nn.Module):
+    """A filter for each channel alone, then a mixture of the channels at each place: ConvMixer's block.
+
+    ``[B, C, H, W]`` -> ``[B, C, H, W]``; ``kernel_size`` is odd. Each norm stands after the nonlinearity.
+    """
+
+    def __init__(self, channels: int, kernel_size: int, act: Callable[[], nn.Module] = nn.GELU):
+        super().__init__()
+        filters = nn.Conv2d(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels)
+        self.spatial = nn.Sequential(filters, act(), nn.BatchNorm2d(channels))
+        self.mix = nn.Sequential(nn.Conv2d(channels, channels, 1), act(), nn.BatchNorm2d(channels))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.mix(x + self.spatial(x))
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer norm over the channels of each place: ``[B, C, H, W]`` -> ``[B, C, H, W]``."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class ConvStem(nn.Sequential):
@@ -137,7 +197,7 @@ class ConvStem(nn.Sequential):
         super().__init__(*stages, nn.Conv2d(widths[-1], embed_dim, 1))
 
 
-def _shortcut(in_channels: int, out_channels: int, stride: int, norm: Norm) -> nn.Module:
+def _shortcut(in_channels: int, out_channels: int, stride: int, norm: Norm, conv: Conv = conv2d) -> nn.Module:
     if stride == 1 and in_channels == out_channels:
         return nn.Identity()
-    return ConvNorm(in_channels, out_channels, 1, stride, norm=norm, act=None)
+    return ConvNorm(in_channels, out_channels, 1, stride, norm=norm, act=None, conv=conv)

@@ -5,7 +5,7 @@ positions may be 14 x 14, 7 x 28 or 4 x 49, and only its owner knows.
 """
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 Grid = tuple[int, int]
 Resampling = Literal["bicubic-antialias", "bicubic", "bilinear-corners"]
-PositionKind = Literal["none", "learned", "sincos_1d", "sincos_2d", "fourier"]
+FixedKind = Literal["sincos_1d", "sincos_2d", "sincos_2d_endpoint"]
+PositionKind = Literal["none", "learned", FixedKind, "fourier"]
 
 
 def sinusoidal_1d(length: int, dim: int, temperature: float = 10_000.0) -> Tensor:
@@ -134,7 +135,7 @@ class LearnedPositions(nn.Module):
 class FixedPositions(nn.Module):
     """Sinusoids, counted along the sequence or over the grid: ``forward(grid)`` -> ``[1, h*w, D]``. No parameters."""
 
-    def __init__(self, grid: Grid, dim: int, kind: Literal["sincos_1d", "sincos_2d"]):
+    def __init__(self, grid: Grid, dim: int, kind: FixedKind):
         super().__init__()
         self.grid = grid
         self.dim = dim
@@ -149,7 +150,7 @@ class FixedPositions(nn.Module):
     def positions(self, grid: Grid) -> Tensor:
         if self.kind == "sincos_1d":
             return sinusoidal_1d(grid[0] * grid[1], self.dim)[None]
-        return sinusoidal_2d(grid, self.dim)[None]
+        return sinusoidal_2d(grid, self.dim, endpoint=self.kind == "sincos_2d_endpoint")[None]
 
 
 class FourierPositions(nn.Module):
@@ -178,9 +179,9 @@ def make_positions(kind: PositionKind, grid: Grid, dim: int, num_prefix: int = 0
         return LearnedPositions(grid, dim, num_prefix)
     if kind == "fourier":
         return FourierPositions(grid, dim)
-    if kind in ("sincos_1d", "sincos_2d"):
+    if kind in get_args(FixedKind):
         return FixedPositions(grid, dim, kind)
-    raise ValueError(f"unknown positions {kind!r}; choose none, learned, sincos_1d, sincos_2d or fourier")
+    raise ValueError(f"unknown positions {kind!r}; choose {', '.join(get_args(PositionKind))}")
 
 
 def _require_divisible(name: str, dim: int, divisor: int) -> None:

@@ -4,10 +4,10 @@
         logits = model(images)                    # the fused result, bit for bit the one without recording
     trace.attention["encoder.blocks.11.attn"]     # [B, heads, 1, keys], computed from the very q and k that ran
 
-Every :class:`MultiHeadAttention` and :class:`Block` has a place for a tap, normally empty. A recording puts taps on
-those that were asked for and takes them off at the end; nothing is replaced, and a model that nobody looks at pays
-nothing. Before the model runs, a rehearsal with tensors that have shapes but no numbers finds how many bytes the
-recording needs; above the budget it is refused there, not by the operating system.
+Every :class:`Attention` and :class:`Block` has a place for a tap, normally empty. A recording puts taps on those that
+were asked for and takes them off at the end; nothing is replaced, and a model that nobody looks at pays nothing. Before
+the model runs, a rehearsal with tensors that have shapes but no numbers finds how many bytes the recording needs; above
+the budget it is refused there, not by the operating system.
 """
 
 import fnmatch
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from saccade.errors import RecordingError
-from saccade.nn.attention import MultiHeadAttention, attention_weights
+from saccade.nn.attention import Attention, attention_weights
 from saccade.nn.tokens import TokenLayout
 from saccade.nn.transformer import Block
 
@@ -69,9 +69,9 @@ def record(
     """Record attention weights and token activations of any model of this package while it runs.
 
     Args:
-        model: any module that contains :class:`MultiHeadAttention`. One under ``torch.compile`` runs eagerly for as
-            long as it is recorded, so it equals its compiled self to rounding only; afterwards the compiled code goes
-            on without compiling again.
+        model: any module that contains :class:`~saccade.nn.attention.Attention`. One under ``torch.compile`` runs
+            eagerly for as long as it is recorded, so it equals its compiled self to rounding only; afterwards the
+            compiled code goes on without compiling again.
         layers: which attentions, as indices in the order of the modules (-1 is the last) or as paths with wildcards
             (``"*.cross_attn"``); all unless given. Tokens are recorded for the blocks that hold them.
         heads: head indices; all unless given.
@@ -207,9 +207,9 @@ class _Recorder:
         )
 
 
-def _choose(model: nn.Module, layers: Selection | None) -> dict[str, MultiHeadAttention]:
+def _choose(model: nn.Module, layers: Selection | None) -> dict[str, Attention]:
     """The attentions that ``layers`` names, in the order of the model's modules."""
-    paths = {path: m for path, m in model.named_modules() if isinstance(m, MultiHeadAttention)}
+    paths = {path: m for path, m in model.named_modules() if isinstance(m, Attention)}
     if not paths:
         raise RecordingError(f"{type(model).__name__} has no attention to record")
     if layers is None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from saccade.nn.attention import MultiHeadAttention
 
-Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "relu"]
+Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "swiglu"]
 
 
 class QuickGELU(nn.Module):
@@ -28,6 +28,14 @@ class QuickGELU(nn.Module):
         return x * torch.sigmoid(1.702 * x)
 
 
+class SwiGLU(nn.Module):
+    """One half of the features, through a SiLU, is the gate of the other (Shazeer, arXiv 2002.05202)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, value = x.chunk(2, dim=-1)
+        return F.silu(gate) * value
+
+
 def make_activation(name: Activation) -> nn.Module:
     """The module for an activation's name."""
     makers: dict[str, Callable[[], nn.Module]] = {
@@ -35,6 +43,7 @@ def make_activation(name: Activation) -> nn.Module:
         "gelu_tanh": lambda: nn.GELU(approximate="tanh"),
         "quick_gelu": QuickGELU,
         "relu": nn.ReLU,
+        "swiglu": SwiGLU,
     }
     if name not in makers:
         raise ValueError(f"unknown activation {name!r}; choose one of {', '.join(makers)}")
@@ -42,11 +51,14 @@ def make_activation(name: Activation) -> nn.Module:
 
 
 class Mlp(nn.Module):
-    """Two linear maps with a nonlinearity between, for each token alone: ``[B, N, D]`` -> ``[B, N, D]``."""
+    """Two linear maps with a nonlinearity between, for each token alone: ``[B, N, D]`` -> ``[B, N, D]``.
+
+    With ``"swiglu"`` the first map is twice as wide: it makes the hidden features and their gates.
+    """
 
     def __init__(self, embed_dim: int, hidden_dim: int, activation: Activation = "gelu", dropout: float = 0.0):
         super().__init__()
-        self.fc1 = nn.Linear(embed_dim, hidden_dim)
+        self.fc1 = nn.Linear(embed_dim, 2 * hidden_dim if activation == "swiglu" else hidden_dim)
         self.act = make_activation(activation)
         self.fc2 = nn.Linear(hidden_dim, embed_dim)
         self.dropout = nn.Dropout(dropout)

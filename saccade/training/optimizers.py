@@ -52,6 +52,8 @@ def layer_of(name: str, depth: int) -> int:
     block = re.search(r"encoder\.blocks\.(\d+)\.", name)
     if block:
         return int(block[1]) + 1
+    if name.startswith("stem."):
+        return 0
     return depth + 1 if "encoder." not in name or "encoder.norm." in name else 0
 
 

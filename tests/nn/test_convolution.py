@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torchvision.models import resnet
 
-from saccade.nn.convolution import BasicBlock, Bottleneck, ConvNorm, ConvStem, DepthwiseBlock, StdConv2d, pad_same
+from saccade.nn.convolution import BasicBlock, Bottleneck, ConvNorm, ConvStem, MixerBlock, StdConv2d, pad_same
 
 
 def randomise(module: nn.Module) -> nn.Module:
@@ -51,7 +51,7 @@ def test_residual_blocks_equal_torchvisions(stride: int) -> None:
 def test_standardised_filters_equal_timms(name: str, padding, stride: int) -> None:
     layers = pytest.importorskip("timm.layers")
     theirs = getattr(layers, name)(6, 8, 3, stride=stride, padding="SAME" if padding == "same" else 1, eps=1e-6)
-    ours = StdConv2d(6, 8, 3, stride, padding, eps=1e-6)
+    ours = StdConv2d(6, 8, 3, stride, same=padding == "same", eps=1e-6)
     ours.load_state_dict(theirs.state_dict())
     images = torch.randn(2, 6, 13, 10)
     torch.testing.assert_close(ours(images), theirs(images), atol=1e-5, rtol=1e-5)
@@ -68,6 +68,6 @@ def test_shapes_of_the_other_blocks() -> None:
     images = torch.randn(2, 3, 64, 48)
     assert tuple(ConvStem(3, (8, 16, 32, 64), 96)(images).shape) == (2, 96, 4, 3)
     assert tuple(ConvNorm(3, 8, 5, stride=2)(images).shape) == (2, 8, 32, 24)
-    block = DepthwiseBlock(3, 7)
+    block = MixerBlock(3, 7)
     assert tuple(block(images).shape) == (2, 3, 64, 48)
     assert block.spatial[0].weight.shape == (3, 1, 7, 7)

@@ -1,0 +1,83 @@
+"""BiT: a ResNet of the second kind, without batch norm (Kolesnikov et al., arXiv 1912.11370).
+
+Norm and nonlinearity stand before each convolution (He et al., arXiv 1603.05027); the norm is by groups of channels and
+the filters are standardised, so that a result never depends on what else is in the batch. R152x4 is four times as wide.
+"""
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from saccade.models.model import FeatureMap, Model
+from saccade.models.stages import Stages
+from saccade.nn.convolution import PreActBlock, StdConv2d
+
+DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+
+
+@dataclass(frozen=True)
+class BiTConfig:
+    """A BiT ResNet for any image of at least 32 x 32 pixels.
+
+    Attributes:
+        depths: blocks of each stage.
+        width_factor: of every layer.
+        conv_eps: what standardisation adds to the variance: 1e-10 in Google's code, 1e-8 in timm and Hugging Face.
+    """
+
+    depths: tuple[int, ...]
+    width_factor: int = 1
+    image_size: tuple[int, int] = (224, 224)
+    in_channels: int = 3
+    num_classes: int = 1000
+    conv_eps: float = 1e-8
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "BiTConfig":
+        return cls(**{**values, "depths": tuple(values["depths"]), "image_size": tuple(values["image_size"])})
+
+
+class BiT(Model):
+    """Stem, stages, a last norm, the mean over all places, a linear head."""
+
+    def __init__(self, config: BiTConfig):
+        super().__init__()
+        self.config = config
+        conv = partial(StdConv2d, eps=config.conv_eps)
+        norm = partial(nn.GroupNorm, 32)
+        root = 64 * config.width_factor
+        self.root = conv(config.in_channels, root, 7, 2)
+
+        def block(stage: int, first: bool, stride: int) -> PreActBlock:
+            middle = root * 2**stage
+            in_channels = middle * (4 if not first else 2 if stage > 0 else 1)
+            return PreActBlock((in_channels, middle, middle, 4 * middle), stride, norm, conv, project=first)
+
+        self.stages = Stages(config.depths, block)
+        self.num_features = root * 2 ** (len(config.depths) + 1)
+        self.norm = norm(self.num_features)
+        self.head = nn.Linear(self.num_features, config.num_classes) if config.num_classes else nn.Identity()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``[B, C, H, W]`` -> logits ``[B, num_classes]``."""
+        return self.head(self.embed(images))
+
+    def embed(self, images: Tensor) -> Tensor:
+        """What the head sees: ``[B, C, H, W]`` -> ``[B, num_features]``."""
+        return self.features(images)[-1].features.mean(dim=(2, 3))
+
+    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
+        """The maps after each stage, the last one normalised: strides 4, 8, 16 and 32."""
+        *maps, last = self.stages(F.max_pool2d(F.pad(self.root(images), (1, 1, 1, 1)), 3, 2), stride=4)
+        return (*maps, FeatureMap(F.relu(self.norm(last.features)), last.stride))
+
+
+def bit_config(layers: int, width_factor: int) -> BiTConfig:
+    """The published sizes: ``bit_config(50, 1)`` is R50x1."""
+    return BiTConfig(DEPTHS[layers], width_factor)

@@ -1,0 +1,80 @@
+"""ConvMixer: patches are all you need? (Trockman & Kolter, arXiv 2201.09792).
+
+A ViT's patches and constant resolution with convolutions in place of attention and MLP: filters of each channel alone
+mix the places, 1 x 1 convolutions the channels.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from saccade.models.model import FeatureMap, Model
+from saccade.nn.convolution import MixerBlock
+from saccade.nn.patches import require_multiple
+
+ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU}
+
+
+@dataclass(frozen=True)
+class ConvMixerConfig:
+    """A ConvMixer for any image that patches tile.
+
+    Attributes:
+        width: channels.
+        depth: number of blocks.
+        kernel_size: of the filters, odd.
+        patch_size: in pixels.
+        activation: GELU; ReLU in the published 768/32.
+    """
+
+    width: int
+    depth: int
+    kernel_size: int = 9
+    patch_size: int = 7
+    image_size: tuple[int, int] = (224, 224)
+    in_channels: int = 3
+    num_classes: int = 1000
+    activation: Literal["gelu", "relu"] = "gelu"
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "ConvMixerConfig":
+        return cls(**{**values, "image_size": tuple(values["image_size"])})
+
+
+class ConvMixer(Model):
+    """Patches, equal blocks, the mean over all places, a linear head."""
+
+    def __init__(self, config: ConvMixerConfig):
+        super().__init__()
+        self.config = config
+        act, patch = ACTIVATIONS[config.activation], config.patch_size
+        self.stem = nn.Sequential(
+            nn.Conv2d(config.in_channels, config.width, patch, patch), act(), nn.BatchNorm2d(config.width)
+        )
+        self.blocks = nn.Sequential(*(MixerBlock(config.width, config.kernel_size, act) for _ in range(config.depth)))
+        self.num_features = config.width
+        self.head = nn.Linear(config.width, config.num_classes) if config.num_classes else nn.Identity()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``[B, C, H, W]`` -> logits ``[B, num_classes]``."""
+        return self.head(self.embed(images))
+
+    def embed(self, images: Tensor) -> Tensor:
+        """What the head sees: ``[B, C, H, W]`` -> ``[B, num_features]``."""
+        return self.features(images)[-1].features.mean(dim=(2, 3))
+
+    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
+        """The map after the last block; its stride is the patch size."""
+        patch = self.config.patch_size
+        require_multiple(tuple(images.shape[-2:]), (patch, patch))
+        return (FeatureMap(self.blocks(self.stem(images)), (patch, patch)),)
+
+
+def convmixer_config(width: int, depth: int) -> ConvMixerConfig:
+    """The published sizes 768/32 (ReLU, 7 x 7 filters) and 1536/20 (GELU, 9 x 9)."""
+    small = width == 768
+    return ConvMixerConfig(width, depth, kernel_size=7 if small else 9, activation="relu" if small else "gelu")

@@ -1,0 +1,136 @@
+"""ConvNeXt: a ResNet that took over what transformers had found to be good (Liu et al., arXiv 2201.03545).
+
+Patches first; then blocks that mix places for each channel alone (7 x 7 filters, as attention mixes tokens) and
+channels at each place (an MLP of four times the width); layer norm, GELU, a learned scale of each branch.
+
+B batch, C channels, H x W places.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from saccade.models.model import FeatureMap, Model
+from saccade.nn.convolution import ChannelNorm
+from saccade.nn.transformer import Activation, LayerScale, Mlp, StochasticDepth
+
+#            depths           widths
+SIZES = {
+    "t": ((3, 3,  9, 3), ( 96, 192,  384,  768)),
+    "s": ((3, 3, 27, 3), ( 96, 192,  384,  768)),
+    "b": ((3, 3, 27, 3), (128, 256,  512, 1024)),
+    "l": ((3, 3, 27, 3), (192, 384,  768, 1536)),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ConvNeXtConfig:
+    """A ConvNeXt for any image of at least 32 x 32 pixels.
+
+    Attributes:
+        depths: blocks of each stage.
+        widths: channels of each stage.
+        patch_size: of the first convolution, in pixels.
+        norm_eps: of all layer norms but the last.
+        last_norm_eps: of the one before the head; Hugging Face has 1e-12 there.
+        activation: of the MLPs.
+        layer_scale: initial factor of the branches; None for none.
+        drop_path: stochastic depth of the last block, growing linearly from 0.
+    """
+
+    depths: tuple[int, ...]
+    widths: tuple[int, ...]
+    patch_size: int = 4
+    image_size: tuple[int, int] = (224, 224)
+    in_channels: int = 3
+    num_classes: int = 1000
+    norm_eps: float = 1e-6
+    last_norm_eps: float = 1e-6
+    activation: Activation = "gelu"
+    layer_scale: float | None = 1e-6
+    drop_path: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "ConvNeXtConfig":
+        return cls(**{**values, **{name: tuple(values[name]) for name in ("depths", "widths", "image_size")}})
+
+
+class ConvNeXtBlock(nn.Module):
+    """``[B, C, H, W]`` -> ``[B, C, H, W]``."""
+
+    def __init__(self, channels: int, config: ConvNeXtConfig, drop_path: float):
+        super().__init__()
+        self.spatial = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
+        self.norm = nn.LayerNorm(channels, config.norm_eps)
+        self.mlp = Mlp(channels, 4 * channels, config.activation)
+        self.scale = nn.Identity() if config.layer_scale is None else LayerScale(channels, config.layer_scale)
+        self.drop_path = StochasticDepth(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        places = self.norm(self.spatial(x).permute(0, 2, 3, 1))  # [B, H, W, C]
+        return x + self.drop_path(self.scale(self.mlp(places)).permute(0, 3, 1, 2))
+
+
+class Stage(nn.Module):
+    """What brings the map to the stage's size and width, then its blocks."""
+
+    def __init__(self, entrance: list[nn.Module], blocks: list[ConvNeXtBlock]):
+        super().__init__()
+        self.entrance = nn.Sequential(*entrance)
+        self.blocks = nn.Sequential(*blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.blocks(self.entrance(x))
+
+
+class ConvNeXt(Model):
+    """Patches, four stages with a halving between, the mean over all places, a norm, a linear head."""
+
+    def __init__(self, config: ConvNeXtConfig):
+        super().__init__()
+        self.config = config
+        rates = [config.drop_path * i / max(sum(config.depths) - 1, 1) for i in range(sum(config.depths))]
+        channels, stages = config.in_channels, []
+        for index, (depth, width) in enumerate(zip(config.depths, config.widths)):
+            first = nn.Conv2d(channels, width, config.patch_size, config.patch_size) if index == 0 else None
+            norm = ChannelNorm(width if index == 0 else channels, config.norm_eps)
+            # The stem norms what it has embedded, a halving norms what it will join.
+            entrance = [first, norm] if first is not None else [norm, nn.Conv2d(channels, width, 2, 2)]
+            blocks = [ConvNeXtBlock(width, config, rates.pop(0)) for _ in range(depth)]
+            stages.append(Stage(entrance, blocks))
+            channels = width
+        self.stages = nn.ModuleList(stages)
+        self.norm = nn.LayerNorm(channels, config.last_norm_eps)
+        self.num_features = channels
+        self.head = nn.Linear(channels, config.num_classes) if config.num_classes else nn.Identity()
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.constant_(module.get_parameter("bias"), 0.0)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``[B, C, H, W]`` -> logits ``[B, num_classes]``."""
+        return self.head(self.embed(images))
+
+    def embed(self, images: Tensor) -> Tensor:
+        """What the head sees: ``[B, C, H, W]`` -> ``[B, num_features]``."""
+        return self.norm(self.features(images)[-1].features.mean(dim=(2, 3)))
+
+    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
+        """The maps after each stage: strides 4, 8, 16 and 32."""
+        x, stride, maps = images, self.config.patch_size, []
+        for index, stage in enumerate(self.stages):
+            x = stage(x)
+            stride *= 2 if index > 0 else 1
+            maps.append(FeatureMap(x, (stride, stride)))
+        return tuple(maps)
+
+
+def convnext_config(size: str) -> ConvNeXtConfig:
+    """The published sizes ``"t"``, ``"s"``, ``"b"`` and ``"l"``."""
+    depths, widths = SIZES[size]
+    return ConvNeXtConfig(depths, widths)

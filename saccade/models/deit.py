@@ -1,0 +1,97 @@
+"""DeiT with a distillation token (Touvron et al., arXiv 2012.12877).
+
+A second learned token stands beside the class token. It has its own head, which learns what a teacher says, while the
+class token's head learns the label; afterwards their logits are averaged. DeiT without this token is a plain ViT.
+
+B batch, C channels, H x W pixels, D width.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from saccade.models.model import FeatureMap, Model
+from saccade.models.vit import SIZES, ViTConfig, ViTEncoder, initialise
+from saccade.nn.tokens import TokenLayout
+from saccade.nn.transformer import BlockConfig
+
+
+@dataclass(frozen=True)
+class DeiTConfig:
+    """A distilled DeiT. The fields mean what they mean in :class:`~saccade.models.vit.ViTConfig`."""
+
+    block: BlockConfig
+    depth: int = 12
+    image_size: tuple[int, int] = (224, 224)
+    patch_size: tuple[int, int] = (16, 16)
+    in_channels: int = 3
+    num_classes: int = 1000
+    drop_path: float = 0.0
+
+    @property
+    def vit(self) -> ViTConfig:
+        """The encoder: the distillation token is a second prefix token, with a position like the first."""
+        return ViTConfig(
+            self.block, self.depth, self.image_size, self.patch_size, self.in_channels, self.num_classes,
+            num_registers=1, prefix_positions=2, drop_path=self.drop_path,
+        )  # fmt: skip
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "DeiTConfig":
+        sizes = {name: tuple(values[name]) for name in ("image_size", "patch_size")}
+        return cls(**{**values, **sizes, "block": BlockConfig(**values["block"])})
+
+
+class DeiTLogits(NamedTuple):
+    """What the two heads say, ``[B, num_classes]`` each."""
+
+    label: Tensor  # of the class token, which learns the label
+    teacher: Tensor  # of the distillation token, which learns what the teacher says
+
+
+class DistilledViT(Model):
+    """Two tokens, two heads. ``net(images [B, C, H, W])`` -> their mean logits ``[B, num_classes]``."""
+
+    head_names = ("head.weight", "head.bias", "head_dist.weight", "head_dist.bias")
+    position_names = ("encoder.pos_embed.table",)
+
+    def __init__(self, config: DeiTConfig):
+        super().__init__()
+        self.config = config
+        self.encoder = ViTEncoder(config.vit)
+        self.num_features = config.block.embed_dim
+        self.head = nn.Linear(self.num_features, config.num_classes) if config.num_classes else nn.Identity()
+        self.head_dist = nn.Linear(self.num_features, config.num_classes) if config.num_classes else nn.Identity()
+        initialise(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``[B, C, H, W]`` -> logits ``[B, num_classes]``."""
+        logits = self.logits(images)
+        return (logits.label + logits.teacher) / 2
+
+    def logits(self, images: Tensor) -> DeiTLogits:
+        """``[B, C, H, W]`` -> the two heads apart, as distillation trains them."""
+        tokens = self.encoder(images).tokens
+        return DeiTLogits(self.head(tokens[:, 0]), self.head_dist(tokens[:, 1]))
+
+    def embed(self, images: Tensor) -> Tensor:
+        """The mean of both tokens, ``[B, D]``."""
+        return self.encoder(images).tokens[:, :2].mean(dim=1)
+
+    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
+        """The patches after the last norm, as one map ``[B, D, h, w]``."""
+        found = self.encoder(images)
+        return (FeatureMap(found.layout.to_map(found.tokens), found.layout.stride),)
+
+    def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout:
+        return self.encoder.token_layout(self.config.image_size if image_size is None else image_size)
+
+
+def deit_config(size: str) -> DeiTConfig:
+    """The published sizes ``"ti"``, ``"s"`` and ``"b"``."""
+    embed_dim, depth, mlp_dim, num_heads = SIZES[size]
+    return DeiTConfig(BlockConfig(embed_dim, num_heads, mlp_dim), depth)

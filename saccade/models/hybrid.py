@@ -1,0 +1,154 @@
+"""The hybrid: a ResNet looks at the pixels, a ViT at the ResNet's last map (Dosovitskiy et al., arXiv 2010.11929, 3.1).
+
+The stem is the BiT team's ResNet: filters standardised, group norm instead of batch norm, TensorFlow's padding. Its map
+is an image of many channels to the ViT, which cuts it into patches of one place each: R50+ViT-B/16 sees 16 pixels
+between tokens, of which every one has already met its neighbours.
+
+B batch, C channels, H x W pixels, D width.
+"""
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from saccade.models.model import FeatureMap, Model
+from saccade.models.stages import Stages
+from saccade.models.vit import SIZES, VisionTransformer, ViTConfig, ViTEncoder
+from saccade.nn.convolution import Bottleneck, ConvNorm, StdConv2d, pad_same
+from saccade.nn.tokens import TokenLayout
+from saccade.nn.transformer import BlockConfig
+
+
+@dataclass(frozen=True)
+class StemConfig:
+    """The ResNet in front.
+
+    Attributes:
+        depths: bottlenecks of each stage; () leaves only the first convolution and the pooling.
+        width: channels of the first convolution; a stage's output has 4, 8, 16 … times as many.
+        norm_eps: of the group norms: 1e-6 in Google's code, 1e-5 in timm and Hugging Face.
+        conv_eps: what standardisation adds to the variance: 1e-10 in Google's code, 1e-8 elsewhere.
+    """
+
+    depths: tuple[int, ...] = (3, 4, 9)
+    width: int = 64
+    norm_eps: float = 1e-5
+    conv_eps: float = 1e-8
+
+    @property
+    def stride(self) -> int:
+        """Pixels from one place of the map to the next: 4, then twice as many from the second stage on."""
+        return 4 * 2 ** max(len(self.depths) - 1, 0)
+
+    @property
+    def out_channels(self) -> int:
+        return self.width * 2 ** (len(self.depths) + 1) if self.depths else self.width
+
+
+@dataclass(frozen=True)
+class HybridConfig:
+    """A hybrid ViT. ``patch_size`` counts places of the stem's map; the other fields are those of a ViT."""
+
+    block: BlockConfig
+    depth: int
+    stem: StemConfig = StemConfig()
+    image_size: tuple[int, int] = (224, 224)
+    patch_size: tuple[int, int] = (1, 1)
+    in_channels: int = 3
+    num_classes: int = 1000
+    pre_logits: int | None = None
+    drop_path: float = 0.0
+
+    @property
+    def vit(self) -> ViTConfig:
+        """The ViT behind the stem."""
+        height, width = self.map_size(self.image_size)
+        return ViTConfig(
+            self.block, self.depth, (height, width), self.patch_size, self.stem.out_channels, self.num_classes,
+            pre_logits=self.pre_logits, drop_path=self.drop_path,
+        )  # fmt: skip
+
+    def map_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """(rows, columns) of the stem's map; a part of a place counts as one."""
+        return -(-image_size[0] // self.stem.stride), -(-image_size[1] // self.stem.stride)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "HybridConfig":
+        sizes = {name: tuple(values[name]) for name in ("image_size", "patch_size")}
+        stem = StemConfig(**{**values["stem"], "depths": tuple(values["stem"]["depths"])})
+        return cls(**{**values, **sizes, "stem": stem, "block": BlockConfig(**values["block"])})
+
+
+class ResNetStem(nn.Module):
+    """``[B, C, H, W]`` -> a map after each stage: strides 4, 8, 16 …"""
+
+    def __init__(self, config: StemConfig, in_channels: int):
+        super().__init__()
+        conv = partial(StdConv2d, same=True, eps=config.conv_eps)
+        norm = partial(nn.GroupNorm, 32, eps=config.norm_eps)
+        self.root = ConvNorm(in_channels, config.width, 7, stride=2, norm=norm, conv=conv)
+
+        def block(stage: int, first: bool, stride: int) -> Bottleneck:
+            width = config.width * 2**stage
+            in_channels = width * (4 if not first else 2 if stage > 0 else 1)
+            return Bottleneck(in_channels, width, stride, norm=norm, conv=conv)
+
+        self.stages = Stages(config.depths, block)
+
+    def forward(self, images: Tensor) -> tuple[FeatureMap, ...]:
+        # Padding must not win the maximum; after a ReLU zeros do not.
+        x = F.max_pool2d(pad_same(self.root(images), (3, 3), (2, 2)), 3, 2)
+        return self.stages(x, stride=4) or (FeatureMap(x, (4, 4)),)
+
+
+class HybridViT(Model):
+    """``net(images [B, C, H, W])`` -> logits ``[B, num_classes]``."""
+
+    head_names = ("vit.head.weight", "vit.head.bias")
+    position_names = ("vit.encoder.pos_embed.table",)
+
+    def __init__(self, config: HybridConfig):
+        super().__init__()
+        self.config = config
+        self.stem = ResNetStem(config.stem, config.in_channels)
+        self.vit = VisionTransformer(config.vit)
+        self.num_features = self.vit.num_features
+
+    @property
+    def encoder(self) -> ViTEncoder:
+        """The transformer, for analyses of its positions."""
+        return self.vit.encoder
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``[B, C, H, W]`` -> logits ``[B, num_classes]``."""
+        return self.vit(self.stem(images)[-1].features)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """What the head sees: ``[B, C, H, W]`` -> ``[B, num_features]``."""
+        return self.vit.embed(self.stem(images)[-1].features)
+
+    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
+        """The stem's maps, then the tokens as a map: strides 4, 8, 16 and 16 of R50+ViT-B/16."""
+        maps = self.stem(images)
+        (tokens,) = self.vit.features(maps[-1].features)
+        stride = (tokens.stride[0] * maps[-1].stride[0], tokens.stride[1] * maps[-1].stride[1])
+        return (*maps, FeatureMap(tokens.features, stride))
+
+    def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout:
+        size = self.config.image_size if image_size is None else image_size
+        layout = self.vit.token_layout(self.config.map_size(size))
+        scale = self.config.stem.stride
+        return TokenLayout(layout.num_prefix, layout.grid, (layout.stride[0] * scale, layout.stride[1] * scale))
+
+
+def hybrid_config(size: str, stem_depths: tuple[int, ...], patch_size: int = 1) -> HybridConfig:
+    """A published pair, such as ``hybrid_config("b", (3, 4, 9))`` for R50+ViT-B/16."""
+    embed_dim, depth, mlp_dim, num_heads = SIZES[size]
+    block = BlockConfig(embed_dim, num_heads, mlp_dim)
+    return HybridConfig(block, depth, StemConfig(stem_depths), patch_size=(patch_size, patch_size))

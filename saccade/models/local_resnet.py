@@ -1,0 +1,84 @@
+"""Stand-alone self-attention: a ResNet whose 3 x 3 convolutions are attention to a window (arXiv 1906.05909).
+
+The window moves with the place, as a convolution's does; but what is taken from it depends on what is there.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from saccade.models.model import FeatureMap, Model
+from saccade.models.resnet import WIDTHS
+from saccade.models.stages import Stages
+from saccade.nn.convolution import Bottleneck, ConvNorm
+from saccade.nn.windows import LocalAttention
+
+DEPTHS = {26: (1, 2, 4, 1), 38: (2, 3, 5, 2), 50: (3, 4, 6, 3)}
+
+
+@dataclass(frozen=True)
+class LocalResNetConfig:
+    """A ResNet with local attention for any image of at least 32 x 32 pixels.
+
+    Attributes:
+        depths: blocks of each of the four stages.
+        window: side of the window, odd.
+        num_heads: of every attention.
+    """
+
+    depths: tuple[int, ...]
+    window: int = 7
+    num_heads: int = 8
+    image_size: tuple[int, int] = (224, 224)
+    in_channels: int = 3
+    num_classes: int = 1000
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "LocalResNetConfig":
+        return cls(**{**values, "depths": tuple(values["depths"]), "image_size": tuple(values["image_size"])})
+
+
+class LocalResNet(Model):
+    """A convolutional stem, four stages of bottlenecks with attention in the middle, the mean, a linear head."""
+
+    def __init__(self, config: LocalResNetConfig):
+        super().__init__()
+        self.config = config
+        self.stem = ConvNorm(config.in_channels, WIDTHS[0], 7, stride=2)
+
+        def attention(in_channels: int, out_channels: int, kernel_size: int, stride: int) -> LocalAttention:
+            return LocalAttention(in_channels, out_channels, stride, config.num_heads, config.window)
+
+        def block(stage: int, first: bool, stride: int) -> Bottleneck:
+            width = WIDTHS[stage]
+            in_channels = width * (4 if not first else 2 if stage > 0 else 1)
+            return Bottleneck(in_channels, width, stride, spatial=attention)
+
+        self.stages = Stages(config.depths, block)
+        self.num_features = WIDTHS[-1] * Bottleneck.expansion
+        self.head = nn.Linear(self.num_features, config.num_classes) if config.num_classes else nn.Identity()
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``[B, C, H, W]`` -> logits ``[B, num_classes]``."""
+        return self.head(self.embed(images))
+
+    def embed(self, images: Tensor) -> Tensor:
+        """What the head sees: ``[B, C, H, W]`` -> ``[B, num_features]``."""
+        return self.features(images)[-1].features.mean(dim=(2, 3))
+
+    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
+        """The maps after each stage: strides 4, 8, 16 and 32."""
+        return self.stages(F.max_pool2d(self.stem(images), 3, 2, 1), stride=4)
+
+
+def local_resnet_config(layers: int) -> LocalResNetConfig:
+    """The published depths 26, 38 and 50."""
+    return LocalResNetConfig(DEPTHS[layers])

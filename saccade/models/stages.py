@@ -1,0 +1,30 @@
+"""Stages of blocks, as every ResNet here has them: the same map size within a stage, half of it in the next."""
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+
+from saccade.models.model import FeatureMap
+
+
+class Stages(nn.ModuleList):
+    """A `Sequential` of blocks for each stage; the first block of every stage but the first halves the map.
+
+    Args:
+        depths: blocks of each stage.
+        make_block: (stage, whether it is the stage's first block, stride) -> the block.
+    """
+
+    def __init__(self, depths: Sequence[int], make_block: Callable[[int, bool, int], nn.Module]):
+        super().__init__()
+        for stage, depth in enumerate(depths):
+            blocks = (make_block(stage, n == 0, 2 if stage > 0 and n == 0 else 1) for n in range(depth))
+            self.append(nn.Sequential(*blocks))
+
+    def forward(self, x: Tensor, stride: int) -> tuple[FeatureMap, ...]:
+        """A map ``[B, C, h, w]`` and its stride -> the map after each stage."""
+        maps = []
+        for index, stage in enumerate(self):
+            x, stride = stage(x), stride * (2 if index > 0 else 1)
+            maps.append(FeatureMap(x, (stride, stride)))
+        return tuple(maps)

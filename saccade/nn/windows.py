@@ -1,0 +1,173 @@
+"""Attention that sees only a part of the image: a window around each place, or the row and the column through it.
+
+    global   N places see N places                 N² products
+    local    each place sees the k x k around it   N k²         Ramachandran et al., arXiv 1906.05909
+    axial    first its column, then its row        N (h + w)    Wang et al., arXiv 2003.07853
+
+Both stand where a 3 x 3 convolution stood in a ResNet, and take and give maps ``[B, C, h, w]``.
+
+B batch, C channels, h x w places (N of them), H heads, d width of a head's queries and keys, e of its values.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from saccade.nn.attention import Attention, attend
+from saccade.nn.convolution import conv2d
+
+
+class LocalAttention(Attention):
+    """Each place attends to the window around it, with a learned vector for each distance added to the keys.
+
+        weight(i, j) = softmax over the window of  q_i · (k_j + r_{j - i}) / √d
+
+    Half of r says how many rows, the other half how many columns away. Places outside the image are hidden.
+
+    Args:
+        in_channels: C of the input.
+        out_channels: of the output; divisible by twice the heads.
+        stride: the result is averaged over squares of this side.
+        num_heads: H.
+        window: side k of the window, odd.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1, num_heads: int = 8, window: int = 7):
+        super().__init__()
+        if window % 2 == 0 or out_channels % (2 * num_heads):
+            raise ValueError(
+                f"needs an odd window and a multiple of {2 * num_heads} channels, not {window} and {out_channels}"
+            )
+        self.num_heads, self.window, self.stride = num_heads, window, stride
+        self.q = conv2d(in_channels, out_channels, 1)
+        self.k = conv2d(in_channels, out_channels, 1)
+        self.v = conv2d(in_channels, out_channels, 1)
+        self.rows = nn.Parameter(torch.randn(out_channels // 2, window, 1) / math.sqrt(out_channels))
+        self.columns = nn.Parameter(torch.randn(out_channels // 2, 1, window) / math.sqrt(out_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, C, h, w]`` -> ``[B, out_channels, h / stride, w / stride]``."""
+        batch, _, height, width = x.shape
+        k = self.windows(self.k(x)) + self.distances()  # [B h w, H, k², d]
+        v = self.windows(self.v(x))
+        q = self.q(x).permute(0, 2, 3, 1).reshape(-1, self.num_heads, 1, k.shape[-1])
+        inside = self.windows(x.new_ones(1, self.num_heads, height, width))[:, :1, :, 0].bool()  # [h w, 1, k²]
+        mask = inside.repeat(batch, 1, 1)[:, :, None]
+        out = attend(q, k, v, mask)  # [B h w, H, 1, d]
+        if self.tap is not None:
+            self.tap(q, k, v, mask, out)
+        out = out.reshape(batch, height, width, -1).permute(0, 3, 1, 2)
+        return F.avg_pool2d(out, self.stride) if self.stride > 1 else out
+
+    def windows(self, x: Tensor) -> Tensor:
+        """The window around every place, heads apart: ``[B, H d, h, w]`` -> ``[B h w, H, k², d]``."""
+        reach, side = self.window // 2, self.window
+        around = F.pad(x, (reach,) * 4).unfold(2, side, 1).unfold(3, side, 1)  # [B, H d, h, w, k, k]
+        parts = around.unflatten(1, (self.num_heads, -1)).permute(0, 3, 4, 1, 5, 6, 2)  # [B, h, w, H, k, k, d]
+        return parts.reshape(-1, self.num_heads, side * side, parts.shape[-1])
+
+    def distances(self) -> Tensor:
+        """The vector of each place of a window: ``[H, k², d]``."""
+        side = self.window
+        both = torch.cat((self.rows.expand(-1, -1, side), self.columns.expand(-1, side, -1)))  # [H d, k, k]
+        return both.unflatten(0, (self.num_heads, -1)).flatten(2).transpose(1, 2)
+
+
+class AxialAttention(Attention):
+    """Each place attends along one axis, with learned vectors of distance for queries, keys and values.
+
+        weight(i, j) = softmax over j of  q_i · k_j + q_i · r^q_{j-i} + k_j · r^k_{j-i}
+        out_i = Σ_j weight(i, j) (v_j + r^v_{j-i})
+
+    ("position-sensitive"). Each of the three scores and of the two sums has its batch norm. Places further away than
+    the span are hidden; an axis longer than the span is cut into blocks that see their two neighbours, so that the
+    cost grows with the length of the axis and not with its square.
+
+    Args:
+        channels: C of input and output; divisible by twice the heads.
+        axis: 2 for columns (places above and below), 3 for rows.
+        num_heads: H.
+        span: distances from -(span - 1) to span - 1 have a vector.
+    """
+
+    def __init__(self, channels: int, axis: int, num_heads: int = 8, span: int = 56):
+        super().__init__()
+        if channels % (2 * num_heads):
+            raise ValueError(f"channels must be divisible by {2 * num_heads}, not {channels}")
+        self.axis, self.num_heads, self.span = axis, num_heads, span
+        self.value_dim = channels // num_heads  # e; queries and keys have half of it
+        self.qkv = nn.Conv1d(channels, 2 * channels, 1, bias=False)
+        self.norm_qkv = nn.BatchNorm1d(2 * channels)
+        self.norm_scores = nn.BatchNorm2d(3 * num_heads)
+        self.norm_out = nn.BatchNorm1d(2 * channels)
+        self.relative = nn.Parameter(torch.randn(2 * self.value_dim, 2 * span - 1) / math.sqrt(self.value_dim))
+        nn.init.normal_(self.qkv.weight, std=channels**-0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, C, h, w]`` -> ``[B, C, h, w]``."""
+        lines = x.permute(0, 3, 1, 2) if self.axis == 2 else x.permute(0, 2, 1, 3)  # [B, other axis, C, L]
+        out = self.along(lines.flatten(0, 1)).unflatten(0, lines.shape[:2])
+        return out.permute(0, 2, 3, 1) if self.axis == 2 else out.permute(0, 2, 1, 3)
+
+    def along(self, lines: Tensor) -> Tensor:
+        """Lines of places ``[M, C, L]`` -> ``[M, C, L]``."""
+        length, width = lines.shape[-1], self.value_dim
+        q, k, v = (
+            self.norm_qkv(self.qkv(lines))
+            .unflatten(1, (self.num_heads, -1))
+            .split([width // 2, width // 2, width], dim=2)
+        )  # [M, H, d or e, L]
+        if length <= self.span:
+            out = self.norm_out(self.attend(q, k, v, self.offsets(length, length, 0), None))
+        else:
+            out = self.norm_out(self.in_blocks(q, k, v)[..., :length])
+        return out.unflatten(1, (-1, 2)).sum(dim=2)
+
+    def in_blocks(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Blocks of `span` queries, each with its own keys and those of both neighbours: ``[M, 2 C, L']``."""
+        length, span = q.shape[-1], self.span
+        count = -(-length // span)
+        margin = count * span - length
+        q = F.pad(q, (0, margin)).unflatten(3, (count, span)).movedim(3, 1).flatten(0, 1)  # [M n, H, d, span]
+        k, v = (
+            F.pad(x, (span, span + margin)).unfold(3, 3 * span, span).movedim(3, 1).flatten(0, 1) for x in (k, v)
+        )  # [M n, H, d, 3 span]
+        offsets = self.offsets(span, 3 * span, -span)
+        place = torch.arange(-span, 2 * span, device=q.device) + span * torch.arange(count, device=q.device)[:, None]
+        inside = ((place >= 0) & (place < length))[:, None]  # [n, 1, 3 span]
+        # A padded query is thrown away, but must see something.
+        mask = (inside & (offsets.abs() < span)) | (offsets == 0)
+        out = self.attend(q, k, v, offsets, mask.repeat(q.shape[0] // count, 1, 1)[:, None])
+        return out.unflatten(0, (-1, count)).movedim(1, 2).flatten(2)
+
+    def offsets(self, queries: int, keys: int, first: int) -> Tensor:
+        """How far key j is from query i, ``[Q, K]``, where the first key stands at `first`."""
+        device = self.relative.device
+        return torch.arange(keys, device=device) + first - torch.arange(queries, device=device)[:, None]
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, mask: Tensor | None) -> Tensor:
+        """``[M, H, d, Q]`` and ``[M, H, d or e, K]`` -> both sums of every channel side by side, ``[M, 2 C, Q]``."""
+        width = self.value_dim
+        index = offsets.clamp(1 - self.span, self.span - 1) + self.span - 1
+        r_q, r_k, r_v = self.relative[:, index].split([width // 2, width // 2, width])  # [d or e, Q, K]
+        scores = torch.cat(
+            (
+                q.transpose(2, 3) @ k,
+                torch.einsum("mhdi,dij->mhij", q, r_q),
+                torch.einsum("mhdj,dij->mhij", k, r_k),
+            ),
+            dim=1,
+        )  # [M, 3 H, Q, K]
+        scores = self.norm_scores(scores).unflatten(1, (3, -1)).sum(dim=1)
+        if mask is not None:
+            scores = scores.masked_fill(~mask, -math.inf)
+        weights = scores.softmax(dim=-1)  # [M, H, Q, K]
+        content = v @ weights.transpose(2, 3)  # [M, H, e, Q]
+        if self.tap is not None:
+            rows = [x.transpose(2, 3) for x in (q, k, v, content)]
+            products = rows[0] @ k / math.sqrt(width // 2)
+            self.tap(rows[0], rows[1], rows[2], scores - products, rows[3])
+        distance = torch.einsum("mhij,eij->mhei", weights, r_v)
+        return torch.stack((content, distance), dim=3).flatten(1, 3)
