@@ -144,6 +144,8 @@ def _output(model: nn.Module, images: Tensor) -> Tensor:
     training = model.training
     device = next(model.parameters()).device
     try:
-        return model.eval()(images.to(device)).float().cpu().contiguous()
+        output = model.eval()(images.to(device))
+        first = output[0] if isinstance(output, tuple) else output
+        return first.float().cpu().contiguous()
     finally:
         model.train(training)

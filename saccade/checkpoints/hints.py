@@ -1,6 +1,7 @@
 """What is known about a published file besides its tensors: the JSON beside it, its name, what the caller says."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ class Hints:
         processor: the content of a `preprocessor_config.json`, {} if there is none.
         file_name: of the weights, lower case.
         image_size: (H, W) that the caller wants; tells a grid that is not square where it fits the positions.
+        options: fields of the model's config that the caller gives, by their names with dots.
         notes: what had to be assumed is added here, one sentence each.
     """
 
@@ -28,7 +30,15 @@ class Hints:
     processor: dict[str, Any] = field(default_factory=dict)
     file_name: str = ""
     image_size: tuple[int, int] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    def size(self, default: tuple[int, int]) -> tuple[int, int]:
+        """(H, W) for a network whose tensors show no size: the caller's, else what stands beside it, else default."""
+        if self.image_size is not None:
+            return self.image_size
+        told = (self.config.get("pretrained_cfg") or {}).get("input_size")
+        return (told[1], told[2]) if told else default
 
 
 def told_labels(hints: Hints) -> tuple[str, ...] | None:
@@ -51,7 +61,9 @@ def count_layers(shapes: Shapes, pattern: str) -> int:
 
 
 def num_heads(embed_dim: int, depth: int, hints: Hints) -> int:
-    """Heads are not visible in packed weights: those of the published size, else 64 features each."""
+    """Heads are not visible in packed weights: the caller's, those of the published size, else 64 features each."""
+    if "block.num_heads" in hints.options:
+        return hints.options["block.num_heads"]
     for dim, layers, _, heads in SIZES.values():
         if (dim, layers) == (embed_dim, depth):
             return heads
@@ -80,8 +92,8 @@ def image_size(num_places: int, patch_size: tuple[int, int], hints: Hints) -> tu
     return side * patch_size[0], side * patch_size[1]
 
 
-def read_hints(weights: Path, wanted: tuple[int, int] | None) -> Hints:
+def read_hints(weights: Path, wanted: tuple[int, int] | None, options: Mapping[str, Any]) -> Hints:
     """Look beside a weights file, or in its folder."""
     folder = weights if weights.is_dir() else weights.parent
     config, processor = read_json(folder / "config.json"), read_json(folder / "preprocessor_config.json")
-    return Hints(config, processor, weights.name.lower(), wanted)
+    return Hints(config, processor, weights.name.lower(), wanted, options)

@@ -18,9 +18,6 @@ from saccade.models.model import Model
 from saccade.models.zoo import build, change_config
 from saccade.nn.positions import Resampling, resample_positions
 
-TABLE = "encoder.pos_embed.table"
-HEAD = ("head.weight", "head.bias")
-
 
 def load_model(
     path: str | Path,
@@ -65,9 +62,9 @@ def _load_published(
     path: Path, num_classes: int | None, image_size: tuple[int, int] | None, strict: bool, options: Mapping[str, Any]
 ) -> LoadedModel:
     found = read_tensors(path)
-    publisher = detect(found.tensors)
-    hints = read_hints(path, image_size)
-    shapes = {name: tuple(tensor.shape) for name, tensor in found.tensors.items()}
+    publisher, named = detect(found.tensors)
+    hints = read_hints(path, image_size, options)
+    shapes = {name: tuple(tensor.shape) for name, tensor in named.items()}
     try:
         config = publisher.infer(shapes, hints)
     except KeyError as error:
@@ -75,7 +72,7 @@ def _load_published(
     except (ValueError, TypeError) as error:
         raise CheckpointError(f"{path} looks like {publisher.NAME}, but is not one: {error}") from None
     config = change_config(config, options)
-    tensors, unused = to_ours(found.tensors, publisher.rules(config))
+    tensors, unused = to_ours(named, publisher.rules(config))
     preprocessing = publisher.preprocessing(config, hints)
     report = MappingReport(unused=unused, notes=[*found.notes, *hints.notes], format=publisher.NAME)
     model = build(publisher.ARCHITECTURE, config.to_dict())
@@ -124,11 +121,13 @@ def adapt(
         return loaded
     new_config = change_config(config, changes)
     model = build(loaded.architecture, new_config.to_dict())
-    tensors = {name: t for name, t in loaded.model.state_dict().items() if not (new_head and name in HEAD)}
+    head = model.head_names if new_head else ()
+    tensors = {name: t for name, t in loaded.model.state_dict().items() if name not in head}
     report = replace(loaded.report, loaded=[], resized={}, new=[], unused=[])
-    if "image_size" in changes and TABLE in tensors:
-        tensors[TABLE] = _resampled(loaded.model, model, tensors[TABLE], method, report)
-    place(model, tensors, report, fresh=HEAD if new_head and num_classes else ())
+    for name in model.position_names:
+        if "image_size" in changes and name in tensors:
+            tensors[name] = _resampled(loaded.model, model, name, tensors[name], method, report)
+    place(model, tensors, report, fresh=head if num_classes else ())
     preprocessing = loaded.preprocessing
     if preprocessing is not None and "image_size" in changes:
         preprocessing = replace(preprocessing, size=new_config.image_size)
@@ -136,11 +135,14 @@ def adapt(
     return replace(loaded, model=model.eval(), preprocessing=preprocessing, labels=labels, report=report)
 
 
-def _resampled(old: Model, new: Model, table: Tensor, method: Resampling, report: MappingReport) -> Tensor:
-    old_grid, new_grid = old.token_layout().grid, new.token_layout().grid
+def _resampled(old: Model, new: Model, name: str, table: Tensor, method: Resampling, report: MappingReport) -> Tensor:
+    before, after = old.token_layout(), new.token_layout()
+    assert before, f"{name} belongs to no tokens"
+    assert after, f"{name} belongs to no tokens"
+    old_grid, new_grid = before.grid, after.grid
     if old_grid != new_grid:
         sizes = f"{old_grid[0]} x {old_grid[1]} -> {new_grid[0]} x {new_grid[1]} positions"
-        report.resized[TABLE] = f"{sizes}, {method}"
+        report.resized[name] = f"{sizes}, {method}"
     prefix = table.shape[1] - math.prod(old_grid)
     return resample_positions(table, old_grid, new_grid, prefix, method)
 

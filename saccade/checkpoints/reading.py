@@ -155,11 +155,17 @@ def _read_npz(path: Path) -> Tensors:
     try:
         with np.load(path, allow_pickle=False) as archive:
             for name in archive.files:
-                array = archive[name]
-                tensors[name] = torch.from_numpy(np.ascontiguousarray(array).reshape(array.shape))
+                tensors[name] = _tensor(archive[name])
     except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise CheckpointError(f"{path} cannot be read as an .npz of numbers ({error}).") from None
     return Tensors(tensors, {}, "npz")
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    array = np.ascontiguousarray(array).reshape(array.shape)
+    if array.dtype == np.dtype("V2"):  # how NumPy keeps bfloat16, which it does not know
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
 
 
 def _read_torch(path: Path) -> Tensors:

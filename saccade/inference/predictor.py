@@ -16,7 +16,7 @@ from torch import Tensor
 
 from saccade.checkpoints.loading import LoadedModel, load_model
 from saccade.data.images import read_image
-from saccade.errors import CheckpointError, ImageError
+from saccade.errors import CheckpointError, ConfigError, ImageError
 from saccade.models.model import Model
 from saccade.nn.precision import Products, choose_products, fast_products
 from saccade.tasks.classification import ClassificationTask
@@ -90,6 +90,11 @@ class Predictor:
         An image that cannot be read ends the stream, unless `on_error` is given: then that is called with the image's
         name and the error, and the stream goes on without it.
         """
+        if not self.labels:
+            raise ConfigError(
+                "this model has no classes to choose from: train it with a head of your own (saccade train --from), or "
+                "take its features from predictor.model.embed(images)"
+            )
         for start in range(0, len(images), batch_size):
             names, inputs = [], []
             for index, image in enumerate(images[start : start + batch_size], start):

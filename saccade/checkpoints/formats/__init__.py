@@ -4,43 +4,84 @@ Each file has the same names:
 
     NAME, ARCHITECTURE               for people, and in the zoo
     RESAMPLING                       how its publisher resamples positions, where it has any
+    canonical(tensors)               where a project has had several layouts: the tensors in the one that the rules know
     matches(names)                   whether these tensor names are its own
     infer(shapes, hints)             the architecture's config from names and shapes, and what is said beside the file
     rules(config)                    tensor names and layouts, in both directions
     preprocessing(config, hints)     how its publisher prepares images
+    describe(config)                 the `config.json` of the same network, where the project writes one
 """
 
-from collections.abc import Iterable
 from types import ModuleType
 
+from torch import Tensor
+
 from saccade.checkpoints.formats import (
+    facebook_mae,
+    google_bit,
+    google_hybrid,
     google_vit,
+    huggingface_bit,
+    huggingface_convnext,
+    huggingface_deit,
+    huggingface_dinov2,
+    huggingface_hybrid,
+    huggingface_mae,
+    huggingface_resnet,
     huggingface_vit,
+    timm_bit,
+    timm_convmixer,
+    timm_convnext,
+    timm_deit,
+    timm_hybrid,
+    timm_vgg,
     timm_vit,
     torchvision_alexnet,
+    torchvision_convnext,
     torchvision_resnet,
     torchvision_vgg,
     torchvision_vit,
 )
 from saccade.errors import CheckpointError
 
+# What has more parts stands before what has fewer of the same names: a hybrid before a ViT.
 FORMATS: tuple[ModuleType, ...] = (
+    google_hybrid,
     google_vit,
+    google_bit,
+    huggingface_hybrid,
+    huggingface_mae,
+    huggingface_deit,
+    huggingface_dinov2,
     huggingface_vit,
+    huggingface_resnet,
+    huggingface_convnext,
+    huggingface_bit,
     torchvision_vit,
-    timm_vit,
     torchvision_alexnet,
     torchvision_vgg,
     torchvision_resnet,
+    torchvision_convnext,
+    facebook_mae,
+    timm_deit,
+    timm_hybrid,
+    timm_vit,
+    timm_vgg,
+    timm_convnext,
+    timm_convmixer,
+    timm_bit,
 )
 
 
-def detect(names: Iterable[str]) -> ModuleType:
-    """The format whose tensor names these are; raises CheckpointError, showing some of the names, if it is none."""
-    names = set(names)
+def detect(tensors: dict[str, Tensor]) -> tuple[ModuleType, dict[str, Tensor]]:
+    """The format whose tensor names these are, and the tensors under the names that its rules know.
+
+    Raises CheckpointError, showing some of the names, if it is none.
+    """
     for candidate in FORMATS:
-        if candidate.matches(names):
-            return candidate
+        named = candidate.canonical(tensors) if hasattr(candidate, "canonical") else tensors
+        if candidate.matches(set(named)):
+            return candidate, named
     known = ", ".join(candidate.NAME for candidate in FORMATS)
-    shown = ", ".join(sorted(names)[:6])
+    shown = ", ".join(sorted(tensors)[:6])
     raise CheckpointError(f"these tensor names are of no known format ({known}): {shown} …")

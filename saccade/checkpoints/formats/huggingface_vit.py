@@ -1,10 +1,14 @@
-"""ViT as Hugging Face `transformers` writes it: a folder with `config.json` and, mostly, `preprocessor_config.json`."""
+"""ViT, MSN and DeiT with one head as Hugging Face `transformers` writes them: a folder with `config.json`."""
 
 from typing import Any
 
+from torch import Tensor
+
+from saccade.checkpoints.blocks import huggingface_layer, prefixed
 from saccade.checkpoints.hints import Hints, Shapes, count_layers, image_size, num_heads
-from saccade.checkpoints.mapping import Rule, join, rename, rename_both
-from saccade.data.preprocessing import Interpolation, Preprocessing, Resize
+from saccade.checkpoints.mapping import Rule, rename, rename_both
+from saccade.checkpoints.processors import from_huggingface
+from saccade.data.preprocessing import Preprocessing
 from saccade.errors import CheckpointError
 from saccade.models.vit import ViTConfig
 from saccade.nn.transformer import Activation, BlockConfig
@@ -17,91 +21,112 @@ ACTIVATIONS: dict[str, Activation] = {
     "gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "quick_gelu": "quick_gelu",
     "relu": "relu",
 }  # fmt: skip
-INTERPOLATIONS: dict[int, Interpolation] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # PIL's numbers
+LAYER = "vit.encoder.layer.0"
+
+
+def canonical(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """`vit.` before what a model without a head, MSN or DeiT writes with another prefix or none."""
+    renamed = {f"vit.{n.removeprefix('deit.')}" if n.startswith("deit.") else n: t for n, t in tensors.items()}
+    return prefixed(renamed, "vit", ("embeddings.", "encoder.", "layernorm.", "pooler."))
 
 
 def matches(names: set[str]) -> bool:
-    layer = "vit.encoder.layer.0"
-    return {"vit.embeddings.patch_embeddings.projection.weight", f"{layer}.attention.attention.query.weight"} <= names
+    others = {"decoder.mask_token", "distillation_classifier.weight"}  # MAE, DeiT with two heads
+    needed = {"vit.embeddings.patch_embeddings.projection.weight", f"{LAYER}.attention.attention.query.weight"}
+    return needed | {f"{LAYER}.layernorm_before.weight"} <= names and not others & names
 
 
 def infer(shapes: Shapes, hints: Hints) -> ViTConfig:
     """The config: what the JSON does not say is read off the shapes, with the defaults of `ViTConfig` there."""
-    told = hints.config
-    embed_dim, in_channels, *patch_size = shapes["vit.embeddings.patch_embeddings.projection.weight"]
+    _, in_channels, *patch_size = shapes["vit.embeddings.patch_embeddings.projection.weight"]
     depth = count_layers(shapes, "vit.encoder.layer.{}.layernorm_before.weight")
-    activation = told.get("hidden_act", "gelu")
-    if activation not in ACTIVATIONS:
-        raise CheckpointError(f"the activation {activation!r} is not known here")
-    size = told.get("image_size")
-    if size is None:
-        size = image_size(shapes["vit.embeddings.position_embeddings"][1] - 1, (patch_size[0], patch_size[1]), hints)
-    block = BlockConfig(
-        embed_dim=embed_dim,
-        num_heads=told.get("num_attention_heads") or num_heads(embed_dim, depth, hints),
-        mlp_dim=shapes["vit.encoder.layer.0.intermediate.dense.weight"][0],
-        norm_eps=told.get("layer_norm_eps", 1e-12),
-        activation=ACTIVATIONS[activation],
-        qkv_bias="vit.encoder.layer.0.attention.attention.query.bias" in shapes,
-    )
+    distilled = "vit.embeddings.distillation_token" in shapes
+    patch = (patch_size[0], patch_size[1])
+    pooler = "vit.pooler.dense.weight" if "classifier.weight" not in shapes else ""
     return ViTConfig(
-        block=block,
+        block=block_config(shapes, LAYER, depth, hints),
         depth=depth,
-        image_size=(size, size) if isinstance(size, int) else (size[0], size[1]),
-        patch_size=(patch_size[0], patch_size[1]),
+        image_size=told_size(shapes["vit.embeddings.position_embeddings"][1] - 1 - distilled, patch, hints),
+        patch_size=patch,
         in_channels=in_channels,
         num_classes=shapes["classifier.weight"][0] if "classifier.weight" in shapes else 0,
+        num_registers=int(distilled),  # DeiT's second token, here without a head of its own
+        prefix_positions=1 + distilled,
+        pre_logits=shapes[pooler][0] if pooler in shapes else None,
     )
+
+
+def block_config(shapes: Shapes, layer: str, depth: int, hints: Hints) -> BlockConfig:
+    """The block from its first layer's shapes and the JSON."""
+    told = hints.config
+    embed_dim = shapes[f"{layer}.attention.attention.query.weight"][1]
+    return BlockConfig(
+        embed_dim=embed_dim,
+        num_heads=told.get("num_attention_heads") or num_heads(embed_dim, depth, hints),
+        mlp_dim=shapes[f"{layer}.intermediate.dense.weight"][0],
+        norm_eps=told.get("layer_norm_eps", 1e-12),
+        activation=activation(told),
+        qkv_bias=f"{layer}.attention.attention.query.bias" in shapes,
+    )
+
+
+def activation(told: dict[str, Any]) -> Activation:
+    name = told.get("hidden_act", "gelu")
+    if name not in ACTIVATIONS:
+        raise CheckpointError(f"the activation {name!r} is not known here")
+    return ACTIVATIONS[name]
+
+
+def told_size(places: int, patch_size: tuple[int, int], hints: Hints) -> tuple[int, int]:
+    """(H, W) as the JSON says, else as the number of positions shows."""
+    size = hints.config.get("image_size")
+    if size is None:
+        return image_size(places, patch_size, hints)
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
 def rules(config: ViTConfig) -> list[Rule]:
-    embeddings = "vit.embeddings"
-    found = [
-        rename(f"{embeddings}.cls_token", "encoder.cls_token"),
-        rename(f"{embeddings}.position_embeddings", "encoder.pos_embed.table"),
-        *rename_both(f"{embeddings}.patch_embeddings.projection", "encoder.patch_embed.proj"),
-    ]
+    found = embeddings("vit", "encoder")
+    found += [rename("vit.embeddings.distillation_token", "encoder.registers")] if config.num_registers else []
     for i in range(config.depth):
-        theirs, ours = f"vit.encoder.layer.{i}", f"encoder.blocks.{i}"
-        parts = ("weight", "bias") if config.block.qkv_bias else ("weight",)
-        qkv = [f"{theirs}.attention.attention.{name}" for name in ("query", "key", "value")]
-        found += rename_both(f"{theirs}.layernorm_before", f"{ours}.norm1")
-        found += [join([f"{name}.{part}" for name in qkv], f"{ours}.attn.qkv.{part}") for part in parts]
-        found += rename_both(f"{theirs}.attention.output.dense", f"{ours}.attn.proj")
-        found += rename_both(f"{theirs}.layernorm_after", f"{ours}.norm2")
-        found += rename_both(f"{theirs}.intermediate.dense", f"{ours}.mlp.fc1")
-        found += rename_both(f"{theirs}.output.dense", f"{ours}.mlp.fc2")
+        found += huggingface_layer(f"vit.encoder.layer.{i}", f"encoder.blocks.{i}", config.block)
     found += rename_both("vit.layernorm", "encoder.norm")
-    found += rename_both("classifier", "head") if config.num_classes else []
-    return found
+    found += rename_both("vit.pooler.dense", "pre_logits.0") if config.pre_logits is not None else []
+    return found + (rename_both("classifier", "head") if config.num_classes else [])
+
+
+def embeddings(theirs: str, ours: str) -> list[Rule]:
+    """Class token, positions and patches of all of Hugging Face's ViTs."""
+    return [
+        rename(f"{theirs}.embeddings.cls_token", f"{ours}.cls_token"),
+        rename(f"{theirs}.embeddings.position_embeddings", f"{ours}.pos_embed.table"),
+        *rename_both(f"{theirs}.embeddings.patch_embeddings.projection", f"{ours}.patch_embed.proj"),
+    ]
+
+
+def describe(config: ViTConfig) -> dict[str, Any]:
+    """The `config.json` of the same network, without its labels."""
+    return {"architectures": ["ViTForImageClassification"], "model_type": "vit", **describe_vit(config)}
+
+
+def describe_vit(config: ViTConfig) -> dict[str, Any]:
+    """What the JSON files of all of Hugging Face's ViTs share."""
+    names = {ours: theirs for theirs, ours in reversed(ACTIVATIONS.items())}
+    height, width = config.image_size
+    return {
+        "hidden_size": config.block.embed_dim,
+        "num_hidden_layers": config.depth,
+        "num_attention_heads": config.block.num_heads,
+        "intermediate_size": config.block.mlp_dim,
+        "hidden_act": names.get(config.block.activation, config.block.activation),
+        "layer_norm_eps": config.block.norm_eps,
+        "image_size": height if height == width else [height, width],
+        "patch_size": config.patch_size[0] if config.patch_size[0] == config.patch_size[1] else list(config.patch_size),
+        "num_channels": config.in_channels,
+        "qkv_bias": config.block.qkv_bias,
+    }
 
 
 def preprocessing(config: ViTConfig, hints: Hints) -> Preprocessing:
     """What `preprocessor_config.json` says; without it what `ViTImageProcessor` does by default."""
-    told: dict[str, Any] = hints.processor
-    if not told:
-        hints.notes.append("no preprocessor_config.json: the defaults of ViTImageProcessor assumed")
-    channels = config.in_channels
-    half = (0.5,) * channels
-    size = told.get("size") or config.image_size
-    resize: Resize = "exact"
-    crop_pct = 1.0
-    final = config.image_size
-    if isinstance(size, dict):
-        if told.get("do_center_crop") and "shortest_edge" in size:
-            crop = told.get("crop_size") or {"height": final[0], "width": final[1]}
-            crop = {"height": crop, "width": crop} if isinstance(crop, int) else crop
-            final, resize = (crop["height"], crop["width"]), "shortest"
-            crop_pct = min(1.0, crop["height"] / size["shortest_edge"])
-        else:
-            final = (size.get("height", final[0]), size.get("width", final[1]))
-    normal = told.get("do_normalize", True)
-    return Preprocessing(
-        size=final,
-        resize=resize,
-        crop_pct=crop_pct,
-        interpolation=INTERPOLATIONS.get(told.get("resample", 2), "bilinear"),
-        channels=channels,
-        mean=tuple(told.get("image_mean") or half) if normal else (0.0,) * channels,
-        std=tuple(told.get("image_std") or half) if normal else (1.0,) * channels,
-    )
+    return from_huggingface(config.image_size, config.in_channels, hints)

@@ -1,18 +1,16 @@
 """ViT and DeiT as timm and Meta's DeiT write them. Our names are theirs, but for the parts that we nest."""
 
-from typing import Any
-
+from saccade.checkpoints.blocks import timm_block
 from saccade.checkpoints.hints import Hints, Shapes, count_layers, image_size, num_heads
 from saccade.checkpoints.mapping import Rule, rename, rename_both
-from saccade.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Resize
+from saccade.checkpoints.processors import HALF, from_timm, plain
+from saccade.data.preprocessing import Preprocessing
 from saccade.models.vit import ViTConfig
 from saccade.nn.transformer import BlockConfig
 
 NAME = "timm ViT"
 ARCHITECTURE = "vit"
 RESAMPLING = "bicubic-antialias"
-
-CROP_MODES: dict[str, Resize] = {"center": "shortest", "squash": "exact", "border": "pad"}
 
 
 def matches(names: set[str]) -> bool:
@@ -80,13 +78,7 @@ def rules(config: ViTConfig) -> list[Rule]:
     found += [rename("reg_token", "encoder.registers")] if config.num_registers else []
     found += [rename("pos_embed", "encoder.pos_embed.table")] if config.positions == "learned" else []
     for i in range(config.depth):
-        theirs, ours = f"blocks.{i}", f"encoder.blocks.{i}"
-        for layer in ("norm1", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"):
-            found += rename_both(f"{theirs}.{layer}", f"{ours}.{layer}")
-        found += [rename(f"{theirs}.attn.qkv.weight", f"{ours}.attn.qkv.weight")]
-        found += [rename(f"{theirs}.attn.qkv.bias", f"{ours}.attn.qkv.bias")] if config.block.qkv_bias else []
-        if config.block.layer_scale is not None:
-            found += [rename(f"{theirs}.{ls}.gamma", f"{ours}.{ls}.gamma") for ls in ("ls1", "ls2")]
+        found += timm_block(f"blocks.{i}", f"encoder.blocks.{i}", config.block)
     found += rename_both("fc_norm", "fc_norm") if config.pool_norm else rename_both("norm", "encoder.norm")
     found += rename_both("pre_logits.fc", "pre_logits.0") if config.pre_logits is not None else []
     found += rename_both("head", "head") if config.num_classes else []
@@ -95,19 +87,12 @@ def rules(config: ViTConfig) -> list[Rule]:
 
 def preprocessing(config: ViTConfig, hints: Hints) -> Preprocessing:
     """What timm's `config.json` says; for a bare file, what its publisher used by its name."""
-    told: dict[str, Any] = hints.config.get("pretrained_cfg") or {}
-    if told:
-        mean, std = tuple(told.get("mean", IMAGENET_MEAN)), tuple(told.get("std", IMAGENET_STD))
-        resize = CROP_MODES[told.get("crop_mode") or "center"]
-        crop, mode = told.get("crop_pct") or 0.875, told.get("interpolation") or "bicubic"
-        return Preprocessing(config.image_size, resize, crop, mode, config.in_channels, mean=mean, std=std)
-    if config.in_channels != 3:
-        hints.notes.append("no preprocessing beside the file: mean 0 and std 1 assumed")
-        zeros, ones = (0.0,) * config.in_channels, (1.0,) * config.in_channels
-        return Preprocessing(config.image_size, "shortest", 0.875, "bicubic", config.in_channels, mean=zeros, std=ones)
-    if "deit" in hints.file_name:
-        return Preprocessing(config.image_size, crop_pct=0.875 if max(config.image_size) < 384 else 1.0)
-    hints.notes.append("no preprocessing beside the file: timm's for ViT assumed (mean and std 0.5, crop 0.9)")
-    half = (0.5, 0.5, 0.5)
-    crop = 0.9 if max(config.image_size) < 384 else 1.0
-    return Preprocessing(config.image_size, crop_pct=crop, mean=half, std=half)
+    told = from_timm(config.image_size, config.in_channels, hints)
+    small = max(config.image_size) < 384
+    if told is not None:
+        return told
+    if "deit" in hints.file_name or "mae" in hints.file_name:
+        return plain(config.image_size, config.in_channels, hints, crop_pct=0.875 if small else 1.0)
+    if config.in_channels == 3:
+        hints.notes.append("no preprocessing beside the file: timm's for ViT assumed (mean and std 0.5, crop 0.9)")
+    return plain(config.image_size, config.in_channels, hints, crop_pct=0.9 if small else 1.0, mean=HALF, std=HALF)

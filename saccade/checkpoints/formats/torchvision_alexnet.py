@@ -2,6 +2,7 @@
 
 from saccade.checkpoints.hints import Hints, Shapes
 from saccade.checkpoints.mapping import Rule, rename_both
+from saccade.checkpoints.processors import plain
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.alexnet import LAYERS, AlexNetConfig
 
@@ -16,7 +17,7 @@ def matches(names: set[str]) -> bool:
 
 
 def infer(shapes: Shapes, hints: Hints) -> AlexNetConfig:
-    size = hints.image_size or (224, 224)
+    size = hints.size((224, 224))
     in_channels = shapes["features.0.weight"][1]
     return AlexNetConfig(size, in_channels, num_classes=shapes["classifier.6.weight"][0])
 
@@ -29,4 +30,4 @@ def rules(config: AlexNetConfig) -> list[Rule]:
 
 def preprocessing(config: AlexNetConfig, hints: Hints) -> Preprocessing:
     """ImageNet's statistics, the middle of 256 pixels."""
-    return Preprocessing(config.image_size, crop_pct=0.875, interpolation="bilinear")
+    return plain(config.image_size, config.in_channels, hints, interpolation="bilinear")

@@ -1,16 +1,14 @@
 """ResNet and Wide ResNet as torchvision writes them; timm's plain ResNets have the same names."""
 
-from typing import Any
-
+from saccade.checkpoints.blocks import conv_norm
 from saccade.checkpoints.hints import Hints, Shapes, count_layers
-from saccade.checkpoints.mapping import Rule, rename, rename_both
-from saccade.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from saccade.checkpoints.mapping import Rule, rename_both
+from saccade.checkpoints.processors import from_timm, plain
+from saccade.data.preprocessing import Preprocessing
 from saccade.models.resnet import ResNetConfig
 
 NAME = "torchvision ResNet"
 ARCHITECTURE = "resnet"
-
-NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
 def matches(names: set[str]) -> bool:
@@ -25,40 +23,29 @@ def infer(shapes: Shapes, hints: Hints) -> ResNetConfig:
         "bottleneck" if bottleneck else "basic",
         depths,
         width_factor=shapes["layer1.0.conv1.weight"][0] // 64 if bottleneck else 1,
-        image_size=hints.image_size or (224, 224),
+        image_size=hints.size((224, 224)),
         in_channels=shapes["conv1.weight"][1],
         num_classes=shapes["fc.weight"][0] if "fc.weight" in shapes else 0,
     )
 
 
 def rules(config: ResNetConfig) -> list[Rule]:
-    found = _pair("conv1", "bn1", "stem")
+    found = conv_norm("conv1", "bn1", "stem")
     channels = 64
     for stage, depth in enumerate(config.depths):
         width = 64 * 2**stage * config.expansion
         for number in range(depth):
             theirs, ours = f"layer{stage + 1}.{number}", f"stages.{stage}.{number}"
             for i in range(1, 3 if config.block == "basic" else 4):
-                found += _pair(f"{theirs}.conv{i}", f"{theirs}.bn{i}", f"{ours}.conv{i}")
+                found += conv_norm(f"{theirs}.conv{i}", f"{theirs}.bn{i}", f"{ours}.conv{i}")
             if number == 0 and (stage > 0 or channels != width):
-                found += _pair(f"{theirs}.downsample.0", f"{theirs}.downsample.1", f"{ours}.shortcut")
+                found += conv_norm(f"{theirs}.downsample.0", f"{theirs}.downsample.1", f"{ours}.shortcut")
         channels = width
     return found + (rename_both("fc", "head") if config.num_classes else [])
 
 
 def preprocessing(config: ResNetConfig, hints: Hints) -> Preprocessing:
     """What a `config.json` of timm says beside it; else ImageNet's statistics, the middle of 256 pixels."""
-    told: dict[str, Any] = hints.config.get("pretrained_cfg") or {}
-    return Preprocessing(
-        config.image_size,
-        crop_pct=told.get("crop_pct", 0.875),
-        interpolation=told.get("interpolation", "bilinear"),
-        mean=tuple(told.get("mean", IMAGENET_MEAN)),
-        std=tuple(told.get("std", IMAGENET_STD)),
+    return from_timm(config.image_size, config.in_channels, hints) or plain(
+        config.image_size, config.in_channels, hints, interpolation="bilinear"
     )
-
-
-def _pair(conv: str, norm: str, ours: str) -> list[Rule]:
-    """A convolution and its norm, which are one part here."""
-    found = [rename(f"{conv}.weight", f"{ours}.0.weight")]
-    return found + [rename(f"{norm}.{part}", f"{ours}.1.{part}") for part in NORM]

@@ -1,15 +1,15 @@
 """VGG as torchvision writes it, with or without batch norm: layers by their place among ReLUs and poolings."""
 
+from saccade.checkpoints.blocks import batch_norm
 from saccade.checkpoints.hints import Hints, Shapes
-from saccade.checkpoints.mapping import Rule, rename, rename_both
+from saccade.checkpoints.mapping import Rule, rename_both
+from saccade.checkpoints.processors import plain
 from saccade.data.preprocessing import Preprocessing
 from saccade.errors import CheckpointError
 from saccade.models.vgg import DEPTHS, VGGConfig
 
 NAME = "torchvision VGG"
 ARCHITECTURE = "vgg"
-
-NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
 def matches(names: set[str]) -> bool:
@@ -26,26 +26,31 @@ def infer(shapes: Shapes, hints: Hints) -> VGGConfig:
     return VGGConfig(
         depths,
         batch_norm="features.1.running_mean" in shapes,
-        image_size=hints.image_size or (224, 224),
+        image_size=hints.size((224, 224)),
         in_channels=shapes["features.0.weight"][1],
         num_classes=shapes["classifier.6.weight"][0],
     )
 
 
 def rules(config: VGGConfig) -> list[Rule]:
+    found = convolutions(config) + rename_both("classifier.0", "fc1") + rename_both("classifier.3", "fc2")
+    return found + (rename_both("classifier.6", "head") if config.num_classes else [])
+
+
+def convolutions(config: VGGConfig) -> list[Rule]:
+    """The rules of all but the linear layers."""
     found, place = [], 0
     for stage, depth in enumerate(config.depths):
         for layer in range(depth):
             ours = f"stages.{stage}.{layer}"
             found += rename_both(f"features.{place}", f"{ours}.0")
             if config.batch_norm:
-                found += [rename(f"features.{place + 1}.{part}", f"{ours}.1.{part}") for part in NORM]
+                found += batch_norm(f"features.{place + 1}", f"{ours}.1")
             place += 3 if config.batch_norm else 2
         place += 1  # the pooling
-    found += rename_both("classifier.0", "fc1") + rename_both("classifier.3", "fc2")
-    return found + (rename_both("classifier.6", "head") if config.num_classes else [])
+    return found
 
 
 def preprocessing(config: VGGConfig, hints: Hints) -> Preprocessing:
     """ImageNet's statistics, the middle of 256 pixels."""
-    return Preprocessing(config.image_size, crop_pct=0.875, interpolation="bilinear")
+    return plain(config.image_size, config.in_channels, hints, interpolation="bilinear")

@@ -2,6 +2,7 @@
 
 from saccade.checkpoints.hints import Hints, Shapes, count_layers, image_size, num_heads
 from saccade.checkpoints.mapping import Rule, rename, rename_both
+from saccade.checkpoints.processors import plain
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.vit import ViTConfig
 from saccade.nn.transformer import BlockConfig
@@ -60,9 +61,6 @@ def rules(config: ViTConfig) -> list[Rule]:
 
 def preprocessing(config: ViTConfig, hints: Hints) -> Preprocessing:
     """ImageNet's statistics; the weights at 224 were evaluated on a crop of 256, larger ones uncropped and bicubic."""
-    if config.in_channels != 3:
-        zeros, ones = (0.0,) * config.in_channels, (1.0,) * config.in_channels
-        return Preprocessing(config.image_size, channels=config.in_channels, mean=zeros, std=ones)
     if max(config.image_size) > 256:
-        return Preprocessing(config.image_size, crop_pct=1.0)
-    return Preprocessing(config.image_size, crop_pct=0.875, interpolation="bilinear")
+        return plain(config.image_size, config.in_channels, hints, crop_pct=1.0)
+    return plain(config.image_size, config.in_channels, hints, interpolation="bilinear")

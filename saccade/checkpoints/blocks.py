@@ -1,0 +1,94 @@
+"""Rules for what several formats share: the parts of a transformer block, of a convolution with its norm, of a stem."""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from saccade.checkpoints.mapping import Rule, Transpose, join, rename, rename_both
+from saccade.models.hybrid import StemConfig
+from saccade.nn.transformer import BlockConfig
+
+BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+INPUT_FIRST = Transpose((3, 2, 0, 1))  # a convolution's kernel as TensorFlow and Flax store it, [k, k, C, C']
+
+
+def timm_block(theirs: str, ours: str, config: BlockConfig) -> list[Rule]:
+    """A block as timm, Meta and we ourselves name its parts."""
+    found = []
+    for layer in ("norm1", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"):
+        found += rename_both(f"{theirs}.{layer}", f"{ours}.{layer}")
+    found += [rename(f"{theirs}.attn.qkv.weight", f"{ours}.attn.qkv.weight")]
+    found += [rename(f"{theirs}.attn.qkv.bias", f"{ours}.attn.qkv.bias")] if config.qkv_bias else []
+    if config.layer_scale is not None:
+        found += [rename(f"{theirs}.{ls}.gamma", f"{ours}.{ls}.gamma") for ls in ("ls1", "ls2")]
+    return found
+
+
+def huggingface_attention(theirs: str, ours: str, config: BlockConfig) -> list[Rule]:
+    """Three tensors of Hugging Face are our one."""
+    qkv = [f"{theirs}.attention.attention.{name}" for name in ("query", "key", "value")]
+    parts = ("weight", "bias") if config.qkv_bias else ("weight",)
+    found = [join([f"{name}.{part}" for name in qkv], f"{ours}.attn.qkv.{part}") for part in parts]
+    return found + rename_both(f"{theirs}.attention.output.dense", f"{ours}.attn.proj")
+
+
+def huggingface_layer(theirs: str, ours: str, config: BlockConfig) -> list[Rule]:
+    """A block as Hugging Face names the parts of ViT, DeiT, MAE and MSN."""
+    found = rename_both(f"{theirs}.layernorm_before", f"{ours}.norm1") + huggingface_attention(theirs, ours, config)
+    found += rename_both(f"{theirs}.layernorm_after", f"{ours}.norm2")
+    found += rename_both(f"{theirs}.intermediate.dense", f"{ours}.mlp.fc1")
+    return found + rename_both(f"{theirs}.output.dense", f"{ours}.mlp.fc2")
+
+
+def conv_norm(conv: str, norm: str, ours: str) -> list[Rule]:
+    """A convolution and its batch norm, which are one part here."""
+    return [rename(f"{conv}.weight", f"{ours}.0.weight"), *batch_norm(norm, f"{ours}.1")]
+
+
+def batch_norm(theirs: str, ours: str) -> list[Rule]:
+    return [rename(f"{theirs}.{part}", f"{ours}.{part}") for part in BATCH_NORM]
+
+
+def stem(config: StemConfig, root: tuple[str, str], unit: str, projection: tuple[str, str], pair: "Pair") -> list[Rule]:
+    """The ResNet in front of a hybrid ViT.
+
+    Args:
+        config: of the stem.
+        root: names of the first convolution and its norm.
+        unit: of a block, with `{stage}` and `{number}` counted from 0; ends with what stands before a layer's name.
+        projection: names of the shortcut's convolution and norm within a unit.
+        pair: (convolution, norm, ours) -> their rules.
+    """
+    found = pair(*root, "stem.root")
+    for stage, depth in enumerate(config.depths):
+        for number in range(depth):
+            theirs, ours = unit.format(stage=stage, number=number), f"stem.stages.{stage}.{number}"
+            for i in (1, 2, 3):
+                found += pair(f"{theirs}conv{i}", f"{theirs}norm{i}", f"{ours}.conv{i}")
+            if number == 0:
+                found += pair(f"{theirs}{projection[0]}", f"{theirs}{projection[1]}", f"{ours}.shortcut")
+    return found
+
+
+Pair = Callable[[str, str, str], list[Rule]]
+
+
+def group_norm_pair(conv: str, norm: str, ours: str) -> list[Rule]:
+    """A convolution and its group norm as PyTorch's projects name them."""
+    return [rename(f"{conv}.weight", f"{ours}.0.weight"), *rename_both(norm, f"{ours}.1")]
+
+
+def stem_config(names: set[str], width: int, unit: str, norm_eps: float, conv_eps: float) -> StemConfig:
+    """The stem's depths, counted by the names of the units' first convolutions (`unit` as in :func:`stem`)."""
+    depths: list[int] = []
+    while unit.format(stage=len(depths), number=0) in names:
+        number = 1
+        while unit.format(stage=len(depths), number=number) in names:
+            number += 1
+        depths.append(number)
+    return StemConfig(tuple(depths), width, norm_eps, conv_eps)
+
+
+def prefixed(tensors: dict[str, Tensor], prefix: str, parts: tuple[str, ...]) -> dict[str, Tensor]:
+    """Names that begin with one of `parts` get the prefix that a model with a head has in front of them."""
+    return {f"{prefix}.{name}" if name.startswith(parts) else name: tensor for name, tensor in tensors.items()}

@@ -1,0 +1,75 @@
+"""Hybrid ViTs (a ResNet in front) as timm writes them."""
+
+from saccade.checkpoints.blocks import group_norm_pair, stem, stem_config, timm_block
+from saccade.checkpoints.formats import timm_vit
+from saccade.checkpoints.hints import Hints, Shapes, count_layers, image_size, num_heads
+from saccade.checkpoints.mapping import Rule, rename, rename_both
+from saccade.checkpoints.processors import HALF, from_timm, plain
+from saccade.data.preprocessing import Preprocessing
+from saccade.models.hybrid import HybridConfig
+from saccade.nn.transformer import BlockConfig
+
+NAME = "timm hybrid ViT"
+ARCHITECTURE = "hybrid"
+RESAMPLING = timm_vit.RESAMPLING
+
+BACKBONE = "patch_embed.backbone"
+UNIT = BACKBONE + ".stages.{stage}.blocks.{number}."
+
+
+def root_of(has_stages: bool) -> str:
+    """Where the first convolution is: a stem without stages is not nested."""
+    return f"{BACKBONE}.stem" if has_stages else BACKBONE
+
+
+def matches(names: set[str]) -> bool:
+    roots = {f"{root_of(True)}.norm.weight", f"{root_of(False)}.norm.weight"}
+    return bool(roots & names) and {"patch_embed.proj.weight", "blocks.0.attn.qkv.weight"} <= names
+
+
+def infer(shapes: Shapes, hints: Hints) -> HybridConfig:
+    """The config: the shapes show all of it but the number of heads."""
+    embed_dim, _, *patch_size = shapes["patch_embed.proj.weight"]
+    root = shapes[root_of(f"{root_of(True)}.conv.weight" in shapes) + ".conv.weight"]
+    depth = count_layers(shapes, "blocks.{}.norm1.weight")
+    found = stem_config(set(shapes), root[0], UNIT + "conv1.weight", norm_eps=1e-5, conv_eps=1e-8)
+    pixels = (patch_size[0] * found.stride, patch_size[1] * found.stride)
+    told = hints.config.get("model_args") or {}
+    block = BlockConfig(
+        embed_dim=embed_dim,
+        num_heads=told.get("num_heads") or num_heads(embed_dim, depth, hints),
+        mlp_dim=shapes["blocks.0.mlp.fc1.weight"][0],
+        qkv_bias="blocks.0.attn.qkv.bias" in shapes,
+    )
+    return HybridConfig(
+        block=block,
+        depth=depth,
+        stem=found,
+        image_size=image_size(shapes["pos_embed"][1] - 1, pixels, hints),
+        patch_size=(patch_size[0], patch_size[1]),
+        in_channels=root[1],
+        num_classes=shapes["head.weight"][0] if "head.weight" in shapes else 0,
+        pre_logits=shapes["pre_logits.fc.weight"][0] if "pre_logits.fc.weight" in shapes else None,
+    )
+
+
+def rules(config: HybridConfig) -> list[Rule]:
+    root = root_of(bool(config.stem.depths))
+    found = stem(
+        config.stem, (f"{root}.conv", f"{root}.norm"), UNIT, ("downsample.conv", "downsample.norm"), group_norm_pair
+    )
+    found += [rename("cls_token", "vit.encoder.cls_token"), rename("pos_embed", "vit.encoder.pos_embed.table")]
+    found += rename_both("patch_embed.proj", "vit.encoder.patch_embed.proj")
+    for i in range(config.depth):
+        found += timm_block(f"blocks.{i}", f"vit.encoder.blocks.{i}", config.block)
+    found += rename_both("norm", "vit.encoder.norm")
+    found += rename_both("pre_logits.fc", "vit.pre_logits.0") if config.pre_logits is not None else []
+    return found + (rename_both("head", "vit.head") if config.num_classes else [])
+
+
+def preprocessing(config: HybridConfig, hints: Hints) -> Preprocessing:
+    """What timm's `config.json` says; for a bare file what its ViTs were evaluated with."""
+    crop = 0.9 if max(config.image_size) < 384 else 1.0
+    return from_timm(config.image_size, config.in_channels, hints) or plain(
+        config.image_size, config.in_channels, hints, crop_pct=crop, mean=HALF, std=HALF
+    )
