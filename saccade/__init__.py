@@ -13,15 +13,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from saccade.checkpoints.convert import convert
     from saccade.inference.predictor import Predictor, load
     from saccade.models.zoo import create, list_models
     from saccade.nn.recording import record
 
 __version__ = "0.1.0"
-__all__ = ["Predictor", "__version__", "create", "list_models", "load", "record"]
+__all__ = ["Predictor", "__version__", "convert", "create", "list_models", "load", "record"]
 
 _HOMES = {
     "Predictor": "saccade.inference.predictor",
+    "convert": "saccade.checkpoints.convert",
     "create": "saccade.models.zoo",
     "list_models": "saccade.models.zoo",
     "load": "saccade.inference.predictor",

@@ -11,6 +11,7 @@ from torch import Tensor
 from saccade.checkpoints.directory import CONFIG, LoadedModel, is_model_dir, read_model_dir
 from saccade.checkpoints.formats import detect
 from saccade.checkpoints.hints import read_hints, told_labels
+from saccade.checkpoints.hub import download, is_hub_name
 from saccade.checkpoints.mapping import MappingReport, place, to_ours
 from saccade.checkpoints.reading import read_tensors
 from saccade.errors import CheckpointError
@@ -30,7 +31,7 @@ def load_model(
     """Open a model with its preprocessing and labels.
 
     Args:
-        path: a run, a model directory, a Hugging Face folder, or a file (.safetensors, .npz, .pth).
+        path: a run, a model directory, a Hugging Face folder, a file (.safetensors, .npz, .pth), or `hub:ORG/NAME`.
         num_classes: put a fresh head of this width on it, with labels "0", "1", …
         image_size: (H, W) in pixels; positions are resampled, preprocessing follows.
         strict: refuse a file with tensors that have no place, or a model with parts that have no values.
@@ -39,7 +40,7 @@ def load_model(
     Raises:
         CheckpointError: what cannot be read, placed or verified, and what to do.
     """
-    path = Path(path)
+    path = download(str(path)) if is_hub_name(path) else Path(path)
     if not path.exists():
         raise CheckpointError(f"there is no {path}: give a run, a model directory or a weights file")
     place_of_model = _inside_run(path)

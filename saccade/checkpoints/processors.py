@@ -95,7 +95,6 @@ def to_timm(preprocessing: Preprocessing) -> dict[str, Any]:
     modes = {resize: mode for mode, resize in CROP_MODES.items()}
     return {
         "input_size": [preprocessing.channels, *preprocessing.size],
-        "fixed_input_size": True,
         "interpolation": preprocessing.interpolation,
         "crop_pct": preprocessing.crop_pct,
         "crop_mode": modes[preprocessing.resize],

@@ -38,6 +38,8 @@ FOLDER_FILES = (
     "pytorch_model.bin.index.json",
 )
 
+SINGLE_SUFFIXES = (".safetensors", ".npz", ".pth", ".bin")
+
 Container = Literal["safetensors", "npz", "torch"]
 
 
@@ -83,11 +85,22 @@ def read_tensors(path: str | Path) -> Tensors:
 
 
 def weights_in(folder: Path) -> Path:
-    """The weights file, or the index of shards, of a model folder."""
+    """The weights file, or the index of shards, of a model folder; a single file of another name is taken too."""
     for name in FOLDER_FILES:
         if (folder / name).is_file():
             return folder / name
+    others = [path for path in folder.iterdir() if path.suffix in SINGLE_SUFFIXES]
+    if len(others) == 1:
+        return others[0]
     raise CheckpointError(f"{folder} holds no weights: one of {', '.join(FOLDER_FILES)} was expected.")
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether there is anything that :func:`weights_in` would find."""
+    try:
+        return weights_in(folder).is_file()
+    except CheckpointError:
+        return False
 
 
 def read_json(path: Path) -> dict:

@@ -1,13 +1,12 @@
 """`saccade evaluate`: how well a model does on labelled images."""
 
 import json
-from pathlib import Path
 
 from saccade.cli.options import Json
 
 
 def evaluate(
-    model: Path,
+    model: str,
     data: str,
     /,
     *,
@@ -23,7 +22,7 @@ def evaluate(
     Parameters
     ----------
     model
-        A run, a model directory or a published file.
+        A run, a model directory, a published file or hub:ORG/NAME.
     data
         A folder, a CSV, a zip, tar shards, or "digits".
     split
@@ -38,10 +37,10 @@ def evaluate(
         Such as cpu or cuda.
     """
     from saccade.cli.counting import counting
+    from saccade.cli.opening import open_predictor
     from saccade.inference.evaluation import evaluate as measure
-    from saccade.inference.predictor import load
 
-    predictor = load(model, image_size=image_size, device=device)
+    predictor = open_predictor(model, image_size, device)
     with counting("images") as advance:
         found = measure(predictor, data, split=split, batch_size=batch_size, workers=workers, on_images=advance)
     if as_json:

@@ -11,7 +11,7 @@ SUFFIXES = (".png", ".svg", ".pdf", ".jpg")
 
 
 def explain(
-    model: Path,
+    model: str,
     images: Annotated[list[str], Parameter(negative="", consume_multiple=True)],
     /,
     *,
@@ -25,7 +25,7 @@ def explain(
     Parameters
     ----------
     model
-        A run, a model directory or a published file.
+        A run, a model directory, a published file or hub:ORG/NAME.
     images
         One row a picture: files, folders or patterns.
     output
@@ -43,12 +43,12 @@ def explain(
         raise ConfigError(f"--output: there is no folder {output.parent}")
     from saccade.analysis.attention_maps import explain as look
     from saccade.checkpoints.atomic import write_atomic
+    from saccade.cli.opening import open_predictor
     from saccade.cli.predict import expand
-    from saccade.inference.predictor import load
     from saccade.reporting.draw import explain_figure
 
     paths = list(dict.fromkeys(path for text in images for path in expand(text)))
-    predictor = load(model, image_size=image_size, device=device)
+    predictor = open_predictor(model, image_size, device)
     found = [look(predictor, path, budget=budget) for path in paths]
     figure = explain_figure(found)
     write_atomic(output, lambda path: figure.savefig(path, format=output.suffix[1:].lower()))

@@ -19,6 +19,7 @@ COMMANDS = {  # name -> where it is, what it does
     "evaluate": ("saccade.cli.evaluate:evaluate", "Measure a model on labelled images."),
     "predict": ("saccade.cli.predict:predict", "Say what images show."),
     "explain": ("saccade.cli.explain:explain", "Draw what a model attends to in an image."),
+    "convert": ("saccade.cli.convert:convert", "Write a model in another project's format."),
     "models": ("saccade.cli.models:models", "List the models, their parameters and their cost."),
     "data": ("saccade.cli.data:app", "Check a data set, or pack it into shards."),
     "doctor": ("saccade.cli.doctor:doctor", "Say what this machine has and how fast it is."),

@@ -14,7 +14,7 @@ from saccade.errors import ConfigError, ImageError
 
 
 def predict(
-    model: Path,
+    model: str,
     images: Annotated[list[str], Parameter(negative="", consume_multiple=True)],
     /,
     *,
@@ -30,7 +30,7 @@ def predict(
     Parameters
     ----------
     model
-        A run, a model directory or a published file.
+        A run, a model directory, a published file or hub:ORG/NAME.
     images
         Files, folders (all images below them) and patterns such as "photos/*.jpg".
     top
@@ -42,14 +42,14 @@ def predict(
     device
         Such as cpu or cuda.
     """
-    from saccade.inference.predictor import load
+    from saccade.cli.opening import open_predictor
 
     if top < 1:
         raise ConfigError(f"--top must be at least 1, not {top}")
     if as_json and as_csv:
         raise ConfigError("choose --json or --csv")
     paths = list(dict.fromkeys(path for text in images for path in expand(text)))
-    predictor = load(model, image_size=image_size, device=device)
+    predictor = open_predictor(model, image_size, device)
     failed = 0
 
     def say(name: str, error: ImageError) -> None:

@@ -131,7 +131,8 @@ def load(
     """Open a model directory, a run directory or a published checkpoint, ready to predict.
 
     Args:
-        path: ``runs/NAME``, a model directory, a Hugging Face folder, or a file (.safetensors, .npz, .pth).
+        path: ``runs/NAME``, a model directory, a Hugging Face folder, a file (.safetensors, .npz, .pth), or
+            ``hub:ORG/NAME``.
         num_classes: put a fresh head of this width on it.
         image_size: (H, W) in pixels; positions are resampled.
         strict: refuse a file with keys that have no place in the model.

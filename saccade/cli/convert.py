@@ -1,0 +1,35 @@
+"""`saccade convert`: take a model to another project."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+Target = Literal["saccade", "huggingface", "timm", "torchvision"]
+
+
+def convert(
+    model: str,
+    out: Path,
+    /,
+    *,
+    to: Annotated[Target, Parameter(help="Whose names, layout and config the result has.")],
+    image_size: int | None = None,
+) -> None:
+    """Write a model in another project's format; what was written is read back and compared to the bit.
+
+    Parameters
+    ----------
+    model
+        A run, a model directory, a published file or hub:ORG/NAME.
+    out
+        A new folder; a new .pth file for torchvision.
+    image_size
+        Side in pixels, instead of the model's own; positions are resampled.
+    """
+    from saccade.checkpoints.convert import convert as write
+
+    size = None if image_size is None else (image_size, image_size)
+    for note in write(model, out, to, image_size=size):
+        print(note)
+    print(f"{to}: {out}")

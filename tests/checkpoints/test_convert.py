@@ -1,0 +1,134 @@
+"""To other projects and back: the same bits, the same outputs there, the same preprocessing."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+import saccade
+from saccade.checkpoints.convert import WRITERS, convert
+from saccade.checkpoints.directory import LoadedModel, save_model_dir
+from saccade.checkpoints.loading import load_model
+from saccade.cli.main import main
+from saccade.data.preprocessing import Preprocessing
+from saccade.errors import CheckpointError, ConfigError
+from saccade.models.zoo import architecture_of
+from tests.parity.cases import randomised
+
+SMALL = {
+    "vit": ("vit_ti16", 32, {"depth": 2}),
+    "deit": ("deit_ti16", 32, {"depth": 2}),
+    "hybrid": ("hybrid_r_ti16", 64, {"depth": 1}),
+    "mae": ("mae_b16", 32, {"depth": 1, "decoder_depth": 1, "block.embed_dim": 64, "block.num_heads": 4}),
+    "resnet": ("resnet18", 64, {}),
+    "vgg": ("vgg11", 64, {}),
+    "alexnet": ("alexnet", 96, {}),
+    "convnext": ("convnext_t", 64, {"depths": [1, 1, 2, 1]}),
+    "convmixer": ("convmixer_768_32", 28, {}),
+    "bit": ("bit_r50x1", 64, {}),
+}
+LABELS = ("cat", "dog", "fish", "owl", "bee")
+
+
+def model_dir(folder: Path, architecture: str, **options) -> LoadedModel:
+    name, size, small = SMALL[architecture]
+    torch.manual_seed(0)
+    classes = 0 if architecture == "mae" else len(LABELS)
+    net = saccade.create(name, num_classes=classes, image_size=size, options={**small, **options})
+    preprocessing = Preprocessing((size, size), crop_pct=0.8, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
+    loaded = LoadedModel(randomised(net), architecture_of(name), LABELS[:classes], preprocessing)
+    save_model_dir(folder, loaded)
+    return loaded
+
+
+@pytest.mark.parametrize(("target", "architecture"), [(t, a) for t, found in WRITERS.items() for a in found])
+def test_there_and_back_is_the_same_bits(target, architecture: str, tmp_path: Path) -> None:
+    ours = model_dir(tmp_path / "ours", architecture)
+    there = tmp_path / ("there.pth" if target == "torchvision" else "there")
+    convert(tmp_path / "ours", there, target)
+    config = ours.model.config
+    heads = {"block.num_heads": config.block.num_heads} if hasattr(config, "block") and architecture != "resnet" else {}
+    back = load_model(there, image_size=config.image_size, options=heads)
+    state = back.model.state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in ours.model.state_dict().items())
+    if target != "torchvision":
+        assert back.preprocessing == ours.preprocessing
+        assert back.labels == ours.labels
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("architecture", sorted(set(WRITERS["huggingface"]) - {"mae"}))
+def test_transformers_opens_it_with_its_processor(architecture: str, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    ours = model_dir(tmp_path / "ours", architecture)
+    convert(tmp_path / "ours", tmp_path / "hf", "huggingface")
+    theirs = transformers.AutoModelForImageClassification.from_pretrained(tmp_path / "hf").eval()
+    size = ours.model.config.image_size[0]
+    images = torch.randn(2, 3, size, size)
+    close(ours.model(images), theirs(images).logits)
+    assert theirs.config.id2label[3] == "owl"
+
+    processor = transformers.AutoImageProcessor.from_pretrained(tmp_path / "hf")
+    edge = int(size / 0.8)
+    picture = Image.effect_noise((edge, edge), 80).convert("RGB")  # no resizing: only crop, range and statistics
+    assert ours.preprocessing is not None
+    close(ours.preprocessing(picture)[None], processor(picture, return_tensors="pt").pixel_values)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("architecture", sorted(WRITERS["timm"]))
+def test_timm_opens_it(architecture: str, tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm")
+    ours = model_dir(tmp_path / "ours", architecture)
+    convert(tmp_path / "ours", tmp_path / "timm", "timm")
+    theirs = timm.create_model(f"local-dir:{tmp_path / 'timm'}", pretrained=True).eval()
+    size = ours.model.config.image_size[0]
+    images = torch.randn(2, 3, size, size)
+    close(ours.model(images), theirs(images))
+    assert theirs.pretrained_cfg["mean"] == [0.4, 0.5, 0.6]
+    assert theirs.pretrained_cfg["crop_pct"] == 0.8
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["resnet18", "vgg11", "alexnet"])
+def test_torchvision_opens_it(name: str, tmp_path: Path) -> None:
+    import torchvision.models
+
+    ours = model_dir(tmp_path / "ours", name.rstrip("0123456789"))
+    convert(tmp_path / "ours", tmp_path / "m.pth", "torchvision")
+    theirs = getattr(torchvision.models, name)(weights=None, num_classes=5)
+    theirs.load_state_dict(torch.load(tmp_path / "m.pth", weights_only=True))
+    size = ours.model.config.image_size[0]
+    images = torch.randn(2, 3, size, size)
+    close(ours.model(images), theirs.eval()(images))
+
+
+def test_what_the_other_project_cannot_hold_is_said(tmp_path: Path) -> None:
+    model_dir(tmp_path / "ours", "vit", **{"block.activation": "gelu_tanh"})
+    with pytest.raises(CheckpointError, match=r"no place for block\.activation: 'gelu_tanh' would become 'gelu'"):
+        convert(tmp_path / "ours", tmp_path / "m.pth", "torchvision")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["ours"]
+    convert(tmp_path / "ours", tmp_path / "hf", "huggingface")
+    assert json.loads((tmp_path / "hf/config.json").read_text())["hidden_act"] == "gelu_new"
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    model_dir(tmp_path / "ours", "convmixer")
+    ours, there = str(tmp_path / "ours"), str(tmp_path / "there")
+    assert main(["convert", ours, there, "--to", "huggingface"]) == 1
+    assert "huggingface has no convmixer; it has vit" in capsys.readouterr().err
+    assert main(["convert", ours, there, "--to", "timm"]) == 0
+    assert "read back and found equal" in capsys.readouterr().out
+    assert main(["convert", ours, there, "--to", "timm"]) == 2
+    assert main(["convert", ours, str(tmp_path / "m"), "--to", "elsewhere"]) == 2
+    assert main(["convert", there, str(tmp_path / "again"), "--to", "saccade"]) == 0
+    with pytest.raises(ConfigError, match=r"ends in \.pth"):
+        convert(ours, tmp_path / "folder", "torchvision")
+
+
+def close(ours: Tensor, theirs: Tensor) -> None:
+    assert ours.shape == theirs.shape
+    assert (ours - theirs).abs().max() <= 1e-4 * theirs.abs().max()
