@@ -30,7 +30,7 @@ def download(name: str) -> Path:
         raise CheckpointError(f"{name!r} is no hub name: write hub:ORG/NAME or hub:ORG/NAME@REVISION")
     try:
         from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
     except ImportError:
         raise CheckpointError("hub: needs huggingface_hub: pip install 'saccade[hub]'") from None
     repository, revision = match[1], match[2]
@@ -41,6 +41,8 @@ def download(name: str) -> Path:
             raise CheckpointError(
                 f"{repository} is not on this machine and the hub cannot be reached: go online once, or give a path"
             ) from None
+        except HFValidationError as error:
+            raise CheckpointError(f"{name!r} is no hub name: {error}") from None
         except HfHubHTTPError as error:
             raise CheckpointError(f"the hub does not give {repository}: {str(error).splitlines()[0]}") from None
         if has_weights(folder):

@@ -1,0 +1,100 @@
+"""`hub:ORG/NAME` against a local server that speaks as the hub does; then without it."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from saccade.checkpoints.convert import convert
+from saccade.checkpoints.hub import download
+from saccade.errors import CheckpointError
+from tests.checkpoints.test_convert import model_dir
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def serve(folder: Path) -> ThreadingHTTPServer:
+    """A hub with one public repository, some/vit, whose files are those of the folder."""
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.answer(with_body=True)
+
+        def do_HEAD(self) -> None:
+            self.answer(with_body=False)
+
+        def answer(self, with_body: bool) -> None:
+            path, name = self.path.split("?")[0], self.path.split("?")[0].rsplit("/", 1)[1]
+            headers = {"X-Repo-Commit": COMMIT}
+            if path.startswith("/api/models/some/vit/tree/"):
+                found = [{"type": "file", "path": n, "size": len(f), "oid": COMMIT} for n, f in files.items()]
+                content = json.dumps(found).encode()
+            elif path.startswith("/api/models/some/vit"):
+                siblings = [{"rfilename": file} for file in files]
+                content = json.dumps({"id": "some/vit", "sha": COMMIT, "siblings": siblings}).encode()
+            elif path.startswith("/some/vit/resolve/") and name in files:
+                content = files[name]
+                headers["ETag"] = f'"{hashlib.sha256(content).hexdigest()}"'
+            else:
+                self.send_response(404)
+                self.send_header("X-Error-Code", "RepoNotFound")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            self.send_response(200)
+            for key, value in {**headers, "Content-Length": str(len(content))}.items():
+                self.send_header(key, value)
+            self.end_headers()
+            if with_body:
+                self.wfile.write(content)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+def saccade(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    kept = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
+    command = [sys.executable, "-m", "saccade", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env={**kept, **environment})
+
+
+def test_download_then_offline(tmp_path: Path) -> None:
+    pytest.importorskip("huggingface_hub")
+    model_dir(tmp_path / "ours", "vit")
+    convert(tmp_path / "ours", tmp_path / "hf", "huggingface")
+    Image.effect_noise((40, 40), 80).save(tmp_path / "a.png")
+    server = serve(tmp_path / "hf")
+    home = {"HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}"}
+    picture = str(tmp_path / "a.png")
+    first = saccade("predict", "hub:some/vit", picture, **home)
+    assert first.returncode == 0, first.stderr
+    assert "Hugging Face ViT: 32 tensors loaded" in first.stderr
+    missing = saccade("predict", "hub:some/other", picture, **home)
+    assert missing.returncode == 1
+    assert "the hub does not give some/other" in missing.stderr
+    server.shutdown()
+
+    offline = {**home, "HF_HUB_OFFLINE": "1"}
+    again = saccade("predict", "hub:some/vit", picture, **offline)
+    assert (again.returncode, again.stdout) == (0, first.stdout)
+    unknown = saccade("predict", "hub:some/unknown", picture, **offline)
+    assert unknown.returncode == 1
+    assert "is not on this machine and the hub cannot be reached" in unknown.stderr
+
+
+def test_a_name_that_is_none() -> None:
+    for name in ("hub:", "hub:vit", "hub:../etc", "hub:a/b/c"):
+        with pytest.raises(CheckpointError, match="no hub name"):
+            download(name)
