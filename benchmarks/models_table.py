@@ -1,0 +1,100 @@
+"""Every model with its cost, and every format with its largest difference from official code; writes docs/models.md.
+
+    python benchmarks/models_table.py
+
+Differences are those of `tests/parity/cases.py`, measured anew: random weights in the official model, saved by it,
+loaded here, the same images through both; the largest difference of an output over the output's scale.
+"""
+
+import sys
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from machine import describe
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+import saccade  # noqa: E402
+from saccade.checkpoints.convert import WRITERS  # noqa: E402
+from saccade.checkpoints.formats import FORMATS  # noqa: E402
+from saccade.models.cost import measure_cost  # noqa: E402
+from saccade.models.zoo import ARCHITECTURES, ZOO, architecture_of  # noqa: E402
+from tests.parity.cases import CASES  # noqa: E402
+
+CONFORMANCE = ROOT / "tests" / "conformance"
+
+
+def models() -> list[str]:
+    rows = ["| model | architecture | image | parameters | GMAC |", "| --- | --- | --- | ---: | ---: |"]
+    for name in ZOO:
+        with torch.device("meta"):
+            net = saccade.create(name)
+        cost, size = measure_cost(net), net.config.image_size
+        gmacs = f"{cost.gmacs:.3f}" if cost.gmacs >= 0.001 else f"{cost.gmacs:.6f}"
+        rows.append(f"| `{name}` | {architecture_of(name)} | {size[0]} × {size[1]} | {cost.params:,} | {gmacs} |")
+    return rows
+
+
+def differences() -> dict[str, float]:
+    """format -> the largest difference over its cases."""
+    found: dict[str, float] = defaultdict(float)
+    for case in CASES:
+        with tempfile.TemporaryDirectory() as folder:
+            found[case.format] = max(found[case.format], case.difference(Path(folder)))
+        print(f"{case.format}: {case.name}: {found[case.format]:.1e}", file=sys.stderr, flush=True)
+    for name in ("google_vit", "google_vit_pre_logits"):
+        stored = np.load(CONFORMANCE / f"{name}.io.npz")
+        images = torch.from_numpy(stored["images_nhwc"]).permute(0, 3, 1, 2)
+        theirs = torch.from_numpy(stored["logits"])
+        ours = saccade.load(CONFORMANCE / f"{name}.npz").run(images)
+        found["google_vit"] = max(found["google_vit"], ((ours - theirs).abs().max() / theirs.abs().max()).item())
+    return found
+
+
+def formats() -> list[str]:
+    largest = differences()
+    rows = ["| architecture | opens | largest difference | `saccade convert --to` |", "| --- | --- | --- | --- |"]
+    for architecture in ARCHITECTURES:
+        own = [(f.NAME, f.__name__.rsplit(".", 1)[1]) for f in FORMATS if architecture == f.ARCHITECTURE]
+        targets = [target for target, writers in WRITERS.items() if architecture in writers]
+        for number, (name, module) in enumerate(own or [("", "")]):
+            difference = "read by timm too" if name else ""
+            if module in largest:
+                difference = f"{largest[module]:.1e}" if largest[module] else "none: equal to the bit"
+            first = number == 0
+            cells = (architecture if first else "", name, difference, ", ".join(targets) if first else "")
+            rows.append("| " + " | ".join(cells) + " |")
+    return rows
+
+
+def main() -> None:
+    text = f"""# Models
+
+Made by `python benchmarks/models_table.py`; {describe()}.
+
+Parameters, and multiply-adds of every product and convolution for one image, measured in the model. Published tables
+that also count norms (timm's) are reproduced to their last digit in `tests/models/test_families.py`.
+
+{chr(10).join(models())}
+
+## Published formats
+
+What opens, told by the tensors' names, and the largest difference from the official code on the same weights, over the
+output's scale (float32, CPU; random weights, small and published sizes, images that are not square where the
+architecture allows them). Google's hybrids and BiT have no official code in a package: a small official hybrid is
+compared in the tests where its file is at hand, and files in Google's layouts are read by timm's reader as well as by
+ours, with equal outputs.
+
+{chr(10).join(formats())}
+
+Every model is also a [model directory](checkpoints.md), so `--to saccade` takes any of them.
+"""
+    (ROOT / "docs" / "models.md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
