@@ -1,5 +1,8 @@
 """Parameter counts to the integer: the published table, and timm's own models."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -37,3 +40,11 @@ def test_the_digits_model() -> None:
     block = 4 * width + 3 * width**2 + 3 * width + width**2 + width + 2 * width * mlp + width + mlp
     expected = (4 * width + width) + width + depth * block + 2 * width + 10 * width + 10
     assert count(saccade.create("vit_digits")) == expected == 135_050
+
+
+def test_the_models_page_is_current() -> None:
+    """`python benchmarks/models_table.py` writes it; a new or changed model without it fails here."""
+    page = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
+    written = dict(re.findall(r"^\| `(\w+)` \|.*\| ([\d,]+) \| [\d.]+ \|$", page, re.MULTILINE))
+    with torch.device("meta"):
+        assert written == {name: f"{count(saccade.create(name)):,}" for name in saccade.list_models()}

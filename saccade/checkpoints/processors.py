@@ -46,15 +46,15 @@ def target_size(told: dict[str, Any], size: tuple[int, int]) -> tuple[tuple[int,
     if isinstance(wanted, int):
         wanted = {"height": wanted, "width": wanted} if told.get("crop_pct") is None else {"shortest_edge": wanted}
     edge = wanted.get("shortest_edge")
-    if edge is None:
-        return (wanted.get("height", size[0]), wanted.get("width", size[1])), "exact", 1.0
-    if told.get("crop_pct") is not None:  # ConvNextImageProcessor: from 384 pixels on nothing is cut off
+    height, width = wanted.get("height", edge or size[0]), wanted.get("width", edge or size[1])
+    if edge is not None and told.get("crop_pct") is not None:  # ConvNeXt's: from 384 pixels on nothing is cut off
         return (edge, edge), "shortest" if edge < 384 else "exact", told["crop_pct"] if edge < 384 else 1.0
     if not told.get("do_center_crop"):
-        return size, "exact", 1.0
+        return (height, width) if edge is None else size, "exact", 1.0
     crop = told.get("crop_size") or size[0]
     crop = {"height": crop, "width": crop} if isinstance(crop, int) else crop
-    return (crop["height"], crop["width"]), "shortest", min(1.0, crop["height"] / edge)
+    kept = min(1.0, crop["height"] / height)
+    return (crop["height"], crop["width"]), "exact" if edge is None else "shortest", kept  # DeiT's squeezes, then crops
 
 
 def to_huggingface(preprocessing: Preprocessing) -> dict[str, Any]:
@@ -70,11 +70,15 @@ def to_huggingface(preprocessing: Preprocessing) -> dict[str, Any]:
         "image_mean": list(preprocessing.mean),
         "image_std": list(preprocessing.std),
     }
-    if preprocessing.resize == "exact":
+    crop = {"do_center_crop": True, "crop_size": {"height": height, "width": width}}
+    if preprocessing.resize == "exact" and preprocessing.crop_pct == 1:
         return {**content, "image_processor_type": "ViTImageProcessor", "size": {"height": height, "width": width}}
+    covered = preprocessing.covered
+    if preprocessing.resize == "exact":
+        squeezed = {"height": covered[0], "width": covered[1]}
+        return {**content, **crop, "image_processor_type": "DeiTImageProcessor", "size": squeezed}
     if preprocessing.resize == "shortest" and height == width:
-        edge = {"shortest_edge": round(height / preprocessing.crop_pct)}
-        crop = {"do_center_crop": True, "crop_size": {"height": height, "width": width}}
+        edge = {"shortest_edge": covered[0]}
         return {**content, **crop, "image_processor_type": "BitImageProcessor", "size": edge}
     raise CheckpointError(f"Hugging Face has no processor for {preprocessing}")
 

@@ -32,9 +32,9 @@ class Preprocessing:
 
     Attributes:
         size: (H, W) in pixels of what the model sees.
-        resize: ``shortest`` scales the image until it covers ``size / crop_pct`` and cuts the middle out; ``exact``
-            squeezes it to the size; ``pad`` scales it until it fits inside and fills the rest with the mean.
-        crop_pct: the share of the covered side that the crop keeps, in (0, 1]; only for ``shortest``.
+        resize: ``shortest`` scales the image until it covers ``size / crop_pct``, ``exact`` squeezes it to exactly
+            that, and the middle is cut out; ``pad`` scales it until it fits inside and fills the rest with the mean.
+        crop_pct: the share of the sides that the crop keeps, in (0, 1]; not for ``pad``.
         interpolation: how pixels are resampled (with antialiasing when shrinking, as PIL does).
         channels: 1 for grey, 3 for colour; other numbers take tensors only.
         value_range: what black and white become, before mean and std.
@@ -73,15 +73,15 @@ class Preprocessing:
     def fit(self, image: Image.Image | Tensor) -> Image.Image | Tensor:
         """The image at the model's size, its values untouched."""
         height, width = F.get_size(image)
-        if self.resize == "exact":
-            return self._resized(image, self.size)
         if self.resize == "pad":
             factor = min(self.size[0] / height, self.size[1] / width)
             inner = (max(1, round(height * factor)), max(1, round(width * factor)))
             top, left = (self.size[0] - inner[0]) // 2, (self.size[1] - inner[1]) // 2
             margins = [left, top, self.size[1] - inner[1] - left, self.size[0] - inner[0] - top]
             return F.pad(self._resized(image, inner), margins, fill=self._background(image))
-        covered = tuple(math.floor(length / self.crop_pct) for length in self.size)
+        covered = self.covered
+        if self.resize == "exact":
+            return F.center_crop(self._resized(image, covered), list(self.size))
         factor = max(covered[0] / height, covered[1] / width)
         # The side that decides is exact; the other is cut to whole pixels, as torchvision and timm do.
         scaled = tuple(
@@ -89,6 +89,12 @@ class Preprocessing:
             for target, length in zip(covered, (height, width))
         )
         return F.center_crop(self._resized(image, scaled), list(self.size))
+
+    @property
+    def covered(self) -> tuple[int, int]:
+        """(H, W) that the image covers before its middle is cut out."""
+        height, width = (math.floor(length / self.crop_pct + 1e-6) for length in self.size)  # 224 / (224 / 236) is 236
+        return height, width
 
     def normalize(self, image: Image.Image | Tensor) -> Tensor:
         """An image of the model's size -> ``[C, H, W]`` float32, in the value range, less mean, over std."""
@@ -114,11 +120,12 @@ class Preprocessing:
         """
         height, width = size
         if self.resize == "exact":
-            return 0.0, 0.0, float(width), float(height)
+            h, w = (length * n / full for length, n, full in zip(size, self.size, self.covered))
+            return (width - w) / 2, (height - h) / 2, (width + w) / 2, (height + h) / 2
         if self.resize == "pad":
             factor = min(self.size[0] / height, self.size[1] / width)
         else:
-            factor = max(math.floor(n / self.crop_pct) / m for n, m in zip(self.size, (height, width)))
+            factor = max(full / length for full, length in zip(self.covered, (height, width)))
         h, w = self.size[0] / factor, self.size[1] / factor
         return (width - w) / 2, (height - h) / 2, (width + w) / 2, (height + h) / 2
 
@@ -126,7 +133,7 @@ class Preprocessing:
         """One line for people."""
         how = {
             "shortest": f"covering {self.size[0]} x {self.size[1]}, middle {self.crop_pct:.1%} kept",
-            "exact": f"squeezed to {self.size[0]} x {self.size[1]}",
+            "exact": f"squeezed to {self.size[0]} x {self.size[1]}, middle {self.crop_pct:.1%} kept",
             "pad": f"fitted into {self.size[0]} x {self.size[1]}",
         }[self.resize]
         return f"{self.channels} channels, {how}, {self.interpolation}, mean {self.mean}, std {self.std}"

@@ -142,7 +142,9 @@ def load(
         CheckpointError: what cannot be read, placed or verified, and what to do.
     """
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
-    return Predictor(load_model(path, num_classes=num_classes, image_size=size, strict=strict), device=device)
+    loaded = load_model(path, num_classes=num_classes, image_size=size, strict=strict)
+    log.info("%s", loaded.report)
+    return Predictor(loaded, device=device)
 
 
 def is_single(images: ImageLike | Sequence[ImageLike]) -> bool:

@@ -26,6 +26,7 @@ ZOO: dict[str, tuple[str, str, tuple]] = {
     "vit_b32": ("vit", "vit_config", ("b", 32)),
     "vit_l16": ("vit", "vit_config", ("l", 16)),
     "vit_l32": ("vit", "vit_config", ("l", 32)),
+    "vit_so14": ("vit", "vit_config", ("so", 14)),
     "vit_h14": ("vit", "vit_config", ("h", 14)),
     "vit_g14": ("vit", "vit_config", ("g", 14)),
     "vit_bigg14": ("vit", "vit_config", ("bigg", 14)),

@@ -80,5 +80,6 @@ def test_round_trip_and_bad_values() -> None:
 
 def test_what_the_model_sees_of_the_image() -> None:
     assert Preprocessing((100, 100), "shortest", 0.5).box_of((200, 400)) == (150.0, 50.0, 250.0, 150.0)
-    assert Preprocessing((100, 100), "exact").box_of((200, 400)) == (0, 0, 400, 200)
+    assert Preprocessing((100, 100), "exact", 1.0).box_of((200, 400)) == (0, 0, 400, 200)
+    assert Preprocessing((100, 100), "exact", 0.8).box_of((200, 400)) == pytest.approx((40, 20, 360, 180))
     assert Preprocessing((100, 100), "pad").box_of((200, 400)) == (0.0, -100.0, 400.0, 300.0)

@@ -3,9 +3,13 @@
 from pathlib import Path
 
 import pytest
+import torch
 
+import saccade
 from saccade.checkpoints.formats import FORMATS
-from tests.parity.cases import CASES, Case
+from saccade.checkpoints.loading import load_model
+from saccade.errors import ConfigError
+from tests.parity.cases import CASES, SMALL_VIT, Case, randomised
 
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{c.format}: {c.name}" for c in CASES])
@@ -17,3 +21,75 @@ def test_no_format_is_left_out() -> None:
     """Google's have no code in a package; they are compared in `test_google.py`."""
     named = {f.__name__.rsplit(".", 1)[1] for f in FORMATS}
     assert named == {c.format for c in CASES} | {"google_vit", "google_hybrid", "google_bit"}
+
+
+HUGGING = {
+    "vit": ("ViTForImageClassification", "ViTConfig"),
+    "msn": ("ViTMSNForImageClassification", "ViTMSNConfig"),
+    "deit": ("DeiTForImageClassification", "DeiTConfig"),
+    "deit with teacher": ("DeiTForImageClassificationWithTeacher", "DeiTConfig"),
+    "dinov2": ("Dinov2ForImageClassification", "Dinov2Config"),
+    "dinov2 with registers": ("Dinov2WithRegistersForImageClassification", "Dinov2WithRegistersConfig"),
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", HUGGING)
+def test_hidden_states_and_attention_weights(name: str, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    model, config = HUGGING[name]
+    settings = getattr(transformers, config)(**SMALL_VIT, attn_implementation="eager")
+    official = randomised(getattr(transformers, model)(settings))
+    official.save_pretrained(tmp_path)
+    net = load_model(tmp_path).model
+    images = torch.randn(2, 3, 32, 32)
+    theirs = official(images, output_attentions=True, output_hidden_states=True)
+    with saccade.record(net) as trace:
+        net(images)
+    for weights, expected in zip(trace.attention.values(), theirs.attentions, strict=True):
+        torch.testing.assert_close(weights, expected, atol=1e-5, rtol=1e-4)
+    for tokens, expected in zip(trace.tokens.values(), theirs.hidden_states[1:], strict=True):
+        assert (tokens - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["convnext", "resnet"])
+def test_feature_maps_of_convolutional_networks(name: str, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    title = {"convnext": "ConvNext", "resnet": "ResNet"}[name]
+    options = {
+        "convnext": {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 2, 1]},
+        "resnet": {"depths": [1, 1, 2, 1]},
+    }
+    settings = getattr(transformers, f"{title}Config")(**options[name])
+    official = randomised(getattr(transformers, f"{title}ForImageClassification")(settings))
+    official.save_pretrained(tmp_path)
+    images = torch.randn(1, 3, 64, 96)
+    theirs = official(images, output_hidden_states=True).hidden_states[1:]
+    for found, expected in zip(load_model(tmp_path).model.features(images), theirs, strict=True):
+        assert (found.features - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
+RESIZED = [c for c in CASES if c.name == "small" and c.architecture in ("deit", "hybrid", "mae") and "timm" in c.format]
+
+
+@pytest.mark.parametrize("case", RESIZED, ids=[c.format for c in RESIZED])
+def test_another_size_and_another_head(case: Case, tmp_path: Path) -> None:
+    path = case.save(case.build(), tmp_path)
+    height, width = case.size
+    loaded = load_model(path, image_size=(2 * height, width), num_classes=3, options=case.options)
+    assert tuple(loaded.model(torch.randn(1, 3, 2 * height, width)).shape) == (1, 3)
+    assert set(loaded.report.new) == set(loaded.model.head_names)
+    assert set(loaded.report.resized) == set(loaded.model.position_names)
+    assert loaded.preprocessing is not None
+    assert loaded.preprocessing.size == (2 * height, width)
+
+
+def test_a_masked_autoencoder_is_resized_too_and_has_nothing_to_predict(tmp_path: Path) -> None:
+    case = next(c for c in CASES if c.format == "facebook_mae")
+    path = case.save(case.build(), tmp_path)
+    larger = load_model(path, image_size=(64, 32), options=case.options)
+    assert set(larger.report.resized) == {"encoder.pos_embed.table", "decoder_pos_embed.table"}
+    assert larger.model(torch.randn(1, 3, 64, 32)).patches.shape == (1, 32, 192)
+    with pytest.raises(ConfigError, match="no classes to choose from"):
+        saccade.load(path).predict(torch.rand(3, 32, 32))

@@ -37,6 +37,8 @@ def canonical(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     found = {}
     prefix = next((p for p in PREFIXES if f"{p}embedding/kernel" in tensors), "")
     for name, tensor in tensors.items():
+        if prefix and name.startswith(("opt/state/", "opt/step")):  # what an optimizer left behind
+            continue
         name = name.removeprefix(prefix)
         for later, first in LATER_NAMES.items():
             name = re.sub(f"(^|/){later}", rf"\1{first}", name)

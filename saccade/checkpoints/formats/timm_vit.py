@@ -1,5 +1,7 @@
 """ViT and DeiT as timm and Meta's DeiT write them. Our names are theirs, but for the parts that we nest."""
 
+from torch import Tensor
+
 from saccade.checkpoints.blocks import timm_block
 from saccade.checkpoints.hints import Hints, Shapes, count_layers, image_size, num_heads
 from saccade.checkpoints.mapping import Rule, rename, rename_both
@@ -11,6 +13,11 @@ from saccade.nn.transformer import BlockConfig
 NAME = "timm ViT"
 ARCHITECTURE = "vit"
 RESAMPLING = "bicubic-antialias"
+
+
+def canonical(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without the token of DINOv2's masked training, which has no use afterwards."""
+    return {name: tensor for name, tensor in tensors.items() if name != "mask_token"}
 
 
 def matches(names: set[str]) -> bool:

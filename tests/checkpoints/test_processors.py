@@ -1,0 +1,72 @@
+"""Preprocessing as other projects write it down, against what their own code does with the same picture."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from saccade.checkpoints.hints import Hints
+from saccade.checkpoints.processors import from_huggingface, from_timm, to_huggingface, to_timm
+from saccade.data.preprocessing import Preprocessing
+from saccade.errors import CheckpointError
+
+CROP = {"height": 48, "width": 48}
+PROCESSORS = {
+    "squeezed": ("ViTImageProcessor", {"size": {"height": 48, "width": 48}}),
+    "squeezed, then cropped": ("DeiTImageProcessor", {"size": {"height": 64, "width": 64}, "crop_size": CROP}),
+    "covered, then cropped": ("BitImageProcessor", {"size": {"shortest_edge": 56}, "crop_size": CROP}),
+    "ConvNeXt's": ("ConvNextImageProcessor", {"size": {"shortest_edge": 48}, "crop_pct": 0.875}),
+    "ConvNeXt's, large": ("ConvNextImageProcessor", {"size": {"shortest_edge": 384}}),
+}  # fmt: skip
+
+
+def picture() -> Image.Image:
+    """Smooth waves, so that what is compared is geometry and not how noise is rounded."""
+    y, x = np.mgrid[:90, :130] / 12.0
+    waves = [np.sin(x) * np.cos(y), np.sin(x + y), np.cos(0.5 * x - y)]
+    return Image.fromarray(((np.stack(waves, axis=-1) + 1) * 127).astype(np.uint8))
+
+
+@pytest.mark.parametrize("case", PROCESSORS)
+def test_hugging_faces_processors(case: str, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    name, options = PROCESSORS[case]
+    theirs = getattr(transformers, name)(**options)
+    theirs.save_pretrained(tmp_path)
+    told = json.loads((tmp_path / "preprocessor_config.json").read_text())
+    ours = from_huggingface((48, 48), 3, Hints(processor=told))
+    expected = theirs(picture(), return_tensors="pt").pixel_values[0]
+    found = ours(picture())
+    assert found.shape == expected.shape
+    # Two resampling codes: values may differ by a few of 255 steps at single pixels.
+    assert (found - expected).abs().max() < 6 / 255 / min(ours.std)
+    assert (found - expected).abs().mean() < 1 / 255 / min(ours.std)
+
+
+@pytest.mark.parametrize("resize", ["exact", "shortest"])
+@pytest.mark.parametrize("crop_pct", [1.0, 0.875, 224 / 236])
+def test_there_and_back(resize, crop_pct: float) -> None:
+    ours = Preprocessing((224, 224), resize, crop_pct, "bilinear", mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+    assert from_huggingface((224, 224), 3, Hints(processor=to_huggingface(ours))) == ours
+    assert from_timm((224, 224), 3, Hints(config={"pretrained_cfg": to_timm(ours)})) == ours
+
+
+@pytest.mark.parametrize("crop_mode", ["center", "squash", "border"])
+def test_timms_transforms(crop_mode: str) -> None:
+    data = pytest.importorskip("timm.data")
+    told = {"crop_mode": crop_mode, "crop_pct": 0.9 if crop_mode != "border" else 1.0, "interpolation": "bicubic"}
+    told |= {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
+    theirs = data.create_transform((48, 48), is_training=False, **told)
+    ours = from_timm((48, 48), 3, Hints(config={"pretrained_cfg": told}))
+    assert ours is not None
+    found, expected = ours(picture()), theirs(picture())
+    inner = slice(None) if crop_mode != "border" else slice(12, -12)  # timm fills the border with black
+    torch.testing.assert_close(found[:, inner], expected[:, inner], atol=1e-5, rtol=0)
+
+
+def test_what_has_no_processor_is_said() -> None:
+    with pytest.raises(CheckpointError, match="no processor"):
+        to_huggingface(Preprocessing((32, 32), "pad"))
