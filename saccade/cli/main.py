@@ -18,6 +18,7 @@ COMMANDS = {  # name -> where it is, what it does
     "train": ("saccade.cli.train:train", "Train a classifier on images and write its model and report."),
     "evaluate": ("saccade.cli.evaluate:evaluate", "Measure a model on labelled images."),
     "predict": ("saccade.cli.predict:predict", "Say what images show."),
+    "probe": ("saccade.cli.probe:probe", "Measure what frozen features are worth: k-NN, few-shot, linear."),
     "explain": ("saccade.cli.explain:explain", "Draw what a model attends to in an image."),
     "convert": ("saccade.cli.convert:convert", "Write a model in another project's format."),
     "models": ("saccade.cli.models:models", "List the models, their parameters and their cost."),

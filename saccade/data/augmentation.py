@@ -40,7 +40,7 @@ class EvalTransform:
         self.preprocessing = preprocessing
 
     def __call__(self, image: Image.Image, key: Sequence[int]) -> Tensor:
-        return self.preprocessing(image)
+        return self.preprocessing(self.preprocessing.in_colour(image))
 
 
 class TrainTransform:
@@ -58,7 +58,8 @@ class TrainTransform:
     def __call__(self, image: Image.Image, key: Sequence[int]) -> Tensor:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(mix_seed(*key))
-            fitted: Any = self.geometry(image) if self.geometry else self.preprocessing.fit(image)
+            picture = self.preprocessing.in_colour(image)
+            fitted: Any = self.geometry(picture) if self.geometry else self.preprocessing.fit(picture)
             if self.flip and torch.rand(()) < self.flip:
                 fitted = v2.functional.horizontal_flip(fitted)
             if self.colours:

@@ -70,6 +70,11 @@ class Preprocessing:
         """A PIL image, or a tensor ``[C, H, W]`` with values in [0, 1] -> ``[C, *size]`` float32, normalised."""
         return self.normalize(self.fit(image))
 
+    def in_colour(self, image: Image.Image | Tensor) -> Image.Image | Tensor:
+        """A PIL image in grey for a model of colour, or the other way round, in the model's own mode."""
+        mode = {1: "L", 3: "RGB"}.get(self.channels)
+        return image.convert(mode) if isinstance(image, Image.Image) and mode else image
+
     def fit(self, image: Image.Image | Tensor) -> Image.Image | Tensor:
         """The image at the model's size, its values untouched."""
         height, width = F.get_size(image)

@@ -92,7 +92,7 @@ class Predictor:
         """
         if not self.labels:
             raise ConfigError(
-                "this model has no classes to choose from: train it with a head of your own (saccade train --from), or "
+                "this model has no classes to choose from: train it with a head of your own (saccade train --init), or "
                 "take its features from predictor.model.embed(images)"
             )
         for start in range(0, len(images), batch_size):

@@ -1,0 +1,94 @@
+"""`saccade probe`: what a frozen backbone's features are worth."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from saccade.cli.options import Json
+from saccade.errors import ConfigError
+
+
+def probe(
+    model: str,
+    data: str,
+    /,
+    *,
+    shots: Annotated[list[int] | None, Parameter(consume_multiple=True, negative="")] = None,
+    seeds: Annotated[list[int] | None, Parameter(consume_multiple=True, negative="")] = None,
+    image_size: int | None = None,
+    batch_size: int = 32,
+    workers: int | None = None,
+    device: str = "cpu",
+    cache: Path | None = None,
+    no_cache: Annotated[bool, Parameter(negative="")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure frozen features: nearest neighbours, few-shot ridge regression, a linear classifier.
+
+    The features of the training images are what is learned from, those of the test images what is measured on (the
+    validation images where there are no test images). They are computed once and kept on disk.
+
+    Parameters
+    ----------
+    model
+        A run, a model directory, a published file or hub:ORG/NAME; its head is not used.
+    data
+        A folder, a CSV, a zip, tar shards, or "digits".
+    shots
+        Images a class of the few-shot probe: 1 5 10 25 unless given.
+    seeds
+        Of the draws: 0 1 2 unless given.
+    image_size
+        Side in pixels, instead of the model's own; positions are resampled.
+    batch_size
+        Images at once.
+    workers
+        Processes that load images.
+    device
+        Such as cpu or cuda.
+    cache
+        Folder that keeps features, instead of ~/.cache/saccade/features.
+    no_cache
+        Compute the features anew and keep nothing.
+    """
+    from saccade.analysis.probing import probe as measure
+    from saccade.cli.counting import counting
+    from saccade.cli.opening import open_predictor
+    from saccade.data.folder import open_data
+    from saccade.inference.features import default_cache, extract
+
+    if cache is not None and no_cache:
+        raise ConfigError("choose --cache or --no-cache")
+    folder = None if no_cache else cache or default_cache()
+    predictor = open_predictor(model, image_size, device)
+    splits = open_data(data)
+    name, held_out = ("test", splits.test) if splits.test is not None else ("val", splits.val)
+    if held_out is None:
+        raise ConfigError(f"{data} has neither test nor validation images to measure on")
+    parts, total = {"train": splits.train, name: held_out}, len(splits.train) + len(held_out)
+    found, done = [], 0
+    with counting("images") as advance:
+        for part in parts.values():
+            found.append(
+                extract(
+                    predictor, part, splits.fingerprint, cache=folder, batch_size=batch_size, workers=workers,
+                    on_images=lambda count, before=done: advance(before + count, total),
+                )
+            )  # fmt: skip
+            done += len(part)
+    train, test = found
+    result = measure(
+        train.values, train.labels, test.values, test.labels, shots=shots or (1, 5, 10, 25), seeds=seeds or (0, 1, 2)
+    )
+    if as_json:
+        print(json.dumps({"cached": train.cached and test.cached, "split": name, **result.to_dict()}, indent=1))
+        return
+    came = "from the cache" if train.cached and test.cached else "computed" + ("" if no_cache else " and kept")
+    print(f"{result.features} features of {result.train_images} + {result.test_images} images, {came}")
+    print(f"measured on {name}:")
+    print(f"  nearest neighbours   {result.knn:.2%}")
+    for row in result.few_shot:
+        print(f"  {row.shots:>3} a class          {row.mean:.2%} ± {row.spread:.2%}")
+    print(f"  linear, all images   {result.linear:.2%}")

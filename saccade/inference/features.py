@@ -1,0 +1,101 @@
+"""What a frozen backbone sees in every image, computed once and kept on disk.
+
+Probes, searches and clusterings only need the features in front of the head; a backbone that does not change need not
+run twice over the same images.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from saccade.checkpoints.atomic import write_atomic
+from saccade.data.augmentation import EvalTransform
+from saccade.data.batching import default_workers, eval_batches, prepared
+from saccade.data.samples import ImageSource
+from saccade.inference.predictor import Predictor
+from saccade.models.model import Model
+from saccade.nn.precision import fast_products
+from saccade.tasks.collect import collect
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features ``[N, D]`` float32 and labels ``[N]`` int64 of N images, and whether they were on disk already."""
+
+    values: Tensor
+    labels: Tensor
+    cached: bool
+
+
+class Embedder(nn.Module):
+    """A model without its head: ``[B, C, H, W]`` -> ``[B, D]``."""
+
+    def __init__(self, model: Model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model.embed(images)
+
+
+def default_cache() -> Path:
+    """`~/.cache/saccade/features`, or below XDG_CACHE_HOME."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "saccade" / "features"
+
+
+def extract(
+    predictor: Predictor,
+    source: ImageSource,
+    fingerprint: str,
+    *,
+    cache: Path | None = None,
+    batch_size: int = 32,
+    workers: int | None = None,
+    on_images: Callable[[int], None] | None = None,
+) -> Features:
+    """The features of every image of a split.
+
+    Args:
+        predictor: the model and its preprocessing.
+        source: the images.
+        fingerprint: of the data, as :class:`~saccade.data.samples.DataSplits` has it; a changed image is another.
+        cache: folder that keeps features; None keeps nothing.
+        batch_size: images at once.
+        workers: loader processes; after the machine unless given.
+        on_images: called with the number of images done so far.
+    """
+    path = None if cache is None else cache / f"{features_key(predictor, source, fingerprint)}.safetensors"
+    if path is not None and path.is_file():
+        stored = load_file(path)
+        return Features(stored["features"], stored["labels"], cached=True)
+    size = (predictor.preprocess.channels, *predictor.preprocess.size)
+    images = prepared(source, EvalTransform(predictor.preprocess), size)
+    batches = eval_batches(images, batch_size, workers=default_workers(images) if workers is None else workers)
+    with fast_products(predictor.products):
+        found = collect(Embedder(predictor.model), batches, predictor.device, on_images=on_images)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tensors = {"features": found.outputs.contiguous(), "labels": found.targets.contiguous()}
+        write_atomic(path, lambda temporary: save_file(tensors, temporary))
+    return Features(found.outputs, found.targets, cached=False)
+
+
+def features_key(predictor: Predictor, source: ImageSource, fingerprint: str) -> str:
+    """A name that changes with the weights, the architecture, the preprocessing and the images."""
+    digest = hashlib.sha256()
+    config = predictor.model.config.to_dict()
+    config |= {"num_classes": 0}  # a head has no say in the features
+    described = [predictor.source.architecture, config, predictor.preprocess.to_dict(), fingerprint, list(source.names)]
+    digest.update(json.dumps(described, sort_keys=True, default=list).encode())
+    for name, tensor in sorted(predictor.model.state_dict().items()):
+        if name not in predictor.model.head_names:
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(tensor.detach().cpu().float().numpy()).data)
+    return digest.hexdigest()[:32]

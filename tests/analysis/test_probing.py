@@ -1,0 +1,112 @@
+"""Probes against scikit-learn and sums by hand; features that are computed once."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import saccade
+from saccade.analysis import probing
+from saccade.checkpoints.directory import LoadedModel, save_model_dir
+from saccade.checkpoints.loading import adapt
+from saccade.cli.main import main
+from saccade.data.digits import digits_splits
+from saccade.data.preprocessing import Preprocessing
+from saccade.errors import DataError
+from saccade.inference import features
+from saccade.inference.predictor import Predictor
+
+
+def clouds(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Three overlapping clouds of points in eight dimensions."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 3
+    centres = torch.eye(3, 8) * 2.5
+    return centres[labels] + torch.randn(count, 8, generator=generator), labels
+
+
+def predictor(seed: int = 0) -> Predictor:
+    torch.manual_seed(seed)
+    net = saccade.create("vit_digits")
+    preprocessing = Preprocessing((8, 8), "exact", 1.0, channels=1, mean=(0.5,), std=(0.5,))
+    return Predictor(LoadedModel(net, "vit", tuple("0123456789"), preprocessing))
+
+
+def test_few_shot_is_ridge_regression_at_the_best_leave_one_out_error() -> None:
+    """scikit-learn's RidgeCV with the same strengths, on the same whitened features, answers alike."""
+    from sklearn.linear_model import RidgeCV
+
+    train, labels = clouds(15)
+    test, truth = clouds(300, seed=1)
+    x, mean, scale = probing.whiten(train.double())
+    targets = 2.0 * torch.nn.functional.one_hot(labels, 3).double() - 1
+    reference = RidgeCV(alphas=probing.RIDGES, fit_intercept=False, scoring="neg_mean_squared_error").fit(x, targets)
+    answers = reference.predict(probing.with_constant((test.double() - mean) / scale)).argmax(axis=1)
+    expected = (torch.from_numpy(answers) == truth).double().mean().item()
+    assert probing.few_shot_accuracy(train, labels, test, truth) == expected
+    assert expected > 0.6
+
+
+def test_nearest_neighbours_by_hand() -> None:
+    train = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]])
+    labels = torch.tensor([0, 0, 1])
+    test = torch.tensor([[2.0, 0.1], [0.1, 5.0], [0.0, 1.0]])
+    assert probing.knn_accuracy(train, labels, test, torch.tensor([0, 1, 0])) == pytest.approx(2 / 3)
+
+
+def test_more_images_teach_more_and_seeds_draw_differently() -> None:
+    train, labels = clouds(150)
+    test, truth = clouds(300, seed=1)
+    result = probing.probe(train, labels, test, truth, shots=(1, 10, 50, 60))
+    assert [row.shots for row in result.few_shot] == [1, 10, 50]  # 60 images a class there are not
+    assert result.few_shot[0].mean < result.few_shot[2].mean
+    assert len(set(result.few_shot[0].accuracies)) > 1
+    assert result.linear > 0.85
+    assert probing.draw(train, labels, 2, 0)[1].bincount().tolist() == [2, 2, 2]
+    with pytest.raises(DataError, match="no image to learn from"):
+        probing.probe(train, labels, test, truth + 1)
+
+
+def test_a_backbone_does_not_run_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    splits = digits_splits()
+    assert splits.test is not None
+    runs = []
+    collect = features.collect
+    monkeypatch.setattr(features, "collect", lambda *a, **k: runs.append(1) or collect(*a, **k))
+    first = features.extract(predictor(), splits.test, splits.fingerprint, cache=tmp_path)
+    other_head = Predictor(adapt(predictor().source, num_classes=3))
+    again = features.extract(other_head, splits.test, splits.fingerprint, cache=tmp_path)
+    assert (len(runs), first.cached, again.cached) == (1, False, True)
+    assert torch.equal(first.values, again.values)
+    assert first.values.shape == (360, 64)
+    # Other weights and other images are other features.
+    features.extract(predictor(seed=1), splits.test, splits.fingerprint, cache=tmp_path)
+    features.extract(predictor(), splits.test, "changed", cache=tmp_path)
+    assert len(runs) == 3
+    features.extract(predictor(), splits.test, splits.fingerprint)
+    assert len(runs) == 4
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    save_model_dir(tmp_path / "model", predictor().source)
+    arguments = ["probe", str(tmp_path / "model"), "digits", "--cache", str(tmp_path / "c"), "--shots", "1", "5"]
+    assert main([*arguments, "--json"]) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert main([*arguments, "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert (first.pop("cached"), again.pop("cached")) == (False, True)
+    assert first == again
+    assert first["knn"] > 0.15  # chance is 0.1; even fresh weights tell a little
+    assert main(arguments) == 0
+    assert "from the cache" in capsys.readouterr().out
+    assert main([*arguments, "--no-cache"]) == 2
+
+
+def test_a_model_of_colour_takes_grey_images(tmp_path: Path) -> None:
+    net = saccade.create("vit_ti16", num_classes=0, image_size=32, options={"depth": 1})
+    colour = Predictor(LoadedModel(net, "vit", (), Preprocessing((32, 32))))
+    splits = digits_splits()
+    assert splits.test is not None
+    assert features.extract(colour, splits.test, splits.fingerprint).values.shape == (360, 192)
