@@ -12,6 +12,7 @@ from saccade.cli.main import main
 from tests.photos import make_photos
 
 ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.timeout(900)  # a page may train several small models
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 

@@ -29,6 +29,8 @@ class TrainOptions:
     """Images of one step, over all processes."""
     lr: float | None = None
     """Learning rate at the top of the schedule."""
+    sam: float | None = None
+    """Radius of sharpness-aware minimisation, such as 0.05; each step then takes two gradients."""
     seed: int | None = None
     """Of everything random."""
     precision: Literal["auto", "float32", "bfloat16"] | None = None
@@ -53,6 +55,7 @@ class TrainOptions:
             "schedule.steps": self.steps,
             "batch_size": self.batch_size,
             "optimizer.lr": self.lr,
+            "sharpness.rho": self.sam,
             "seed": self.seed,
             "precision": self.precision,
             "data.workers": self.workers,
@@ -85,7 +88,7 @@ def train(
         A folder with one folder a class (with train/, val/, test/ or split by seed), a CSV of file,label, a zip, tar
         shards, or "digits".
     recipe
-        What to start from: digits, scratch, finetune or deit.
+        What to start from: digits, scratch, finetune, deit or sam.
     config
         A YAML file over the recipe, such as the config.yaml of a run.
     output

@@ -54,6 +54,14 @@ class ScheduleConfig:
 
 
 @dataclass(frozen=True)
+class SharpnessConfig:
+    """Sharpness-aware minimisation (Foret et al., arXiv 2010.01412): the gradient is that of the worst place nearby."""
+
+    rho: float | None = None  # how far the worse place is, such as 0.05; None: plain steps
+    adaptive: bool = False  # each weight moves in proportion to its size (ASAM); rho is then larger, such as 0.5
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """Everything that decides what a run computes, and where it computes it."""
 
@@ -63,6 +71,7 @@ class RunConfig:
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    sharpness: SharpnessConfig = field(default_factory=SharpnessConfig)
     batch_size: int = 64  # of one optimizer step, over all processes
     accumulation: int = 1  # parts that a process cuts its share of a batch into, to need less memory
     label_smoothing: float = 0.0
@@ -85,6 +94,8 @@ class RunConfig:
         for name, value in shares.items():
             if not 0 <= value < 1:
                 raise ConfigError(f"{name} must lie in [0, 1), not {value}")
+        if self.sharpness.rho is not None and self.sharpness.rho < 0:
+            raise ConfigError(f"sharpness.rho must not be negative, not {self.sharpness.rho}")
         if self.optimizer.lr <= 0:
             raise ConfigError(f"optimizer.lr must be positive, not {self.optimizer.lr}")
 
@@ -222,6 +233,8 @@ def _convert(kind: Any, value: Any, path: str) -> Any:
     if is_dataclass(kind):
         return _build(kind, value, f"{path}.")  # type: ignore[arg-type]
     if origin is Literal:
+        if value is False and "off" in arguments:  # YAML 1.1 reads off as false
+            return "off"
         if value not in arguments:
             raise ConfigError(f"{path} must be one of {', '.join(arguments)}, not {value!r}")
         return value

@@ -4,7 +4,6 @@ Every step is a function of the config, its number and the state before it; so a
 computes the same bits as one that was not.
 """
 
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,20 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from saccade.checkpoints.directory import save_model_dir
-from saccade.data.augmentation import mix_seed
 from saccade.data.batching import PreparedImages, TrainBatches, eval_batches
-from saccade.data.samples import Batch
 from saccade.errors import CheckpointError, DataError, TrainingError
 from saccade.models.zoo import build
 from saccade.nn.precision import choose_products, fast_products
 from saccade.tasks.collect import Collected, collect
 from saccade.tasks.predictions import ClassificationMetrics
 from saccade.training.config import RunConfig
-from saccade.training.distributed import Processes, copy_whole, joined_processes, unwrapped, whole, without_sync, wrap
+from saccade.training.distributed import Processes, copy_whole, joined_processes, unwrapped, whole, wrap
 from saccade.training.ema import WeightMean
 from saccade.training.events import EpochDone, Event, Note, RunStarted, StepDone
 from saccade.training.interrupt import StopRequest
@@ -38,6 +34,7 @@ from saccade.training.run_directory import ENVIRONMENT, Progress, RunDirectory, 
 from saccade.training.schedules import lr_share
 from saccade.training.setup import Setup, prepare
 from saccade.training.state import load_state, model_tensors, state_tensors
+from saccade.training.step import Stepper
 
 BEST = "best"
 Watcher = Callable[[Event], None]
@@ -182,6 +179,7 @@ class _Run:
         )
         loader = TrainBatches(setup.images, order, start=progress.step, stop=setup.total_steps, workers=setup.workers)
         batches = iter(loader)
+        take_step = Stepper(self.config, setup, self.processes, self.run.path, self.timed)
         model.train()
         began, seconds_before = time.perf_counter(), progress.seconds
         last_save = time.monotonic()
@@ -193,7 +191,7 @@ class _Run:
                 progress.step, setup.total_steps, self.config.schedule.warmup, self.config.schedule.final_lr
             )
             set_lr(optimizer, lr)
-            loss, correct, asked = self.step(model, optimizer, batch, stop)
+            loss, correct, asked = take_step(model, optimizer, batch, progress.step, stop)
             if mean is not None:
                 with self.timed("optimizer"):
                     mean.update(unwrapped(model), progress.step)
@@ -220,54 +218,6 @@ class _Run:
             if asked and progress.step < setup.total_steps:
                 return asked
         return 0
-
-    def step(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, stop: StopRequest
-    ) -> tuple[float, float, int]:
-        """One optimizer step; returns the mean loss and the number right over all processes, and a signal to stop."""
-        setup, config = self.setup, self.config
-        step, device = self.progress.step, self.processes.device
-        with self.timed("augmentation"):
-            torch.manual_seed(mix_seed(config.seed, step, self.processes.rank, 2))  # dropout and stochastic depth
-            batch = setup.augmentation(batch, step=step, rows=setup.order.rows, batch_size=config.batch_size)
-        optimizer.zero_grad(set_to_none=True)
-        totals = torch.zeros(3, dtype=torch.float64, device=device)  # loss, right, signal
-        size = len(batch.images) // config.accumulation
-        for part in range(config.accumulation):
-            rows = slice(part * size, (part + 1) * size)
-            micro = batch._replace(images=batch.images[rows], labels=batch.labels[rows])
-            with without_sync(model, last=part == config.accumulation - 1):
-                with self.timed("forward"), setup.autocast(device):
-                    outputs = model(micro.images)
-                    loss = setup.task.loss(outputs, micro) / config.accumulation
-                with self.timed("backward"):
-                    loss.backward()
-            totals[0] += loss.detach()
-            totals[1] += setup.task.score(outputs.detach(), micro)
-        with self.timed("optimizer"):
-            totals[2] = stop.signal
-            own_loss = totals[0].item()
-            self.processes.total(totals)
-            norm = whole(clip(unwrapped(model), config.optimizer.clip_norm))
-            mean_loss = totals[0].item() / self.processes.world
-            if not (torch.isfinite(totals[0]) and torch.isfinite(norm)):
-                self.refuse(batch, own_loss, mean_loss, norm.item())
-            optimizer.step()
-        # Only what all processes know of counts, so that all of them stop at the same step.
-        asked = (stop.signal or signal.SIGINT) if totals[2].item() else 0
-        return mean_loss, totals[1].item(), asked
-
-    def refuse(self, batch: Batch, own_loss: float, loss: float, norm: float) -> None:
-        """Stop at a loss or gradient that is no number, and keep what led to it."""
-        path = self.run.path / f"bad_batch_rank{self.processes.rank}.safetensors"
-        save_file({"images": batch.images.cpu().contiguous(), "labels": batch.labels.cpu().contiguous()}, path)
-        what = f"the loss became {loss}" if loss != loss or abs(loss) == float("inf") else f"the gradient became {norm}"
-        order = self.setup.order
-        raise TrainingError(
-            f"{what} at step {self.progress.step} (epoch {self.progress.step // order.steps_per_epoch}; here "
-            f"{own_loss}). Nothing was updated. The batch: {', '.join(batch.names[:8])}"
-            f"{' …' if len(batch.names) > 8 else ''}; it is kept in {path}. A smaller --lr is the usual cure"
-        )
 
     def end_epoch(self, model: nn.Module, mean: WeightMean | None, lr: float, loader: TrainBatches) -> None:
         """Measure on the validation split, keep the best, write the line of the epoch."""
@@ -383,8 +333,3 @@ class _Run:
     def rate(self) -> float:
         """Images a second over the run so far."""
         return self.progress.step * self.config.batch_size / max(self.progress.seconds, 1e-9)
-
-
-def clip(model: nn.Module, max_norm: float) -> Tensor:
-    """Shorten the gradient to `max_norm` (0: leave it) and return its length before."""
-    return torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm or float("inf"))

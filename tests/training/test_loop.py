@@ -42,9 +42,11 @@ def test_accumulation_is_the_same_batch_in_parts(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("shard", [False, True], ids=["DDP", "FSDP2"])
-def test_two_processes_equal_one(tmp_path: Path, shard: bool) -> None:
-    single = losses(tmp_path, "one", **{"optimizer.clip_norm": 1.0})
-    keys = {**SMALL, **STILL, "schedule.steps": 6, "checkpoint_seconds": 1e9, "optimizer.clip_norm": 1.0}
+@pytest.mark.parametrize("rho", [None, 0.05], ids=["plain", "SAM"])
+def test_two_processes_equal_one(tmp_path: Path, shard: bool, rho: float | None) -> None:
+    more = {"optimizer.clip_norm": 1.0, "sharpness.rho": rho}
+    single = losses(tmp_path, "one", **more)
+    keys = {**SMALL, **STILL, "schedule.steps": 6, "checkpoint_seconds": 1e9, **more}
     arguments = [f"--set={key}={json.dumps(value)}" for key, value in keys.items()]
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
     command = [*launch, "saccade", "train", "--recipe", "digits", "--output", str(tmp_path / "two"), *arguments]
