@@ -29,6 +29,8 @@ class TrainOptions:
     """Images of one step, over all processes."""
     lr: float | None = None
     """Learning rate at the top of the schedule."""
+    teacher: str | None = None
+    """Checkpoint that knows the classes, to learn from beside the labels."""
     sam: float | None = None
     """Radius of sharpness-aware minimisation, such as 0.05; each step then takes two gradients."""
     seed: int | None = None
@@ -55,6 +57,7 @@ class TrainOptions:
             "schedule.steps": self.steps,
             "batch_size": self.batch_size,
             "optimizer.lr": self.lr,
+            "distillation.teacher": self.teacher,
             "sharpness.rho": self.sam,
             "seed": self.seed,
             "precision": self.precision,

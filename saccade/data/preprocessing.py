@@ -114,9 +114,19 @@ class Preprocessing:
 
     def denormalize(self, images: Tensor) -> Tensor:
         """The inverse of :meth:`normalize`: ``[..., C, H, W]`` -> values in [0, 1], for people to look at."""
+        return self.levels(images).clamp(0, 1)
+
+    def levels(self, images: Tensor) -> Tensor:
+        """Normalised ``[..., C, H, W]`` -> black at 0 and white at 1; what augmentation made may lie outside."""
         mean, std = (torch.tensor(x, device=images.device)[:, None, None] for x in (self.mean, self.std))
         low, high = self.value_range
-        return ((images * std + mean - low) / (high - low)).clamp(0, 1)
+        return (images * std + mean - low) / (high - low)
+
+    def standardise(self, levels: Tensor) -> Tensor:
+        """The inverse of :meth:`levels`."""
+        mean, std = (torch.tensor(x, device=levels.device)[:, None, None] for x in (self.mean, self.std))
+        low, high = self.value_range
+        return (levels * (high - low) + low - mean) / std
 
     def box_of(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
         """What the model sees of an image of (H, W) pixels, as (left, top, right, bottom) in that image's pixels.

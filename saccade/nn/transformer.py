@@ -130,6 +130,10 @@ class BlockConfig:
     dropout: float = 0.0
     attention_dropout: float = 0.0
 
+    def __post_init__(self) -> None:
+        if self.num_heads < 1 or self.embed_dim % self.num_heads:
+            raise ValueError(f"a width of {self.embed_dim} cannot be split over {self.num_heads} heads")
+
 
 class Block(nn.Module):
     """Self-attention, optionally cross-attention to a memory, and an MLP.

@@ -62,6 +62,16 @@ class SharpnessConfig:
 
 
 @dataclass(frozen=True)
+class DistillationConfig:
+    """A teacher beside the labels (Touvron et al., arXiv 2012.12877)."""
+
+    teacher: str = ""  # a checkpoint of any format that knows the classes; "": none
+    kind: Literal["hard", "soft"] = "hard"  # its best class, or all that it says
+    alpha: float = 0.5  # its share of the loss
+    temperature: float = 3.0  # of the soft kind
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """Everything that decides what a run computes, and where it computes it."""
 
@@ -72,6 +82,7 @@ class RunConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     sharpness: SharpnessConfig = field(default_factory=SharpnessConfig)
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
     batch_size: int = 64  # of one optimizer step, over all processes
     accumulation: int = 1  # parts that a process cuts its share of a batch into, to need less memory
     label_smoothing: float = 0.0

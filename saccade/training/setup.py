@@ -14,11 +14,14 @@ from saccade.data.folder import open_data
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import DataSplits, ImageSource
 from saccade.errors import ConfigError
+from saccade.models.deit import DistilledViT
 from saccade.models.model import Model
 from saccade.models.zoo import architecture_of, config_of, create
 from saccade.tasks.classification import ClassificationTask
+from saccade.tasks.distillation import DistillationTask
 from saccade.training.config import ModelConfig, RunConfig
 from saccade.training.distributed import Processes
+from saccade.training.teacher import Teacher
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ def prepare(config: RunConfig, processes: Processes) -> Setup:
     return Setup(
         splits=splits,
         start=start,
-        task=ClassificationTask(splits.classes, label_smoothing=config.label_smoothing),
+        task=make_task(config, start, processes.device),
         images=images,
         order=order,
         augmentation=BatchAugmentation(config.augmentation, len(splits.classes), config.seed),
@@ -104,6 +107,21 @@ def prepare(config: RunConfig, processes: Processes) -> Setup:
         workers=workers,
         precision=("bfloat16" if on_gpu else "float32") if config.precision == "auto" else config.precision,
     )
+
+
+def make_task(config: RunConfig, start: LoadedModel, device: torch.device) -> ClassificationTask:
+    """Classification, with a teacher where the config names one."""
+    wanted = config.distillation
+    if not wanted.teacher:
+        return ClassificationTask(start.labels, label_smoothing=config.label_smoothing)
+    assert start.preprocessing is not None
+    teacher = Teacher(wanted.teacher, start.labels, start.preprocessing, device)
+    if isinstance(start.model, DistilledViT):
+        start.model.apart = True
+    return DistillationTask(
+        start.labels, teacher, kind=wanted.kind, alpha=wanted.alpha, temperature=wanted.temperature,
+        label_smoothing=config.label_smoothing,
+    )  # fmt: skip
 
 
 def starting_model(config: RunConfig, splits: DataSplits) -> LoadedModel:

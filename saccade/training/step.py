@@ -99,7 +99,8 @@ class Stepper:
                 with self.timed("backward"):
                     part_loss.backward()
             loss += part_loss.detach()
-            correct += setup.task.score(outputs.detach(), micro)
+            with torch.no_grad():
+                correct += setup.task.score(outputs, micro)
         return loss, correct
 
     def refuse(self, batch: Batch, step: int, own_loss: float, loss: float, norm: float) -> None:
