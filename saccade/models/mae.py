@@ -115,10 +115,9 @@ class MaskedAutoencoder(Model):
         latent = self.encoder.norm(self.encoder.blocks(seen).tokens)  # [B, 1 + V, D]
 
         known = self.decoder_embed(latent)  # [B, 1 + V, E]
-        painted = self.mask_token.expand(*tokens.shape[:2], -1).clone()
-        painted[:, :1] = known[:, :1]
-        painted = painted.scatter(1, _wide(visible + 1, known), known[:, 1:])
-        painted = painted + self.decoder_pos_embed(patches.grid)
+        unknown = self.mask_token.expand(len(known), order.shape[1] - visible.shape[1], -1)
+        in_order = _take(torch.cat((known[:, 1:], unknown), dim=1), order.argsort(dim=1))  # [B, N, E]
+        painted = torch.cat((known[:, :1], in_order), dim=1) + self.decoder_pos_embed(patches.grid)
         painted = self.decoder_norm(self.decoder_blocks(painted).tokens)
         hidden = torch.ones_like(noise, dtype=torch.bool).scatter(1, visible, False)
         return Painted(self.decoder_pred(painted)[:, 1:], hidden)
@@ -157,13 +156,9 @@ class MaskedAutoencoder(Model):
         return self.encoder.token_layout(self.config.image_size if image_size is None else image_size)
 
 
-def _wide(index: Tensor, like: Tensor) -> Tensor:
-    return index[..., None].expand(-1, -1, like.shape[-1])
-
-
 def _take(tokens: Tensor, index: Tensor) -> Tensor:
     """``[B, N, D]``, ``[B, V]`` -> ``[B, V, D]``."""
-    return tokens.gather(1, _wide(index, tokens))
+    return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[-1]))
 
 
 def mae_config(size: str, patch_size: int = 16) -> MAEConfig:

@@ -206,6 +206,14 @@ def test_the_masked_loss_equals_the_official_one(norm_pixels: bool, tmp_path) ->
     torch.testing.assert_close(net.loss(images, painted), theirs.loss, atol=1e-5, rtol=1e-5)
 
 
+def test_a_masked_autoencoder_runs_in_half_precision() -> None:
+    net, images = small_mae(), torch.randn(2, 3, 32, 32)
+    with torch.autocast("cpu", torch.bfloat16):
+        painted = net.train()(images)
+        net.loss(images, painted).backward()
+    assert painted.patches.isfinite().all()
+
+
 def test_images_come_back_from_patches() -> None:
     from saccade.models.mae import Painted
     from saccade.nn.patches import patchify

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,11 +10,14 @@ import torch
 from torch import Tensor, nn
 
 import saccade
-from saccade.checkpoints.formats import google_bit, google_hybrid, google_vit
+from saccade.checkpoints.formats import google_bit, google_hybrid, google_vit, timm_hybrid
 from saccade.checkpoints.loading import load_model
-from saccade.checkpoints.mapping import to_theirs
+from saccade.checkpoints.mapping import to_ours, to_theirs
 from saccade.models.bit import BiT, BiTConfig
-from tests.parity.cases import OTHERS, PLAIN_VIT, randomised, timm_hybrid
+from saccade.models.hybrid import HybridConfig, HybridViT, StemConfig
+from saccade.nn.transformer import BlockConfig
+from tests.parity.cases import OTHERS, PLAIN_VIT, randomised
+from tests.parity.cases import timm_hybrid as timm_hybrid_model
 
 SHARED = Path(os.environ.get("SACCADE_SHARED", "/nonexistent"))
 
@@ -125,21 +129,26 @@ def test_bit_as_timm_reads_it(tmp_path: Path) -> None:
 
 
 @torch.no_grad()
-def test_a_hybrid_as_timm_reads_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("layers", [(1, 2), ()])
+def test_a_hybrid_as_timm_reads_it(layers: tuple[int, ...], tmp_path: Path) -> None:
+    """Which tensor goes where: timm's reader and ours put every number of one file into the same place."""
     pytest.importorskip("timm")
-    theirs = randomised(timm_hybrid((1, 2), 64)())
-    from safetensors.torch import save_file
-
-    save_file(theirs.state_dict(), tmp_path / "m.safetensors")
-    net = load_model(tmp_path / "m.safetensors", options={"block.num_heads": 4}, image_size=(64, 64)).model
-    tensors = to_theirs(net.state_dict(), google_hybrid.rules(net.config))
-    tensors = {n: t.reshape(1, 1, 1, -1) if "gn" in n else t for n, t in tensors.items()}
-    loaded = load_model(write(tmp_path / "hybrid.npz", tensors))
-    assert loaded.model.config.stem.depths == (1, 2)
-    assert loaded.model.config.block.num_heads == 4
+    block = BlockConfig(64, 4, 256, activation="gelu_tanh")
+    patch = (1, 1) if layers else (2, 2)
+    config = HybridConfig(block, 2, StemConfig(layers, 64, 1e-6, 1e-10), (64, 64), patch, num_classes=7)
+    net = randomised(HybridViT(config))
+    tensors = to_theirs(net.state_dict(), google_hybrid.rules(config))
+    shaped = {n: t.reshape(1, 1, 1, -1) if "gn" in n else t for n, t in tensors.items()}
+    loaded = load_model(write(tmp_path / "hybrid.npz", shaped))
+    assert loaded.model.config == config
     images = torch.randn(2, 3, 64, 64)
-    # Google's tanh GELU and eps differ from timm's, so the same weights agree only roughly; the layout is what is read.
-    assert_close(loaded.model(images), theirs(images), 2e-2)
+    assert_close(loaded.model(images), net(images), 0.0)
+
+    theirs: Any = timm_hybrid_model(layers, 64)()
+    theirs.load_pretrained(str(tmp_path / "hybrid.npz"))
+    ours, unused = to_ours(theirs.state_dict(), timm_hybrid.rules(config))
+    assert not unused
+    assert all(torch.equal(tensor, net.state_dict()[name]) for name, tensor in ours.items())
 
 
 @torch.no_grad()
