@@ -2,8 +2,7 @@
 
     python benchmarks/faces.py --init deit_tiny_patch16_224.pth
 
-Trained weights beside fresh ones, the same recipe for both, seeds 0, 1, 2; each seed cuts off its own test images. The
-last run of trained weights is left in `--keep`, with its report.
+Trained weights beside fresh ones, the same recipe for both, seeds 0, 1, 2; each seed cuts off its own test images.
 """
 
 import argparse
@@ -45,7 +44,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--init", required=True, help="trained weights, such as DeiT-Ti/16")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--keep", type=Path, help="a new folder for the last run")
     options = parser.parse_args()
     print(f"{describe()}\n\n| start | seed | accuracy | held-out images | training |\n| --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
@@ -53,8 +51,7 @@ def main() -> None:
         for name, init in (("fresh weights", ""), ("trained weights", options.init)):
             rows = []
             for seed in options.seeds:
-                keep = options.keep is not None and bool(init) and seed == options.seeds[-1]
-                rows.append(run(data, init, seed, options.keep if keep else Path(folder) / f"{name} {seed}"))
+                rows.append(run(data, init, seed, Path(folder) / f"{name} {seed}"))
                 print(f"| {name} | {seed} | {rows[-1][0]:.1%} | {rows[-1][1]} | {rows[-1][2]:.1f} s |", flush=True)
             mean, spread = statistics.mean(r[0] for r in rows), statistics.stdev(r[0] for r in rows)
             print(f"| {name} | mean | **{mean:.1%}** ± {spread:.1%} | | {statistics.mean(r[2] for r in rows):.1f} s |")
