@@ -24,7 +24,7 @@ class LocalAttention(Attention):
 
         weight(i, j) = softmax over the window of  q_i · (k_j + r_{j - i}) / √d
 
-    Half of r says how many rows, the other half how many columns away. Places outside the image are hidden.
+    In each head half of r says how many rows away, the other half how many columns. Places outside are hidden.
 
     Args:
         in_channels: C of the input.
@@ -44,8 +44,9 @@ class LocalAttention(Attention):
         self.q = conv2d(in_channels, out_channels, 1)
         self.k = conv2d(in_channels, out_channels, 1)
         self.v = conv2d(in_channels, out_channels, 1)
-        self.rows = nn.Parameter(torch.randn(out_channels // 2, window, 1) / math.sqrt(out_channels))
-        self.columns = nn.Parameter(torch.randn(out_channels // 2, 1, window) / math.sqrt(out_channels))
+        half = out_channels // num_heads // 2
+        self.rows = nn.Parameter(torch.randn(num_heads, half, window, 1) / math.sqrt(out_channels))
+        self.columns = nn.Parameter(torch.randn(num_heads, half, 1, window) / math.sqrt(out_channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """``[B, C, h, w]`` -> ``[B, out_channels, h / stride, w / stride]``."""
@@ -70,9 +71,9 @@ class LocalAttention(Attention):
 
     def distances(self) -> Tensor:
         """The vector of each place of a window: ``[H, k², d]``."""
-        side = self.window
-        both = torch.cat((self.rows.expand(-1, -1, side), self.columns.expand(-1, side, -1)))  # [H d, k, k]
-        return both.unflatten(0, (self.num_heads, -1)).flatten(2).transpose(1, 2)
+        rows = self.rows.expand(-1, -1, -1, self.window)  # [H, d / 2, k, k]
+        columns = self.columns.expand(-1, -1, self.window, -1)
+        return torch.cat((rows, columns), dim=1).flatten(2).transpose(1, 2)
 
 
 class AxialAttention(Attention):

@@ -28,9 +28,9 @@ def local_by_hand(layer: LocalAttention, x: Tensor) -> Tensor:
                 scores, values = [], []
                 for i in range(max(0, row - reach), min(height, row + reach + 1)):
                     for j in range(max(0, column - reach), min(width, column + reach + 1)):
-                        rows = layer.rows[:, i - row + reach, 0]
-                        columns = layer.columns[:, 0, j - column + reach]
-                        key = k[own, i, j] + torch.cat((rows, columns))[own]
+                        rows = layer.rows[head, :, i - row + reach, 0]
+                        columns = layer.columns[head, :, 0, j - column + reach]
+                        key = k[own, i, j] + torch.cat((rows, columns))
                         scores.append(q[own, row, column] @ key / math.sqrt(dim))
                         values.append(v[own, i, j])
                 weights = torch.stack(scores).softmax(dim=0)
