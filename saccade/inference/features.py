@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from saccade.checkpoints.atomic import write_atomic
+from saccade.checkpoints.reading import read_tensors
 from saccade.data.augmentation import EvalTransform
 from saccade.data.batching import default_workers, eval_batches, prepared
 from saccade.data.samples import ImageSource
@@ -73,7 +74,7 @@ def extract(
     """
     path = None if cache is None else cache / f"{features_key(predictor, source, fingerprint)}.safetensors"
     if path is not None and path.is_file():
-        stored = load_file(path)
+        stored = read_tensors(path).tensors
         return Features(stored["features"], stored["labels"], cached=True)
     size = (predictor.preprocess.channels, *predictor.preprocess.size)
     images = prepared(source, EvalTransform(predictor.preprocess), size)
