@@ -8,6 +8,7 @@ from torch import Tensor
 
 from saccade.analysis.rollout import attention_rollout
 from saccade.errors import RecordingError
+from saccade.inference.features import Embedder
 from saccade.inference.predictor import ImageLike, Predictor, name_of
 from saccade.models.model import Model
 from saccade.nn.recording import record
@@ -20,7 +21,7 @@ class Explanation:
 
     Attributes:
         name: of the picture.
-        label, score: what the model says, and its probability.
+        label, score: what the model says, and its probability; "no classes" and None for a model without a head.
         image: what the model saw, ``[H, W, 3]`` uint8.
         rollout: ``[h, w]``, the share of each patch in what the head reads, through all layers; sums to 1 or less
             (the rest came from prefix tokens).
@@ -30,7 +31,7 @@ class Explanation:
 
     name: str
     label: str
-    score: float
+    score: float | None
     image: np.ndarray
     rollout: np.ndarray
     heads: np.ndarray
@@ -45,14 +46,15 @@ def explain(predictor: Predictor, image: ImageLike, *, budget: str | int = "4 Gi
         RecordingError: the model has no self-attention over patches, or the recording is larger than the budget.
     """
     inputs = predictor.prepare(image)[None]
-    logits, maps = attention_maps(predictor.model, inputs.to(predictor.device), budget=budget)
+    model = predictor.model if predictor.labels else Embedder(predictor.model)
+    logits, maps = attention_maps(model, inputs.to(predictor.device), budget=budget)
     scores = logits.softmax(1)[0]
     best = int(scores.argmax())
     seen = predictor.preprocess.denormalize(inputs[0])
     return Explanation(
         name=name_of(image, 0),
-        label=predictor.labels[best],
-        score=scores[best].item(),
+        label=predictor.labels[best] if predictor.labels else "no classes",
+        score=scores[best].item() if predictor.labels else None,
         image=to_pixels(seen),
         rollout=maps.rollout[0].numpy(),
         heads=maps.heads[0].numpy(),
@@ -70,7 +72,9 @@ class AttentionMaps:
 
 
 @torch.no_grad()
-def attention_maps(model: Model, images: Tensor, *, budget: str | int = "4 GiB") -> tuple[Tensor, AttentionMaps]:
+def attention_maps(
+    model: Model | Embedder, images: Tensor, *, budget: str | int = "4 GiB"
+) -> tuple[Tensor, AttentionMaps]:
     """Logits ``[B, K]`` for images ``[B, C, H, W]``, and where the model looked.
 
     What the head reads is the class token; the mean of the patches in a model without one, or that pools them.

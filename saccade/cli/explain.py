@@ -53,5 +53,6 @@ def explain(
     figure = explain_figure(found)
     write_atomic(output, lambda path: figure.savefig(path, format=output.suffix[1:].lower()))
     for explanation in found:
-        print(f"{explanation.name}: {explanation.label} {explanation.score:.1%}")
+        score = "" if explanation.score is None else f" {explanation.score:.1%}"
+        print(f"{explanation.name}: {explanation.label}{score}")
     print(f"drawn in {output}")

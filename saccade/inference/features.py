@@ -23,6 +23,7 @@ from saccade.data.samples import ImageSource
 from saccade.inference.predictor import Predictor
 from saccade.models.model import Model
 from saccade.nn.precision import fast_products
+from saccade.nn.tokens import TokenLayout
 from saccade.tasks.collect import collect
 
 
@@ -41,9 +42,13 @@ class Embedder(nn.Module):
     def __init__(self, model: Model):
         super().__init__()
         self.model = model
+        self.config = model.config
 
     def forward(self, images: Tensor) -> Tensor:
         return self.model.embed(images)
+
+    def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout | None:
+        return self.model.token_layout(image_size)
 
 
 def default_cache() -> Path:

@@ -57,7 +57,8 @@ def explain_figure(explanations: Sequence[Explanation]) -> Figure:
     axes = figure.subplots(len(explanations), columns, squeeze=False)
     for row, explanation in zip(axes, explanations):
         pictures = [enlarge(explanation.image), overlay(explanation.image, explanation.rollout)]
-        titles = [f"{explanation.label}  {explanation.score:.0%}", "all layers (rollout)"]
+        said = explanation.label if explanation.score is None else f"{explanation.label}  {explanation.score:.0%}"
+        titles = [said, "all layers (rollout)"]
         for index, head in enumerate(explanation.heads):
             pictures.append(overlay(explanation.image, head))
             titles.append(f"last layer, head {index}")

@@ -117,7 +117,7 @@ def card(explanation: Explanation, truth: str) -> dict[str, str]:
     return {
         "name": explanation.name,
         "label": explanation.label,
-        "score": f"{explanation.score:.0%}",
+        "score": "" if explanation.score is None else f"{explanation.score:.0%}",
         "truth": truth,
         "image": picture(enlarge(explanation.image)),
         "attention": picture(overlay(explanation.image, explanation.rollout)),

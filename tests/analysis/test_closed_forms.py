@@ -1,16 +1,23 @@
 """Analyses against cases whose answer is known."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import saccade
 from saccade.analysis.attention_distance import attention_distance
-from saccade.analysis.attention_maps import attention_maps
+from saccade.analysis.attention_maps import attention_maps, explain
 from saccade.analysis.patch_filters import patch_filters
 from saccade.analysis.position_similarity import position_similarity
 from saccade.analysis.rollout import attention_rollout
+from saccade.checkpoints.directory import LoadedModel, save_model_dir
+from saccade.cli.main import main
+from saccade.data.preprocessing import Preprocessing
 from saccade.errors import RecordingError
+from saccade.models.zoo import architecture_of
 from saccade.nn.tokens import TokenLayout
 
 
@@ -111,3 +118,18 @@ def test_a_model_without_attention_says_so() -> None:
 
     with pytest.raises(RecordingError, match="no attention"):
         attention_maps(Model(), torch.randn(1, 1, 8, 8))
+
+
+def test_a_model_without_a_head_is_explained_too(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """A backbone from elsewhere, and a masked autoencoder, which then sees the whole image."""
+    picture = tmp_path / "a.png"
+    Image.effect_noise((40, 40), 80).convert("RGB").save(picture)
+    decoder = {"decoder.embed_dim": 32, "decoder.num_heads": 4}
+    for name, options in (("vit_ti16", {"depth": 2}), ("mae_b16", {"depth": 2, "decoder_depth": 1, **decoder})):
+        net = saccade.create(name, image_size=32, num_classes=0, options=options)
+        save_model_dir(tmp_path / name, LoadedModel(net, architecture_of(name), (), Preprocessing((32, 32))))
+        found = explain(saccade.load(tmp_path / name), picture)
+        assert (found.label, found.score) == ("no classes", None)
+        assert found.rollout.shape == (2, 2)
+        assert main(["explain", str(tmp_path / name), str(picture), "-o", str(tmp_path / f"{name}.png")]) == 0
+        assert "no classes\n" in capsys.readouterr().out
