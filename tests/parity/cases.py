@@ -163,25 +163,36 @@ def hugging(model: str, config: str, **options: Any) -> Callable[[], nn.Module]:
 
 
 def small_huggingface_hybrid() -> nn.Module:
+    # Its positions are those of the stem's map, 8 x 8 for images of 64 x 64 pixels.
+    return huggingface_hybrid([1, 2], {**SMALL_VIT, "image_size": 64, "patch_size": 8})
+
+
+def real_huggingface_hybrid() -> nn.Module:
+    width = {"hidden_size": 192, "num_attention_heads": 3, "intermediate_size": 768}
+    return huggingface_hybrid([3, 4, 9], {**width, "image_size": 224, "patch_size": 16})
+
+
+def huggingface_hybrid(depths: list[int], vit: dict[str, Any]) -> nn.Module:
     """The library has no hybrid any more; its BiT backbone in front of its ViT is one, under the names it had."""
     import transformers
+
+    widths = [256 * 2**stage for stage in range(len(depths))]
 
     class Patches(nn.Module):
         def __init__(self):
             super().__init__()
             self.backbone = transformers.BitBackbone(
                 transformers.BitConfig(
-                    layer_type="bottleneck", depths=[1, 2], hidden_sizes=[256, 512], global_padding="same",
-                    embedding_dynamic_padding=True, out_features=["stage2"],
+                    layer_type="bottleneck", depths=depths, hidden_sizes=widths, global_padding="same",
+                    embedding_dynamic_padding=True, out_features=[f"stage{len(depths)}"],
                 )
             )  # fmt: skip
-            self.projection = nn.Conv2d(512, 48, 1)
+            self.projection = nn.Conv2d(widths[-1], vit["hidden_size"], 1)
 
         def forward(self, images: Tensor, **options: Any) -> Tensor:
             return self.projection(self.backbone(images).feature_maps[-1]).flatten(2).transpose(1, 2)
 
-    # Its positions are those of the stem's map, 8 x 8 for images of 64 x 64 pixels.
-    config = transformers.ViTConfig(**SMALL_VIT | {"image_size": 64, "patch_size": 8, "num_labels": 5})
+    config = transformers.ViTConfig(**vit, num_labels=5)
     model = transformers.ViTForImageClassification(config)
     model.vit.embeddings.patch_embeddings = Patches()
     return model
@@ -213,29 +224,30 @@ def small_bit() -> nn.Module:
     return ResNetV2([1, 2, 1, 1], num_classes=5, in_chans=4, stem_type="fixed", conv_layer=conv)
 
 
-def meta_mae() -> nn.Module:
+def meta_mae(vit: dict[str, Any] = SMALL_TIMM, width: int = 32) -> nn.Module:
     """No package holds Meta's code: timm's blocks under Meta's names, put together as the paper says."""
     from timm.models.vision_transformer import Block, VisionTransformer
 
     class MetaMAE(VisionTransformer):
         def __init__(self):
-            super().__init__(**SMALL_TIMM, num_classes=0)
-            self.mask_token = nn.Parameter(torch.randn(1, 1, 32))
-            self.decoder_embed = nn.Linear(64, 32)
-            self.decoder_pos_embed = nn.Parameter(torch.randn(1, 17, 32))
+            super().__init__(**vit, num_classes=0)
+            self.mask_token = nn.Parameter(torch.randn(1, 1, width))
+            self.decoder_embed = nn.Linear(self.embed_dim, width)
+            self.decoder_pos_embed = nn.Parameter(torch.randn(1, self.pos_embed.shape[1], width))
             self.decoder_blocks = nn.ModuleList(
-                Block(32, 16, qkv_bias=True, norm_layer=partial(nn.LayerNorm, eps=1e-6)) for _ in range(2)
+                Block(width, 16, qkv_bias=True, norm_layer=partial(nn.LayerNorm, eps=1e-6)) for _ in range(2)
             )
-            self.decoder_norm = nn.LayerNorm(32, 1e-6)
-            self.decoder_pred = nn.Linear(32, 8 * 8 * 3)
+            self.decoder_norm = nn.LayerNorm(width, 1e-6)
+            self.decoder_pred = nn.Linear(width, vit["patch_size"] ** 2 * 3)
 
         def forward(self, images: Tensor) -> Tensor:
             x = self.patch_embed(images) + self.pos_embed[:, 1:]
-            order = even_noise(images).argsort(dim=1)
-            visible = torch.stack([patches[index[:4]] for patches, index in zip(x, order)])
+            count = x.shape[1]
+            order = even_noise(images, count).argsort(dim=1)
+            visible = torch.stack([patches[index[: count // 4]] for patches, index in zip(x, order)])
             first = (self.cls_token + self.pos_embed[:, :1]).expand(len(x), -1, -1)
             x = self.decoder_embed(self.norm(self.blocks(torch.cat((first, visible), dim=1))))
-            shuffled = torch.cat((x[:, 1:], self.mask_token.expand(len(x), 12, -1)), dim=1)
+            shuffled = torch.cat((x[:, 1:], self.mask_token.expand(len(x), count - count // 4, -1)), dim=1)
             patches = torch.stack([tokens[index.argsort()] for tokens, index in zip(shuffled, order)])
             x = torch.cat((x[:, :1], patches), dim=1) + self.decoder_pos_embed
             for block in self.decoder_blocks:
@@ -245,9 +257,13 @@ def meta_mae() -> nn.Module:
     return MetaMAE()
 
 
-def even_noise(images: Tensor) -> Tensor:
-    """The order in which this package's masked autoencoder hides the 16 patches of 32 x 32 pixels in evaluation."""
-    return (torch.arange(16.0) * 0.6180339887 % 1).expand(len(images), -1)
+def real_meta_mae() -> nn.Module:
+    return meta_mae({"img_size": 224, "patch_size": 16, "embed_dim": 192, "depth": 12, "num_heads": 3}, width=128)
+
+
+def even_noise(images: Tensor, count: int) -> Tensor:
+    """The order in which this package's masked autoencoder hides so many patches in evaluation."""
+    return (torch.arange(float(count)) * 0.6180339887 % 1).expand(len(images), -1)
 
 
 def pooled(model: Any, images: Tensor) -> Tensor:
@@ -255,7 +271,8 @@ def pooled(model: Any, images: Tensor) -> Tensor:
 
 
 def painted(model: Any, images: Tensor) -> Tensor:
-    return model(images, noise=even_noise(images)).logits
+    count = (model.config.image_size // model.config.patch_size) ** 2
+    return model(images, noise=even_noise(images, count)).logits
 
 
 VIT = ("ViTForImageClassification", "ViTConfig")
@@ -335,8 +352,16 @@ CASES = [
     Case("R+Ti/16", "hybrid", "timm_hybrid", timm_model("vit_tiny_r_s16_p8_224"), REAL),
     Case("small", "hybrid", "huggingface_hybrid", small_huggingface_hybrid, (64, 64), "", output=logits,
          published=PUBLISHED_BIT),
+    Case("R50+Ti/16", "hybrid", "huggingface_hybrid", real_huggingface_hybrid, REAL, "", output=logits,
+         published=PUBLISHED_BIT),
     # ------------------------------------------------------------------------------------------------------------- MAE
     Case("small", "mae", "facebook_mae", meta_mae, file="mae_full.pth", options=HEADS),
+    Case("Ti/16", "mae", "facebook_mae", real_meta_mae, REAL, "mae_full.pth"),
+    Case(
+        "Ti/16", "mae", "huggingface_mae",
+        hugging("ViTMAEForPreTraining", "ViTMAEConfig", hidden_size=192, num_attention_heads=3, intermediate_size=768),
+        REAL, "", output=painted,
+    ),
     Case(
         "small", "mae", "huggingface_mae",
         hugging(
