@@ -77,8 +77,8 @@ def main() -> None:
 Made by `python benchmarks/models_table.py`; {describe()}.
 
 Parameters, and multiply-adds of every product and convolution for one image, measured in the model. Published tables
-that also count norms (timm's) are reproduced in `tests/models/test_families.py` to their last digit, but for one hybrid,
-which is 0.03 % off.
+that also count norms (timm's) are reproduced in `tests/models/test_families.py` to their last digit, but for one
+hybrid, which is 0.03 % off.
 
 {chr(10).join(models())}
 
