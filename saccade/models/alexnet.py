@@ -6,7 +6,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saccade.models.model import FeatureMap, Model
+from saccade.models.model import Classifier, FeatureMap
 
 #            out  kernel  stride  padding  pooled after
 LAYERS = (
@@ -37,7 +37,7 @@ class AlexNetConfig:
         return cls(**{**values, "image_size": tuple(values["image_size"])})
 
 
-class AlexNet(Model):
+class AlexNet(Classifier):
     """Five convolutions, three of them pooled, and an MLP of three layers."""
 
     def __init__(self, config: AlexNetConfig):
@@ -51,13 +51,14 @@ class AlexNet(Model):
         self.dropout = nn.Dropout(config.dropout)
         self.fc1 = nn.Linear(widths[-1] * GRID[0] * GRID[1], HIDDEN)
         self.fc2 = nn.Linear(HIDDEN, HIDDEN)
+        self.num_features = HIDDEN
         self.head = nn.Linear(HIDDEN, config.num_classes) if config.num_classes else nn.Identity()
 
-    def forward(self, images: Tensor) -> Tensor:
-        """``[B, C, H, W]`` -> logits ``[B, num_classes]``."""
+    def embed(self, images: Tensor) -> Tensor:
+        """What the head sees: ``[B, C, H, W]`` -> ``[B, num_features]``."""
         x = F.adaptive_avg_pool2d(self.features(images)[-1].features, GRID).flatten(1)
         x = F.relu(self.fc1(self.dropout(x)))
-        return self.head(F.relu(self.fc2(self.dropout(x))))
+        return F.relu(self.fc2(self.dropout(x)))
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each pooling: strides 8, 16 and 32."""

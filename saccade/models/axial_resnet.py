@@ -9,7 +9,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saccade.models.model import FeatureMap, Model
+from saccade.models.model import FeatureMap, PooledClassifier
 from saccade.models.stages import Stages
 from saccade.nn.convolution import ConvNorm
 from saccade.nn.windows import AxialAttention
@@ -72,7 +72,7 @@ class AxialBlock(nn.Module):
         return F.relu(self.up(F.relu(out)) + self.shortcut(x))
 
 
-class AxialResNet(Model):
+class AxialResNet(PooledClassifier):
     """A convolutional stem, four stages of axial blocks, the mean over all places, a linear head."""
 
     def __init__(self, config: AxialResNetConfig):
@@ -95,14 +95,6 @@ class AxialResNet(Model):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             if isinstance(module, AxialBlock):
                 module.begin_as_shortcut()
-
-    def forward(self, images: Tensor) -> Tensor:
-        """``[B, C, H, W]`` -> logits ``[B, num_classes]``."""
-        return self.head(self.embed(images))
-
-    def embed(self, images: Tensor) -> Tensor:
-        """What the head sees: ``[B, C, H, W]`` -> ``[B, num_features]``."""
-        return self.features(images)[-1].features.mean(dim=(2, 3))
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each stage: strides 4, 8, 16 and 32."""

@@ -11,7 +11,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saccade.models.model import FeatureMap, Model
+from saccade.models.model import FeatureMap, PooledClassifier
 from saccade.models.stages import Stages
 from saccade.nn.convolution import PreActBlock, StdConv2d
 
@@ -43,7 +43,7 @@ class BiTConfig:
         return cls(**{**values, "depths": tuple(values["depths"]), "image_size": tuple(values["image_size"])})
 
 
-class BiT(Model):
+class BiT(PooledClassifier):
     """Stem, stages, a last norm, the mean over all places, a linear head."""
 
     def __init__(self, config: BiTConfig):
@@ -63,14 +63,6 @@ class BiT(Model):
         self.num_features = root * 2 ** (len(config.depths) + 1)
         self.norm = norm(self.num_features)
         self.head = nn.Linear(self.num_features, config.num_classes) if config.num_classes else nn.Identity()
-
-    def forward(self, images: Tensor) -> Tensor:
-        """``[B, C, H, W]`` -> logits ``[B, num_classes]``."""
-        return self.head(self.embed(images))
-
-    def embed(self, images: Tensor) -> Tensor:
-        """What the head sees: ``[B, C, H, W]`` -> ``[B, num_features]``."""
-        return self.features(images)[-1].features.mean(dim=(2, 3))
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each stage, the last one normalised: strides 4, 8, 16 and 32."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from saccade.models.model import FeatureMap, Model
+from saccade.models.model import FeatureMap, PooledClassifier
 from saccade.nn.convolution import MixerBlock
 from saccade.nn.patches import require_multiple
 
@@ -45,7 +45,7 @@ class ConvMixerConfig:
         return cls(**{**values, "image_size": tuple(values["image_size"])})
 
 
-class ConvMixer(Model):
+class ConvMixer(PooledClassifier):
     """Patches, equal blocks, the mean over all places, a linear head."""
 
     def __init__(self, config: ConvMixerConfig):
@@ -58,14 +58,6 @@ class ConvMixer(Model):
         self.blocks = nn.Sequential(*(MixerBlock(config.width, config.kernel_size, act) for _ in range(config.depth)))
         self.num_features = config.width
         self.head = nn.Linear(config.width, config.num_classes) if config.num_classes else nn.Identity()
-
-    def forward(self, images: Tensor) -> Tensor:
-        """``[B, C, H, W]`` -> logits ``[B, num_classes]``."""
-        return self.head(self.embed(images))
-
-    def embed(self, images: Tensor) -> Tensor:
-        """What the head sees: ``[B, C, H, W]`` -> ``[B, num_features]``."""
-        return self.features(images)[-1].features.mean(dim=(2, 3))
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The map after the last block; its stride is the patch size."""

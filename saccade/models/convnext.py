@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from saccade.models.model import FeatureMap, Model
+from saccade.models.model import Classifier, FeatureMap
 from saccade.nn.convolution import ChannelNorm
 from saccade.nn.transformer import Activation, LayerScale, Mlp, StochasticDepth
 
@@ -87,7 +87,7 @@ class Stage(nn.Module):
         return self.blocks(self.entrance(x))
 
 
-class ConvNeXt(Model):
+class ConvNeXt(Classifier):
     """Patches, four stages with a halving between, the mean over all places, a norm, a linear head."""
 
     def __init__(self, config: ConvNeXtConfig):
@@ -111,10 +111,6 @@ class ConvNeXt(Model):
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.constant_(module.get_parameter("bias"), 0.0)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """``[B, C, H, W]`` -> logits ``[B, num_classes]``."""
-        return self.head(self.embed(images))
 
     def embed(self, images: Tensor) -> Tensor:
         """What the head sees: ``[B, C, H, W]`` -> ``[B, num_features]``."""

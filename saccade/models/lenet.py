@@ -9,7 +9,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saccade.models.model import FeatureMap, Model
+from saccade.models.model import Classifier, FeatureMap
 
 Size = tuple[int, int]
 
@@ -40,8 +40,8 @@ class LeNetConfig:
         return cls(**{**values, "image_size": tuple(values["image_size"])})
 
 
-class LeNet(Model):
-    """``net(images [B, C, H, W])`` -> logits ``[B, num_classes]``, with ReLU and max pooling as it is taught today."""
+class LeNet(Classifier):
+    """Two convolutions and an MLP of three layers, with ReLU and max pooling as it is taught today."""
 
     def __init__(self, config: LeNetConfig):
         super().__init__()
@@ -50,11 +50,13 @@ class LeNet(Model):
         self.conv2 = nn.Conv2d(6, 16, 5)
         self.fc1 = nn.Linear(16 * config.grid[0] * config.grid[1], 120)
         self.fc2 = nn.Linear(120, 84)
+        self.num_features = 84
         self.head = nn.Linear(84, config.num_classes) if config.num_classes else nn.Identity()
 
-    def forward(self, images: Tensor) -> Tensor:
+    def embed(self, images: Tensor) -> Tensor:
+        """What the head sees: ``[B, C, H, W]`` -> ``[B, num_features]``."""
         x = self.features(images)[-1].features.flatten(1)
-        return self.head(F.relu(self.fc2(F.relu(self.fc1(x)))))
+        return F.relu(self.fc2(F.relu(self.fc1(x))))
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """Maps of stride 2 and 4."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saccade.models.model import FeatureMap, Model
+from saccade.models.model import FeatureMap, PooledClassifier
 from saccade.models.resnet import WIDTHS
 from saccade.models.stages import Stages
 from saccade.nn.convolution import Bottleneck, ConvNorm
@@ -43,7 +43,7 @@ class LocalResNetConfig:
         return cls(**{**values, "depths": tuple(values["depths"]), "image_size": tuple(values["image_size"])})
 
 
-class LocalResNet(Model):
+class LocalResNet(PooledClassifier):
     """A convolutional stem, four stages of bottlenecks with attention in the middle, the mean, a linear head."""
 
     def __init__(self, config: LocalResNetConfig):
@@ -65,14 +65,6 @@ class LocalResNet(Model):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    def forward(self, images: Tensor) -> Tensor:
-        """``[B, C, H, W]`` -> logits ``[B, num_classes]``."""
-        return self.head(self.embed(images))
-
-    def embed(self, images: Tensor) -> Tensor:
-        """What the head sees: ``[B, C, H, W]`` -> ``[B, num_features]``."""
-        return self.features(images)[-1].features.mean(dim=(2, 3))
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each stage: strides 4, 8, 16 and 32."""

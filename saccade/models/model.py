@@ -41,3 +41,21 @@ class Model(nn.Module):
     def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout | None:
         """How tokens lie over an image of (H, W) pixels, the config's size unless given; None where there are none."""
         return None
+
+
+class Classifier(Model):
+    """A network whose head reads one vector an image. ``net(images [B, C, H, W])`` -> logits ``[B, num_classes]``."""
+
+    head: nn.Module
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``[B, C, H, W]`` -> logits ``[B, num_classes]``."""
+        return self.head(self.embed(images))
+
+
+class PooledClassifier(Classifier):
+    """A classifier whose head reads the mean over all places of the last feature map."""
+
+    def embed(self, images: Tensor) -> Tensor:
+        """What the head sees: ``[B, C, H, W]`` -> ``[B, num_features]``."""
+        return self.features(images)[-1].features.mean(dim=(2, 3))

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saccade.models.model import FeatureMap, Model
+from saccade.models.model import FeatureMap, PooledClassifier
 from saccade.models.stages import Stages
 from saccade.nn.convolution import BasicBlock, Bottleneck, ConvNorm
 
@@ -57,7 +57,7 @@ class ResNetConfig:
         return cls(**{**values, "depths": tuple(values["depths"]), "image_size": tuple(values["image_size"])})
 
 
-class ResNet(Model):
+class ResNet(PooledClassifier):
     """Stem, four stages, the mean over all places, a linear head."""
 
     def __init__(self, config: ResNetConfig):
@@ -77,14 +77,6 @@ class ResNet(Model):
         if self.config.block == "basic":
             return BasicBlock(in_channels, width, stride)
         return Bottleneck(in_channels, width, stride, width=width * self.config.width_factor)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """``[B, C, H, W]`` -> logits ``[B, num_classes]``."""
-        return self.head(self.embed(images))
-
-    def embed(self, images: Tensor) -> Tensor:
-        """What the head sees: ``[B, C, H, W]`` -> ``[B, num_features]``."""
-        return self.features(images)[-1].features.mean(dim=(2, 3))
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each stage: strides 4, 8, 16 and 32."""

@@ -7,7 +7,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saccade.models.model import FeatureMap, Model
+from saccade.models.model import Classifier, FeatureMap
 
 WIDTHS = (64, 128, 256, 512, 512)  # of the five stages; a pooling by two ends each
 DEPTHS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
@@ -39,7 +39,7 @@ class VGGConfig:
         return cls(**{**values, "depths": tuple(values["depths"]), "image_size": tuple(values["image_size"])})
 
 
-class VGG(Model):
+class VGG(Classifier):
     """Five stages and an MLP of three layers."""
 
     def __init__(self, config: VGGConfig):
@@ -53,6 +53,7 @@ class VGG(Model):
         self.dropout = nn.Dropout(config.dropout)
         self.fc1 = nn.Linear(WIDTHS[-1] * GRID[0] * GRID[1], HIDDEN)
         self.fc2 = nn.Linear(HIDDEN, HIDDEN)
+        self.num_features = HIDDEN
         self.head = nn.Linear(HIDDEN, config.num_classes) if config.num_classes else nn.Identity()
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -62,11 +63,11 @@ class VGG(Model):
         norm = nn.BatchNorm2d(out_channels) if self.config.batch_norm else nn.Identity()
         return nn.Sequential(nn.Conv2d(in_channels, out_channels, 3, padding=1), norm, nn.ReLU())
 
-    def forward(self, images: Tensor) -> Tensor:
-        """``[B, C, H, W]`` -> logits ``[B, num_classes]``."""
+    def embed(self, images: Tensor) -> Tensor:
+        """What the head sees: ``[B, C, H, W]`` -> ``[B, num_features]``."""
         x = F.adaptive_avg_pool2d(self.features(images)[-1].features, GRID).flatten(1)
         x = self.dropout(F.relu(self.fc1(x)))
-        return self.head(self.dropout(F.relu(self.fc2(x))))
+        return self.dropout(F.relu(self.fc2(x)))
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each stage's pooling: strides 2 to 32."""

@@ -10,7 +10,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saccade.models.model import FeatureMap, Model
+from saccade.models.model import FeatureMap, PooledClassifier
 from saccade.models.stages import Stages
 from saccade.nn.convolution import PreActBlock, conv2d
 
@@ -42,7 +42,7 @@ class WideResNetConfig:
         return cls(**{**values, "image_size": tuple(values["image_size"])})
 
 
-class WideResNet(Model):
+class WideResNet(PooledClassifier):
     """One convolution, three groups of blocks, a last norm, the mean over all places, a linear head."""
 
     def __init__(self, config: WideResNetConfig):
@@ -63,14 +63,6 @@ class WideResNet(Model):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    def forward(self, images: Tensor) -> Tensor:
-        """``[B, C, H, W]`` -> logits ``[B, num_classes]``."""
-        return self.head(self.embed(images))
-
-    def embed(self, images: Tensor) -> Tensor:
-        """What the head sees: ``[B, C, H, W]`` -> ``[B, num_features]``."""
-        return self.features(images)[-1].features.mean(dim=(2, 3))
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each group, the last one normalised: strides 1, 2 and 4."""

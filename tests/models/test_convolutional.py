@@ -43,7 +43,17 @@ def test_forward_back_config_and_channels(name: str) -> None:
     values = json.loads(json.dumps(net.config.to_dict()))
     build(saccade.models.zoo.architecture_of(name), values).load_state_dict(net.state_dict())
     headless = saccade.create(name, num_classes=0, in_channels=2, image_size=64)
-    assert headless(torch.randn(2, 2, 64, 64)).ndim == 2
+    assert headless(torch.randn(2, 2, 64, 64)).shape == (2, headless.num_features)
+
+
+@pytest.mark.parametrize("name", ["lenet", "alexnet", "vgg11", "resnet18"])
+def test_the_head_reads_the_embedding(name: str) -> None:
+    net = saccade.create(name, num_classes=3).eval()
+    images = torch.randn(1, net.config.in_channels, *net.config.image_size)
+    with torch.no_grad():
+        embedding = net.embed(images)
+        assert embedding.shape == (1, net.num_features)
+        assert torch.equal(net.head(embedding), net(images))
 
 
 def test_feature_maps_say_their_stride() -> None:

@@ -37,7 +37,6 @@ def infer(shapes: Shapes, hints: Hints) -> HybridConfig:
         patch_size=(patch_size[0], patch_size[1]),
         in_channels=in_channels,
         num_classes=shapes["classifier.weight"][0] if "classifier.weight" in shapes else 0,
-        pre_logits=None,
     )
 
 
