@@ -47,6 +47,4 @@ def download(name: str) -> Path:
             raise CheckpointError(f"the hub does not give {repository}: {str(error).splitlines()[0]}") from None
         if has_weights(folder):
             return folder
-    raise CheckpointError(
-        f"{repository} on the hub holds no weights ({', '.join({p for patterns in WANTED for p in patterns})})"
-    )
+    raise CheckpointError(f"{repository} on the hub holds no weights ({', '.join(WANTED[0] + WANTED[1][1:])})")

@@ -37,10 +37,10 @@ def evaluate(
         Such as cpu or cuda.
     """
     from saccade.cli.counting import counting
-    from saccade.cli.opening import open_predictor
     from saccade.inference.evaluation import evaluate as measure
+    from saccade.inference.predictor import load
 
-    predictor = open_predictor(model, image_size, device)
+    predictor = load(model, image_size=image_size, device=device)
     with counting("images") as advance:
         found = measure(predictor, data, split=split, batch_size=batch_size, workers=workers, on_images=advance)
     if as_json:

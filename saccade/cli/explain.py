@@ -43,12 +43,12 @@ def explain(
         raise ConfigError(f"--output: there is no folder {output.parent}")
     from saccade.analysis.attention_maps import explain as look
     from saccade.checkpoints.atomic import write_atomic
-    from saccade.cli.opening import open_predictor
     from saccade.cli.predict import expand
+    from saccade.inference.predictor import load
     from saccade.reporting.draw import explain_figure
 
     paths = list(dict.fromkeys(path for text in images for path in expand(text)))
-    predictor = open_predictor(model, image_size, device)
+    predictor = load(model, image_size=image_size, device=device)
     found = [look(predictor, path, budget=budget) for path in paths]
     figure = explain_figure(found)
     write_atomic(output, lambda path: figure.savefig(path, format=output.suffix[1:].lower()))

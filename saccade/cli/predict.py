@@ -42,14 +42,14 @@ def predict(
     device
         Such as cpu or cuda.
     """
-    from saccade.cli.opening import open_predictor
+    from saccade.inference.predictor import load
 
     if top < 1:
         raise ConfigError(f"--top must be at least 1, not {top}")
     if as_json and as_csv:
         raise ConfigError("choose --json or --csv")
     paths = list(dict.fromkeys(path for text in images for path in expand(text)))
-    predictor = open_predictor(model, image_size, device)
+    predictor = load(model, image_size=image_size, device=device)
     failed = 0
 
     def say(name: str, error: ImageError) -> None:

@@ -55,14 +55,14 @@ def probe(
     """
     from saccade.analysis.probing import probe as measure
     from saccade.cli.counting import counting
-    from saccade.cli.opening import open_predictor
     from saccade.data.folder import open_data
     from saccade.inference.features import default_cache, extract
+    from saccade.inference.predictor import load
 
     if cache is not None and no_cache:
         raise ConfigError("choose --cache or --no-cache")
     folder = None if no_cache else cache or default_cache()
-    predictor = open_predictor(model, image_size, device)
+    predictor = load(model, image_size=image_size, device=device)
     splits = open_data(data)
     name, held_out = ("test", splits.test) if splits.test is not None else ("val", splits.val)
     if held_out is None:

@@ -5,6 +5,7 @@ predictor.predict("cat.jpg").label
 """
 
 import logging
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import overload
@@ -130,6 +131,9 @@ def load(
 ) -> Predictor:
     """Open a model directory, a run directory or a published checkpoint, ready to predict.
 
+    What was loaded, resized, new and unused is printed on stderr, where it is not simply everything of a directory of
+    ours.
+
     Args:
         path: ``runs/NAME``, a model directory, a Hugging Face folder, a file (.safetensors, .npz, .pth), or
             ``hub:ORG/NAME``.
@@ -143,7 +147,9 @@ def load(
     """
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     loaded = load_model(path, num_classes=num_classes, image_size=size, strict=strict)
-    log.info("%s", loaded.report)
+    report = loaded.report
+    if report.format != "saccade" or report.resized or report.new:
+        print(report, file=sys.stderr)
     return Predictor(loaded, device=device)
 
 

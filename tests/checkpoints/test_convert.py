@@ -132,3 +132,16 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
 def close(ours: Tensor, theirs: Tensor) -> None:
     assert ours.shape == theirs.shape
     assert (ours - theirs).abs().max() <= 1e-4 * theirs.abs().max()
+
+
+def test_loading_says_what_became_of_every_tensor(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    model_dir(tmp_path / "ours", "vit")
+    convert(tmp_path / "ours", tmp_path / "hf", "huggingface")
+    capsys.readouterr()
+    saccade.load(tmp_path / "ours")
+    assert capsys.readouterr().err == ""
+    saccade.load(tmp_path / "hf", image_size=64, num_classes=3)
+    said = capsys.readouterr().err
+    assert "Hugging Face ViT" in said
+    assert "resized encoder.pos_embed.table: 2 x 2 -> 4 x 4" in said
+    assert "new     head.weight, head.bias" in said
