@@ -15,7 +15,7 @@ import numpy as np
 from machine import describe
 from sklearn.model_selection import StratifiedKFold
 
-import saccade.training.setup as setup
+import saccade.training.jobs.classify as classify
 from saccade.data.digits import DigitsSource, digits_splits
 from saccade.data.samples import DataSplits
 from saccade.training.config import resolve
@@ -56,7 +56,7 @@ def main() -> None:
     print(f"{describe()}\n\n| {name} | accuracy | training |\n| --- | --- | --- |")
     for number in range(FOLDS) if options.cross_validate else options.seeds:
         if options.cross_validate:
-            setup.open_data = lambda path, config, number=number: fold(number)
+            classify.open_data = lambda path, config, number=number: fold(number)
         rows.append(run(number, options.epochs))
         print(f"| {number} | {rows[-1][0]:.2%} | {rows[-1][1]:.1f} s |", flush=True)
     accuracies, seconds = zip(*rows)

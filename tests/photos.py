@@ -3,7 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+
+from saccade.data.samples import Batch
 
 
 def make_photos(root: Path, layout: tuple[str, ...] = ("",), classes=("cat", "dog"), count: int = 10) -> Path:
@@ -18,3 +21,10 @@ def make_photos(root: Path, layout: tuple[str, ...] = ("",), classes=("cat", "do
                 pixels[..., 2 * number % 3] += 120
                 Image.fromarray(pixels).save(folder / f"{i}.png")
     return root
+
+
+def batch_of(images: torch.Tensor, labels: torch.Tensor | None = None) -> Batch:
+    """A batch of images without names; labels 0 unless given."""
+    count = len(images)
+    labels = torch.zeros(count, dtype=torch.long) if labels is None else labels
+    return Batch(images, labels, ("",) * count, torch.arange(count))

@@ -16,6 +16,7 @@ EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 ABOUT = "Vision transformers: train on your own images, load published checkpoints, look inside, compare, ship."
 COMMANDS = {  # name -> where it is, what it does
     "train": ("saccade.cli.train:train", "Train a classifier on images and write its model and report."),
+    "pretrain": ("saccade.cli.pretrain:pretrain", "Learn from images without labels, by hiding parts of them."),
     "evaluate": ("saccade.cli.evaluate:evaluate", "Measure a model on labelled images."),
     "predict": ("saccade.cli.predict:predict", "Say what images show."),
     "probe": ("saccade.cli.probe:probe", "Measure what frozen features are worth: k-NN, few-shot, linear."),

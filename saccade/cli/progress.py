@@ -21,12 +21,13 @@ class RunDisplay:
             BarColumn(bar_width=24),
             TextColumn("{task.fields[rate]:>6.0f} images/s"),
             TimeRemainingColumn(compact=True),
-            TextColumn("loss {task.fields[loss]:.3f}  accuracy {task.fields[accuracy]:.1%}  lr {task.fields[lr]:.1e}"),
+            TextColumn("loss {task.fields[loss]:.3f}{task.fields[score]}  lr {task.fields[lr]:.1e}"),
             console=self.console,
             disable=not self.console.is_terminal,
         )
         self.task: TaskID | None = None
         self.smooth: dict[str, float] = {}
+        self.score_name = ""
         self.shown = 0.0
 
     def __enter__(self) -> "RunDisplay":
@@ -41,9 +42,10 @@ class RunDisplay:
             case Note(text, warning):
                 self.console.print(("[yellow]warning:[/] " if warning else "") + _escaped(text))
             case RunStarted():
+                self.score_name = event.score_name
                 self.task = self.bar.add_task(
                     "train", total=event.total_steps, completed=event.start_step,
-                    epoch="", rate=0.0, loss=0.0, accuracy=0.0, lr=0.0,
+                    epoch="", rate=0.0, loss=0.0, score="", lr=0.0,
                 )  # fmt: skip
             case StepDone():
                 self._step(event)
@@ -52,25 +54,28 @@ class RunDisplay:
                     self.console.print(epoch_line(epoch, row))
 
     def _step(self, event: StepDone) -> None:
-        for name, value in (("rate", event.images_per_second), ("loss", event.loss), ("accuracy", event.accuracy)):
+        for name, value in (("rate", event.images_per_second), ("loss", event.loss), ("score", event.score or 0.0)):
             self.smooth[name] = 0.9 * self.smooth.get(name, value) + 0.1 * value
         now = time.monotonic()
         if self.task is not None and now - self.shown > REFRESH_SECONDS:
             self.shown = now
-            rate, loss, accuracy = self.smooth["rate"], self.smooth["loss"], self.smooth["accuracy"]
-            epoch = f"{event.epoch:.1f}"
+            score = f"  {self.score_name} {self.smooth['score']:.1%}" if self.score_name else ""
             self.bar.update(
-                self.task, completed=event.step, epoch=epoch, rate=rate, loss=loss, accuracy=accuracy, lr=event.lr
-            )
+                self.task, completed=event.step, epoch=f"{event.epoch:.1f}", rate=self.smooth["rate"],
+                loss=self.smooth["loss"], score=score, lr=event.lr,
+            )  # fmt: skip
 
 
 def epoch_line(epoch: int, row: dict) -> str:
     """One epoch in a log."""
-    held_out = f"  val accuracy {row['val_accuracy']:.2%}" if "val_accuracy" in row else ""
-    return (
-        f"epoch {epoch:>4}  loss {row['loss']:.4f}  accuracy {row['accuracy']:.2%}{held_out}  lr {row['lr']:.2e}  "
-        f"{row['images_per_second']:.0f} images/s"
-    )
+    hidden = ("epoch", "step", "lr", "seconds", "images_per_second", "skipped")
+    figures = [f"{name.replace('_', ' ')} {shown(name, row[name])}" for name in row if name not in hidden]
+    return f"epoch {epoch:>4}  {'  '.join(figures)}  lr {row['lr']:.2e}  {row['images_per_second']:.0f} images/s"
+
+
+def shown(name: str, value: float) -> str:
+    """A figure of a run's log as people read it."""
+    return f"{value:.2%}" if name.endswith("accuracy") else f"{value:.4f}"
 
 
 def _escaped(text: str) -> str:

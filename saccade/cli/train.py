@@ -1,5 +1,6 @@
 """`saccade train`: from images to a model directory and a report."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -91,7 +92,7 @@ def train(
         A folder with one folder a class (with train/, val/, test/ or split by seed), a CSV of file,label, a zip, tar
         shards, or "digits".
     recipe
-        What to start from: digits, scratch, finetune, deit or sam.
+        What to start from: digits, scratch, cifar, finetune, deit or sam.
     config
         A YAML file over the recipe, such as the config.yaml of a run.
     output
@@ -103,7 +104,16 @@ def train(
     dry_run
         Print the resolved config and stop.
     """
-    overrides = (options or TrainOptions()).overrides() | dict(parse_override(text) for text in set)
+    overrides = (options or TrainOptions()).overrides()
+    return start_or_resume(data, recipe, config, output, resume, overrides, set, dry_run)
+
+
+def start_or_resume(
+    data: str | None, recipe: str, config: Path | None, output: Path | None, resume: list[Path] | None,
+    overrides: dict[str, object], settings: Sequence[str], dry_run: bool,
+) -> int:  # fmt: skip
+    """Run what the options of a training command say; returns the exit code."""
+    overrides = overrides | dict(parse_override(text) for text in settings)
     if data is not None:
         overrides["data.path"] = data
     if resume is None:
@@ -153,6 +163,10 @@ def _run(config: RunConfig, output: Path | None, resume: Path | None) -> int:
     if result.metrics is not None:
         print(f"{result.split}: {result.metrics}")
     print(f"trained in {result.seconds:.1f} s; model {path / 'model'}, report {path / 'report.html'}")
+    if config.task == "pretrain":
+        print(f"next: saccade train DATA --init {path}")
+        print(f"      saccade probe {path} {config.data.path}")
+        return 0
     print(f"next: saccade evaluate {path} {config.data.path}")
     print(f"      saccade explain {path} IMAGE -o attention.png")
     return 0

@@ -4,21 +4,25 @@ Step t of a run always holds the same images with the same augmentation, whether
 0 workers or 8, in one process or in four.
 """
 
+import math
 import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from saccade.data.augmentation import ImageTransform, mix_seed
+from saccade.data.augmentation import ImageTransform, Pixels, mix_seed
 from saccade.data.samples import Batch, ImageSource
 from saccade.errors import ConfigError, DataError, ImageError
 
 CACHE_BYTES = 256 * 2**20  # prepared images that never change are kept, up to this
+RESIDENT_BYTES = 2**30  # pixels of a training split that are kept on the device, up to this
+LOADED_AT_ONCE = 64
 MAX_BAD_SHARE = 0.01  # of the images; with more broken ones than that, skipping them would hide a problem
 
 # What a worker is asked for: an image's index, and the numbers that seed its augmentation.
@@ -131,10 +135,16 @@ def prepared(
     return PreparedImages(source, transform, skip_bad, {} if fits else None)
 
 
+class Order(Protocol):
+    """Which images are in the batch of a step."""
+
+    def items(self, step: int) -> list[Item]: ...
+
+
 class TrainBatches:
     """The batches of steps `start` to `stop`, one after the other; `skipped` names the broken images left out."""
 
-    def __init__(self, images: PreparedImages, order: TrainOrder, *, start: int, stop: int, workers: int):
+    def __init__(self, images: PreparedImages, order: "Order", *, start: int, stop: int, workers: int):
         self.order = order
         self.start, self.stop = start, stop
         self.skipped: dict[str, None] = {}
@@ -162,7 +172,7 @@ class TrainBatches:
 
 @dataclass(frozen=True)
 class _Steps:
-    order: TrainOrder
+    order: "Order"
     start: int
     stop: int
 
@@ -188,6 +198,52 @@ def eval_batches(
         collate_fn=_collate,
     )
     return (batch for batch, _ in loader)
+
+
+class ResidentBatches:
+    """As :class:`TrainBatches`, from images that all lie on the device: read once, cut into batches by index.
+
+    For images that change only there (``augmentation.where=batch``, or not at all). Pixels come as uint8.
+    """
+
+    def __init__(
+        self, images: PreparedImages, order: TrainOrder, device: torch.device, *, start: int, stop: int, workers: int
+    ):
+        self.order = order
+        self.start, self.stop = start, stop
+        count = len(images.source)
+        # As a run over all images, so that what is broken is treated as there.
+        whole = TrainBatches(images, _InOrder(count), start=0, stop=-(-count // LOADED_AT_ONCE), workers=workers)
+        parts = list(whole)
+        self.skipped = whole.skipped
+        self.images = torch.cat([part.images for part in parts]).to(device)
+        self.labels = torch.cat([part.classes for part in parts]).to(device)
+        self.indices = torch.cat([part.indices for part in parts])
+        self.names = [name for part in parts for name in part.names]
+
+    def __iter__(self) -> Iterator[Batch]:
+        for step in range(self.start, self.stop):
+            chosen = [index for index, _ in self.order.items(step)]
+            rows = torch.tensor(chosen)
+            here = rows.to(self.images.device)
+            names = tuple(self.names[index] for index in chosen)
+            yield Batch(self.images[here], self.labels[here], names, self.indices[rows])
+
+
+@dataclass(frozen=True)
+class _InOrder:
+    """Every image once, in the order of :class:`TrainOrder`'s interface."""
+
+    num_images: int
+
+    def items(self, step: int) -> list[Item]:
+        start = step * LOADED_AT_ONCE
+        return [(index, ()) for index in range(start, min(start + LOADED_AT_ONCE, self.num_images))]
+
+
+def fits_device(images: PreparedImages, size: tuple[int, int, int]) -> bool:
+    """Whether all pixels of a source are few enough to be kept on the device."""
+    return isinstance(images.transform, Pixels) and len(images.source) * math.prod(size) <= RESIDENT_BYTES
 
 
 def default_workers(images: PreparedImages) -> int:

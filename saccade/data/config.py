@@ -31,6 +31,7 @@ class AugmentationConfig:
     """What training adds to an image. By default crops and flips only; a recipe sets the rest."""
 
     crop_scale: tuple[float, float] | None = (0.08, 1.0)  # area of the random resized crop; None: the whole image
+    pad_crop: int = 0  # with where=batch: pixels added on every side before a crop of the image's size
     flip: float = 0.5  # probability of a left-right flip
     randaugment: str = ""  # "2x9": two operations of magnitude 9 (of 30); "": none
     color_jitter: float = 0.0  # strength of brightness, contrast and saturation changes
@@ -39,3 +40,4 @@ class AugmentationConfig:
     cutmix: float = 0.0  # alpha of the Beta distribution (Yun et al. 2019); 0: off
     affine: AffineConfig | None = None
     repeats: int = 1  # repeated augmentation: how often an image appears in a batch (Hoffer et al. 2020)
+    where: Literal["image", "batch"] = "image"  # flips, colours, erasing: one by one in the loader, or on the device

@@ -68,9 +68,7 @@ def open_data(path: str, config: DataConfig | None = None) -> DataSplits:
     if path == "digits":
         return digits_splits()
     place = Path(path)
-    if not place.exists():
-        raise DataError(f"there is no {path}: give a folder of class folders, a CSV, a zip, tar shards, or 'digits'")
-    storage, entries, classes = _find(place)
+    storage, entries, classes = _find(place, labelled=True)
     if not entries:
         raise DataError(f"{path} holds no images: one folder a class was expected, with files such as 1.jpg inside")
     found = sorted({label for _, label, _ in entries})
@@ -85,17 +83,42 @@ def open_data(path: str, config: DataConfig | None = None) -> DataSplits:
     if missing:
         raise DataError(f"{path}: no images to train on of {', '.join(missing[:10])}: add some, or remove the class")
     number = {name: i for i, name in enumerate(classes)}
+    return _cut(place, storage, [number[label] for _, label, _ in entries], classes, entries, splits)
 
+
+def open_unlabelled(path: str, config: DataConfig | None = None) -> DataSplits:
+    """Open images whatever they show: all files below a folder, in a zip, in tars; labels are all 0.
+
+    Images that are labelled for :func:`open_data` are split as there, so that what is held out there is held out here.
+
+    Raises:
+        DataError: nothing there, or no images.
+    """
+    config = config or DataConfig()
+    if path == "digits":
+        return digits_splits()
+    place = Path(path)
+    storage, entries, _ = _find(place, labelled=False)
+    if not entries:
+        raise DataError(f"{path} holds no images")
+    splits = assign_splits(entries, config)
+    return _cut(place, storage, [0] * len(entries), ("image",), entries, splits)
+
+
+def _cut(
+    place: Path, storage: Storage, labels: list[int], classes: tuple[str, ...], entries: Sequence[Entry],
+    splits: Sequence[str],
+) -> DataSplits:  # fmt: skip
     def source(split: str) -> FileSource | None:
-        chosen = [entry for entry, s in zip(entries, splits) if s == split]
+        chosen = [(name, label) for (name, _, _), label, s in zip(entries, labels, splits) if s == split]
         if not chosen:
             return None
-        labels = np.array([number[label] for _, label, _ in chosen], dtype=np.int64)
-        return FileSource(storage, [name for name, _, _ in chosen], labels, classes)
+        names, numbers = zip(*chosen)
+        return FileSource(storage, list(names), np.array(numbers, dtype=np.int64), classes)
 
     train = source("train")
     if train is None:
-        raise DataError(f"{path} has no training images")
+        raise DataError(f"{place} has no training images")
     return DataSplits(train, source("val"), source("test"), classes, place.stem, _fingerprint(storage, entries, splits))
 
 
@@ -126,27 +149,29 @@ def assign_splits(entries: Sequence[Entry], config: DataConfig) -> list[str]:
     return splits
 
 
-def _find(place: Path) -> tuple[Storage, list[Entry], tuple[str, ...]]:
-    """(storage, entries, class names where the data numbers them)."""
+def _find(place: Path, *, labelled: bool) -> tuple[Storage, list[Entry], tuple[str, ...]]:
+    """(storage, entries, class names where the data numbers them). Unless `labelled`, images may lie anywhere."""
+    if not place.exists():
+        raise DataError(f"there is no {place}: give a folder of class folders, a CSV, a zip, tar shards, or 'digits'")
     suffix = place.suffix.lower()
     if place.is_dir():
         shards = sorted(place.glob(SHARD_PATTERN))
         if shards:
-            return _find_in_shards(shards)
+            return _find_in_shards(shards, labelled)
         storage: Storage = FolderStorage(place)
-        entries = _by_folder(storage, place)
-        return storage, entries, _class_folders(place, entries)
+        entries = _by_folder(storage, place, labelled)
+        return storage, entries, _class_folders(place, entries) if labelled else ()
     if suffix == ".csv":
         return _find_in_csv(place)
     if suffix == ".zip":
         storage = ZipStorage(place)
-        return storage, _by_folder(storage, place), ()
+        return storage, _by_folder(storage, place, labelled), ()
     if suffix == ".tar":
-        return _find_in_shards([place])
+        return _find_in_shards([place], labelled)
     raise DataError(f"{place} is neither a folder nor a .csv, .zip or .tar")
 
 
-def _by_folder(storage: Storage, place: Path) -> list[Entry]:
+def _by_folder(storage: Storage, place: Path, labelled: bool) -> list[Entry]:
     """Entries by their folders, below a common outer folder if there is one (zips often have it)."""
     names = [name for name in storage.names if is_image_name(name)]
     parts = [name.split("/") for name in names]
@@ -156,6 +181,8 @@ def _by_folder(storage: Storage, place: Path) -> list[Entry]:
         parts = [p[1:] for p in parts]
         tops = {p[0] for p in parts}
     loose = [name for name, p in zip(names, parts) if len(p) == 1]
+    if not labelled and (loose or tops <= set(SPLIT_NAMES)):
+        return [(name, "", SPLIT_NAMES.get(p[0], "") if len(p) > 1 else "") for name, p in zip(names, parts)]
     if loose:
         raise DataError(
             f"{place}: {len(loose)} images lie in no class folder, such as {loose[0]}: put each into the folder of its "
@@ -205,7 +232,7 @@ def _find_in_csv(place: Path) -> tuple[Storage, list[Entry], tuple[str, ...]]:
     return FolderStorage(place.parent, [name for name, _, _ in entries]), entries, ()
 
 
-def _find_in_shards(paths: list[Path]) -> tuple[Storage, list[Entry], tuple[str, ...]]:
+def _find_in_shards(paths: list[Path], labelled: bool) -> tuple[Storage, list[Entry], tuple[str, ...]]:
     """WebDataset's layout: KEY.jpg and KEY.cls side by side, the class as a number or a name."""
     storage = TarStorage(paths)
     names_file = paths[0].parent / CLASSES_FILE
@@ -221,6 +248,11 @@ def _find_in_shards(paths: list[Path]) -> tuple[Storage, list[Entry], tuple[str,
         if not is_image_name(name):
             continue
         label_name = name.rsplit(".", 1)[0] + ".cls"
+        shard = name.split("/", 1)[0]
+        split = SPLIT_NAMES.get(shard.split("-")[0].lower(), "")
+        if label_name not in known and not labelled:
+            entries.append((name, "", split))
+            continue
         if label_name not in known:
             raise DataError(f"{paths[0].parent}: {name} has no {label_name.rsplit('/', 1)[1]} beside it")
         label = storage.read(label_name).decode("utf-8", "replace").strip()
@@ -228,8 +260,7 @@ def _find_in_shards(paths: list[Path]) -> tuple[Storage, list[Entry], tuple[str,
             if int(label) >= len(classes):
                 raise DataError(f"{label_name} says class {label}, but {CLASSES_FILE} has {len(classes)} names")
             label = classes[int(label)]
-        shard = name.split("/", 1)[0]
-        entries.append((name, label, SPLIT_NAMES.get(shard.split("-")[0].lower(), "")))
+        entries.append((name, label, split))
     return storage, entries, classes
 
 

@@ -1,6 +1,6 @@
 """The nouns of the data room: one image source, one batch, and the splits of a data set."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -41,18 +41,42 @@ class DataSplits:
 
 
 class Batch(NamedTuple):
-    """One step's images.
+    """One step's images and what is known of them.
 
-    `images` [B, C, H, W] float32, normalised. `labels` [B] int64, or [B, K] float32 rows that sum to 1 after mixing.
-    `names` and `indices` [B] say which images they are, so that a bad batch can be named.
+    Attributes:
+        images: ``[B, C, H, W]`` float32, normalised; or uint8 pixels that the device will normalise.
+        labels: ``[B]`` int64; or ``[B, K]`` float32 rows that sum to 1 after mixing; or, for tasks that know more of an
+            image than its class, several tensors by name, each ``[B, ...]``.
+        names, indices: ``[B]``, which images they are, so that a bad batch can be named.
     """
 
     images: Tensor
-    labels: Tensor
+    labels: Tensor | dict[str, Tensor]
     names: tuple[str, ...]
     indices: Tensor
 
+    @property
+    def classes(self) -> Tensor:
+        """The labels, where they are one tensor."""
+        assert isinstance(self.labels, Tensor)
+        return self.labels
+
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch with its tensors on `device`."""
-        images, labels = (part.to(device, non_blocking=True) for part in (self.images, self.labels))
-        return Batch(images, labels, self.names, self.indices)
+        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def rows(self, rows: slice) -> "Batch":
+        """Some images of the batch."""
+        part = self.map(lambda tensor: tensor[rows])
+        return part._replace(names=self.names[rows], indices=self.indices[rows])
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """The batch with images and labels changed."""
+        labels = self.labels
+        changed = change(labels) if isinstance(labels, Tensor) else {n: change(t) for n, t in labels.items()}
+        return self._replace(images=change(self.images), labels=changed)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Images and labels by name, as a file holds them."""
+        labels = {"labels": self.labels} if isinstance(self.labels, Tensor) else self.labels
+        return {"images": self.images, **labels}

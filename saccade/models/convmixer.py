@@ -66,6 +66,11 @@ class ConvMixer(PooledClassifier):
         return (FeatureMap(self.blocks(self.stem(images)), (patch, patch)),)
 
 
+def convmixer_small_config(width: int, depth: int) -> ConvMixerConfig:
+    """For 32 x 32 pixels and ten classes: patches of 2 x 2, 5 x 5 filters (appendix D)."""
+    return ConvMixerConfig(width, depth, kernel_size=5, patch_size=2, image_size=(32, 32), num_classes=10)
+
+
 def convmixer_config(width: int, depth: int) -> ConvMixerConfig:
     """The published sizes 768/32 (ReLU, 7 x 7 filters) and 1536/20 (GELU, 9 x 9)."""
     small = width == 768

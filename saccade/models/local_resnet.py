@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saccade.models.model import FeatureMap, PooledClassifier
-from saccade.models.resnet import WIDTHS
 from saccade.models.stages import Stages
 from saccade.nn.convolution import Bottleneck, ConvNorm
 from saccade.nn.windows import LocalAttention
 
+WIDTHS = (64, 128, 256, 512)  # of the four stages
 DEPTHS = {26: (1, 2, 4, 1), 38: (2, 3, 5, 2), 50: (3, 4, 6, 3)}
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from saccade.models.model import FeatureMap, Model
 from saccade.models.vit import SIZES, ViTConfig, ViTEncoder, initialise
-from saccade.nn.patches import patchify, unpatchify
+from saccade.nn.patches import unpatchify
 from saccade.nn.positions import LearnedPositions, sinusoidal_2d
 from saccade.nn.tokens import TokenLayout
 from saccade.nn.transformer import BlockConfig, Encoder
@@ -82,6 +82,7 @@ class MaskedAutoencoder(Model):
         self.config = config
         width = config.decoder.embed_dim
         self.encoder = ViTEncoder(config.vit)
+        self.num_features = config.block.embed_dim
         grid = self.encoder.patch_embed.grid(config.image_size)
         self.decoder_embed = nn.Linear(config.block.embed_dim, width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
@@ -108,7 +109,7 @@ class MaskedAutoencoder(Model):
         patches = self.encoder.patch_embed(images)
         tokens = self.encoder.with_prefix(patches.tokens, patches.grid)  # [B, 1 + N, D]
         if noise is None:
-            noise = self.noise(tokens[:, 1:, 0])
+            noise = torch.rand_like(tokens[:, 1:, 0]) if self.training else spread_noise(tokens[:, 1:, 0])
         order = noise.argsort(dim=1)
         visible = order[:, : int(order.shape[1] * (1 - self.config.mask_ratio))]  # [B, V]
         seen = torch.cat((tokens[:, :1], _take(tokens[:, 1:], visible)), dim=1)
@@ -122,26 +123,9 @@ class MaskedAutoencoder(Model):
         hidden = torch.ones_like(noise, dtype=torch.bool).scatter(1, visible, False)
         return Painted(self.decoder_pred(painted)[:, 1:], hidden)
 
-    def loss(self, images: Tensor, painted: Painted) -> Tensor:
-        """Mean squared error of the pixels of hidden patches."""
-        target = patchify(images, self.config.patch_size)
-        if self.config.norm_pixels:
-            variance, mean = torch.var_mean(target, dim=-1, keepdim=True)
-            target = (target - mean) / (variance + 1e-6).sqrt()
-        errors = (painted.patches - target).square().mean(dim=-1)  # [B, N]
-        return errors[painted.hidden].mean()
-
     def images(self, painted: Painted, grid: tuple[int, int]) -> Tensor:
         """The painted pixels as images ``[B, C, H, W]``, normalised as the input (or by patch, with norm_pixels)."""
         return unpatchify(painted.patches, grid, self.config.patch_size)
-
-    def noise(self, like: Tensor) -> Tensor:
-        """``[B, N]`` in [0, 1): random in training, spread evenly in evaluation."""
-        if self.training:
-            return torch.rand_like(like)
-        # Multiples of the golden ratio, modulo 1, leave no region out.
-        even = torch.arange(like.shape[1], device=like.device, dtype=torch.float32) * 0.6180339887 % 1
-        return even.expand(like.shape[0], -1)
 
     def embed(self, images: Tensor) -> Tensor:
         """The class token of the whole image, ``[B, D]``."""
@@ -156,13 +140,26 @@ class MaskedAutoencoder(Model):
         return self.encoder.token_layout(self.config.image_size if image_size is None else image_size)
 
 
+def spread_noise(like: Tensor) -> Tensor:
+    """``[B, N]`` in [0, 1), in every image the same: multiples of the golden ratio, modulo 1, leave no region out."""
+    even = torch.arange(like.shape[1], device=like.device, dtype=torch.float32) * 0.6180339887 % 1
+    return even.expand(like.shape[0], -1)
+
+
 def _take(tokens: Tensor, index: Tensor) -> Tensor:
     """``[B, N, D]``, ``[B, V]`` -> ``[B, V, D]``."""
     return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[-1]))
 
 
 def mae_config(size: str, patch_size: int = 16) -> MAEConfig:
-    """The published sizes: ``mae_config("b")``, ``mae_config("l")``, ``mae_config("h", 14)``."""
+    """The published sizes ``mae_config("b")``, ``("l")`` and ``("h", 14)``; "ti" and "s" have a smaller decoder."""
     embed_dim, depth, mlp_dim, num_heads = SIZES[size]
-    decoder = BlockConfig(512, 16, 2048)
-    return MAEConfig(BlockConfig(embed_dim, num_heads, mlp_dim), decoder, depth, patch_size=(patch_size, patch_size))
+    block = BlockConfig(embed_dim, num_heads, mlp_dim)
+    small = embed_dim < 512
+    decoder, decoder_depth = (BlockConfig(192, 3, 768), 4) if small else (BlockConfig(512, 16, 2048), 8)
+    return MAEConfig(block, decoder, depth, decoder_depth, patch_size=(patch_size, patch_size))
+
+
+def mae_digits_config() -> MAEConfig:
+    """For scikit-learn's digits: 8 x 8 grey pixels, 16 patches of 2 x 2, of which four stay visible."""
+    return MAEConfig(BlockConfig(64, 4, 128), BlockConfig(64, 4, 128), 4, 2, (8, 8), (2, 2), in_channels=1)

@@ -13,7 +13,6 @@ from saccade.models.model import FeatureMap, PooledClassifier
 from saccade.models.stages import Stages
 from saccade.nn.convolution import BasicBlock, Bottleneck, ConvNorm
 
-WIDTHS = (64, 128, 256, 512)  # of the four stages
 #            block        depths
 VARIANTS: dict[int, tuple[Literal["basic", "bottleneck"], tuple[int, ...]]] = {
     18:  ("basic",      (2, 2, 2, 2)),
@@ -32,6 +31,8 @@ class ResNetConfig:
         block: two 3 x 3 convolutions, or 1 x 1, 3 x 3, 1 x 1.
         depths: blocks of each of the four stages.
         width_factor: widens the middle of a bottleneck; 2 in Wide ResNet-50-2.
+        width: channels of the first stage; each further one has twice as many.
+        small_images: a 3 x 3 convolution of stride 1 in front, and no pooling: for 32 x 32 pixels every place counts.
     """
 
     block: Literal["basic", "bottleneck"]
@@ -40,10 +41,17 @@ class ResNetConfig:
     image_size: tuple[int, int] = (224, 224)
     in_channels: int = 3
     num_classes: int = 1000
+    width: int = 64
+    small_images: bool = False
 
     def __post_init__(self) -> None:
         if self.block == "basic" and self.width_factor != 1:
             raise ValueError("width_factor widens bottlenecks; a basic block has no middle")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels in the middle of each stage's blocks."""
+        return tuple(self.width * 2**stage for stage in range(len(self.depths)))
 
     @property
     def expansion(self) -> int:
@@ -63,24 +71,34 @@ class ResNet(PooledClassifier):
     def __init__(self, config: ResNetConfig):
         super().__init__()
         self.config = config
-        self.stem = ConvNorm(config.in_channels, WIDTHS[0], 7, stride=2)
+        kernel_size, stride = (3, 1) if config.small_images else (7, 2)
+        self.stem = ConvNorm(config.in_channels, config.width, kernel_size, stride)
         self.stages = Stages(config.depths, self._block)
-        self.num_features = WIDTHS[-1] * config.expansion
+        self.num_features = config.widths[-1] * config.expansion
         self.head = nn.Linear(self.num_features, config.num_classes) if config.num_classes else nn.Identity()
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def _block(self, stage: int, first: bool, stride: int) -> nn.Module:
-        width, outputs = WIDTHS[stage], [WIDTHS[0], *(width * self.config.expansion for width in WIDTHS)]
+        widths = self.config.widths
+        width, outputs = widths[stage], [widths[0], *(width * self.config.expansion for width in widths)]
         in_channels = outputs[stage] if first else outputs[stage + 1]
         if self.config.block == "basic":
             return BasicBlock(in_channels, width, stride)
         return Bottleneck(in_channels, width, stride, width=width * self.config.width_factor)
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
-        """The maps after each stage: strides 4, 8, 16 and 32."""
+        """The maps after each stage: strides 4, 8, 16 and 32; of small images 1, 2, 4 and 8."""
+        if self.config.small_images:
+            return self.stages(self.stem(images), stride=1)
         return self.stages(F.max_pool2d(self.stem(images), 3, 2, 1), stride=4)
+
+
+def resnet_small_config(layers: int) -> ResNetConfig:
+    """For 32 x 32 pixels and ten classes: ``resnet_small_config(18)``, 11.2 million parameters."""
+    block, depths = VARIANTS[layers]
+    return ResNetConfig(block, depths, image_size=(32, 32), num_classes=10, small_images=True)
 
 
 def resnet_config(layers: int, width_factor: int = 1) -> ResNetConfig:

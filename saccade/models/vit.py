@@ -235,6 +235,12 @@ def vit_config(size: str, patch_size: int) -> ViTConfig:
     return ViTConfig(BlockConfig(embed_dim, num_heads, mlp_dim), depth, patch_size=(patch_size, patch_size))
 
 
+def vit_lite_config(embed_dim: int, depth: int, patch_size: int = 4) -> ViTConfig:
+    """For 32 x 32 pixels: ``vit_lite_config(256, 7)`` is ViT-Lite-7/4 of Hassani et al., arXiv 2104.05704."""
+    block = BlockConfig(embed_dim, num_heads=embed_dim // 64, mlp_dim=2 * embed_dim)
+    return ViTConfig(block, depth, image_size=(32, 32), patch_size=(patch_size, patch_size), num_classes=10)
+
+
 def vit_digits_config() -> ViTConfig:
     """For scikit-learn's digits: 8 x 8 grey pixels, 16 patches of 2 x 2, fixed positions: few images teach no grid."""
     block = BlockConfig(embed_dim=64, num_heads=4, mlp_dim=128)

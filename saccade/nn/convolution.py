@@ -186,14 +186,23 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class ConvStem(nn.Sequential):
-    """3 x 3 convolutions of stride 2 instead of one large patch (Xiao et al., arXiv 2106.14881).
+    """3 x 3 convolutions instead of one large patch (Xiao et al., arXiv 2106.14881).
 
-    ``[B, C, H, W]`` -> ``[B, D, H / 2^n, W / 2^n]`` for n ``channels``; the last is a 1 x 1 to the tokens' width D.
+    ``[B, C, H, W]`` -> ``[B, D, H / s, W / s]`` for ``strides`` (2 each unless given) whose product is s; the last is a
+    1 x 1 to the tokens' width D.
     """
 
-    def __init__(self, in_channels: int, channels: tuple[int, ...], embed_dim: int, norm: Norm = nn.BatchNorm2d):
+    def __init__(
+        self,
+        in_channels: int,
+        channels: tuple[int, ...],
+        embed_dim: int,
+        strides: tuple[int, ...] | None = None,
+        norm: Norm = nn.BatchNorm2d,
+    ):
         widths = (in_channels, *channels)
-        stages = [ConvNorm(a, b, 3, stride=2, norm=norm) for a, b in pairwise(widths)]
+        strides = (2,) * len(channels) if strides is None else strides
+        stages = [ConvNorm(a, b, 3, stride, norm=norm) for (a, b), stride in zip(pairwise(widths), strides)]
         super().__init__(*stages, nn.Conv2d(widths[-1], embed_dim, 1))
 
 

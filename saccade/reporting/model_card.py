@@ -5,7 +5,21 @@ from typing import Any
 
 import yaml
 
-from saccade.tasks.predictions import ClassificationMetrics
+# task of a model directory -> the hub's name for it, what the model is, how it is used, where it ends
+WORDS = {
+    "classification": (
+        "image-classification",
+        "An image classifier",
+        'saccade.load("PATH_OF_THIS_FOLDER").predict("image.jpg")',
+        "It knows these classes and no others: any picture gets one of them.",
+    ),
+    "pretraining": (
+        "image-feature-extraction",
+        "An encoder of images, trained without labels by hiding patches",
+        'saccade.load("PATH_OF_THIS_FOLDER").model.num_features',
+        "It answers no question yet: fine-tune it with `saccade train DATA --init PATH_OF_THIS_FOLDER`.",
+    ),
+}
 
 
 def model_card(
@@ -15,18 +29,20 @@ def model_card(
     labels: Sequence[str],
     provenance: Mapping[str, Any],
     preprocessing: str,
-    metrics: ClassificationMetrics | None,
+    metrics: Any,
+    task: str = "classification",
 ) -> str:
-    """Markdown with the front matter that model hubs read."""
+    """Markdown with the front matter that model hubs read; `metrics` are the task's, or None."""
+    kind, what, usage, limits = WORDS[task]
     data = provenance["data"]
-    front: dict[str, Any] = {"library_name": "saccade", "tags": ["image-classification", architecture]}
+    front: dict[str, Any] = {"library_name": "saccade", "tags": [kind, architecture]}
     if metrics is not None:
         front["model-index"] = [{
             "name": name,
             "results": [{
-                "task": {"type": "image-classification"},
+                "task": {"type": kind},
                 "dataset": {"name": data["name"], "type": data["name"], "split": provenance["result"]["split"]},
-                "metrics": [{"type": "accuracy", "value": round(metrics.accuracy, 6)}],
+                "metrics": [{"type": name, "value": round(value, 6)} for name, value in metrics.row().items()],
             }],
         }]  # fmt: skip
     counts = ", ".join(f"{count} {split}" for split, count in data["images"].items())
@@ -39,12 +55,12 @@ def model_card(
 
 # {name}
 
-An image classifier ({architecture}) for {len(labels)} classes: {shown}.
+{what} ({architecture}){f" for {len(labels)} classes: {shown}" if labels else ""}.
 
 ```python
 import saccade
 
-print(saccade.load("PATH_OF_THIS_FOLDER").predict("image.jpg"))
+print({usage})
 ```
 
 ## Result
@@ -59,6 +75,6 @@ print(saccade.load("PATH_OF_THIS_FOLDER").predict("image.jpg"))
 
 ## Limits
 
-It knows these classes and no others: any picture gets one of them. It was measured on images of the same origin as
-those that it was trained on; on others it can be worse. Nobody has checked it for uses in which mistakes harm people.
+{limits} It was measured on images of the same origin as those that it was trained on; on others it can be worse. Nobody
+has checked it for uses in which mistakes harm people.
 """

@@ -20,18 +20,23 @@ STYLE: Any = {
     "svg.hashsalt": "saccade",
 }  # fmt: skip
 
+NO_FIGURES = ("epoch", "step", "loss", "val_loss", "lr", "seconds", "images_per_second", "skipped")
 Row = Mapping[str, float]
 
 
 def curves(rows: Sequence[Row]) -> str:
-    """Loss, accuracy and learning rate over the epochs."""
+    """Loss, the task's other figures and learning rate over the epochs."""
+    others = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in NO_FIGURES]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10, 2.9), layout="constrained")
-        loss, accuracy, rate = figure.subplots(1, 3)
+        axes = list(figure.subplots(1, 3 if others else 2))
         epochs = [row["epoch"] for row in rows]
-        _lines(loss, epochs, rows, {"loss": "train", "val_loss": "val"}, "loss (nats)")
-        _lines(accuracy, epochs, rows, {"accuracy": "train, augmented", "val_accuracy": "val"}, "accuracy")
-        _lines(rate, epochs, rows, {"lr": "learning rate"}, "learning rate")
+        _lines(axes[0], epochs, rows, {"loss": "train", "val_loss": "val"}, "loss")
+        if others:
+            names = {key: f"{key[4:]}, val" if key.startswith("val_") else f"{key}, train" for key in others}
+            subjects = {key.removeprefix("val_") for key in others}
+            _lines(axes[1], epochs, rows, names, subjects.pop() if len(subjects) == 1 else "measures")
+        _lines(axes[-1], epochs, rows, {"lr": "learning rate"}, "learning rate")
         return to_svg(figure)
 
 

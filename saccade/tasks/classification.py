@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from saccade.data.samples import Batch
 from saccade.errors import ConfigError
@@ -24,7 +24,7 @@ class ClassificationTask:
     """
 
     name = "classification"
-    goal = "accuracy"
+    score_name = "accuracy"
 
     def __init__(self, labels: Sequence[str], *, label_smoothing: float = 0.0):
         if not 0 <= label_smoothing < 1:
@@ -40,14 +40,20 @@ class ClassificationTask:
         right = 1 - self.label_smoothing + other
         return -sum(p * math.log(p) for p in (right, *[other] * (count - 1)) if p > 0)
 
+    def run(self, model: nn.Module, batch: Batch) -> Tensor:
+        return model(batch.images)
+
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Logits ``[B, K]`` and labels ``[B]`` or mixed targets ``[B, K]`` -> mean cross-entropy in nats."""
-        return F.cross_entropy(outputs.float(), batch.labels, label_smoothing=self.label_smoothing)
+        return F.cross_entropy(outputs.float(), batch.classes, label_smoothing=self.label_smoothing)
 
     def score(self, outputs: Tensor, batch: Batch) -> Tensor:
         """How many of the batch are right; with mixed targets the larger part counts."""
-        labels = batch.labels if batch.labels.ndim == 1 else batch.labels.argmax(1)
+        labels = batch.classes if batch.classes.ndim == 1 else batch.classes.argmax(1)
         return (outputs.argmax(1) == labels).sum()
+
+    def keep(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        return outputs.float().cpu(), batch.classes.cpu()
 
     def decode(self, outputs: Tensor, names: Sequence[str], *, top: int = 5) -> list[Classification]:
         """Logits ``[B, K]`` -> one prediction an image, with its `top` best classes."""
@@ -57,6 +63,9 @@ class ClassificationTask:
             best = tuple((self.labels[c], s) for c, s in zip(row_classes, row_scores))
             predictions.append(Classification(name, best[0][0], best[0][1], best))
         return predictions
+
+    def truth(self, target: Tensor) -> str:
+        return self.labels[int(target)]
 
     def measure(self, outputs: Tensor, targets: Tensor) -> ClassificationMetrics:
         """Logits ``[N, K]`` and labels ``[N]`` of a whole split."""

@@ -64,6 +64,13 @@ class ClassificationMetrics:
     confusion: tuple[tuple[int, ...], ...]
     reliability: tuple[tuple[float, float, int], ...]
 
+    @property
+    def goal(self) -> float:
+        return self.accuracy
+
+    def row(self) -> dict[str, float]:
+        return {"loss": self.nll, "accuracy": self.accuracy}
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -87,3 +94,24 @@ class ClassificationMetrics:
             f"accuracy {self.accuracy:.2%}{top5} on {self.images} images; negative log likelihood {self.nll:.4f}, "
             f"calibration error {self.calibration_error:.2%}"
         )
+
+
+@dataclass(frozen=True)
+class MaskedMetrics:
+    """How well hidden patches were told: the mean loss over them, over `images` images."""
+
+    loss: float
+    images: int
+
+    @property
+    def goal(self) -> float:
+        return -self.loss
+
+    def row(self) -> dict[str, float]:
+        return {"loss": self.loss}
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return f"loss {self.loss:.4f} on hidden patches of {self.images} images"

@@ -4,9 +4,29 @@ report ask it."""
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from saccade.data.samples import Batch
+
+
+class Metrics(Protocol):
+    """How well a model did on a split."""
+
+    @property
+    def images(self) -> int:
+        """How many."""
+        ...
+
+    @property
+    def goal(self) -> float:
+        """The number by which weights are chosen, higher is better."""
+        ...
+
+    def row(self) -> dict[str, float]:
+        """Its main figures by name, `loss` first: a line of the run's log."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]: ...
 
 
 class Task(Protocol):
@@ -14,21 +34,37 @@ class Task(Protocol):
 
     name: str
     labels: tuple[str, ...]
-    goal: str  # the metric by which a run is judged, higher is better
-    smallest_loss: float  # of a perfect answer, in nats
+    score_name: str  # what `score` counts, such as "accuracy"; "": nothing
 
-    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+    @property
+    def smallest_loss(self) -> float:
+        """Of a perfect answer."""
+        ...
+
+    def run(self, model: nn.Module, batch: Batch) -> Any:
+        """The model's raw outputs for a batch, as it is called in training."""
+        ...
+
+    def loss(self, outputs: Any, batch: Batch) -> Tensor:
         """The model's outputs for a batch -> the mean loss, a scalar."""
         ...
 
-    def score(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """How many of the batch are right, a scalar: what a progress display shows."""
+    def score(self, outputs: Any, batch: Batch) -> Tensor:
+        """A sum over the batch whose mean a progress display shows, a scalar: how many are right."""
+        ...
+
+    def keep(self, outputs: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What `measure` needs of a batch: outputs ``[B, ...]`` and targets ``[B, ...]``, on the CPU."""
         ...
 
     def decode(self, outputs: Tensor, names: Sequence[str], *, top: int = 5) -> list[Any]:
-        """Raw outputs -> one typed prediction an image."""
+        """Kept outputs -> one typed prediction an image."""
         ...
 
-    def measure(self, outputs: Tensor, targets: Tensor) -> Any:
-        """All outputs and targets of a split -> typed metrics with `to_dict()`."""
+    def truth(self, target: Tensor) -> Any:
+        """One kept target as plain values, to stand beside a prediction."""
+        ...
+
+    def measure(self, outputs: Tensor, targets: Tensor) -> Metrics:
+        """All kept outputs and targets of a split -> typed metrics."""
         ...

@@ -76,6 +76,7 @@ class RunConfig:
     """Everything that decides what a run computes, and where it computes it."""
 
     recipe: str = "scratch"
+    task: Literal["classify", "pretrain"] = "classify"  # what is learned: classes, or hidden patches
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
@@ -124,7 +125,7 @@ def resolve(
     """A run's config from a recipe, a YAML file over it, and single values by dotted names over both.
 
     The recipe is the one asked for, else the file's, else `digits` for the digits, `finetune` with `model.init`,
-    `scratch` for all other.
+    `scratch` for all other; of pre-training `mae_digits` and `mae`.
 
     Raises:
         ConfigError: no such recipe, a key that does not exist (with the nearest), a value of the wrong kind.
@@ -189,6 +190,9 @@ def parse_override(text: str) -> tuple[str, Any]:
 
 def _default_recipe(values: Mapping[str, Any]) -> str:
     data, model = values.get("data") or {}, values.get("model") or {}
+    if values.get("task") == "pretrain":
+        built_in = data.get("path", "digits") == "digits" and not {"name", "init"} & set(model)
+        return "mae_digits" if built_in else "mae"
     if model.get("init"):
         return "finetune"
     return "digits" if data.get("path", "digits") == "digits" and "name" not in model else "scratch"

@@ -13,6 +13,7 @@ class RunStarted:
     steps_per_epoch: int
     start_step: int
     batch_size: int
+    score_name: str  # what a step's score is called; "": there is none
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class StepDone:
     step: int  # steps done, from 1
     epoch: float  # passes over the images done
     loss: float  # mean over the batch, in nats
-    accuracy: float  # share of the (augmented) batch that was right
+    score: float | None  # what the task counts over the (augmented) batch, such as the share that was right
     lr: float
     images_per_second: float
 

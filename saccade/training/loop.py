@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from saccade.checkpoints.directory import save_model_dir
-from saccade.data.batching import PreparedImages, TrainBatches, eval_batches
+from saccade.data.batching import PreparedImages, eval_batches
 from saccade.errors import CheckpointError, DataError, TrainingError
 from saccade.models.zoo import build
 from saccade.nn.precision import choose_products, fast_products
 from saccade.tasks.collect import Collected, collect
-from saccade.tasks.predictions import ClassificationMetrics
+from saccade.tasks.task import Metrics
 from saccade.training.config import RunConfig
 from saccade.training.distributed import Processes, copy_whole, joined_processes, unwrapped, whole, wrap
 from saccade.training.ema import WeightMean
@@ -32,7 +32,7 @@ from saccade.training.preflight import check_before
 from saccade.training.result import predictions, provenance, summary
 from saccade.training.run_directory import ENVIRONMENT, Progress, RunDirectory, environment
 from saccade.training.schedules import lr_share
-from saccade.training.setup import Setup, prepare
+from saccade.training.setup import Batches, Setup, prepare
 from saccade.training.state import load_state, model_tensors, state_tensors
 from saccade.training.step import Stepper
 
@@ -54,7 +54,7 @@ class RunResult:
     """
 
     run: RunDirectory
-    metrics: ClassificationMetrics | None
+    metrics: Metrics | None
     split: str
     seconds: float
     stopped_by: int = 0
@@ -68,7 +68,7 @@ def train(
     resume: bool = False,
     on_event: Watcher | None = None,
 ) -> RunResult:
-    """Train a classifier and write its run directory.
+    """Train a model and write its run directory.
 
     Args:
         config: what to train on what; of a resumed run, the config in its directory.
@@ -99,9 +99,6 @@ class _Run:
         self.processes = processes
         self.setup = setup
         self.tell = tell
-        self.val, self.test = (
-            None if source is None else setup.held_out(source) for source in (setup.splits.val, setup.splits.test)
-        )
         self.progress = Progress()
         self.clock: Counter[str] = Counter()
 
@@ -142,7 +139,7 @@ class _Run:
     def machine(self, resume: bool) -> Any:
         """Choose how products are computed, once in a run's life, and write down where it runs."""
         stored = self.run.environment() if resume else {}
-        fingerprint = self.setup.splits.fingerprint
+        fingerprint = self.setup.job.splits.fingerprint
         if stored.get("data_fingerprint", fingerprint) != fingerprint:
             raise DataError(
                 f"{self.config.data.path} is not the data that {self.run.path} was begun with (a file, a label or the "
@@ -174,10 +171,12 @@ class _Run:
         setup, order, progress = self.setup, self.setup.order, self.progress
         self.tell(
             RunStarted(
-                str(self.run.path), setup.total_steps, order.steps_per_epoch, progress.step, self.config.batch_size
+                str(self.run.path), setup.total_steps, order.steps_per_epoch, progress.step, self.config.batch_size,
+                setup.job.task.score_name,
             )
-        )
-        loader = TrainBatches(setup.images, order, start=progress.step, stop=setup.total_steps, workers=setup.workers)
+        )  # fmt: skip
+        with self.timed("data"):
+            loader = setup.batches(self.processes.device, progress.step, setup.total_steps)
         batches = iter(loader)
         take_step = Stepper(self.config, setup, self.processes, self.run.path, self.timed)
         model.train()
@@ -191,19 +190,19 @@ class _Run:
                 progress.step, setup.total_steps, self.config.schedule.warmup, self.config.schedule.final_lr
             )
             set_lr(optimizer, lr)
-            loss, correct, asked = take_step(model, optimizer, batch, progress.step, stop)
+            loss, score, asked = take_step(model, optimizer, batch, progress.step, stop)
             if mean is not None:
                 with self.timed("optimizer"):
                     mean.update(unwrapped(model), progress.step)
 
             progress.step += 1
             progress.loss_sum += loss * self.config.batch_size
-            progress.correct += correct
+            progress.score_sum += score
             progress.images += self.config.batch_size
             progress.seconds = seconds_before + time.perf_counter() - began
             rate = self.config.batch_size / (time.perf_counter() - step_began)
-            accuracy = correct / self.config.batch_size
-            self.tell(StepDone(progress.step, progress.step / order.steps_per_epoch, loss, accuracy, lr, rate))
+            mean_score = score / self.config.batch_size if setup.job.task.score_name else None
+            self.tell(StepDone(progress.step, progress.step / order.steps_per_epoch, loss, mean_score, lr, rate))
 
             ends_epoch = progress.step % order.steps_per_epoch == 0 or progress.step == setup.total_steps
             if ends_epoch:
@@ -219,31 +218,32 @@ class _Run:
                 return asked
         return 0
 
-    def end_epoch(self, model: nn.Module, mean: WeightMean | None, lr: float, loader: TrainBatches) -> None:
+    def end_epoch(self, model: nn.Module, mean: WeightMean | None, lr: float, loader: Batches) -> None:
         """Measure on the validation split, keep the best, write the line of the epoch."""
-        progress, setup = self.progress, self.setup
+        progress, setup, job = self.progress, self.setup, self.setup.job
         epoch = -(-progress.step // setup.order.steps_per_epoch)
         row: dict[str, Any] = {
             "epoch": epoch,
             "step": progress.step,
             "loss": progress.loss_sum / progress.images,
-            "accuracy": progress.correct / progress.images,
-            "lr": lr,
         }
-        if self.val is not None:
+        if job.task.score_name:
+            row[job.task.score_name] = progress.score_sum / progress.images
+        row["lr"] = lr
+        if job.val is not None:
             with self.timed("validation"), mean.swapped_in(unwrapped(model)) if mean else nullcontext():
-                seen = self.outputs(model, self.val)
-                metrics = setup.task.measure(seen.outputs, seen.targets)
-                row |= {"val_loss": metrics.nll, "val_accuracy": metrics.accuracy}
-                if progress.best is None or metrics.accuracy > progress.best:
-                    progress.best, progress.best_step = metrics.accuracy, progress.step
+                seen = self.outputs(model, job.val)
+                metrics = job.task.measure(seen.outputs, seen.targets)
+                row |= {f"val_{name}": value for name, value in metrics.row().items()}
+                if progress.best is None or metrics.goal > progress.best:
+                    progress.best, progress.best_step = metrics.goal, progress.step
                     self.save({"model": model_tensors(unwrapped(model))}, BEST)
         row |= {"seconds": round(progress.seconds, 3), "images_per_second": round(self.rate(), 1)}
         if loader.skipped:
             row["skipped"] = len(loader.skipped)
             for line in loader.skipped:
                 self.tell(Note(f"left out: {line}", warning=True))
-        progress.loss_sum = progress.correct = 0.0
+        progress.loss_sum = progress.score_sum = 0.0
         progress.images = 0
         if self.processes.is_first:
             self.run.append_metrics(row)
@@ -266,7 +266,7 @@ class _Run:
 
     def finish(self, model: nn.Module, mean: WeightMean | None) -> RunResult:
         """Choose the weights, measure them once on the test split, write the model directory."""
-        setup, progress = self.setup, self.progress
+        setup, progress, job = self.setup, self.progress, self.setup.job
         result = unwrapped(model)
         if mean is not None:
             for parameter, tensor in zip(result.parameters(), mean.tensors.values()):
@@ -278,22 +278,22 @@ class _Run:
                     copy_whole(tensor, files["model"][name])
             except CheckpointError as error:
                 self.tell(Note(f"{error} The last weights are taken instead of the best.", warning=True))
-        split = "test" if self.test is not None else "val"
-        images = self.test or self.val
+        split = "test" if job.test is not None else "val"
+        images = job.test or job.val
         metrics = None
         progress.shares = dict(self.clock)
         if images is not None:
             with self.timed("test"):
                 collected = self.outputs(model, images)
-            metrics = setup.task.measure(collected.outputs, collected.targets)
+            metrics = job.task.measure(collected.outputs, collected.targets)
             if self.processes.is_first:
-                self.run.write_json("predictions.json", predictions(setup.task, split, collected, metrics))
+                self.run.write_json("predictions.json", predictions(job.task, split, collected, metrics))
         weights = model_tensors(result)
         if self.processes.is_first:
             plain = self.plain_model(weights)
             origin = provenance(self.config, setup, progress, environment=self.run.environment())
             origin |= {"result": None if metrics is None else summary(split, metrics)}
-            done = replace(setup.start, model=plain, provenance=origin)
+            done = replace(job.start, model=plain, provenance=origin)
             save_model_dir(self.run.model, done)
         return RunResult(self.run, metrics, split, progress.seconds)
 
@@ -310,12 +310,16 @@ class _Run:
             rank=processes.rank,
             world=processes.world,
         )
-        own = collect(network, batches, processes.device, precision=self.setup.autocast(processes.device))
+        task = self.setup.job.task
+        own = collect(
+            network, batches, processes.device, run=task.run, keep=task.keep,
+            precision=self.setup.autocast(processes.device),
+        )  # fmt: skip
         return Collected.joined(part for part in processes.gather(own) if part.names)
 
     def plain_model(self, weights: dict[str, Tensor]) -> nn.Module:
         """The model with these weights, in this process alone, on the CPU."""
-        model = build(self.setup.start.architecture, self.setup.model.config.to_dict())
+        model = build(self.setup.job.start.architecture, self.setup.model.config.to_dict())
         model.load_state_dict(weights)
         return model.eval()
 

@@ -34,7 +34,7 @@ def check_before(config: RunConfig, setup: Setup, processes: Processes, note: Ca
         TrainingError: the model cannot learn one batch by heart.
     """
     if config.data.check != "off":
-        judge_data(check_data(setup.splits, mode=config.data.check), config, note)
+        judge_data(check_data(setup.job.splits, mode=config.data.check), config, note)
     if config.preflight:
         seconds_per_image = overfit_one_batch(setup, processes.device, note)
         images = setup.total_steps * config.batch_size
@@ -64,17 +64,16 @@ def overfit_one_batch(setup: Setup, device: torch.device, note: Callable[[str, b
     Raises:
         TrainingError: the loss does not fall. Then no number of epochs helps.
     """
-    batches = TrainBatches(setup.images, setup.order, start=0, stop=1, workers=0)
-    batch = next(islice(batches, 1)).to(device)
-    batch = batch._replace(images=batch.images[:IMAGES], labels=batch.labels[:IMAGES])
+    batches = TrainBatches(setup.job.train, setup.order, start=0, stop=1, workers=0)
+    batch = setup.job.augmentation.plain(next(islice(batches, 1)).to(device)).rows(slice(IMAGES))
     model = copy.deepcopy(setup.model).to(device).eval()  # no dropout: what is learned by heart shows at once
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0)
-    losses, times = [], []
+    losses, times, task = [], [], setup.job.task
     began = time.perf_counter()
     for _ in range(STEPS):
         start = time.perf_counter()
         with setup.autocast(device):
-            loss = setup.task.loss(model(batch.images), batch)
+            loss = task.loss(task.run(model, batch), batch)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -84,7 +83,7 @@ def overfit_one_batch(setup: Setup, device: torch.device, note: Callable[[str, b
         if losses[-1] != losses[-1] or time.perf_counter() - began > SECONDS:
             break
     first, last = losses[0], min(losses)
-    smallest = setup.task.smallest_loss
+    smallest = task.smallest_loss
     learned = last - smallest < max(LEARNED * (first - smallest), SMALL_LOSS)
     if losses[-1] != losses[-1] or (not learned and len(losses) >= 10):
         raise TrainingError(

@@ -24,7 +24,7 @@ class Stepped(NamedTuple):
     """What a step tells, over all processes."""
 
     loss: float  # mean
-    correct: float  # images
+    score: float  # sum over the batch
     asked: int  # the signal by which somebody asked to stop, or 0
 
 
@@ -57,9 +57,9 @@ class Stepper:
         """
         setup, config = self.setup, self.config
         with self.timed("augmentation"):
-            batch = setup.augmentation(batch, step=step, rows=setup.order.rows, batch_size=config.batch_size)
+            batch = setup.job.augmentation(batch, step=step, rows=setup.order.rows, batch_size=config.batch_size)
         optimizer.zero_grad(set_to_none=True)
-        loss, correct = self.gradients(model, batch, step)
+        loss, score = self.gradients(model, batch, step)
         rho = config.sharpness.rho
         if rho is not None:
             with at_the_worst_place(unwrapped(model), rho, adaptive=config.sharpness.adaptive):
@@ -68,7 +68,7 @@ class Stepper:
                     self.gradients(model, batch, step)
         with self.timed("optimizer"):
             own_loss = loss.item()
-            totals = torch.stack((loss, correct, loss.new_tensor(float(stop.signal))))
+            totals = torch.stack((loss, score, loss.new_tensor(float(stop.signal))))
             self.processes.total(totals)
             norm = whole(clip(unwrapped(model), config.optimizer.clip_norm))
             mean_loss = totals[0].item() / self.processes.world
@@ -80,33 +80,33 @@ class Stepper:
         return Stepped(mean_loss, totals[1].item(), asked)
 
     def gradients(self, model: nn.Module, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
-        """Add the gradient of the batch's mean loss, part by part; returns that loss and the number right, float64.
+        """Add the gradient of the batch's mean loss, part by part; returns that loss and the summed score, float64.
 
         The same step draws the same dropout however often it is asked.
         """
-        setup, config = self.setup, self.config
+        setup, config, task = self.setup, self.config, self.setup.job.task
         torch.manual_seed(mix_seed(config.seed, step, self.processes.rank, 2))  # dropout and stochastic depth
         loss = torch.zeros((), dtype=torch.float64, device=self.processes.device)
-        correct = torch.zeros_like(loss)
+        score = torch.zeros_like(loss)
         size = len(batch.images) // config.accumulation
         for part in range(config.accumulation):
             rows = slice(part * size, (part + 1) * size)
-            micro = batch._replace(images=batch.images[rows], labels=batch.labels[rows])
+            micro = batch.rows(rows)
             with without_sync(model, last=part == config.accumulation - 1):
                 with self.timed("forward"), setup.autocast(self.processes.device):
-                    outputs = model(micro.images)
-                    part_loss = setup.task.loss(outputs, micro) / config.accumulation
+                    outputs = task.run(model, micro)
+                    part_loss = task.loss(outputs, micro) / config.accumulation
                 with self.timed("backward"):
                     part_loss.backward()
             loss += part_loss.detach()
             with torch.no_grad():
-                correct += setup.task.score(outputs, micro)
-        return loss, correct
+                score += task.score(outputs, micro)
+        return loss, score
 
     def refuse(self, batch: Batch, step: int, own_loss: float, loss: float, norm: float) -> None:
         """Stop at a loss or gradient that is no number, and keep what led to it."""
         path = self.folder / f"bad_batch_rank{self.processes.rank}.safetensors"
-        save_file({"images": batch.images.cpu().contiguous(), "labels": batch.labels.cpu().contiguous()}, path)
+        save_file({name: tensor.cpu().contiguous() for name, tensor in batch.tensors().items()}, path)
         what = f"the loss became {loss}" if loss != loss or abs(loss) == float("inf") else f"the gradient became {norm}"
         raise TrainingError(
             f"{what} at step {step} (epoch {step // self.setup.order.steps_per_epoch}; here {own_loss}). Nothing was "

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from saccade.data.augmentation import BatchAugmentation, TrainTransform, affine_matrices, mix_seed, warp
+from saccade.data.augmentation import TrainTransform, mix_seed
+from saccade.data.batch_augmentation import BatchAugmentation, affine_matrices, warp
 from saccade.data.batching import TrainBatches, TrainOrder, eval_batches, prepared
 from saccade.data.config import AffineConfig, AugmentationConfig, DataConfig
 from saccade.data.folder import open_data
@@ -34,7 +35,7 @@ def batches(photos: Path, *, start=0, stop=9, workers=0, rank=0, world=1, repeat
     train = source(photos)
     images = prepared(train, TrainTransform(PREPROCESSING, RICH), (3, 16, 16))
     order = TrainOrder(len(train), 8, 3, repeats, rank, world)
-    augment = BatchAugmentation(RICH, 2, 3)
+    augment = BatchAugmentation(RICH, PREPROCESSING, 2, 3)
     loader = TrainBatches(images, order, start=start, stop=stop, workers=workers)
     return [augment(b, step=step, rows=order.rows, batch_size=8) for step, b in enumerate(loader, start)]
 
@@ -143,7 +144,7 @@ def test_mixing_keeps_targets_whole_and_pairs_neighbours() -> None:
     batch = Batch(images, torch.arange(8), ("",) * 8, torch.arange(8))
     for config in (AugmentationConfig(mixup=1.0), AugmentationConfig(cutmix=1.0)):
         for step in range(20):
-            mixed = BatchAugmentation(config, 8, 0)(batch, step=step, rows=slice(0, 8), batch_size=8)
+            mixed = BatchAugmentation(config, PREPROCESSING, 8, 0)(batch, step=step, rows=slice(0, 8), batch_size=8)
             torch.testing.assert_close(mixed.labels.sum(1), torch.ones(8))
             # The image's mean is its mixture of the two numbers, as the targets say.
             means = mixed.images.mean(dim=(1, 2, 3))

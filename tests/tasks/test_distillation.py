@@ -18,9 +18,9 @@ from saccade.errors import ConfigError
 from saccade.models.deit import DistilledViT
 from saccade.tasks.distillation import DistillationTask
 from saccade.training.config import resolve
+from saccade.training.jobs.classify import make_task
 from saccade.training.loop import train
 from saccade.training.run_directory import RunDirectory
-from saccade.training.setup import make_task
 from saccade.training.teacher import Teacher
 
 LABELS = tuple("abc")

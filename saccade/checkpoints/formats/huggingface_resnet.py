@@ -10,7 +10,7 @@ from saccade.checkpoints.mapping import Rule, rename_both
 from saccade.checkpoints.processors import from_huggingface, target_size
 from saccade.data.preprocessing import Preprocessing
 from saccade.errors import CheckpointError
-from saccade.models.resnet import WIDTHS, ResNetConfig
+from saccade.models.resnet import ResNetConfig
 
 NAME = "Hugging Face ResNet"
 ARCHITECTURE = "resnet"
@@ -36,7 +36,7 @@ def infer(shapes: Shapes, hints: Hints) -> ResNetConfig:
     return ResNetConfig(
         "bottleneck" if bottleneck else "basic",
         tuple(count_layers(shapes, first.format(stage)) for stage in range(stages)),
-        width_factor=shapes[f"{BLOCK.format(0, 0)}.layer.0.convolution.weight"][0] // WIDTHS[0] if bottleneck else 1,
+        width_factor=shapes[f"{BLOCK.format(0, 0)}.layer.0.convolution.weight"][0] // 64 if bottleneck else 1,
         image_size=target_size(hints.processor, hints.size((224, 224)))[0],
         in_channels=shapes[f"{ROOT}.convolution.weight"][1],
         num_classes=shapes["classifier.1.weight"][0] if "classifier.1.weight" in shapes else 0,
@@ -66,8 +66,8 @@ def describe(config: ResNetConfig) -> dict[str, Any]:
         "model_type": "resnet",
         "layer_type": config.block,
         "depths": list(config.depths),
-        "embedding_size": WIDTHS[0],
-        "hidden_sizes": [width * config.expansion for width in WIDTHS],
+        "embedding_size": config.width,
+        "hidden_sizes": [width * config.expansion for width in config.widths],
         "hidden_act": "relu",
         "num_channels": config.in_channels,
     }

@@ -18,22 +18,26 @@ def matches(names: set[str]) -> bool:
 def infer(shapes: Shapes, hints: Hints) -> ResNetConfig:
     """Everything is visible: blocks by their convolutions, width by the middle of the first."""
     bottleneck = "layer1.0.conv3.weight" in shapes
+    width, in_channels, kernel_size, _ = shapes["conv1.weight"]
+    small_images = kernel_size == 3
     depths = tuple(count_layers(shapes, f"layer{stage}.{{}}.conv1.weight") for stage in (1, 2, 3, 4))
     return ResNetConfig(
         "bottleneck" if bottleneck else "basic",
         depths,
-        width_factor=shapes["layer1.0.conv1.weight"][0] // 64 if bottleneck else 1,
-        image_size=hints.size((224, 224)),
-        in_channels=shapes["conv1.weight"][1],
+        width_factor=shapes["layer1.0.conv1.weight"][0] // width if bottleneck else 1,
+        image_size=hints.size((32, 32) if small_images else (224, 224)),
+        in_channels=in_channels,
         num_classes=shapes["fc.weight"][0] if "fc.weight" in shapes else 0,
+        width=width,
+        small_images=small_images,
     )
 
 
 def rules(config: ResNetConfig) -> list[Rule]:
     found = conv_norm("conv1", "bn1", "stem")
-    channels = 64
+    channels = config.width
     for stage, depth in enumerate(config.depths):
-        width = 64 * 2**stage * config.expansion
+        width = config.widths[stage] * config.expansion
         for number in range(depth):
             theirs, ours = f"layer{stage + 1}.{number}", f"stages.{stage}.{number}"
             for i in range(1, 3 if config.block == "basic" else 4):

@@ -1,0 +1,47 @@
+"""`saccade pretrain`: learn from images without labels, then fine-tune with few."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from saccade.cli.train import TrainOptions, start_or_resume
+
+
+def pretrain(
+    data: str | None = None,
+    /,
+    *,
+    recipe: str = "",
+    config: Path | None = None,
+    output: Path | None = None,
+    resume: Annotated[list[Path] | None, Parameter(consume_multiple=True, negative="")] = None,
+    options: TrainOptions | None = None,
+    set: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Learn from images without labels, by hiding parts of them.
+
+    A masked autoencoder (--model mae_...) paints hidden pixels again; masked patch prediction (--model masked_vit_...)
+    names the colours of hidden patches. What comes out starts a classifier: saccade train DATA --init RUN.
+
+    Parameters
+    ----------
+    data
+        A folder of images at any depth, a zip, tar shards, or "digits". Labels are not used; images that a
+        classifier's split would hold out are held out here too.
+    recipe
+        What to start from: mae, or mae_digits.
+    config
+        A YAML file over the recipe, such as the config.yaml of a run.
+    output
+        The run's folder; runs/NAME after the data unless given.
+    resume
+        Go on with this run, or with the last one of the data's name.
+    set
+        Any option of the config, as KEY=VALUE: --set model.options.mask_ratio=0.6
+    dry_run
+        Print the resolved config and stop.
+    """
+    overrides = {"task": "pretrain", **(options or TrainOptions()).overrides()}
+    return start_or_resume(data, recipe, config, output, resume, overrides, set, dry_run)

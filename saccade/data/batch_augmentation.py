@@ -1,0 +1,201 @@
+"""What happens to a whole batch at once, on the device of the model, where a processor that loads images would be too
+slow: pad and crop, flip, colours, erasing; rotation, shift and scaling; mixup and cutmix.
+
+Everything is a function of (seed, step) and the row. Numbers are drawn for the whole batch, and each process takes its
+rows; so neither the number of processes nor that of loader workers changes a pixel.
+"""
+
+import math
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from saccade.data.augmentation import colours, mix_seed
+from saccade.data.config import AffineConfig, AugmentationConfig
+from saccade.data.preprocessing import Preprocessing
+from saccade.data.samples import Batch
+from saccade.errors import ConfigError
+
+GROUP = 16  # neighbouring images that draw the same colour operations: one call of the library for all of them
+
+
+class BatchAugmentation:
+    """Makes the model's input of a batch.
+
+    Args:
+        config: what is done to images; crops, flips, colours and erasing only with ``where="batch"``.
+        preprocessing: of the model; it says how pixels are normalised.
+        num_classes: width K of the mixed targets.
+        seed: of the run.
+    """
+
+    def __init__(self, config: AugmentationConfig, preprocessing: Preprocessing, num_classes: int, seed: int):
+        if config.mixup < 0 or config.cutmix < 0:
+            raise ConfigError("augmentation.mixup and augmentation.cutmix must not be negative; 0 switches them off")
+        self.on_batch = config.where == "batch"
+        if self.on_batch and config.crop_scale is not None:
+            raise ConfigError(
+                "augmentation.where=batch takes crops of one size: set augmentation.crop_scale=null and, for crops, "
+                "augmentation.pad_crop=4"
+            )
+        self.config = config
+        self.preprocessing = preprocessing
+        self.num_classes = num_classes
+        self.seed = seed
+        self.colours = colours(config) if self.on_batch else None
+
+    def __call__(self, batch: Batch, *, step: int, rows: slice, batch_size: int) -> Batch:
+        """Augment some rows of the batch of `step`.
+
+        Args:
+            batch: images of those rows, on any device: uint8 pixels, or normalised ones.
+            rows: which rows of the whole batch they are. With mixing, `rows.start` and their number must be even.
+            batch_size: rows of the whole batch, over all processes.
+        """
+        images, labels = batch.images, batch.labels
+        if self.on_batch:
+            images = self._pixels(images, step, rows, batch_size)
+        images = self.normalised(images)
+        if self.on_batch and self.config.erasing:
+            generator = torch.Generator().manual_seed(mix_seed(self.seed, step, 5))
+            boxes = erasing_boxes(self.config.erasing, batch_size, images.shape[-2:], generator)[rows]
+            noise = torch.randn(images.shape[1:], generator=generator)  # one picture for all: their boxes differ
+            images = erase(images, boxes, noise.to(images.device))
+        generator = torch.Generator().manual_seed(mix_seed(self.seed, step, 1))
+        if self.config.affine is not None:
+            theta = affine_matrices(self.config.affine, batch_size, images.shape[-2:], generator)[rows]
+            images = warp(images, theta.to(images.device))
+        if self.config.mixup or self.config.cutmix:
+            images, labels = self._mix(images, batch.classes, generator)
+        return batch._replace(images=images, labels=labels)
+
+    def plain(self, batch: Batch) -> Batch:
+        """The batch as evaluation sees it: normalised, and no more."""
+        return batch._replace(images=self.normalised(batch.images))
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Pixels ``[B, C, H, W]`` uint8 -> float32 as the model takes them; what is float is so already."""
+        return self.preprocessing.standardise(images.float() / 255) if images.dtype == torch.uint8 else images
+
+    def _pixels(self, images: Tensor, step: int, rows: slice, batch_size: int) -> Tensor:
+        """Crop, flip and colour uint8 pixels."""
+        generator = torch.Generator().manual_seed(mix_seed(self.seed, step, 4))
+        if self.config.pad_crop:
+            places = torch.randint(2 * self.config.pad_crop + 1, (batch_size, 2), generator=generator)
+            images = crop_padded(images, self.config.pad_crop, places[rows].to(images.device))
+        if self.config.flip:
+            flipped = (torch.rand(batch_size, generator=generator) < self.config.flip)[rows].to(images.device)
+            images = torch.where(flipped[:, None, None, None], images.flip(-1), images)
+        if self.colours is not None:
+            parts = []
+            # A group is cut by the place in the whole batch, so that two processes colour as one.
+            edges = [rows.start, *range((rows.start // GROUP + 1) * GROUP, rows.stop, GROUP), rows.stop]
+            with torch.random.fork_rng(devices=[]):
+                for start, stop in pairwise(edges):
+                    torch.manual_seed(mix_seed(self.seed, step, 6, start // GROUP))
+                    parts.append(self.colours(images[start - rows.start : stop - rows.start]))
+            images = torch.cat(parts)
+        return images
+
+    def _mix(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Mix each image with its neighbour: rows 0 and 1, 2 and 3 … Neighbours in a shuffled batch are random pairs,
+        and they are in the same process however many there are."""
+        partner = torch.arange(len(images), device=images.device) ^ 1
+        partner = partner.clamp(max=len(images) - 1)  # the last of an odd number stays alone
+        targets = F.one_hot(labels, self.num_classes).float()
+        cut = bool(self.config.cutmix) and (not self.config.mixup or torch.rand((), generator=generator).item() < 0.5)
+        share = _beta(self.config.cutmix if cut else self.config.mixup, generator)
+        if cut:
+            height, width = images.shape[-2:]
+            top, bottom, left, right = _rectangle(height, width, 1 - share, generator)
+            images = images.clone()
+            images[:, :, top:bottom, left:right] = images[partner, :, top:bottom, left:right]
+            share = 1 - (bottom - top) * (right - left) / (height * width)
+        else:
+            images = images * share + images[partner] * (1 - share)
+        return images, targets * share + targets[partner] * (1 - share)
+
+
+def crop_padded(images: Tensor, margin: int, places: Tensor) -> Tensor:
+    """Crops of the images' own size from ``[B, C, H, W]`` with black margins; top left corners ``[B, 2]`` (y, x)."""
+    height, width = images.shape[-2:]
+    padded = F.pad(images, (margin,) * 4)
+    y = places[:, 0, None] + torch.arange(height, device=images.device)  # [B, H]
+    x = places[:, 1, None] + torch.arange(width, device=images.device)
+    batch = torch.arange(len(images), device=images.device)[:, None, None, None]
+    channel = torch.arange(images.shape[1], device=images.device)[:, None, None]
+    return padded[batch, channel, y[:, None, :, None], x[:, None, None, :]]
+
+
+def erasing_boxes(
+    probability: float, count: int, size: tuple[int, ...] | torch.Size, generator: torch.Generator
+) -> Tensor:
+    """(top, bottom, left, right) of a rectangle an image, ``[count, 4]``; empty for images that stay whole.
+
+    Two to 33 % of the area, sides in a ratio from 0.3 to 3.3 (Zhong et al., arXiv 1708.04896).
+    """
+    height, width = size
+    chosen, share, ratio, y, x = torch.rand(5, count, generator=generator)
+    area = (0.02 + share * 0.31) * height * width
+    aspect = (math.log(0.3) + ratio * (math.log(3.3) - math.log(0.3))).exp()
+    rows = (area * aspect).sqrt().round().clamp(1, height)
+    columns = (area / aspect).sqrt().round().clamp(1, width)
+    rows = torch.where(chosen < probability, rows, 0)
+    top, left = (y * (height - rows + 1)).floor(), (x * (width - columns + 1)).floor()
+    return torch.stack((top, top + rows, left, left + columns), dim=1)
+
+
+def erase(images: Tensor, boxes: Tensor, noise: Tensor) -> Tensor:
+    """Images ``[B, C, H, W]`` with the noise ``[C, H, W]`` inside each one's box ``[B, 4]``."""
+    top, bottom, left, right = boxes.to(images.device).T[:, :, None, None]
+    y = torch.arange(images.shape[-2], device=images.device)[:, None]
+    x = torch.arange(images.shape[-1], device=images.device)
+    inside = (y >= top) & (y < bottom) & (x >= left) & (x < right)  # [B, H, W]
+    return torch.where(inside[:, None], noise, images)
+
+
+def affine_matrices(
+    config: AffineConfig, count: int, size: tuple[int, ...] | torch.Size, generator: torch.Generator
+) -> Tensor:
+    """Random rotations, sizes and shifts as ``[count, 2, 3]``: where in the input each place of the output is sampled.
+
+    Angles stay angles on images that are not square.
+    """
+    height, width = size
+
+    def uniform(extent: float) -> Tensor:
+        return (torch.rand(count, generator=generator) * 2 - 1) * extent
+
+    angle, scale = uniform(math.radians(config.degrees)), 1 + uniform(config.scale)
+    shift_x, shift_y = uniform(2 * config.translate), uniform(2 * config.translate)
+    cos, sin = angle.cos() / scale, angle.sin() / scale
+    rows = (
+        torch.stack((cos, -sin * height / width, shift_x), -1),
+        torch.stack((sin * width / height, cos, shift_y), -1),
+    )
+    return torch.stack(rows, dim=1)
+
+
+def warp(images: Tensor, theta: Tensor) -> Tensor:
+    """Sample ``[B, C, H, W]`` at affine places ``[B, 2, 3]``; beyond the edge the edge goes on.
+
+    Bicubic, because a bilinear shift by half a pixel blurs, and a model that learns from blurred images is tested on
+    sharp ones.
+    """
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode="bicubic", padding_mode="border", align_corners=False)
+
+
+def _beta(alpha: float, generator: torch.Generator) -> float:
+    """One number from Beta(alpha, alpha)."""
+    first, second = torch._standard_gamma(torch.full((2,), alpha, dtype=torch.float64), generator=generator).tolist()
+    return first / max(first + second, 1e-300)
+
+
+def _rectangle(height: int, width: int, area: float, generator: torch.Generator) -> tuple[int, int, int, int]:
+    """(top, bottom, left, right) of a rectangle of that share of the area, cut off at the image's edges."""
+    y, x = (int(torch.randint(n, (), generator=generator)) for n in (height, width))
+    half_h, half_w = int(height * math.sqrt(area)) // 2, int(width * math.sqrt(area)) // 2
+    return max(y - half_h, 0), min(y + half_h, height), max(x - half_w, 0), min(x + half_w, width)

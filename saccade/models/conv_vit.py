@@ -1,0 +1,102 @@
+"""Early convolutions help transformers see better (Xiao et al., arXiv 2106.14881; Hassani et al., arXiv 2104.05704).
+
+A few 3 x 3 convolutions in place of one large patch, then a plain ViT over every place of their map, and the mean over
+its tokens. With few images the convolutions bring what a ViT would have to learn: that neighbours belong together.
+
+B batch, C channels, H x W pixels, D width.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from saccade.models.model import Classifier, FeatureMap
+from saccade.models.vit import initialise
+from saccade.nn.convolution import ConvStem
+from saccade.nn.positions import LearnedPositions
+from saccade.nn.tokens import TokenLayout
+from saccade.nn.transformer import BlockConfig, Encoder
+
+
+@dataclass(frozen=True)
+class ConvViTConfig:
+    """A ViT behind convolutions.
+
+    Attributes:
+        block, depth: of the transformer.
+        channels: of each 3 x 3 convolution; a 1 x 1 to the tokens' width follows.
+        strides: of each.
+        image_size, in_channels, num_classes, drop_path: as in a ViT.
+    """
+
+    block: BlockConfig
+    depth: int
+    channels: tuple[int, ...] = (64, 128)
+    strides: tuple[int, ...] = (1, 2)
+    image_size: tuple[int, int] = (32, 32)
+    in_channels: int = 3
+    num_classes: int = 10
+    drop_path: float = 0.0
+
+    def __post_init__(self) -> None:
+        if len(self.channels) != len(self.strides) or not self.channels:
+            raise ValueError(f"{len(self.channels)} channels and {len(self.strides)} strides: each convolution has one")
+
+    @property
+    def stride(self) -> int:
+        return math.prod(self.strides)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "ConvViTConfig":
+        tuples = {name: tuple(values[name]) for name in ("channels", "strides", "image_size")}
+        return cls(**{**values, **tuples, "block": BlockConfig(**values["block"])})
+
+
+class ConvViT(Classifier):
+    """``net(images [B, C, H, W])`` -> logits ``[B, num_classes]``."""
+
+    position_names = ("pos_embed.table",)
+
+    def __init__(self, config: ConvViTConfig):
+        super().__init__()
+        self.config = config
+        dim = config.block.embed_dim
+        self.stem = ConvStem(config.in_channels, config.channels, dim, config.strides)
+        self.pos_embed = LearnedPositions(self.token_layout().grid, dim, 0)
+        self.dropout = nn.Dropout(config.block.dropout)
+        self.blocks = Encoder(config.block, config.depth, drop_path=config.drop_path)
+        self.norm = nn.LayerNorm(dim, config.block.norm_eps)
+        self.num_features = dim
+        self.head = nn.Linear(dim, config.num_classes) if config.num_classes else nn.Identity()
+        initialise(self)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """What the head sees: ``[B, C, H, W]`` -> ``[B, D]``."""
+        return self.tokens(images).mean(dim=1)
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """``[B, C, H, W]`` -> ``[B, h*w, D]`` after the last norm."""
+        found = self.stem(images)  # [B, D, h, w]
+        tokens = found.flatten(2).transpose(1, 2) + self.pos_embed((found.shape[-2], found.shape[-1]))
+        return self.norm(self.blocks(self.dropout(tokens)).tokens)
+
+    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
+        """The tokens after the last norm, as one map ``[B, D, h, w]``."""
+        layout = self.token_layout((images.shape[-2], images.shape[-1]))
+        return (FeatureMap(layout.to_map(self.tokens(images)), layout.stride),)
+
+    def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout:
+        height, width = self.config.image_size if image_size is None else image_size
+        for stride in self.config.strides:  # a 3 x 3 convolution with a margin of one keeps part of a step
+            height, width = -(-height // stride), -(-width // stride)
+        return TokenLayout(0, (height, width), (self.config.stride, self.config.stride))
+
+
+def conv_vit_config(embed_dim: int = 256, depth: int = 7) -> ConvViTConfig:
+    """For 32 x 32 pixels: tokens of 2 x 2 pixels, the size of CCT-7."""
+    return ConvViTConfig(BlockConfig(embed_dim, embed_dim // 64, 2 * embed_dim), depth)

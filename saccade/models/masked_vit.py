@@ -1,0 +1,137 @@
+"""Masked patch prediction: the self-supervised ViT of its first paper (Dosovitskiy et al., arXiv 2010.11929, B.1.2).
+
+As BERT with words: half of the patches are asked for; of these, 80 % are replaced by a learned token, 10 % by another
+patch of the image, 10 % stay as they are. The encoder sees all tokens, and a linear head says the mean colour of each
+patch that is asked for.
+
+B batch, N patches, D width, K colours.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from saccade.models.mae import spread_noise
+from saccade.models.model import FeatureMap, Model
+from saccade.models.vit import SIZES, ViTConfig, ViTEncoder, initialise
+from saccade.nn.tokens import TokenLayout
+from saccade.nn.transformer import BlockConfig
+
+COLOURS = 8  # levels of each channel
+
+
+@dataclass(frozen=True)
+class MaskedViTConfig:
+    """A ViT encoder that names the colours of hidden patches.
+
+    Attributes:
+        block, depth, image_size, patch_size, in_channels: as in a ViT.
+        mask_ratio: share of the patches that is asked for.
+        replaced: share of those that the learned token replaces.
+        swapped: share of those that another patch of the image replaces.
+        num_classes: 0: there are none. An encoder is fine-tuned as a ViT.
+    """
+
+    block: BlockConfig
+    depth: int = 12
+    image_size: tuple[int, int] = (224, 224)
+    patch_size: tuple[int, int] = (16, 16)
+    in_channels: int = 3
+    mask_ratio: float = 0.5
+    replaced: float = 0.8
+    swapped: float = 0.1
+    num_classes: int = 0
+
+    def __post_init__(self) -> None:
+        if self.num_classes:
+            raise ValueError("masked patch prediction has no classes: num_classes must be 0")
+        if not 0 < self.mask_ratio <= 1:
+            raise ValueError(f"mask_ratio must lie in (0, 1], not {self.mask_ratio}")
+        if min(self.replaced, self.swapped) < 0 or self.replaced + self.swapped > 1:
+            raise ValueError(f"replaced and swapped are shares of one whole, not {self.replaced} and {self.swapped}")
+
+    @property
+    def vit(self) -> ViTConfig:
+        return ViTConfig(self.block, self.depth, self.image_size, self.patch_size, self.in_channels, num_classes=0)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "MaskedViTConfig":
+        sizes = {name: tuple(values[name]) for name in ("image_size", "patch_size")}
+        return cls(**{**values, **sizes, "block": BlockConfig(**values["block"])})
+
+
+class Named(NamedTuple):
+    """What the model says of every patch."""
+
+    patches: Tensor  # [B, N, K] logits of colours
+    hidden: Tensor  # [B, N] boolean, True for the patches that are asked for
+
+
+class MaskedViT(Model):
+    """``net(images [B, C, H, W])`` -> :class:`Named`."""
+
+    head_names = ()
+    position_names = ("encoder.pos_embed.table",)
+
+    def __init__(self, config: MaskedViTConfig):
+        super().__init__()
+        self.config = config
+        dim = config.block.embed_dim
+        self.encoder = ViTEncoder(config.vit)
+        self.num_features = dim
+        self.mask_token = nn.Parameter(torch.zeros(dim))
+        self.colours = nn.Linear(dim, COLOURS**config.in_channels)
+        initialise(self)
+        nn.init.normal_(self.mask_token, std=0.02)
+
+    def forward(self, images: Tensor, noise: Tensor | None = None) -> Named:
+        """``[B, C, H, W]`` -> the colour of every patch.
+
+        Args:
+            images: of any legal size.
+            noise: ``[B, N]``; the patches with the smallest values are asked for. Random in training unless given; in
+                evaluation always the same pattern, so that results can be compared.
+        """
+        patches = self.encoder.patch_embed(images)
+        tokens = patches.tokens  # [B, N, D]
+        if noise is None:
+            noise = torch.rand_like(tokens[:, :, 0]) if self.training else spread_noise(tokens[:, :, 0])
+        order = noise.argsort(dim=1)
+        rank = order.argsort(dim=1)  # [B, N] 0 for the first patch that is asked for
+        asked = round(order.shape[1] * self.config.mask_ratio)
+        replaced = rank < round(asked * self.config.replaced)
+        swapped = ~replaced & (rank < round(asked * (self.config.replaced + self.config.swapped)))
+        other = order.flip(1).gather(1, rank)  # a patch from the far end of the random order
+        shuffled = tokens.gather(1, other[..., None].expand_as(tokens))
+        tokens = torch.where(replaced[..., None], self.mask_token.to(tokens.dtype), tokens)
+        tokens = torch.where(swapped[..., None], shuffled, tokens)
+        seen = self.encoder.norm(self.encoder.blocks(self.encoder.with_prefix(tokens, patches.grid)).tokens)
+        return Named(self.colours(seen[:, 1:]), rank < asked)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """The class token of the whole image, ``[B, D]``."""
+        return self.encoder(images).tokens[:, 0]
+
+    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
+        """The patches of the whole image, as one map ``[B, D, h, w]``."""
+        found = self.encoder(images)
+        return (FeatureMap(found.layout.to_map(found.tokens), found.layout.stride),)
+
+    def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout:
+        return self.encoder.token_layout(self.config.image_size if image_size is None else image_size)
+
+
+def masked_vit_config(size: str, patch_size: int = 16) -> MaskedViTConfig:
+    """The sizes of ViT: ``masked_vit_config("b")``."""
+    embed_dim, depth, mlp_dim, num_heads = SIZES[size]
+    return MaskedViTConfig(BlockConfig(embed_dim, num_heads, mlp_dim), depth, patch_size=(patch_size, patch_size))
+
+
+def masked_vit_digits_config() -> MaskedViTConfig:
+    """The ViT of scikit-learn's digits: 8 x 8 grey pixels, 16 patches of 2 x 2."""
+    return MaskedViTConfig(BlockConfig(64, 4, 128), 4, (8, 8), (2, 2), in_channels=1)

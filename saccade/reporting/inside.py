@@ -1,0 +1,24 @@
+"""What a report shows of a model's inside: positions, attention distance, filters."""
+
+import numpy as np
+from markupsafe import Markup
+
+from saccade.analysis.attention_distance import AttentionDistance
+from saccade.analysis.patch_filters import PatchFilters
+from saccade.reporting.plots import attention_distances, filter_grid, position_grid
+from saccade.reporting.report import picture, template
+
+
+def inside_section(
+    similarity: np.ndarray | None, filters: PatchFilters | None, distance: AttentionDistance | None
+) -> Markup:
+    """Similarity of positions ``[h, w, h, w]``, the patch embedding's filters, how far heads look; nothing for none."""
+    if similarity is None and filters is None and distance is None:
+        return Markup("")
+    return Markup(
+        template("inside").render(
+            distance="" if distance is None else Markup(attention_distances(distance.pixels)),
+            positions="" if similarity is None else picture(position_grid(similarity)),
+            filters="" if filters is None else picture(filter_grid(filters.filters)),
+        )
+    )

@@ -1,0 +1,40 @@
+"""What every kind of run brings to the loop: images, a model, a task."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from saccade.checkpoints.directory import LoadedModel
+from saccade.data.batching import PreparedImages
+from saccade.data.samples import Batch, DataSplits
+from saccade.tasks.task import Task
+
+
+class Augmentation(Protocol):
+    """Makes the model's input of a batch on the device."""
+
+    def __call__(self, batch: Batch, *, step: int, rows: slice, batch_size: int) -> Batch: ...
+
+    def plain(self, batch: Batch) -> Batch:
+        """The batch as evaluation sees it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """A kind of run, ready to start.
+
+    Attributes:
+        splits: the images as they lie.
+        start: the model at step 0, with labels and preprocessing.
+        task: loss and metrics.
+        train, val, test: the splits as the model takes them.
+        augmentation: of whole batches of `train`.
+    """
+
+    splits: DataSplits
+    start: LoadedModel
+    task: Task
+    train: PreparedImages
+    val: PreparedImages | None
+    test: PreparedImages | None
+    augmentation: Augmentation

@@ -1,0 +1,169 @@
+"""Pre-training without labels and what comes after it: one loop, from the command line and from Python."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from saccade.analysis.painting import paint
+from saccade.checkpoints.loading import load_model
+from saccade.checkpoints.pretrained import as_classifier, is_pretrained
+from saccade.cli.main import main
+from saccade.data.config import DataConfig
+from saccade.data.folder import open_data, open_unlabelled
+from saccade.errors import ConfigError, DataError
+from saccade.inference.predictor import load
+from saccade.models.vit import VisionTransformer
+from saccade.training.config import resolve
+from saccade.training.loop import train
+from saccade.training.run_directory import RunDirectory
+from tests.photos import make_photos
+
+SMALL = {"task": "pretrain", "schedule.steps": 30, "preflight": False, "data.check": "off", "batch_size": 64}
+
+
+def pretrained(place: Path, **changes: object) -> RunDirectory:
+    config = resolve(overrides={**SMALL, **changes})
+    return train(config, RunDirectory.create(config, place)).run
+
+
+@pytest.mark.parametrize("model", ["mae_digits", "masked_vit_digits"])
+def test_the_encoder_starts_a_classifier(tmp_path: Path, model: str) -> None:
+    run = pretrained(tmp_path / "pre", **{"model.name": model})
+    told = json.loads((run.path / "predictions.json").read_text())
+    assert told["metrics"]["images"] == 360
+    assert told["predictions"] == []
+    loaded = load_model(run.path)
+    assert loaded.task == "pretraining"
+    assert is_pretrained(loaded)
+    vit = as_classifier(loaded).model
+    assert isinstance(vit, VisionTransformer)
+    images = torch.randn(2, 1, 8, 8)
+    with torch.no_grad():
+        theirs = loaded.model.get_submodule("encoder.blocks")(torch.ones(1, 5, 64)).tokens
+        assert torch.equal(vit.encoder.blocks(torch.ones(1, 5, 64)).tokens, theirs)
+        assert vit.embed(images).shape == (2, 64)
+    assert (
+        main(
+            ["train", "--init", str(run.path), "--recipe", "digits", "--steps", "3", "--output", str(tmp_path / "fine")]
+        )
+        == 0
+    )
+    fine = load(tmp_path / "fine")
+    assert len(fine.labels) == 10
+    assert (tmp_path / "fine" / "report.html").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_classifier_learns_faster_after_it(tmp_path: Path) -> None:
+    """Sixty steps leave fresh weights at guessing; from a masked autoencoder's encoder they do not."""
+    run = pretrained(tmp_path / "pre", **{"schedule.steps": 1500, "model.name": "mae_digits"})
+    losses = {}
+    for name, start in (("fresh", {"model.name": "vit_digits"}), ("after", {"model.init": str(run.path)})):
+        config = resolve("digits", overrides={**start, "preflight": False, "data.check": "off", "schedule.steps": 60})
+        result = train(config, RunDirectory.create(config, tmp_path / name))
+        losses[name] = result.metrics.row()["loss"]
+    assert losses["after"] < losses["fresh"] - 0.3
+
+
+def test_a_run_without_labels_is_resumed_to_the_same_bits(tmp_path: Path) -> None:
+    whole = pretrained(tmp_path / "whole", **{"schedule.epochs": 2, "schedule.steps": None})
+
+    def stop(event: object) -> None:
+        if getattr(event, "step", 0) == 20:
+            raise KeyboardInterrupt
+
+    config = resolve(overrides={**SMALL, "schedule.epochs": 2, "schedule.steps": None, "checkpoint_seconds": 0})
+    cut = RunDirectory.create(config, tmp_path / "cut")
+    with pytest.raises(KeyboardInterrupt):
+        train(config, cut, on_event=stop)
+    train(config, cut, resume=True)
+    one, other = (load_model(run.path).model.state_dict() for run in (whole, cut))
+    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def test_the_command_writes_model_report_and_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "loose"
+    folder.mkdir()
+    photos = make_photos(tmp_path / "photos", count=12)
+    for index, path in enumerate(sorted(photos.rglob("*.png"))):
+        Image.open(path).save(folder / f"{index}.png")
+    options = ["--set", "model.options={depth: 1, block.embed_dim: 32, block.num_heads: 2, decoder_depth: 1}"]
+    size = ["--image-size", "32", "--batch-size", "8", "--steps", "3", "--set", "preflight=false"]
+    run = tmp_path / "run"
+    assert main(["pretrain", str(folder), "--model", "mae_ti16", *size, *options, "--output", str(run)]) == 0
+    assert "saccade train DATA --init" in capsys.readouterr().out
+    page = (run / "report.html").read_text()
+    assert "What it paints" in page
+    assert page.count("<figure>") == 5  # the held-out images
+    assert "without labels" in (run / "model" / "README.md").read_text()
+    assert main(["pretrain", "--resume", str(run), "--steps", "4"]) == 2
+
+
+def test_paintings_keep_what_was_seen(tmp_path: Path) -> None:
+    run = pretrained(tmp_path / "run", **{"model.name": "mae_digits"})
+    predictor = load(run.path)
+    source = open_data("digits").test
+    assert source is not None
+    (painting,) = paint(predictor, [source.image(0)], ["zero"])
+    assert painting.seen.shape == painting.painted.shape == painting.image.shape == (8, 8, 3)
+    visible = (painting.seen != 128).all(axis=-1)  # hidden patches are grey
+    assert visible.sum() >= 16
+    assert (painting.painted[visible] == painting.image[visible]).all()
+    with pytest.raises(TypeError, match="hides no patches"):
+        paint(load(tmp_path_model(tmp_path)), [source.image(0)], ["zero"])
+
+
+def tmp_path_model(place: Path) -> Path:
+    config = resolve("digits", overrides={"schedule.steps": 1, "preflight": False, "data.check": "off"})
+    return train(config, RunDirectory.create(config, place / "classifier")).run.path
+
+
+def test_held_out_images_are_those_of_the_classifier(tmp_path: Path) -> None:
+    photos = make_photos(tmp_path / "photos", count=20)
+    labelled, plain = open_data(str(photos), DataConfig()), open_unlabelled(str(photos), DataConfig())
+    for split in ("train", "val", "test"):
+        assert set(getattr(labelled, split).names) == set(getattr(plain, split).names)
+    assert plain.classes == ("image",)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no images"):
+        open_unlabelled(str(tmp_path / "empty"))
+
+
+def test_splits_without_classes(tmp_path: Path) -> None:
+    for split, count in (("train", 5), ("test", 2)):
+        (tmp_path / split).mkdir()
+        for index in range(count):
+            Image.new("RGB", (8, 8), (index * 9, 0, 0)).save(tmp_path / split / f"{index}.png")
+    found = open_unlabelled(str(tmp_path))
+    assert len(found.train) + (0 if found.val is None else len(found.val)) == 5
+    assert found.test is not None
+    assert len(found.test) == 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"model.name": "vit_ti16"}, "mae_digits"),
+        ({"augmentation.mixup": 0.5}, "mixes labels"),
+        ({"distillation.teacher": "x"}, "no teacher"),
+    ],
+)
+def test_what_does_not_fit_is_said(tmp_path: Path, overrides: dict, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        pretrained(tmp_path / "run", **overrides)
+
+
+def test_a_classifier_is_not_made_of_a_painter() -> None:
+    config = resolve("scratch", overrides={"data.path": "digits", "model.name": "mae_digits"})
+    with pytest.raises(ConfigError, match="saccade pretrain"):
+        train(config)
+
+
+def test_recipes_of_pretraining() -> None:
+    assert resolve(overrides={"task": "pretrain"}).recipe == "mae_digits"
+    assert resolve(overrides={"task": "pretrain", "data.path": "photos"}).recipe == "mae"
+    assert resolve("mae").task == "pretrain"
