@@ -18,7 +18,7 @@ class Hints:
     """What the tensors of a file do not say.
 
     Attributes:
-        config: the content of a `config.json` beside the weights, {} if there is none.
+        config: the content of a `config.json` beside the weights, else of a `NAME.json`; {} if there is none.
         processor: the content of a `preprocessor_config.json`, {} if there is none.
         file_name: of the weights, lower case.
         image_size: (H, W) that the caller wants; tells a grid that is not square where it fits the positions.
@@ -96,4 +96,5 @@ def read_hints(weights: Path, wanted: tuple[int, int] | None, options: Mapping[s
     """Look beside a weights file, or in its folder."""
     folder = weights if weights.is_dir() else weights.parent
     config, processor = read_json(folder / "config.json"), read_json(folder / "preprocessor_config.json")
+    config = config or (read_json(weights.with_suffix(".json")) if weights.is_file() else {})
     return Hints(config, processor, weights.name.lower(), wanted, options)

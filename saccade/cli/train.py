@@ -162,6 +162,9 @@ def _run(config: RunConfig, output: Path | None, resume: Path | None) -> int:
     write_run_report(result.run)
     if result.metrics is not None:
         print(f"{result.split}: {result.metrics}")
+    total = sum(result.shares.values()) or 1.0
+    ordered = sorted(result.shares.items(), key=lambda item: -item[1])
+    print("time went to: " + ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in ordered))
     print(f"trained in {result.seconds:.1f} s; model {path / 'model'}, report {path / 'report.html'}")
     if config.task == "pretrain":
         print(f"next: saccade train DATA --init {path}")

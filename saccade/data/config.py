@@ -1,7 +1,20 @@
 """What a run says about its data: plain dataclasses that go into `config.yaml`. Loads no torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+
+@dataclass(frozen=True)
+class ScenesConfig:
+    """Scenes that are composed of digits (`data.path: scenes`)."""
+
+    size: tuple[int, int] = (128, 128)  # (height, width) in pixels
+    digits: tuple[int, int] = (1, 8)  # fewest and most in a scene
+    scale: tuple[float, float] = (0.16, 0.45)  # heights of digits, shares of the shorter side
+    seed: int = 0
+    train: int = 20000  # scenes of an epoch
+    val: int = 100
+    test: int = 500
 
 
 @dataclass(frozen=True)
@@ -14,6 +27,7 @@ class DataConfig:
     split_seed: int = 0
     workers: int | None = None  # loader processes; None: one for each core but the first, 0 for data in memory
     bad_images: Literal["stop", "skip"] = "stop"
+    scenes: ScenesConfig = field(default_factory=ScenesConfig)  # of data.path: scenes
     check: Literal["auto", "full", "sample", "off"] = "auto"  # look at the data before the run; auto: full if small
 
 

@@ -20,7 +20,7 @@ from saccade.errors import ConfigError
 # Typed for tensors, these functions take PIL images just as well.
 F: Any = functional
 
-Resize = Literal["shortest", "exact", "pad"]
+Resize = Literal["shortest", "exact", "pad", "range"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -33,7 +33,9 @@ class Preprocessing:
     Attributes:
         size: (H, W) in pixels of what the model sees.
         resize: ``shortest`` scales the image until it covers ``size / crop_pct``, ``exact`` squeezes it to exactly
-            that, and the middle is cut out; ``pad`` scales it until it fits inside and fills the rest with the mean.
+            that, and the middle is cut out; ``pad`` scales it until it fits inside and fills the rest with the mean;
+            ``range`` scales the shorter side to the smaller number unless the longer one would pass the larger, and
+            keeps the shape (detectors).
         crop_pct: the share of the sides that the crop keeps, in (0, 1]; not for ``pad``.
         interpolation: how pixels are resampled (with antialiasing when shrinking, as PIL does).
         channels: 1 for grey, 3 for colour; other numbers take tensors only.
@@ -53,8 +55,8 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if len(self.size) != 2 or min(self.size) < 1:
             raise ConfigError(f"size must be two lengths in pixels, not {self.size}")
-        if self.resize not in ("shortest", "exact", "pad"):
-            raise ConfigError(f"resize must be shortest, exact or pad, not {self.resize!r}")
+        if self.resize not in ("shortest", "exact", "pad", "range"):
+            raise ConfigError(f"resize must be shortest, exact, pad or range, not {self.resize!r}")
         if self.interpolation not in ("nearest", "bilinear", "bicubic", "lanczos"):
             raise ConfigError(
                 f"interpolation must be nearest, bilinear, bicubic or lanczos, not {self.interpolation!r}"
@@ -78,6 +80,8 @@ class Preprocessing:
     def fit(self, image: Image.Image | Tensor) -> Image.Image | Tensor:
         """The image at the model's size, its values untouched."""
         height, width = F.get_size(image)
+        if self.resize == "range":
+            return self._resized(image, self.size_within(height, width))
         if self.resize == "pad":
             factor = min(self.size[0] / height, self.size[1] / width)
             inner = (max(1, round(height * factor)), max(1, round(width * factor)))
@@ -94,6 +98,15 @@ class Preprocessing:
             for target, length in zip(covered, (height, width))
         )
         return F.center_crop(self._resized(image, scaled), list(self.size))
+
+    def size_within(self, height: int, width: int) -> tuple[int, int]:
+        """(H, W) that an image gets with ``range``."""
+        short, long = min(self.size), max(self.size)
+        if max(height, width) / min(height, width) * short > long:
+            short = round(long * min(height, width) / max(height, width))
+        if height <= width:
+            return short, int(short * width / height)
+        return int(short * height / width), short
 
     @property
     def covered(self) -> tuple[int, int]:
@@ -134,6 +147,8 @@ class Preprocessing:
         With ``pad`` it reaches beyond the image.
         """
         height, width = size
+        if self.resize == "range":
+            return 0.0, 0.0, float(width), float(height)
         if self.resize == "exact":
             h, w = (length * n / full for length, n, full in zip(size, self.size, self.covered))
             return (width - w) / 2, (height - h) / 2, (width + w) / 2, (height + h) / 2
@@ -150,6 +165,7 @@ class Preprocessing:
             "shortest": f"covering {self.size[0]} x {self.size[1]}, middle {self.crop_pct:.1%} kept",
             "exact": f"squeezed to {self.size[0]} x {self.size[1]}, middle {self.crop_pct:.1%} kept",
             "pad": f"fitted into {self.size[0]} x {self.size[1]}",
+            "range": f"shorter side {min(self.size)} unless the longer would pass {max(self.size)}",
         }[self.resize]
         return f"{self.channels} channels, {how}, {self.interpolation}, mean {self.mean}, std {self.std}"
 

@@ -4,6 +4,7 @@ A block adds what it found to what was there; so a hundred layers can be trained
 """
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch.nn.functional as F
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from saccade.models.model import FeatureMap, PooledClassifier
 from saccade.models.stages import Stages
-from saccade.nn.convolution import BasicBlock, Bottleneck, ConvNorm
+from saccade.nn.convolution import BasicBlock, Bottleneck, ConvNorm, FrozenBatchNorm2d, conv2d
 
 #            block        depths
 VARIANTS: dict[int, tuple[Literal["basic", "bottleneck"], tuple[int, ...]]] = {
@@ -30,23 +31,29 @@ class ResNetConfig:
     Attributes:
         block: two 3 x 3 convolutions, or 1 x 1, 3 x 3, 1 x 1.
         depths: blocks of each of the four stages.
-        width_factor: widens the middle of a bottleneck; 2 in Wide ResNet-50-2.
+        width_factor: widens the middle of a bottleneck, 2 in Wide ResNet-50-2; below 1 it thins it.
         width: channels of the first stage; each further one has twice as many.
         small_images: a 3 x 3 convolution of stride 1 in front, and no pooling: for 32 x 32 pixels every place counts.
+        frozen_norm: batch norms keep the statistics and factors that they were loaded with, as under a detector.
+        dilated: the last stage keeps the map's size and looks twice as far ("DC5").
     """
 
     block: Literal["basic", "bottleneck"]
     depths: tuple[int, ...]
-    width_factor: int = 1
+    width_factor: float = 1
     image_size: tuple[int, int] = (224, 224)
     in_channels: int = 3
     num_classes: int = 1000
     width: int = 64
     small_images: bool = False
+    frozen_norm: bool = False
+    dilated: bool = False
 
     def __post_init__(self) -> None:
         if self.block == "basic" and self.width_factor != 1:
             raise ValueError("width_factor widens bottlenecks; a basic block has no middle")
+        if self.block == "basic" and self.dilated:
+            raise ValueError("dilated needs bottlenecks")
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -72,8 +79,9 @@ class ResNet(PooledClassifier):
         super().__init__()
         self.config = config
         kernel_size, stride = (3, 1) if config.small_images else (7, 2)
-        self.stem = ConvNorm(config.in_channels, config.width, kernel_size, stride)
-        self.stages = Stages(config.depths, self._block)
+        self.norm = FrozenBatchNorm2d if config.frozen_norm else nn.BatchNorm2d
+        self.stem = ConvNorm(config.in_channels, config.width, kernel_size, stride, norm=self.norm)
+        self.stages = Stages(config.depths, self._block, dilated=config.dilated)
         self.num_features = config.widths[-1] * config.expansion
         self.head = nn.Linear(self.num_features, config.num_classes) if config.num_classes else nn.Identity()
         for module in self.modules():
@@ -85,8 +93,11 @@ class ResNet(PooledClassifier):
         width, outputs = widths[stage], [widths[0], *(width * self.config.expansion for width in widths)]
         in_channels = outputs[stage] if first else outputs[stage + 1]
         if self.config.block == "basic":
-            return BasicBlock(in_channels, width, stride)
-        return Bottleneck(in_channels, width, stride, width=width * self.config.width_factor)
+            return BasicBlock(in_channels, width, stride, norm=self.norm)
+        far = self.config.dilated and stage == len(widths) - 1 and not first
+        middle = int(width * self.config.width_factor)
+        spatial = partial(conv2d, dilation=2) if far else None
+        return Bottleneck(in_channels, width, stride, norm=self.norm, width=middle, spatial=spatial)
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each stage: strides 4, 8, 16 and 32; of small images 1, 2, 4 and 8."""

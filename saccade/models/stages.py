@@ -13,18 +13,23 @@ class Stages(nn.ModuleList):
     Args:
         depths: blocks of each stage.
         make_block: (stage, whether it is the stage's first block, stride) -> the block.
+        dilated: whether the last stage keeps the map's size: its blocks are to look twice as far instead.
     """
 
-    def __init__(self, depths: Sequence[int], make_block: Callable[[int, bool, int], nn.Module]):
+    def __init__(
+        self, depths: Sequence[int], make_block: Callable[[int, bool, int], nn.Module], *, dilated: bool = False
+    ):
         super().__init__()
+        last = len(depths) - 1
+        self.strides = [1 if stage == 0 or (dilated and stage == last) else 2 for stage in range(len(depths))]
         for stage, depth in enumerate(depths):
-            blocks = (make_block(stage, n == 0, 2 if stage > 0 and n == 0 else 1) for n in range(depth))
+            blocks = (make_block(stage, n == 0, self.strides[stage] if n == 0 else 1) for n in range(depth))
             self.append(nn.Sequential(*blocks))
 
     def forward(self, x: Tensor, stride: int) -> tuple[FeatureMap, ...]:
         """A map ``[B, C, h, w]`` and its stride -> the map after each stage."""
         maps = []
-        for index, stage in enumerate(self):
-            x, stride = stage(x), stride * (2 if index > 0 else 1)
+        for stage, step in zip(self, self.strides):
+            x, stride = stage(x), stride * step
             maps.append(FeatureMap(x, (stride, stride)))
         return tuple(maps)

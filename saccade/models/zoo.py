@@ -45,6 +45,12 @@ ZOO: dict[str, tuple[str, str, tuple]] = {
     "mae_b16": ("mae", "mae_config", ("b", 16)),
     "mae_l16": ("mae", "mae_config", ("l", 16)),
     "mae_h14": ("mae", "mae_config", ("h", 14)),
+    "detr_small": ("detr", "detr_small_config", ()),
+    "detr_r50": ("detr", "detr_config", (50,)),
+    "detr_r50_dc5": ("detr", "detr_config", (50, True)),
+    "detr_r101": ("detr", "detr_config", (101,)),
+    "detr_r101_dc5": ("detr", "detr_config", (101, True)),
+    "detr_r50_panoptic": ("detr", "detr_config", (50, False, True)),
     "masked_vit_digits": ("masked_vit", "masked_vit_digits_config", ()),
     "masked_vit_ti16": ("masked_vit", "masked_vit_config", ("ti", 16)),
     "masked_vit_b16": ("masked_vit", "masked_vit_config", ("b", 16)),
@@ -105,6 +111,7 @@ ARCHITECTURES = {
     "conv_vit": ("saccade.models.conv_vit", "ConvViTConfig", "ConvViT"),
     "mae": ("saccade.models.mae", "MAEConfig", "MaskedAutoencoder"),
     "masked_vit": ("saccade.models.masked_vit", "MaskedViTConfig", "MaskedViT"),
+    "detr": ("saccade.models.detr", "DETRConfig", "DETR"),
     "local_resnet": ("saccade.models.local_resnet", "LocalResNetConfig", "LocalResNet"),
     "axial_resnet": ("saccade.models.axial_resnet", "AxialResNetConfig", "AxialResNet"),
 }
@@ -172,23 +179,31 @@ def create(
 
 def build(architecture: str, config: Mapping[str, Any]) -> "Model":
     """A model with fresh weights from an architecture's name and its config as plain values (a ``config.json``)."""
+    return _model_class(architecture)(read_config(architecture, config))
+
+
+def read_config(architecture: str, config: Mapping[str, Any]) -> Any:
+    """The config of an architecture from plain values."""
     if architecture not in ARCHITECTURES:
         raise ConfigError(f"there is no architecture {architecture!r}; there are {', '.join(ARCHITECTURES)}")
     module, config_class, _ = ARCHITECTURES[architecture]
     try:
-        model_config = getattr(import_module(module), config_class).from_dict(dict(config))
+        return getattr(import_module(module), config_class).from_dict(dict(config))
     except (TypeError, KeyError, ValueError) as error:
         raise ConfigError(f"this is no config of the architecture {architecture!r}: {error}") from error
-    return _model_class(architecture)(model_config)
 
 
 def change_config(config: Any, changes: Mapping[str, Any]) -> Any:
-    """A copy of a (nested) config dataclass with fields changed; nested fields are named with dots."""
+    """A copy of a (nested) config dataclass with fields changed; nested fields are named with dots.
+
+    A config may have `ALIASES`: names that stand for a field of a part, as `image_size` for a detector's backbone.
+    """
     nested: dict[str, dict[str, Any]] = {}
     flat: dict[str, Any] = {}
     names = {f.name for f in fields(config)}
+    aliases: Mapping[str, str] = getattr(config, "ALIASES", {})
     for path, value in changes.items():
-        head, _, rest = path.partition(".")
+        head, _, rest = aliases.get(path, path).partition(".")
         if head not in names or bool(rest) != is_dataclass(getattr(config, head)):
             close = get_close_matches(head, names, n=1)
             hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(names))}"

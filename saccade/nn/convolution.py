@@ -14,9 +14,10 @@ Norm = Callable[[int], nn.Module]  # channels -> normalisation
 Conv = Callable[[int, int, int, int], nn.Module]  # channels in and out, kernel size, stride -> what mixes places
 
 
-def conv2d(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
+def conv2d(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
     """A convolution without bias; an odd kernel keeps the size at stride 1."""
-    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=False)
+    margin = dilation * (kernel_size // 2)
+    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, margin, dilation, bias=False)
 
 
 class ConvNorm(nn.Sequential):
@@ -40,6 +41,21 @@ class ConvNorm(nn.Sequential):
         if act is not None:
             layers.append(act())
         super().__init__(*layers)
+
+
+class FrozenBatchNorm2d(nn.Module):
+    """Batch norm that stays as it was loaded: a detector's few images a step would spoil the statistics."""
+
+    def __init__(self, channels: int, eps: float = 1e-5):
+        super().__init__()
+        self.eps = eps
+        for name, value in (("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)):
+            self.register_buffer(name, torch.full((channels,), value))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias, mean, variance = (b[:, None, None] for b in self.buffers(recurse=False))
+        scale = weight * (variance + self.eps).rsqrt()
+        return x * scale + (bias - mean * scale)
 
 
 class StdConv2d(nn.Conv2d):

@@ -132,6 +132,27 @@ class LearnedPositions(nn.Module):
         return resample_positions(self.table, self.grid, grid, self.num_prefix, self.method)
 
 
+class GridPositions(nn.Module):
+    """A learned vector for every row and for every column, side by side: ``forward(grid)`` -> ``[1, D, h, w]``.
+
+    Grids of up to ``size`` rows and columns; DETR's alternative to sinusoids.
+    """
+
+    def __init__(self, size: int, dim: int):
+        super().__init__()
+        _require_divisible("GridPositions", dim, 2)
+        self.rows = nn.Parameter(torch.rand(size, dim // 2))
+        self.columns = nn.Parameter(torch.rand(size, dim // 2))
+
+    def forward(self, grid: Grid) -> Tensor:
+        height, width = grid
+        if max(grid) > len(self.rows):
+            raise ValueError(f"a map of {height} x {width} places, but positions for {len(self.rows)} rows and columns")
+        columns = self.columns[:width].expand(height, -1, -1)
+        rows = self.rows[:height, None].expand(-1, width, -1)
+        return torch.cat((columns, rows), dim=-1).permute(2, 0, 1)[None]
+
+
 class FixedPositions(nn.Module):
     """Sinusoids, counted along the sequence or over the grid: ``forward(grid)`` -> ``[1, h*w, D]``. No parameters."""
 

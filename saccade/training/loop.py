@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ class RunResult:
             that was stopped.
         split: which of the two.
         seconds: of training.
+        shares: what the seconds went to.
         stopped_by: the signal's number; 0 for a run that came to its end.
     """
 
@@ -57,6 +58,7 @@ class RunResult:
     metrics: Metrics | None
     split: str
     seconds: float
+    shares: dict[str, float] = field(default_factory=dict)
     stopped_by: int = 0
 
 
@@ -133,7 +135,7 @@ class _Run:
             with StopRequest() as stop:
                 stopped_by = self.steps(model, optimizer, mean, stop)
                 if stopped_by:
-                    return RunResult(self.run, None, "", self.progress.seconds, stopped_by)
+                    return RunResult(self.run, None, "", self.progress.seconds, dict(self.clock), stopped_by)
                 return self.finish(model, mean)
 
     def machine(self, resume: bool) -> Any:
@@ -295,7 +297,7 @@ class _Run:
             origin |= {"result": None if metrics is None else summary(split, metrics)}
             done = replace(job.start, model=plain, provenance=origin)
             save_model_dir(self.run.model, done)
-        return RunResult(self.run, metrics, split, progress.seconds)
+        return RunResult(self.run, metrics, split, progress.seconds, dict(self.clock))
 
     def outputs(self, model: nn.Module, images: PreparedImages) -> Collected:
         """The model's outputs for a split, each process its share, all of them in each process."""

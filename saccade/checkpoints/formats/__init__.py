@@ -17,6 +17,7 @@ from types import ModuleType
 from torch import Tensor
 
 from saccade.checkpoints.formats import (
+    facebook_detr,
     facebook_mae,
     google_bit,
     google_hybrid,
@@ -24,6 +25,7 @@ from saccade.checkpoints.formats import (
     huggingface_bit,
     huggingface_convnext,
     huggingface_deit,
+    huggingface_detr,
     huggingface_dinov2,
     huggingface_hybrid,
     huggingface_mae,
@@ -46,6 +48,8 @@ from saccade.errors import CheckpointError
 
 # What has more parts stands before what has fewer of the same names: a hybrid before a ViT.
 FORMATS: tuple[ModuleType, ...] = (
+    facebook_detr,
+    huggingface_detr,
     google_hybrid,
     google_vit,
     google_bit,

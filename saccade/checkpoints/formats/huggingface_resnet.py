@@ -31,15 +31,17 @@ def infer(shapes: Shapes, hints: Hints) -> ResNetConfig:
     if hints.config.get("downsample_in_bottleneck") or hints.config.get("downsample_in_first_stage"):
         raise CheckpointError("a ResNet that halves the map in another place than torchvision's is not known here")
     bottleneck = f"{BLOCK.format(0, 0)}.layer.2.convolution.weight" in shapes
+    width = shapes[f"{ROOT}.convolution.weight"][0]
     stages = count_layers(shapes, BLOCK.format("{}", 0) + ".layer.0.convolution.weight")
     first = BLOCK.format("{}", "{{}}") + ".layer.0.convolution.weight"
     return ResNetConfig(
         "bottleneck" if bottleneck else "basic",
         tuple(count_layers(shapes, first.format(stage)) for stage in range(stages)),
-        width_factor=shapes[f"{BLOCK.format(0, 0)}.layer.0.convolution.weight"][0] // 64 if bottleneck else 1,
+        width_factor=shapes[f"{BLOCK.format(0, 0)}.layer.0.convolution.weight"][0] / width if bottleneck else 1,
         image_size=target_size(hints.processor, hints.size((224, 224)))[0],
         in_channels=shapes[f"{ROOT}.convolution.weight"][1],
         num_classes=shapes["classifier.1.weight"][0] if "classifier.1.weight" in shapes else 0,
+        width=width,
     )
 
 

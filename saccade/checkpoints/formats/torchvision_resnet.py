@@ -24,7 +24,7 @@ def infer(shapes: Shapes, hints: Hints) -> ResNetConfig:
     return ResNetConfig(
         "bottleneck" if bottleneck else "basic",
         depths,
-        width_factor=shapes["layer1.0.conv1.weight"][0] // width if bottleneck else 1,
+        width_factor=shapes["layer1.0.conv1.weight"][0] / width if bottleneck else 1,
         image_size=hints.size((32, 32) if small_images else (224, 224)),
         in_channels=in_channels,
         num_classes=shapes["fc.weight"][0] if "fc.weight" in shapes else 0,

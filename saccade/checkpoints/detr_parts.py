@@ -1,0 +1,51 @@
+"""What Meta's and Hugging Face's DETR files share: the backbone behind a prefix, the box head, the mask head."""
+
+from dataclasses import replace
+
+from saccade.checkpoints.hints import Hints
+from saccade.checkpoints.mapping import Rule, rename_both
+from saccade.models.resnet import ResNetConfig
+
+
+def backbone_rules(rules: list[Rule], prefix: str) -> list[Rule]:
+    """The rules of a classifier for the backbone in a detector, whose batch norms are frozen and count nothing."""
+    return [
+        Rule(tuple(prefix + name for name in rule.theirs), tuple(f"backbone.{name}" for name in rule.ours), rule.steps)
+        for rule in rules
+        if not rule.ours[0].endswith("num_batches_tracked")
+    ]
+
+
+def dilated(backbone: ResNetConfig, hints: Hints) -> ResNetConfig:
+    """The backbone with frozen norms and, where the file's name or config says so, a dilated last stage (DC5)."""
+    told = hints.config.get("backbone")
+    inner = told.get("dilated_last_stage") if isinstance(told, dict) else False
+    asked = bool(hints.options.get("backbone_config.dilated", False))
+    far = "dc5" in hints.file_name or bool(hints.config.get("dilation")) or bool(inner) or asked
+    return replace(backbone, frozen_norm=True, dilated=far, num_classes=0, image_size=hints.size((800, 1066)))
+
+
+def num_heads(dim: int, hints: Hints) -> int:
+    """Heads are not visible in packed weights: the caller's, the config's, else 32 features each, as published."""
+    told = hints.options.get("block.num_heads")
+    told = told or hints.config.get("nheads") or hints.config.get("encoder_attention_heads")
+    if told is None:
+        hints.notes.append(f"{max(dim // 32, 1)} heads assumed, of 32 features each")
+    return told or max(dim // 32, 1)
+
+
+def box_head(theirs: str) -> list[Rule]:
+    """Three layers with nonlinearities between."""
+    return [rule for i in range(3) for rule in rename_both(f"{theirs}.layers.{i}", f"bbox_embed.{2 * i}")]
+
+
+def mask_head(attention: str, head: str) -> list[Rule]:
+    """What a detector with masks has more."""
+    found = rename_both(f"{attention}.q_linear", "bbox_attention.q")
+    found += rename_both(f"{attention}.k_linear", "bbox_attention.k")
+    for number, ours in enumerate(("first", "second", "refine.0", "refine.1", "refine.2"), 1):
+        found += rename_both(f"{head}.lay{number}", f"mask_head.{ours}.0")
+        found += rename_both(f"{head}.gn{number}", f"mask_head.{ours}.1")
+    for number in (1, 2, 3):
+        found += rename_both(f"{head}.adapter{number}", f"mask_head.adapters.{number - 1}")
+    return found + rename_both(f"{head}.out_lay", "mask_head.out")

@@ -1,0 +1,98 @@
+"""DETR as Hugging Face writes it: boxes alone or with masks, on timm's ResNet or on its own."""
+
+from typing import Any
+
+from torch import Tensor
+
+from saccade.checkpoints.detr_parts import backbone_rules, box_head, dilated, mask_head, num_heads
+from saccade.checkpoints.formats import huggingface_resnet, torchvision_resnet
+from saccade.checkpoints.hints import Hints, Shapes, count_layers
+from saccade.checkpoints.mapping import Rule, join, rename, rename_both
+from saccade.checkpoints.processors import plain
+from saccade.data.preprocessing import Preprocessing
+from saccade.models.detr import DETRConfig
+from saccade.nn.transformer import BlockConfig
+
+NAME = "Hugging Face DETR"
+ARCHITECTURE = "detr"
+BODY = "model.backbone.conv_encoder.model."
+OWN = "resnet."  # what the names of Hugging Face's own ResNet get in front, as in its classifiers
+ENCODER, DECODER = "model.encoder.layers.{}", "model.decoder.layers.{}"
+
+
+def canonical(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """One name for what has had several: the detector inside a segmenter, positions, the two ResNets."""
+    found = {}
+    for name, tensor in tensors.items():
+        name = name.removeprefix("detr.").replace("model.backbone.position_embedding.", "model.position_embedding.")
+        if name.startswith((f"{BODY}embedder.", f"{BODY}encoder.")):
+            name = BODY + OWN + name.removeprefix(BODY)
+        if not (name.startswith(BODY) and name.endswith("num_batches_tracked")):
+            found[name] = tensor
+    return found
+
+
+def matches(names: set[str]) -> bool:
+    return {"model.query_position_embeddings.weight", "class_labels_classifier.weight"} <= names
+
+
+def infer(shapes: Shapes, hints: Hints) -> DETRConfig:
+    num_queries, dim = shapes["model.query_position_embeddings.weight"]
+    body = {name.removeprefix(BODY): shape for name, shape in shapes.items() if name.startswith(BODY)}
+    publisher = huggingface_resnet if huggingface_resnet.matches(set(body)) else torchvision_resnet
+    return DETRConfig(
+        block=BlockConfig(
+            dim, num_heads(dim, hints), shapes[f"{ENCODER.format(0)}.fc1.weight"][0], norm="post", norm_eps=1e-5,
+            activation="relu", dropout=0.1,
+        ),
+        backbone_config=dilated(publisher.infer(body, Hints()), hints),
+        encoder_depth=count_layers(shapes, ENCODER + ".fc1.weight"),
+        decoder_depth=count_layers(shapes, DECODER + ".fc1.weight"),
+        num_queries=num_queries,
+        num_classes=shapes["class_labels_classifier.weight"][0] - 1,
+        positions="learned" if "model.position_embedding.row_embeddings.weight" in shapes else "sine",
+        padding="batched",
+        masks="mask_head.lay1.weight" in shapes,
+    )  # fmt: skip
+
+
+def rules(config: DETRConfig) -> list[Rule]:
+    """For both backbones: of two rules for the same tensor of ours the one whose names are in the file is used."""
+    found = backbone_rules(huggingface_resnet.rules(config.backbone_config), BODY)
+    found += backbone_rules(torchvision_resnet.rules(config.backbone_config), BODY)
+    found += rename_both("model.input_projection", "input_proj")
+    found += rename_both("class_labels_classifier", "class_embed")
+    found += [rename("model.query_position_embeddings.weight", "queries"), *box_head("bbox_predictor")]
+    if config.positions == "learned":
+        found += [rename("model.position_embedding.row_embeddings.weight", "pos_embed.rows")]
+        found += [rename("model.position_embedding.column_embeddings.weight", "pos_embed.columns")]
+    for i in range(config.encoder_depth):
+        found += _layer(ENCODER.format(i), f"encoder.{i}", {"self_attn": ("attn", "norm1")})
+    for i in range(config.decoder_depth):
+        parts = {"self_attn": ("attn", "norm1"), "encoder_attn": ("cross_attn", "norm_cross")}
+        found += _layer(DECODER.format(i), f"decoder.{i}", parts)
+    found += rename_both("model.decoder.layernorm", "decoder_norm")
+    return found + (mask_head("bbox_attention", "mask_head") if config.masks else [])
+
+
+def _layer(theirs: str, ours: str, attentions: dict[str, tuple[str, str]]) -> list[Rule]:
+    found = rename_both(f"{theirs}.fc1", f"{ours}.mlp.fc1") + rename_both(f"{theirs}.fc2", f"{ours}.mlp.fc2")
+    found += rename_both(f"{theirs}.final_layer_norm", f"{ours}.norm2")
+    for name, (attention, norm) in attentions.items():
+        for kind in ("weight", "bias"):
+            qkv = [f"{theirs}.{name}.{part}_proj.{kind}" for part in ("q", "k", "v")]
+            found.append(join(qkv, f"{ours}.{attention}.qkv.{kind}"))
+        found += rename_both(f"{theirs}.{name}.out_proj", f"{ours}.{attention}.proj")
+        found += rename_both(f"{theirs}.{name}_layer_norm", f"{ours}.{norm}")
+    return found
+
+
+def preprocessing(config: DETRConfig, hints: Hints) -> Preprocessing:
+    """What a `preprocessor_config.json` says of the shorter and the longer side."""
+    told: dict[str, Any] = hints.processor
+    size = told.get("size") if isinstance(told.get("size"), dict) else {}
+    short, long = (size or {}).get("shortest_edge", 800), (size or {}).get("longest_edge", told.get("max_size", 1333))
+    statistics = {k: tuple(told[f"image_{k}"]) for k in ("mean", "std") if told.get(f"image_{k}")}
+    return plain(
+        (short, long), config.in_channels, hints, resize="range", crop_pct=1.0, interpolation="bilinear", **statistics
+    )
