@@ -31,7 +31,7 @@ THIRD_PARTY = {
     "reporting": {"numpy", "PIL", "matplotlib", "jinja2", "markupsafe", "yaml"},
 }
 NO_TORCH = ["saccade", "saccade.errors", "saccade.models.zoo", "saccade.data.config", "saccade.training.config",
-            "saccade.cli.main", "saccade.cli.train", "saccade.tasks.predictions"]  # fmt: skip
+            "saccade.cli.main", "saccade.cli.train", "saccade.tasks.predictions", "saccade.tasks.weights"]  # fmt: skip
 
 
 def module_name(path: Path) -> str:

@@ -21,13 +21,12 @@ class RunDisplay:
             BarColumn(bar_width=24),
             TextColumn("{task.fields[rate]:>6.0f} images/s"),
             TimeRemainingColumn(compact=True),
-            TextColumn("loss {task.fields[loss]:.3f}{task.fields[score]}  lr {task.fields[lr]:.1e}"),
+            TextColumn("loss {task.fields[loss]:.3f}{task.fields[figures]}  lr {task.fields[lr]:.1e}"),
             console=self.console,
             disable=not self.console.is_terminal,
         )
         self.task: TaskID | None = None
         self.smooth: dict[str, float] = {}
-        self.score_name = ""
         self.shown = 0.0
 
     def __enter__(self) -> "RunDisplay":
@@ -42,10 +41,9 @@ class RunDisplay:
             case Note(text, warning):
                 self.console.print(("[yellow]warning:[/] " if warning else "") + _escaped(text))
             case RunStarted():
-                self.score_name = event.score_name
                 self.task = self.bar.add_task(
                     "train", total=event.total_steps, completed=event.start_step,
-                    epoch="", rate=0.0, loss=0.0, score="", lr=0.0,
+                    epoch="", rate=0.0, loss=0.0, figures="", lr=0.0,
                 )  # fmt: skip
             case StepDone():
                 self._step(event)
@@ -54,15 +52,15 @@ class RunDisplay:
                     self.console.print(epoch_line(epoch, row))
 
     def _step(self, event: StepDone) -> None:
-        for name, value in (("rate", event.images_per_second), ("loss", event.loss), ("score", event.score or 0.0)):
+        for name, value in (("rate", event.images_per_second), ("loss", event.loss), *event.figures.items()):
             self.smooth[name] = 0.9 * self.smooth.get(name, value) + 0.1 * value
         now = time.monotonic()
         if self.task is not None and now - self.shown > REFRESH_SECONDS:
             self.shown = now
-            score = f"  {self.score_name} {self.smooth['score']:.1%}" if self.score_name else ""
+            figures = "".join(f"  {name} {shown(name, self.smooth[name])}" for name in event.figures)
             self.bar.update(
                 self.task, completed=event.step, epoch=f"{event.epoch:.1f}", rate=self.smooth["rate"],
-                loss=self.smooth["loss"], score=score, lr=event.lr,
+                loss=self.smooth["loss"], figures=figures, lr=event.lr,
             )  # fmt: skip
 
 

@@ -16,6 +16,8 @@ from saccade.training.config import RunConfig, differences, parse_override, reso
 class TrainOptions:
     """What the command line can say; anything else goes by --set."""
 
+    task: Literal["classify", "detect"] | None = None
+    """What is learned: classes of images, or boxes in them."""
     model: str | None = None
     """Which model to train; `saccade models` lists them."""
     init: str | None = None
@@ -51,6 +53,7 @@ class TrainOptions:
         """Dotted names of the config -> what was given."""
         size = (self.image_size, self.image_size) if isinstance(self.image_size, int) else self.image_size
         given = {
+            "task": self.task,
             "model.name": self.model,
             "model.init": self.init,
             "model.image_size": None if size is None else list(size),

@@ -10,7 +10,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -118,6 +118,13 @@ class PreparedImages(Dataset):
                 index = (index + 1) % len(self.source)  # the next readable one takes its place
         raise DataError("not one image can be read")
 
+    @staticmethod
+    def collate(samples: Sequence[tuple[Tensor, int, str, int, str]]) -> tuple[Batch, list[str]]:
+        """(the batch, names of broken images that were left out)."""
+        images, labels, names, indices, skipped = zip(*samples)
+        batch = Batch(torch.stack(images), torch.tensor(labels), names, torch.tensor(indices))
+        return batch, [line for lines in skipped if lines for line in lines.split("\n")]
+
     def _prepared(self, index: int, key: tuple[int, ...]) -> Tensor:
         if self.cache is None:
             return self.transform(self.source.image(index), key)
@@ -135,6 +142,20 @@ def prepared(
     return PreparedImages(source, transform, skip_bad, {} if fits else None)
 
 
+class Prepared(Protocol):
+    """Images as a model takes them, one by one, and how they become a batch."""
+
+    @property
+    def source(self) -> ImageSource: ...
+
+    @property
+    def cache(self) -> object | None: ...
+
+    def __getitem__(self, item: Item) -> Any: ...
+
+    def collate(self, samples: Any) -> tuple[Batch, list[str]]: ...
+
+
 class Order(Protocol):
     """Which images are in the batch of a step."""
 
@@ -144,18 +165,18 @@ class Order(Protocol):
 class TrainBatches:
     """The batches of steps `start` to `stop`, one after the other; `skipped` names the broken images left out."""
 
-    def __init__(self, images: PreparedImages, order: "Order", *, start: int, stop: int, workers: int):
+    def __init__(self, images: "Prepared", order: "Order", *, start: int, stop: int, workers: int):
         self.order = order
         self.start, self.stop = start, stop
         self.skipped: dict[str, None] = {}
         self._limit = max(1, int(len(images.source) * MAX_BAD_SHARE))
         sampler = _Steps(order, start, stop)
         self._loader = DataLoader(
-            images,
+            images,  # type: ignore[arg-type]
             batch_sampler=sampler,  # type: ignore[arg-type]  # yields the items themselves, which the data set takes
             num_workers=workers,
             worker_init_fn=_leave_interrupts_to_the_parent,
-            collate_fn=_collate,
+            collate_fn=images.collate,
             pin_memory=torch.cuda.is_available(),
         )
 
@@ -184,18 +205,18 @@ class _Steps:
 
 
 def eval_batches(
-    images: PreparedImages, batch_size: int, *, workers: int = 0, rank: int = 0, world: int = 1
+    images: Prepared, batch_size: int, *, workers: int = 0, rank: int = 0, world: int = 1
 ) -> Iterator[Batch]:
     """Every image once, in order; process `rank` takes its consecutive share."""
     count = len(images.source)
     share = range(count * rank // world, count * (rank + 1) // world)
     items = [[(i, ()) for i in share[start : start + batch_size]] for start in range(0, len(share), batch_size)]
     loader = DataLoader(
-        images,
+        images,  # type: ignore[arg-type]
         batch_sampler=items,  # type: ignore[arg-type]  # as above
         num_workers=workers,
         worker_init_fn=_leave_interrupts_to_the_parent,
-        collate_fn=_collate,
+        collate_fn=images.collate,
     )
     return (batch for batch, _ in loader)
 
@@ -207,7 +228,7 @@ class ResidentBatches:
     """
 
     def __init__(
-        self, images: PreparedImages, order: TrainOrder, device: torch.device, *, start: int, stop: int, workers: int
+        self, images: Prepared, order: TrainOrder, device: torch.device, *, start: int, stop: int, workers: int
     ):
         self.order = order
         self.start, self.stop = start, stop
@@ -241,12 +262,14 @@ class _InOrder:
         return [(index, ()) for index in range(start, min(start + LOADED_AT_ONCE, self.num_images))]
 
 
-def fits_device(images: PreparedImages, size: tuple[int, int, int]) -> bool:
+def fits_device(images: Prepared, size: tuple[int, int, int]) -> bool:
     """Whether all pixels of a source are few enough to be kept on the device."""
+    if not isinstance(images, PreparedImages):
+        return False
     return isinstance(images.transform, Pixels) and len(images.source) * math.prod(size) <= RESIDENT_BYTES
 
 
-def default_workers(images: PreparedImages) -> int:
+def default_workers(images: Prepared) -> int:
     """0 for images that are made once and kept; else one for each core but the first."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return 0 if images.cache is not None else max(0, min(cores - 1, 16))
@@ -255,9 +278,3 @@ def default_workers(images: PreparedImages) -> int:
 def _leave_interrupts_to_the_parent(worker: int) -> None:
     """Ctrl-C reaches every process of a terminal; the parent still needs the batches of the step that it finishes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _collate(samples: Sequence[tuple[Tensor, int, str, int, str]]) -> tuple[Batch, list[str]]:
-    images, labels, names, indices, skipped = zip(*samples)
-    batch = Batch(torch.stack(images), torch.tensor(labels), names, torch.tensor(indices))
-    return batch, [line for lines in skipped if lines for line in lines.split("\n")]

@@ -28,6 +28,22 @@ class ImageSource(Protocol):
         ...
 
 
+class BoxedImage(NamedTuple):
+    """An image and the things in it."""
+
+    image: Image.Image
+    boxes: np.ndarray  # [n, 4] float32: left, top, right, bottom in pixels
+    labels: np.ndarray  # [n] int64, an index into the source's classes
+
+
+class BoxSource(ImageSource, Protocol):
+    """Images with boxes; `labels` are all 0."""
+
+    def boxed(self, index: int) -> BoxedImage:
+        """The image with its boxes, read once; raises `ImageError` naming it."""
+        ...
+
+
 @dataclass(frozen=True)
 class DataSplits:
     """A data set cut in three. `val` and `test` are None where the data or the config leaves none."""

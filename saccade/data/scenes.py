@@ -5,6 +5,8 @@ Class, box, mask, depth and caption are exact, because the scene is composed and
 are made of different digits.
 """
 
+import hashlib
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +17,8 @@ from PIL import Image
 
 from saccade.data.config import ScenesConfig
 from saccade.data.digits import DigitsSource, digits_splits
+from saccade.data.samples import BoxedImage, DataSplits
+from saccade.errors import ConfigError
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 COLOURS = {
@@ -22,7 +26,7 @@ COLOURS = {
     "purple": (150, 80, 180), "white": (236, 236, 230),
 }  # fmt: skip
 SOLID = 0.5  # a pixel belongs to a digit where at least so much ink covers it
-VISIBLE = 0.4  # share of a digit that others must leave to see
+VISIBLE = 0.5  # share of a digit that others must leave to see
 NEAR, FAR = 1.0, 4.0  # metres of the ground at the lower and at the upper edge
 SIZES = (0.36, 0.62)  # of the range of heights: below the first a digit is small, above the second large
 SPLIT_NUMBERS = {"train": 0, "val": 1, "test": 2}
@@ -73,11 +77,11 @@ def compose(number: int, split: str, config: ScenesConfig) -> Scene:
     placed = _place(random, split, config)
     depth, owner = ground.copy(), np.full((height, width), -1)
     for index, (ink, _, distance, _, colour) in enumerate(placed):
-        shade = np.array(COLOURS[colour]) * random.uniform(0.85, 1.1) * (0.6 + 0.4 * light[..., None])
+        shade = np.array(COLOURS[colour], np.float32) * np.float32(random.uniform(0.85, 1.1)) * (0.6 + 0.4 * light[..., None])
         canvas = canvas * (1 - ink[..., None]) + shade * ink[..., None]
         solid = ink >= SOLID
         owner[solid], depth[solid] = index, distance
-    noise = random.normal(0, 4, canvas.shape)
+    noise = 4 * random.standard_normal(canvas.shape, dtype=np.float32)
     things = tuple(
         Thing(label, _box(owner == index), owner == index, distance, size, colour)
         for index, (_, label, distance, size, colour) in enumerate(placed)
@@ -104,21 +108,23 @@ def _place(random: np.random.Generator, split: str, config: ScenesConfig) -> lis
         if len(placed) == wanted:
             break
         index = int(random.integers(len(source)))
-        tall = int(round(math.exp(random.uniform(math.log(low), math.log(high)))))
+        tall = round(math.exp(random.uniform(math.log(low), math.log(high))))
         ink = _inked(source.image(index), tall, random.uniform(-12, 12))
         h, w = ink.shape
         if h > height or w > width:
             continue
         top, left = int(random.integers(height - h + 1)), int(random.integers(width - w + 1))
-        whole = np.zeros((height, width))
+        whole = np.zeros((height, width), np.float32)
         whole[top : top + h, left : left + w] = ink
         foot = np.flatnonzero((whole >= SOLID).any(axis=1))
         if not len(foot):
             continue
         distance = FAR + (NEAR - FAR) * foot[-1] / max(height - 1, 1)
         rank = (math.log(tall) - math.log(low)) / max(math.log(high) - math.log(low), 1e-9)
+        near = {d[4] for d in placed if ((d[0] > 0) & (whole > 0)).any()}  # neighbours differ, so that edges are seen
         size = "small" if rank < SIZES[0] else "medium" if rank < SIZES[1] else "large"
-        colour = list(COLOURS)[int(random.integers(len(COLOURS)))]
+        free = [name for name in COLOURS if name not in near]
+        colour = free[int(random.integers(len(free)))]
         trial = sorted([*placed, (whole, int(source.labels[index]), distance, size, colour)], key=lambda d: -d[2])
         if _all_visible([d[0] >= SOLID for d in trial]):
             placed = trial
@@ -148,9 +154,9 @@ def _inked(digit: Image.Image, tall: int, angle: float) -> np.ndarray:
 
 def _ground(random: np.random.Generator, height: int, width: int) -> np.ndarray:
     """A textured plane ``[H, W, 3]``: smooth patches of two colours, finer ones on top."""
-    base = random.uniform(40, 120, 3) + np.linspace(25, -15, height)[:, None, None]
-    texture = sum(_smooth(random, height, width, cells) * amount for cells, amount in ((4, 26.0), (16, 14.0)))
-    return base + texture[..., None] * random.uniform(0.6, 1.2, 3)
+    base = random.uniform(40, 120, 3).astype(np.float32) + np.linspace(25, -15, height, dtype=np.float32)[:, None, None]
+    texture = 26 * _smooth(random, height, width, 4) + 14 * _smooth(random, height, width, 16)
+    return base + texture[..., None] * random.uniform(0.6, 1.2, 3).astype(np.float32)
 
 
 def _light(random: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -198,7 +204,7 @@ class SceneSource:
     def __init__(self, split: str, count: int, config: ScenesConfig):
         self.split, self.count, self.config = split, count, config
         self.classes = tuple(str(digit) for digit in range(10))
-        self.names = [f"scenes/{split}/{number}" for number in range(count)]
+        self.names: Sequence[str] = [f"scenes/{split}/{number}" for number in range(count)]
         self.labels = np.zeros(count, dtype=np.int64)
 
     def __len__(self) -> int:
@@ -209,6 +215,33 @@ class SceneSource:
 
     def image(self, index: int) -> Image.Image:
         return Image.fromarray(self.scene(index).image)
+
+    def data(self, index: int) -> bytes:
+        buffer = io.BytesIO()
+        self.image(index).save(buffer, "PNG")
+        return buffer.getvalue()
+
+    def boxed(self, index: int) -> BoxedImage:
+        scene = self.scene(index)
+        boxes = np.array([thing.box for thing in scene.things], np.float32).reshape(-1, 4)
+        labels = np.array([thing.label for thing in scene.things], np.int64)
+        return BoxedImage(Image.fromarray(scene.image), boxes, labels)
+
+
+def scene_splits(config: ScenesConfig) -> DataSplits:
+    """Scenes to train on, to choose by and to test on."""
+    if not 0 < config.scale[0] <= config.scale[1] <= 1:
+        raise ConfigError(f"data.scenes.scale must be two shares of the side, not {config.scale}")
+    if not 0 <= config.digits[0] <= config.digits[1]:
+        raise ConfigError(f"data.scenes.digits must be the fewest and the most, not {config.digits}")
+    train, val, test = (
+        SceneSource(name, count, config) if count else None
+        for name, count in (("train", config.train), ("val", config.val), ("test", config.test))
+    )
+    if train is None:
+        raise ConfigError("data.scenes.train must be at least 1")
+    fingerprint = hashlib.sha256(repr(config).encode()).hexdigest()
+    return DataSplits(train, val, test, train.classes, "scenes", fingerprint)
 
 
 @cache

@@ -13,6 +13,12 @@ WORDS = {
         'saccade.load("PATH_OF_THIS_FOLDER").predict("image.jpg")',
         "It knows these classes and no others: any picture gets one of them.",
     ),
+    "detection": (
+        "object-detection",
+        "A detector",
+        'saccade.load("PATH_OF_THIS_FOLDER").predict("image.jpg")',
+        "It finds these classes and no others.",
+    ),
     "pretraining": (
         "image-feature-extraction",
         "An encoder of images, trained without labels by hiding patches",

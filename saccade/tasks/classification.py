@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -24,7 +25,6 @@ class ClassificationTask:
     """
 
     name = "classification"
-    score_name = "accuracy"
 
     def __init__(self, labels: Sequence[str], *, label_smoothing: float = 0.0):
         if not 0 <= label_smoothing < 1:
@@ -42,6 +42,11 @@ class ClassificationTask:
 
     def run(self, model: nn.Module, batch: Batch) -> Tensor:
         return model(batch.images)
+
+    def step(self, outputs: Any, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        loss = self.loss(outputs, batch)
+        with torch.no_grad():
+            return loss, {"accuracy": self.score(outputs, batch)}
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Logits ``[B, K]`` and labels ``[B]`` or mixed targets ``[B, K]`` -> mean cross-entropy in nats."""

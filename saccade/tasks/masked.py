@@ -37,7 +37,6 @@ class MaskedTask:
 
     name = "pretraining"
     labels: tuple[str, ...] = ()
-    score_name = ""
     smallest_loss = 0.0
 
     def __init__(self, patch_size: Size):
@@ -50,12 +49,12 @@ class MaskedTask:
         """How wrong each patch is, hidden or not: ``[B, N]``."""
         raise NotImplementedError
 
+    def step(self, outputs: Painted, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.loss(outputs, batch), {}
+
     def loss(self, outputs: Painted, batch: Batch) -> Tensor:
         """Mean over the hidden patches."""
         return self.errors(outputs, batch.images)[outputs.hidden].mean()
-
-    def score(self, outputs: Painted, batch: Batch) -> Tensor:
-        return torch.zeros((), device=batch.images.device)
 
     def keep(self, outputs: Painted, batch: Batch) -> tuple[Tensor, Tensor]:
         """The sum of each image's errors, and the number of its hidden patches."""

@@ -23,7 +23,7 @@ class Metrics(Protocol):
         ...
 
     def row(self) -> dict[str, float]:
-        """Its main figures by name, `loss` first: a line of the run's log."""
+        """Its main figures by name: a line of the run's log."""
         ...
 
     def to_dict(self) -> dict[str, Any]: ...
@@ -34,7 +34,6 @@ class Task(Protocol):
 
     name: str
     labels: tuple[str, ...]
-    score_name: str  # what `score` counts, such as "accuracy"; "": nothing
 
     @property
     def smallest_loss(self) -> float:
@@ -45,12 +44,9 @@ class Task(Protocol):
         """The model's raw outputs for a batch, as it is called in training."""
         ...
 
-    def loss(self, outputs: Any, batch: Batch) -> Tensor:
-        """The model's outputs for a batch -> the mean loss, a scalar."""
-        ...
-
-    def score(self, outputs: Any, batch: Batch) -> Tensor:
-        """A sum over the batch whose mean a progress display shows, a scalar: how many are right."""
+    def step(self, outputs: Any, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The model's outputs for a batch -> the mean loss, a scalar; and figures to show while it trains, each a sum
+        over the batch's images."""
         ...
 
     def keep(self, outputs: Any, batch: Batch) -> tuple[Tensor, Tensor]:

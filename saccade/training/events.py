@@ -13,7 +13,6 @@ class RunStarted:
     steps_per_epoch: int
     start_step: int
     batch_size: int
-    score_name: str  # what a step's score is called; "": there is none
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class StepDone:
     step: int  # steps done, from 1
     epoch: float  # passes over the images done
     loss: float  # mean over the batch, in nats
-    score: float | None  # what the task counts over the (augmented) batch, such as the share that was right
+    figures: dict[str, float]  # what the task tells of the (augmented) batch, such as the share that was right
     lr: float
     images_per_second: float
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from saccade.checkpoints.directory import save_model_dir
-from saccade.data.batching import PreparedImages, eval_batches
+from saccade.data.batching import Prepared, eval_batches
 from saccade.errors import CheckpointError, DataError, TrainingError
 from saccade.models.zoo import build
 from saccade.nn.precision import choose_products, fast_products
@@ -173,10 +173,9 @@ class _Run:
         setup, order, progress = self.setup, self.setup.order, self.progress
         self.tell(
             RunStarted(
-                str(self.run.path), setup.total_steps, order.steps_per_epoch, progress.step, self.config.batch_size,
-                setup.job.task.score_name,
+                str(self.run.path), setup.total_steps, order.steps_per_epoch, progress.step, self.config.batch_size
             )
-        )  # fmt: skip
+        )
         with self.timed("data"):
             loader = setup.batches(self.processes.device, progress.step, setup.total_steps)
         batches = iter(loader)
@@ -192,19 +191,20 @@ class _Run:
                 progress.step, setup.total_steps, self.config.schedule.warmup, self.config.schedule.final_lr
             )
             set_lr(optimizer, lr)
-            loss, score, asked = take_step(model, optimizer, batch, progress.step, stop)
+            loss, figures, asked = take_step(model, optimizer, batch, progress.step, stop)
             if mean is not None:
                 with self.timed("optimizer"):
                     mean.update(unwrapped(model), progress.step)
 
             progress.step += 1
             progress.loss_sum += loss * self.config.batch_size
-            progress.score_sum += score
+            for name, value in figures.items():
+                progress.figure_sums[name] = progress.figure_sums.get(name, 0.0) + value
             progress.images += self.config.batch_size
             progress.seconds = seconds_before + time.perf_counter() - began
             rate = self.config.batch_size / (time.perf_counter() - step_began)
-            mean_score = score / self.config.batch_size if setup.job.task.score_name else None
-            self.tell(StepDone(progress.step, progress.step / order.steps_per_epoch, loss, mean_score, lr, rate))
+            shown = {name: value / self.config.batch_size for name, value in figures.items()}
+            self.tell(StepDone(progress.step, progress.step / order.steps_per_epoch, loss, shown, lr, rate))
 
             ends_epoch = progress.step % order.steps_per_epoch == 0 or progress.step == setup.total_steps
             if ends_epoch:
@@ -229,8 +229,7 @@ class _Run:
             "step": progress.step,
             "loss": progress.loss_sum / progress.images,
         }
-        if job.task.score_name:
-            row[job.task.score_name] = progress.score_sum / progress.images
+        row |= {name: value / progress.images for name, value in progress.figure_sums.items()}
         row["lr"] = lr
         if job.val is not None:
             with self.timed("validation"), mean.swapped_in(unwrapped(model)) if mean else nullcontext():
@@ -245,7 +244,7 @@ class _Run:
             row["skipped"] = len(loader.skipped)
             for line in loader.skipped:
                 self.tell(Note(f"left out: {line}", warning=True))
-        progress.loss_sum = progress.score_sum = 0.0
+        progress.loss_sum, progress.figure_sums = 0.0, {}
         progress.images = 0
         if self.processes.is_first:
             self.run.append_metrics(row)
@@ -299,7 +298,7 @@ class _Run:
             save_model_dir(self.run.model, done)
         return RunResult(self.run, metrics, split, progress.seconds, dict(self.clock))
 
-    def outputs(self, model: nn.Module, images: PreparedImages) -> Collected:
+    def outputs(self, model: nn.Module, images: Prepared) -> Collected:
         """The model's outputs for a split, each process its share, all of them in each process."""
         processes = self.processes
         network = unwrapped(model)

@@ -73,7 +73,7 @@ def overfit_one_batch(setup: Setup, device: torch.device, note: Callable[[str, b
     for _ in range(STEPS):
         start = time.perf_counter()
         with setup.autocast(device):
-            loss = task.loss(task.run(model, batch), batch)
+            loss, _ = task.step(task.run(model, batch), batch)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -42,7 +42,7 @@ class Progress:
     best: float | None = None  # of the validation metric
     best_step: int = 0
     loss_sum: float = 0.0  # over the images of the epoch so far
-    score_sum: float = 0.0
+    figure_sums: dict[str, float] = field(default_factory=dict)
     images: int = 0
     seconds: float = 0.0  # of training so far
     shares: dict[str, float] = field(default_factory=dict)  # seconds by what they went to

@@ -21,6 +21,7 @@ from saccade.training.jobs.job import Job
 JOBS = {
     "classify": "saccade.training.jobs.classify",
     "pretrain": "saccade.training.jobs.pretrain",
+    "detect": "saccade.training.jobs.detect",
 }
 
 

@@ -24,7 +24,7 @@ class Stepped(NamedTuple):
     """What a step tells, over all processes."""
 
     loss: float  # mean
-    score: float  # sum over the batch
+    figures: dict[str, float]  # sums over the batch
     asked: int  # the signal by which somebody asked to stop, or 0
 
 
@@ -59,7 +59,7 @@ class Stepper:
         with self.timed("augmentation"):
             batch = setup.job.augmentation(batch, step=step, rows=setup.order.rows, batch_size=config.batch_size)
         optimizer.zero_grad(set_to_none=True)
-        loss, score = self.gradients(model, batch, step)
+        loss, figures = self.gradients(model, batch, step)
         rho = config.sharpness.rho
         if rho is not None:
             with at_the_worst_place(unwrapped(model), rho, adaptive=config.sharpness.adaptive):
@@ -68,7 +68,7 @@ class Stepper:
                     self.gradients(model, batch, step)
         with self.timed("optimizer"):
             own_loss = loss.item()
-            totals = torch.stack((loss, score, loss.new_tensor(float(stop.signal))))
+            totals = torch.stack((loss, loss.new_tensor(float(stop.signal)), *figures.values()))
             self.processes.total(totals)
             norm = whole(clip(unwrapped(model), config.optimizer.clip_norm))
             mean_loss = totals[0].item() / self.processes.world
@@ -76,18 +76,18 @@ class Stepper:
                 self.refuse(batch, step, own_loss, mean_loss, norm.item())
             optimizer.step()
         # Only what all processes know of counts, so that all of them stop at the same step.
-        asked = (stop.signal or signal.SIGINT) if totals[2].item() else 0
-        return Stepped(mean_loss, totals[1].item(), asked)
+        asked = (stop.signal or signal.SIGINT) if totals[1].item() else 0
+        return Stepped(mean_loss, dict(zip(figures, totals[2:].tolist())), asked)
 
-    def gradients(self, model: nn.Module, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
-        """Add the gradient of the batch's mean loss, part by part; returns that loss and the summed score, float64.
+    def gradients(self, model: nn.Module, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Add the gradient of the batch's mean loss, part by part; returns that loss and the summed figures, float64.
 
         The same step draws the same dropout however often it is asked.
         """
         setup, config, task = self.setup, self.config, self.setup.job.task
         torch.manual_seed(mix_seed(config.seed, step, self.processes.rank, 2))  # dropout and stochastic depth
         loss = torch.zeros((), dtype=torch.float64, device=self.processes.device)
-        score = torch.zeros_like(loss)
+        figures: dict[str, Tensor] = {}
         size = len(batch.images) // config.accumulation
         for part in range(config.accumulation):
             rows = slice(part * size, (part + 1) * size)
@@ -95,13 +95,14 @@ class Stepper:
             with without_sync(model, last=part == config.accumulation - 1):
                 with self.timed("forward"), setup.autocast(self.processes.device):
                     outputs = task.run(model, micro)
-                    part_loss = task.loss(outputs, micro) / config.accumulation
+                    part_loss, part_figures = task.step(outputs, micro)
+                    part_loss = part_loss / config.accumulation
                 with self.timed("backward"):
                     part_loss.backward()
             loss += part_loss.detach()
-            with torch.no_grad():
-                score += task.score(outputs, micro)
-        return loss, score
+            for name, value in part_figures.items():
+                figures[name] = figures.get(name, torch.zeros_like(loss)) + value
+        return loss, figures
 
     def refuse(self, batch: Batch, step: int, own_loss: float, loss: float, norm: float) -> None:
         """Stop at a loss or gradient that is no number, and keep what led to it."""

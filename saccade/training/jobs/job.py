@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from saccade.checkpoints.directory import LoadedModel
-from saccade.data.batching import PreparedImages
+from saccade.data.batching import Prepared
 from saccade.data.samples import Batch, DataSplits
 from saccade.tasks.task import Task
 
@@ -34,7 +34,7 @@ class Job:
     splits: DataSplits
     start: LoadedModel
     task: Task
-    train: PreparedImages
-    val: PreparedImages | None
-    test: PreparedImages | None
+    train: Prepared
+    val: Prepared | None
+    test: Prepared | None
     augmentation: Augmentation

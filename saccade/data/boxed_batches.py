@@ -1,0 +1,132 @@
+"""From images with boxes to padded batches: what `batching.py` does for images with one label.
+
+Boxes move with their image (torchvision's transforms v2). A batch is padded to its largest image, and says which pixels
+are image.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from saccade.data.augmentation import mix_seed
+from saccade.data.batching import Item
+from saccade.data.config import AugmentationConfig
+from saccade.data.preprocessing import Preprocessing
+from saccade.data.samples import Batch, BoxedImage, BoxSource
+from saccade.errors import ConfigError, DataError, ImageError
+
+NOTHING = -1  # the label of a row that only fills up a batch
+
+
+@dataclass(frozen=True)
+class Boxed:
+    """One image as the model takes it."""
+
+    image: Tensor  # [C, h, w]
+    boxes: Tensor  # [n, 4] centre x, y, width, height as shares of the image
+    labels: Tensor  # [n]
+    size: Tensor  # [2] (H, W) of the image as it lies
+    name: str
+    index: int
+    skipped: str  # broken images in whose place this stands
+
+
+class BoxTransform:
+    """Preprocessing, and for training what is added to it.
+
+    Args:
+        preprocessing: of the model.
+        config: flip, colours, and `crop_scale` for crops that keep whole boxes; None for evaluation.
+    """
+
+    def __init__(self, preprocessing: Preprocessing, config: AugmentationConfig | None = None):
+        self.preprocessing = preprocessing
+        steps: list[torch.nn.Module] = []
+        if config is not None:
+            unknown = [
+                n for n in ("randaugment", "erasing", "mixup", "cutmix", "affine", "pad_crop") if getattr(config, n)
+            ]
+            if unknown:
+                raise ConfigError(f"augmentation.{unknown[0]} would not move the boxes: leave it out for detection")
+            if config.crop_scale is not None:
+                steps.append(v2.RandomIoUCrop(min_scale=config.crop_scale[0], max_scale=config.crop_scale[1]))
+            if config.flip:
+                steps.append(v2.RandomHorizontalFlip(config.flip))
+            if config.color_jitter:
+                strength = config.color_jitter
+                steps.append(v2.ColorJitter(strength, strength, strength))
+            steps.append(v2.SanitizeBoundingBoxes())
+        self.steps = v2.Compose(steps) if steps else None
+
+    def __call__(self, found: BoxedImage, key: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """(image ``[C, h, w]``, boxes ``[n, 4]`` as shares of it, labels ``[n]``)."""
+        image: Any = self.preprocessing.in_colour(found.image)
+        boxes, labels = torch.from_numpy(found.boxes), torch.from_numpy(found.labels)
+        if self.steps is not None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(mix_seed(*key))
+                canvas: Any = (image.height, image.width)
+                told: Any = tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=canvas)  # type: ignore[arg-type]
+                out = self.steps({"image": image, "boxes": told, "labels": labels})
+                image, boxes, labels = out["image"], out["boxes"].as_subclass(Tensor), out["labels"]
+        extent = torch.tensor([image.width, image.height] * 2, dtype=torch.float32)
+        shares = boxes / extent
+        centred = torch.cat(((shares[:, :2] + shares[:, 2:]) / 2, shares[:, 2:] - shares[:, :2]), dim=1)
+        return self.preprocessing(image), centred, labels
+
+
+@dataclass
+class PreparedBoxes(Dataset):
+    """The images of a source as a detector takes them."""
+
+    source: BoxSource
+    transform: BoxTransform
+    skip_bad: bool = False
+    cache: None = None  # images have many sizes, and are made anew
+
+    def __getitem__(self, item: Item) -> Boxed:
+        index, key = item
+        skipped = ""
+        for attempt in range(len(self.source)):
+            try:
+                found = self.source.boxed(index)
+            except ImageError as error:
+                if not self.skip_bad or attempt == 100:
+                    raise
+                skipped = f"{skipped}\n{error}" if skipped else str(error)
+                index = (index + 1) % len(self.source)
+                continue
+            image, boxes, labels = self.transform(found, key)
+            size = torch.tensor([found.image.height, found.image.width])
+            return Boxed(image, boxes, labels, size, self.source.names[index], index, skipped)
+        raise DataError("not one image can be read")
+
+    @staticmethod
+    def collate(samples: Sequence[Boxed]) -> tuple[Batch, list[str]]:
+        """Images padded at the right and the bottom; labels `classes`, `boxes`, `valid`, `sizes`."""
+        height, width = (max(s.image.shape[axis] for s in samples) for axis in (1, 2))
+        most = max(1, *(len(s.labels) for s in samples))
+        images = torch.zeros(len(samples), samples[0].image.shape[0], height, width)
+        valid = torch.zeros(len(samples), height, width, dtype=torch.bool)
+        boxes = torch.zeros(len(samples), most, 4)
+        classes = torch.full((len(samples), most), NOTHING)
+        for row, s in enumerate(samples):
+            images[row, :, : s.image.shape[1], : s.image.shape[2]] = s.image
+            valid[row, : s.image.shape[1], : s.image.shape[2]] = True
+            boxes[row, : len(s.labels)], classes[row, : len(s.labels)] = s.boxes, s.labels
+        labels = {"classes": classes, "boxes": boxes, "valid": valid, "sizes": torch.stack([s.size for s in samples])}
+        batch = Batch(images, labels, tuple(s.name for s in samples), torch.tensor([s.index for s in samples]))
+        return batch, [line for s in samples if s.skipped for line in s.skipped.split("\n")]
+
+
+def read_boxed(image: Any, preprocessing: Preprocessing) -> tuple[Tensor, tuple[int, int]]:
+    """(model input ``[C, h, w]``, (H, W) of the image as it lies) of an image without boxes."""
+    found = BoxedImage(image, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
+    return BoxTransform(preprocessing)(found, ())[0], (image.height, image.width)

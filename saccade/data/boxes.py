@@ -1,0 +1,279 @@
+"""Images with boxes where they lie: COCO JSON, Pascal VOC XML, YOLO text; or scenes of digits.
+
+COCO    annotations/*train*.json beside images, or train/_annotations.coco.json; ids may have holes and start anywhere
+VOC     Annotations/*.xml, JPEGImages/, ImageSets/Main/{train,val,test}.txt
+YOLO    data.yaml with names, images/{train,val,test}/, labels/{train,val,test}/*.txt
+
+Ids become numbers from 0 here, once, and their names travel with the model.
+"""
+
+import hashlib
+import json
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+from PIL import Image
+
+from saccade.data.config import DataConfig
+from saccade.data.images import is_image_name, read_image
+from saccade.data.samples import BoxedImage, DataSplits
+from saccade.data.scenes import scene_splits
+from saccade.errors import DataError, ImageError
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image file and its boxes as the annotation has them: (left, top, right, bottom) in pixels, class name."""
+
+    path: Path
+    boxes: tuple[tuple[float, float, float, float], ...]
+    names: tuple[str, ...]
+    size: tuple[int, int] | None = None  # (width, height) as the annotation says
+
+
+class RecordSource:
+    """Images of a list of records."""
+
+    def __init__(self, root: Path, records: Sequence[Record], classes: tuple[str, ...]):
+        self.root, self.records, self.classes = root, list(records), classes
+        self.names: Sequence[str] = [_relative(record.path, root) for record in self.records]
+        self.labels = np.zeros(len(self.records), dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def image(self, index: int) -> Image.Image:
+        return read_image(self.data(index), name=str(self.records[index].path))
+
+    def data(self, index: int) -> bytes:
+        path = self.records[index].path
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise ImageError(f"{path} cannot be read: {error.strerror}") from None
+
+    def boxed(self, index: int) -> BoxedImage:
+        record = self.records[index]
+        image = self.image(index)
+        if record.size is not None and record.size != image.size:
+            raise ImageError(
+                f"{record.path} is {image.width} x {image.height}, but its annotation is of "
+                f"{record.size[0]} x {record.size[1]}: the boxes belong to another image"
+            )
+        number = {name: i for i, name in enumerate(self.classes)}
+        boxes = np.array(record.boxes, np.float32).reshape(-1, 4)
+        labels = np.array([number[name] for name in record.names], np.int64)
+        boxes[:, 0::2] = boxes[:, 0::2].clip(0, image.width)
+        boxes[:, 1::2] = boxes[:, 1::2].clip(0, image.height)
+        whole = (boxes[:, 2] - boxes[:, 0] > 0.5) & (boxes[:, 3] - boxes[:, 1] > 0.5)
+        return BoxedImage(image, boxes[whole], labels[whole])
+
+
+def open_boxes(path: str, config: DataConfig | None = None) -> DataSplits:
+    """Open images with boxes and split them.
+
+    Args:
+        path: "scenes", or a folder in the layout of COCO, Pascal VOC or YOLO.
+        config: fractions and seed of the splits that the data does not have of its own.
+
+    Raises:
+        DataError: nothing there, or an annotation that cannot be read; the message names the file.
+    """
+    config = config or DataConfig()
+    if path == "scenes":
+        return scene_splits(config.scenes)
+    root = Path(path)
+    if not root.is_dir():
+        raise DataError(f"there is no folder {path}: give one in the layout of COCO, Pascal VOC or YOLO, or 'scenes'")
+    if (root / "Annotations").is_dir():
+        found, classes = _read_voc(root)
+    elif any((root / name).is_file() for name in ("data.yaml", "data.yml", "dataset.yaml")):
+        found, classes = _read_yolo(root)
+    else:
+        found, classes = _read_coco(root)
+    parts = _with_all_splits(found, config)
+    if not parts["train"]:
+        raise DataError(f"{path} has no images to train on")
+    if not classes:
+        raise DataError(f"{path} has no box with a class")
+    digest = hashlib.sha256(
+        repr([(s, [(str(r.path.name), r.boxes, r.names) for r in parts[s]]) for s in SPLITS]).encode()
+    )
+    sources = [RecordSource(root, parts[split], classes) if parts[split] else None for split in SPLITS]
+    assert sources[0] is not None
+    return DataSplits(sources[0], sources[1], sources[2], classes, root.name, digest.hexdigest())
+
+
+def _with_all_splits(found: dict[str, list[Record]], config: DataConfig) -> dict[str, list[Record]]:
+    """Cut from the training images what the data does not hold out itself."""
+    parts = {split: list(found.get(split, [])) for split in SPLITS}
+    left = [parts["train"][i] for i in np.random.default_rng(config.split_seed).permutation(len(parts["train"]))]
+    for split, share in (("test", config.test_fraction), ("val", config.val_fraction)):
+        if not parts[split] and not (split == "test" and parts["val"]):
+            count = min(round(share * len(parts["train"])), len(left) - 1)
+            parts[split], left = left[: max(count, 0)], left[max(count, 0) :]
+    kept = {id(record) for record in left}
+    parts["train"] = [record for record in parts["train"] if id(record) in kept]
+    return parts
+
+
+# ---------------------------------------------------------------------------------------------------------------- COCO
+
+
+def _read_coco(root: Path) -> tuple[dict[str, list[Record]], tuple[str, ...]]:
+    files = [*sorted(root.glob("annotations/*.json")), *sorted(root.glob("*/_annotations.coco.json"))]
+    files = files or sorted(root.glob("*.json"))
+    if not files:
+        raise DataError(
+            f"{root} has neither annotations/*.json (COCO), nor Annotations/*.xml (Pascal VOC), nor data.yaml (YOLO)"
+        )
+    found: dict[str, list[Record]] = {}
+    names: dict[int, str] = {}
+    for file in files:
+        name = f"{file.parent.name} {file.stem}".lower()
+        split = next((s for s, words in _WORDS.items() if any(word in name for word in words)), "train")
+        records, categories = _read_coco_file(root, file, split)
+        for number, category in categories.items():
+            if names.setdefault(number, category) != category:
+                raise DataError(f"{file}: category {number} is {category!r}, but {names[number]!r} in another file")
+        found.setdefault(split, []).extend(records)
+    used = {name for records in found.values() for record in records for name in record.names}
+    # In the order of their ids; what has no box anywhere (a super-category, a hole) is no class.
+    return found, tuple(names[number] for number in sorted(names) if names[number] in used)
+
+
+_WORDS = {"test": ("test",), "val": ("val", "valid", "dev"), "train": ("train",)}
+
+
+def _read_coco_file(root: Path, file: Path, split: str) -> tuple[list[Record], dict[int, str]]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        categories = {int(c["id"]): str(c["name"]) for c in content["categories"]}
+        images = {image["id"]: image for image in content["images"]}
+        annotations = content["annotations"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{file} is no COCO annotation: {error!r}") from None
+    boxes: dict[object, list] = {number: [] for number in images}
+    for annotation in annotations:
+        if annotation.get("iscrowd"):
+            continue
+        try:
+            x, y, w, h = (float(value) for value in annotation["bbox"])
+            name = categories[int(annotation["category_id"])]
+            boxes[annotation["image_id"]].append(((x, y, x + w, y + h), name))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{file}: annotation {annotation.get('id')} does not fit its images or categories: {error!r}"
+            ) from None
+    records = []
+    for number, image in images.items():
+        path = _find_image(root, file, split, image["file_name"])
+        told, named = [box for box, _ in boxes[number]], [name for _, name in boxes[number]]
+        size = (int(image["width"]), int(image["height"])) if "width" in image and "height" in image else None
+        records.append(Record(path, tuple(told), tuple(named), size))
+    return records, categories
+
+
+def _find_image(root: Path, file: Path, split: str, name: str) -> Path:
+    places = [file.parent, root / "images" / split, root / "images", root / split, root, root / f"{split}2017"]
+    for place in places:
+        path = place / name
+        if path.is_file() and root.resolve() in path.resolve().parents:
+            return path
+    raise DataError(f"{file} names the image {name}, which lies neither in images/{split} nor beside it")
+
+
+# ----------------------------------------------------------------------------------------------------------------- VOC
+
+
+def _read_voc(root: Path) -> tuple[dict[str, list[Record]], tuple[str, ...]]:
+    pictures = {p.stem: p for p in sorted((root / "JPEGImages").glob("*")) if is_image_name(p.name)}
+    found: dict[str, list[Record]] = {}
+    lists = {split: root / "ImageSets" / "Main" / f"{split}.txt" for split in SPLITS}
+    if lists["train"].is_file():
+        stems = {split: path.read_text().split() for split, path in lists.items() if path.is_file()}
+    else:
+        stems = {"train": sorted(p.stem for p in (root / "Annotations").glob("*.xml"))}
+    for split, wanted in stems.items():
+        found[split] = [_read_voc_file(root / "Annotations" / f"{stem}.xml", stem, pictures) for stem in wanted]
+    return found, tuple(sorted({name for records in found.values() for record in records for name in record.names}))
+
+
+def _read_voc_file(file: Path, stem: str, pictures: dict[str, Path]) -> Record:
+    if stem not in pictures:
+        raise DataError(f"{file}: there is no image {stem} in JPEGImages")
+    try:
+        tree = ElementTree.fromstring(_without_entities(file))
+        boxes, names = [], []
+        for thing in tree.iter("object"):
+            box = {child.tag: float(child.text or "") for child in thing.find("bndbox") or ()}
+            boxes.append((box["xmin"] - 1, box["ymin"] - 1, box["xmax"], box["ymax"]))  # counted from 1, ends included
+            names.append((thing.findtext("name") or "").strip())
+    except (OSError, ElementTree.ParseError, KeyError, ValueError) as error:
+        raise DataError(f"{file} is no Pascal VOC annotation: {error!r}") from None
+    return Record(pictures[stem], tuple(boxes), tuple(names))
+
+
+def _without_entities(file: Path) -> str:
+    text = file.read_text(encoding="utf-8", errors="replace")
+    if "<!ENTITY" in text:
+        raise DataError(f"{file} declares entities, which no annotation needs: refused")
+    return text
+
+
+# ---------------------------------------------------------------------------------------------------------------- YOLO
+
+
+def _read_yolo(root: Path) -> tuple[dict[str, list[Record]], tuple[str, ...]]:
+    file = next(root / name for name in ("data.yaml", "data.yml", "dataset.yaml") if (root / name).is_file())
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        told = content["names"]
+        names = [str(told[key]) for key in sorted(told)] if isinstance(told, dict) else [str(name) for name in told]
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise DataError(f"{file} does not name its classes: {error!r}") from None
+    found = {}
+    for split in SPLITS:
+        place = next((p for p in _yolo_places(root, content, split) if p.is_dir()), None)
+        if place is not None:
+            pictures = sorted(p for p in place.rglob("*") if is_image_name(p.name))
+            found[split] = [_read_yolo_file(path, names) for path in pictures]
+    return found, tuple(names)
+
+
+def _yolo_places(root: Path, content: dict, split: str) -> list[Path]:
+    told = content.get(split)
+    other = {"val": "valid"}.get(split, split)
+    places = [root / "images" / split, root / split / "images", root / other / "images"]
+    return [root / told, *places] if isinstance(told, str) and not Path(told).is_absolute() else places
+
+
+def _read_yolo_file(path: Path, classes: list[str]) -> Record:
+    parts = list(path.parts)
+    place = len(parts) - 1 - parts[::-1].index("images") if "images" in parts else None
+    file = path.with_suffix(".txt")
+    if place is not None:
+        file = Path(*parts[:place], "labels", *parts[place + 1 :]).with_suffix(".txt")
+    try:
+        width, height = Image.open(path).size
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{path} is not an image: {error}") from None
+    boxes, names = [], []
+    for number, line in enumerate(file.read_text().splitlines() if file.is_file() else [], 1):
+        try:
+            label, x, y, w, h = (float(value) for value in line.split()[:5])
+            names.append(classes[int(label)])
+        except (ValueError, IndexError):
+            raise DataError(f"{file}, line {number}: {line!r} is not `class x y width height`") from None
+        boxes.append(((x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height))
+    return Record(path, tuple(boxes), tuple(names), (width, height))
+
+
+def _relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if root in path.parents else path.name

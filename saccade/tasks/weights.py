@@ -1,0 +1,27 @@
+"""Costs and weights of losses, as a run's config has them. Loads no torch."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class DetectionWeights:
+    """The original's costs and weights.
+
+    Attributes:
+        class_cost, box_cost, giou_cost: in the pairing.
+        class_weight, box_weight, giou_weight: in the loss.
+        no_object: weight of the class of a query that has no object.
+        aux: whether every decoder block is asked, not only the last.
+        aux_repeats: queries that each object is paired with in earlier blocks; more than one gives the backbone more
+            to learn from where images are few (Jia et al., arXiv 2207.13080).
+    """
+
+    class_cost: float = 1.0
+    box_cost: float = 5.0
+    giou_cost: float = 2.0
+    class_weight: float = 1.0
+    box_weight: float = 5.0
+    giou_weight: float = 2.0
+    no_object: float = 0.1
+    aux: bool = True
+    aux_repeats: int = 1

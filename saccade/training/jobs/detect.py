@@ -1,0 +1,82 @@
+"""What is where: images with boxes, a detector."""
+
+from dataclasses import replace
+from typing import cast
+
+import torch
+
+from saccade.checkpoints.directory import LoadedModel
+from saccade.checkpoints.loading import adapt, load_model
+from saccade.data.augmentation import mix_seed
+from saccade.data.boxed_batches import BoxTransform, PreparedBoxes
+from saccade.data.boxes import open_boxes
+from saccade.data.preprocessing import Preprocessing
+from saccade.data.samples import Batch, BoxSource, DataSplits
+from saccade.errors import ConfigError
+from saccade.models.model import Model
+from saccade.models.zoo import architecture_of, create, list_models
+from saccade.tasks.detection import DetectionTask
+from saccade.training.config import RunConfig
+from saccade.training.distributed import Processes
+from saccade.training.jobs.images import fresh_preprocessing
+from saccade.training.jobs.job import Job
+
+ARCHITECTURES = ("detr",)
+
+
+class AsItIs:
+    """Everything was done to the single images, since boxes must move with them."""
+
+    def __call__(self, batch: Batch, *, step: int, rows: slice, batch_size: int) -> Batch:
+        return batch
+
+    def plain(self, batch: Batch) -> Batch:
+        return batch
+
+
+def open_splits(config: RunConfig) -> DataSplits:
+    return open_boxes(config.data.path, config.data)
+
+
+def prepare(config: RunConfig, processes: Processes) -> Job:
+    """Open images with boxes and build a detector for their classes."""
+    splits = open_splits(config)
+    start = starting_model(config, splits.classes)
+    assert start.preprocessing is not None
+    skip_bad = config.data.bad_images == "skip"
+    plain = BoxTransform(start.preprocessing)
+    source = cast(BoxSource, splits.train)
+    train = PreparedBoxes(source, BoxTransform(start.preprocessing, config.augmentation), skip_bad)
+    val, test = (
+        None if part is None else PreparedBoxes(cast(BoxSource, part), plain) for part in (splits.val, splits.test)
+    )
+    task = DetectionTask(splits.classes, config.detection)
+    return Job(splits, start, task, train, val, test, AsItIs())
+
+
+def starting_model(config: RunConfig, classes: tuple[str, ...]) -> LoadedModel:
+    """Fresh, or a trained detector with a head for these classes."""
+    wanted = config.model
+    torch.manual_seed(mix_seed(config.seed, 0, 3))
+    if wanted.init:
+        loaded = load_model(wanted.init)
+        if loaded.architecture not in ARCHITECTURES:
+            raise ConfigError(f"{wanted.init} is no detector but a {loaded.architecture}")
+        if loaded.labels != classes:
+            loaded = adapt(adapt(loaded, num_classes=0), num_classes=len(classes))
+        loaded = adapt(loaded, options=wanted.options)
+        preprocessing = loaded.preprocessing
+        assert preprocessing is not None
+        if wanted.image_size is not None:
+            preprocessing = replace(preprocessing, size=wanted.image_size)
+        return replace(loaded, labels=classes, preprocessing=preprocessing, task="detection")
+    architecture = architecture_of(wanted.name)
+    if architecture not in ARCHITECTURES:
+        raise ConfigError(f"{wanted.name} is no detector; there are {', '.join(list_models('detr*'))}")
+    model = create(wanted.name, num_classes=len(classes), image_size=wanted.image_size, options=wanted.options)
+    return LoadedModel(model, architecture, classes, boxed_preprocessing(model), task="detection")
+
+
+def boxed_preprocessing(model: Model) -> Preprocessing:
+    """Images keep their shape: the shorter side becomes that of the model's size, the longer at most the other."""
+    return replace(fresh_preprocessing(model), resize="range", crop_pct=1.0)
