@@ -32,7 +32,7 @@ def run(seed: int, epochs: int | None) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
         result = train(config, RunDirectory.create(config, Path(folder) / "run"))
     assert result.metrics is not None
-    return result.metrics.accuracy, result.seconds
+    return result.metrics.goal, result.seconds
 
 
 def fold(number: int) -> DataSplits:

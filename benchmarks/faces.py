@@ -37,7 +37,7 @@ def run(data: Path, init: str, seed: int, place: Path) -> tuple[float, int, floa
     config = resolve("finetune", overrides={**start, **size, **cut})
     result = train(config, RunDirectory.create(config, place))
     assert result.metrics is not None
-    return result.metrics.accuracy, result.metrics.images, result.seconds
+    return result.metrics.goal, result.metrics.images, result.seconds
 
 
 def main() -> None:

@@ -83,6 +83,7 @@ def _load_published(
         architecture=publisher.ARCHITECTURE,
         labels=_labels(config.num_classes, told_labels(hints)),
         preprocessing=preprocessing,
+        task=getattr(publisher, "TASK", "classification"),
         provenance={"source": path.name, "format": publisher.NAME},
         report=report,
     )
@@ -128,7 +129,7 @@ def adapt(
     for name in model.position_names:
         if "image_size" in changes and name in tensors:
             tensors[name] = _resampled(loaded.model, model, name, tensors[name], method, report)
-    place(model, tensors, report, fresh=head if num_classes else ())
+    place(model, tensors, report, fresh=head)
     preprocessing = loaded.preprocessing
     if preprocessing is not None and "image_size" in changes:
         preprocessing = replace(preprocessing, size=new_config.image_size)
@@ -149,11 +150,15 @@ def _resampled(old: Model, new: Model, name: str, table: Tensor, method: Resampl
 
 
 def _labels(count: int, told: tuple[str, ...] | None) -> tuple[str, ...]:
-    """Class names as told, those of ImageNet for a thousand classes, else numbers."""
+    """Class names as told, those of ImageNet for a thousand classes, of COCO's ids for 91, else numbers."""
     if told is not None and len(told) == count:
         return told
     if count == 1000:
         from torchvision.models import ViT_B_16_Weights
 
         return tuple(ViT_B_16_Weights.DEFAULT.meta["categories"])
+    if count == 91:
+        from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
+
+        return tuple(FasterRCNN_ResNet50_FPN_Weights.DEFAULT.meta["categories"])
     return tuple(str(i) for i in range(count))

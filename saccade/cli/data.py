@@ -3,27 +3,45 @@
 import json
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from saccade.cli.options import Json
+from saccade.errors import ConfigError
 
-app = App(name="data", help="Check a data set, or pack it into shards.")
+app = App(name="data", help="Check a data set, pack it into shards, or compose scenes.")
 
 
 @app.command
-def check(data: str = "digits", /, *, mode: Literal["full", "sample", "auto"] = "full", as_json: Json = False) -> int:
-    """Find broken files, copies across splits, labels that disagree, and classes out of balance.
+def check(
+    data: str = "digits",
+    /,
+    *,
+    mode: Literal["full", "sample", "auto"] = "full",
+    task: Literal["classify", "detect"] = "classify",
+    fix: Annotated[bool, Parameter(negative="")] = False,
+    as_json: Json = False,
+) -> int:
+    """Find broken files, copies across splits, labels that disagree, classes out of balance; or boxes of nonsense.
 
     Parameters
     ----------
     data
-        A folder, a CSV, a zip, tar shards, or "digits".
+        A folder, a CSV, a zip, tar shards, or "digits"; for boxes a folder in the layout of COCO, Pascal VOC or YOLO.
     mode
         full opens every image; sample some 2,000; auto all of up to 20,000.
+    task
+        What the data is for.
+    fix
+        Write COCO boxes again as they were probably meant; what stood there is kept as NAME.json.orig.
     """
     from saccade.cli.counting import counting
+
+    if task == "detect":
+        return _check_boxes(data, fix, as_json)
+    if fix:
+        raise ConfigError("--fix mends boxes: use it with --task detect")
     from saccade.data.check import check_data
     from saccade.data.folder import open_data
 
@@ -32,6 +50,52 @@ def check(data: str = "digits", /, *, mode: Literal["full", "sample", "auto"] = 
         report = check_data(splits, mode=mode, on_image=advance)
     print(json.dumps(report.to_dict(), indent=1, ensure_ascii=False) if as_json else report)
     return 1 if report.errors else 0
+
+
+def _check_boxes(data: str, fix: bool, as_json: bool) -> int:
+    from saccade.cli.counting import counting
+    from saccade.data.boxes import open_boxes
+    from saccade.data.check_boxes import check_boxes, fix_coco
+
+    with counting("images") as advance:
+        report = check_boxes(open_boxes(data), on_image=advance)
+    print(json.dumps(report.to_dict(), indent=1, ensure_ascii=False) if as_json else report)
+    if fix and report.problems:
+        for path in fix_coco(Path(data), report):
+            print(f"written: {path}", file=sys.stderr)
+        return 0
+    return 1 if report.problems or report.broken else 0
+
+
+@app.command
+def scenes(
+    output: Path, /, *, train: int = 500, val: int = 50, test: int = 100, size: int = 128, seed: int = 0
+) -> None:
+    """Write scenes of real digits in COCO's layout, with masks, depth and captions.
+
+    Parameters
+    ----------
+    output
+        A new folder.
+    train
+        Scenes to train on.
+    val
+        Scenes to choose by.
+    test
+        Scenes to test on, of other digits.
+    size
+        Side in pixels.
+    seed
+        Of everything random.
+    """
+    from saccade.cli.counting import counting
+    from saccade.data.config import ScenesConfig
+    from saccade.data.scenes import scene_splits
+    from saccade.data.write_scenes import write_scenes
+
+    config = ScenesConfig(size=(size, size), seed=seed, train=train, val=val, test=test)
+    with counting("scenes") as advance:
+        print(write_scenes(scene_splits(config), output, on_image=advance))
 
 
 @app.command

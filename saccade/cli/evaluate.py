@@ -17,14 +17,14 @@ def evaluate(
     device: str = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Measure a model on labelled images: accuracy, top-5, each class, confusion, calibration.
+    """Measure a model on labelled images: accuracy, top-5, each class, confusion, calibration; or AP of boxes.
 
     Parameters
     ----------
     model
         A run, a model directory, a published file or hub:ORG/NAME.
     data
-        A folder, a CSV, a zip, tar shards, or "digits".
+        A folder, a CSV, a zip, tar shards, or "digits"; for a detector COCO, Pascal VOC, YOLO, or "scenes".
     split
         auto, train, val, test or all. auto: the test split that the model was not trained on, else all images.
     batch_size
@@ -39,6 +39,7 @@ def evaluate(
     from saccade.cli.counting import counting
     from saccade.inference.evaluation import evaluate as measure
     from saccade.inference.predictor import load
+    from saccade.tasks.predictions import ClassificationMetrics, DetectionMetrics
 
     predictor = load(model, image_size=image_size, device=device)
     with counting("images") as advance:
@@ -48,6 +49,14 @@ def evaluate(
         return
     metrics = found.metrics
     print(f"{found.split} ({found.note})\n{metrics}\n")
+    if isinstance(metrics, DetectionMetrics):
+        width = max(len(row.label) for row in metrics.per_class)
+        print(f"{'class':<{width}}     AP   AP50  boxes")
+        for row in metrics.per_class:
+            if row.boxes:
+                print(f"{row.label:<{width}}  {row.ap:.3f}  {row.ap50:.3f} {row.boxes:>6}")
+        return
+    assert isinstance(metrics, ClassificationMetrics)
     rows = [row for row in metrics.per_class if row.support]
     width = max(len(row.label) for row in rows)
     print(f"{'class':<{width}}  precision  recall     F1  images")

@@ -15,7 +15,7 @@ EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 ABOUT = "Vision transformers: train on your own images, load published checkpoints, look inside, compare, ship."
 COMMANDS = {  # name -> where it is, what it does
-    "train": ("saccade.cli.train:train", "Train a classifier on images and write its model and report."),
+    "train": ("saccade.cli.train:train", "Train a classifier or a detector and write its model and report."),
     "pretrain": ("saccade.cli.pretrain:pretrain", "Learn from images without labels, by hiding parts of them."),
     "evaluate": ("saccade.cli.evaluate:evaluate", "Measure a model on labelled images."),
     "predict": ("saccade.cli.predict:predict", "Say what images show."),
@@ -23,7 +23,7 @@ COMMANDS = {  # name -> where it is, what it does
     "explain": ("saccade.cli.explain:explain", "Draw what a model attends to in an image."),
     "convert": ("saccade.cli.convert:convert", "Write a model in another project's format."),
     "models": ("saccade.cli.models:models", "List the models, their parameters and their cost."),
-    "data": ("saccade.cli.data:app", "Check a data set, or pack it into shards."),
+    "data": ("saccade.cli.data:app", "Check a data set, pack it into shards, or compose scenes."),
     "doctor": ("saccade.cli.doctor:doctor", "Say what this machine has and how fast it is."),
 }
 

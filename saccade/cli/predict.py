@@ -3,9 +3,9 @@
 import csv
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -22,6 +22,8 @@ def predict(
     batch_size: int = 16,
     image_size: int | None = None,
     device: str = "cpu",
+    draw: Path | None = None,
+    threshold: float | None = None,
     as_json: Json = False,
     as_csv: Annotated[bool, Parameter(name="--csv", negative="", help="Print CSV instead of text.")] = False,
 ) -> int:
@@ -41,8 +43,13 @@ def predict(
         Side in pixels, instead of the model's own; positions are resampled.
     device
         Such as cpu or cuda.
+    draw
+        Folder for pictures of what was found: boxes with names and scores.
+    threshold
+        Score from which a box is told, 0.5 unless given; for detectors.
     """
     from saccade.inference.predictor import load
+    from saccade.tasks.detection import DetectionTask
 
     if top < 1:
         raise ConfigError(f"--top must be at least 1, not {top}")
@@ -50,6 +57,11 @@ def predict(
         raise ConfigError("choose --json or --csv")
     paths = list(dict.fromkeys(path for text in images for path in expand(text)))
     predictor = load(model, image_size=image_size, device=device)
+    detects = isinstance(predictor.about, DetectionTask)
+    if not detects and (draw is not None or threshold is not None):
+        raise ConfigError(f"--draw and --threshold are for detectors; this model's task is {predictor.task}")
+    if isinstance(predictor.about, DetectionTask) and threshold is not None:
+        predictor.about.threshold = threshold
     failed = 0
 
     def say(name: str, error: ImageError) -> None:
@@ -57,9 +69,19 @@ def predict(
         failed += 1
         print(f"saccade: {error}", file=sys.stderr)
 
-    found = predictor.stream(paths, top=top, batch_size=batch_size, on_error=say)
+    top = 100 if detects else top
+    found: Iterator[Any] = predictor.stream(paths, top=top, batch_size=batch_size, on_error=say)
+    if draw is not None:
+        found = _drawn(found, draw, predictor.labels)
     if as_json:
-        print(json.dumps([p.to_dict() for p in found], indent=1, ensure_ascii=False))
+        rows = coco_rows(list(found), predictor.labels) if detects else [p.to_dict() for p in found]
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
+    elif as_csv and detects:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(["image", "label", "score", "left", "top", "right", "bottom"])
+        for prediction in found:
+            for box in prediction.boxes:
+                writer.writerow([prediction.image, box.label, f"{box.score:.6f}", *(f"{x:.1f}" for x in box.box)])
     elif as_csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(["image", "rank", "label", "score"])
@@ -70,6 +92,41 @@ def predict(
         for prediction in found:
             print(prediction, flush=True)
     return 1 if failed else 0
+
+
+def coco_rows(predictions: list[Any], labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Detections in COCO's form, one row a box: `bbox` is left, top, width, height in pixels."""
+    number = {name: index for index, name in enumerate(labels)}
+    return [
+        {
+            "image_id": found.image,
+            "category_id": number[box.label],
+            "category_name": box.label,
+            "bbox": [box.box[0], box.box[1], box.box[2] - box.box[0], box.box[3] - box.box[1]],
+            "score": box.score,
+        }
+        for found in predictions
+        for box in found.boxes
+    ]
+
+
+def _drawn(predictions: Iterator[Any], folder: Path, labels: Sequence[str]) -> Iterator[Any]:
+    """Draw each detection on its image while it passes."""
+    import numpy as np
+
+    from saccade.checkpoints.atomic import write_atomic
+    from saccade.data.images import read_image
+    from saccade.reporting.draw import draw_boxes, to_png
+
+    folder.mkdir(parents=True, exist_ok=True)
+    taken: set[str] = set()
+    for found in predictions:
+        stem = Path(found.image).stem
+        name = next(n for n in (stem, *(f"{stem}-{i}" for i in range(2, 10**6))) if n not in taken)
+        taken.add(name)
+        picture = np.asarray(read_image(found.image))
+        write_atomic(folder / f"{name}.png", to_png(draw_boxes(picture, found.boxes, labels)))
+        yield found
 
 
 def expand(text: str) -> Iterator[Path]:

@@ -45,7 +45,7 @@ def write_run_report(run: RunDirectory) -> Path:
     inside = inside_section(
         position_similarity(predictor.model),
         patch_filters(predictor.model),
-        _distance(predictor, splits.test or splits.val or splits.train),
+        None if config.task == "detect" else _distance(predictor, splits.test or splits.val or splits.train),
     )
     run_figures = {
         "training": f"{provenance['seconds']:.0f} s",

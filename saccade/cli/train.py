@@ -85,7 +85,7 @@ def train(
     set: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     dry_run: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Train a classifier on images and write its model and report.
+    """Train a model on images and write it with its report.
 
     Without arguments: a ViT on scikit-learn's handwritten digits, in less than a minute.
 
@@ -93,9 +93,9 @@ def train(
     ----------
     data
         A folder with one folder a class (with train/, val/, test/ or split by seed), a CSV of file,label, a zip, tar
-        shards, or "digits".
+        shards, or "digits". With --task detect: a folder in the layout of COCO, Pascal VOC or YOLO, or "scenes".
     recipe
-        What to start from: digits, scratch, cifar, finetune, deit or sam.
+        What to start from: digits, scratch, cifar, finetune, deit, sam or detect.
     config
         A YAML file over the recipe, such as the config.yaml of a run.
     output

@@ -1,7 +1,7 @@
 """What a run says about its data: plain dataclasses that go into `config.yaml`. Loads no torch."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -55,3 +55,11 @@ class AugmentationConfig:
     affine: AffineConfig | None = None
     repeats: int = 1  # repeated augmentation: how often an image appears in a batch (Hoffer et al. 2020)
     where: Literal["image", "batch"] = "image"  # flips, colours, erasing: one by one in the loader, or on the device
+
+
+def read_data_config(values: dict[str, Any]) -> DataConfig:
+    """A config from plain values, as a model directory has them."""
+    scenes: dict[str, Any] = {
+        name: tuple(v) if isinstance(v, list) else v for name, v in (values.get("scenes") or {}).items()
+    }
+    return DataConfig(**{**values, "scenes": ScenesConfig(**scenes)})

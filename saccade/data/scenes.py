@@ -77,7 +77,11 @@ def compose(number: int, split: str, config: ScenesConfig) -> Scene:
     placed = _place(random, split, config)
     depth, owner = ground.copy(), np.full((height, width), -1)
     for index, (ink, _, distance, _, colour) in enumerate(placed):
-        shade = np.array(COLOURS[colour], np.float32) * np.float32(random.uniform(0.85, 1.1)) * (0.6 + 0.4 * light[..., None])
+        shade = (
+            np.array(COLOURS[colour], np.float32)
+            * np.float32(random.uniform(0.85, 1.1))
+            * (0.6 + 0.4 * light[..., None])
+        )
         canvas = canvas * (1 - ink[..., None]) + shade * ink[..., None]
         solid = ink >= SOLID
         owner[solid], depth[solid] = index, distance

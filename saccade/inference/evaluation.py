@@ -2,21 +2,23 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
 
 from saccade.data.augmentation import EvalTransform
-from saccade.data.batching import default_workers, eval_batches, prepared
-from saccade.data.config import DataConfig
+from saccade.data.batching import Prepared, default_workers, eval_batches, prepared
+from saccade.data.boxed_batches import BoxTransform, PreparedBoxes
+from saccade.data.boxes import open_boxes
+from saccade.data.config import DataConfig, read_data_config
 from saccade.data.folder import open_data
-from saccade.data.samples import DataSplits, ImageSource
+from saccade.data.samples import BoxSource, DataSplits, ImageSource
 from saccade.errors import ConfigError, DataError
 from saccade.inference.predictor import Predictor
 from saccade.nn.precision import fast_products
-from saccade.tasks.classification import ClassificationTask
 from saccade.tasks.collect import Collected, collect
-from saccade.tasks.predictions import ClassificationMetrics
+from saccade.tasks.task import Metrics
 
 SPLITS = ("train", "val", "test")
 
@@ -26,13 +28,13 @@ class Evaluation:
     """What came out.
 
     Attributes:
-        metrics: over all classes of the model.
+        metrics: the task's, over all classes of the model.
         split: "test", "val", "train" or "all".
         collected: the raw outputs behind it.
         note: what was chosen and why, for people.
     """
 
-    metrics: ClassificationMetrics
+    metrics: Metrics
     split: str
     collected: Collected
     note: str
@@ -64,33 +66,48 @@ def evaluate(
     splits, parts, note = choose_split(predictor, data, split)
     labels = place_labels(splits.classes, predictor.labels, data)
     total = sum(len(part) for part in parts.values())
-    preprocessing = predictor.preprocess
+    preprocessing, task = predictor.preprocess, predictor.about
     size = (preprocessing.channels, *preprocessing.size)
     found, done = [], 0
     with fast_products(predictor.products):
         for part in parts.values():
-            images = prepared(part, EvalTransform(preprocessing), size)
+            if predictor.task == "detection":
+                images: Prepared = PreparedBoxes(cast(BoxSource, part), BoxTransform(preprocessing))
+            else:
+                images = prepared(part, EvalTransform(preprocessing), size)
             count = default_workers(images) if workers is None else workers
             batches = eval_batches(images, batch_size, workers=count)
             before = done
             report = None if on_images is None else lambda n, before=before: on_images(before + n, total)
-            found.append(collect(predictor.model, batches, predictor.device, on_images=report))
+            found.append(
+                collect(predictor.model, batches, predictor.device, run=task.run, keep=task.keep, on_images=report)
+            )
             done += len(part)
     collected = Collected.joined(found)
-    targets = torch.from_numpy(labels)[collected.targets]
+    targets = renumbered(collected.targets, torch.from_numpy(labels))
     collected = Collected(collected.outputs, targets, collected.names)
-    metrics = ClassificationTask(predictor.labels).measure(collected.outputs, targets)
-    return Evaluation(metrics, "+".join(parts), collected, note)
+    return Evaluation(task.measure(collected.outputs, targets), "+".join(parts), collected, note)
+
+
+def renumbered(targets: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The data's class numbers as the model's: of labels ``[N]``, or in the last column of boxes ``[N, n, 5]``."""
+    if not targets.is_floating_point():
+        return labels[targets]
+    known = ~targets[..., 4].isnan()
+    changed = targets.clone()
+    changed[..., 4][known] = labels[targets[..., 4][known].long()].to(targets)
+    return changed
 
 
 def choose_split(predictor: Predictor, data: str, split: str) -> tuple[DataSplits, dict[str, ImageSource], str]:
     """(the data, the splits to measure on, why these)."""
     trained_on = predictor.source.provenance.get("data") or {}
-    same_cut = DataConfig(**trained_on["config"]) if "config" in trained_on else DataConfig()
-    splits = open_data(data, same_cut)
+    same_cut = read_data_config(trained_on["config"]) if "config" in trained_on else DataConfig()
+    opened = open_boxes if predictor.task == "detection" else open_data
+    splits = opened(data, same_cut)
     was_trained_on = trained_on.get("fingerprint") == splits.fingerprint
     if not was_trained_on:
-        splits = open_data(data, DataConfig(test_fraction=0.0, val_fraction=0.0))
+        splits = opened(data, DataConfig(test_fraction=0.0, val_fraction=0.0))
     parts = {name: part for name in SPLITS if (part := getattr(splits, name)) is not None}
     if split == "all":
         return splits, parts, "all images, as asked"

@@ -16,13 +16,18 @@ from PIL import Image
 from torch import Tensor
 
 from saccade.checkpoints.loading import LoadedModel, load_model
+from saccade.data.boxed_batches import Boxed, PreparedBoxes
 from saccade.data.images import read_image
+from saccade.data.samples import Batch
 from saccade.errors import CheckpointError, ConfigError, ImageError
 from saccade.models.model import Model
 from saccade.nn.precision import Products, choose_products, fast_products
 from saccade.tasks.classification import ClassificationTask
-from saccade.tasks.predictions import Classification
+from saccade.tasks.detection import DetectionTask
+from saccade.tasks.predictions import Classification, Detection
+from saccade.tasks.task import Task
 
+Prediction = Classification | Detection
 ImageLike = str | Path | bytes | Image.Image | np.ndarray | Tensor
 log = logging.getLogger("saccade")
 
@@ -34,7 +39,8 @@ class Predictor:
         model: the network in evaluation mode; ``model(images [B, C, H, W])`` -> logits ``[B, K]``.
         labels: K class names, in the order of the logits.
         preprocess: what turns a picture into a tensor ``[C, H, W]``, as the model was trained.
-        task: what the model does, ``"classification"``.
+        task: what the model does: ``"classification"``, ``"detection"`` or ``"pretraining"``.
+        about: the task itself, which decodes and measures.
         source: the loaded model with its architecture, provenance and the report of what was loaded.
     """
 
@@ -50,22 +56,22 @@ class Predictor:
         self.preprocess = source.preprocessing
         self.task = source.task
         self.labels = source.labels
-        self._task = ClassificationTask(self.labels)
+        self.about: Task = task_of(source)
         products = choose_products(self.device, self.model)
         self.products: Products = products.products
         log.info("%s", products.reason)
 
     @overload
-    def predict(self, images: ImageLike, *, top: int = 5, batch_size: int = 32) -> Classification: ...
+    def predict(self, images: ImageLike, *, top: int = 5, batch_size: int = 32) -> Prediction: ...
     @overload
-    def predict(self, images: Sequence[ImageLike], *, top: int = 5, batch_size: int = 32) -> list[Classification]: ...
+    def predict(self, images: Sequence[ImageLike], *, top: int = 5, batch_size: int = 32) -> list[Prediction]: ...
     def predict(self, images, *, top=5, batch_size=32):
         """What the images show.
 
         Args:
             images: a path, a PIL image, the bytes of an image file, an array ``[H, W]`` or ``[H, W, 3]`` uint8, or a
                 tensor ``[C, H, W]`` (uint8, or float in [0, 1]); or a list of them, or a stack ``[B, ...]``.
-            top: how many classes each prediction keeps, best first.
+            top: how many classes (or boxes) each prediction keeps, best first.
             batch_size: images that go through the model at once.
 
         Returns:
@@ -85,7 +91,7 @@ class Predictor:
         top: int = 5,
         batch_size: int = 32,
         on_error: Callable[[str, ImageError], None] | None = None,
-    ) -> Iterator[Classification]:
+    ) -> Iterator[Prediction]:
         """The predictions of many images one after the other, a batch in memory at a time.
 
         An image that cannot be read ends the stream, unless `on_error` is given: then that is called with the image's
@@ -97,22 +103,37 @@ class Predictor:
                 "take its features from predictor.model.embed(images)"
             )
         for start in range(0, len(images), batch_size):
-            names, inputs = [], []
+            names, found = [], []
             for index, image in enumerate(images[start : start + batch_size], start):
                 try:
-                    inputs.append(self.prepare(image))
+                    picture = read_image(image, channels=self.preprocess.channels)
+                    found.append((self.preprocess(picture), size_of(picture)))
                 except ImageError as error:
                     if on_error is None:
                         raise
                     on_error(name_of(image, index), error)
                 else:
                     names.append(name_of(image, index))
-            if inputs:
-                yield from self._task.decode(self.run(torch.stack(inputs)), names, top=top)
+            if found:
+                yield from self.about.decode(self.kept(found), names, top=top)
 
     def prepare(self, image: ImageLike) -> Tensor:
         """One image -> the model's input ``[C, H, W]``, normalised."""
         return self.preprocess(read_image(image, channels=self.preprocess.channels))
+
+    @torch.inference_mode()
+    def kept(self, found: Sequence[tuple[Tensor, tuple[int, int]]]) -> Tensor:
+        """Prepared images ``[C, h, w]`` and the sizes (H, W) of those that they are of -> what the task decodes."""
+        if self.preprocess.resize == "range":
+            nothing = torch.zeros(0, 4), torch.zeros(0, dtype=torch.long)
+            boxed = [Boxed(image, *nothing, torch.tensor(size), "", 0, "") for image, size in found]
+            batch, _ = PreparedBoxes.collate(boxed)
+        else:
+            images, count = torch.stack([image for image, _ in found]), len(found)
+            batch = Batch(images, torch.zeros(count, dtype=torch.long), ("",) * count, torch.arange(count))
+        batch = batch.to(self.device)
+        with fast_products(self.products):
+            return self.about.keep(self.about.run(self.model, batch), batch)[0]
 
     @torch.inference_mode()
     def run(self, inputs: Tensor) -> Tensor:
@@ -151,6 +172,18 @@ def load(
     if report.format != "saccade" or report.resized or report.new:
         print(report, file=sys.stderr)
     return Predictor(loaded, device=device)
+
+
+def task_of(source: LoadedModel) -> Task:
+    """What a loaded model does."""
+    if source.task == "detection":
+        return DetectionTask(source.labels)
+    return ClassificationTask(source.labels)
+
+
+def size_of(picture: Image.Image | Tensor) -> tuple[int, int]:
+    """(H, W) in pixels."""
+    return (picture.shape[-2], picture.shape[-1]) if isinstance(picture, Tensor) else (picture.height, picture.width)
 
 
 def is_single(images: ImageLike | Sequence[ImageLike]) -> bool:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from saccade.analysis.attention_maps import Explanation
+from saccade.tasks.predictions import FoundBox
 
 STRENGTH = 0.6  # of the overlay at its brightest
 SMALLEST = 256  # pixels; smaller pictures are enlarged, so that a patch can be seen
@@ -33,6 +34,35 @@ def overlay(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
     colour = colormaps["inferno"](level)[..., :3] * 255
     share = (STRENGTH * (0.35 + 0.65 * level))[..., None]
     return (enlarged * (1 - share) + colour * share).round().astype(np.uint8)
+
+
+def draw_boxes(image: np.ndarray, boxes: Sequence[FoundBox], labels: Sequence[str], smallest: int = 384) -> np.ndarray:
+    """Boxes with names and scores over a picture ``[H, W, 3]`` uint8, enlarged to at least `smallest` pixels a side.
+
+    A class has the same colour in every picture of a model.
+    """
+    factor = max(1, -(-smallest // min(image.shape[:2])))
+    picture = Image.fromarray(image.repeat(factor, axis=0).repeat(factor, axis=1))
+    pen = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(max(12, min(picture.size) // 32))
+    line = max(2, min(picture.size) // 200)
+    for found in sorted(boxes, key=lambda box: box.score):  # the surest on top
+        colour = class_colour(list(labels).index(found.label), len(labels))
+        corners = [value * factor for value in found.box]
+        pen.rectangle(corners, outline=colour, width=line)
+        text = f"{found.label} {found.score:.0%}"
+        left, top, right, bottom = pen.textbbox((corners[0], corners[1]), text, font=font)
+        up = min(bottom - top + 4, corners[1])  # above the box where there is room
+        pen.rectangle((left - 2, top - up - 1, right + 2, bottom - up + 1), fill=colour)
+        pen.text((corners[0], corners[1] - up), text, fill=(20, 20, 20), font=font)
+    return np.asarray(picture)
+
+
+def class_colour(index: int, count: int) -> tuple[int, int, int]:
+    """Bright colours, far from each other for few classes."""
+    red, green, blue, _ = colormaps["hsv"]((index * 0.618 % 1) if count > 12 else index / count)
+    lift = 0.25
+    return tuple(int(255 * (lift + (1 - lift) * value)) for value in (red, green, blue))  # type: ignore[return-value]
 
 
 def enlarge(image: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 Each file has the same names:
 
     NAME, ARCHITECTURE               for people, and in the zoo
+    TASK                             what its models do, where that is not to classify
     RESAMPLING                       how its publisher resamples positions, where it has any
     canonical(tensors)               where a project has had several layouts: the tensors in the one that the rules know
     matches(names)                   whether these tensor names are its own

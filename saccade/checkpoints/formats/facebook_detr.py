@@ -13,6 +13,7 @@ from saccade.nn.transformer import BlockConfig
 
 NAME = "Meta DETR"
 ARCHITECTURE = "detr"
+TASK = "detection"
 BODY = "backbone.0.body."
 ENCODER, DECODER = "transformer.encoder.layers.{}", "transformer.decoder.layers.{}"
 

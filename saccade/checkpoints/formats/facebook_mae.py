@@ -13,6 +13,7 @@ from saccade.nn.transformer import BlockConfig
 
 NAME = "Meta MAE"
 ARCHITECTURE = "mae"
+TASK = "pretraining"
 DECODER_HEADS = 16  # in every published one
 
 

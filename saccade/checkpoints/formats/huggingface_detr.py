@@ -15,6 +15,7 @@ from saccade.nn.transformer import BlockConfig
 
 NAME = "Hugging Face DETR"
 ARCHITECTURE = "detr"
+TASK = "detection"
 BODY = "model.backbone.conv_encoder.model."
 OWN = "resnet."  # what the names of Hugging Face's own ResNet get in front, as in its classifiers
 ENCODER, DECODER = "model.encoder.layers.{}", "model.decoder.layers.{}"

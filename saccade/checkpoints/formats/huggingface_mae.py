@@ -15,6 +15,7 @@ from saccade.nn.transformer import BlockConfig
 
 NAME = "Hugging Face MAE"
 ARCHITECTURE = "mae"
+TASK = "pretraining"
 RESAMPLING = "bicubic"
 
 LATER = "decoder.decoder_encoder.layer."  # what some versions call the decoder's layers

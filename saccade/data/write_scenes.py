@@ -1,0 +1,81 @@
+"""Scenes as files in COCO's layout, for other programs: boxes and masks as JSON, classes, depth and captions beside."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from saccade.data.samples import DataSplits
+from saccade.data.scenes import Scene, SceneSource
+from saccade.errors import DataError
+
+
+def write_scenes(splits: DataSplits, folder: str | Path, *, on_image: Callable[[int, int], None] | None = None) -> Path:
+    """Write every split's scenes.
+
+    images/SPLIT/000000.png        the pictures
+    annotations/instances_SPLIT.json    boxes and masks (run lengths)
+    masks/SPLIT/000000.png         8 bits: 0 ground, 1 + digit
+    depth/SPLIT/000000.png         16 bits: millimetres
+    captions.csv                   image, caption, split
+
+    Args:
+        splits: of :func:`saccade.data.scenes.scene_splits`.
+        folder: must not exist, or be empty.
+        on_image: called with (images done, images in all).
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(f"{folder} is there already and not empty: choose another folder")
+    parts = {name: part for name in ("train", "val", "test") if (part := getattr(splits, name)) is not None}
+    total, done = sum(len(part) for part in parts.values()), 0
+    captions = io.StringIO()
+    table = csv.writer(captions, lineterminator="\n")
+    table.writerow(["image", "caption", "split"])
+    (folder / "annotations").mkdir(parents=True)
+    for split, source in parts.items():
+        assert isinstance(source, SceneSource)
+        for kind in ("images", "masks", "depth"):
+            (folder / kind / split).mkdir(parents=True)
+        content: dict[str, list[Any]] = {"images": [], "annotations": []}
+        for number in range(len(source)):
+            scene, name = source.scene(number), f"{number:06}.png"
+            Image.fromarray(scene.image).save(folder / "images" / split / name)
+            Image.fromarray(scene.semantic).save(folder / "masks" / split / name)
+            millimetres = (scene.depth * 1000).round().astype(np.uint16)
+            Image.fromarray(millimetres).save(folder / "depth" / split / name)
+            table.writerow([f"images/{split}/{name}", scene.caption, split])
+            _describe(scene, number, name, content)
+            done += 1
+            if on_image is not None:
+                on_image(done, total)
+        categories = [{"id": i, "name": label} for i, label in enumerate(source.classes)]
+        text = json.dumps({**content, "categories": categories})
+        (folder / "annotations" / f"instances_{split}.json").write_text(text)
+    (folder / "captions.csv").write_text(captions.getvalue(), encoding="utf-8")
+    return folder
+
+
+def _describe(scene: Scene, number: int, name: str, content: dict[str, list[Any]]) -> None:
+    height, width = scene.semantic.shape
+    content["images"].append({"id": number, "file_name": name, "height": height, "width": width})
+    for thing in scene.things:
+        left, top, right, bottom = thing.box
+        content["annotations"].append({
+            "id": len(content["annotations"]) + 1, "image_id": number, "category_id": thing.label, "iscrowd": 0,
+            "bbox": [left, top, right - left, bottom - top], "area": int(thing.mask.sum()),
+            "segmentation": {"size": [height, width], "counts": run_lengths(thing.mask)},
+        })  # fmt: skip
+
+
+def run_lengths(mask: np.ndarray) -> list[int]:
+    """COCO's uncompressed run lengths of a mask ``[H, W]``: column by column, zeros first."""
+    flat = np.concatenate(([0], mask.T.reshape(-1).astype(np.int8), [0]))
+    edges = np.flatnonzero(np.diff(flat))
+    lengths = np.diff(np.concatenate(([0], edges, [mask.size])))
+    return [int(n) for n in lengths if n or not len(edges) or edges[0] == 0][: len(lengths)]

@@ -1,0 +1,71 @@
+"""Scenes are exact: boxes fit masks, depth the ground, captions what is there; no digit is in two splits."""
+
+import numpy as np
+import pytest
+
+from saccade.data.boxes import open_boxes
+from saccade.data.config import DataConfig, ScenesConfig
+from saccade.data.scenes import COLOURS, FAR, NAMES, NEAR, VISIBLE, _sources, compose, relation
+from saccade.errors import ConfigError
+
+SMALL = ScenesConfig(size=(96, 128), train=10, val=5, test=5)
+
+
+def test_a_scene_is_a_function_of_its_number() -> None:
+    one, again, other = compose(3, "train", SMALL), compose(3, "train", SMALL), compose(4, "train", SMALL)
+    assert (one.image == again.image).all()
+    assert one.caption == again.caption
+    assert (one.image != other.image).any()
+    assert (one.image != compose(3, "test", SMALL).image).any()
+    assert one.image.shape == (96, 128, 3)
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_everything_known_fits_together(number: int) -> None:
+    scene = compose(number, "train", ScenesConfig(digits=(2, 8)))
+    assert 1 <= len(scene.things) <= 8
+    taken = np.zeros(scene.semantic.shape, int)
+    for thing in scene.things:
+        rows, columns = np.nonzero(thing.mask)
+        assert thing.box == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+        assert (scene.semantic[thing.mask] == thing.label + 1).all()
+        assert np.allclose(scene.depth[thing.mask], thing.depth)
+        taken += thing.mask
+        assert f"{thing.size} {thing.colour} {NAMES[thing.label]}" in scene.caption
+    assert taken.max() == 1
+    assert ((scene.semantic > 0) == (taken > 0)).all()
+    ground = np.linspace(FAR, NEAR, 128)[:, None].repeat(128, axis=1)
+    assert np.allclose(scene.depth[taken == 0], ground[taken == 0])
+    assert [t.depth for t in scene.things] == sorted((t.depth for t in scene.things), reverse=True)
+
+
+def test_no_digit_is_in_two_splits() -> None:
+    names = [set(source.names) for source in _sources().values()]
+    assert not names[0] & names[1] | names[0] & names[2] | names[1] & names[2]
+    assert sum(map(len, names)) == 1797
+
+
+def test_words() -> None:
+    scene = compose(0, "train", ScenesConfig(digits=(1, 1)))
+    assert scene.caption == scene.things[0].words
+    assert scene.things[0].colour in COLOURS
+    pair = next(s for n in range(50) if len((s := compose(n, "train", ScenesConfig(digits=(2, 2)))).things) == 2)
+    one, other = pair.things
+    opposite = {
+        "to the left of": "to the right of", "to the right of": "to the left of", "above": "below", "below": "above",
+        "behind": "in front of", "in front of": "behind",
+    }  # fmt: skip
+    assert relation(other, one) == opposite[relation(one, other)]
+    assert 0 < VISIBLE < 1
+
+
+def test_scenes_as_data() -> None:
+    splits = open_boxes("scenes", DataConfig(scenes=SMALL))
+    assert (len(splits.train), len(splits.test or [])) == (10, 5)
+    found = splits.train.boxed(2)
+    assert len(found.boxes) == len(found.labels)
+    assert splits.train.data(2)[:4] == b"\x89PNG"
+    with pytest.raises(ConfigError, match="scale"):
+        open_boxes("scenes", DataConfig(scenes=ScenesConfig(scale=(0.5, 0.2))))
+    with pytest.raises(ConfigError, match="digits"):
+        open_boxes("scenes", DataConfig(scenes=ScenesConfig(digits=(5, 2))))

@@ -1,0 +1,125 @@
+"""A detector through the same loop: trains, resumes, is measured, predicts, draws, tells its mistakes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import saccade
+from saccade.cli.main import main
+from saccade.cli.reports.detect import mistakes
+from saccade.data.boxes import open_boxes
+from saccade.data.config import DataConfig, ScenesConfig
+from saccade.errors import ConfigError
+from saccade.inference.evaluation import evaluate
+from saccade.tasks.predictions import FoundBox
+from saccade.training.config import resolve
+from saccade.training.loop import train
+from saccade.training.run_directory import RunDirectory
+from tests.data.test_boxes import write_coco
+
+TINY = {
+    "task": "detect", "data.path": "scenes", "data.workers": 0, "preflight": False, "batch_size": 4, "ema": 0.0,
+    "data.scenes": {"size": [64, 64], "train": 24, "val": 4, "test": 6, "digits": [1, 3]},
+    "model.options": {
+        "encoder_depth": 1, "decoder_depth": 2, "block.embed_dim": 32, "block.mlp_dim": 32, "backbone_config.width": 8,
+    },
+    "model.image_size": [64, 64],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    config = resolve(overrides={**TINY, "schedule.epochs": 2})
+    return train(config, RunDirectory.create(config, tmp_path_factory.mktemp("runs") / "scenes")).run
+
+
+def test_what_a_run_writes(run: RunDirectory) -> None:
+    row = run.metrics()[-1]
+    assert {"loss", "class", "L1", "GIoU", "IoU", "recall", "val_AP", "val_AP50"} <= row.keys()
+    told = json.loads((run.path / "predictions.json").read_text())
+    assert told["metrics"]["images"] == 6
+    assert {"image", "boxes", "truth"} <= told["predictions"][0].keys()
+    loaded = saccade.load(run.path)
+    assert loaded.task == "detection"
+    assert len(loaded.labels) == 10
+    again = evaluate(loaded, "scenes")
+    assert again.split == "test"
+    assert again.metrics.row()["AP"] == pytest.approx(told["metrics"]["ap"], abs=1e-6)
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(run: RunDirectory, tmp_path: Path) -> None:
+    config = resolve(overrides={**TINY, "schedule.epochs": 2, "checkpoint_seconds": 0})
+
+    def stop(event: object) -> None:
+        if getattr(event, "step", 0) == 7:
+            raise KeyboardInterrupt
+
+    cut = RunDirectory.create(config, tmp_path / "cut")
+    with pytest.raises(KeyboardInterrupt):
+        train(config, cut, on_event=stop)
+    train(config, cut, resume=True)
+    one, other = (saccade.load(r.path).model.state_dict() for r in (run, cut))
+    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def test_it_learns_one_batch(tmp_path: Path) -> None:
+    """The check before a run: loss of a fixed batch falls to a small part, and boxes come to lie on the digits."""
+    from saccade.training.distributed import joined_processes
+    from saccade.training.preflight import overfit_one_batch
+    from saccade.training.setup import prepare
+
+    with joined_processes("cpu") as processes:
+        setup = prepare(resolve(overrides=TINY), processes)
+        notes: list[str] = []
+        overfit_one_batch(setup, processes.device, lambda text, warning: notes.append(text))
+    assert "one batch overfits" in notes[0]
+
+
+def test_commands(run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = open_boxes("scenes", DataConfig(scenes=ScenesConfig(size=(64, 80), test=2))).test
+    assert source is not None
+    for index in range(2):
+        source.image(index).save(tmp_path / f"{index}.png")
+    pictures = [str(tmp_path / "0.png"), str(tmp_path / "1.png")]
+    drawn = tmp_path / "drawn"
+    assert main(["predict", str(run.path), *pictures, "--threshold", "0.0", "--draw", str(drawn), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert len(rows) == 2 * 16
+    assert {"image_id", "category_id", "bbox", "score"} <= rows[0].keys()
+    assert np.asarray(Image.open(drawn / "0.png")).shape == (384, 480, 3)
+    assert main(["predict", str(run.path), *pictures, "--csv"]) == 0
+    assert capsys.readouterr().out.startswith("image,label,score")
+    assert main(["evaluate", str(run.path), "scenes"]) == 0
+    assert "AP50" in capsys.readouterr().out
+
+
+def test_a_folder_of_boxes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_coco(tmp_path / "cells")
+    keys = ["batch_size=2", "preflight=false", "data.workers=0", "ema=0", "model.options.encoder_depth=1"]
+    arguments = [part for key in keys for part in ("--set", key)]
+    command = ["train", str(root), "--task", "detect", "--steps", "2", "--image-size", "64", *arguments]
+    assert main([*command, "--output", str(tmp_path / "run")]) == 0, capsys.readouterr().err
+    assert saccade.load(tmp_path / "run").labels == ("cell", "plate")
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "The worst images" in page
+    again = resolve(overrides={**TINY, "model.init": str(tmp_path / "run"), "model.options": {}, "schedule.steps": 1})
+    assert train(again, RunDirectory.create(again, tmp_path / "again")).metrics is not None
+
+
+def test_mistakes_are_counted_by_object() -> None:
+    here, there = (0.0, 0.0, 10.0, 10.0), (50.0, 50.0, 60.0, 60.0)
+    true = [FoundBox("a", 1.0, here), FoundBox("b", 1.0, there)]
+    assert mistakes([FoundBox("a", 0.9, here), FoundBox("b", 0.8, there)], true) == (0, 0)
+    assert mistakes([FoundBox("a", 0.9, here), FoundBox("a", 0.8, here)], true) == (1, 1)
+    assert mistakes([FoundBox("b", 0.9, here)], true) == (2, 1)
+    assert mistakes([], []) == (0, 0)
+
+
+def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
+    config = resolve(overrides={**TINY, "model.name": "vit_ti16", "model.options": {}})
+    with pytest.raises(ConfigError, match="detr_small"):
+        train(config, output=tmp_path / "run")
