@@ -45,6 +45,15 @@ ZOO: dict[str, tuple[str, str, tuple]] = {
     "mae_b16": ("mae", "mae_config", ("b", 16)),
     "mae_l16": ("mae", "mae_config", ("l", 16)),
     "mae_h14": ("mae", "mae_config", ("h", 14)),
+    "dpt_small": ("dpt", "dpt_small_config", ()),
+    "dpt_small_seg": ("dpt", "dpt_small_config", (11,)),
+    "dpt_ti": ("dpt", "dpt_config", ("ti",)),
+    "dpt_s": ("dpt", "dpt_config", ("s",)),
+    "dpt_b": ("dpt", "dpt_config", ("b",)),
+    "dpt_l": ("dpt", "dpt_config", ("l",)),
+    "dpt_l_seg": ("dpt", "dpt_config", ("l", 150)),
+    "dpt_hybrid": ("dpt", "dpt_hybrid_config", ()),
+    "dpt_hybrid_seg": ("dpt", "dpt_hybrid_config", (150,)),
     "detr_small": ("detr", "detr_small_config", ()),
     "detr_r50": ("detr", "detr_config", (50,)),
     "detr_r50_dc5": ("detr", "detr_config", (50, True)),
@@ -111,6 +120,7 @@ ARCHITECTURES = {
     "conv_vit": ("saccade.models.conv_vit", "ConvViTConfig", "ConvViT"),
     "mae": ("saccade.models.mae", "MAEConfig", "MaskedAutoencoder"),
     "masked_vit": ("saccade.models.masked_vit", "MaskedViTConfig", "MaskedViT"),
+    "dpt": ("saccade.models.dpt", "DPTConfig", "DPT"),
     "detr": ("saccade.models.detr", "DETRConfig", "DETR"),
     "local_resnet": ("saccade.models.local_resnet", "LocalResNetConfig", "LocalResNet"),
     "axial_resnet": ("saccade.models.axial_resnet", "AxialResNetConfig", "AxialResNet"),
@@ -179,7 +189,8 @@ def create(
 
 def build(architecture: str, config: Mapping[str, Any]) -> "Model":
     """A model with fresh weights from an architecture's name and its config as plain values (a ``config.json``)."""
-    return _model_class(architecture)(read_config(architecture, config))
+    read = read_config(architecture, config)
+    return _model_class(architecture)(read)
 
 
 def read_config(architecture: str, config: Mapping[str, Any]) -> Any:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Grid = tuple[int, int]
-Resampling = Literal["bicubic-antialias", "bicubic", "bilinear-corners"]
+Resampling = Literal["bicubic-antialias", "bicubic", "bilinear", "bilinear-corners"]
 FixedKind = Literal["sincos_1d", "sincos_2d", "sincos_2d_endpoint"]
 PositionKind = Literal["none", "learned", FixedKind, "fourier"]
 
@@ -94,8 +94,8 @@ def resample_positions(
         old_grid: (rows, columns) of the table.
         new_grid: (rows, columns) wanted.
         num_prefix: P, the positions in front that belong to no place.
-        method: ``bicubic-antialias`` is timm's, ``bicubic`` DeiT's and Hugging Face's, ``bilinear-corners`` (corner
-            cells stay at the corners) that of the Google code.
+        method: ``bicubic-antialias`` is timm's, ``bicubic`` DeiT's and Hugging Face's, ``bilinear`` DPT's,
+            ``bilinear-corners`` (corner cells stay at the corners) that of the Google code.
 
     Returns:
         ``[1, P + new_h*new_w, D]`` in the table's dtype; computed in float32.
@@ -111,6 +111,8 @@ def resample_positions(
     image = places.float().unflatten(1, tuple(old_grid)).permute(0, 3, 1, 2)  # [1, D, h, w]
     if method == "bilinear-corners":
         image = F.interpolate(image, size=tuple(new_grid), mode="bilinear", align_corners=True)
+    elif method == "bilinear":
+        image = F.interpolate(image, size=tuple(new_grid), mode="bilinear", align_corners=False)
     else:
         antialias = method == "bicubic-antialias"
         image = F.interpolate(image, size=tuple(new_grid), mode="bicubic", align_corners=False, antialias=antialias)

@@ -1,0 +1,273 @@
+"""DPT: a ViT for dense prediction (Ranftl et al., arXiv 2103.13413).
+
+Tokens from four depths of a ViT become maps again, at strides 4, 8, 16 and 32; a convolutional decoder fuses them from
+the coarsest to the finest; a head says a number (depth) or a class for every pixel.
+
+B batch, H x W pixels, N tokens, D width, C channels, F features of the decoder.
+"""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from saccade.models.hybrid import HybridViT, hybrid_config
+from saccade.models.model import FeatureMap, Model
+from saccade.models.vit import SIZES, VisionTransformer, vit_config
+from saccade.models.zoo import build, read_config
+from saccade.nn.positions import LearnedPositions
+from saccade.nn.tokens import TokenLayout
+from saccade.nn.transformer import BlockConfig
+
+Readout = Literal["ignore", "add", "project"]
+
+
+@dataclass(frozen=True)
+class DPTConfig:
+    """A dense predictor.
+
+    Attributes:
+        backbone: "vit", or "hybrid", whose first two maps come from the ResNet in front.
+        backbone_config: its config, without a head.
+        taps: blocks (from 0) whose tokens are taken, the shallowest first: four, or two of a hybrid.
+        channels: of the four reassembled maps, the finest first.
+        features: F.
+        readout: what becomes of the class token: nothing, added to every patch, or mixed into it by a linear layer.
+        head: "depth" gives one number a pixel, 0 or more; "segmentation" a logit for each class.
+        batch_norm: whether the decoder's residual units have batch norms (in the published segmentation models).
+        num_classes: of a segmentation; 0 for depth.
+        auxiliary: whether a second head looks at the last map but one while training a segmentation.
+    """
+
+    backbone_config: Any
+    backbone: Literal["vit", "hybrid"] = "vit"
+    taps: tuple[int, ...] = (2, 5, 8, 11)
+    channels: tuple[int, int, int, int] = (96, 192, 384, 768)
+    features: int = 256
+    readout: Readout = "project"
+    head: Literal["depth", "segmentation"] = "depth"
+    batch_norm: bool = False
+    num_classes: int = 0
+    auxiliary: bool = False
+
+    ALIASES: ClassVar[dict[str, str]] = {
+        "image_size": "backbone_config.image_size",
+        "in_channels": "backbone_config.in_channels",
+        "drop_path": "backbone_config.drop_path",
+    }
+
+    def __post_init__(self) -> None:
+        if self.head == "depth" and self.num_classes:
+            raise ValueError("depth has no classes: num_classes must be 0")
+        wanted = 2 if self.backbone == "hybrid" else 4
+        if len(self.taps) != wanted:
+            raise ValueError(f"a {self.backbone} backbone gives {wanted} of the maps: taps are {wanted} blocks")
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        return self.backbone_config.image_size
+
+    @property
+    def in_channels(self) -> int:
+        return self.backbone_config.in_channels
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "DPTConfig":
+        tuples = {name: tuple(values[name]) for name in ("taps", "channels")}
+        backbone = read_config(values["backbone"], values["backbone_config"])
+        return cls(**{**values, **tuples, "backbone_config": backbone})
+
+
+class DPTOutput(NamedTuple):
+    """What is said of every pixel."""
+
+    values: Tensor  # [B, H, W] depth, or [B, K, H, W] logits
+    aux: Tensor | None = None  # [B, K, H/4, W/4] logits of the second head, in training
+
+
+class Reassemble(nn.Module):
+    """Tokens ``[B, N, D]`` -> a map ``[B, C, s h, s w]`` for a grid h x w of patches.
+
+    Args:
+        dim: D.
+        channels: C.
+        scale: s, 4, 2, 1 or 1/2.
+        readout: what becomes of the class token.
+    """
+
+    def __init__(self, dim: int, channels: int, scale: float, readout: Readout):
+        super().__init__()
+        self.how = readout
+        self.readout = nn.Sequential(nn.Linear(2 * dim, dim), nn.GELU()) if readout == "project" else nn.Identity()
+        self.project = nn.Conv2d(dim, channels, 1)
+        self.resize: nn.Module = nn.Identity()
+        if scale > 1:
+            self.resize = nn.ConvTranspose2d(channels, channels, int(scale), int(scale))
+        elif scale < 1:
+            self.resize = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, tokens: Tensor, layout: TokenLayout) -> Tensor:
+        prefix, patches = layout.split(tokens)
+        gathered = prefix[:, :1].expand_as(patches)
+        if self.how == "project":
+            patches = self.readout(torch.cat((patches, gathered), dim=-1))
+        elif self.how == "add":
+            patches = patches + gathered
+        return self.resize(self.project(patches.transpose(1, 2).unflatten(2, layout.grid)))
+
+
+class ResidualUnit(nn.Module):
+    """Two 3 x 3 convolutions behind their nonlinearities, and what was there: ``[B, F, h, w]`` -> the same."""
+
+    def __init__(self, features: int, batch_norm: bool):
+        super().__init__()
+        self.conv1 = nn.Conv2d(features, features, 3, padding=1, bias=not batch_norm)
+        self.conv2 = nn.Conv2d(features, features, 3, padding=1, bias=not batch_norm)
+        self.norm1 = nn.BatchNorm2d(features) if batch_norm else nn.Identity()
+        self.norm2 = nn.BatchNorm2d(features) if batch_norm else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.norm2(self.conv2(F.relu(self.norm1(self.conv1(F.relu(x))))))
+
+
+class Fusion(nn.Module):
+    """Add a finer map to what was fused so far, and double the size."""
+
+    def __init__(self, features: int, batch_norm: bool):
+        super().__init__()
+        self.added = ResidualUnit(features, batch_norm)  # of the deepest fusion it is never asked, but published
+        self.fused = ResidualUnit(features, batch_norm)
+        self.out = nn.Conv2d(features, features, 1)
+
+    def forward(self, x: Tensor, finer: Tensor | None = None) -> Tensor:
+        """``[B, F, h, w]`` and a map of that size -> ``[B, F, 2h, 2w]``."""
+        if finer is not None:
+            if finer.shape[-2:] != x.shape[-2:]:  # an odd number of patches
+                finer = F.interpolate(finer, size=x.shape[-2:], mode="bilinear", align_corners=False)
+            x = x + self.added(finer)
+        return self.out(doubled(self.fused(x)))
+
+
+class Doubled(nn.Module):
+    """Twice the size, corners on corners."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return doubled(x)
+
+
+class DPT(Model):
+    """``net(images [B, C, H, W])`` -> :class:`DPTOutput`, for any size that patches tile."""
+
+    head_names = ("head.4.weight", "head.4.bias", "aux_head.4.weight", "aux_head.4.bias")
+    position_names = ()
+
+    def __init__(self, config: DPTConfig):
+        super().__init__()
+        self.config = config
+        backbone = build(config.backbone, config.backbone_config.to_dict())
+        assert isinstance(backbone, VisionTransformer | HybridViT)
+        self.backbone = backbone
+        positions = backbone.encoder.pos_embed
+        if isinstance(positions, LearnedPositions):
+            positions.method = "bilinear"  # how both publishers carry them to another size
+        dim, features = config.backbone_config.block.embed_dim, config.features
+        scales = (4, 2, 1, 0.5)[-len(config.taps) :]
+        channels = config.channels[-len(config.taps) :]
+        self.reassemble = nn.ModuleList(Reassemble(dim, c, s, config.readout) for c, s in zip(channels, scales))
+        self.narrow = nn.ModuleList(nn.Conv2d(c, features, 3, padding=1, bias=False) for c in config.channels)
+        self.fuse = nn.ModuleList(Fusion(features, config.batch_norm) for _ in config.channels)
+        self.head = depth_head(features) if config.head == "depth" else class_head(features, config.num_classes)
+        if config.head == "segmentation":
+            self.head.append(Doubled())
+        self.aux_head = class_head(features, config.num_classes) if config.auxiliary else None
+
+    def forward(self, images: Tensor) -> DPTOutput:
+        """``[B, C, H, W]`` -> a number or logits for every pixel."""
+        maps = [narrow(m.features) for narrow, m in zip(self.narrow, self.features(images))]
+        fused, before = self.fuse[3](maps[3]), None
+        for level in (2, 1, 0):
+            before = fused
+            fused = self.fuse[level](fused, maps[level])
+        said = self.head(fused)
+        if said.shape[-2:] != images.shape[-2:]:
+            said = F.interpolate(said, size=images.shape[-2:], mode="bilinear", align_corners=False)
+        aux = self.aux_head(before) if self.aux_head is not None and self.training else None
+        return DPTOutput(said[:, 0] if self.config.head == "depth" else said, aux)
+
+    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
+        """The reassembled maps: strides 4, 8, 16 and 32 with patches of 16 pixels."""
+        stem: list[Tensor] = []
+        net, pixels = self.backbone, images
+        if isinstance(net, HybridViT):
+            *finer, last = net.stem(images)
+            stem, pixels = [m.features for m in finer[:2]], last.features
+        found = net.encoder(pixels, taps=self.config.taps)
+        maps = [*stem, *(part(tokens, found.layout) for part, tokens in zip(self.reassemble, found.taps))]
+        return tuple(FeatureMap(m, (images.shape[-2] // m.shape[-2], images.shape[-1] // m.shape[-1])) for m in maps)
+
+    def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout:
+        layout = self.backbone.token_layout(image_size)
+        assert layout is not None
+        return layout
+
+
+def doubled(x: Tensor) -> Tensor:
+    """Twice the height and width, bilinear, corners on corners."""
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+
+
+def depth_head(features: int) -> nn.Sequential:
+    """``[B, F, h, w]`` -> ``[B, 1, 2h, 2w]``, 0 or more."""
+    half = nn.Conv2d(features, features // 2, 3, padding=1)
+    return nn.Sequential(
+        half, Doubled(), nn.Conv2d(features // 2, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 1, 1), nn.ReLU()
+    )
+
+
+def class_head(features: int, num_classes: int) -> nn.Sequential:
+    """``[B, F, h, w]`` -> ``[B, K, h, w]`` logits."""
+    first = nn.Conv2d(features, features, 3, padding=1, bias=False)
+    last = nn.Conv2d(features, num_classes, 1)
+    return nn.Sequential(first, nn.BatchNorm2d(features), nn.ReLU(), nn.Dropout(0.1), last)
+
+
+# Blocks that are tapped and channels of the maps. The published: base, large; the smaller follow base.
+#             taps             channels
+VARIANTS: dict[str, tuple[tuple[int, ...], tuple[int, int, int, int]]] = {
+    "ti": ((2, 5, 8, 11),    (24, 48, 96, 192)),
+    "s":  ((2, 5, 8, 11),    (48, 96, 192, 384)),
+    "b":  ((2, 5, 8, 11),    (96, 192, 384, 768)),
+    "l":  ((5, 11, 17, 23),  (256, 512, 1024, 1024)),
+}  # fmt: skip
+
+
+def dpt_config(size: str, num_classes: int = 0) -> DPTConfig:
+    """``dpt_config("l")`` is DPT-Large for depth, 343,030,465 parameters; with classes it segments."""
+    taps, channels = VARIANTS[size]
+    backbone = replace(vit_config(size, 16), image_size=(384, 384), num_classes=0)
+    features = 256 if SIZES[size][0] >= 768 else 64
+    return _finished(DPTConfig(backbone, "vit", taps, channels, features), num_classes)
+
+
+def dpt_hybrid_config(num_classes: int = 0) -> DPTConfig:
+    """DPT-Hybrid: a ResNet-50's first stages in front of a ViT-B."""
+    backbone = replace(hybrid_config("b", (3, 4, 9)), image_size=(384, 384), num_classes=0)
+    return _finished(DPTConfig(backbone, "hybrid", (8, 11), (256, 512, 768, 768)), num_classes)
+
+
+def dpt_small_config(num_classes: int = 0) -> DPTConfig:
+    """For images of about 128 pixels, trained from fresh weights."""
+    block = BlockConfig(128, 4, 256)
+    backbone = replace(vit_config("ti", 8), block=block, depth=4, image_size=(128, 128), num_classes=0)
+    return _finished(DPTConfig(backbone, "vit", (0, 1, 2, 3), (32, 48, 64, 96), 48), num_classes)
+
+
+def _finished(config: DPTConfig, num_classes: int) -> DPTConfig:
+    if not num_classes:
+        return config
+    return replace(config, head="segmentation", batch_norm=True, num_classes=num_classes, auxiliary=True)
