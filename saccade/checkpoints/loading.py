@@ -83,7 +83,7 @@ def _load_published(
         architecture=publisher.ARCHITECTURE,
         labels=_labels(config.num_classes, told_labels(hints)),
         preprocessing=preprocessing,
-        task=getattr(publisher, "TASK", "classification"),
+        task=config.head if publisher.ARCHITECTURE == "dpt" else getattr(publisher, "TASK", "classification"),
         provenance={"source": path.name, "format": publisher.NAME},
         report=report,
     )

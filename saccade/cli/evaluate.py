@@ -39,7 +39,7 @@ def evaluate(
     from saccade.cli.counting import counting
     from saccade.inference.evaluation import evaluate as measure
     from saccade.inference.predictor import load
-    from saccade.tasks.predictions import ClassificationMetrics, DetectionMetrics
+    from saccade.tasks.predictions import ClassificationMetrics, DetectionMetrics, SegmentationMetrics
 
     predictor = load(model, image_size=image_size, device=device)
     with counting("images") as advance:
@@ -56,7 +56,13 @@ def evaluate(
             if row.boxes:
                 print(f"{row.label:<{width}}  {row.ap:.3f}  {row.ap50:.3f} {row.boxes:>6}")
         return
-    assert isinstance(metrics, ClassificationMetrics)
+    if isinstance(metrics, SegmentationMetrics):
+        width = max(len(row.label) for row in metrics.per_class)
+        print(f"{'class':<{width}}    IoU  recall     pixels")
+        for row in metrics.per_class:
+            print(f"{row.label:<{width}}  {row.iou:.3f}   {row.recall:.3f} {row.pixels:>10,}")
+    if not isinstance(metrics, ClassificationMetrics):
+        return
     rows = [row for row in metrics.per_class if row.support]
     width = max(len(row.label) for row in rows)
     print(f"{'class':<{width}}  precision  recall     F1  images")

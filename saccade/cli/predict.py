@@ -44,7 +44,8 @@ def predict(
     device
         Such as cpu or cuda.
     draw
-        Folder for pictures of what was found: boxes with names and scores.
+        Folder for pictures of what was found: boxes with names and scores; depth or classes of every pixel, with the
+        maps themselves beside them.
     threshold
         Score from which a box is told, 0.5 unless given; for detectors.
     """
@@ -57,6 +58,10 @@ def predict(
         raise ConfigError("choose --json or --csv")
     paths = list(dict.fromkeys(path for text in images for path in expand(text)))
     predictor = load(model, image_size=image_size, device=device)
+    if predictor.task in ("depth", "segmentation"):
+        from saccade.cli.predict_dense import predict_dense
+
+        return predict_dense(predictor, paths, draw, as_json)
     detects = isinstance(predictor.about, DetectionTask)
     if not detects and (draw is not None or threshold is not None):
         raise ConfigError(f"--draw and --threshold are for detectors; this model's task is {predictor.task}")

@@ -16,8 +16,8 @@ from saccade.training.config import RunConfig, differences, parse_override, reso
 class TrainOptions:
     """What the command line can say; anything else goes by --set."""
 
-    task: Literal["classify", "detect"] | None = None
-    """What is learned: classes of images, or boxes in them."""
+    task: Literal["classify", "detect", "depth", "segment"] | None = None
+    """What is learned: classes of images, boxes in them, depth or class of every pixel."""
     model: str | None = None
     """Which model to train; `saccade models` lists them."""
     init: str | None = None

@@ -27,6 +27,7 @@ class DataConfig:
     split_seed: int = 0
     workers: int | None = None  # loader processes; None: one for each core but the first, 0 for data in memory
     bad_images: Literal["stop", "skip"] = "stop"
+    depth_scale: float = 0.001  # metres of one step of a depth PNG
     scenes: ScenesConfig = field(default_factory=ScenesConfig)  # of data.path: scenes
     check: Literal["auto", "full", "sample", "off"] = "auto"  # look at the data before the run; auto: full if small
 

@@ -12,6 +12,8 @@ from saccade.data.batching import Prepared, default_workers, eval_batches, prepa
 from saccade.data.boxed_batches import BoxTransform, PreparedBoxes
 from saccade.data.boxes import open_boxes
 from saccade.data.config import DataConfig, read_data_config
+from saccade.data.dense import DenseSource, Kind, open_dense
+from saccade.data.dense_batches import DenseTransform, PreparedDense
 from saccade.data.folder import open_data
 from saccade.data.samples import BoxSource, DataSplits, ImageSource
 from saccade.errors import ConfigError, DataError
@@ -20,6 +22,7 @@ from saccade.nn.precision import fast_products
 from saccade.tasks.collect import Collected, collect
 from saccade.tasks.task import Metrics
 
+KINDS: dict[str, Kind] = {"depth": "depth", "segmentation": "masks"}  # task -> what lies beside the images
 SPLITS = ("train", "val", "test")
 
 
@@ -71,8 +74,10 @@ def evaluate(
     found, done = [], 0
     with fast_products(predictor.products):
         for part in parts.values():
-            if predictor.task == "detection":
-                images: Prepared = PreparedBoxes(cast(BoxSource, part), BoxTransform(preprocessing))
+            if predictor.task in KINDS:
+                images: Prepared = PreparedDense(cast(DenseSource, part), DenseTransform(preprocessing))
+            elif predictor.task == "detection":
+                images = PreparedBoxes(cast(BoxSource, part), BoxTransform(preprocessing))
             else:
                 images = prepared(part, EvalTransform(preprocessing), size)
             count = default_workers(images) if workers is None else workers
@@ -84,7 +89,11 @@ def evaluate(
             )
             done += len(part)
     collected = Collected.joined(found)
-    targets = renumbered(collected.targets, torch.from_numpy(labels))
+    targets = collected.targets
+    if predictor.task not in KINDS:
+        targets = renumbered(targets, torch.from_numpy(labels))
+    elif predictor.task == "segmentation" and splits.classes != predictor.labels:
+        raise DataError(f"{data} has other classes, or in another order, than the model")
     collected = Collected(collected.outputs, targets, collected.names)
     return Evaluation(task.measure(collected.outputs, targets), "+".join(parts), collected, note)
 
@@ -103,7 +112,12 @@ def choose_split(predictor: Predictor, data: str, split: str) -> tuple[DataSplit
     """(the data, the splits to measure on, why these)."""
     trained_on = predictor.source.provenance.get("data") or {}
     same_cut = read_data_config(trained_on["config"]) if "config" in trained_on else DataConfig()
-    opened = open_boxes if predictor.task == "detection" else open_data
+
+    def opened(data: str, config: DataConfig) -> DataSplits:
+        if predictor.task in KINDS:
+            return open_dense(data, KINDS[predictor.task], config)
+        return (open_boxes if predictor.task == "detection" else open_data)(data, config)
+
     splits = opened(data, same_cut)
     was_trained_on = trained_on.get("fingerprint") == splits.fingerprint
     if not was_trained_on:

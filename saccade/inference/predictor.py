@@ -12,6 +12,7 @@ from typing import overload
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -23,9 +24,12 @@ from saccade.errors import CheckpointError, ConfigError, ImageError
 from saccade.models.model import Model
 from saccade.nn.precision import Products, choose_products, fast_products
 from saccade.tasks.classification import ClassificationTask
+from saccade.tasks.depth import DepthTask
 from saccade.tasks.detection import DetectionTask
 from saccade.tasks.predictions import Classification, Detection
+from saccade.tasks.segmentation import SegmentationTask
 from saccade.tasks.task import Task
+from saccade.tasks.weights import DepthWeights
 
 Prediction = Classification | Detection
 ImageLike = str | Path | bytes | Image.Image | np.ndarray | Tensor
@@ -39,7 +43,8 @@ class Predictor:
         model: the network in evaluation mode; ``model(images [B, C, H, W])`` -> logits ``[B, K]``.
         labels: K class names, in the order of the logits.
         preprocess: what turns a picture into a tensor ``[C, H, W]``, as the model was trained.
-        task: what the model does: ``"classification"``, ``"detection"`` or ``"pretraining"``.
+        task: what the model does: ``"classification"``, ``"detection"``, ``"depth"``, ``"segmentation"``,
+            ``"pretraining"``.
         about: the task itself, which decodes and measures.
         source: the loaded model with its architecture, provenance and the report of what was loaded.
     """
@@ -97,6 +102,8 @@ class Predictor:
         An image that cannot be read ends the stream, unless `on_error` is given: then that is called with the image's
         name and the error, and the stream goes on without it.
         """
+        if self.task in ("depth", "segmentation"):
+            raise ConfigError("this model has a value for every pixel: predictor.dense(image) gives them")
         if not self.labels:
             raise ConfigError(
                 "this model has no classes to choose from: train it with a head of your own (saccade train --init), or "
@@ -134,6 +141,32 @@ class Predictor:
         batch = batch.to(self.device)
         with fast_products(self.products):
             return self.about.keep(self.about.run(self.model, batch), batch)[0]
+
+    @torch.inference_mode()
+    def dense(self, image: ImageLike) -> np.ndarray:
+        """A value for every pixel of one image, at its own size: ``[H, W]``.
+
+        Depth in metres (or its inverse up to scale and shift, for models that were trained so), float32; or the number
+        of each pixel's class among :attr:`labels`, int64.
+
+        Raises:
+            ConfigError: the model says nothing of single pixels.
+        """
+        if self.task not in ("depth", "segmentation"):
+            raise ConfigError(f"this model's task is {self.task}: it says nothing of single pixels")
+        picture = read_image(image, channels=self.preprocess.channels)
+        inputs = self.preprocess(picture)[None].to(self.device)
+        with fast_products(self.products):
+            values = self.model(inputs).values.float().cpu()
+        values = values[:, None] if self.task == "depth" else values
+        at_size = F.interpolate(values, size=size_of(picture), mode="bilinear", align_corners=False)[0]
+        return (at_size[0] if self.task == "depth" else at_size.argmax(0)).numpy()
+
+    def metres(self, image: ImageLike, true: np.ndarray) -> np.ndarray:
+        """Depth of one image ``[H, W]`` after the alignment to a true map ``[H, W]`` that the model's metrics allow."""
+        assert isinstance(self.about, DepthTask)
+        said, truth = torch.from_numpy(self.dense(image)), torch.from_numpy(true)
+        return self.about.fitted(said, truth).numpy()
 
     @torch.inference_mode()
     def run(self, inputs: Tensor) -> Tensor:
@@ -178,6 +211,10 @@ def task_of(source: LoadedModel) -> Task:
     """What a loaded model does."""
     if source.task == "detection":
         return DetectionTask(source.labels)
+    if source.task == "segmentation":
+        return SegmentationTask(source.labels)
+    if source.task == "depth":
+        return DepthTask(DepthWeights(**source.provenance.get("depth", {})))
     return ClassificationTask(source.labels)
 
 

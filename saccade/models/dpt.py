@@ -9,10 +9,10 @@ B batch, H x W pixels, N tokens, D width, C channels, F features of the decoder.
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal, NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from saccade.models.dpt_decoder import Doubled, Fusion, Readout, Reassemble, class_head, depth_head
 from saccade.models.hybrid import HybridViT, hybrid_config
 from saccade.models.model import FeatureMap, Model
 from saccade.models.vit import SIZES, VisionTransformer, vit_config
@@ -20,8 +20,6 @@ from saccade.models.zoo import build, read_config
 from saccade.nn.positions import LearnedPositions
 from saccade.nn.tokens import TokenLayout
 from saccade.nn.transformer import BlockConfig
-
-Readout = Literal["ignore", "add", "project"]
 
 
 @dataclass(frozen=True)
@@ -90,76 +88,6 @@ class DPTOutput(NamedTuple):
     aux: Tensor | None = None  # [B, K, H/4, W/4] logits of the second head, in training
 
 
-class Reassemble(nn.Module):
-    """Tokens ``[B, N, D]`` -> a map ``[B, C, s h, s w]`` for a grid h x w of patches.
-
-    Args:
-        dim: D.
-        channels: C.
-        scale: s, 4, 2, 1 or 1/2.
-        readout: what becomes of the class token.
-    """
-
-    def __init__(self, dim: int, channels: int, scale: float, readout: Readout):
-        super().__init__()
-        self.how = readout
-        self.readout = nn.Sequential(nn.Linear(2 * dim, dim), nn.GELU()) if readout == "project" else nn.Identity()
-        self.project = nn.Conv2d(dim, channels, 1)
-        self.resize: nn.Module = nn.Identity()
-        if scale > 1:
-            self.resize = nn.ConvTranspose2d(channels, channels, int(scale), int(scale))
-        elif scale < 1:
-            self.resize = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
-
-    def forward(self, tokens: Tensor, layout: TokenLayout) -> Tensor:
-        prefix, patches = layout.split(tokens)
-        gathered = prefix[:, :1].expand_as(patches)
-        if self.how == "project":
-            patches = self.readout(torch.cat((patches, gathered), dim=-1))
-        elif self.how == "add":
-            patches = patches + gathered
-        return self.resize(self.project(patches.transpose(1, 2).unflatten(2, layout.grid)))
-
-
-class ResidualUnit(nn.Module):
-    """Two 3 x 3 convolutions behind their nonlinearities, and what was there: ``[B, F, h, w]`` -> the same."""
-
-    def __init__(self, features: int, batch_norm: bool):
-        super().__init__()
-        self.conv1 = nn.Conv2d(features, features, 3, padding=1, bias=not batch_norm)
-        self.conv2 = nn.Conv2d(features, features, 3, padding=1, bias=not batch_norm)
-        self.norm1 = nn.BatchNorm2d(features) if batch_norm else nn.Identity()
-        self.norm2 = nn.BatchNorm2d(features) if batch_norm else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.norm2(self.conv2(F.relu(self.norm1(self.conv1(F.relu(x))))))
-
-
-class Fusion(nn.Module):
-    """Add a finer map to what was fused so far, and double the size."""
-
-    def __init__(self, features: int, batch_norm: bool):
-        super().__init__()
-        self.added = ResidualUnit(features, batch_norm)  # of the deepest fusion it is never asked, but published
-        self.fused = ResidualUnit(features, batch_norm)
-        self.out = nn.Conv2d(features, features, 1)
-
-    def forward(self, x: Tensor, finer: Tensor | None = None) -> Tensor:
-        """``[B, F, h, w]`` and a map of that size -> ``[B, F, 2h, 2w]``."""
-        if finer is not None:
-            if finer.shape[-2:] != x.shape[-2:]:  # an odd number of patches
-                finer = F.interpolate(finer, size=x.shape[-2:], mode="bilinear", align_corners=False)
-            x = x + self.added(finer)
-        return self.out(doubled(self.fused(x)))
-
-
-class Doubled(nn.Module):
-    """Twice the size, corners on corners."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return doubled(x)
-
-
 class DPT(Model):
     """``net(images [B, C, H, W])`` -> :class:`DPTOutput`, for any size that patches tile."""
 
@@ -184,6 +112,11 @@ class DPT(Model):
         self.head = depth_head(features) if config.head == "depth" else class_head(features, config.num_classes)
         if config.head == "segmentation":
             self.head.append(Doubled())
+        else:  # a head that starts with less than nothing would stay there behind its last nonlinearity
+            last = self.head[4]
+            assert isinstance(last, nn.Conv2d)
+            assert last.bias is not None
+            nn.init.ones_(last.bias)
         self.aux_head = class_head(features, config.num_classes) if config.auxiliary else None
 
     def forward(self, images: Tensor) -> DPTOutput:
@@ -216,26 +149,6 @@ class DPT(Model):
         return layout
 
 
-def doubled(x: Tensor) -> Tensor:
-    """Twice the height and width, bilinear, corners on corners."""
-    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
-
-
-def depth_head(features: int) -> nn.Sequential:
-    """``[B, F, h, w]`` -> ``[B, 1, 2h, 2w]``, 0 or more."""
-    half = nn.Conv2d(features, features // 2, 3, padding=1)
-    return nn.Sequential(
-        half, Doubled(), nn.Conv2d(features // 2, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 1, 1), nn.ReLU()
-    )
-
-
-def class_head(features: int, num_classes: int) -> nn.Sequential:
-    """``[B, F, h, w]`` -> ``[B, K, h, w]`` logits."""
-    first = nn.Conv2d(features, features, 3, padding=1, bias=False)
-    last = nn.Conv2d(features, num_classes, 1)
-    return nn.Sequential(first, nn.BatchNorm2d(features), nn.ReLU(), nn.Dropout(0.1), last)
-
-
 # Blocks that are tapped and channels of the maps. The published: base, large; the smaller follow base.
 #             taps             channels
 VARIANTS: dict[str, tuple[tuple[int, ...], tuple[int, int, int, int]]] = {
@@ -263,7 +176,7 @@ def dpt_hybrid_config(num_classes: int = 0) -> DPTConfig:
 def dpt_small_config(num_classes: int = 0) -> DPTConfig:
     """For images of about 128 pixels, trained from fresh weights."""
     block = BlockConfig(128, 4, 256)
-    backbone = replace(vit_config("ti", 8), block=block, depth=4, image_size=(128, 128), num_classes=0)
+    backbone = replace(vit_config("ti", 16), block=block, depth=4, image_size=(128, 128), num_classes=0)
     return _finished(DPTConfig(backbone, "vit", (0, 1, 2, 3), (32, 48, 64, 96), 48), num_classes)
 
 

@@ -13,6 +13,18 @@ WORDS = {
         'saccade.load("PATH_OF_THIS_FOLDER").predict("image.jpg")',
         "It knows these classes and no others: any picture gets one of them.",
     ),
+    "depth": (
+        "depth-estimation",
+        "A depth estimator",
+        'saccade.load("PATH_OF_THIS_FOLDER").depth("image.jpg")',
+        "It knows distances such as it has seen.",
+    ),
+    "segmentation": (
+        "image-segmentation",
+        "A segmenter",
+        'saccade.load("PATH_OF_THIS_FOLDER").segment("image.jpg")',
+        "It knows these classes and no others: every pixel gets one of them.",
+    ),
     "detection": (
         "object-detection",
         "A detector",

@@ -199,3 +199,111 @@ class DetectionMetrics:
             f"AP {self.ap:.3f}, AP50 {self.ap50:.3f}, AP75 {self.ap75:.3f} ({told}), recall {self.recall:.3f} on "
             f"{self.boxes} boxes in {self.images} images"
         )
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What one image shows: (class, share of the pixels), the largest first."""
+
+    image: str
+    shares: tuple[tuple[str, float], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"image": self.image, "shares": [{"label": label, "share": share} for label, share in self.shares]}
+
+    def __str__(self) -> str:
+        return f"{self.image}: " + ", ".join(f"{label} {share:.1%}" for label, share in self.shares)
+
+
+@dataclass(frozen=True)
+class ClassIoU:
+    """One class: intersection over union and recall, -1 where it does not occur, and its true pixels."""
+
+    label: str
+    iou: float
+    recall: float
+    pixels: int
+
+
+@dataclass(frozen=True)
+class SegmentationMetrics:
+    """How well pixels were named: mean intersection over union over classes that occur, and share of pixels right."""
+
+    miou: float
+    accuracy: float
+    images: int
+    per_class: tuple[ClassIoU, ...]
+
+    @property
+    def goal(self) -> float:
+        return self.miou
+
+    def row(self) -> dict[str, float]:
+        return {"mIoU": self.miou, "pixel accuracy": self.accuracy}
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "SegmentationMetrics":
+        """What :meth:`to_dict` gave, also after a way through JSON."""
+        return cls(**{**values, "per_class": tuple(ClassIoU(**row) for row in values["per_class"])})
+
+    def __str__(self) -> str:
+        return f"mIoU {self.miou:.3f}, pixel accuracy {self.accuracy:.2%} on {self.images} images"
+
+
+@dataclass(frozen=True)
+class Depth:
+    """What was said of one image: figures by name, such as its error or its range."""
+
+    image: str
+    figures: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return f"{self.image}: " + ", ".join(f"{name} {value:.3f}" for name, value in self.figures.items())
+
+
+@dataclass(frozen=True)
+class DepthMetrics:
+    """How well depth was told, the mean over images.
+
+    Attributes:
+        abs_rel: mean of |said - true| / true.
+        rmse: in metres.
+        silog: standard deviation of the logarithms' difference, times 100.
+        delta1, delta2, delta3: share of pixels within a factor 1.25, 1.25², 1.25³.
+        alignment: what was fitted to the truth before.
+        images: how many.
+    """
+
+    abs_rel: float
+    rmse: float
+    silog: float
+    delta1: float
+    delta2: float
+    delta3: float
+    alignment: str
+    images: int
+
+    @property
+    def goal(self) -> float:
+        return self.delta1
+
+    def row(self) -> dict[str, float]:
+        return {"delta1": self.delta1, "AbsRel": self.abs_rel, "RMSE": self.rmse}
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        fitted = {"none": "in metres", "scale": "up to a factor", "scale-shift": "up to scale and shift"}[
+            self.alignment
+        ]
+        return (
+            f"delta1 {self.delta1:.4f}, delta2 {self.delta2:.4f}, delta3 {self.delta3:.4f}, AbsRel {self.abs_rel:.4f}, "
+            f"RMSE {self.rmse:.3f} m, SILog {self.silog:.2f} on {self.images} images, {fitted}"
+        )

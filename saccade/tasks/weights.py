@@ -1,6 +1,35 @@
 """Costs and weights of losses, as a run's config has them. Loads no torch."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+DepthLoss = Literal["ssi", "silog", "l1"]
+Alignment = Literal["none", "scale", "scale-shift"]
+
+
+@dataclass(frozen=True)
+class DepthWeights:
+    """How depth is learned and measured.
+
+    Attributes:
+        loss: "silog" for metres, up to a part of their common scale (Eigen et al., arXiv 1406.2283); "l1" for metres;
+            "ssi" for the inverse of depth up to scale and shift (Ranftl et al., arXiv 1907.01341), for data whose scale
+            nobody knows.
+        gradient_weight: of the differences between neighbours, at four sizes, in the ssi loss.
+        alignment: what is fitted to the truth before measuring: nothing, a factor, or a factor and a shift of the
+            inverse depth; with "ssi" always the last.
+    """
+
+    loss: DepthLoss = "silog"
+    gradient_weight: float = 0.5
+    alignment: Alignment = "none"
+
+
+@dataclass(frozen=True)
+class SegmentationWeights:
+    """How segmentation is learned: `aux` is the weight of the second head's loss."""
+
+    aux: float = 0.2
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ def provenance(config: RunConfig, setup: Setup, progress: Progress, *, environme
             "images": counts,
             "config": asdict(config.data),
         },
+        **({"depth": asdict(config.depth)} if config.task == "depth" else {}),
         "init": setup.job.start.provenance if config.model.init else None,
         "recipe": config.recipe,
         "seed": config.seed,

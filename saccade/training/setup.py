@@ -22,6 +22,8 @@ JOBS = {
     "classify": "saccade.training.jobs.classify",
     "pretrain": "saccade.training.jobs.pretrain",
     "detect": "saccade.training.jobs.detect",
+    "depth": "saccade.training.jobs.dense",
+    "segment": "saccade.training.jobs.dense",
 }
 
 

@@ -17,7 +17,6 @@ from saccade.models.dpt import DPTConfig
 
 NAME = "Hugging Face DPT"
 ARCHITECTURE = "dpt"
-TASK = "dense"
 HYBRID = "dpt.embeddings.backbone.bit"
 
 

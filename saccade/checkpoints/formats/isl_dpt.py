@@ -15,7 +15,6 @@ from saccade.models.dpt import DPTConfig
 
 NAME = "DPT of isl-org"
 ARCHITECTURE = "dpt"
-TASK = "dense"
 VIT, POST = "pretrained.model.", "pretrained.act_postprocess"
 
 

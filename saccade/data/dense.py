@@ -1,0 +1,214 @@
+"""Images with a value for every pixel: a depth map or a class mask beside each image; or scenes of digits.
+
+DATA/train/images/1.jpg    DATA/train/depth/1.png      depth: 16-bit PNG (times data.depth_scale), PFM or .npy in metres
+DATA/images/1.jpg          DATA/masks/1.png            masks: a class number a pixel; classes.json names them
+
+The splits train, val and test are folders, or are cut by seed. A pixel without a value is NaN in depth (0 in a PNG) and
+IGNORE in masks (255, and the number of a class that is called unlabelled, void or ignore).
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from PIL import Image
+
+from saccade.data.config import DataConfig
+from saccade.data.images import is_image_name, read_image
+from saccade.data.samples import DataSplits, ImageSource
+from saccade.data.scenes import SceneSource, scene_splits
+from saccade.errors import DataError, ImageError
+
+Kind = Literal["depth", "masks"]
+IGNORE = -1  # a pixel of no class
+NOT_CLASSES = ("unlabelled", "unlabeled", "void", "ignore")
+SPLITS = ("train", "val", "test")
+SUFFIXES = {"depth": (".png", ".pfm", ".npy"), "masks": (".png",)}
+
+
+class DenseSource(ImageSource, Protocol):
+    """Images with maps; `labels` are all 0."""
+
+    def dense(self, index: int) -> tuple[Image.Image, np.ndarray]:
+        """The image, and its map ``[H, W]``: float32 metres with NaN, or int64 class numbers with IGNORE."""
+        ...
+
+
+class DenseFiles:
+    """Image files with map files of the same name."""
+
+    def __init__(self, root: Path, pairs: Sequence[tuple[Path, Path]], classes: tuple[str, ...], scale: float | None):
+        self.root, self.pairs, self.classes, self.scale = root, list(pairs), classes, scale
+        self.names: Sequence[str] = [path.relative_to(root).as_posix() for path, _ in self.pairs]
+        self.labels = np.zeros(len(self.pairs), dtype=np.int64)
+        self.count, self.numbers = len(classes), class_numbers(classes)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def image(self, index: int) -> Image.Image:
+        return read_image(self.pairs[index][0])
+
+    def data(self, index: int) -> bytes:
+        return self.pairs[index][0].read_bytes()
+
+    def dense(self, index: int) -> tuple[Image.Image, np.ndarray]:
+        image, path = self.image(index), self.pairs[index][1]
+        found = read_mask(path, self.numbers, self.count) if self.scale is None else read_depth(path, self.scale)
+        if found.shape != (image.height, image.width):
+            raise ImageError(
+                f"{path} is {found.shape[1]} x {found.shape[0]}, its image {image.width} x {image.height}: both must "
+                "have the same size"
+            )
+        return image, found
+
+
+class DenseScenes:
+    """Scenes of digits with their depth, or with the class of every pixel (0 is the ground)."""
+
+    def __init__(self, source: SceneSource, kind: Kind):
+        self.source, self.kind = source, kind
+        self.names, self.labels = source.names, source.labels
+        self.classes = () if kind == "depth" else ("ground", *source.classes)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def image(self, index: int) -> Image.Image:
+        return self.source.image(index)
+
+    def data(self, index: int) -> bytes:
+        return self.source.data(index)
+
+    def dense(self, index: int) -> tuple[Image.Image, np.ndarray]:
+        scene = self.source.scene(index)
+        return Image.fromarray(scene.image), scene.depth if self.kind == "depth" else scene.semantic.astype(np.int64)
+
+
+def open_dense(path: str, kind: Kind, config: DataConfig | None = None) -> DataSplits:
+    """Open images with maps and split them.
+
+    Args:
+        path: "scenes", or a folder.
+        kind: which maps.
+        config: fractions and seed of the splits that the data does not have of its own; the scale of depths.
+
+    Raises:
+        DataError: nothing there, an image without its map, masks without classes.json.
+    """
+    config = config or DataConfig()
+    if path == "scenes":
+        splits = scene_splits(config.scenes)
+        parts = [
+            DenseScenes(p, kind) if isinstance(p, SceneSource) else None
+            for p in (splits.train, splits.val, splits.test)
+        ]
+        assert parts[0] is not None
+        return DataSplits(parts[0], parts[1], parts[2], parts[0].classes, "scenes", splits.fingerprint)
+    root = Path(path)
+    if not root.is_dir():
+        raise DataError(f"there is no folder {path}: give one with images/ and {kind}/, or 'scenes'")
+    told = _read_classes(root) if kind == "masks" else ()
+    found = {split: _pairs(root / split, kind) for split in SPLITS if (root / split / "images").is_dir()}
+    if not found:
+        found = _cut(_pairs(root, kind), config)
+    if not found.get("train"):
+        raise DataError(f"{path} has no images to train on: images/ and {kind}/ were expected in it, or in train/")
+    digest = hashlib.sha256(repr({s: [a.name for a, _ in pairs] for s, pairs in found.items()}).encode())
+    scale = config.depth_scale if kind == "depth" else None
+    sources = [DenseFiles(root, found[s], told, scale) if found.get(s) else None for s in SPLITS]
+    assert sources[0] is not None
+    names = tuple(name for name in told if name.lower() not in NOT_CLASSES)
+    return DataSplits(sources[0], sources[1], sources[2], names, root.name, digest.hexdigest())
+
+
+def _read_classes(root: Path) -> tuple[str, ...]:
+    file = root / "classes.json"
+    try:
+        names = json.loads(file.read_text(encoding="utf-8"))
+        assert isinstance(names, list)
+    except (OSError, ValueError, AssertionError):
+        raise DataError(f"{file} must be a JSON list that names the classes in the order of their numbers") from None
+    return tuple(str(name) for name in names)
+
+
+def class_numbers(classes: Sequence[str]) -> np.ndarray:
+    """For each number in a file, 0 to 255, the class's number here: what is no class is IGNORE, the rest close up."""
+    numbers = np.full(256, IGNORE, dtype=np.int64)
+    real = [i for i, name in enumerate(classes) if name.lower() not in NOT_CLASSES]
+    numbers[real] = np.arange(len(real))
+    return numbers
+
+
+def _pairs(folder: Path, kind: Kind) -> list[tuple[Path, Path]]:
+    maps = {p.stem: p for p in sorted((folder / kind).glob("*")) if p.suffix.lower() in SUFFIXES[kind]}
+    found = []
+    for image in sorted(p for p in (folder / "images").glob("*") if is_image_name(p.name)):
+        if image.stem not in maps:
+            raise DataError(f"{image} has no map: {folder / kind}/{image.stem}{SUFFIXES[kind][0]} was expected")
+        found.append((image, maps[image.stem]))
+    return found
+
+
+def _cut(pairs: list[tuple[Path, Path]], config: DataConfig) -> dict[str, list[tuple[Path, Path]]]:
+    order = np.random.default_rng(config.split_seed).permutation(len(pairs))
+    test, val = (round(share * len(pairs)) for share in (config.test_fraction, config.val_fraction))
+    cut = {"test": order[:test], "val": order[test : test + val], "train": order[test + val :]}
+    return {split: [pairs[i] for i in sorted(chosen)] for split, chosen in cut.items()}
+
+
+def read_mask(path: Path, numbers: np.ndarray, count: int) -> np.ndarray:
+    """A mask's class numbers ``[H, W]`` int64; `numbers` are those here for the `count` ones of the file.
+
+    Raises:
+        ImageError: not a mask of one number a pixel, or a number that no class has.
+    """
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            if image.mode not in ("L", "P", "1"):
+                raise ImageError(f"{path} is in mode {image.mode}: a mask has one number of 8 bits a pixel")
+            pixels = np.asarray(image).astype(np.uint8)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ImageError(f"{path} is not a readable mask: {error}") from None
+    strange = sorted(set(np.unique(pixels).tolist()) - {255, *range(count)})
+    if strange:
+        raise ImageError(f"{path} has the class number {strange[0]}, but classes.json names {count} classes")
+    return numbers[pixels]
+
+
+def read_depth(path: Path, scale: float) -> np.ndarray:
+    """Depth in metres ``[H, W]`` float32, NaN where there is none.
+
+    Raises:
+        ImageError: not a depth map, or one without a single value.
+    """
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".npy":
+            depth = np.load(path, allow_pickle=False).astype(np.float32)
+        elif suffix == ".pfm":
+            depth = _read_pfm(path)
+        else:
+            with Image.open(path, formats=("PNG",)) as image:
+                depth = np.asarray(image).astype(np.float32) * np.float32(scale)
+    except (OSError, SyntaxError, ValueError, IndexError) as error:
+        raise ImageError(f"{path} is not a readable depth map: {error}") from None
+    if depth.ndim != 2:
+        raise ImageError(f"{path} has the shape {list(depth.shape)}: a depth map has one number a pixel")
+    depth = np.where(np.isfinite(depth) & (depth > 0), depth, np.nan).astype(np.float32)
+    if np.isnan(depth).all():
+        raise ImageError(f"{path} has no depth at all: every pixel is 0 or not a number")
+    return depth
+
+
+def _read_pfm(path: Path) -> np.ndarray:
+    with open(path, "rb") as file:
+        if file.readline().strip() != b"Pf":
+            raise ValueError("a PFM of one channel begins with Pf")
+        width, height = (int(n) for n in file.readline().split())
+        order = "<" if float(file.readline()) < 0 else ">"
+        pixels = np.frombuffer(file.read(4 * width * height), f"{order}f4")
+    return pixels.reshape(height, width)[::-1].astype(np.float32)  # its rows run upward
