@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from machine import describe
+from safetensors.torch import load_file
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -21,10 +22,12 @@ sys.path.insert(0, str(ROOT))
 import saccade  # noqa: E402
 from saccade.checkpoints.convert import WRITERS  # noqa: E402
 from saccade.checkpoints.formats import FORMATS  # noqa: E402
+from saccade.checkpoints.loading import load_model  # noqa: E402
 from saccade.models.cost import measure_cost  # noqa: E402
 from saccade.models.zoo import ARCHITECTURES, ZOO, architecture_of  # noqa: E402
 from tests.parity.cases import CASES  # noqa: E402
 
+ELSEWHERE = {"facebook_detr": "official outputs, where they are at hand"}  # compared in tests/parity/test_detr.py
 CONFORMANCE = ROOT / "tests" / "conformance"
 
 
@@ -52,6 +55,10 @@ def differences() -> dict[str, float]:
         theirs = torch.from_numpy(stored["logits"])
         ours = saccade.load(CONFORMANCE / f"{name}.npz").run(images)
         found["google_vit"] = max(found["google_vit"], ((ours - theirs).abs().max() / theirs.abs().max()).item())
+    stored = load_file(CONFORMANCE / "isl_dpt_depth.io.safetensors")
+    with torch.no_grad():
+        ours = load_model(CONFORMANCE / "isl_dpt_depth.pth").model(stored["images"]).values
+    found["isl_dpt"] = ((ours - stored["output"]).abs().max() / stored["output"].abs().max()).item()
     return found
 
 
@@ -62,7 +69,7 @@ def formats() -> list[str]:
         own = [(f.NAME, f.__name__.rsplit(".", 1)[1]) for f in FORMATS if architecture == f.ARCHITECTURE]
         targets = [target for target, writers in WRITERS.items() if architecture in writers]
         for number, (name, module) in enumerate(own or [("", "")]):
-            difference = "read by timm too" if name else ""
+            difference = ELSEWHERE.get(module, "read by timm too") if name else ""
             if module in largest:
                 difference = f"{largest[module]:.1e}" if largest[module] else "none: equal to the bit"
             first = number == 0

@@ -416,4 +416,23 @@ CASES = [
     ),
     Case("R50x1", "bit", "huggingface_bit", hugging("BitForImageClassification", "BitConfig"), REAL, "",
          output=logits),
+    # ------------------------------------------------------------------------------------------------- DETR and DPT
+    Case(
+        "small", "detr", "huggingface_detr",
+        hugging(
+            "DetrForObjectDetection", "DetrConfig", d_model=32, encoder_layers=2, decoder_layers=2,
+            encoder_attention_heads=4, decoder_attention_heads=4, encoder_ffn_dim=64, decoder_ffn_dim=64, num_queries=7,
+            use_timm_backbone=True, backbone="resnet18", use_pretrained_backbone=False,
+        ),
+        (64, 96), "", output=logits,
+    ),
+    Case(
+        "small", "dpt", "huggingface_dpt",
+        hugging(
+            "DPTForSemanticSegmentation", "DPTConfig", hidden_size=32, num_hidden_layers=4, num_attention_heads=4,
+            intermediate_size=64, image_size=64, backbone_out_indices=[0, 1, 2, 3], neck_hidden_sizes=[16, 24, 32, 48],
+            fusion_hidden_size=32, num_labels=5,
+        ),
+        (64, 64), "", output=logits,
+    ),
 ]  # fmt: skip

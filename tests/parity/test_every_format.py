@@ -18,9 +18,16 @@ def test_outputs_equal_the_official_ones(case: Case, tmp_path: Path) -> None:
 
 
 def test_no_format_is_left_out() -> None:
-    """Google's have no code in a package; they are compared in `test_google.py`."""
+    """Google's, Meta's DETR and isl-org's DPT have no code in a package: see `test_google.py`, `test_detr.py`,
+    `test_dpt.py`."""
     named = {f.__name__.rsplit(".", 1)[1] for f in FORMATS}
-    assert named == {c.format for c in CASES} | {"google_vit", "google_hybrid", "google_bit"}
+    assert named == {c.format for c in CASES} | {
+        "google_vit",
+        "google_hybrid",
+        "google_bit",
+        "facebook_detr",
+        "isl_dpt",
+    }
 
 
 HUGGING = {
