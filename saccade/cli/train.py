@@ -174,5 +174,8 @@ def _run(config: RunConfig, output: Path | None, resume: Path | None) -> int:
         print(f"      saccade probe {path} {config.data.path}")
         return 0
     print(f"next: saccade evaluate {path} {config.data.path}")
-    print(f"      saccade explain {path} IMAGE -o attention.png")
+    if config.task == "classify":
+        print(f"      saccade explain {path} IMAGE -o attention.png")
+    else:
+        print(f"      saccade predict {path} IMAGE --draw FOLDER")
     return 0
