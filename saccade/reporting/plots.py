@@ -43,8 +43,9 @@ def curves(rows: Sequence[Row]) -> str:
 def _lines(axes: Axes, epochs: Sequence[float], rows: Sequence[Row], names: Mapping[str, str], title: str) -> None:
     for colour, (key, label) in zip(COLOURS, names.items()):
         if any(key in row for row in rows):
-            marker = "o" if len(rows) == 1 else ""  # one point is no line
-            axes.plot(epochs, [row.get(key, np.nan) for row in rows], marker, ls="-", color=colour, label=label, lw=1.6)
+            marker = "o" if len(rows) == 1 else None  # one point is no line
+            values = [row.get(key, np.nan) for row in rows]
+            axes.plot(epochs, values, color=colour, label=label, linewidth=1.6, marker=marker)
     axes.set_title(title, fontsize=10)
     axes.set_xlabel("epoch")
     if len(names) > 1:
