@@ -43,8 +43,14 @@ def explain(predictor: Predictor, image: ImageLike, *, budget: str | int = "4 Gi
 
     Raises:
         ImageError: the picture cannot be read.
-        RecordingError: the model has no self-attention over patches, or the recording is larger than the budget.
+        RecordingError: the model has no self-attention over patches, or answers another question than what an image
+            shows; or the recording is larger than the budget.
     """
+    if predictor.task not in ("classification", "pretraining"):
+        raise RecordingError(
+            f"this picture is drawn for classifiers and encoders, and this model's task is {predictor.task}: record "
+            "its attention with saccade.record"
+        )
     inputs = predictor.prepare(image)[None]
     model = predictor.model if predictor.labels else Embedder(predictor.model)
     logits, maps = attention_maps(model, inputs.to(predictor.device), budget=budget)

@@ -31,7 +31,8 @@ def models(pattern: str = "*", /, *, image_size: int | None = None, as_json: Jso
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    print(f"{'model':<12} {'parameters':>13} {'GMAC':>9}  image")
+    width = max((len(row["name"]) for row in rows), default=5)
+    print(f"{'model':<{width}} {'parameters':>13} {'GMAC':>9}  image")
     for row in rows:
-        height, width = row["image_size"]
-        print(f"{row['name']:<12} {row['params']:>13,} {row['gmacs']:>9.3f}  {height} x {width}")
+        height, breadth = row["image_size"]
+        print(f"{row['name']:<{width}} {row['params']:>13,} {row['gmacs']:>9.3f}  {height} x {breadth}")

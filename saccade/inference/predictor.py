@@ -23,6 +23,7 @@ from saccade.data.samples import Batch
 from saccade.errors import CheckpointError, ConfigError, ImageError
 from saccade.models.model import Model
 from saccade.nn.precision import Products, choose_products, fast_products
+from saccade.tasks.classical import ClassicalTask
 from saccade.tasks.classification import ClassificationTask
 from saccade.tasks.depth import DepthTask
 from saccade.tasks.detection import DetectionTask
@@ -210,7 +211,7 @@ def load(
 def task_of(source: LoadedModel) -> Task:
     """What a loaded model does."""
     if source.task == "detection":
-        return DetectionTask(source.labels)
+        return (ClassicalTask if source.architecture == "yolo" else DetectionTask)(source.labels)
     if source.task == "segmentation":
         return SegmentationTask(source.labels)
     if source.task == "depth":

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from saccade.models.detr_masks import BoxAttention, MaskHead
 from saccade.models.model import FeatureMap, Model
 from saccade.models.resnet import ResNetConfig, resnet_config
-from saccade.models.zoo import build, read_config
+from saccade.models.zoo import backbone_channels, build, read_config
 from saccade.nn.masks import padding_mask
 from saccade.nn.patches import pad_images
 from saccade.nn.positions import GridPositions, sine_positions_masked
@@ -112,7 +112,8 @@ class DETR(Model):
         self.config = config
         dim, heads = config.block.embed_dim, config.block.num_heads
         self.backbone = build(config.backbone, config.backbone_config.to_dict())
-        channels = map_channels(config.backbone, config.backbone_config)
+        self.num_features = self.backbone.num_features
+        channels = backbone_channels(config.backbone, config.backbone_config)
         self.input_proj = nn.Conv2d(channels[-1], dim, 1)
         self.pos_embed = GridPositions(50, dim) if config.positions == "learned" else None
         self.encoder = Encoder(config.block, config.encoder_depth)
@@ -198,6 +199,10 @@ class DETR(Model):
             seen = torch.ones(len(like), *like.shape[-2:], dtype=torch.bool, device=like.device)
         return sine_positions_masked(seen, like.shape[1]).to(like.dtype)
 
+    def embed(self, images: Tensor) -> Tensor:
+        """What the backbone sees of the whole image: ``[B, C, H, W]`` -> ``[B, num_features]``."""
+        return self.backbone.embed(images)
+
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The backbone's maps."""
         return self.backbone.features(images)
@@ -209,14 +214,6 @@ class DETR(Model):
             probe = build(self.config.backbone, self.config.backbone_config.to_dict()).eval()
             last = probe.features(torch.empty(1, self.config.in_channels, height, width))[-1]
         return TokenLayout(0, (last.features.shape[-2], last.features.shape[-1]), last.stride)
-
-
-def map_channels(architecture: str, config: Any) -> list[int]:
-    """Channels of a backbone's maps, from the finest to the coarsest; found without computing them."""
-    with torch.device("meta"):
-        probe = build(architecture, config.to_dict()).eval()
-        maps = probe.features(torch.empty(1, config.in_channels, *config.image_size))
-    return [m.features.shape[1] for m in maps]
 
 
 def detr_config(layers: int, dilated: bool = False, masks: bool = False) -> DETRConfig:

@@ -100,6 +100,7 @@ class DPT(Model):
         backbone = build(config.backbone, config.backbone_config.to_dict())
         assert isinstance(backbone, VisionTransformer | HybridViT)
         self.backbone = backbone
+        self.num_features = backbone.num_features
         positions = backbone.encoder.pos_embed
         if isinstance(positions, LearnedPositions):
             positions.method = "bilinear"  # how both publishers carry them to another size
@@ -131,6 +132,10 @@ class DPT(Model):
             said = F.interpolate(said, size=images.shape[-2:], mode="bilinear", align_corners=False)
         aux = self.aux_head(before) if self.aux_head is not None and self.training else None
         return DPTOutput(said[:, 0] if self.config.head == "depth" else said, aux)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """What the backbone sees of the whole image: ``[B, C, H, W]`` -> ``[B, num_features]``."""
+        return self.backbone.embed(images)
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The reassembled maps: strides 4, 8, 16 and 32 with patches of 16 pixels."""

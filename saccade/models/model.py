@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from saccade.errors import ConfigError
 from saccade.nn.tokens import TokenLayout
 
 
@@ -32,11 +33,11 @@ class Model(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """What the head sees: ``[B, C, H, W]`` -> ``[B, num_features]``."""
-        raise TypeError(f"{type(self).__name__} has no features in front of a head")
+        raise ConfigError(f"{type(self).__name__} has no features in front of a head")
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """``[B, C, H, W]`` -> feature maps, from the finest to the coarsest."""
-        raise TypeError(f"{type(self).__name__} has no feature maps")
+        raise ConfigError(f"{type(self).__name__} has no feature maps")
 
     def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout | None:
         """How tokens lie over an image of (H, W) pixels, the config's size unless given; None where there are none."""

@@ -45,6 +45,7 @@ ZOO: dict[str, tuple[str, str, tuple]] = {
     "mae_b16": ("mae", "mae_config", ("b", 16)),
     "mae_l16": ("mae", "mae_config", ("l", 16)),
     "mae_h14": ("mae", "mae_config", ("h", 14)),
+    "yolo_small": ("yolo", "yolo_small_config", ()),
     "dpt_small": ("dpt", "dpt_small_config", ()),
     "dpt_small_seg": ("dpt", "dpt_small_config", (11,)),
     "dpt_ti": ("dpt", "dpt_config", ("ti",)),
@@ -120,6 +121,7 @@ ARCHITECTURES = {
     "conv_vit": ("saccade.models.conv_vit", "ConvViTConfig", "ConvViT"),
     "mae": ("saccade.models.mae", "MAEConfig", "MaskedAutoencoder"),
     "masked_vit": ("saccade.models.masked_vit", "MaskedViTConfig", "MaskedViT"),
+    "yolo": ("saccade.models.yolo", "YoloConfig", "Yolo"),
     "dpt": ("saccade.models.dpt", "DPTConfig", "DPT"),
     "detr": ("saccade.models.detr", "DETRConfig", "DETR"),
     "local_resnet": ("saccade.models.local_resnet", "LocalResNetConfig", "LocalResNet"),
@@ -202,6 +204,16 @@ def read_config(architecture: str, config: Mapping[str, Any]) -> Any:
         return getattr(import_module(module), config_class).from_dict(dict(config))
     except (TypeError, KeyError, ValueError) as error:
         raise ConfigError(f"this is no config of the architecture {architecture!r}: {error}") from error
+
+
+def backbone_channels(architecture: str, config: Any) -> list[int]:
+    """Channels of a backbone's feature maps, from the finest to the coarsest; found without computing them."""
+    import torch
+
+    with torch.device("meta"):
+        probe = build(architecture, config.to_dict()).eval()
+        maps = probe.features(torch.empty(1, config.in_channels, *config.image_size))
+    return [m.features.shape[1] for m in maps]
 
 
 def change_config(config: Any, changes: Mapping[str, Any]) -> Any:

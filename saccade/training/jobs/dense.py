@@ -19,9 +19,8 @@ from saccade.tasks.depth import DepthTask
 from saccade.tasks.segmentation import SegmentationTask
 from saccade.training.config import RunConfig
 from saccade.training.distributed import Processes
-from saccade.training.jobs.detect import AsItIs
 from saccade.training.jobs.images import fresh_preprocessing
-from saccade.training.jobs.job import Job
+from saccade.training.jobs.job import AsItIs, Job
 
 KINDS: dict[str, Kind] = {"depth": "depth", "segment": "masks"}
 TASKS = {"depth": "depth", "segment": "segmentation"}  # of the run -> of the model

@@ -11,27 +11,18 @@ from saccade.data.augmentation import mix_seed
 from saccade.data.boxed_batches import BoxTransform, PreparedBoxes
 from saccade.data.boxes import open_boxes
 from saccade.data.preprocessing import Preprocessing
-from saccade.data.samples import Batch, BoxSource, DataSplits
+from saccade.data.samples import BoxSource, DataSplits
 from saccade.errors import ConfigError
 from saccade.models.model import Model
 from saccade.models.zoo import architecture_of, create, list_models
+from saccade.tasks.classical import ClassicalTask
 from saccade.tasks.detection import DetectionTask
 from saccade.training.config import RunConfig
 from saccade.training.distributed import Processes
 from saccade.training.jobs.images import fresh_preprocessing
-from saccade.training.jobs.job import Job
+from saccade.training.jobs.job import AsItIs, Job
 
-ARCHITECTURES = ("detr",)
-
-
-class AsItIs:
-    """Everything was done to the single images, since boxes must move with them."""
-
-    def __call__(self, batch: Batch, *, step: int, rows: slice, batch_size: int) -> Batch:
-        return batch
-
-    def plain(self, batch: Batch) -> Batch:
-        return batch
+ARCHITECTURES = ("detr", "yolo")
 
 
 def open_splits(config: RunConfig) -> DataSplits:
@@ -50,7 +41,8 @@ def prepare(config: RunConfig, processes: Processes) -> Job:
     val, test = (
         None if part is None else PreparedBoxes(cast(BoxSource, part), plain) for part in (splits.val, splits.test)
     )
-    task = DetectionTask(splits.classes, config.detection)
+    kind = ClassicalTask if start.architecture == "yolo" else DetectionTask
+    task = kind(splits.classes, config.detection)
     return Job(splits, start, task, train, val, test, AsItIs())
 
 
@@ -72,7 +64,9 @@ def starting_model(config: RunConfig, classes: tuple[str, ...]) -> LoadedModel:
         return replace(loaded, labels=classes, preprocessing=preprocessing, task="detection")
     architecture = architecture_of(wanted.name)
     if architecture not in ARCHITECTURES:
-        raise ConfigError(f"{wanted.name} is no detector; there are {', '.join(list_models('detr*'))}")
+        raise ConfigError(
+            f"{wanted.name} is no detector; there are {', '.join([*list_models('detr*'), *list_models('yolo*')])}"
+        )
     model = create(wanted.name, num_classes=len(classes), image_size=wanted.image_size, options=wanted.options)
     return LoadedModel(model, architecture, classes, boxed_preprocessing(model), task="detection")
 

@@ -19,6 +19,16 @@ class Augmentation(Protocol):
         ...
 
 
+class AsItIs:
+    """Nothing: everything was done to the single images, since boxes and maps must move with them."""
+
+    def __call__(self, batch: Batch, *, step: int, rows: slice, batch_size: int) -> Batch:
+        return batch
+
+    def plain(self, batch: Batch) -> Batch:
+        return batch
+
+
 @dataclass(frozen=True)
 class Job:
     """A kind of run, ready to start.
