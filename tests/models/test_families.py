@@ -139,6 +139,7 @@ def test_feature_maps_say_their_stride(name: str) -> None:
 @pytest.mark.parametrize("name", SMALL)
 def test_compile_and_export(name: str) -> None:
     torch.manual_seed(0)
+    torch._dynamo.reset()  # one forward serves many models here, and each counts as a compilation of it anew
     net = small(name).eval()
     size = net.config.image_size[0]
     images = torch.randn(2, 2, size, size)

@@ -111,12 +111,12 @@ def test_a_teacher_gets_its_own_size_statistics_and_channels(tmp_path: Path) -> 
 def test_a_student_comes_to_agree_with_its_teacher(tmp_path: Path) -> None:
     """With α = 1 the labels do not count: a student of a teacher that was taught wrong labels repeats them."""
     wrong = tuple("1234567890")  # the teacher calls every digit by the name of the next
-    config = resolve("digits", overrides={**QUICK, "schedule.steps": 300, "optimizer.lr": 2e-3})
+    config = resolve("digits", overrides={**QUICK, "schedule.steps": 500, "optimizer.lr": 2e-3})
     train(config, RunDirectory.create(config, tmp_path / "t"))
     taught = saccade.load(tmp_path / "t").source
     save_model_dir(tmp_path / "liar", LoadedModel(taught.model, "vit", wrong, taught.preprocessing))
     distilled = {"distillation.teacher": str(tmp_path / "liar"), "distillation.alpha": 1.0}
-    run(tmp_path, "student", **{"schedule.steps": 300, "optimizer.lr": 2e-3}, **distilled)
+    run(tmp_path, "student", **{"schedule.steps": 500, "optimizer.lr": 2e-3}, **distilled)
     student, liar = saccade.load(tmp_path / "student"), saccade.load(tmp_path / "liar")
     test = digits_splits().test
     assert test is not None
