@@ -76,14 +76,15 @@ def _load_published(
     tensors, unused = to_ours(named, publisher.rules(config))
     preprocessing = publisher.preprocessing(config, hints)
     report = MappingReport(unused=unused, notes=[*found.notes, *hints.notes], format=publisher.NAME)
+    usual = publisher.labels(config) if hasattr(publisher, "labels") else None
     model = build(publisher.ARCHITECTURE, config.to_dict())
     place(model, tensors, report, strict=strict)
     loaded = LoadedModel(
         model=model.eval(),
         architecture=publisher.ARCHITECTURE,
-        labels=_labels(config.num_classes, told_labels(hints)),
+        labels=_labels(config.num_classes, told_labels(hints) or usual),
         preprocessing=preprocessing,
-        task=config.head if publisher.ARCHITECTURE == "dpt" else getattr(publisher, "TASK", "classification"),
+        task=publisher.task(config) if hasattr(publisher, "task") else "classification",
         provenance={"source": path.name, "format": publisher.NAME},
         report=report,
     )
@@ -150,15 +151,11 @@ def _resampled(old: Model, new: Model, name: str, table: Tensor, method: Resampl
 
 
 def _labels(count: int, told: tuple[str, ...] | None) -> tuple[str, ...]:
-    """Class names as told, those of ImageNet for a thousand classes, of COCO's ids for 91, else numbers."""
+    """Class names as told, those of ImageNet for a thousand classes, else numbers."""
     if told is not None and len(told) == count:
         return told
     if count == 1000:
         from torchvision.models import ViT_B_16_Weights
 
         return tuple(ViT_B_16_Weights.DEFAULT.meta["categories"])
-    if count == 91:
-        from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
-
-        return tuple(FasterRCNN_ResNet50_FPN_Weights.DEFAULT.meta["categories"])
     return tuple(str(i) for i in range(count))

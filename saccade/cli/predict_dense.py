@@ -16,6 +16,7 @@ from saccade.errors import ImageError
 from saccade.inference.predictor import Predictor
 from saccade.reporting.dense import class_picture, depth_picture, over, with_scale_bar
 from saccade.reporting.draw import to_png
+from saccade.tasks.depth import DepthTask
 
 
 def predict_dense(predictor: Predictor, paths: Sequence[Path], draw: Path | None, as_json: bool) -> int:
@@ -33,7 +34,10 @@ def predict_dense(predictor: Predictor, paths: Sequence[Path], draw: Path | None
             failed += 1
             print(f"saccade: {error}", file=sys.stderr)
             continue
-        row = depth_row(path, found) if predictor.task == "depth" else class_row(path, found, predictor.labels)
+        if isinstance(predictor.about, DepthTask):
+            row = depth_row(path, found, predictor.about.unit)
+        else:
+            row = class_row(path, found, predictor.labels)
         rows.append(row)
         if draw is not None:
             _draw(predictor, path, found, draw)
@@ -46,14 +50,11 @@ def predict_dense(predictor: Predictor, paths: Sequence[Path], draw: Path | None
     return 1 if failed else 0
 
 
-def depth_row(path: Path, depth: np.ndarray) -> dict[str, Any]:
-    """The range of one depth map."""
-    return {
-        "image": str(path),
-        "nearest": float(depth.min()),
-        "farthest": float(depth.max()),
-        "mean": float(depth.mean()),
-    }
+def depth_row(path: Path, depth: np.ndarray, unit: str) -> dict[str, Any]:
+    """The range of one depth map in metres; or of an inverse depth without a unit, whose largest is nearest."""
+    low, high, mean = float(depth.min()), float(depth.max()), float(depth.mean())
+    ends = {"nearest": low, "farthest": high} if unit else {"nearest (inverse)": high, "farthest (inverse)": low}
+    return {"image": str(path), **ends, "mean": mean}
 
 
 def class_row(path: Path, classes: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
@@ -73,9 +74,10 @@ def class_row(path: Path, classes: np.ndarray, labels: Sequence[str]) -> dict[st
 
 def _draw(predictor: Predictor, path: Path, found: np.ndarray, folder: Path) -> None:
     image = np.asarray(read_image(path))
-    if predictor.task == "depth":
-        low, high = float(found.min()), float(found.max())
-        write_atomic(folder / f"{path.stem}.png", to_png(with_scale_bar(depth_picture(found, low, high), low, high)))
+    if isinstance(predictor.about, DepthTask):
+        low, high, unit = float(found.min()), float(found.max()), predictor.about.unit or "(inverse)"
+        colours = with_scale_bar(depth_picture(found, low, high), low, high, unit)
+        write_atomic(folder / f"{path.stem}.png", to_png(colours))
         with open(folder / f"{path.stem}-depth.npy", "wb") as file:
             np.save(file, found)
         return

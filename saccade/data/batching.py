@@ -7,10 +7,10 @@ Step t of a run always holds the same images with the same augmentation, whether
 import math
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,8 +23,10 @@ from saccade.errors import ConfigError, DataError, ImageError
 CACHE_BYTES = 256 * 2**20  # prepared images that never change are kept, up to this
 RESIDENT_BYTES = 2**30  # pixels of a training split that are kept on the device, up to this
 LOADED_AT_ONCE = 64
+MAX_ATTEMPTS = 100  # broken images in a row that are passed over
 MAX_BAD_SHARE = 0.01  # of the images; with more broken ones than that, skipping them would hide a problem
 
+T = TypeVar("T")
 # What a worker is asked for: an image's index, and the numbers that seed its augmentation.
 Item = tuple[int, tuple[int, ...]]
 
@@ -106,17 +108,8 @@ class PreparedImages(Dataset):
     def __getitem__(self, item: Item) -> tuple[Tensor, int, str, int, str]:
         """(image [C, H, W], label, name, index, name of a broken image that was left out or "")."""
         index, key = item
-        skipped = ""
-        for attempt in range(len(self.source)):
-            try:
-                image = self._prepared(index, key)
-                return image, int(self.source.labels[index]), self.source.names[index], index, skipped
-            except ImageError as error:
-                if not self.skip_bad or attempt == 100:
-                    raise
-                skipped = f"{skipped}\n{error}" if skipped else str(error)
-                index = (index + 1) % len(self.source)  # the next readable one takes its place
-        raise DataError("not one image can be read")
+        image, index, skipped = first_readable(len(self.source), index, lambda i: self._prepared(i, key), self.skip_bad)
+        return image, int(self.source.labels[index]), self.source.names[index], index, skipped
 
     @staticmethod
     def collate(samples: Sequence[tuple[Tensor, int, str, int, str]]) -> tuple[Batch, list[str]]:
@@ -142,6 +135,23 @@ def prepared(
     return PreparedImages(source, transform, skip_bad, {} if fits else None)
 
 
+def first_readable(count: int, index: int, read: Callable[[int], T], skip_bad: bool) -> tuple[T, int, str]:
+    """(what `read` gives, of which image, what was wrong with those passed over, a line each).
+
+    With `skip_bad` the next readable one of `count` images takes the place of one that is broken.
+    """
+    skipped: list[str] = []
+    for attempt in range(count):
+        try:
+            return read(index), index, "\n".join(skipped)
+        except ImageError as error:
+            if not skip_bad or attempt == MAX_ATTEMPTS:
+                raise
+            skipped.append(str(error))
+            index = (index + 1) % count
+    raise DataError("not one image can be read")
+
+
 class Prepared(Protocol):
     """Images as a model takes them, one by one, and how they become a batch."""
 
@@ -165,7 +175,7 @@ class Order(Protocol):
 class TrainBatches:
     """The batches of steps `start` to `stop`, one after the other; `skipped` names the broken images left out."""
 
-    def __init__(self, images: "Prepared", order: "Order", *, start: int, stop: int, workers: int):
+    def __init__(self, images: Prepared, order: Order, *, start: int, stop: int, workers: int):
         self.order = order
         self.start, self.stop = start, stop
         self.skipped: dict[str, None] = {}
@@ -193,7 +203,7 @@ class TrainBatches:
 
 @dataclass(frozen=True)
 class _Steps:
-    order: "Order"
+    order: Order
     start: int
     stop: int
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -16,11 +15,11 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from saccade.data.augmentation import mix_seed
-from saccade.data.batching import Item
+from saccade.data.batching import Item, first_readable
 from saccade.data.config import AugmentationConfig
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch, BoxedImage, BoxSource
-from saccade.errors import ConfigError, DataError, ImageError
+from saccade.errors import ConfigError
 
 NOTHING = -1  # the label of a row that only fills up a batch
 
@@ -93,20 +92,10 @@ class PreparedBoxes(Dataset):
 
     def __getitem__(self, item: Item) -> Boxed:
         index, key = item
-        skipped = ""
-        for attempt in range(len(self.source)):
-            try:
-                found = self.source.boxed(index)
-            except ImageError as error:
-                if not self.skip_bad or attempt == 100:
-                    raise
-                skipped = f"{skipped}\n{error}" if skipped else str(error)
-                index = (index + 1) % len(self.source)
-                continue
-            image, boxes, labels = self.transform(found, key)
-            size = torch.tensor([found.image.height, found.image.width])
-            return Boxed(image, boxes, labels, size, self.source.names[index], index, skipped)
-        raise DataError("not one image can be read")
+        found, index, skipped = first_readable(len(self.source), index, self.source.boxed, self.skip_bad)
+        image, boxes, labels = self.transform(found, key)
+        size = torch.tensor([found.image.height, found.image.width])
+        return Boxed(image, boxes, labels, size, self.source.names[index], index, skipped)
 
     @staticmethod
     def collate(samples: Sequence[Boxed]) -> tuple[Batch, list[str]]:
@@ -124,9 +113,3 @@ class PreparedBoxes(Dataset):
         labels = {"classes": classes, "boxes": boxes, "valid": valid, "sizes": torch.stack([s.size for s in samples])}
         batch = Batch(images, labels, tuple(s.name for s in samples), torch.tensor([s.index for s in samples]))
         return batch, [line for s in samples if s.skipped for line in s.skipped.split("\n")]
-
-
-def read_boxed(image: Any, preprocessing: Preprocessing) -> tuple[Tensor, tuple[int, int]]:
-    """(model input ``[C, h, w]``, (H, W) of the image as it lies) of an image without boxes."""
-    found = BoxedImage(image, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
-    return BoxTransform(preprocessing)(found, ())[0], (image.height, image.width)

@@ -14,12 +14,12 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from saccade.data.augmentation import mix_seed
-from saccade.data.batching import Item
+from saccade.data.batching import Item, first_readable
 from saccade.data.config import AugmentationConfig
 from saccade.data.dense import IGNORE, DenseSource
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch
-from saccade.errors import ConfigError, DataError, ImageError
+from saccade.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -97,18 +97,8 @@ class PreparedDense(Dataset):
 
     def __getitem__(self, item: Item) -> Dense:
         index, key = item
-        skipped = ""
-        for attempt in range(len(self.source)):
-            try:
-                image, target = self.source.dense(index)
-            except ImageError as error:
-                if not self.skip_bad or attempt == 100:
-                    raise
-                skipped = f"{skipped}\n{error}" if skipped else str(error)
-                index = (index + 1) % len(self.source)
-                continue
-            return Dense(*self.transform(image, target, key), self.source.names[index], index, skipped)
-        raise DataError("not one image can be read")
+        (image, target), index, skipped = first_readable(len(self.source), index, self.source.dense, self.skip_bad)
+        return Dense(*self.transform(image, target, key), self.source.names[index], index, skipped)
 
     @staticmethod
     def collate(samples: Sequence[Dense]) -> tuple[Batch, list[str]]:

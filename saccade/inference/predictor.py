@@ -132,7 +132,7 @@ class Predictor:
     @torch.inference_mode()
     def kept(self, found: Sequence[tuple[Tensor, tuple[int, int]]]) -> Tensor:
         """Prepared images ``[C, h, w]`` and the sizes (H, W) of those that they are of -> what the task decodes."""
-        if self.preprocess.resize == "range":
+        if self.task == "detection":  # images keep their own shapes
             nothing = torch.zeros(0, 4), torch.zeros(0, dtype=torch.long)
             boxed = [Boxed(image, *nothing, torch.tensor(size), "", 0, "") for image, size in found]
             batch, _ = PreparedBoxes.collate(boxed)
@@ -215,7 +215,8 @@ def task_of(source: LoadedModel) -> Task:
     if source.task == "segmentation":
         return SegmentationTask(source.labels)
     if source.task == "depth":
-        return DepthTask(DepthWeights(**source.provenance.get("depth", {})))
+        # Published files give the inverse of depth up to scale and shift; a run of ours says what it learned.
+        return DepthTask(DepthWeights(**source.provenance.get("depth", {"loss": "ssi"})))
     return ClassificationTask(source.labels)
 
 

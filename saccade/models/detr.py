@@ -8,17 +8,17 @@ B batch, H x W pixels, h x w map, Q queries, K classes, D width.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar, Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saccade.models.detr_masks import BoxAttention, MaskHead
-from saccade.models.model import FeatureMap, Model
+from saccade.models.model import FeatureMap, Model, OnBackbone
 from saccade.models.resnet import ResNetConfig, resnet_config
-from saccade.models.zoo import backbone_channels, build, read_config
+from saccade.models.zoo import backbone_maps, build, read_config
 from saccade.nn.masks import padding_mask
 from saccade.nn.patches import pad_images
 from saccade.nn.positions import GridPositions, sine_positions_masked
@@ -30,7 +30,7 @@ PositionUse = Literal["none", "input", "decoder", "attention"]
 
 
 @dataclass(frozen=True)
-class DETRConfig:
+class DETRConfig(OnBackbone):
     """A detector.
 
     Attributes:
@@ -57,22 +57,6 @@ class DETRConfig:
     position_use: PositionUse = "attention"
     padding: Literal["exact", "batched"] = "exact"
     masks: bool = False
-
-    ALIASES: ClassVar[dict[str, str]] = {
-        "image_size": "backbone_config.image_size",
-        "in_channels": "backbone_config.in_channels",
-    }
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        return self.backbone_config.image_size
-
-    @property
-    def in_channels(self) -> int:
-        return self.backbone_config.in_channels
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "DETRConfig":
@@ -113,7 +97,8 @@ class DETR(Model):
         dim, heads = config.block.embed_dim, config.block.num_heads
         self.backbone = build(config.backbone, config.backbone_config.to_dict())
         self.num_features = self.backbone.num_features
-        channels = backbone_channels(config.backbone, config.backbone_config)
+        maps = backbone_maps(config.backbone, config.backbone_config)
+        channels, self.stride = [c for c, _ in maps], maps[-1][1]
         self.input_proj = nn.Conv2d(channels[-1], dim, 1)
         self.pos_embed = GridPositions(50, dim) if config.positions == "learned" else None
         self.encoder = Encoder(config.block, config.encoder_depth)
@@ -210,10 +195,7 @@ class DETR(Model):
     def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout:
         """How the encoder's tokens lie over an image."""
         height, width = self.config.image_size if image_size is None else image_size
-        with torch.device("meta"):
-            probe = build(self.config.backbone, self.config.backbone_config.to_dict()).eval()
-            last = probe.features(torch.empty(1, self.config.in_channels, height, width))[-1]
-        return TokenLayout(0, (last.features.shape[-2], last.features.shape[-1]), last.stride)
+        return TokenLayout(0, (-(-height // self.stride[0]), -(-width // self.stride[1])), self.stride)
 
 
 def detr_config(layers: int, dilated: bool = False, masks: bool = False) -> DETRConfig:

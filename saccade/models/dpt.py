@@ -6,7 +6,7 @@ the coarsest to the finest; a head says a number (depth) or a class for every pi
 B batch, H x W pixels, N tokens, D width, C channels, F features of the decoder.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from saccade.models.dpt_decoder import Doubled, Fusion, Readout, Reassemble, class_head, depth_head
 from saccade.models.hybrid import HybridViT, hybrid_config
-from saccade.models.model import FeatureMap, Model
+from saccade.models.model import FeatureMap, Model, OnBackbone
 from saccade.models.vit import SIZES, VisionTransformer, vit_config
 from saccade.models.zoo import build, read_config
 from saccade.nn.positions import LearnedPositions
@@ -23,7 +23,7 @@ from saccade.nn.transformer import BlockConfig
 
 
 @dataclass(frozen=True)
-class DPTConfig:
+class DPTConfig(OnBackbone):
     """A dense predictor.
 
     Attributes:
@@ -50,11 +50,7 @@ class DPTConfig:
     num_classes: int = 0
     auxiliary: bool = False
 
-    ALIASES: ClassVar[dict[str, str]] = {
-        "image_size": "backbone_config.image_size",
-        "in_channels": "backbone_config.in_channels",
-        "drop_path": "backbone_config.drop_path",
-    }
+    ALIASES: ClassVar[dict[str, str]] = {**OnBackbone.ALIASES, "drop_path": "backbone_config.drop_path"}
 
     def __post_init__(self) -> None:
         if self.head == "depth" and self.num_classes:
@@ -62,17 +58,6 @@ class DPTConfig:
         wanted = 2 if self.backbone == "hybrid" else 4
         if len(self.taps) != wanted:
             raise ValueError(f"a {self.backbone} backbone gives {wanted} of the maps: taps are {wanted} blocks")
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        return self.backbone_config.image_size
-
-    @property
-    def in_channels(self) -> int:
-        return self.backbone_config.in_channels
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "DPTConfig":

@@ -71,10 +71,29 @@ class Painted(NamedTuple):
     hidden: Tensor  # [B, N] boolean, True where the encoder has not seen the patch
 
 
-class MaskedAutoencoder(Model):
+class MaskedModel(Model):
+    """A ViT's encoder in training without labels: of the whole image it gives what a ViT gives."""
+
+    config: Any
+    head_names = ()
+    encoder: ViTEncoder
+
+    def embed(self, images: Tensor) -> Tensor:
+        """The class token of the whole image, ``[B, D]``."""
+        return self.encoder(images).tokens[:, 0]
+
+    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
+        """The encoder's patches of the whole image, as one map ``[B, D, h, w]``."""
+        found = self.encoder(images)
+        return (FeatureMap(found.layout.to_map(found.tokens), found.layout.stride),)
+
+    def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout:
+        return self.encoder.token_layout(self.config.image_size if image_size is None else image_size)
+
+
+class MaskedAutoencoder(MaskedModel):
     """``net(images [B, C, H, W])`` -> :class:`Painted`."""
 
-    head_names = ()
     position_names = ("encoder.pos_embed.table", "decoder_pos_embed.table")
 
     def __init__(self, config: MAEConfig):
@@ -126,18 +145,6 @@ class MaskedAutoencoder(Model):
     def images(self, painted: Painted, grid: tuple[int, int]) -> Tensor:
         """The painted pixels as images ``[B, C, H, W]``, normalised as the input (or by patch, with norm_pixels)."""
         return unpatchify(painted.patches, grid, self.config.patch_size)
-
-    def embed(self, images: Tensor) -> Tensor:
-        """The class token of the whole image, ``[B, D]``."""
-        return self.encoder(images).tokens[:, 0]
-
-    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
-        """The encoder's patches of the whole image, as one map ``[B, D, h, w]``."""
-        found = self.encoder(images)
-        return (FeatureMap(found.layout.to_map(found.tokens), found.layout.stride),)
-
-    def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout:
-        return self.encoder.token_layout(self.config.image_size if image_size is None else image_size)
 
 
 def spread_noise(like: Tensor) -> Tensor:

@@ -13,10 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from saccade.models.mae import spread_noise
-from saccade.models.model import FeatureMap, Model
+from saccade.models.mae import MaskedModel, spread_noise
 from saccade.models.vit import SIZES, ViTConfig, ViTEncoder, initialise
-from saccade.nn.tokens import TokenLayout
 from saccade.nn.transformer import BlockConfig
 
 COLOURS = 8  # levels of each channel
@@ -72,10 +70,9 @@ class Named(NamedTuple):
     hidden: Tensor  # [B, N] boolean, True for the patches that are asked for
 
 
-class MaskedViT(Model):
+class MaskedViT(MaskedModel):
     """``net(images [B, C, H, W])`` -> :class:`Named`."""
 
-    head_names = ()
     position_names = ("encoder.pos_embed.table",)
 
     def __init__(self, config: MaskedViTConfig):
@@ -112,18 +109,6 @@ class MaskedViT(Model):
         tokens = torch.where(swapped[..., None], shuffled, tokens)
         seen = self.encoder.norm(self.encoder.blocks(self.encoder.with_prefix(tokens, patches.grid)).tokens)
         return Named(self.colours(seen[:, 1:]), rank < asked)
-
-    def embed(self, images: Tensor) -> Tensor:
-        """The class token of the whole image, ``[B, D]``."""
-        return self.encoder(images).tokens[:, 0]
-
-    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
-        """The patches of the whole image, as one map ``[B, D, h, w]``."""
-        found = self.encoder(images)
-        return (FeatureMap(found.layout.to_map(found.tokens), found.layout.stride),)
-
-    def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout:
-        return self.encoder.token_layout(self.config.image_size if image_size is None else image_size)
 
 
 def masked_vit_config(size: str, patch_size: int = 16) -> MaskedViTConfig:

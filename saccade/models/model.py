@@ -1,11 +1,36 @@
 """What every model of the zoo publishes, whatever is inside."""
 
-from typing import Any, NamedTuple
+from dataclasses import asdict
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
 from saccade.errors import ConfigError
 from saccade.nn.tokens import TokenLayout
+
+
+class OnBackbone:
+    """What the configs of models around another model of the zoo share: size and channels are those of that model.
+
+    `ALIASES` are names by which `create` finds fields of the backbone's config.
+    """
+
+    ALIASES: ClassVar[dict[str, str]] = {
+        "image_size": "backbone_config.image_size",
+        "in_channels": "backbone_config.in_channels",
+    }
+    backbone_config: Any
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        return self.backbone_config.image_size
+
+    @property
+    def in_channels(self) -> int:
+        return self.backbone_config.in_channels
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)  # type: ignore[call-overload]  # every config is a dataclass
 
 
 class FeatureMap(NamedTuple):

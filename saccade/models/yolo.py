@@ -8,23 +8,23 @@ B batch, P places over all maps, K classes, F features.
 """
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saccade.models.model import FeatureMap, Model
+from saccade.models.model import FeatureMap, Model, OnBackbone
 from saccade.models.resnet import ResNetConfig
-from saccade.models.zoo import backbone_channels, build, read_config
+from saccade.models.zoo import backbone_maps, build, read_config
 from saccade.nn.convolution import ConvNorm
 
 PRIOR = 0.01  # probability of each class at the start: nearly every place is background
 
 
 @dataclass(frozen=True)
-class YoloConfig:
+class YoloConfig(OnBackbone):
     """A detector of one stage.
 
     Attributes:
@@ -40,22 +40,6 @@ class YoloConfig:
     features: int = 64
     tower: int = 2
     num_classes: int = 10
-
-    ALIASES: ClassVar[dict[str, str]] = {
-        "image_size": "backbone_config.image_size",
-        "in_channels": "backbone_config.in_channels",
-    }
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        return self.backbone_config.image_size
-
-    @property
-    def in_channels(self) -> int:
-        return self.backbone_config.in_channels
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "YoloConfig":
@@ -82,8 +66,8 @@ class Yolo(Model):
         width = config.features
         self.backbone = build(config.backbone, config.backbone_config.to_dict())
         self.num_features = self.backbone.num_features
-        channels = backbone_channels(config.backbone, config.backbone_config)[-config.levels :]
-        self.lateral = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels)
+        maps = backbone_maps(config.backbone, config.backbone_config)[-config.levels :]
+        self.lateral = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels, _ in maps)
         self.class_tower = nn.Sequential(*(ConvNorm(width, width, 3) for _ in range(config.tower)))
         self.box_tower = nn.Sequential(*(ConvNorm(width, width, 3) for _ in range(config.tower)))
         self.classes = nn.Conv2d(width, config.num_classes, 3, padding=1)

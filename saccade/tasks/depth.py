@@ -40,6 +40,11 @@ class DepthTask:
     def __init__(self, weights: DepthWeights | None = None):
         self.weights = weights or DepthWeights()
 
+    @property
+    def unit(self) -> str:
+        """Of what the model says: metres, or nothing."""
+        return "" if self.weights.loss == "ssi" else "m"
+
     def run(self, model: nn.Module, batch: Batch) -> Values:
         return model(batch.images)
 

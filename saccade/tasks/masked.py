@@ -7,6 +7,7 @@
 B batch, N patches, p x q pixels of a patch, C channels.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -32,7 +33,7 @@ class Painted(Protocol):
     def hidden(self) -> Tensor: ...  # [B, N] boolean, the patches that are asked for
 
 
-class MaskedTask:
+class MaskedTask(ABC):
     """What both have in common: the mean over hidden patches is the loss, and the only metric."""
 
     name = "pretraining"
@@ -45,9 +46,9 @@ class MaskedTask:
     def run(self, model: nn.Module, batch: Batch) -> Painted:
         return model(batch.images)
 
+    @abstractmethod
     def errors(self, outputs: Painted, images: Tensor) -> Tensor:
         """How wrong each patch is, hidden or not: ``[B, N]``."""
-        raise NotImplementedError
 
     def step(self, outputs: Painted, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         return self.loss(outputs, batch), {}

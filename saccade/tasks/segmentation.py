@@ -74,15 +74,6 @@ class SegmentationTask:
         confusion = torch.stack(found).cpu()
         return confusion, torch.zeros(len(confusion), dtype=torch.long)
 
-    def classes(self, outputs: Logits, sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
-        """The class of each pixel at the sizes (H, W) of the images as they lie, ``[H_i, W_i]`` uint8 or int16."""
-        kind = torch.uint8 if len(self.labels) <= 256 else torch.int16
-        found = []
-        for logits, size in zip(outputs.values.float(), sizes):
-            at_size = F.interpolate(logits[None], size=size, mode="bilinear", align_corners=False)[0]
-            found.append(at_size.argmax(0).to(kind).cpu())
-        return found
-
     def decode(self, outputs: Tensor, names: Sequence[str], *, top: int = 5) -> list[Segmentation]:
         """Confusions ``[B, K, K]`` -> the share of each class in what was said, the largest first."""
         found = []

@@ -5,7 +5,7 @@ import pytest
 
 from saccade.data.boxes import open_boxes
 from saccade.data.config import DataConfig, ScenesConfig
-from saccade.data.scenes import COLOURS, FAR, NAMES, NEAR, VISIBLE, _sources, compose, relation
+from saccade.data.scenes import COLOURS, FAR, NAMES, NEAR, _sources, compose, relation
 from saccade.errors import ConfigError
 
 SMALL = ScenesConfig(size=(96, 128), train=10, val=5, test=5)
@@ -56,7 +56,6 @@ def test_words() -> None:
         "behind": "in front of", "in front of": "behind",
     }  # fmt: skip
     assert relation(other, one) == opposite[relation(one, other)]
-    assert 0 < VISIBLE < 1
 
 
 def test_scenes_as_data() -> None:

@@ -13,7 +13,6 @@ from saccade.nn.transformer import BlockConfig
 
 NAME = "Meta DETR"
 ARCHITECTURE = "detr"
-TASK = "detection"
 BODY = "backbone.0.body."
 ENCODER, DECODER = "transformer.encoder.layers.{}", "transformer.decoder.layers.{}"
 
@@ -74,6 +73,19 @@ def _layer(theirs: str, ours: str, attentions: dict[str, str], norms: tuple[str,
     for number, norm in enumerate(norms, 1):
         found += rename_both(f"{theirs}.norm{number}", f"{ours}.{norm}")
     return found
+
+
+def task(config: DETRConfig) -> str:
+    return "detection"
+
+
+def labels(config: DETRConfig) -> tuple[str, ...] | None:
+    """COCO's names by their ids, 1 to 90 with holes, for as many classes as its models have."""
+    if config.num_classes != 91:
+        return None
+    from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
+
+    return tuple(FasterRCNN_ResNet50_FPN_Weights.DEFAULT.meta["categories"])
 
 
 def preprocessing(config: DETRConfig, hints: Hints) -> Preprocessing:

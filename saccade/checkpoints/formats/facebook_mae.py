@@ -13,7 +13,6 @@ from saccade.nn.transformer import BlockConfig
 
 NAME = "Meta MAE"
 ARCHITECTURE = "mae"
-TASK = "pretraining"
 DECODER_HEADS = 16  # in every published one
 
 
@@ -49,6 +48,10 @@ def rules(config: MAEConfig) -> list[Rule]:
     for i in range(config.decoder_depth):
         found += timm_block(f"decoder_blocks.{i}", f"decoder_blocks.{i}", config.decoder)
     return found
+
+
+def task(config: MAEConfig) -> str:
+    return "pretraining"
 
 
 def preprocessing(config: MAEConfig, hints: Hints) -> Preprocessing:

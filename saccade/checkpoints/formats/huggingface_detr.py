@@ -15,7 +15,6 @@ from saccade.nn.transformer import BlockConfig
 
 NAME = "Hugging Face DETR"
 ARCHITECTURE = "detr"
-TASK = "detection"
 BODY = "model.backbone.conv_encoder.model."
 OWN = "resnet."  # what the names of Hugging Face's own ResNet get in front, as in its classifiers
 ENCODER, DECODER = "model.encoder.layers.{}", "model.decoder.layers.{}"
@@ -86,6 +85,10 @@ def _layer(theirs: str, ours: str, attentions: dict[str, tuple[str, str]]) -> li
         found += rename_both(f"{theirs}.{name}.out_proj", f"{ours}.{attention}.proj")
         found += rename_both(f"{theirs}.{name}_layer_norm", f"{ours}.{norm}")
     return found
+
+
+def task(config: DETRConfig) -> str:
+    return "detection"
 
 
 def preprocessing(config: DETRConfig, hints: Hints) -> Preprocessing:

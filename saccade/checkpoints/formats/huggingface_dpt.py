@@ -99,5 +99,9 @@ def rules(config: DPTConfig) -> list[Rule]:
     return found + (class_head("auxiliary_head.head", "aux_head") if config.auxiliary else [])
 
 
+def task(config: DPTConfig) -> str:
+    return config.head
+
+
 def preprocessing(config: DPTConfig, hints: Hints) -> Preprocessing:
     return from_huggingface(config.image_size, config.in_channels, hints)

@@ -15,7 +15,6 @@ from saccade.nn.transformer import BlockConfig
 
 NAME = "Hugging Face MAE"
 ARCHITECTURE = "mae"
-TASK = "pretraining"
 RESAMPLING = "bicubic"
 
 LATER = "decoder.decoder_encoder.layer."  # what some versions call the decoder's layers
@@ -83,6 +82,10 @@ def describe(config: MAEConfig) -> dict[str, Any]:
         "mask_ratio": config.mask_ratio,
         "norm_pix_loss": config.norm_pixels,
     }
+
+
+def task(config: MAEConfig) -> str:
+    return "pretraining"
 
 
 def preprocessing(config: MAEConfig, hints: Hints) -> Preprocessing:

@@ -91,6 +91,10 @@ def _conv(theirs: str, ours: str, *, bias: bool) -> list[Rule]:
     return rename_both(theirs, ours) if bias else [rename(f"{theirs}.weight", f"{ours}.weight")]
 
 
+def task(config: DPTConfig) -> str:
+    return config.head
+
+
 def preprocessing(config: DPTConfig, hints: Hints) -> Preprocessing:
     """384 x 384 pixels in [-1, 1]."""
     return plain(config.image_size, config.in_channels, hints, resize="exact", crop_pct=1.0, mean=HALF, std=HALF)
