@@ -48,8 +48,8 @@ def explain(predictor: Predictor, image: ImageLike, *, budget: str | int = "4 Gi
     """
     if predictor.task not in ("classification", "pretraining"):
         raise RecordingError(
-            f"this picture is drawn for classifiers and encoders, and this model's task is {predictor.task}: record "
-            "its attention with saccade.record"
+            f"this picture is drawn for classifiers and encoders, and this model's task is {predictor.task}: choose a "
+            "point of the image (--point 0.5 0.5), or record its attention with saccade.record"
         )
     inputs = predictor.prepare(image)[None]
     model = predictor.model if predictor.labels else Embedder(predictor.model)

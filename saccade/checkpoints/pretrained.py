@@ -1,12 +1,15 @@
-"""The ViT inside a model that was pre-trained without labels."""
+"""What a trained model lends to a fresh one: its encoder to a classifier, its backbone to a detector or a DPT."""
 
 from dataclasses import replace
+from typing import Any
 
 from saccade.checkpoints.directory import LoadedModel
 from saccade.checkpoints.loading import adapt
 from saccade.checkpoints.mapping import MappingReport, place
 from saccade.errors import CheckpointError
+from saccade.models.model import OnBackbone
 from saccade.models.vit import VisionTransformer
+from saccade.models.zoo import build
 
 PRETRAINED = ("mae", "masked_vit")  # architectures whose encoder is a ViT's
 
@@ -28,29 +31,57 @@ def as_classifier(loaded: LoadedModel) -> LoadedModel:
     return replace(loaded, model=model.eval(), architecture="vit", task="classification", report=report)
 
 
-def with_backbone(start: LoadedModel, trained: LoadedModel) -> LoadedModel:
-    """A fresh DPT whose ViT has the weights of a trained one; its images are then prepared as those of that one.
-
-    Raises:
-        CheckpointError: the trained model is no ViT, or one of another shape.
-    """
+def backbone_of(trained: LoadedModel) -> LoadedModel:
+    """What a fresh detector or DPT can stand on: the backbone of one, an encoder trained without labels, or any other
+    model of the zoo without its head."""
     if is_pretrained(trained):
         trained = as_classifier(trained)
-    config, theirs = start.model.config, trained.model.config
-    if trained.architecture != config.backbone or trained.preprocessing is None or start.preprocessing is None:
-        raise CheckpointError(f"a {trained.architecture} cannot stand in a DPT on a {config.backbone}")
+    config = trained.model.config
+    if not isinstance(config, OnBackbone):
+        return adapt(trained, num_classes=0)
+    backbone = build(config.backbone, config.backbone_config.to_dict())
+    backbone.load_state_dict(trained.model.get_submodule("backbone").state_dict())
+    return replace(trained, model=backbone.eval(), architecture=config.backbone, labels=(), task="classification")
+
+
+def with_backbone(start: LoadedModel, trained: LoadedModel, drop_path: float = 0.0) -> LoadedModel:
+    """A fresh detector or DPT that stands on a trained backbone; its images are then prepared as those of that one.
+
+    Args:
+        start: fresh; what does not depend on the backbone stays as its config says.
+        trained: see :func:`backbone_of`.
+        drop_path: stochastic depth of a ViT's last block.
+
+    Raises:
+        CheckpointError: a DPT cannot stand on it.
+    """
+    options = {"drop_path": drop_path} if drop_path else None
+    under = adapt(backbone_of(trained), image_size=start.model.config.image_size, options=options)
+    told, config = under.preprocessing, start.model.config
+    if start.architecture == "dpt":
+        _check_dpt(config, under)
+    model = build(
+        start.architecture,
+        replace(config, backbone=under.architecture, backbone_config=under.model.config).to_dict(),
+    )
+    tensors = {f"backbone.{name}": tensor for name, tensor in under.model.state_dict().items()}
+    fresh = [name for name in model.state_dict() if name not in tensors]
+    note = f"a trained {under.architecture} in a fresh {start.architecture}"
+    report = MappingReport(format=trained.report.format, notes=[note])
+    place(model, tensors, report, fresh=fresh)
+    preprocessing = start.preprocessing
+    if preprocessing is not None and told is not None:
+        preprocessing = replace(
+            preprocessing, channels=told.channels, mean=told.mean, std=told.std, value_range=told.value_range
+        )
+    return replace(start, model=model.eval(), preprocessing=preprocessing, provenance=trained.provenance, report=report)
+
+
+def _check_dpt(config: Any, under: LoadedModel) -> None:
+    theirs = under.model.config
+    if under.architecture != config.backbone:
+        raise CheckpointError(f"a {under.architecture} cannot stand in a DPT on a {config.backbone}")
     if (theirs.block.embed_dim, theirs.depth, theirs.patch_size) != (
         config.backbone_config.block.embed_dim, config.backbone_config.depth, config.backbone_config.patch_size,
     ):  # fmt: skip
         raise CheckpointError("the trained ViT is of another width, depth or patch size than the DPT's")
-    trained = adapt(adapt(trained, num_classes=0), image_size=config.image_size)
-    wanted = start.model.state_dict()
-    tensors = {name: tensor for name, tensor in wanted.items() if not name.startswith("backbone.")}
-    tensors |= {f"backbone.{n}": t for n, t in trained.model.state_dict().items() if f"backbone.{n}" in wanted}
-    report = MappingReport(format=trained.report.format, notes=["a trained ViT in a fresh DPT"])
-    rest = [name for name in wanted if name not in tensors]
-    place(start.model, tensors, report, fresh=rest)
-    told = trained.preprocessing
-    assert told is not None
-    preprocessing = replace(start.preprocessing, mean=told.mean, std=told.std, value_range=told.value_range)
-    return replace(start, preprocessing=preprocessing, provenance=trained.provenance, report=report)

@@ -1,8 +1,12 @@
 """`saccade evaluate`: how well a model does on labelled images."""
 
 import json
+from typing import TYPE_CHECKING
 
 from saccade.cli.options import Json
+
+if TYPE_CHECKING:
+    from saccade.inference.predictor import Predictor
 
 
 def evaluate(
@@ -15,6 +19,7 @@ def evaluate(
     workers: int | None = None,
     image_size: int | None = None,
     device: str = "cpu",
+    stages: bool = False,
     as_json: Json = False,
 ) -> None:
     """Measure a model on labelled images: accuracy, top-5, each class, confusion, calibration; or AP of boxes.
@@ -35,6 +40,9 @@ def evaluate(
         Side in pixels, instead of the model's own; positions are resampled.
     device
         Such as cpu or cuda.
+    stages
+        Of a detector: measure after every decoder block (DETR), or before suppression (classical), each with and
+        without suppression of duplicates.
     """
     from saccade.cli.counting import counting
     from saccade.inference.evaluation import evaluate as measure
@@ -42,6 +50,9 @@ def evaluate(
     from saccade.tasks.predictions import ClassificationMetrics, DetectionMetrics, SegmentationMetrics
 
     predictor = load(model, image_size=image_size, device=device)
+    if stages:
+        _stages(predictor, data, split, batch_size, workers, as_json)
+        return
     with counting("images") as advance:
         found = measure(predictor, data, split=split, batch_size=batch_size, workers=workers, on_images=advance)
     if as_json:
@@ -72,3 +83,25 @@ def evaluate(
         print("\nconfusion: rows are true classes, columns what the model said")
         for row, counts in zip(metrics.per_class, metrics.confusion):
             print(f"{row.label:<{width}}  " + " ".join(f"{count or '.':>4}" for count in counts))
+
+
+def _stages(predictor: "Predictor", data: str, split: str, batch_size: int, workers: int | None, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from saccade.analysis.suppression import suppression_study
+    from saccade.cli.counting import counting
+
+    with counting("images") as advance:
+        rows = suppression_study(
+            predictor, data, split=split, batch_size=batch_size, workers=workers, on_images=advance
+        )
+    if as_json:
+        print(json.dumps([asdict(row) for row in rows], indent=1))
+        return
+    print(f"{'':<16}      AP  suppressed    AP50  suppressed  boxes told  duplicates")
+    for row in rows:
+        plain, left = row.plain, row.suppressed
+        print(
+            f"{row.stage:<16}   {plain.ap:.3f}       {left.ap:.3f}   {plain.ap50:.3f}       {left.ap50:.3f}"
+            f"  {row.told:>10.1f}  {row.duplicates:>10.1%}"
+        )

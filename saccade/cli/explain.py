@@ -16,11 +16,16 @@ def explain(
     /,
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("attention.png"),
+    point: tuple[float, float] | None = None,
     image_size: int | None = None,
     budget: str = "4 GiB",
     device: str = "cpu",
 ) -> None:
-    """Draw what a model attends to: the rollout of all layers, and each head of the last, over the image.
+    """Draw what a model attends to.
+
+    Of a classifier the rollout of all layers and each head of the last, over the image. Of a DETR what it found, and
+    where the query that found it looked. With --point, where one place of the image looks in every layer: also of a
+    DPT.
 
     Parameters
     ----------
@@ -30,6 +35,8 @@ def explain(
         One row a picture: files, folders or patterns.
     output
         Where to draw: .png, .svg, .pdf or .jpg.
+    point
+        Two shares of width and height from the left upper corner, such as 0.5 0.25.
     image_size
         Side in pixels, instead of the model's own; positions are resampled.
     budget
@@ -42,17 +49,26 @@ def explain(
     if not output.parent.is_dir():
         raise ConfigError(f"--output: there is no folder {output.parent}")
     from saccade.analysis.attention_maps import explain as look
+    from saccade.analysis.points import point_attention
+    from saccade.analysis.queries import found_objects
     from saccade.checkpoints.atomic import write_atomic
     from saccade.cli.predict import expand
     from saccade.inference.predictor import load
     from saccade.reporting.draw import explain_figure
+    from saccade.reporting.looking import objects_figure, point_figure
 
     paths = list(dict.fromkeys(path for text in images for path in expand(text)))
     predictor = load(model, image_size=image_size, device=device)
-    found = [look(predictor, path, budget=budget) for path in paths]
-    figure = explain_figure(found)
+    if point is not None:
+        figure = point_figure([point_attention(predictor, path, point, budget=budget) for path in paths])
+        told = [f"{path}: {point[0]:g}, {point[1]:g} in every layer" for path in paths]
+    elif predictor.task == "detection":
+        objects = [found_objects(predictor, path, budget=budget) for path in paths]
+        figure = objects_figure(objects)
+        told = [f"{o.name}: " + (", ".join(t.box.label for t in o.objects) or "nothing") for o in objects]
+    else:
+        found = [look(predictor, path, budget=budget) for path in paths]
+        figure = explain_figure(found)
+        told = [f"{e.name}: {e.label}" + ("" if e.score is None else f" {e.score:.1%}") for e in found]
     write_atomic(output, lambda path: figure.savefig(path, format=output.suffix[1:].lower()))
-    for explanation in found:
-        score = "" if explanation.score is None else f" {explanation.score:.1%}"
-        print(f"{explanation.name}: {explanation.label}{score}")
-    print(f"drawn in {output}")
+    print(*told, f"drawn in {output}", sep="\n")

@@ -109,6 +109,7 @@ def coco_rows(predictions: list[Any], labels: Sequence[str]) -> list[dict[str, A
             "category_name": box.label,
             "bbox": [box.box[0], box.box[1], box.box[2] - box.box[0], box.box[3] - box.box[1]],
             "score": box.score,
+            **({"segmentation": box.segmentation} if box.segmentation else {}),
         }
         for found in predictions
         for box in found.boxes

@@ -69,7 +69,7 @@ class TrainTransform:
 
     def __call__(self, image: Image.Image, key: Sequence[int]) -> Tensor:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(mix_seed(*key))
+            torch.default_generator.manual_seed(mix_seed(*key))
             picture = self.preprocessing.in_colour(image)
             fitted: Any = self.geometry(picture) if self.geometry else self.preprocessing.fit(picture)
             if self.flip and torch.rand(()) < self.flip:

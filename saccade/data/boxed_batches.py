@@ -70,7 +70,7 @@ class BoxTransform:
         boxes, labels = torch.from_numpy(found.boxes), torch.from_numpy(found.labels)
         if self.steps is not None:
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(mix_seed(*key))
+                torch.default_generator.manual_seed(mix_seed(*key))
                 canvas: Any = (image.height, image.width)
                 told: Any = tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=canvas)  # type: ignore[arg-type]
                 out = self.steps({"image": image, "boxes": told, "labels": labels})

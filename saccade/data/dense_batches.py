@@ -61,7 +61,7 @@ class DenseTransform:
         if self.config is None:
             return self.preprocessing(picture), values
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(mix_seed(*key))
+            torch.default_generator.manual_seed(mix_seed(*key))
             if self.config.crop_scale is not None:
                 top, left, height, width = _crop(picture, self.config.crop_scale)
                 picture = functional.crop(picture, top, left, height, width)

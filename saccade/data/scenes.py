@@ -76,19 +76,17 @@ def compose(number: int, split: str, config: ScenesConfig) -> Scene:
     ground = np.linspace(FAR, NEAR, height, dtype=np.float32)[:, None].repeat(width, axis=1)
     placed = _place(random, split, config)
     depth, owner = ground.copy(), np.full((height, width), -1)
-    for index, (ink, _, distance, _, colour) in enumerate(placed):
-        shade = (
-            np.array(COLOURS[colour], np.float32)
-            * np.float32(random.uniform(0.85, 1.1))
-            * (0.6 + 0.4 * light[..., None])
-        )
-        canvas = canvas * (1 - ink[..., None]) + shade * ink[..., None]
+    for index, (ink, where, _, distance, _, colour) in enumerate(placed):
+        paint = np.array(COLOURS[colour], np.float32) * np.float32(random.uniform(0.85, 1.1))
+        shade = paint * (0.6 + 0.4 * light[where][..., None])
+        canvas[where] = canvas[where] * (1 - ink[..., None]) + shade * ink[..., None]
         solid = ink >= SOLID
-        owner[solid], depth[solid] = index, distance
+        owner[where][solid], depth[where][solid] = index, distance
     noise = 4 * random.standard_normal(canvas.shape, dtype=np.float32)
+    masks = [owner == index for index in range(len(placed))]
     things = tuple(
-        Thing(label, _box(owner == index), owner == index, distance, size, colour)
-        for index, (_, label, distance, size, colour) in enumerate(placed)
+        Thing(label, _box(mask), mask, distance, size, colour)
+        for mask, (_, _, label, distance, size, colour) in zip(masks, placed)
     )
     semantic = np.zeros((height, width), np.uint8)
     for thing in things:
@@ -98,7 +96,7 @@ def compose(number: int, split: str, config: ScenesConfig) -> Scene:
 
 
 def _place(random: np.random.Generator, split: str, config: ScenesConfig) -> list[tuple]:
-    """(ink [H, W] in [0, 1], label, depth, size, colour) of each digit, the farthest first.
+    """(ink [h, w] in [0, 1], its rows and columns, label, depth, size, colour) of each digit, the farthest first.
 
     A digit stands on the ground: the lower its foot, the nearer it is. One that would hide too much of another, or be
     hidden, is placed anew, and left out where there is no room.
@@ -118,30 +116,32 @@ def _place(random: np.random.Generator, split: str, config: ScenesConfig) -> lis
         if h > height or w > width:
             continue
         top, left = int(random.integers(height - h + 1)), int(random.integers(width - w + 1))
-        whole = np.zeros((height, width), np.float32)
-        whole[top : top + h, left : left + w] = ink
-        foot = np.flatnonzero((whole >= SOLID).any(axis=1))
+        where = (slice(top, top + h), slice(left, left + w))
+        foot = np.flatnonzero((ink >= SOLID).any(axis=1))
         if not len(foot):
             continue
-        distance = FAR + (NEAR - FAR) * foot[-1] / max(height - 1, 1)
+        distance = FAR + (NEAR - FAR) * (top + foot[-1]) / max(height - 1, 1)
         rank = (math.log(tall) - math.log(low)) / max(math.log(high) - math.log(low), 1e-9)
-        near = {d[4] for d in placed if ((d[0] > 0) & (whole > 0)).any()}  # neighbours differ, so that edges are seen
+        whole = np.zeros((height, width), bool)
+        whole[where] = ink > 0
+        near = {d[5] for d in placed if (whole[d[1]] & (d[0] > 0)).any()}  # neighbours differ, so that edges are seen
         size = "small" if rank < SIZES[0] else "medium" if rank < SIZES[1] else "large"
         free = [name for name in COLOURS if name not in near]
         colour = free[int(random.integers(len(free)))]
-        trial = sorted([*placed, (whole, int(source.labels[index]), distance, size, colour)], key=lambda d: -d[2])
-        if _all_visible([d[0] >= SOLID for d in trial]):
+        trial = sorted([*placed, (ink, where, int(source.labels[index]), distance, size, colour)], key=lambda d: -d[3])
+        if _all_visible(trial, height, width):
             placed = trial
     return placed
 
 
-def _all_visible(solids: Sequence[np.ndarray]) -> bool:
+def _all_visible(placed: Sequence[tuple], height: int, width: int) -> bool:
     """Whether enough is seen of each, where later ones stand in front."""
-    covered = np.zeros_like(solids[0])
-    for solid in reversed(solids):
-        if (solid & ~covered).sum() < VISIBLE * solid.sum():
+    covered = np.zeros((height, width), bool)
+    for ink, where, *_ in reversed(placed):
+        solid, above = ink >= SOLID, covered[where]
+        if np.count_nonzero(solid & ~above) < VISIBLE * np.count_nonzero(solid):
             return False
-        covered |= solid
+        above |= solid
     return True
 
 
@@ -153,7 +153,7 @@ def _inked(digit: Image.Image, tall: int, angle: float) -> np.ndarray:
     large = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC).rotate(angle, Image.Resampling.BICUBIC)
     ink = np.clip((np.asarray(large) / 255 - 0.25) / 0.35, 0, 1)  # crisp strokes from soft ones
     rows, columns = np.flatnonzero((ink > 0).any(axis=1)), np.flatnonzero((ink > 0).any(axis=0))
-    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(np.float32)
 
 
 def _ground(random: np.random.Generator, height: int, width: int) -> np.ndarray:

@@ -19,7 +19,7 @@ from saccade.data.samples import BoxSource, DataSplits, ImageSource
 from saccade.errors import ConfigError, DataError
 from saccade.inference.predictor import Predictor
 from saccade.nn.precision import fast_products
-from saccade.tasks.collect import Collected, collect
+from saccade.tasks.collect import Collected, Keep, collect
 from saccade.tasks.task import Metrics
 
 KINDS: dict[str, Kind] = {"depth": "depth", "segmentation": "masks"}  # task -> what lies beside the images
@@ -66,6 +66,24 @@ def evaluate(
     Raises:
         DataError: a class of the data is none of the model's.
     """
+    task = predictor.about
+    collected, parts, note = collect_split(predictor, data, task.keep, split, batch_size, workers, on_images)
+    return Evaluation(task.measure(collected.outputs, collected.targets), "+".join(parts), collected, note)
+
+
+def collect_split(
+    predictor: Predictor,
+    data: str,
+    keep: Keep,
+    split: str = "auto",
+    batch_size: int = 32,
+    workers: int | None = None,
+    on_images: Callable[[int, int], None] | None = None,
+) -> tuple[Collected, tuple[str, ...], str]:
+    """What `keep` keeps of the outputs over a split, the splits that it came from, and why these; as :func:`evaluate`.
+
+    Targets are in the model's numbers of classes.
+    """
     splits, parts, note = choose_split(predictor, data, split)
     labels = place_labels(splits.classes, predictor.labels, data)
     total = sum(len(part) for part in parts.values())
@@ -84,9 +102,7 @@ def evaluate(
             batches = eval_batches(images, batch_size, workers=count)
             before = done
             report = None if on_images is None else lambda n, before=before: on_images(before + n, total)
-            found.append(
-                collect(predictor.model, batches, predictor.device, run=task.run, keep=task.keep, on_images=report)
-            )
+            found.append(collect(predictor.model, batches, predictor.device, run=task.run, keep=keep, on_images=report))
             done += len(part)
     collected = Collected.joined(found)
     targets = collected.targets
@@ -94,8 +110,7 @@ def evaluate(
         targets = renumbered(targets, torch.from_numpy(labels))
     elif predictor.task == "segmentation" and splits.classes != predictor.labels:
         raise DataError(f"{data} has other classes, or in another order, than the model")
-    collected = Collected(collected.outputs, targets, collected.names)
-    return Evaluation(task.measure(collected.outputs, targets), "+".join(parts), collected, note)
+    return Collected(collected.outputs, targets, collected.names), tuple(parts), note
 
 
 def renumbered(targets: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

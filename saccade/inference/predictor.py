@@ -21,12 +21,14 @@ from saccade.data.boxed_batches import Boxed, PreparedBoxes
 from saccade.data.images import read_image
 from saccade.data.samples import Batch
 from saccade.errors import CheckpointError, ConfigError, ImageError
+from saccade.models.detr import DetrOutput
 from saccade.models.model import Model
 from saccade.nn.precision import Products, choose_products, fast_products
 from saccade.tasks.classical import ClassicalTask
 from saccade.tasks.classification import ClassificationTask
 from saccade.tasks.depth import DepthTask
 from saccade.tasks.detection import DetectionTask
+from saccade.tasks.panoptic import with_masks
 from saccade.tasks.predictions import Classification, Detection
 from saccade.tasks.segmentation import SegmentationTask
 from saccade.tasks.task import Task
@@ -122,7 +124,9 @@ class Predictor:
                     on_error(name_of(image, index), error)
                 else:
                     names.append(name_of(image, index))
-            if found:
+            if found and getattr(self.model.config, "masks", False):
+                yield from (self._with_masks(image, size, name, top) for (image, size), name in zip(found, names))
+            elif found:
                 yield from self.about.decode(self.kept(found), names, top=top)
 
     def prepare(self, image: ImageLike) -> Tensor:
@@ -133,15 +137,27 @@ class Predictor:
     def kept(self, found: Sequence[tuple[Tensor, tuple[int, int]]]) -> Tensor:
         """Prepared images ``[C, h, w]`` and the sizes (H, W) of those that they are of -> what the task decodes."""
         if self.task == "detection":  # images keep their own shapes
-            nothing = torch.zeros(0, 4), torch.zeros(0, dtype=torch.long)
-            boxed = [Boxed(image, *nothing, torch.tensor(size), "", 0, "") for image, size in found]
-            batch, _ = PreparedBoxes.collate(boxed)
+            batch, _ = PreparedBoxes.collate([unlabelled(image, size) for image, size in found])
         else:
             images, count = torch.stack([image for image, _ in found]), len(found)
             batch = Batch(images, torch.zeros(count, dtype=torch.long), ("",) * count, torch.arange(count))
         batch = batch.to(self.device)
         with fast_products(self.products):
             return self.about.keep(self.about.run(self.model, batch), batch)[0]
+
+    @torch.inference_mode()
+    def _with_masks(self, image: Tensor, size: tuple[int, int], name: str, top: int) -> Detection:
+        """Boxes and masks of one prepared image."""
+        assert isinstance(self.about, DetectionTask)
+        batch = PreparedBoxes.collate([unlabelled(image, size)])[0].to(self.device)
+        with fast_products(self.products):
+            outputs = self.about.run(self.model, batch)
+        kept = self.about.keep(outputs, batch)[0]
+        (detection,) = self.about.decode(kept, [name], top=top)
+        queries = kept[0, :, 4].argsort(descending=True)[: len(detection.boxes)]
+        assert isinstance(outputs, DetrOutput)
+        assert outputs.masks is not None
+        return with_masks(detection, queries, outputs.masks[0].cpu(), size)
 
     @torch.inference_mode()
     def dense(self, image: ImageLike) -> np.ndarray:
@@ -218,6 +234,11 @@ def task_of(source: LoadedModel) -> Task:
         # Published files give the inverse of depth up to scale and shift; a run of ours says what it learned.
         return DepthTask(DepthWeights(**source.provenance.get("depth", {"loss": "ssi"})))
     return ClassificationTask(source.labels)
+
+
+def unlabelled(image: Tensor, size: tuple[int, int]) -> Boxed:
+    """A prepared image ``[C, h, w]`` of one of size (H, W), of which no boxes are known."""
+    return Boxed(image, torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), torch.tensor(size), "", 0, "")
 
 
 def size_of(picture: Image.Image | Tensor) -> tuple[int, int]:

@@ -207,6 +207,6 @@ def detr_config(layers: int, dilated: bool = False, masks: bool = False) -> DETR
 
 def detr_small_config() -> DETRConfig:
     """For images of about 128 pixels and few objects, trained from fresh weights on small data."""
-    backbone = ResNetConfig("basic", (1, 1, 1), image_size=(128, 128), num_classes=0, width=32)
+    backbone = ResNetConfig("basic", (1, 1, 2), image_size=(128, 128), num_classes=0, width=32)
     block = BlockConfig(128, 4, 256, norm="pre", norm_eps=1e-5, activation="relu")
     return DETRConfig(block, backbone, encoder_depth=2, decoder_depth=3, num_queries=16, num_classes=10)

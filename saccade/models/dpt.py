@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saccade.models.dpt_decoder import Doubled, Fusion, Readout, Reassemble, class_head, depth_head
-from saccade.models.hybrid import HybridViT, hybrid_config
+from saccade.models.hybrid import HybridConfig, HybridViT, StemConfig, hybrid_config
 from saccade.models.model import FeatureMap, Model, OnBackbone
 from saccade.models.vit import SIZES, VisionTransformer, vit_config
 from saccade.models.zoo import build, read_config
@@ -127,10 +127,10 @@ class DPT(Model):
         stem: list[Tensor] = []
         net, pixels = self.backbone, images
         if isinstance(net, HybridViT):
-            *finer, last = net.stem(images)
-            stem, pixels = [m.features for m in finer[:2]], last.features
-        found = net.encoder(pixels, taps=self.config.taps)
-        maps = [*stem, *(part(tokens, found.layout) for part, tokens in zip(self.reassemble, found.taps))]
+            found = net.stem(images)
+            stem, pixels = [m.features for m in found[:2]], found[-1].features
+        encoded = net.encoder(pixels, taps=self.config.taps)
+        maps = [*stem, *(part(tokens, encoded.layout) for part, tokens in zip(self.reassemble, encoded.taps))]
         return tuple(FeatureMap(m, (images.shape[-2] // m.shape[-2], images.shape[-1] // m.shape[-1])) for m in maps)
 
     def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout:
@@ -168,6 +168,12 @@ def dpt_small_config(num_classes: int = 0) -> DPTConfig:
     block = BlockConfig(128, 4, 256)
     backbone = replace(vit_config("ti", 16), block=block, depth=4, image_size=(128, 128), num_classes=0)
     return _finished(DPTConfig(backbone, "vit", (0, 1, 2, 3), (32, 48, 64, 96), 48), num_classes)
+
+
+def dpt_small_hybrid_config(num_classes: int = 0) -> DPTConfig:
+    """The same behind a small ResNet, whose maps know where strokes and edges are."""
+    backbone = HybridConfig(BlockConfig(128, 4, 256), 4, StemConfig((1, 1, 1), 32), (128, 128), num_classes=0)
+    return _finished(DPTConfig(backbone, "hybrid", (1, 3), (128, 256, 64, 96), 32), num_classes)
 
 
 def _finished(config: DPTConfig, num_classes: int) -> DPTConfig:

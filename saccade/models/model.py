@@ -19,6 +19,7 @@ class OnBackbone:
         "image_size": "backbone_config.image_size",
         "in_channels": "backbone_config.in_channels",
     }
+    backbone: str
     backbone_config: Any
 
     @property

@@ -118,4 +118,4 @@ class Yolo(Model):
 
 def yolo_small_config() -> YoloConfig:
     """For images of about 128 pixels: places every 8 and every 16 pixels."""
-    return YoloConfig(ResNetConfig("basic", (1, 1, 1), image_size=(128, 128), num_classes=0, width=32))
+    return YoloConfig(ResNetConfig("basic", (1, 1, 2), image_size=(128, 128), num_classes=0, width=32))

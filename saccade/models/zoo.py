@@ -48,6 +48,8 @@ ZOO: dict[str, tuple[str, str, tuple]] = {
     "yolo_small": ("yolo", "yolo_small_config", ()),
     "dpt_small": ("dpt", "dpt_small_config", ()),
     "dpt_small_seg": ("dpt", "dpt_small_config", (11,)),
+    "dpt_small_hybrid": ("dpt", "dpt_small_hybrid_config", ()),
+    "dpt_small_hybrid_seg": ("dpt", "dpt_small_hybrid_config", (11,)),
     "dpt_ti": ("dpt", "dpt_config", ("ti",)),
     "dpt_s": ("dpt", "dpt_config", ("s",)),
     "dpt_b": ("dpt", "dpt_config", ("b",)),

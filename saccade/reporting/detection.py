@@ -8,7 +8,9 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from saccade.reporting.classification import LARGEST_CONFUSION, confusion_rows
 from saccade.reporting.draw import draw_boxes
+from saccade.reporting.looking import queries_svg
 from saccade.reporting.plots import COLOURS, STYLE, to_svg
 from saccade.reporting.report import picture, template
 from saccade.tasks.predictions import DetectionMetrics, FoundBox
@@ -38,8 +40,22 @@ def detection_tiles(metrics: DetectionMetrics) -> Mapping[str, str]:
     }  # fmt: skip
 
 
-def detection_section(metrics: DetectionMetrics, labels: Sequence[str], worst: Sequence[BoxedPicture]) -> Markup:
-    """The results; the worst images first."""
+def detection_section(
+    metrics: DetectionMetrics,
+    labels: Sequence[str],
+    worst: Sequence[BoxedPicture],
+    confusion: Sequence[Sequence[int]],
+    queries: np.ndarray | None = None,
+) -> Markup:
+    """The results.
+
+    Args:
+        metrics: of the split.
+        labels: K class names.
+        worst: the images with most mistakes first.
+        confusion: ``[K + 1][K + 1]`` boxes, true class by said class; the last is the background.
+        queries: what each query said of each image, as :func:`queries_svg` draws it.
+    """
     cards = [
         {
             "name": p.name, "missed": p.missed, "wrong": p.wrong,
@@ -49,7 +65,16 @@ def detection_section(metrics: DetectionMetrics, labels: Sequence[str], worst: S
         for p in worst
     ]  # fmt: skip
     classes = sorted((row for row in metrics.per_class if row.boxes), key=lambda row: row.ap)
-    return Markup(template("detection").render(classes=classes, curves=Markup(precision_curves(metrics)), worst=cards))
+    return Markup(
+        template("detection").render(
+            classes=classes,
+            curves=Markup(precision_curves(metrics)),
+            worst=cards,
+            names=[*labels, "background"],
+            confusion=confusion_rows(confusion) if len(labels) <= LARGEST_CONFUSION else [],
+            queries="" if queries is None else Markup(queries_svg(queries)),
+        )
+    )
 
 
 def precision_curves(metrics: DetectionMetrics) -> str:

@@ -1,7 +1,7 @@
 """Pictures for people: what a model saw, with where it looked laid over it."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib import colormaps
@@ -37,11 +37,17 @@ def overlay(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
 
 
 def draw_boxes(image: np.ndarray, boxes: Sequence[FoundBox], labels: Sequence[str], smallest: int = 384) -> np.ndarray:
-    """Boxes with names and scores over a picture ``[H, W, 3]`` uint8, enlarged to at least `smallest` pixels a side.
+    """Boxes with names and scores, and masks where there are some, over a picture ``[H, W, 3]`` uint8,
+    enlarged to at least `smallest` pixels a side.
 
     A class has the same colour in every picture of a model.
     """
     factor = max(1, -(-smallest // min(image.shape[:2])))
+    for found in boxes:
+        if found.segmentation is not None:
+            colour = np.array(class_colour(list(labels).index(found.label), len(labels)))
+            mask = mask_of(found.segmentation)
+            image = np.where(mask[..., None], image * 0.5 + colour * 0.5, image).astype(np.uint8)
     picture = Image.fromarray(image.repeat(factor, axis=0).repeat(factor, axis=1))
     pen = ImageDraw.Draw(picture)
     font = ImageFont.load_default(max(12, min(picture.size) // 32))
@@ -56,6 +62,13 @@ def draw_boxes(image: np.ndarray, boxes: Sequence[FoundBox], labels: Sequence[st
         pen.rectangle((left - 2, top - up - 1, right + 2, bottom - up + 1), fill=colour)
         pen.text((corners[0], corners[1] - up), text, fill=(20, 20, 20), font=font)
     return np.asarray(picture)
+
+
+def mask_of(segmentation: Mapping[str, Sequence[int]]) -> np.ndarray:
+    """COCO's run lengths -> ``[H, W]`` boolean."""
+    height, width = segmentation["size"]
+    values = np.arange(len(segmentation["counts"])) % 2 == 1
+    return values.repeat(segmentation["counts"]).reshape(width, height).T
 
 
 def class_colour(index: int, count: int) -> tuple[int, int, int]:

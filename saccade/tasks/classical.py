@@ -20,7 +20,6 @@ RADIUS = 1.5  # strides from the middle of an object within which a place learns
 REACH = 3.0  # an object goes to the finest map whose stride times this reaches from its middle to its edges
 CANDIDATES, KEPT = 300, 100  # boxes before and after suppression
 LEAST_SCORE = 0.01
-OVERLAP = 0.6  # IoU from which the less sure of two boxes of a class is suppressed
 
 
 class Places(Protocol):
@@ -40,7 +39,13 @@ class Places(Protocol):
 
 
 class ClassicalTask(DetectionTask):
-    """Boxes with classes from candidates and suppression; arguments and metrics as of its modern sibling."""
+    """Boxes with classes from candidates and suppression; arguments and metrics as of its modern sibling.
+
+    Attributes:
+        overlap: IoU from which the less sure of two boxes of a class is suppressed; 1 suppresses nothing.
+    """
+
+    overlap = 0.6
 
     def step(self, outputs: Places, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         assert isinstance(batch.labels, dict)
@@ -70,7 +75,7 @@ class ClassicalTask(DetectionTask):
             scores, names = logits.sigmoid().max(-1)
             best = scores.topk(min(CANDIDATES, len(scores))).indices
             best = best[scores[best] > LEAST_SCORE]
-            left = best[batched_nms(candidates[best], scores[best], names[best], OVERLAP)][:KEPT]
+            left = best[batched_nms(candidates[best], scores[best], names[best], self.overlap)][:KEPT]
             found[row, : len(left)] = torch.cat((candidates[left], scores[left, None], names[left, None]), dim=1)
         classes = batch.labels["classes"]
         truth = torch.cat((corners(batch.labels["boxes"]) * extent, classes[..., None]), dim=-1)

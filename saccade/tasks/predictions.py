@@ -119,11 +119,13 @@ class MaskedMetrics:
 
 @dataclass(frozen=True)
 class FoundBox:
-    """One thing: its class, the probability, and (left, top, right, bottom) in pixels of the image as it lies."""
+    """One thing: its class, the probability, and (left, top, right, bottom) in pixels of the image as it lies; from
+    models with masks also its mask as COCO's run lengths."""
 
     label: str
     score: float
     box: tuple[float, float, float, float]
+    segmentation: dict[str, list[int]] | None = None
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,8 @@ class Detection:
     boxes: tuple[FoundBox, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        return {"image": self.image, "boxes": [asdict(box) for box in self.boxes]}
+        boxes = [{k: v for k, v in asdict(box).items() if v is not None} for box in self.boxes]
+        return {"image": self.image, "boxes": boxes}
 
     def __str__(self) -> str:
         told = [f"{b.label} {b.score:.0%} at {', '.join(f'{x:.0f}' for x in b.box)}" for b in self.boxes]

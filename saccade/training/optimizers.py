@@ -28,6 +28,8 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict]:
         if not parameter.requires_grad:
             continue
         scale = config.layer_decay ** (depth + 1 - layer_of(name, depth))
+        if name.startswith("backbone."):
+            scale *= config.backbone_lr
         decay = config.weight_decay if is_decayed(name, parameter) else 0.0
         group = groups.setdefault((scale, decay), {"params": [], "lr_scale": scale, "weight_decay": decay})
         group["params"].append(parameter)

@@ -1,6 +1,7 @@
 """A detector through the same loop: trains, resumes, is measured, predicts, draws, tells its mistakes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,18 +10,23 @@ import torch
 from PIL import Image
 
 import saccade
+from saccade.analysis.suppression import suppressed
+from saccade.checkpoints.directory import LoadedModel, save_model_dir
 from saccade.cli.main import main
-from saccade.cli.reports.detect import mistakes
+from saccade.cli.reports.detect import confusion, mistakes
 from saccade.data.boxes import open_boxes
 from saccade.data.config import DataConfig, ScenesConfig
 from saccade.errors import ConfigError
 from saccade.inference.evaluation import evaluate
 from saccade.tasks.predictions import FoundBox
 from saccade.training.config import resolve
+from saccade.training.jobs.detect import starting_model
+from saccade.training.jobs.images import fresh_preprocessing
 from saccade.training.loop import train
 from saccade.training.run_directory import RunDirectory
 from tests.data.test_boxes import write_coco
 
+LABELS = tuple(str(digit) for digit in range(10))
 TINY = {
     "task": "detect", "data.path": "scenes", "data.workers": 0, "preflight": False, "batch_size": 4, "ema": 0.0,
     "data.scenes": {"size": [64, 64], "train": 24, "val": 4, "test": 6, "digits": [1, 3]},
@@ -108,6 +114,70 @@ def test_a_folder_of_boxes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "The worst images" in page
     again = resolve(overrides={**TINY, "model.init": str(tmp_path / "run"), "model.options": {}, "schedule.steps": 1})
     assert train(again, RunDirectory.create(again, tmp_path / "again")).metrics is not None
+
+
+def test_a_detector_starts_on_a_trained_backbone(run: RunDirectory, tmp_path: Path) -> None:
+    """Of a classical detector, and of a ViT; a detector of the same kind goes on whole."""
+    classical = {**TINY, "model.name": "yolo_small", "model.options": {"backbone_config.width": 8}, "schedule.steps": 2}
+    first = resolve(overrides=classical)
+    train(first, RunDirectory.create(first, tmp_path / "classical"))
+    trained = saccade.load(tmp_path / "classical").model
+    start = starting_model(resolve(overrides={**TINY, "model.init": str(tmp_path / "classical")}), LABELS)
+    assert start.architecture == "detr"
+    for name, tensor in trained.get_submodule("backbone").state_dict().items():
+        assert torch.equal(start.model.get_submodule("backbone").state_dict()[name], tensor), name
+    vit = saccade.create("vit_digits", image_size=64)
+    prepare = replace(fresh_preprocessing(vit), mean=(0.1,))
+    save_model_dir(tmp_path / "vit", LoadedModel(vit, "vit", LABELS, prepare))
+    start = starting_model(resolve(overrides={**TINY, "model.init": str(tmp_path / "vit")}), LABELS)
+    assert start.model.config.backbone == "vit"
+    assert start.preprocessing is not None
+    assert start.preprocessing.mean == (0.1,)
+    assert start.model(torch.randn(1, 1, 64, 80)).boxes.shape == (1, 16, 4)
+    whole = starting_model(resolve(overrides={**TINY, "model.options": {}, "model.init": str(run.path)}), LABELS)
+    assert torch.equal(whole.model.state_dict()["queries"], saccade.load(run.path).model.state_dict()["queries"])
+
+
+def test_stages_with_and_without_suppression(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(run.path), "scenes", "--stages", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["stage"] for row in rows] == ["decoder block 1", "decoder block 2"]
+    told = json.loads((run.path / "predictions.json").read_text())["metrics"]
+    assert rows[-1]["plain"]["ap"] == pytest.approx(told["ap"], abs=1e-6)
+    assert main(["evaluate", str(run.path), "scenes", "--stages"]) == 0
+    assert "duplicates" in capsys.readouterr().out
+
+
+def test_suppression_takes_the_less_sure_of_a_class() -> None:
+    nothing = [float("nan")] * 6
+    rows = [[0, 0, 10, 10, 0.9, 1], [0, 0, 10, 9, 0.8, 1], [0, 0, 10, 10, 0.7, 2], [20, 20, 30, 30, 0.6, 1], nothing]
+    left = suppressed(torch.tensor([rows]), 0.6)[0, :, 4]
+    assert left.isnan().tolist() == [False, True, False, False, True]
+
+
+def test_where_queries_look_is_drawn(run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = open_boxes("scenes", DataConfig(scenes=ScenesConfig(size=(64, 64), test=1))).test
+    assert source is not None
+    source.image(0).save(tmp_path / "scene.png")
+    for more in ([], ["--point", "0.5", "0.25"]):
+        target = tmp_path / f"looks{len(more)}.png"
+        assert main(["explain", str(run.path), str(tmp_path / "scene.png"), "-o", str(target), *more]) == 0
+        assert Image.open(target).width > 100
+    assert "in every layer" in capsys.readouterr().out
+    assert "Which query answers" in (run.report.read_text() if run.report.is_file() else write_report(run))
+
+
+def write_report(run: RunDirectory) -> str:
+    from saccade.cli.report_data import write_run_report
+
+    return write_run_report(run).read_text()
+
+
+def test_confusion_counts_the_background() -> None:
+    here, there = (0.0, 0.0, 10.0, 10.0), (50.0, 50.0, 60.0, 60.0)
+    true = [FoundBox("a", 1.0, here), FoundBox("b", 1.0, there)]
+    found = [FoundBox("b", 0.9, here), FoundBox("b", 0.8, (80.0, 80.0, 90.0, 90.0)), FoundBox("a", 0.7, here)]
+    assert confusion([(found, true), ([], [])], ("a", "b")) == [[0, 1, 0], [0, 0, 1], [1, 1, 0]]
 
 
 def test_mistakes_are_counted_by_object() -> None:

@@ -53,6 +53,15 @@ def test_layers_decay_and_vectors_are_not_decayed() -> None:
     assert {round(g["lr"], 12) for g in optimizer.param_groups} == {round(0.2 * 0.5**i, 12) for i in range(6)}
 
 
+def test_a_backbone_learns_more_slowly() -> None:
+    net = saccade.create("detr_small")
+    config = resolve(overrides={"optimizer.backbone_lr": 0.1}).optimizer
+    named = {id(p): n for n, p in net.named_parameters()}
+    for group in parameter_groups(net, config):
+        inside = {named[id(p)].startswith("backbone.") for p in group["params"]}
+        assert inside == {group["lr_scale"] == 0.1}
+
+
 def test_layer_numbers() -> None:
     assert [
         layer_of(n, 12) for n in ("encoder.cls_token", "encoder.blocks.3.norm1.bias", "encoder.norm.bias", "head.bias")

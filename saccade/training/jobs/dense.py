@@ -71,4 +71,4 @@ def starting_model(config: RunConfig, classes: tuple[str, ...]) -> LoadedModel:
     assert isinstance(model, DPT)
     preprocessing = replace(fresh_preprocessing(model), resize="exact", crop_pct=1.0)
     start = LoadedModel(model, "dpt", classes, preprocessing, task=task)
-    return start if loaded is None else with_backbone(start, loaded)
+    return start if loaded is None else with_backbone(start, loaded, wanted.drop_path)

@@ -7,6 +7,7 @@ import torch
 
 from saccade.checkpoints.directory import LoadedModel
 from saccade.checkpoints.loading import adapt, load_model
+from saccade.checkpoints.pretrained import with_backbone
 from saccade.data.augmentation import mix_seed
 from saccade.data.boxed_batches import BoxTransform, PreparedBoxes
 from saccade.data.boxes import open_boxes
@@ -47,13 +48,16 @@ def prepare(config: RunConfig, processes: Processes) -> Job:
 
 
 def starting_model(config: RunConfig, classes: tuple[str, ...]) -> LoadedModel:
-    """Fresh, or a trained detector with a head for these classes."""
+    """Fresh; or a trained detector with a head for these classes; or a fresh one on the backbone of any other model."""
     wanted = config.model
     torch.manual_seed(mix_seed(config.seed, 0, 3))
-    if wanted.init:
-        loaded = load_model(wanted.init)
-        if loaded.architecture not in ARCHITECTURES:
-            raise ConfigError(f"{wanted.init} is no detector but a {loaded.architecture}")
+    architecture = architecture_of(wanted.name)
+    if architecture not in ARCHITECTURES:
+        raise ConfigError(
+            f"{wanted.name} is no detector; there are {', '.join([*list_models('detr*'), *list_models('yolo*')])}"
+        )
+    loaded = load_model(wanted.init) if wanted.init else None
+    if loaded is not None and loaded.architecture == architecture:
         if loaded.labels != classes:
             loaded = adapt(adapt(loaded, num_classes=0), num_classes=len(classes))
         loaded = adapt(loaded, options=wanted.options)
@@ -62,13 +66,9 @@ def starting_model(config: RunConfig, classes: tuple[str, ...]) -> LoadedModel:
         if wanted.image_size is not None:
             preprocessing = replace(preprocessing, size=wanted.image_size)
         return replace(loaded, labels=classes, preprocessing=preprocessing, task="detection")
-    architecture = architecture_of(wanted.name)
-    if architecture not in ARCHITECTURES:
-        raise ConfigError(
-            f"{wanted.name} is no detector; there are {', '.join([*list_models('detr*'), *list_models('yolo*')])}"
-        )
     model = create(wanted.name, num_classes=len(classes), image_size=wanted.image_size, options=wanted.options)
-    return LoadedModel(model, architecture, classes, boxed_preprocessing(model), task="detection")
+    start = LoadedModel(model, architecture, classes, boxed_preprocessing(model), task="detection")
+    return start if loaded is None else with_backbone(start, loaded, wanted.drop_path)
 
 
 def boxed_preprocessing(model: Model) -> Preprocessing:

@@ -1,0 +1,68 @@
+"""What one place of a picture attends to, in every layer: the corner figures of a lecture on attention.
+
+L layers, N tokens, h x w grid of patches.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from saccade.analysis.attention_maps import to_pixels
+from saccade.errors import RecordingError
+from saccade.inference.predictor import ImageLike, Predictor, name_of
+from saccade.nn.recording import record
+
+
+@dataclass(frozen=True)
+class PointAttention:
+    """One picture, one place in it, and where that place looks.
+
+    Attributes:
+        name: of the picture.
+        image: what the model saw, ``[H, W, 3]`` uint8.
+        point: (x, y) of the middle of the patch, as shares of the image.
+        maps: ``[L, h, w]``, the mean over heads; sums to 1 or less (the rest goes to prefix tokens).
+        layers: the paths of the L layers.
+    """
+
+    name: str
+    image: np.ndarray
+    point: tuple[float, float]
+    maps: np.ndarray
+    layers: tuple[str, ...]
+
+
+@torch.no_grad()
+def point_attention(
+    predictor: Predictor, image: ImageLike, point: tuple[float, float], *, budget: str | int = "4 GiB"
+) -> PointAttention:
+    """Run one picture and record what the patch under a point attends to.
+
+    Args:
+        predictor: any model with self-attention over patches: a ViT, a DPT, the encoder of a DETR.
+        image: the picture.
+        point: (x, y) in [0, 1], shares of what the model sees from its left upper corner.
+        budget: memory that the recording may take.
+
+    Raises:
+        RecordingError: the point lies outside, or the model has no self-attention over patches.
+    """
+    if not all(0 <= share <= 1 for share in point):
+        raise RecordingError(f"a point is two shares between 0 and 1, not {point[0]:g}, {point[1]:g}")
+    inputs = predictor.prepare(image)[None]
+    with record(predictor.model, budget=budget, tokens=False) as trace:
+        predictor.model(inputs.to(predictor.device))
+    layout = trace.layout
+    if layout is None:
+        raise RecordingError(f"{type(predictor.model).__name__} does not say how its tokens lie over the image")
+    layers = {p: w.cpu() for p, w in trace.attention.items() if w.shape[2] == w.shape[3] == layout.num_tokens}
+    if not layers:
+        raise RecordingError(f"{type(predictor.model).__name__} has no self-attention over {layout.num_tokens} tokens")
+    (rows, columns), (x, y) = layout.grid, point
+    row, column = min(int(y * rows), rows - 1), min(int(x * columns), columns - 1)
+    asked = layout.index(row, column)
+    maps = torch.stack([w[0, :, asked, layout.num_prefix :].mean(0).unflatten(0, layout.grid) for w in layers.values()])
+    middle = (column + 0.5) / columns, (row + 0.5) / rows
+    seen = to_pixels(predictor.preprocess.denormalize(inputs[0]))
+    return PointAttention(name_of(image, 0), seen, middle, maps.numpy(), tuple(layers))

@@ -1,0 +1,82 @@
+"""Masks of things, and one segment for every pixel, on constructed logits."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import saccade
+from saccade.checkpoints.directory import LoadedModel, save_model_dir
+from saccade.models.detr import DETR, detr_small_config
+from saccade.reporting.draw import draw_boxes, mask_of
+from saccade.tasks.panoptic import instance_masks, panoptic
+from saccade.training.jobs.detect import boxed_preprocessing
+
+CAT, GRASS, NOTHING = 0, 1, 2
+
+
+def said(*rows: tuple[int, float]) -> torch.Tensor:
+    """Logits of queries that give a class a probability."""
+    logits = torch.zeros(len(rows), 3)
+    for row, (label, score) in enumerate(rows):
+        rest = (1 - score) / 2
+        logits[row] = torch.tensor([rest] * 3).log()
+        logits[row, label] = torch.tensor(score).log()
+    return logits
+
+
+def halves(*columns: slice) -> torch.Tensor:
+    masks = torch.full((len(columns), 8, 8), -5.0)
+    for row, chosen in enumerate(columns):
+        masks[row, :, chosen] = 5.0 + row
+    return masks
+
+
+def test_things_are_counted_and_stuff_is_one() -> None:
+    logits = said((CAT, 0.9), (CAT, 0.95), (GRASS, 0.9), (GRASS, 0.99), (CAT, 0.5), (NOTHING, 0.99))
+    masks = halves(slice(0, 2), slice(2, 4), slice(4, 6), slice(6, 8), slice(0, 8), slice(0, 8))
+    found = panoptic(logits, masks, (8, 8), stuff={GRASS})
+    assert [(s.label, s.area) for s in found.segments] == [(CAT, 16), (CAT, 16), (GRASS, 32)]
+    assert found.ids[0].tolist() == [1, 1, 2, 2, 3, 3, 3, 3]
+    assert found.segments[0].score == pytest.approx(0.9, abs=1e-5)
+    apart = panoptic(logits, masks, (8, 8))
+    assert len(apart.segments) == 4
+
+
+def test_what_is_too_small_gives_its_pixels_to_others() -> None:
+    masks = halves(slice(0, 8), slice(0, 0))
+    masks[1, 0, :4] = 9.0  # four pixels
+    found = panoptic(said((CAT, 0.9), (CAT, 0.9)), masks, (8, 8))
+    assert [s.area for s in found.segments] == [64]
+    assert found.ids.unique().tolist() == [1]
+
+
+def test_nothing_sure_is_nothing() -> None:
+    found = panoptic(said((CAT, 0.6), (NOTHING, 0.99)), halves(slice(0, 8), slice(0, 8)), (4, 6))
+    assert found.segments == ()
+    assert found.ids.shape == (4, 6)
+    assert not found.ids.any()
+
+
+def test_a_detector_with_masks_tells_them(tmp_path) -> None:
+    torch.manual_seed(0)
+    config = detr_small_config()
+    backbone = replace(config.backbone_config, depths=(1, 1, 1, 1), width=8)
+    block = replace(config.block, num_heads=8)
+    config = replace(config, block=block, masks=True, num_classes=2, num_queries=5, backbone_config=backbone)
+    net = DETR(config).eval()
+    loaded = LoadedModel(net, "detr", ("ant", "bee"), boxed_preprocessing(net), task="detection")
+    save_model_dir(tmp_path / "model", loaded)
+    predictor = saccade.load(tmp_path / "model")
+    predictor.about.threshold = 0.0
+    image = np.random.default_rng(0).integers(0, 255, (96, 128, 3), dtype=np.uint8)
+    found = predictor.predict(image)
+    assert len(found.boxes) == 5
+    with torch.no_grad():
+        outputs = net(predictor.prepare(image)[None])
+    order = outputs.logits.softmax(-1)[0, :, :-1].max(-1).values.argsort(descending=True)
+    masks = instance_masks(outputs.masks[0], (96, 128))
+    for box, query in zip(found.boxes, order):
+        np.testing.assert_array_equal(mask_of(box.segmentation), masks[query].numpy())
+    assert draw_boxes(image, found.boxes, predictor.labels).shape == (384, 512, 3)
