@@ -80,7 +80,10 @@ def with_backbone(start: LoadedModel, trained: LoadedModel, drop_path: float = 0
 def _check_dpt(config: Any, under: LoadedModel) -> None:
     theirs = under.model.config
     if under.architecture != config.backbone:
-        raise CheckpointError(f"a {under.architecture} cannot stand in a DPT on a {config.backbone}")
+        raise CheckpointError(
+            f"a {under.architecture} cannot stand in a DPT on a {config.backbone}: choose a DPT on it, such as dpt_ti "
+            "for a ViT-Ti/16"
+        )
     if (theirs.block.embed_dim, theirs.depth, theirs.patch_size) != (
         config.backbone_config.block.embed_dim, config.backbone_config.depth, config.backbone_config.patch_size,
     ):  # fmt: skip

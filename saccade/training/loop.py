@@ -19,7 +19,7 @@ from saccade.checkpoints.directory import save_model_dir
 from saccade.data.batching import Prepared, eval_batches
 from saccade.errors import CheckpointError, DataError, TrainingError
 from saccade.models.zoo import build
-from saccade.nn.precision import choose_products, fast_products
+from saccade.nn.precision import best_layout, choose_products, fast_products
 from saccade.tasks.collect import Collected, collect
 from saccade.tasks.task import Metrics
 from saccade.training.config import RunConfig
@@ -120,7 +120,9 @@ class _Run:
                     )
 
             # ----------------------------------------------------------------------- model, optimizer, where to start
-            model = wrap(self.setup.model.to(self.processes.device), self.processes, shard=self.config.shard)
+            layout = torch.contiguous_format if self.config.shard else best_layout(self.setup.model)
+            placed = self.setup.model.to(self.processes.device, memory_format=layout)
+            model = wrap(placed, self.processes, shard=self.config.shard)
             optimizer = make_optimizer(unwrapped(model), self.config.optimizer)
             mean = WeightMean(unwrapped(model), self.config.ema) if self.config.ema else None
             if found is not None:

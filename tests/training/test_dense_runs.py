@@ -77,6 +77,7 @@ def test_a_trained_vit_stands_in_a_fresh_dpt(tmp_path: Path) -> None:
     changes = {
         "data.path": str(masks), "data.scenes": {}, "model.init": str(vit.path), "model.options": options,
         "model.image_size": [8, 8], "batch_size": 2, "data.val_fraction": 0.0,
+        "model.name": "dpt_small",
     }  # fmt: skip
     run = small_run(tmp_path / "dpt", "segment", **changes, **{"schedule.steps": 1, "optimizer.lr": 1e-12})
     ours, theirs = saccade.load(run.path).model.state_dict(), saccade.load(vit.path).model.state_dict()
