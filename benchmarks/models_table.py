@@ -23,11 +23,14 @@ import saccade  # noqa: E402
 from saccade.checkpoints.convert import WRITERS  # noqa: E402
 from saccade.checkpoints.formats import FORMATS  # noqa: E402
 from saccade.checkpoints.loading import load_model  # noqa: E402
+from saccade.models.catalogue import ARCHITECTURES, ZOO  # noqa: E402
 from saccade.models.cost import measure_cost  # noqa: E402
-from saccade.models.zoo import ARCHITECTURES, ZOO, architecture_of  # noqa: E402
+from saccade.models.zoo import architecture_of  # noqa: E402
 from tests.parity.cases import CASES  # noqa: E402
 
-ELSEWHERE = {"facebook_detr": "official outputs, where they are at hand"}  # compared in tests/parity/test_detr.py
+# compared in tests/parity/test_detr.py and test_clip.py
+STORED = "official outputs, where they are at hand"
+ELSEWHERE = {"facebook_detr": STORED, "openai_clip": "open_clip and stored outputs", "huggingface_clip": "in the tests"}
 CONFORMANCE = ROOT / "tests" / "conformance"
 
 

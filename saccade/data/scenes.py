@@ -127,6 +127,8 @@ def _place(random: np.random.Generator, split: str, config: ScenesConfig) -> lis
         near = {d[5] for d in placed if (whole[d[1]] & (d[0] > 0)).any()}  # neighbours differ, so that edges are seen
         size = "small" if rank < SIZES[0] else "medium" if rank < SIZES[1] else "large"
         free = [name for name in COLOURS if name not in near]
+        if not free:
+            continue
         colour = free[int(random.integers(len(free)))]
         trial = sorted([*placed, (ink, where, int(source.labels[index]), distance, size, colour)], key=lambda d: -d[3])
         if _all_visible(trial, height, width):

@@ -76,7 +76,7 @@ def measure_cost(model: Model, image_size: tuple[int, int] | None = None) -> Cos
         try:
             model.eval()  # batch norm in training mode takes no single image
             with saved_tensors_hooks(keep, lambda tensor: tensor):
-                torch.func.functional_call(model, {**weights, **buffers}, (image,))
+                torch.func.functional_call(model, {**weights, **buffers}, model.inputs_for(image))
         finally:
             for module, training in modes.items():
                 module.training = training

@@ -65,6 +65,10 @@ class Model(nn.Module):
         """``[B, C, H, W]`` -> feature maps, from the finest to the coarsest."""
         raise ConfigError(f"{type(self).__name__} has no feature maps")
 
+    def inputs_for(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Everything that a call takes, for counting what it costs: images ``[B, C, H, W]`` alone but in few models."""
+        return (images,)
+
     def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout | None:
         """How tokens lie over an image of (H, W) pixels, the config's size unless given; None where there are none."""
         return None

@@ -121,7 +121,7 @@ class _Run:
 
             # ----------------------------------------------------------------------- model, optimizer, where to start
             layout = torch.contiguous_format if self.config.shard else best_layout(self.setup.model)
-            placed = self.setup.model.to(self.processes.device, memory_format=layout)
+            placed = self.setup.model.to(self.processes.device).to(memory_format=layout)  # type: ignore[call-overload]
             model = wrap(placed, self.processes, shard=self.config.shard)
             optimizer = make_optimizer(unwrapped(model), self.config.optimizer)
             mean = WeightMean(unwrapped(model), self.config.ema) if self.config.ema else None

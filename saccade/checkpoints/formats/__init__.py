@@ -25,6 +25,7 @@ from saccade.checkpoints.formats import (
     google_hybrid,
     google_vit,
     huggingface_bit,
+    huggingface_clip,
     huggingface_convnext,
     huggingface_deit,
     huggingface_detr,
@@ -35,6 +36,7 @@ from saccade.checkpoints.formats import (
     huggingface_resnet,
     huggingface_vit,
     isl_dpt,
+    openai_clip,
     timm_bit,
     timm_convmixer,
     timm_convnext,
@@ -52,6 +54,8 @@ from saccade.errors import CheckpointError
 
 # What has more parts stands before what has fewer of the same names: a hybrid before a ViT.
 FORMATS: tuple[ModuleType, ...] = (
+    openai_clip,
+    huggingface_clip,
     facebook_detr,
     huggingface_detr,
     isl_dpt,

@@ -1,0 +1,106 @@
+"""CLIP as Hugging Face `transformers` writes it."""
+
+from typing import Any
+
+from saccade.checkpoints.formats.huggingface_vit import activation
+from saccade.checkpoints.formats.openai_clip import MEAN, STD
+from saccade.checkpoints.hints import Hints, Shapes, count_layers, image_size
+from saccade.checkpoints.mapping import Reshape, Rule, join, rename, rename_both
+from saccade.checkpoints.processors import target_size
+from saccade.data.preprocessing import Preprocessing
+from saccade.models.clip import CLIPConfig, TextConfig
+from saccade.models.vit import ViTConfig
+from saccade.nn.transformer import BlockConfig
+
+NAME = "Hugging Face CLIP"
+ARCHITECTURE = "clip"
+RESAMPLING = "bicubic"
+TEXT, VISION = "text_model", "vision_model"
+
+
+def matches(names: set[str]) -> bool:
+    return {"text_projection.weight", "visual_projection.weight", "vision_model.pre_layrnorm.weight"} <= names
+
+
+def infer(shapes: Shapes, hints: Hints) -> CLIPConfig:
+    """The config; without a JSON heads have 64 features and the activation is OpenAI's."""
+    vocab_size, width = shapes[f"{TEXT}.embeddings.token_embedding.weight"]
+    dim, in_channels, *patch = shapes[f"{VISION}.embeddings.patch_embedding.weight"]
+    text = TextConfig(
+        _block(shapes, TEXT, width, hints.config.get("text_config") or {}),
+        count_layers(shapes, TEXT + ".encoder.layers.{}.layer_norm1.weight"),
+        vocab_size,
+        shapes[f"{TEXT}.embeddings.position_embedding.weight"][0],
+    )
+    backbone = ViTConfig(
+        block=_block(shapes, VISION, dim, hints.config.get("vision_config") or {}),
+        depth=count_layers(shapes, VISION + ".encoder.layers.{}.layer_norm1.weight"),
+        image_size=image_size(
+            shapes[f"{VISION}.embeddings.position_embedding.weight"][0] - 1, (patch[0], patch[1]), hints
+        ),
+        patch_size=(patch[0], patch[1]),
+        in_channels=in_channels,
+        num_classes=0,
+        input_norm=True,
+    )
+    return CLIPConfig(backbone, text, shapes["text_projection.weight"][0])
+
+
+def _block(shapes: Shapes, tower: str, width: int, told: dict[str, Any]) -> BlockConfig:
+    return BlockConfig(
+        width,
+        told.get("num_attention_heads") or max(width // 64, 1),
+        shapes[f"{tower}.encoder.layers.0.mlp.fc1.weight"][0],
+        norm_eps=told.get("layer_norm_eps", 1e-5),
+        activation=activation({"hidden_act": told.get("hidden_act", "quick_gelu")}),
+    )
+
+
+def rules(config: CLIPConfig) -> list[Rule]:
+    tower = config.backbone_config
+    dim = tower.block.embed_dim
+    places = 1 + (tower.image_size[0] // tower.patch_size[0]) * (tower.image_size[1] // tower.patch_size[1])
+    found = [
+        rename("logit_scale", "logit_scale"),
+        rename("text_projection.weight", "text_proj.weight"),
+        rename("visual_projection.weight", "image_proj.weight"),
+        rename(f"{TEXT}.embeddings.token_embedding.weight", "text.token_embed.weight"),
+        rename(f"{TEXT}.embeddings.position_embedding.weight", "text.pos_embed"),
+        *rename_both(f"{TEXT}.final_layer_norm", "text.norm"),
+        rename(f"{VISION}.embeddings.patch_embedding.weight", "backbone.encoder.patch_embed.proj.weight"),
+        rename(f"{VISION}.embeddings.class_embedding", "backbone.encoder.cls_token", Reshape((dim,), (1, 1, dim))),
+        rename(
+            f"{VISION}.embeddings.position_embedding.weight", "backbone.encoder.pos_embed.table",
+            Reshape((places, dim), (1, places, dim)),
+        ),
+        *rename_both(f"{VISION}.pre_layrnorm", "backbone.encoder.input_norm"),
+        *rename_both(f"{VISION}.post_layernorm", "backbone.encoder.norm"),
+    ]  # fmt: skip
+    found += _layers(TEXT, "text.blocks", config.text.depth)
+    return found + _layers(VISION, "backbone.encoder.blocks", tower.depth)
+
+
+def _layers(tower: str, ours: str, depth: int) -> list[Rule]:
+    found = []
+    for i in range(depth):
+        old, new = f"{tower}.encoder.layers.{i}", f"{ours}.{i}"
+        for part in ("weight", "bias"):
+            found.append(join([f"{old}.self_attn.{name}_proj.{part}" for name in "qkv"], f"{new}.attn.qkv.{part}"))
+        for layer, part in (
+            ("self_attn.out_proj", "attn.proj"), ("layer_norm1", "norm1"), ("layer_norm2", "norm2"),
+            ("mlp.fc1", "mlp.fc1"), ("mlp.fc2", "mlp.fc2"),
+        ):  # fmt: skip
+            found += rename_both(f"{old}.{layer}", f"{new}.{part}")
+    return found
+
+
+def task(config: CLIPConfig) -> str:
+    return "contrast"
+
+
+def preprocessing(config: CLIPConfig, hints: Hints) -> Preprocessing:
+    """What `preprocessor_config.json` says; without it OpenAI's."""
+    told = hints.processor
+    final, resize, crop_pct = target_size(told, config.image_size) if told else (config.image_size, "shortest", 1.0)
+    mean, std = tuple(told.get("image_mean") or MEAN), tuple(told.get("image_std") or STD)
+    return Preprocessing(final, resize=resize, crop_pct=crop_pct, interpolation="bicubic", mean=mean, std=std)

@@ -1,0 +1,149 @@
+"""CLIP as OpenAI writes it, and open_clip after it: one transformer for texts, a ViT or a ResNet for images."""
+
+from torch import Tensor
+
+from saccade.checkpoints.blocks import conv_norm
+from saccade.checkpoints.hints import Hints, Shapes, count_layers, image_size
+from saccade.checkpoints.mapping import Reshape, Rule, Transpose, join, rename, rename_both
+from saccade.data.preprocessing import Preprocessing
+from saccade.models.clip import CLIPConfig, TextConfig
+from saccade.models.clip_resnet import ClipResNetConfig
+from saccade.models.vit import ViTConfig
+from saccade.nn.transformer import Activation, BlockConfig
+
+NAME = "OpenAI CLIP"
+ARCHITECTURE = "clip"
+RESAMPLING = "bicubic"
+SETTINGS = ("input_resolution", "context_length", "vocab_size")  # numbers among the tensors of OpenAI's archives
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+
+def canonical(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without the settings that OpenAI's archives hold as tensors."""
+    return {name: tensor for name, tensor in tensors.items() if name not in SETTINGS}
+
+
+def matches(names: set[str]) -> bool:
+    return {"visual.conv1.weight", "text_projection", "logit_scale", "transformer.resblocks.0.ln_1.weight"} <= names
+
+
+def infer(shapes: Shapes, hints: Hints) -> CLIPConfig:
+    """The config: heads have 64 features; the activation is told by what stands beside the file, else OpenAI's."""
+    act = activation(hints)
+    vocab_size, width = shapes["token_embedding.weight"]
+    depth = count_layers(shapes, "transformer.resblocks.{}.ln_1.weight")
+    hidden = shapes["transformer.resblocks.0.mlp.c_fc.weight"][0]
+    text = TextConfig(block(width, hidden, act), depth, vocab_size, shapes["positional_embedding"][0])
+    embed_dim = shapes["text_projection"][1]
+    if "visual.proj" not in shapes:
+        return CLIPConfig(resnet_tower(shapes, embed_dim), text, embed_dim, "clip_resnet")
+    dim, in_channels, *patch = shapes["visual.conv1.weight"]
+    backbone = ViTConfig(
+        block=block(dim, shapes["visual.transformer.resblocks.0.mlp.c_fc.weight"][0], act),
+        depth=count_layers(shapes, "visual.transformer.resblocks.{}.ln_1.weight"),
+        image_size=image_size(shapes["visual.positional_embedding"][0] - 1, (patch[0], patch[1]), hints),
+        patch_size=(patch[0], patch[1]),
+        in_channels=in_channels,
+        num_classes=0,
+        input_norm=True,
+    )
+    return CLIPConfig(backbone, text, embed_dim)
+
+
+def activation(hints: Hints) -> Activation:
+    """What open_clip's JSON beside the file says; else OpenAI's, and a note: open_clip's own models use GELU."""
+    told = hints.config.get("model_cfg") or hints.config
+    if "quick_gelu" in told or "vision_cfg" in told:
+        return "quick_gelu" if told.get("quick_gelu") else "gelu"
+    hints.notes.append(
+        "quick_gelu assumed, OpenAI's activation: for a model that open_clip trained with GELU put its "
+        "open_clip_config.json beside the file as config.json"
+    )
+    return "quick_gelu"
+
+
+def block(width: int, hidden: int, act: Activation) -> BlockConfig:
+    return BlockConfig(width, max(width // 64, 1), hidden, norm_eps=1e-5, activation=act)
+
+
+def resnet_tower(shapes: Shapes, embed_dim: int) -> ClipResNetConfig:
+    places, channels = shapes["visual.attnpool.positional_embedding"]
+    side = round((places - 1) ** 0.5) * 32
+    depths = tuple(count_layers(shapes, f"visual.layer{stage}.{{}}.conv1.weight") for stage in (1, 2, 3, 4))
+    return ClipResNetConfig(depths, channels // 32, embed_dim, max(channels // 64, 1), (side, side))
+
+
+def rules(config: CLIPConfig) -> list[Rule]:
+    text = config.text
+    found = [
+        rename("token_embedding.weight", "text.token_embed.weight"),
+        rename("positional_embedding", "text.pos_embed"),
+        rename("text_projection", "text_proj.weight", Transpose((1, 0))),
+        rename("logit_scale", "logit_scale"),
+        *rename_both("ln_final", "text.norm"),
+    ]
+    found += blocks("transformer", "text.blocks", text.depth)
+    tower = config.backbone_config
+    if config.backbone == "clip_resnet":
+        return found + resnet_rules(tower)
+    dim = tower.block.embed_dim
+    places = 1 + (tower.image_size[0] // tower.patch_size[0]) * (tower.image_size[1] // tower.patch_size[1])
+    found += [
+        rename("visual.conv1.weight", "backbone.encoder.patch_embed.proj.weight"),
+        rename("visual.class_embedding", "backbone.encoder.cls_token", Reshape((dim,), (1, 1, dim))),
+        rename(
+            "visual.positional_embedding", "backbone.encoder.pos_embed.table", Reshape((places, dim), (1, places, dim))
+        ),
+        rename("visual.proj", "image_proj.weight", Transpose((1, 0))),
+        *rename_both("visual.ln_pre", "backbone.encoder.input_norm"),
+        *rename_both("visual.ln_post", "backbone.encoder.norm"),
+    ]
+    return found + blocks("visual.transformer", "backbone.encoder.blocks", tower.depth)
+
+
+def blocks(theirs: str, ours: str, depth: int) -> list[Rule]:
+    found = []
+    for i in range(depth):
+        old, new = f"{theirs}.resblocks.{i}", f"{ours}.{i}"
+        found += [rename(f"{old}.attn.in_proj_{part}", f"{new}.attn.qkv.{part}") for part in ("weight", "bias")]
+        for layer, part in (
+            ("attn.out_proj", "attn.proj"), ("ln_1", "norm1"), ("ln_2", "norm2"), ("mlp.c_fc", "mlp.fc1"),
+            ("mlp.c_proj", "mlp.fc2"),
+        ):  # fmt: skip
+            found += rename_both(f"{old}.{layer}", f"{new}.{part}")
+    return found
+
+
+def resnet_rules(config: ClipResNetConfig) -> list[Rule]:
+    found = []
+    for i in (1, 2, 3):
+        found += conv_norm(f"visual.conv{i}", f"visual.bn{i}", f"backbone.stem.{i - 1}")
+    for stage, depth in enumerate(config.depths):
+        for number in range(depth):
+            old, new = f"visual.layer{stage + 1}.{number}", f"backbone.stages.{stage}.{number}"
+            for i in (1, 2, 3):
+                found += conv_norm(f"{old}.conv{i}", f"{old}.bn{i}", f"{new}.conv{i}")
+            if number == 0:
+                found += conv_norm(f"{old}.downsample.0", f"{old}.downsample.1", f"{new}.shortcut.1")
+    dim, places = 32 * config.width, 1 + (config.image_size[0] // 32) * (config.image_size[1] // 32)
+    pool = "visual.attnpool"
+    found += [
+        rename(
+            f"{pool}.positional_embedding", "backbone.pool.pos_embed", Reshape((places, dim), (1, places, dim))
+        ),
+        *(
+            join([f"{pool}.{name}_proj.{part}" for name in "qkv"], f"backbone.pool.attn.qkv.{part}")
+            for part in ("weight", "bias")
+        ),
+        *rename_both(f"{pool}.c_proj", "backbone.pool.attn.proj"),
+    ]  # fmt: skip
+    return found
+
+
+def task(config: CLIPConfig) -> str:
+    return "contrast"
+
+
+def preprocessing(config: CLIPConfig, hints: Hints) -> Preprocessing:
+    """The shorter side to the size, the middle of the rest; OpenAI's statistics."""
+    return Preprocessing(config.image_size, crop_pct=1.0, interpolation="bicubic", mean=MEAN, std=STD)

@@ -1,0 +1,195 @@
+"""CLIP: pictures and sentences in one space (Radford et al., arXiv 2103.00020).
+
+An image tower and a text tower each end in a vector of the same width. Of a batch of pairs, the vector of each picture
+is to lie nearest to that of its own sentence; how sharply is learned too, as a temperature. A class is then just a
+sentence: "a photo of a cat".
+
+B images, T texts, L tokens of a text, W width of the text tower, E width of the common space.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from saccade.models.clip_resnet import ClipResNetConfig
+from saccade.models.model import FeatureMap, Model, OnBackbone
+from saccade.models.vit import ViTConfig
+from saccade.models.zoo import build, read_config
+from saccade.nn.masks import causal_mask
+from saccade.nn.tokens import TokenLayout
+from saccade.nn.transformer import BlockConfig, Encoder
+
+LARGEST_SCALE = 100.0  # of the cosines: a temperature below 0.01 made training unstable
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """The text tower: a transformer in which a token sees only what stands before it.
+
+    Attributes:
+        block: of the tower.
+        depth: number of blocks.
+        vocab_size: tokens; the last of them ends a text.
+        context_length: most tokens of a text, the beginning and the end among them.
+    """
+
+    block: BlockConfig
+    depth: int
+    vocab_size: int = 49408
+    context_length: int = 77
+
+
+@dataclass(frozen=True)
+class CLIPConfig(OnBackbone):
+    """Two towers.
+
+    Attributes:
+        backbone, backbone_config: the image tower: a ViT, or a "clip_resnet".
+        text: the text tower.
+        embed_dim: E.
+    """
+
+    backbone_config: Any
+    text: TextConfig
+    embed_dim: int
+    backbone: str = "vit"
+    num_classes: int = 0
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "CLIPConfig":
+        text = {**values["text"], "block": BlockConfig(**values["text"]["block"])}
+        backbone = read_config(values["backbone"], values["backbone_config"])
+        return cls(**{**values, "text": TextConfig(**text), "backbone_config": backbone})
+
+
+class ClipOutput(NamedTuple):
+    """Unit vectors of both kinds, and the factor of their cosines."""
+
+    image: Tensor  # [B, E]
+    text: Tensor  # [T, E]
+    scale: Tensor  # [], at most 100
+
+    @property
+    def logits(self) -> Tensor:
+        """How well each image fits each text: ``[B, T]``."""
+        return self.scale * self.image @ self.text.T
+
+
+class TextTower(nn.Module):
+    """Tokens ``[T, L]`` -> what the end of each text has gathered, ``[T, W]``."""
+
+    def __init__(self, config: TextConfig):
+        super().__init__()
+        dim = config.block.embed_dim
+        self.token_embed = nn.Embedding(config.vocab_size, dim)
+        self.pos_embed = nn.Parameter(torch.empty(config.context_length, dim))
+        self.blocks = Encoder(config.block, config.depth)
+        self.norm = nn.LayerNorm(dim, config.block.norm_eps)
+        nn.init.normal_(self.token_embed.weight, std=0.02)
+        nn.init.normal_(self.pos_embed, std=0.01)
+        into_stream = dim**-0.5 * (2 * config.depth) ** -0.5
+        spreads = {
+            "attn.qkv.weight": dim**-0.5, "attn.proj.weight": into_stream, "mlp.fc1.weight": (2 * dim) ** -0.5,
+            "mlp.fc2.weight": into_stream,
+        }  # fmt: skip
+        for name, parameter in self.blocks.named_parameters():
+            spread = spreads.get(name.split(".", 1)[1])
+            if spread is not None:
+                nn.init.normal_(parameter, std=spread)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.token_embed(tokens) + self.pos_embed[: tokens.shape[1]]
+        x = self.norm(self.blocks(x, mask=causal_mask(tokens.shape[1], device=tokens.device)).tokens)
+        return x[torch.arange(len(x), device=x.device), tokens.argmax(dim=-1)]  # the end is the largest token
+
+
+class CLIP(Model):
+    """``net(images [B, C, H, W], tokens [T, L])`` -> :class:`ClipOutput`."""
+
+    def __init__(self, config: CLIPConfig):
+        super().__init__()
+        self.config = config
+        self.backbone = build(config.backbone, config.backbone_config.to_dict())
+        width = self.backbone.num_features
+        self.image_proj: nn.Module = nn.Identity()  # a ResNet's attention pool ends in the common space itself
+        if config.backbone != "clip_resnet":
+            self.image_proj = nn.Linear(width, config.embed_dim, bias=False)
+            nn.init.normal_(self.image_proj.weight, std=width**-0.5)
+        self.num_features = config.embed_dim
+        self.position_names = tuple(f"backbone.{name}" for name in self.backbone.position_names)
+        self.text = TextTower(config.text)
+        self.text_proj = nn.Linear(config.text.block.embed_dim, config.embed_dim, bias=False)
+        nn.init.normal_(self.text_proj.weight, std=config.text.block.embed_dim**-0.5)
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def forward(self, images: Tensor, tokens: Tensor) -> ClipOutput:
+        """Every image and every text in the common space.
+
+        Args:
+            images: normalised as the checkpoint's preprocessing says.
+            tokens: ``[T, L]``, of a tokenizer; behind the end zeros.
+        """
+        scale = self.logit_scale.exp().clamp(max=LARGEST_SCALE)
+        image, text = self.encode_image(images), self.encode_text(tokens)
+        return ClipOutput(F.normalize(image, dim=-1), F.normalize(text, dim=-1), scale)
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """``[B, C, H, W]`` -> ``[B, E]``, of any length."""
+        return self.image_proj(self.backbone.embed(images))
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        """``[T, L]`` -> ``[T, E]``, of any length."""
+        return self.text_proj(self.text(tokens))
+
+    def embed(self, images: Tensor) -> Tensor:
+        return self.encode_image(images)
+
+    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
+        """The image tower's maps."""
+        return self.backbone.features(images)
+
+    def inputs_for(self, images: Tensor) -> tuple[Tensor, ...]:
+        return images, torch.zeros(len(images), self.config.text.context_length, dtype=torch.long, device=images.device)
+
+    def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout | None:
+        return self.backbone.token_layout(image_size)
+
+
+#              width, depth, patch, text width, common width
+VIT_SIZES: dict[str, tuple[int, int, int, int, int]] = {
+    "b32": (768, 12, 32, 512, 512),
+    "b16": (768, 12, 16, 512, 512),
+    "l14": (1024, 24, 14, 768, 768),
+}
+
+
+def clip_vit_config(size: str, image_size: int = 224) -> CLIPConfig:
+    """OpenAI's: ``clip_vit_config("b32")`` has 151,277,313 parameters."""
+    width, depth, patch, text_width, common = VIT_SIZES[size]
+    backbone = ViTConfig(
+        clip_block(width), depth, (image_size, image_size), (patch, patch), num_classes=0, input_norm=True
+    )
+    return CLIPConfig(backbone, TextConfig(clip_block(text_width), 12), common)
+
+
+def clip_resnet_config(layers: int) -> CLIPConfig:
+    """OpenAI's with ResNets: 50 or 101 layers."""
+    depths, common = {50: ((3, 4, 6, 3), 1024), 101: ((3, 4, 23, 3), 512)}[layers]
+    tower = ClipResNetConfig(depths, out_dim=common)
+    return CLIPConfig(tower, TextConfig(clip_block(512), 12), common, "clip_resnet")
+
+
+def clip_block(width: int) -> BlockConfig:
+    """A block of either tower: heads of 64 features, OpenAI's approximation of GELU."""
+    return BlockConfig(width, width // 64, 4 * width, norm_eps=1e-5, activation="quick_gelu")
+
+
+def clip_small_config() -> CLIPConfig:
+    """For images of 64 pixels and a small vocabulary, trained from fresh weights."""
+    block = BlockConfig(128, 4, 256, norm_eps=1e-5)
+    backbone = ViTConfig(block, 4, (64, 64), (8, 8), num_classes=0)
+    return CLIPConfig(backbone, TextConfig(replace(block), 3, 64, 32), 128)

@@ -1,0 +1,122 @@
+"""CLIP's ResNet tower: three convolutions in front, strides that first blur, attention instead of the last mean.
+
+Radford et al. (arXiv 2103.00020, 2.4), after ResNet-D (He et al., arXiv 1812.01187) and blur-pooling (Zhang, arXiv
+1904.11486).
+
+B images, C channels, h x w map, N = 1 + h * w tokens of the pool, E width that comes out.
+"""
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from saccade.models.model import FeatureMap, Model
+from saccade.models.stages import Stages
+from saccade.nn.attention import MultiHeadAttention
+from saccade.nn.convolution import ConvNorm
+
+
+@dataclass(frozen=True)
+class ClipResNetConfig:
+    """The tower.
+
+    Attributes:
+        depths: blocks of each of the four stages.
+        width: channels of the stem; the last map has 32 times as many.
+        out_dim: E.
+        num_heads: of the attention pool; heads of 64 features in the published ones.
+        image_size: (H, W) in pixels, for which the pool's positions are made.
+    """
+
+    depths: tuple[int, ...]
+    width: int = 64
+    out_dim: int = 1024
+    num_heads: int = 32
+    image_size: tuple[int, int] = (224, 224)
+    in_channels: int = 3
+    num_classes: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "ClipResNetConfig":
+        return cls(**{**values, "depths": tuple(values["depths"]), "image_size": tuple(values["image_size"])})
+
+
+class BlurredBottleneck(nn.Module):
+    """1 x 1, 3 x 3, mean over the stride, 1 x 1: the mean keeps what a stride would skip."""
+
+    expansion = 4
+
+    def __init__(self, in_channels: int, width: int, stride: int):
+        super().__init__()
+        self.conv1 = ConvNorm(in_channels, width, 1)
+        self.conv2 = ConvNorm(width, width, 3)
+        self.pool = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
+        self.conv3 = ConvNorm(width, width * self.expansion, 1, act=None)
+        same = stride == 1 and in_channels == width * self.expansion
+        blurred = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
+        self.shortcut = (
+            nn.Identity()
+            if same
+            else nn.Sequential(blurred, ConvNorm(in_channels, width * self.expansion, 1, act=None))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.conv3(self.pool(self.conv2(self.conv1(x)))) + self.shortcut(x))
+
+
+class AttentionPool2d(nn.Module):
+    """The mean of the map asks every place, once: ``[B, C, h, w]`` -> ``[B, E]``."""
+
+    def __init__(self, grid: tuple[int, int], dim: int, num_heads: int, out_dim: int):
+        super().__init__()
+        self.pos_embed = nn.Parameter(torch.randn(1, 1 + grid[0] * grid[1], dim) * dim**-0.5)
+        self.attn = MultiHeadAttention(dim, num_heads)
+        self.attn.proj = nn.Linear(dim, out_dim)
+
+    def forward(self, features: Tensor) -> Tensor:
+        places = features.flatten(2).transpose(1, 2)
+        tokens = torch.cat((places.mean(dim=1, keepdim=True), places), dim=1) + self.pos_embed
+        return self.attn(tokens[:, :1], tokens)[:, 0]
+
+
+class ClipResNet(Model):
+    """``net(images [B, C, H, W])`` -> ``[B, out_dim]``."""
+
+    position_names = ("pool.pos_embed",)
+    head_names = ()
+
+    def __init__(self, config: ClipResNetConfig):
+        super().__init__()
+        self.config = config
+        half = config.width // 2
+        self.stem = nn.Sequential(
+            ConvNorm(config.in_channels, half, 3, stride=2), ConvNorm(half, half, 3), ConvNorm(half, config.width, 3)
+        )
+        self.stages = Stages(config.depths, partial(_block, config.width))
+        grid = (config.image_size[0] // 32, config.image_size[1] // 32)
+        self.num_features = config.out_dim
+        self.pool = AttentionPool2d(grid, 32 * config.width, config.num_heads, config.out_dim)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.embed(images)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """``[B, C, H, W]`` -> ``[B, out_dim]``."""
+        return self.pool(self.features(images)[-1].features)
+
+    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
+        """The maps after each stage: strides 4, 8, 16 and 32."""
+        return self.stages(F.avg_pool2d(self.stem(images), 2), stride=4)
+
+
+def _block(width: int, stage: int, first: bool, stride: int) -> BlurredBottleneck:
+    channels = width * 2**stage
+    in_channels = width if first and stage == 0 else channels * 2 if first else channels * 4
+    return BlurredBottleneck(in_channels, channels, stride)

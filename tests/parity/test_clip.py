@@ -1,0 +1,108 @@
+"""CLIP against OpenAI's stored outputs, and live against open_clip and Hugging Face: both towers, ViT and ResNet."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+
+import saccade
+from saccade.checkpoints.loading import load_model
+from saccade.models.clip import CLIP
+from tests.parity.cases import randomised
+
+CONFORMANCE = Path(os.environ.get("SACCADE_SHARED", "")) / "conformance" / "openai_clip_vit.pth"
+TEXTS = torch.tensor([[60, 5, 9, 63, 0, 0, 0, 0], [60, 7, 63, 0, 0, 0, 0, 0], [60, 1, 2, 3, 4, 5, 6, 63]])
+
+
+def close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
+    assert theirs.std() > 1e-3
+    torch.testing.assert_close(ours, theirs, atol=1e-4 * max(1.0, theirs.abs().max().item()), rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [("clip_vit_b32", 151_277_313), ("clip_vit_b16", 149_620_737), ("clip_vit_l14", 427_616_513)],
+)
+def test_parameters_equal_the_published(name: str, params: int) -> None:
+    with torch.device("meta"):
+        assert sum(p.numel() for p in saccade.create(name).parameters()) == params
+
+
+@pytest.mark.skipif(not CONFORMANCE.is_file(), reason="needs SACCADE_SHARED")
+def test_openais_outputs() -> None:
+    loaded = load_model(CONFORMANCE)
+    assert loaded.task == "contrast"
+    assert any("quick_gelu" in note for note in loaded.report.notes)
+    net, io = loaded.model, load_file(CONFORMANCE.with_name("openai_clip_vit.io.safetensors"))
+    assert isinstance(net, CLIP)
+    with torch.no_grad():
+        close(net.encode_image(io["images"]), io["image_features"])
+        close(net.encode_text(io["tokens"]), io["text_features"])
+        close(net(io["images"], io["tokens"]).logits, io["logits_per_image"])
+
+
+@pytest.mark.parametrize("tower", ["vit", "resnet"])
+@pytest.mark.parametrize("quick", [True, False], ids=["quick_gelu", "gelu"])
+def test_open_clip(tower: str, quick: bool, tmp_path: Path) -> None:
+    open_clip = pytest.importorskip("open_clip")
+    vision = {"image_size": 64, "layers": 2, "width": 64, "patch_size": 16}
+    if tower == "resnet":
+        vision = {"image_size": 64, "layers": [1, 2, 1, 1], "width": 16}
+    text = {"context_length": 8, "vocab_size": 64, "width": 64, "heads": 1, "layers": 2}
+    torch.manual_seed(0)
+    official = randomised(open_clip.CLIP(24, vision_cfg=vision, text_cfg=text, quick_gelu=quick)).eval()
+    tensors = {name: t.contiguous() for name, t in official.state_dict().items() if name != "attn_mask"}
+    save_file(tensors, tmp_path / "open_clip_model.safetensors")
+    config = {"model_cfg": {"embed_dim": 24, "vision_cfg": vision, "text_cfg": text, "quick_gelu": quick}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    net = load_model(tmp_path / "open_clip_model.safetensors").model
+    images = torch.randn(3, 3, 64, 64)
+    with torch.no_grad():
+        close(net.encode_image(images), official.encode_image(images))
+        close(net.encode_text(TEXTS), official.encode_text(TEXTS))
+
+
+def test_hugging_face(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    text = {
+        "vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "max_position_embeddings": 8, "eos_token_id": 63, "bos_token_id": 60, "hidden_act": "gelu",
+    }  # fmt: skip
+    vision = {
+        "hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 3, "image_size": 64,
+        "patch_size": 16,
+    }  # fmt: skip
+    torch.manual_seed(0)
+    config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=24)
+    official = randomised(transformers.CLIPModel(config)).eval()
+    official.save_pretrained(tmp_path)
+    net = load_model(tmp_path).model
+    assert net.config.text.block.activation == "gelu"
+    assert net.config.backbone_config.block.activation == "quick_gelu"
+    images = torch.randn(3, 3, 64, 64)
+    with torch.no_grad():
+        theirs = official(input_ids=TEXTS, pixel_values=images)
+        ours = net(images, TEXTS)
+    close(ours.image, theirs.image_embeds)
+    close(ours.text, theirs.text_embeds)
+    scale = official.logit_scale.exp() / ours.scale
+    close(ours.logits * scale, theirs.logits_per_image)
+
+
+def test_the_scale_is_clamped_and_texts_see_only_what_came_before() -> None:
+    torch.manual_seed(0)
+    net = saccade.create("clip_small").eval()
+    with torch.no_grad():
+        net.logit_scale.fill_(9.0)
+        found = net(torch.randn(2, 3, 64, 64), TEXTS)
+        assert found.scale == 100
+        close(F.cosine_similarity(found.image[:, None], found.text[None], dim=-1) * 100, found.logits)
+        longer = torch.cat((TEXTS, torch.full((3, 4), 0)), dim=1)
+        close(net.encode_text(longer), net.encode_text(TEXTS))
+        changed = TEXTS.clone()
+        changed[0, 5] = 17  # behind the end
+        close(net.encode_text(changed), net.encode_text(TEXTS))
