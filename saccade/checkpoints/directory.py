@@ -3,6 +3,7 @@
 config.json               architecture and its config, task, labels, preprocessing, where it comes from
 model.safetensors         the weights
 fingerprint.safetensors   one input and the output it gave when the directory was written
+vocab.json, merges.txt    of a model that reads texts
 README.md, report.html    for people; nothing reads them
 """
 
@@ -13,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from saccade import __version__
 from saccade.checkpoints.atomic import new_directory
@@ -25,6 +26,7 @@ from saccade.models.model import Model
 from saccade.models.zoo import build
 
 CONFIG, WEIGHTS, FINGERPRINT = "config.json", "model.safetensors", "fingerprint.safetensors"
+VOCABULARY = ("vocab.json", "merges.txt", "tokenizer.json")
 FORMAT = 1
 FINGERPRINT_TOLERANCE = 1e-3  # of the output's scale: other processors round otherwise, other weights do not agree
 
@@ -41,6 +43,7 @@ class LoadedModel:
         task: what the model does.
         provenance: where the weights come from: plain values.
         report: what was loaded, resized, new and unused.
+        vocabulary: the files of its tokenizer, where it reads texts and brings one.
     """
 
     model: Model
@@ -50,6 +53,7 @@ class LoadedModel:
     task: str = "classification"
     provenance: dict[str, Any] = field(default_factory=dict)
     report: MappingReport = field(default_factory=MappingReport)
+    vocabulary: dict[str, bytes] = field(default_factory=dict)
 
 
 def save_model_dir(path: str | Path, loaded: LoadedModel) -> Path:
@@ -77,6 +81,9 @@ def save_model_dir(path: str | Path, loaded: LoadedModel) -> Path:
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
         save_file(state, folder / WEIGHTS, {"format": "pt"})
         save_file(fingerprint(model), folder / FINGERPRINT)
+        for name in VOCABULARY:
+            if name in loaded.vocabulary:
+                (folder / name).write_bytes(loaded.vocabulary[name])
     return path
 
 
@@ -102,6 +109,7 @@ def read_model_dir(path: str | Path) -> LoadedModel:
             preprocessing=None if preprocessing is None else Preprocessing.from_dict(preprocessing),
             task=content["task"],
             provenance=content["provenance"],
+            vocabulary=read_vocabulary(path),
         )
     except (KeyError, TypeError, ConfigError) as error:
         raise CheckpointError(f"{path / CONFIG} is not a model's config: {error}") from None
@@ -109,6 +117,11 @@ def read_model_dir(path: str | Path) -> LoadedModel:
     model.eval()
     check_fingerprint(model, path)
     return loaded
+
+
+def read_vocabulary(folder: Path) -> dict[str, bytes]:
+    """The files of a tokenizer that stand in a folder."""
+    return {name: (folder / name).read_bytes() for name in VOCABULARY if (folder / name).is_file()}
 
 
 def is_model_dir(path: Path) -> bool:
@@ -124,7 +137,7 @@ def fingerprint(model: Model) -> dict[str, Tensor]:
     return {"input": images, "output": _output(model, images)}
 
 
-def check_fingerprint(model: nn.Module, path: Path) -> None:
+def check_fingerprint(model: Model, path: Path) -> None:
     """Raise CheckpointError unless the model gives the stored output for the stored input."""
     stored = read_tensors(path / FINGERPRINT).tensors
     expected = stored["output"]
@@ -140,11 +153,11 @@ def check_fingerprint(model: nn.Module, path: Path) -> None:
 
 
 @torch.no_grad()
-def _output(model: nn.Module, images: Tensor) -> Tensor:
+def _output(model: Model, images: Tensor) -> Tensor:
     training = model.training
     device = next(model.parameters()).device
     try:
-        output = model.eval()(images.to(device))
+        output = model.eval()(*model.inputs_for(images.to(device)))
         first = output[0] if isinstance(output, tuple) else output
         return first.float().cpu().contiguous()
     finally:

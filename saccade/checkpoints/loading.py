@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from saccade.checkpoints.directory import CONFIG, LoadedModel, is_model_dir, read_model_dir
+from saccade.checkpoints.directory import CONFIG, LoadedModel, is_model_dir, read_model_dir, read_vocabulary
 from saccade.checkpoints.formats import detect
 from saccade.checkpoints.hints import read_hints, told_labels
 from saccade.checkpoints.hub import download, is_hub_name
@@ -87,6 +87,7 @@ def _load_published(
         task=publisher.task(config) if hasattr(publisher, "task") else "classification",
         provenance={"source": path.name, "format": publisher.NAME},
         report=report,
+        vocabulary=read_vocabulary(path if path.is_dir() else path.parent),
     )
     return adapt(
         loaded,

@@ -1,8 +1,8 @@
 """Open a weights file of any project without running anything that is in it.
 
 What a file is, its content tells, not its name. Nothing here unpickles: `.pth` files go through PyTorch's weights-only
-reader, `.npz` files through NumPy with pickles off, and what these refuse is an error, never a second try in a
-less careful way.
+reader, TorchScript archives through one that knows only tensors, `.npz` files through NumPy with pickles off, and what
+these refuse is an error, never a second try in a less careful way.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from saccade.checkpoints.torchscript import is_torchscript, read_torchscript
 from saccade.errors import CheckpointError
 
 MAX_TENSORS = 100_000  # the largest published models have some thousand
@@ -38,9 +39,9 @@ FOLDER_FILES = (
     "pytorch_model.bin.index.json",
 )
 
-SINGLE_SUFFIXES = (".safetensors", ".npz", ".pth", ".bin")
+SINGLE_SUFFIXES = (".safetensors", ".npz", ".pth", ".pt", ".bin")
 
-Container = Literal["safetensors", "npz", "torch"]
+Container = Literal["safetensors", "npz", "torch", "torchscript"]
 
 
 @dataclass
@@ -122,6 +123,8 @@ def _read_one(path: Path) -> Tensors:
         return _read_safetensors(path)
     if container == "npz":
         return _read_npz(path)
+    if container == "torchscript":
+        return _tidy(read_torchscript(path), {}, container, ["read the tensors of a TorchScript archive, not its code"])
     return _read_torch(path)
 
 
@@ -137,6 +140,8 @@ def _container_of(path: Path) -> Container:
         except (zipfile.BadZipFile, OSError, ValueError) as error:
             raise CheckpointError(f"{path} is damaged or cut off ({error}).") from None
         _refuse_bomb(path, members)
+        if is_torchscript([member.filename for member in members]):
+            return "torchscript"
         return "npz" if all(member.filename.endswith(".npy") for member in members) else "torch"
     if head[:1] == b"\x80" or head[:2] == b"\x8a\x0a":  # the pickle protocols of old PyTorch files
         return "torch"

@@ -19,6 +19,7 @@ COMMANDS = {  # name -> where it is, what it does
     "pretrain": ("saccade.cli.pretrain:pretrain", "Learn from images without labels, by hiding parts of them."),
     "evaluate": ("saccade.cli.evaluate:evaluate", "Measure a model on labelled images."),
     "predict": ("saccade.cli.predict:predict", "Say what images show."),
+    "zeroshot": ("saccade.cli.zeroshot:zeroshot", "Say which of some classes in words images show."),
     "probe": ("saccade.cli.probe:probe", "Measure what frozen features are worth: k-NN, few-shot, linear."),
     "explain": ("saccade.cli.explain:explain", "Draw what a model attends to in an image."),
     "convert": ("saccade.cli.convert:convert", "Write a model in another project's format."),

@@ -9,7 +9,7 @@ T texts, L tokens of a text.
 import gzip
 import html
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ SPACE = "\u0120"  # how a space is written as a letter
 # The marks, contractions, words, single digits, anything else but spaces.
 WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 OPENAI_MERGES = 49152 - 256 - 2  # of the 262,145 lines of OpenAI's list so many are used
+SMALLEST = 2 * 256 + 2  # bytes, bytes that end a word, two marks
 PACKAGES = (("open_clip", "bpe_simple_vocab_16e6.txt.gz"), ("clip", "bpe_simple_vocab_16e6.txt.gz"))
 
 
@@ -91,16 +92,14 @@ class Tokenizer:
 
     @classmethod
     def trained(cls, texts: Iterable[str], vocab_size: int = 512, context_length: int = 77) -> "Tokenizer":
-        """A vocabulary of a data set's own: every byte, and the commonest merges up to the size."""
+        """A vocabulary of a data set's own: 514 tokens for bytes and marks, and the commonest merges up to the size."""
         parts = _tokenizers()
         alphabet = byte_letters()
         plain = cls({token: i for i, token in enumerate([*alphabet, *(a + WORD_END for a in alphabet)])}, [])
-        trainer = parts.trainers.BpeTrainer(
-            vocab_size=max(vocab_size - 258, 0), end_of_word_suffix=WORD_END, show_progress=False
-        )
+        trainer = parts.trainers.BpeTrainer(vocab_size=vocab_size, end_of_word_suffix=WORD_END, show_progress=False)
         plain.inner.train_from_iterator((word for text in texts for word in words(text)), trainer)
         told = json.loads(plain.inner.to_str())["model"]
-        merges = _parted(told["merges"])
+        merges = _parted(told["merges"])[: max(vocab_size - SMALLEST, 0)]
         return cls(*_numbered(merges), context_length)
 
 
@@ -115,17 +114,10 @@ def open_tokenizer(path: str | Path = "", context_length: int = 77) -> Tokenizer
         return open_tokenizer(_installed(), context_length)
     place = Path(path)
     if place.is_dir():
-        whole = place / "tokenizer.json"
-        if (place / "vocab.json").is_file() and (place / "merges.txt").is_file():
-            vocab = _read_json(place / "vocab.json")
-            merges = _pairs((place / "merges.txt").read_text(encoding="utf-8").splitlines())
-            return Tokenizer(vocab, merges, context_length)
-        if whole.is_file():
-            told = _read_json(whole).get("model") or {}
-            if told.get("type") != "BPE":
-                raise DataError(f"{whole} is no byte-pair vocabulary")
-            return Tokenizer(told["vocab"], _parted(told["merges"]), context_length)
-        raise DataError(f"{place} has no vocabulary: no vocab.json with merges.txt, and no tokenizer.json")
+        names = ("vocab.json", "merges.txt", "tokenizer.json")
+        return from_files(
+            {n: (place / n).read_bytes() for n in names if (place / n).is_file()}, str(place), context_length
+        )
     if not place.is_file():
         raise DataError(f"there is no vocabulary {place}")
     data = place.read_bytes()
@@ -134,6 +126,22 @@ def open_tokenizer(path: str | Path = "", context_length: int = 77) -> Tokenizer
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise DataError(f"{place} is no list of merges: {error}") from None
     return Tokenizer(*_numbered(_pairs(text.splitlines()[1:])[:OPENAI_MERGES]), context_length)
+
+
+def from_files(files: Mapping[str, bytes], place: str, context_length: int = 77) -> Tokenizer:
+    """A vocabulary from the contents of `vocab.json` and `merges.txt`, or of `tokenizer.json`, found at a place."""
+    try:
+        if "vocab.json" in files and "merges.txt" in files:
+            vocab, merges = json.loads(files["vocab.json"]), _pairs(files["merges.txt"].decode().splitlines())
+            return Tokenizer(vocab, merges, context_length)
+        if "tokenizer.json" in files:
+            told = json.loads(files["tokenizer.json"])["model"]
+            if told["type"] != "BPE":
+                raise DataError(f"{place} has no byte-pair vocabulary but {told['type']}")
+            return Tokenizer(told["vocab"], _parted(told["merges"]), context_length)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"the vocabulary in {place} is broken ({error})") from None
+    raise DataError(f"{place} has no vocabulary: no vocab.json with merges.txt, and no tokenizer.json")
 
 
 def words(text: str) -> list[str]:
@@ -180,13 +188,6 @@ def _installed() -> Path:
         "OpenAI's vocabulary is in no installed package (open_clip_torch has it): give a folder with vocab.json and "
         "merges.txt, or the path of bpe_simple_vocab_16e6.txt.gz"
     )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
 
 
 def _tokenizers() -> Any:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import pickle
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ from safetensors.torch import load_file, save_file
 
 import saccade
 from saccade.checkpoints.loading import load_model
+from saccade.checkpoints.reading import read_tensors
+from saccade.errors import CheckpointError
 from saccade.models.clip import CLIP
 from tests.parity.cases import randomised
 
@@ -106,3 +110,37 @@ def test_the_scale_is_clamped_and_texts_see_only_what_came_before() -> None:
         changed = TEXTS.clone()
         changed[0, 5] = 17  # behind the end
         close(net.encode_text(changed), net.encode_text(TEXTS))
+
+
+def test_an_archive_gives_its_tensors_and_runs_nothing(tmp_path: Path) -> None:
+    class Inner(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.randn(3, 4).half())
+            self.sizes = [1, 2]
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x @ self.weight.T
+
+    class Outer(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.visual = Inner()
+            self.register_buffer("shown", torch.arange(6).view(2, 3).T)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.visual(x)
+
+    net = Outer()
+    torch.jit.script(net).save(tmp_path / "archive.pt")
+    found = read_tensors(tmp_path / "archive.pt")
+    assert found.tensors.keys() == {"visual.weight", "shown"}
+    assert torch.equal(found.tensors["visual.weight"], net.visual.weight)
+    assert torch.equal(found.tensors["shown"], net.shown)
+    assert "not its code" in found.notes[0]
+    with zipfile.ZipFile(tmp_path / "archive.pt") as old, zipfile.ZipFile(tmp_path / "evil.pt", "w") as new:
+        for member in old.namelist():
+            evil = pickle.dumps(print, 2) if member.endswith("/data.pkl") else old.read(member)
+            new.writestr(member, evil)
+    with pytest.raises(CheckpointError, match="refused"):
+        read_tensors(tmp_path / "evil.pt")
