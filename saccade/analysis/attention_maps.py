@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from saccade.analysis.rollout import attention_rollout
 from saccade.errors import RecordingError
 from saccade.inference.features import Embedder
 from saccade.inference.predictor import ImageLike, Predictor, name_of
 from saccade.models.model import Model
-from saccade.nn.recording import record
+from saccade.nn.recording import Trace, record
 from saccade.nn.tokens import TokenLayout
 
 
@@ -87,16 +87,27 @@ def attention_maps(
     """
     with record(model, budget=budget, tokens=False) as trace:
         logits = model(images).float().cpu()
+    layout, layers = self_attention(trace, model)
+    path, last = list(layers.items())[-1]
+    reads_class_token = getattr(model.config, "pooling", "cls") == "cls" and layout.num_prefix > 0
+    rollout = _read_by_head(attention_rollout(list(layers.values())), layout, reads_class_token)
+    return logits, AttentionMaps(rollout, _read_by_head(last, layout, reads_class_token), path)
+
+
+def self_attention(trace: Trace, model: nn.Module) -> tuple[TokenLayout, dict[str, Tensor]]:
+    """How a recorded model's tokens lie over the image, and what they attended to among themselves: path ->
+    ``[B, heads, N, N]``, at least one.
+
+    Raises:
+        RecordingError: the model does not say, or its tokens attend to no patches.
+    """
     layout = trace.layout
     if layout is None:
         raise RecordingError(f"{type(model).__name__} does not say how its tokens lie over the image")
     layers = {p: w.cpu() for p, w in trace.attention.items() if w.shape[2] == w.shape[3] == layout.num_tokens}
     if not layers:
         raise RecordingError(f"{type(model).__name__} has no self-attention over {layout.num_tokens} tokens")
-    path, last = list(layers.items())[-1]
-    reads_class_token = getattr(model.config, "pooling", "cls") == "cls" and layout.num_prefix > 0
-    rollout = _read_by_head(attention_rollout(list(layers.values())), layout, reads_class_token)
-    return logits, AttentionMaps(rollout, _read_by_head(last, layout, reads_class_token), path)
+    return layout, layers
 
 
 def _read_by_head(weights: Tensor, layout: TokenLayout, class_token: bool) -> Tensor:

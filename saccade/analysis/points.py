@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from saccade.analysis.attention_maps import to_pixels
+from saccade.analysis.attention_maps import self_attention, to_pixels
 from saccade.errors import RecordingError
 from saccade.inference.predictor import ImageLike, Predictor, name_of
 from saccade.nn.recording import record
@@ -53,12 +53,7 @@ def point_attention(
     inputs = predictor.prepare(image)[None]
     with record(predictor.model, budget=budget, tokens=False) as trace:
         predictor.model(inputs.to(predictor.device))
-    layout = trace.layout
-    if layout is None:
-        raise RecordingError(f"{type(predictor.model).__name__} does not say how its tokens lie over the image")
-    layers = {p: w.cpu() for p, w in trace.attention.items() if w.shape[2] == w.shape[3] == layout.num_tokens}
-    if not layers:
-        raise RecordingError(f"{type(predictor.model).__name__} has no self-attention over {layout.num_tokens} tokens")
+    layout, layers = self_attention(trace, predictor.model)
     (rows, columns), (x, y) = layout.grid, point
     row, column = min(int(y * rows), rows - 1), min(int(x * columns), columns - 1)
     asked = layout.index(row, column)

@@ -60,7 +60,7 @@ def detection_section(
         {
             "name": p.name, "missed": p.missed, "wrong": p.wrong,
             "found": picture(draw_boxes(p.image, p.found, labels, 256)),
-            "true": picture(draw_boxes(p.image, p.true, labels, 256)),
+            "true": picture(draw_boxes(p.image, p.true, labels, 256, scores=False)),
         }
         for p in worst
     ]  # fmt: skip

@@ -36,7 +36,9 @@ def overlay(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
     return (enlarged * (1 - share) + colour * share).round().astype(np.uint8)
 
 
-def draw_boxes(image: np.ndarray, boxes: Sequence[FoundBox], labels: Sequence[str], smallest: int = 384) -> np.ndarray:
+def draw_boxes(
+    image: np.ndarray, boxes: Sequence[FoundBox], labels: Sequence[str], smallest: int = 384, scores: bool = True
+) -> np.ndarray:
     """Boxes with names and scores, and masks where there are some, over a picture ``[H, W, 3]`` uint8,
     enlarged to at least `smallest` pixels a side.
 
@@ -56,7 +58,7 @@ def draw_boxes(image: np.ndarray, boxes: Sequence[FoundBox], labels: Sequence[st
         colour = class_colour(list(labels).index(found.label), len(labels))
         corners = [value * factor for value in found.box]
         pen.rectangle(corners, outline=colour, width=line)
-        text = f"{found.label} {found.score:.0%}"
+        text = f"{found.label} {found.score:.0%}" if scores else found.label
         left, top, right, bottom = pen.textbbox((corners[0], corners[1]), text, font=font)
         up = min(bottom - top + 4, corners[1])  # above the box where there is room
         pen.rectangle((left - 2, top - up - 1, right + 2, bottom - up + 1), fill=colour)

@@ -153,7 +153,19 @@ def test_errors_are_one_clear_line(arguments: list[str], code: int, message: str
     assert "Traceback" not in captured.err
 
 
-COMMANDS = ["", "train", "evaluate", "predict", "zeroshot", "explain", "models", "data", "data check", "data shard", "doctor"]
+COMMANDS = [
+    "",
+    "train",
+    "evaluate",
+    "predict",
+    "zeroshot",
+    "explain",
+    "models",
+    "data",
+    "data check",
+    "data shard",
+    "doctor",
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

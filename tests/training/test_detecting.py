@@ -136,6 +136,8 @@ def test_a_detector_starts_on_a_trained_backbone(run: RunDirectory, tmp_path: Pa
     assert start.model(torch.randn(1, 1, 64, 80)).boxes.shape == (1, 16, 4)
     whole = starting_model(resolve(overrides={**TINY, "model.options": {}, "model.init": str(run.path)}), LABELS)
     assert torch.equal(whole.model.state_dict()["queries"], saccade.load(run.path).model.state_dict()["queries"])
+    more = {**TINY, "model.options": {"num_queries": 20}, "model.init": str(run.path)}
+    assert starting_model(resolve(overrides=more), LABELS).model(torch.randn(1, 3, 64, 64)).boxes.shape == (1, 20, 4)
 
 
 def test_stages_with_and_without_suppression(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
