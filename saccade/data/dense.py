@@ -179,6 +179,9 @@ def read_mask(path: Path, numbers: np.ndarray, count: int) -> np.ndarray:
     return numbers[pixels]
 
 
+FULL = 2**16 - 1  # what some sensors store where they saw nothing; as millimetres it would be 65 metres
+
+
 def read_depth(path: Path, scale: float) -> np.ndarray:
     """Depth in metres ``[H, W]`` float32, NaN where there is none.
 
@@ -193,7 +196,8 @@ def read_depth(path: Path, scale: float) -> np.ndarray:
             depth = _read_pfm(path)
         else:
             with Image.open(path, formats=("PNG",)) as image:
-                depth = np.asarray(image).astype(np.float32) * np.float32(scale)
+                stored = np.asarray(image)
+            depth = np.where(stored == FULL, 0, stored).astype(np.float32) * np.float32(scale)
     except (OSError, SyntaxError, ValueError, IndexError) as error:
         raise ImageError(f"{path} is not a readable depth map: {error}") from None
     if depth.ndim != 2:

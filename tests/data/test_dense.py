@@ -65,6 +65,13 @@ def test_depth_in_metres_with_holes(suffix: str, tmp_path: Path) -> None:
     assert depth[0, 1] == pytest.approx(0.5 + 2.5 / 95, abs=1e-3)
 
 
+def test_where_a_sensor_saw_nothing_is_no_depth(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 1500, 65535]], np.uint16)).save(tmp_path / "depth.png")
+    depth = read_depth(tmp_path / "depth.png", 0.001)
+    assert np.isnan(depth).tolist() == [[True, False, True]]
+    assert depth[0, 1] == pytest.approx(1.5)
+
+
 def test_bad_data_is_named(tmp_path: Path) -> None:
     root = write_masks(tmp_path / "data")
     Image.fromarray(np.full((8, 12), 7, np.uint8)).save(root / "masks" / "0.png")
