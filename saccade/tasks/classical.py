@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.ops import batched_nms, box_iou, generalized_box_iou_loss, sigmoid_focal_loss
 
 from saccade.data.samples import Batch
-from saccade.tasks.detection import DetectionTask
+from saccade.tasks.detection import DetectionTask, in_pixels
 from saccade.tasks.matching import corners
 
 RADIUS = 1.5  # strides from the middle of an object within which a place learns it
@@ -66,10 +66,7 @@ class ClassicalTask(DetectionTask):
 
     def keep(self, outputs: Places, batch: Batch) -> tuple[Tensor, Tensor]:
         """Boxes that suppression leaves, scores and classes ``[B, 100, 6]``, NaN where there are fewer; the truth."""
-        assert isinstance(batch.labels, dict)
-        sizes = batch.labels["sizes"]
-        extent = torch.stack((sizes[:, 1], sizes[:, 0]), dim=1).repeat(1, 2)[:, None]
-        boxes = corners(outputs.boxes.float()) * extent
+        boxes = in_pixels(outputs.boxes, batch)
         found = outputs.logits.new_full((len(boxes), KEPT, 6), float("nan"), dtype=torch.float32)
         for row, (logits, candidates) in enumerate(zip(outputs.logits.float(), boxes)):
             scores, names = logits.sigmoid().max(-1)
@@ -77,9 +74,7 @@ class ClassicalTask(DetectionTask):
             best = best[scores[best] > LEAST_SCORE]
             left = best[batched_nms(candidates[best], scores[best], names[best], self.overlap)][:KEPT]
             found[row, : len(left)] = torch.cat((candidates[left], scores[left, None], names[left, None]), dim=1)
-        classes = batch.labels["classes"]
-        truth = torch.cat((corners(batch.labels["boxes"]) * extent, classes[..., None]), dim=-1)
-        return found.cpu(), truth.masked_fill(classes[..., None] < 0, float("nan")).cpu()
+        return found.cpu(), self.true_boxes(batch)
 
 
 def assign(places: Tensor, strides: Tensor, boxes: Tensor, classes: Tensor) -> Tensor:

@@ -98,14 +98,16 @@ class DetectionTask:
 
     def keep(self, outputs: Found, batch: Batch) -> tuple[Tensor, Tensor]:
         """Boxes in pixels of the image as it lies, scores and classes ``[B, Q, 6]``; the truth ``[B, n, 5]``."""
-        assert isinstance(batch.labels, dict)
-        sizes = batch.labels["sizes"]
-        extent = torch.stack((sizes[:, 1], sizes[:, 0]), dim=1).repeat(1, 2)[:, None]  # [B, 1, 4] W, H, W, H
         scores, names = outputs.logits.float().softmax(-1)[..., :-1].max(-1)
-        found = torch.cat((corners(outputs.boxes.float()) * extent, scores[..., None], names[..., None]), dim=-1)
+        found = torch.cat((in_pixels(outputs.boxes, batch), scores[..., None], names[..., None]), dim=-1)
+        return found.float().cpu(), self.true_boxes(batch)
+
+    def true_boxes(self, batch: Batch) -> Tensor:
+        """Corners in pixels of the image as it lies, and class: ``[B, n, 5]``, NaN where a row is no object."""
+        assert isinstance(batch.labels, dict)
         classes = batch.labels["classes"]
-        truth = torch.cat((corners(batch.labels["boxes"]) * extent, classes[..., None]), dim=-1)
-        return found.float().cpu(), truth.masked_fill(classes[..., None] < 0, float("nan")).cpu()
+        truth = torch.cat((in_pixels(batch.labels["boxes"], batch), classes[..., None]), dim=-1)
+        return truth.masked_fill(classes[..., None] < 0, float("nan")).cpu()
 
     def decode(self, outputs: Tensor, names: Sequence[str], *, top: int = 100) -> list[Detection]:
         """Kept outputs ``[B, Q, 6]`` -> the boxes above the threshold, the surest first."""
@@ -131,3 +133,11 @@ class DetectionTask:
 
     def measure(self, outputs: Tensor, targets: Tensor) -> DetectionMetrics:
         return coco_metrics(outputs, targets, self.labels)
+
+
+def in_pixels(boxes: Tensor, batch: Batch) -> Tensor:
+    """Boxes as shares ``[B, Q, 4]`` -> corners in pixels of the images as they lie."""
+    assert isinstance(batch.labels, dict)
+    sizes = batch.labels["sizes"]
+    extent = torch.stack((sizes[:, 1], sizes[:, 0]), dim=1).repeat(1, 2)[:, None]  # [B, 1, 4] W, H, W, H
+    return corners(boxes.float()) * extent

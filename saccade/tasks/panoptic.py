@@ -69,8 +69,9 @@ def panoptic(
     """
     scores, labels = logits.float().softmax(-1).max(-1)
     asked = ((labels < logits.shape[-1] - 1) & (scores > threshold)).nonzero()[:, 0]
+    nothing = Panoptic(torch.zeros(size, dtype=torch.long), ())
     if not len(asked):
-        return Panoptic(torch.zeros(size, dtype=torch.long), ())
+        return nothing
     strength = F.interpolate(masks[asked][None].float(), size=size, mode="bilinear", align_corners=False)[0]
     told = labels[asked].tolist()
     first: dict[int, int] = {}  # stuff -> the query that speaks for all of it
@@ -79,6 +80,8 @@ def panoptic(
         owner = speaks.to(strength.device)[strength.argmax(0)]
         areas = torch.bincount(owner.flatten(), minlength=len(asked)).tolist()
         large = [i for i in range(len(asked)) if areas[int(speaks[i])] > SMALLEST]
+        if not large:
+            return nothing
         if len(large) == len(asked):
             break
         index = torch.tensor(large, dtype=torch.long)

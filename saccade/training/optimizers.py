@@ -7,6 +7,9 @@ from torch import nn
 
 from saccade.training.config import OptimizerConfig
 
+BLOCK = re.compile(r"(?:^|\.)blocks\.(\d+)\.")
+EMBEDDING = re.compile(r"(?:^|\.)(?:stem|patch_embed|pos_embed|cls_token|registers|input_norm)(?:\.|$)")
+
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
     """AdamW over the model's parameters, grouped by weight decay and learning rate.
@@ -42,21 +45,17 @@ def is_decayed(name: str, parameter: torch.Tensor) -> bool:
 
 
 def depth_of(model: nn.Module) -> int:
-    """Number of blocks in the model's encoder; 0 if it has none."""
-    found = [
-        int(m[1]) + 1 for name, _ in model.named_parameters() if (m := re.search(r"encoder\.blocks\.(\d+)\.", name))
-    ]
+    """Number of blocks in the model's ViT; 0 if it has none."""
+    found = [int(m[1]) + 1 for name, _ in model.named_parameters() if (m := BLOCK.search(name))]
     return max(found, default=0)
 
 
 def layer_of(name: str, depth: int) -> int:
     """0 for what embeds the image, 1 to `depth` for the blocks, `depth + 1` for the last norm, pool and head."""
-    block = re.search(r"encoder\.blocks\.(\d+)\.", name)
+    block = BLOCK.search(name)
     if block:
         return int(block[1]) + 1
-    if name.startswith("stem."):
-        return 0
-    return depth + 1 if "encoder." not in name or "encoder.norm." in name else 0
+    return 0 if EMBEDDING.search(name) else depth + 1
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -57,6 +57,8 @@ def test_nothing_sure_is_nothing() -> None:
     assert found.segments == ()
     assert found.ids.shape == (4, 6)
     assert not found.ids.any()
+    tiny = panoptic(said((CAT, 0.9)), halves(slice(0, 8)), (2, 2))
+    assert tiny.segments == ()
 
 
 def test_a_detector_with_masks_tells_them(tmp_path) -> None:

@@ -53,6 +53,18 @@ def test_layers_decay_and_vectors_are_not_decayed() -> None:
     assert {round(g["lr"], 12) for g in optimizer.param_groups} == {round(0.2 * 0.5**i, 12) for i in range(6)}
 
 
+def test_every_kind_of_vit_has_layers() -> None:
+    conv_vit, detr = saccade.create("conv_vit7"), saccade.create("detr_small")
+    assert depth_of(conv_vit) == 7
+    assert [layer_of(n, 7) for n in ("stem.0.weight", "pos_embed.table", "blocks.6.mlp.fc1.weight", "norm.bias")] == [
+        0, 0, 7, 8
+    ]  # fmt: skip
+    assert depth_of(detr) == 0
+    assert layer_of("backbone.encoder.blocks.3.attn.qkv.weight", 12) == 4
+    assert layer_of("encoder.1.attn.qkv.weight", 12) == 13  # a detector's own encoder lies above its backbone
+    assert layer_of("decoder_blocks.1.norm1.bias", 12) == 13
+
+
 def test_a_backbone_learns_more_slowly() -> None:
     net = saccade.create("detr_small")
     config = resolve(overrides={"optimizer.backbone_lr": 0.1}).optimizer
