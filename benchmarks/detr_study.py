@@ -1,10 +1,11 @@
 """What a DETR needs: where positions are told, how deep encoder and decoder are. The lecture's ablations on scenes.
 
     python benchmarks/detr_study.py positions
-    python benchmarks/detr_study.py encoder --values 0 1 2 --seeds 0 1 2
+    python benchmarks/detr_study.py encoder --values 0 1 2 --init runs/classical
 
-Each row is a setting, trained from the same backbone (a classical detector's, trained on the same scenes first) on the
-same scenes by the recipe `detect`, once a seed. AP is measured on the test scenes, whose digits are in no other split.
+Each row is a setting, trained from the same backbone (a classical detector's: `--init`, or trained on the same scenes
+first) on the same scenes by the recipe `detect`, once a seed. AP is measured on the test scenes, whose
+digits are in no other split.
 """
 
 import argparse
@@ -41,6 +42,7 @@ def main() -> None:
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("--values", nargs="+", help="of the study's option")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--init", default="", help="a classical detector on whose backbone all begin")
     parser.add_argument("--scenes", type=int, default=20000, help="to train on")
     parser.add_argument("--side", type=int, default=64, help="of a scene in pixels")
     parser.add_argument("--most", type=int, default=3, help="digits in a scene")
@@ -55,15 +57,17 @@ def main() -> None:
     }  # fmt: skip
     print(describe())
     with tempfile.TemporaryDirectory() as folder:
-        start = Path(folder) / "classical"
-        classical = {"model.name": "yolo_small", "model.options": {"levels": 1}}
-        metrics, seconds = trained(start, {**data, **classical})
-        print(f"the backbone's first detector: AP {metrics.ap:.3f}, AP50 {metrics.ap50:.3f} in {seconds:.0f} s")
+        start = options.init
+        if not start:
+            start = str(Path(folder) / "classical")
+            classical = {"model.name": "yolo_small", "model.options": {"levels": 1}, "optimizer.lr": 2e-3}
+            metrics, seconds = trained(Path(start), {**data, **classical})
+            print(f"the backbone's first detector: AP {metrics.ap:.3f}, AP50 {metrics.ap50:.3f} in {seconds:.0f} s")
         print(f"\n| {option} | AP | AP50 | seconds a run |\n| --- | --- | --- | --- |")
         for value in values:
             found, times = [], []
             for seed in options.seeds:
-                model = {"model.init": str(start), "model.options": {option: value}, "seed": seed}
+                model = {"model.init": start, "model.options": {option: value}, "seed": seed}
                 metrics, seconds = trained(Path(folder) / f"{value}-{seed}", {**data, **model})
                 found.append(metrics)
                 times.append(seconds)

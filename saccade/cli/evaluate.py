@@ -22,14 +22,16 @@ def evaluate(
     stages: bool = False,
     as_json: Json = False,
 ) -> None:
-    """Measure a model on labelled images: accuracy, top-5, each class, confusion, calibration; or AP of boxes.
+    """Measure a model on labelled images: accuracy, top-5, each class, confusion, calibration; AP of boxes; errors of
+    depth; IoU of classes; or how well images and captions find each other.
 
     Parameters
     ----------
     model
         A run, a model directory, a published file or hub:ORG/NAME.
     data
-        A folder, a CSV, a zip, tar shards, or "digits"; for a detector COCO, Pascal VOC, YOLO, or "scenes".
+        A folder, a CSV, a zip, tar shards, or "digits"; for a detector COCO, Pascal VOC, YOLO, or "scenes"; for a CLIP
+        a CSV or JSONL of image,caption.
     split
         auto, train, val, test or all. auto: the test split that the model was not trained on, else all images.
     batch_size

@@ -20,6 +20,7 @@ COMMANDS = {  # name -> where it is, what it does
     "evaluate": ("saccade.cli.evaluate:evaluate", "Measure a model on labelled images."),
     "predict": ("saccade.cli.predict:predict", "Say what images show."),
     "zeroshot": ("saccade.cli.zeroshot:zeroshot", "Say which of some classes in words images show."),
+    "search": ("saccade.cli.search:search", "Find images by words, or by another image."),
     "probe": ("saccade.cli.probe:probe", "Measure what frozen features are worth: k-NN, few-shot, linear."),
     "explain": ("saccade.cli.explain:explain", "Draw what a model attends to in an image."),
     "convert": ("saccade.cli.convert:convert", "Write a model in another project's format."),

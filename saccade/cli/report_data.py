@@ -23,7 +23,7 @@ from saccade.training.run_directory import RunDirectory
 from saccade.training.setup import open_splits
 
 DISTANCE_IMAGES = 16
-LOOKS = ("classify", "pretrain")  # tasks whose attention the report measures
+LOOKS = ("classify", "pretrain", "contrast")  # tasks whose attention the report measures
 MEASURED = {
     "test": "Measured once on {} images of the test split, by which this run chose nothing.",
     "val": "Measured on {} images of the validation split, by which the best weights were chosen.",
@@ -46,9 +46,7 @@ def write_run_report(run: RunDirectory) -> Path:
     inside = inside_section(
         position_similarity(predictor.model),
         patch_filters(predictor.model),
-        None
-        if config.task in ("detect", "depth", "segment")
-        else _distance(predictor, splits.test or splits.val or splits.train),
+        None if config.task not in LOOKS else _distance(predictor, splits.test or splits.val or splits.train),
     )
     run_figures = {
         "training": f"{provenance['seconds']:.0f} s",

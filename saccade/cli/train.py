@@ -16,8 +16,8 @@ from saccade.training.config import RunConfig, differences, parse_override, reso
 class TrainOptions:
     """What the command line can say; anything else goes by --set."""
 
-    task: Literal["classify", "detect", "depth", "segment"] | None = None
-    """What is learned: classes of images, boxes in them, depth or class of every pixel."""
+    task: Literal["classify", "detect", "depth", "segment", "contrast"] | None = None
+    """What is learned: classes of images, boxes in them, depth or class of every pixel, or which caption is whose."""
     model: str | None = None
     """Which model to train; `saccade models` lists them."""
     init: str | None = None
@@ -94,8 +94,9 @@ def train(
     data
         A folder with one folder a class (with train/, val/, test/ or split by seed), a CSV of file,label, a zip, tar
         shards, or "digits". With --task detect: a folder in the layout of COCO, Pascal VOC or YOLO, or "scenes".
+        With --task contrast: a CSV or JSONL of image,caption, tar shards, or "scenes".
     recipe
-        What to start from: digits, scratch, cifar, finetune, deit, sam or detect.
+        What to start from: digits, scratch, cifar, finetune, deit, sam, detect, depth, segment or contrast.
     config
         A YAML file over the recipe, such as the config.yaml of a run.
     output
@@ -174,6 +175,10 @@ def _run(config: RunConfig, output: Path | None, resume: Path | None) -> int:
         print(f"      saccade probe {path} {config.data.path}")
         return 0
     print(f"next: saccade evaluate {path} {config.data.path}")
+    if config.task == "contrast":
+        print(f'      saccade zeroshot {path} IMAGE --labels cat,dog --template "a photo of a {{}}"')
+        print(f'      saccade search {path} FOLDER "some words"')
+        return 0
     if config.task == "classify":
         print(f"      saccade explain {path} IMAGE -o attention.png")
     else:

@@ -20,6 +20,7 @@ from saccade.data.config import DataConfig
 from saccade.data.digits import digits_splits
 from saccade.data.images import is_image_name, read_image
 from saccade.data.samples import DataSplits
+from saccade.data.scenes import labelled_scenes
 from saccade.data.storage import FolderStorage, Storage, TarStorage, ZipStorage
 from saccade.errors import DataError
 
@@ -29,6 +30,7 @@ SPLIT_NAMES = {
 }  # fmt: skip
 CLASSES_FILE = "classes.json"  # beside shards: the class names in the order of their numbers
 SHARD_PATTERN = "*.tar"
+FILE_COLUMNS = ("file", "filename", "path", "image", "filepath")
 
 
 class FileSource:
@@ -58,7 +60,7 @@ def open_data(path: str, config: DataConfig | None = None) -> DataSplits:
     """Open labelled images and split them.
 
     Args:
-        path: "digits", a folder, a CSV, a zip, a tar, or a folder of tars.
+        path: "digits", "scenes" (of one digit each), a folder, a CSV, a zip, a tar, or a folder of tars.
         config: fractions and seed of the splits that the data does not have of its own.
 
     Raises:
@@ -67,6 +69,8 @@ def open_data(path: str, config: DataConfig | None = None) -> DataSplits:
     config = config or DataConfig()
     if path == "digits":
         return digits_splits()
+    if path == "scenes":
+        return labelled_scenes(config.scenes)
     place = Path(path)
     storage, entries, classes = _find(place, labelled=True)
     if not entries:
@@ -119,7 +123,7 @@ def _cut(
     train = source("train")
     if train is None:
         raise DataError(f"{place} has no training images")
-    return DataSplits(train, source("val"), source("test"), classes, place.stem, _fingerprint(storage, entries, splits))
+    return DataSplits(train, source("val"), source("test"), classes, place.stem, fingerprint(storage, entries, splits))
 
 
 def assign_splits(entries: Sequence[Entry], config: DataConfig) -> list[str]:
@@ -204,18 +208,27 @@ def _class_folders(place: Path, entries: Sequence[Entry]) -> tuple[str, ...]:
     return tuple(sorted(folders)) if labels <= folders else tuple(sorted(labels))
 
 
-def _find_in_csv(place: Path) -> tuple[Storage, list[Entry], tuple[str, ...]]:
+def read_table(place: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """(columns, rows by column) of a CSV, or of a TSV by its name.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     try:
         with open(place, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(file, delimiter="\t" if place.suffix.lower() == ".tsv" else ",")
             columns = [c.strip().lower() for c in reader.fieldnames or []]
-            rows = [
+            return columns, [
                 {c: (v or "").strip() for c, v in zip(columns, row.values()) if isinstance(v, str | None)}
                 for row in reader
             ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{place} is not a readable CSV: {error}") from None
-    file_column = next((c for c in ("file", "filename", "path", "image") if c in columns), None)
+        raise DataError(f"{place} is not a readable table: {error}") from None
+
+
+def _find_in_csv(place: Path) -> tuple[Storage, list[Entry], tuple[str, ...]]:
+    columns, rows = read_table(place)
+    file_column = next((c for c in FILE_COLUMNS if c in columns), None)
     label_column = next((c for c in ("label", "class", "class_name") if c in columns), None)
     if file_column is None or label_column is None:
         raise DataError(f"{place} needs the columns file and label (and split, if it has one); it has {columns}")
@@ -264,7 +277,8 @@ def _find_in_shards(paths: list[Path], labelled: bool) -> tuple[Storage, list[En
     return storage, entries, classes
 
 
-def _fingerprint(storage: Storage, entries: Sequence[Entry], splits: Sequence[str]) -> str:
+def fingerprint(storage: Storage, entries: Sequence[Entry], splits: Sequence[str]) -> str:
+    """Changes when a file's size, its label or its split does."""
     sizes = dict(zip(storage.names, storage.sizes))
     digest = hashlib.sha256()
     for (name, label, _), split in zip(entries, splits):

@@ -15,7 +15,11 @@ class ImageSource(Protocol):
 
     classes: tuple[str, ...]
     names: Sequence[str]  # what a person can find each image by: a path inside the data, or "digits/17"
-    labels: np.ndarray  # [len(self)] int64, an index into `classes`
+
+    @property
+    def labels(self) -> np.ndarray:
+        """``[len(self)]`` int64, an index into `classes`."""
+        ...
 
     def __len__(self) -> int: ...
 
@@ -41,6 +45,23 @@ class BoxSource(ImageSource, Protocol):
 
     def boxed(self, index: int) -> BoxedImage:
         """The image with its boxes, read once; raises `ImageError` naming it."""
+        ...
+
+
+class CaptionedImage(NamedTuple):
+    """An image and what is said of it."""
+
+    image: Image.Image
+    captions: tuple[str, ...]  # at least one
+
+
+class CaptionSource(ImageSource, Protocol):
+    """Images with captions; `labels` are all 0."""
+
+    def captions(self, index: int) -> tuple[str, ...]: ...
+
+    def captioned(self, index: int) -> CaptionedImage:
+        """The image with its captions, read once; raises `ImageError` naming it."""
         ...
 
 

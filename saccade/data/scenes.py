@@ -9,7 +9,7 @@ import hashlib
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -17,7 +17,7 @@ from PIL import Image
 
 from saccade.data.config import ScenesConfig
 from saccade.data.digits import DigitsSource, digits_splits
-from saccade.data.samples import BoxedImage, DataSplits
+from saccade.data.samples import BoxedImage, CaptionedImage, DataSplits
 from saccade.errors import ConfigError
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -207,14 +207,21 @@ def relation(one: Thing, other: Thing) -> str:
 class SceneSource:
     """The scenes of a split as images with boxes, masks and depth."""
 
-    def __init__(self, split: str, count: int, config: ScenesConfig):
+    def __init__(self, split: str, count: int, config: ScenesConfig, *, labelled: bool = False):
         self.split, self.count, self.config = split, count, config
+        self._labels = None if labelled else np.zeros(count, dtype=np.int64)
         self.classes = tuple(str(digit) for digit in range(10))
         self.names: Sequence[str] = [f"scenes/{split}/{number}" for number in range(count)]
-        self.labels = np.zeros(count, dtype=np.int64)
 
     def __len__(self) -> int:
         return self.count
+
+    @property
+    def labels(self) -> np.ndarray:
+        if self._labels is None:  # composed when they are asked for: it takes as long as the pictures
+            first = (self.scene(index).things[0].label for index in range(self.count))
+            self._labels = np.fromiter(first, np.int64, self.count)
+        return self._labels
 
     def scene(self, index: int) -> Scene:
         return compose(index, self.split, self.config)
@@ -233,21 +240,33 @@ class SceneSource:
         labels = np.array([thing.label for thing in scene.things], np.int64)
         return BoxedImage(Image.fromarray(scene.image), boxes, labels)
 
+    def captions(self, index: int) -> tuple[str, ...]:
+        return (self.scene(index).caption,)
 
-def scene_splits(config: ScenesConfig) -> DataSplits:
-    """Scenes to train on, to choose by and to test on."""
+    def captioned(self, index: int) -> CaptionedImage:
+        scene = self.scene(index)
+        return CaptionedImage(Image.fromarray(scene.image), (scene.caption,))
+
+
+def scene_splits(config: ScenesConfig, *, labelled: bool = False) -> DataSplits:
+    """Scenes to train on, to choose by and to test on; `labelled` by their first digit."""
     if not 0 < config.scale[0] <= config.scale[1] <= 1:
         raise ConfigError(f"data.scenes.scale must be two shares of the side, not {config.scale}")
     if not 0 <= config.digits[0] <= config.digits[1]:
         raise ConfigError(f"data.scenes.digits must be the fewest and the most, not {config.digits}")
     train, val, test = (
-        SceneSource(name, count, config) if count else None
+        SceneSource(name, count, config, labelled=labelled) if count else None
         for name, count in (("train", config.train), ("val", config.val), ("test", config.test))
     )
     if train is None:
         raise ConfigError("data.scenes.train must be at least 1")
     fingerprint = hashlib.sha256(repr(config).encode()).hexdigest()
     return DataSplits(train, val, test, train.classes, "scenes", fingerprint)
+
+
+def labelled_scenes(config: ScenesConfig) -> DataSplits:
+    """Scenes of one digit each, whose class it is."""
+    return scene_splits(replace(config, digits=(1, 1)), labelled=True)
 
 
 @cache

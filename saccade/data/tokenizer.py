@@ -9,6 +9,7 @@ T texts, L tokens of a text.
 import gzip
 import html
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -196,4 +197,5 @@ def _tokenizers() -> Any:
         from tokenizers import decoders, models, pre_tokenizers, trainers  # noqa: F401
     except ImportError:
         raise DataError("texts need more packages: pip install saccade[text]") from None
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # texts are short, and loaders fork
     return tokenizers

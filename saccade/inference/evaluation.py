@@ -15,9 +15,12 @@ from saccade.data.config import DataConfig, read_data_config
 from saccade.data.dense import DenseSource, Kind, open_dense
 from saccade.data.dense_batches import DenseTransform, PreparedDense
 from saccade.data.folder import open_data
-from saccade.data.samples import BoxSource, DataSplits, ImageSource
+from saccade.data.pair_batches import PreparedPairs
+from saccade.data.pairs import open_pairs
+from saccade.data.samples import BoxSource, CaptionSource, DataSplits, ImageSource
 from saccade.errors import ConfigError, DataError
 from saccade.inference.predictor import Predictor
+from saccade.inference.texts import tokenizer_of
 from saccade.nn.precision import fast_products
 from saccade.tasks.collect import Collected, Keep, collect
 from saccade.tasks.task import Metrics
@@ -85,19 +88,14 @@ def collect_split(
     Targets are in the model's numbers of classes.
     """
     splits, parts, note = choose_split(predictor, data, split)
-    labels = place_labels(splits.classes, predictor.labels, data)
+    has_classes = predictor.task != "contrast"
+    labels = place_labels(splits.classes if has_classes else (), predictor.labels, data)
     total = sum(len(part) for part in parts.values())
-    preprocessing, task = predictor.preprocess, predictor.about
-    size = (preprocessing.channels, *preprocessing.size)
+    task = predictor.about
     found, done = [], 0
     with fast_products(predictor.products):
         for part in parts.values():
-            if predictor.task in KINDS:
-                images: Prepared = PreparedDense(cast(DenseSource, part), DenseTransform(preprocessing))
-            elif predictor.task == "detection":
-                images = PreparedBoxes(cast(BoxSource, part), BoxTransform(preprocessing))
-            else:
-                images = prepared(part, EvalTransform(preprocessing), size)
+            images = prepared_for(predictor, part)
             count = default_workers(images) if workers is None else workers
             batches = eval_batches(images, batch_size, workers=count)
             before = done
@@ -106,11 +104,23 @@ def collect_split(
             done += len(part)
     collected = Collected.joined(found)
     targets = collected.targets
-    if predictor.task not in KINDS:
+    if has_classes and predictor.task not in KINDS:
         targets = renumbered(targets, torch.from_numpy(labels))
     elif predictor.task == "segmentation" and splits.classes != predictor.labels:
         raise DataError(f"{data} has other classes, or in another order, than the model")
     return Collected(collected.outputs, targets, collected.names), tuple(parts), note
+
+
+def prepared_for(predictor: Predictor, part: ImageSource) -> Prepared:
+    """Images of a split as the model takes them, with what its task compares."""
+    preprocessing = predictor.preprocess
+    if predictor.task in KINDS:
+        return PreparedDense(cast(DenseSource, part), DenseTransform(preprocessing))
+    if predictor.task == "detection":
+        return PreparedBoxes(cast(BoxSource, part), BoxTransform(preprocessing))
+    if predictor.task == "contrast":
+        return PreparedPairs(cast(CaptionSource, part), EvalTransform(preprocessing), tokenizer_of(predictor))
+    return prepared(part, EvalTransform(preprocessing), (preprocessing.channels, *preprocessing.size))
 
 
 def renumbered(targets: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -123,20 +133,24 @@ def renumbered(targets: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return changed
 
 
-def choose_split(predictor: Predictor, data: str, split: str) -> tuple[DataSplits, dict[str, ImageSource], str]:
-    """(the data, the splits to measure on, why these)."""
+def choose_split(
+    predictor: Predictor, data: str, split: str, open_splits: Callable[[str, DataConfig], DataSplits] | None = None
+) -> tuple[DataSplits, dict[str, ImageSource], str]:
+    """(the data, the splits to measure on, why these); opened as the model's task asks unless told otherwise."""
     trained_on = predictor.source.provenance.get("data") or {}
     same_cut = read_data_config(trained_on["config"]) if "config" in trained_on else DataConfig()
 
     def opened(data: str, config: DataConfig) -> DataSplits:
+        if open_splits is not None:
+            return open_splits(data, config)
         if predictor.task in KINDS:
             return open_dense(data, KINDS[predictor.task], config)
-        return (open_boxes if predictor.task == "detection" else open_data)(data, config)
+        return {"detection": open_boxes, "contrast": open_pairs}.get(predictor.task, open_data)(data, config)
 
     splits = opened(data, same_cut)
     was_trained_on = trained_on.get("fingerprint") == splits.fingerprint
     if not was_trained_on:
-        splits = opened(data, DataConfig(test_fraction=0.0, val_fraction=0.0))
+        splits = opened(data, DataConfig(test_fraction=0.0, val_fraction=0.0, scenes=same_cut.scenes))
     parts = {name: part for name in SPLITS if (part := getattr(splits, name)) is not None}
     if split == "all":
         return splits, parts, "all images, as asked"

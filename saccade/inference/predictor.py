@@ -26,6 +26,7 @@ from saccade.models.model import Model
 from saccade.nn.precision import Products, choose_products, fast_products
 from saccade.tasks.classical import ClassicalTask
 from saccade.tasks.classification import ClassificationTask
+from saccade.tasks.contrastive import ContrastiveTask
 from saccade.tasks.depth import DepthTask
 from saccade.tasks.detection import DetectionTask
 from saccade.tasks.panoptic import with_masks
@@ -233,6 +234,8 @@ def task_of(source: LoadedModel) -> Task:
     if source.task == "depth":
         # Published files give the inverse of depth up to scale and shift; a run of ours says what it learned.
         return DepthTask(DepthWeights(**source.provenance.get("depth", {"loss": "ssi"})))
+    if source.task == "contrast":
+        return ContrastiveTask()
     return ClassificationTask(source.labels)
 
 

@@ -5,17 +5,24 @@ A class is the mean of some sentences about it; an image is of the class whose v
 B images, K classes, M templates, E width of the common space.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from saccade.data.tokenizer import Tokenizer, from_files, open_tokenizer
+from saccade.data.folder import open_data
+from saccade.data.tokenizer import Tokenizer
 from saccade.errors import ConfigError
+from saccade.inference.evaluation import choose_split
+from saccade.inference.features import extract
 from saccade.inference.predictor import ImageLike, Predictor, name_of
+from saccade.inference.texts import text_vectors, tokenizer_of
 from saccade.models.clip import CLIP, LARGEST_SCALE
-from saccade.tasks.predictions import Classification
+from saccade.tasks.classification import ClassificationTask
+from saccade.tasks.predictions import Classification, ClassificationMetrics
 
 
 class ZeroShot:
@@ -38,34 +45,36 @@ class ZeroShot:
         templates: Sequence[str] = ("a photo of a {}.",),
         tokenizer: Tokenizer | None = None,
     ):
-        if not isinstance(predictor.model, CLIP):
-            raise ConfigError(f"classes in words need a CLIP; this model is a {predictor.source.architecture}")
         if not labels or len(set(labels)) != len(labels):
             raise ConfigError(f"give at least one class, each once, not {', '.join(labels) or 'none'}")
         for template in templates:
             if "{}" not in template:
                 raise ConfigError(f"the template {template!r} has no {{}} for the name of the class")
+        self.tokenizer = tokenizer or tokenizer_of(predictor)
+        assert isinstance(predictor.model, CLIP)
         self.predictor, self.model = predictor, predictor.model
         self.labels, self.templates = tuple(labels), tuple(templates)
-        self.tokenizer = tokenizer or tokenizer_of(predictor)
         self.classes = self._classes()
 
-    @torch.inference_mode()
     def _classes(self) -> Tensor:
         """A unit vector for each class: the mean over its sentences, ``[K, E]``."""
         means = []
         for label in self.labels:
-            tokens = self.tokenizer([template.replace("{}", label) for template in self.templates])
-            sentences = F.normalize(self.model.encode_text(tokens.to(self.predictor.device)).float(), dim=-1)
-            means.append(sentences.mean(dim=0))
+            sentences = [template.replace("{}", label) for template in self.templates]
+            means.append(text_vectors(self.predictor, self.tokenizer, sentences).mean(dim=0))
         return F.normalize(torch.stack(means), dim=-1)
+
+    @torch.inference_mode()
+    def logits(self, vectors: Tensor) -> Tensor:
+        """Vectors of images ``[B, E]``, of any length -> ``[B, K]``."""
+        scale = self.model.logit_scale.exp().clamp(max=LARGEST_SCALE)
+        return scale * F.normalize(vectors.to(self.classes), dim=-1) @ self.classes.T
 
     @torch.inference_mode()
     def scores(self, images: Tensor) -> Tensor:
         """Prepared images ``[B, C, H, W]`` -> probabilities ``[B, K]`` on the CPU."""
-        vectors = F.normalize(self.model.encode_image(images.to(self.predictor.device)).float(), dim=-1)
-        scale = self.model.logit_scale.exp().clamp(max=LARGEST_SCALE)
-        return (scale * vectors @ self.classes.T).softmax(dim=-1).cpu()
+        vectors = self.model.encode_image(images.to(self.predictor.device)).float()
+        return self.logits(vectors).softmax(dim=-1).cpu()
 
     def stream(self, images: Sequence[ImageLike], *, top: int = 5, batch_size: int = 32) -> Iterator[Classification]:
         """What the images show, one after the other."""
@@ -78,21 +87,67 @@ class ZeroShot:
                 yield Classification(name_of(image, index), *found[0], found)
 
 
-def tokenizer_of(predictor: Predictor, vocabulary: str = "") -> Tokenizer:
-    """The tokenizer of a CLIP: of a path, else the one beside the model, else OpenAI's where its size fits.
+@dataclass(frozen=True)
+class ZeroShotResult:
+    """How often the named class was the true one.
+
+    Attributes:
+        single: with the first template alone.
+        ensemble: with the mean of all templates.
+        split, note: what was measured, and why that.
+    """
+
+    single: ClassificationMetrics
+    ensemble: ClassificationMetrics
+    split: str
+    note: str
+
+
+def evaluate_zero_shot(
+    predictor: Predictor,
+    data: str,
+    labels: Sequence[str] = (),
+    templates: Sequence[str] = ("a photo of a {}.",),
+    *,
+    vocabulary: str = "",
+    split: str = "auto",
+    batch_size: int = 32,
+    cache: Path | None = None,
+    on_images: Callable[[int], None] | None = None,
+) -> ZeroShotResult:
+    """Measure classes in words on labelled images.
+
+    Args:
+        predictor: a CLIP.
+        data: as for training a classifier.
+        labels: a name for each class of the data, in its order; the data's own names unless given.
+        templates: sentences with ``{}`` for the name.
+        vocabulary: see :func:`~saccade.inference.texts.tokenizer_of`.
+        split: as for :func:`~saccade.inference.evaluation.evaluate`.
+        batch_size: images at once.
+        cache: folder that keeps the images' vectors.
+        on_images: called with the number of images done so far.
 
     Raises:
-        ConfigError: the vocabulary has another size than the model's.
-        DataError: there is none.
+        ConfigError: other than one name a class.
     """
-    text = predictor.model.config.text
-    files = predictor.source.vocabulary
-    if vocabulary or not files:
-        tokenizer = open_tokenizer(vocabulary, text.context_length)
-    else:
-        tokenizer = from_files(files, "the model's folder", text.context_length)
-    if tokenizer.vocab_size != text.vocab_size:
+    tokenizer = tokenizer_of(predictor, vocabulary)
+    splits, parts, note = choose_split(predictor, data, split, open_data)
+    names = tuple(labels) or splits.classes
+    if len(names) != len(splits.classes):
         raise ConfigError(
-            f"the vocabulary has {tokenizer.vocab_size} tokens and the model {text.vocab_size}: give the model's own"
+            f"{data} has {len(splits.classes)} classes ({', '.join(splits.classes[:10])}), and {len(names)} names were "
+            "given: give one for each, in this order"
         )
-    return tokenizer
+    found, done = [], 0
+    for part in parts.values():
+        report = None if on_images is None else lambda count, before=done: on_images(before + count)
+        found.append(extract(predictor, part, splits.fingerprint, cache=cache, batch_size=batch_size, on_images=report))
+        done += len(part)
+    vectors, truth = torch.cat([f.values for f in found]), torch.cat([f.labels for f in found])
+    task = ClassificationTask(names)
+    single, ensemble = (
+        task.measure(ZeroShot(predictor, names, used, tokenizer).logits(vectors).cpu(), truth)
+        for used in (templates[:1], templates)
+    )
+    return ZeroShotResult(single, ensemble, "+".join(parts), note)

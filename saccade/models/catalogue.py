@@ -49,6 +49,7 @@ ZOO: dict[str, tuple[str, str, tuple]] = {
     "detr_r101_dc5": ("detr", "detr_config", (101, True)),
     "detr_r50_panoptic": ("detr", "detr_config", (50, False, True)),
     "clip_small": ("clip", "clip_small_config", ()),
+    "clip_ti16": ("clip", "clip_ti16_config", ()),
     "clip_vit_b32": ("clip", "clip_vit_config", ("b32",)),
     "clip_vit_b16": ("clip", "clip_vit_config", ("b16",)),
     "clip_vit_l14": ("clip", "clip_vit_config", ("l14",)),

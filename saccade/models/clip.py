@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saccade.models.clip_resnet import ClipResNetConfig
+from saccade.models.hybrid import HybridConfig, StemConfig
 from saccade.models.model import FeatureMap, Model, OnBackbone
 from saccade.models.vit import ViTConfig
 from saccade.models.zoo import build, read_config
@@ -188,8 +189,16 @@ def clip_block(width: int) -> BlockConfig:
     return BlockConfig(width, width // 64, 4 * width, norm_eps=1e-5, activation="quick_gelu")
 
 
+def clip_ti16_config() -> CLIPConfig:
+    """A ViT-Ti/16 that may be trained already (``--init``), and a text tower as wide for few captions."""
+    block = BlockConfig(192, 3, 768)
+    backbone = ViTConfig(block, 12, (224, 224), (16, 16), num_classes=0)
+    return CLIPConfig(backbone, TextConfig(replace(block, norm_eps=1e-5), 4, 1024, 48), 192)
+
+
 def clip_small_config() -> CLIPConfig:
-    """For images of 64 pixels and a small vocabulary, trained from fresh weights."""
+    """For images of 64 pixels and a small vocabulary, trained from fresh weights: a hybrid, whose ResNet finds strokes
+    much sooner than patches would."""
     block = BlockConfig(128, 4, 256, norm_eps=1e-5)
-    backbone = ViTConfig(block, 4, (64, 64), (8, 8), num_classes=0)
-    return CLIPConfig(backbone, TextConfig(replace(block), 3, 64, 32), 128)
+    backbone = HybridConfig(block, 3, StemConfig((1, 1), 32), (64, 64), num_classes=0)
+    return CLIPConfig(backbone, TextConfig(block, 3, 1024, 48), 128, "hybrid")

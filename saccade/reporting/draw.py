@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
@@ -113,6 +114,19 @@ def explain_figure(explanations: Sequence[Explanation]) -> Figure:
             place.imshow(picture)
             place.set_title(shortened(title, 26), fontsize=9)
     return figure
+
+
+def contact_sheet(images: Sequence[Image.Image], titles: Sequence[str], path: str | Path) -> None:
+    """Write pictures side by side, five in a row, each beneath its title."""
+    columns = min(5, max(1, len(images)))
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(2.4 * columns, 2.6 * max(rows, 1)), layout="constrained", dpi=110)
+    for place in (axes := figure.subplots(max(rows, 1), columns, squeeze=False)).flat:
+        place.axis("off")
+    for place, image, title in zip(axes.flat, images, titles):
+        place.imshow(image.convert("RGB"))
+        place.set_title(shortened(title, 30), fontsize=8)
+    figure.savefig(path)
 
 
 def shortened(text: str, length: int) -> str:

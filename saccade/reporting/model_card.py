@@ -16,13 +16,13 @@ WORDS = {
     "depth": (
         "depth-estimation",
         "A depth estimator",
-        'saccade.load("PATH_OF_THIS_FOLDER").depth("image.jpg")',
+        'saccade.load("PATH_OF_THIS_FOLDER").dense("image.jpg")',
         "It knows distances such as it has seen.",
     ),
     "segmentation": (
         "image-segmentation",
         "A segmenter",
-        'saccade.load("PATH_OF_THIS_FOLDER").segment("image.jpg")',
+        'saccade.load("PATH_OF_THIS_FOLDER").dense("image.jpg")',
         "It knows these classes and no others: every pixel gets one of them.",
     ),
     "detection": (
@@ -30,6 +30,13 @@ WORDS = {
         "A detector",
         'saccade.load("PATH_OF_THIS_FOLDER").predict("image.jpg")',
         "It finds these classes and no others.",
+    ),
+    "contrast": (
+        "zero-shot-image-classification",
+        "A model of images and texts",
+        'saccade.load("PATH_OF_THIS_FOLDER").model.encode_image',
+        "It knows pictures and words such as it has seen; classes are told to it with "
+        "`saccade zeroshot PATH_OF_THIS_FOLDER IMAGE --labels cat,dog`.",
     ),
     "pretraining": (
         "image-feature-extraction",

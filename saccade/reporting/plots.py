@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 INK = "#123456"  # replaced by the page's own text colour
-COLOURS = ("#3b82c4", "#d9772b", "#4c9a5b", "#b0508f")
+COLOURS = ("#3b82c4", "#d9772b", "#4c9a5b", "#b0508f", "#8a6fd1", "#998f3d")
 STYLE: Any = {
     "font.size": 9, "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK,
     "ytick.color": INK, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none",
@@ -45,7 +45,8 @@ def _lines(axes: Axes, epochs: Sequence[float], rows: Sequence[Row], names: Mapp
         if any(key in row for row in rows):
             marker = "o" if len(rows) == 1 else None  # one point is no line
             values = [row.get(key, np.nan) for row in rows]
-            axes.plot(epochs, values, color=colour, label=label, linewidth=1.6, marker=marker)
+            style = ":" if key.endswith("chance") else "-"
+            axes.plot(epochs, values, color=colour, label=label, linewidth=1.6, marker=marker, linestyle=style)
     axes.set_title(title, fontsize=10)
     axes.set_xlabel("epoch")
     if len(names) > 1:

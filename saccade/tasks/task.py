@@ -22,6 +22,11 @@ class Metrics(Protocol):
         """The number by which weights are chosen, higher is better."""
         ...
 
+    @property
+    def warning(self) -> str:
+        """What is wrong with the whole, in a sentence, or ""."""
+        ...
+
     def row(self) -> dict[str, float]:
         """Its main figures by name: a line of the run's log."""
         ...

@@ -33,6 +33,22 @@ class SegmentationWeights:
 
 
 @dataclass(frozen=True)
+class ContrastTexts:
+    """How a model of images and texts reads.
+
+    Attributes:
+        vocabulary: a folder or file of byte pairs; "openai" for OpenAI's, from an installed package; "" for the one of
+            `model.init`, else one learned from the captions to train on.
+        vocab_size: tokens of one that is learned; 514 are bytes and marks.
+        context_length: tokens of a text; longer ones are cut.
+    """
+
+    vocabulary: str = ""
+    vocab_size: int = 1024
+    context_length: int = 48
+
+
+@dataclass(frozen=True)
 class DetectionWeights:
     """The original's costs and weights.
 

@@ -17,7 +17,7 @@ import yaml
 
 from saccade.data.config import AugmentationConfig, DataConfig
 from saccade.errors import ConfigError
-from saccade.tasks.weights import DepthWeights, DetectionWeights, SegmentationWeights
+from saccade.tasks.weights import ContrastTexts, DepthWeights, DetectionWeights, SegmentationWeights
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class RunConfig:
     """Everything that decides what a run computes, and where it computes it."""
 
     recipe: str = "scratch"
-    task: Literal["classify", "pretrain", "detect", "depth", "segment"] = "classify"  # what is learned
+    task: Literal["classify", "pretrain", "detect", "depth", "segment", "contrast"] = "classify"  # what is learned
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
@@ -89,6 +89,7 @@ class RunConfig:
     detection: DetectionWeights = field(default_factory=DetectionWeights)
     depth: DepthWeights = field(default_factory=DepthWeights)
     segmentation: SegmentationWeights = field(default_factory=SegmentationWeights)
+    contrast: ContrastTexts = field(default_factory=ContrastTexts)
     batch_size: int = 64  # of one optimizer step, over all processes
     accumulation: int = 1  # parts that a process cuts its share of a batch into, to need less memory
     label_smoothing: float = 0.0
@@ -198,7 +199,7 @@ def _default_recipe(values: Mapping[str, Any]) -> str:
     if values.get("task") == "pretrain":
         built_in = data.get("path", "digits") == "digits" and not {"name", "init"} & set(model)
         return "mae_digits" if built_in else "mae"
-    if values.get("task") in ("detect", "depth", "segment"):
+    if values.get("task") in ("detect", "depth", "segment", "contrast"):
         return str(values["task"])
     if model.get("init"):
         return "finetune"

@@ -237,6 +237,7 @@ class _Run:
             with self.timed("validation"), mean.swapped_in(unwrapped(model)) if mean else nullcontext():
                 seen = self.outputs(model, job.val)
                 metrics = job.task.measure(seen.outputs, seen.targets)
+                self.warn(metrics)
                 row |= {f"val_{name}": value for name, value in metrics.row().items()}
                 if progress.best is None or metrics.goal > progress.best:
                     progress.best, progress.best_step = metrics.goal, progress.step
@@ -251,6 +252,10 @@ class _Run:
         if self.processes.is_first:
             self.run.append_metrics(row)
         self.tell(EpochDone(epoch, row))
+
+    def warn(self, metrics: Metrics) -> None:
+        if metrics.warning:
+            self.tell(Note(metrics.warning, warning=True))
 
     def save(self, files: dict[str, dict[str, Tensor]], name: str | None = None) -> None:
         """Write a checkpoint from the first process; an error there is an error in all."""
@@ -289,6 +294,7 @@ class _Run:
             with self.timed("test"):
                 collected = self.outputs(model, images)
             metrics = job.task.measure(collected.outputs, collected.targets)
+            self.warn(metrics)
             if self.processes.is_first:
                 self.run.write_json("predictions.json", predictions(job.task, split, collected, metrics))
         weights = model_tensors(result)

@@ -24,6 +24,7 @@ JOBS = {
     "detect": "saccade.training.jobs.detect",
     "depth": "saccade.training.jobs.dense",
     "segment": "saccade.training.jobs.dense",
+    "contrast": "saccade.training.jobs.contrast",
 }
 
 

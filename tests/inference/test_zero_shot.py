@@ -14,7 +14,8 @@ from saccade.checkpoints.directory import LoadedModel, save_model_dir
 from saccade.cli.main import main
 from saccade.data.tokenizer import Tokenizer
 from saccade.errors import ConfigError
-from saccade.inference.zero_shot import ZeroShot, tokenizer_of
+from saccade.inference.texts import tokenizer_of
+from saccade.inference.zero_shot import ZeroShot
 from saccade.training.jobs.images import fresh_preprocessing
 
 pytest.importorskip("tokenizers")

@@ -1,0 +1,90 @@
+"""`saccade search`: images by words, or by another image."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from saccade.cli.options import Json
+from saccade.errors import ConfigError
+
+
+def search(
+    model: str,
+    images: str,
+    query: str,
+    /,
+    *,
+    top: int = 5,
+    draw: Path | None = None,
+    approximate: Annotated[bool, Parameter(negative="")] = False,
+    vocabulary: str = "",
+    cache: Path | None = None,
+    no_cache: Annotated[bool, Parameter(negative="")] = False,
+    batch_size: int = 32,
+    device: str = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Find images that fit some words, or that are like another image.
+
+    The vectors of the images are computed once and kept, so the next search answers at once.
+
+    Parameters
+    ----------
+    model
+        A CLIP, or for images like another any model: a run, a model directory, a published file or hub:ORG/NAME.
+    images
+        Where to search: a folder at any depth, a zip, or tar shards.
+    query
+        Words, or the path of an image.
+    top
+        How many to find.
+    draw
+        A picture (.png or .jpg) to write: what was found, the nearest first.
+    approximate
+        Search a graph instead of comparing with every image: for millions (pip install saccade[search]).
+    vocabulary
+        As for `saccade zeroshot`.
+    cache
+        Folder that keeps the vectors, instead of ~/.cache/saccade/features.
+    no_cache
+        Keep nothing.
+    batch_size
+        Images at once.
+    device
+        Such as cpu or cuda.
+    """
+    from saccade.cli.counting import counting
+    from saccade.data.images import is_image_name
+    from saccade.inference.features import default_cache
+    from saccade.inference.predictor import load
+    from saccade.inference.search import SearchIndex
+    from saccade.inference.texts import tokenizer_of
+
+    if cache is not None and no_cache:
+        raise ConfigError("choose --cache or --no-cache")
+    if draw is not None and draw.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise ConfigError(f"--draw writes .png or .jpg, not {draw.name}")
+    by_image = is_image_name(query)
+    if by_image and not Path(query).is_file():
+        raise ConfigError(f"there is no image {query}")
+    predictor = load(model, device=device)
+    if not by_image:
+        tokenizer_of(predictor, vocabulary)  # before the work
+    with counting("images") as advance:
+        index = SearchIndex(
+            predictor, images, cache=None if no_cache else cache or default_cache(), batch_size=batch_size,
+            approximate=approximate, vocabulary=vocabulary, on_images=lambda done: advance(done, done),
+        )  # fmt: skip
+    found = index.by_image(query, top) if by_image else index.by_text(query, top)
+    if draw is not None:
+        from saccade.reporting.draw import contact_sheet
+
+        contact_sheet([index.picture(hit) for hit in found], [f"{hit.score:.2f}  {hit.image}" for hit in found], draw)
+    if as_json:
+        print(json.dumps([asdict(hit) for hit in found], indent=1, ensure_ascii=False))
+        return
+    for hit in found:
+        print(f"{hit.score:.3f}  {hit.image}")

@@ -1,0 +1,180 @@
+"""Images with captions: a CSV, TSV or JSONL of image and caption, a folder with one of them, tar shards, or "scenes".
+
+captions.csv with image,caption[,split]             paths relative to the file; an image may have many lines
+captions.jsonl                                      {"image": "1.jpg", "caption": "a cat"}; the caption may be a list
+shards/train-000000.tar …                           KEY.jpg beside KEY.txt (a caption a line) or KEY.json
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from saccade.data.config import DataConfig
+from saccade.data.folder import (
+    FILE_COLUMNS,
+    SHARD_PATTERN,
+    SPLIT_NAMES,
+    Entry,
+    FileSource,
+    assign_splits,
+    fingerprint,
+    read_table,
+)  # fmt: skip
+from saccade.data.images import is_image_name
+from saccade.data.samples import CaptionedImage, DataSplits
+from saccade.data.scenes import scene_splits
+from saccade.data.storage import FolderStorage, Storage, TarStorage
+from saccade.errors import DataError
+
+TEXT_COLUMNS = ("caption", "text", "title", "sentence")
+TABLES = ("captions.csv", "captions.tsv", "captions.jsonl")  # looked for in a folder
+
+Found = tuple[str, str, str]  # image, caption, split ("" where the data does not say)
+
+
+class CaptionedFiles(FileSource):
+    """Image files of a storage with their captions."""
+
+    def __init__(self, storage: Storage, names: Sequence[str], captions: Sequence[tuple[str, ...]]):
+        super().__init__(storage, names, np.zeros(len(names), dtype=np.int64), ())
+        self._captions = captions
+
+    def captions(self, index: int) -> tuple[str, ...]:
+        return self._captions[index]
+
+    def captioned(self, index: int) -> CaptionedImage:
+        return CaptionedImage(self.image(index), self._captions[index])
+
+
+def open_pairs(path: str, config: DataConfig | None = None) -> DataSplits:
+    """Open images with captions and split them by image, so that no image is in two splits.
+
+    Args:
+        path: a CSV, TSV or JSONL, a folder that holds one (``captions.csv``), a tar, a folder of tars, or "scenes".
+        config: fractions and seed of the splits that the data does not have of its own.
+
+    Raises:
+        DataError: nothing there, a line without image or caption, or an image that is not there.
+    """
+    config = config or DataConfig()
+    if path == "scenes":
+        return scene_splits(config.scenes)
+    place = Path(path)
+    storage, found = _find(place)
+    if not found:
+        raise DataError(f"{path} holds no image with a caption")
+    captions: dict[str, list[str]] = {}
+    split_of: dict[str, str] = {}
+    for name, caption, split in found:
+        if split_of.setdefault(name, split) != split:
+            raise DataError(f"{path}: {name} is in two splits, {split_of[name] or 'none'} and {split or 'none'}")
+        captions.setdefault(name, []).append(caption)
+    entries: list[Entry] = [(name, "\n".join(texts), split_of[name]) for name, texts in captions.items()]
+    splits = assign_splits([(name, "", split) for name, _, split in entries], config)
+
+    def source(wanted: str) -> CaptionedFiles | None:
+        names = [name for (name, _, _), split in zip(entries, splits) if split == wanted]
+        return CaptionedFiles(storage, names, [tuple(captions[name]) for name in names]) if names else None
+
+    train = source("train")
+    if train is None:
+        raise DataError(f"{path} has no pairs to train on")
+    told = fingerprint(storage, entries, splits)
+    return DataSplits(train, source("val"), source("test"), (), place.stem, told)
+
+
+def _find(place: Path) -> tuple[Storage, list[Found]]:
+    if not place.exists():
+        raise DataError(f"there is no {place}: give a CSV or JSONL of image,caption, tar shards, or 'scenes'")
+    if place.is_dir():
+        shards = sorted(place.glob(SHARD_PATTERN))
+        if shards:
+            return _in_shards(shards)
+        tables = [place / name for name in TABLES if (place / name).is_file()]
+        if not tables:
+            raise DataError(f"{place} has neither {', '.join(TABLES)} nor tar shards")
+        place = tables[0]
+    if place.suffix == ".tar":
+        return _in_shards([place])
+    if place.suffix.lower() not in (".csv", ".tsv", ".jsonl"):
+        raise DataError(f"{place} is no .csv, .tsv, .jsonl or .tar of images and captions")
+    found = list(_rows(place))
+    present = {name for name, _, _ in found}
+    return FolderStorage(place.parent, sorted(present)), found
+
+
+def _rows(place: Path) -> Iterator[Found]:
+    """Each image with each of its captions, every line checked."""
+    for number, row in _numbered_rows(place):
+        where = f"{place}, line {number}"
+        name = next((row[c] for c in FILE_COLUMNS if row.get(c)), None)
+        told = next((row[c] for c in TEXT_COLUMNS if row.get(c)), None)
+        if not isinstance(name, str) or told is None:
+            raise DataError(f"{where}: image and caption must both be there")
+        split = str(row.get("split") or "").lower()
+        if split and split not in SPLIT_NAMES:
+            raise DataError(f"{where}: {split!r} is no split; write train, val or test")
+        if not (place.parent / name).is_file():
+            raise DataError(f"{where}: there is no {name} beside the file")
+        for caption in told if isinstance(told, list) else [told]:
+            if not isinstance(caption, str) or not caption.strip():
+                raise DataError(f"{where}: a caption is empty or no text")
+            yield name, caption.strip(), SPLIT_NAMES.get(split, "")
+
+
+def _numbered_rows(place: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    if place.suffix.lower() != ".jsonl":
+        columns, rows = read_table(place)
+        if not set(FILE_COLUMNS) & set(columns) or not set(TEXT_COLUMNS) & set(columns):
+            raise DataError(f"{place} needs the columns image and caption; it has {columns}")
+        yield from enumerate(rows, 2)
+        return
+    try:
+        lines = place.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{place} is no readable JSONL: {error}") from None
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{place}, line {number} is no JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise DataError(f"{place}, line {number}: an object with image and caption was expected")
+        yield number, row
+
+
+def _in_shards(paths: list[Path]) -> tuple[Storage, list[Found]]:
+    """WebDataset's layout: the caption beside the image, as text or in JSON."""
+    storage = TarStorage(paths)
+    known, found = set(storage.names), []
+    for name in storage.names:
+        if not is_image_name(name):
+            continue
+        key = name.rsplit(".", 1)[0]
+        split = SPLIT_NAMES.get(name.split("/", 1)[0].split("-")[0].lower(), "")
+        if f"{key}.txt" in known:
+            texts = storage.read(f"{key}.txt").decode("utf-8", "replace").splitlines()
+        elif f"{key}.json" in known:
+            texts = _captions_in(storage.read(f"{key}.json"), f"{key}.json")
+        else:
+            raise DataError(f"{paths[0].parent}: {name} has no .txt or .json with its caption beside it")
+        captions = [text.strip() for text in texts if text.strip()]
+        if not captions:
+            raise DataError(f"{paths[0].parent}: the caption of {name} is empty")
+        found += [(name, caption, split) for caption in captions]
+    return storage, found
+
+
+def _captions_in(data: bytes, name: str) -> list[str]:
+    try:
+        told = json.loads(data)
+        text = next(told[c] for c in TEXT_COLUMNS if c in told)
+    except (ValueError, TypeError, StopIteration):
+        raise DataError(f"{name} is no JSON with a caption") from None
+    texts = text if isinstance(text, list) else [text]
+    return [text for text in texts if isinstance(text, str)]

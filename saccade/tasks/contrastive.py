@@ -1,0 +1,126 @@
+"""Which sentence belongs to which picture: the symmetric contrast of CLIP (Radford et al., arXiv 2103.00020, figure 3).
+
+    loss = (cross-entropy of each image over all texts + cross-entropy of each text over all images) / 2
+
+The other pairs of the batch are what a pair is told apart from; several processes learn from the pairs of all.
+
+B pairs of this process, N of all, M captions, E width of the common space.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_gather
+
+from saccade.data.samples import Batch
+from saccade.errors import ConfigError
+from saccade.models.clip import ClipOutput
+from saccade.tasks.predictions import ContrastMetrics
+
+RECALLS = (1, 5, 10)
+COLLAPSED = 0.98  # mean cosine between different images above which they are all one
+
+
+class Pairs(NamedTuple):
+    """Unit vectors of this process's pairs, of everybody's, and where in those this process's begin."""
+
+    own: ClipOutput  # image [B, E], text [B, E] in training; [M, E] where images have more captions than one
+    image: Tensor  # [N, E]
+    text: Tensor  # [N, E]
+    start: int
+
+
+class ContrastiveTask:
+    """Pairs of images and texts. Batches bring their texts as `tokens` ``[B, n, L]``, -1 where an image has fewer."""
+
+    name = "contrast"
+    labels: tuple[str, ...] = ()
+    smallest_loss = 0.0
+
+    def run(self, model: nn.Module, batch: Batch) -> Pairs:
+        own: ClipOutput = model(batch.images, told(batch))
+        if model.training and dist.is_initialized() and dist.get_world_size() > 1:
+            image, text = (torch.cat(all_gather(part)) for part in (own.image, own.text))
+            return Pairs(own, image, text, dist.get_rank() * len(own.image))
+        return Pairs(own, own.image, own.text, 0)
+
+    def step(self, outputs: Pairs, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The mean loss over this process's pairs; how many images find their text, and how many would by chance."""
+        scale, count = outputs.own.scale, len(batch.images)
+        own = torch.arange(outputs.start, outputs.start + count, device=outputs.image.device)
+        texts_of_images = scale * outputs.own.image @ outputs.text.T  # [B, N]
+        images_of_texts = scale * outputs.own.text @ outputs.image.T
+        loss = (F.cross_entropy(texts_of_images.float(), own) + F.cross_entropy(images_of_texts.float(), own)) / 2
+        with torch.no_grad():
+            right = (texts_of_images.argmax(dim=1) == own).sum()
+            return loss, {"R@1": right, "chance": right.new_tensor(count / len(outputs.text), dtype=torch.float64)}
+
+    def keep(self, outputs: Pairs, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Vectors of images ``[B, E]``, and of their captions ``[B, n, E]``, NaN where there is none."""
+        assert isinstance(batch.labels, dict)
+        present = batch.labels["tokens"][..., 0] >= 0
+        texts = outputs.own.text.new_full((*present.shape, outputs.own.text.shape[1]), float("nan"), dtype=torch.float)
+        texts[present] = outputs.own.text.float()
+        return outputs.own.image.float().cpu(), texts.cpu()
+
+    def decode(self, outputs: Tensor, names: Sequence[str], *, top: int = 5) -> list[Any]:
+        """Nothing: a vector alone says nothing; see `saccade zeroshot` and `saccade search`."""
+        return []
+
+    def truth(self, target: Tensor) -> Any:
+        return None
+
+    def measure(self, outputs: Tensor, targets: Tensor) -> ContrastMetrics:
+        """Vectors of N images ``[N, E]`` and of their captions ``[N, n, E]`` -> retrieval both ways."""
+        if not len(outputs):
+            raise ConfigError("there are no pairs to measure on")
+        present = ~targets[..., 0].isnan()
+        texts = targets[present]  # [M, E]
+        owner = present.nonzero()[:, 0]
+        to_text, to_image = ranks(outputs, texts, owner)
+        count = len(outputs)
+        alike = ((outputs.double().sum(dim=0).square().sum() - count) / max(count * (count - 1), 1)).item()
+        return ContrastMetrics(
+            image_to_text=recalls(to_text),
+            text_to_image=recalls(to_image),
+            alike=alike,
+            images=count,
+            captions=len(texts),
+            ranks=tuple(to_text.tolist()),
+            warning=f"the vectors of all images are nearly the same (mean cosine {alike:.3f}): training has collapsed; "
+            "a smaller --lr or larger batches are the usual cures" if count > 1 and alike > COLLAPSED else "",
+        )  # fmt: skip
+
+
+def told(batch: Batch) -> Tensor:
+    """The texts of a batch one after the other, ``[M, L]``."""
+    assert isinstance(batch.labels, dict)
+    tokens = batch.labels["tokens"]
+    return tokens[tokens[..., 0] >= 0]
+
+
+def ranks(images: Tensor, texts: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
+    """How many strangers stand before the best of an image's own texts ``[N]``, and before a text's own image ``[M]``.
+
+    A stranger that is just as near stands before: where all vectors are one, nothing is found.
+
+    Args:
+        images, texts: unit vectors ``[N, E]`` and ``[M, E]``.
+        owner: the image of each text, ``[M]``.
+    """
+    cosines = images @ texts.T  # [N, M]
+    mine = owner[None] == torch.arange(len(images))[:, None]
+    best = cosines.masked_fill(~mine, -torch.inf).max(dim=1, keepdim=True).values
+    to_text = ((cosines >= best) & ~mine).sum(dim=1)
+    own = cosines[owner, torch.arange(len(texts))]
+    to_image = (cosines >= own).sum(dim=0) - 1
+    return to_text, to_image
+
+
+def recalls(found: Tensor) -> tuple[float, ...]:
+    """Share of ranks ``[N]`` below 1, 5 and 10."""
+    return tuple((found < most).double().mean().item() for most in RECALLS)
