@@ -19,16 +19,18 @@ def check(
     /,
     *,
     mode: Literal["full", "sample", "auto"] = "full",
-    task: Literal["classify", "detect"] = "classify",
+    task: Literal["classify", "detect", "depth", "segment", "contrast"] = "classify",
     fix: Annotated[bool, Parameter(negative="")] = False,
     as_json: Json = False,
 ) -> int:
-    """Find broken files, copies across splits, labels that disagree, classes out of balance; or boxes of nonsense.
+    """Find broken files, copies across splits, labels that disagree, classes out of balance; boxes of nonsense; maps
+    that do not fit their images.
 
     Parameters
     ----------
     data
-        A folder, a CSV, a zip, tar shards, or "digits"; for boxes a folder in the layout of COCO, Pascal VOC or YOLO.
+        A folder, a CSV, a zip, tar shards, or "digits"; for boxes a folder in the layout of COCO, Pascal VOC or YOLO;
+        for depth and segment a folder of images/ and depth/ or masks/; for contrast a CSV or JSONL of image,caption.
     mode
         full opens every image; sample some 2,000; auto all of up to 20,000.
     task
@@ -40,12 +42,15 @@ def check(
 
     if task == "detect":
         return _check_boxes(data, fix, as_json)
+    if task in ("depth", "segment"):
+        return _check_maps(data, "depth" if task == "depth" else "masks", as_json)
     if fix:
         raise ConfigError("--fix mends boxes: use it with --task detect")
     from saccade.data.check import check_data
     from saccade.data.folder import open_data
+    from saccade.data.pairs import open_pairs
 
-    splits = open_data(data)
+    splits = (open_pairs if task == "contrast" else open_data)(data)
     with counting("images") as advance:
         report = check_data(splits, mode=mode, on_image=advance)
     print(json.dumps(report.to_dict(), indent=1, ensure_ascii=False) if as_json else report)
@@ -65,6 +70,17 @@ def _check_boxes(data: str, fix: bool, as_json: bool) -> int:
             print(f"written: {path}", file=sys.stderr)
         return 0
     return 1 if report.problems or report.broken else 0
+
+
+def _check_maps(data: str, kind: Literal["depth", "masks"], as_json: bool) -> int:
+    from saccade.cli.counting import counting
+    from saccade.data.check_maps import check_maps
+    from saccade.data.dense import open_dense
+
+    with counting("images") as advance:
+        report = check_maps(open_dense(data, kind), kind, on_image=advance)
+    print(json.dumps(report.to_dict(), indent=1, ensure_ascii=False) if as_json else report)
+    return 1 if report.broken or report.empty else 0
 
 
 @app.command

@@ -24,6 +24,8 @@ def predict(
     device: str = "cpu",
     draw: Path | None = None,
     threshold: float | None = None,
+    panoptic: Annotated[bool, Parameter(negative="")] = False,
+    stuff: str = "",
     as_json: Json = False,
     as_csv: Annotated[bool, Parameter(name="--csv", negative="", help="Print CSV instead of text.")] = False,
 ) -> int:
@@ -47,9 +49,14 @@ def predict(
         Folder for pictures of what was found: boxes with names and scores; depth or classes of every pixel, with the
         maps themselves beside them.
     threshold
-        Score from which a box is told, 0.5 unless given; for detectors.
+        Score from which a box is told, 0.5 unless given, or a segment, 0.85; for detectors.
+    panoptic
+        Of a detector with masks: one segment for every pixel instead of boxes.
+    stuff
+        With --panoptic: classes that are not counted, with commas between; those of COCO's panoptic task where the
+        model has its 250 numbers.
     """
-    from saccade.inference.predictor import load
+    from saccade.inference.predictor import PANOPTIC_THRESHOLD, load
     from saccade.tasks.detection import DetectionTask
 
     if top < 1:
@@ -62,6 +69,13 @@ def predict(
         from saccade.cli.predict_dense import predict_dense
 
         return predict_dense(predictor, paths, draw, as_json)
+    if panoptic:
+        from saccade.cli.predict_panoptic import predict_panoptic
+
+        if as_csv:
+            raise ConfigError("segments are told as text or --json")
+        least = PANOPTIC_THRESHOLD if threshold is None else threshold
+        return predict_panoptic(predictor, paths, stuff, least, draw, as_json)
     detects = isinstance(predictor.about, DetectionTask)
     if not detects and (draw is not None or threshold is not None):
         raise ConfigError(f"--draw and --threshold are for detectors; this model's task is {predictor.task}")

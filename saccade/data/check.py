@@ -72,7 +72,8 @@ class DataReport:
         lines = []
         for split, classes in self.counts.items():
             count, low, high = sum(classes.values()), min(classes.values()), max(classes.values())
-            lines.append(f"{split:<5} {count:>7} images, {len(classes)} classes of {low} to {high}")
+            told = f", {len(classes)} classes of {low} to {high}" if len(classes) > 1 else ""
+            lines.append(f"{split:<5} {count:>7} images{told}")
         if self.sizes:
             lines.append("sizes " + ", ".join(f"{w} x {h} ({n})" for w, h, n in self.sizes[:5]))
         lines += [f"error: {text}" for text in self.errors] + [f"warning: {text}" for text in self.warnings]
@@ -148,7 +149,7 @@ def _look(task: tuple[str, ImageSource, int]) -> tuple[bytes, tuple[int, int] | 
 
 def _counts(source: ImageSource) -> dict[str, int]:
     counts = Counter(source.labels.tolist())
-    return {name: counts[i] for i, name in enumerate(source.classes)}
+    return {name: counts[i] for i, name in enumerate(source.classes or ("image",))}
 
 
 def _groups(groups: list[list[str]]) -> str:

@@ -1,6 +1,7 @@
 """Images with captions: a CSV, TSV or JSONL of image and caption, a folder with one of them, tar shards, or "scenes".
 
-captions.csv with image,caption[,split]             paths relative to the file; an image may have many lines
+captions.csv with image,caption[,split]             paths relative to the file, or to images/ beside it; an image may
+                                                    have many lines
 captions.jsonl                                      {"image": "1.jpg", "caption": "a cat"}; the caption may be a list
 shards/train-000000.tar …                           KEY.jpg beside KEY.txt (a caption a line) or KEY.json
 """
@@ -117,12 +118,13 @@ def _rows(place: Path) -> Iterator[Found]:
         split = str(row.get("split") or "").lower()
         if split and split not in SPLIT_NAMES:
             raise DataError(f"{where}: {split!r} is no split; write train, val or test")
-        if not (place.parent / name).is_file():
-            raise DataError(f"{where}: there is no {name} beside the file")
+        path = next((p for p in (name, f"images/{name}") if (place.parent / p).is_file()), None)
+        if path is None:
+            raise DataError(f"{where}: there is no {name} beside the file, nor in images/")
         for caption in told if isinstance(told, list) else [told]:
             if not isinstance(caption, str) or not caption.strip():
                 raise DataError(f"{where}: a caption is empty or no text")
-            yield name, caption.strip(), SPLIT_NAMES.get(split, "")
+            yield path, caption.strip(), SPLIT_NAMES.get(split, "")
 
 
 def _numbered_rows(place: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:

@@ -6,7 +6,7 @@ predictor.predict("cat.jpg").label
 
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import overload
 
@@ -29,13 +29,14 @@ from saccade.tasks.classification import ClassificationTask
 from saccade.tasks.contrastive import ContrastiveTask
 from saccade.tasks.depth import DepthTask
 from saccade.tasks.detection import DetectionTask
-from saccade.tasks.panoptic import with_masks
+from saccade.tasks.panoptic import Panoptic, panoptic, with_masks
 from saccade.tasks.predictions import Classification, Detection
 from saccade.tasks.segmentation import SegmentationTask
 from saccade.tasks.task import Task
 from saccade.tasks.weights import DepthWeights
 
 Prediction = Classification | Detection
+PANOPTIC_THRESHOLD = 0.85  # the original's
 ImageLike = str | Path | bytes | Image.Image | np.ndarray | Tensor
 log = logging.getLogger("saccade")
 
@@ -159,6 +160,32 @@ class Predictor:
         assert isinstance(outputs, DetrOutput)
         assert outputs.masks is not None
         return with_masks(detection, queries, outputs.masks[0].cpu(), size)
+
+    @torch.inference_mode()
+    def panoptic(
+        self, image: ImageLike, *, stuff: Collection[int] | None = None, threshold: float = PANOPTIC_THRESHOLD
+    ) -> Panoptic:
+        """One segment for every pixel of one image, at its own size.
+
+        Args:
+            image: of any kind.
+            stuff: classes that are not counted; of a model with the 250 numbers of COCO's panoptic task those from 91
+                on, of any other none, unless given.
+            threshold: score below which a query is not asked.
+
+        Raises:
+            ConfigError: the model is no detector with masks.
+        """
+        if self.task != "detection" or not getattr(self.model.config, "masks", False):
+            raise ConfigError("panoptic segments need a detector with masks, such as DETR's panoptic files")
+        picture = read_image(image, channels=self.preprocess.channels)
+        size = size_of(picture)
+        batch = PreparedBoxes.collate([unlabelled(self.preprocess(picture), size)])[0].to(self.device)
+        with fast_products(self.products):
+            outputs = self.about.run(self.model, batch)
+        if stuff is None:
+            stuff = range(91, 250) if len(self.labels) == 250 else ()
+        return panoptic(outputs.logits[0].cpu(), outputs.masks[0].cpu(), size, stuff=stuff, threshold=threshold)
 
     @torch.inference_mode()
     def dense(self, image: ImageLike) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from saccade.cli.main import main
 from saccade.data.augmentation import EvalTransform
 from saccade.data.config import DataConfig, ScenesConfig
 from saccade.data.pair_batches import NO_TEXT, PreparedPairs
@@ -79,7 +80,7 @@ def test_shards_hold_texts_or_json(tmp_path: Path) -> None:
     ("name", "text", "said"),
     [
         ("captions.csv", "image,caption\n0.png,\n", "line 2: image and caption"),
-        ("captions.csv", "image,caption\nno.png,a\n", "line 2: there is no no.png"),
+        ("captions.csv", "image,caption\nno.png,a\n", "line 2: there is no no.png beside"),
         ("captions.csv", "image,words\n0.png,a\n", "needs the columns"),
         ("captions.csv", "image,caption,split\n0.png,a,later\n", "'later' is no split"),
         ("pairs.jsonl", '{"image": "0.png", "caption": "a"}\n{"image"', "line 2 is no JSON"),
@@ -95,6 +96,10 @@ def test_what_is_wrong_is_said(folder: Path, name: str, text: str, said: str) ->
 
 
 def test_no_table_and_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "0.png").write_bytes(png(1))
+    (tmp_path / "one.csv").write_text("image,caption\n0.png,a\n")
+    assert open_pairs(str(tmp_path / "one.csv"), WHOLE).train.names == ["images/0.png"]
     with pytest.raises(DataError, match=r"neither captions\.csv"):
         open_pairs(str(tmp_path))
     with pytest.raises(DataError, match="there is no"):
@@ -117,6 +122,12 @@ def test_batches_of_tokens(folder: Path) -> None:
     drawn = {images[(0, (0, epoch, 0, 0))].captions for epoch in range(20)}
     assert drawn == {("a cat",), ("one cat",)}  # to train with one at a time, not always the same
     assert images[(0, (0, 3, 0, 0))].captions == images[(0, (0, 3, 0, 0))].captions
+
+
+def test_the_check(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "captions.csv").write_text("image,caption,split\n0.png,a,train\n1.png,b,train\n2.png,c,test\n")
+    assert main(["data", "check", str(folder), "--task", "contrast"]) == 0
+    assert "train       2 images\ntest        1 images\n" in capsys.readouterr().out
 
 
 def test_scenes_have_captions() -> None:

@@ -1,13 +1,16 @@
 """Masks of things, and one segment for every pixel, on constructed logits."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import saccade
 from saccade.checkpoints.directory import LoadedModel, save_model_dir
+from saccade.cli.main import main
 from saccade.models.detr import DETR, detr_small_config
 from saccade.reporting.draw import draw_boxes, mask_of
 from saccade.tasks.panoptic import instance_masks, panoptic
@@ -82,3 +85,29 @@ def test_a_detector_with_masks_tells_them(tmp_path) -> None:
     for box, query in zip(found.boxes, order):
         np.testing.assert_array_equal(mask_of(box.segmentation), masks[query].numpy())
     assert draw_boxes(image, found.boxes, predictor.labels).shape == (384, 512, 3)
+
+
+def test_the_command_numbers_segments(tmp_path, capsys) -> None:
+    torch.manual_seed(0)
+    config = detr_small_config()
+    backbone = replace(config.backbone_config, depths=(1, 1, 1, 1), width=8)
+    block = replace(config.block, num_heads=8)
+    config = replace(config, block=block, masks=True, num_classes=2, num_queries=5, backbone_config=backbone)
+    net = DETR(config).eval()
+    net.class_embed.bias.data[2] = -9.0  # every query has found something
+    loaded = LoadedModel(net, "detr", ("ant", "bee"), boxed_preprocessing(net), task="detection")
+    save_model_dir(tmp_path / "model", loaded)
+    image = np.random.default_rng(0).integers(0, 255, (96, 128, 3), dtype=np.uint8)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    asked = ["predict", str(tmp_path / "model"), str(tmp_path / "a.png"), "--panoptic", "--threshold", "0.1"]
+    assert main([*asked, "--draw", str(tmp_path / "out"), "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    coded = np.asarray(Image.open(tmp_path / "out" / told["file_name"])).astype(int)
+    ids = coded[..., 0] + 256 * coded[..., 1]
+    assert {s["id"]: s["area"] for s in told["segments_info"]} == {i: int((ids == i).sum()) for i in set(ids.flat)}
+    assert Image.open(tmp_path / "out" / "a.png").size == (512, 384)
+    assert main([*asked, "--stuff", "ant,bee", "--json"]) == 0
+    (fewer,) = json.loads(capsys.readouterr().out)
+    labels = [s["category_name"] for s in fewer["segments_info"]]
+    assert len(labels) == len(set(labels))  # all that is of one kind of stuff is one segment
+    assert main([*asked, "--stuff", "cat"]) == 2
