@@ -111,7 +111,8 @@ def adapt(
         loaded: stays as it is.
         num_classes: a fresh head of this width, where it is not the width already; 0 for none.
         image_size: (H, W) in pixels; positions are resampled by `method`, preprocessing follows.
-        options: other fields of the model's config; another number of a detector's queries makes fresh ones.
+        options: other fields of the model's config; another number of a detector's queries makes fresh ones,
+            `masks` a fresh mask head.
         method: how positions are resampled.
     """
     config = loaded.model.config
@@ -128,6 +129,8 @@ def adapt(
     head = model.head_names if new_head else ()
     if getattr(new_config, "num_queries", None) != getattr(config, "num_queries", None):
         head = (*head, "queries")
+    if getattr(new_config, "masks", False) and not getattr(config, "masks", False):
+        head = (*head, *(n for n in model.state_dict() if n.startswith(("mask_head.", "bbox_attention."))))
     tensors = {name: t for name, t in loaded.model.state_dict().items() if name not in head}
     report = replace(loaded.report, loaded=[], resized={}, new=[], unused=[])
     for name in model.position_names:

@@ -13,6 +13,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -35,6 +36,7 @@ class Record:
     boxes: tuple[tuple[float, float, float, float], ...]
     names: tuple[str, ...]
     size: tuple[int, int] | None = None  # (width, height) as the annotation says
+    outlines: tuple[Any, ...] = ()  # COCO's polygons or run lengths, one a box, where all boxes have them
 
 
 class RecordSource:
@@ -72,7 +74,12 @@ class RecordSource:
         boxes[:, 0::2] = boxes[:, 0::2].clip(0, image.width)
         boxes[:, 1::2] = boxes[:, 1::2].clip(0, image.height)
         whole = (boxes[:, 2] - boxes[:, 0] > 0.5) & (boxes[:, 3] - boxes[:, 1] > 0.5)
-        return BoxedImage(image, boxes[whole], labels[whole])
+        masks = None
+        if record.outlines or not record.names:
+            outlines = [outline for outline, kept in zip(record.outlines, whole) if kept]
+            masks = np.array([drawn(outline, image.size) for outline in outlines], bool)
+            masks = masks.reshape(-1, image.height, image.width)
+        return BoxedImage(image, boxes[whole], labels[whole], masks)
 
 
 def open_boxes(path: str, config: DataConfig | None = None) -> DataSplits:
@@ -166,7 +173,7 @@ def _read_coco_file(root: Path, file: Path, split: str) -> tuple[list[Record], d
         try:
             x, y, w, h = (float(value) for value in annotation["bbox"])
             name = categories[int(annotation["category_id"])]
-            boxes[annotation["image_id"]].append(((x, y, x + w, y + h), name))
+            boxes[annotation["image_id"]].append(((x, y, x + w, y + h), name, annotation.get("segmentation")))
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"{file}: annotation {annotation.get('id')} does not fit its images or categories: {error!r}"
@@ -174,10 +181,24 @@ def _read_coco_file(root: Path, file: Path, split: str) -> tuple[list[Record], d
     records = []
     for number, image in images.items():
         path = _find_image(root, file, split, image["file_name"])
-        told, named = [box for box, _ in boxes[number]], [name for _, name in boxes[number]]
+        told, named, outlines = (tuple(row[part] for row in boxes[number]) for part in range(3))
         size = (int(image["width"]), int(image["height"])) if "width" in image and "height" in image else None
-        records.append(Record(path, tuple(told), tuple(named), size))
+        records.append(Record(path, told, named, size, outlines if all(outlines) else ()))
     return records, categories
+
+
+def drawn(outline: Any, size: tuple[int, int]) -> np.ndarray:
+    """A COCO segmentation (polygons, or run lengths) as a mask ``[H, W]`` boolean; `size` is (width, height)."""
+    from pycocotools import mask as coco_masks
+
+    width, height = size
+    if isinstance(outline, list):
+        runs = coco_masks.merge(coco_masks.frPyObjects(outline, height, width))
+    elif isinstance(outline["counts"], list):
+        runs = coco_masks.frPyObjects(outline, height, width)
+    else:
+        runs = outline
+    return coco_masks.decode(runs).astype(bool)
 
 
 def _find_image(root: Path, file: Path, split: str, name: str) -> Path:

@@ -38,6 +38,7 @@ class BoxedImage(NamedTuple):
     image: Image.Image
     boxes: np.ndarray  # [n, 4] float32: left, top, right, bottom in pixels
     labels: np.ndarray  # [n] int64, an index into the source's classes
+    masks: np.ndarray | None = None  # [n, H, W] boolean, where the data knows which pixels each thing has
 
 
 class BoxSource(ImageSource, Protocol):

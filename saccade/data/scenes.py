@@ -238,7 +238,8 @@ class SceneSource:
         scene = self.scene(index)
         boxes = np.array([thing.box for thing in scene.things], np.float32).reshape(-1, 4)
         labels = np.array([thing.label for thing in scene.things], np.int64)
-        return BoxedImage(Image.fromarray(scene.image), boxes, labels)
+        masks = np.array([thing.mask for thing in scene.things], bool).reshape(-1, *scene.semantic.shape)
+        return BoxedImage(Image.fromarray(scene.image), boxes, labels, masks)
 
     def captions(self, index: int) -> tuple[str, ...]:
         return (self.scene(index).caption,)

@@ -117,10 +117,16 @@ def prepared_for(predictor: Predictor, part: ImageSource) -> Prepared:
     if predictor.task in KINDS:
         return PreparedDense(cast(DenseSource, part), DenseTransform(preprocessing))
     if predictor.task == "detection":
-        return PreparedBoxes(cast(BoxSource, part), BoxTransform(preprocessing))
+        masks = getattr(predictor.model.config, "masks", False) and knows_masks(cast(BoxSource, part))
+        return PreparedBoxes(cast(BoxSource, part), BoxTransform(preprocessing), masks=masks)
     if predictor.task == "contrast":
         return PreparedPairs(cast(CaptionSource, part), EvalTransform(preprocessing), tokenizer_of(predictor))
     return prepared(part, EvalTransform(preprocessing), (preprocessing.channels, *preprocessing.size))
+
+
+def knows_masks(source: BoxSource) -> bool:
+    """Whether things come with their pixels; the first image tells."""
+    return source.boxed(0).masks is not None
 
 
 def renumbered(targets: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

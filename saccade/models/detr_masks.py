@@ -38,7 +38,7 @@ class ConvGroup(nn.Sequential):
     """3 x 3 convolution, group norm, ReLU."""
 
     def __init__(self, in_channels: int, out_channels: int):
-        norm = nn.GroupNorm(min(8, out_channels), out_channels)
+        norm = nn.GroupNorm(math.gcd(8, out_channels), out_channels)
         super().__init__(nn.Conv2d(in_channels, out_channels, 3, padding=1), norm, nn.ReLU())
 
 
@@ -48,14 +48,14 @@ class MaskHead(nn.Module):
     Args:
         dim: D of the map.
         num_heads: R.
-        channels: of the backbone's maps in front of the last, from the coarsest to the finest; three are used.
+        channels: of the backbone's maps in front of the last, from the coarsest to the finest; up to three are used.
     """
 
     def __init__(self, dim: int, num_heads: int, channels: Sequence[int]):
         super().__init__()
-        if len(channels) < 3:
-            raise ValueError(f"a mask head needs a backbone with four maps, not {len(channels) + 1}")
-        widths = [dim // 2, dim // 4, dim // 8, dim // 16]
+        if not channels:
+            raise ValueError("a mask head needs a backbone with two maps or more")
+        widths = [dim // 2, dim // 4, dim // 8, dim // 16][: len(channels) + 1]
         self.first = ConvGroup(dim + num_heads, dim + num_heads)
         self.second = ConvGroup(dim + num_heads, widths[0])
         self.adapters = nn.ModuleList(nn.Conv2d(c, w, 1) for c, w in zip(channels, widths))
@@ -63,7 +63,8 @@ class MaskHead(nn.Module):
         self.out = nn.Conv2d(widths[-1], 1, 3, padding=1)
 
     def forward(self, projected: Tensor, looks: Tensor, finer: Sequence[Tensor]) -> Tensor:
-        """``projected [B, D, h, w]``, ``looks [B, Q, R, h, w]``, the finer maps -> logits ``[B, Q, 8h, 8w]``."""
+        """``projected [B, D, h, w]``, ``looks [B, Q, R, h, w]``, the finer maps -> logits ``[B, Q, H, W]`` as large as
+        the finest."""
         count = looks.shape[1]
 
         def each(x: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ B images, Q queries, K classes, n objects of an image.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -16,6 +17,7 @@ from torchvision.ops import box_iou, generalized_box_iou
 
 from saccade.data.samples import Batch
 from saccade.tasks.coco import coco_metrics
+from saccade.tasks.mask_losses import mask_losses, mask_overlaps
 from saccade.tasks.matching import Matches, corners, match
 from saccade.tasks.predictions import Detection, DetectionMetrics, FoundBox
 from saccade.tasks.weights import DetectionWeights
@@ -32,6 +34,9 @@ class Found(Protocol):
 
     @property
     def aux(self) -> Sequence["Found"]: ...  # the same after earlier blocks
+
+    @property
+    def masks(self) -> Tensor | None: ...  # [B, Q, h, w] logits, of a detector that has a mask head
 
 
 class DetectionTask:
@@ -69,6 +74,11 @@ class DetectionTask:
             parts = self.parts(found, classes, boxes, pairs)
             total = total + w.class_weight * parts["class"] + w.box_weight * parts["L1"] + w.giou_weight * parts["GIoU"]
             if last:
+                if found.masks is not None and "masks" in batch.labels:
+                    said, true = paired_masks(found.masks, batch.labels["masks"], pairs)
+                    masks = mask_losses(said, true)
+                    total = total + w.mask_weight * masks["mask"] + w.dice_weight * masks["Dice"]
+                    parts |= masks | {"mask IoU": mask_overlaps(said, true).sum() / max(len(said), 1)}
                 parts |= self.shown(found, classes, boxes, pairs)
         return total, {name: value.detach() * len(classes) for name, value in parts.items()}
 
@@ -97,9 +107,21 @@ class DetectionTask:
         return {"IoU": overlap.sum() / count, "recall": ((overlap > 0.5) & right).sum() / count}
 
     def keep(self, outputs: Found, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Boxes in pixels of the image as it lies, scores and classes ``[B, Q, 6]``; the truth ``[B, n, 5]``."""
+        """Boxes in pixels of the image as it lies, scores and classes ``[B, Q, 6]``; the truth ``[B, n, 5]``.
+
+        Where masks are learned there is a seventh number: the overlap of a query's mask with that of its object.
+        """
         scores, names = outputs.logits.float().softmax(-1)[..., :-1].max(-1)
         found = torch.cat((in_pixels(outputs.boxes, batch), scores[..., None], names[..., None]), dim=-1)
+        assert isinstance(batch.labels, dict)
+        if outputs.masks is not None and "masks" in batch.labels:
+            costs = (self.weights.class_cost, self.weights.box_cost, self.weights.giou_cost)
+            pairs = match(outputs.logits, outputs.boxes, batch.labels["classes"], batch.labels["boxes"], costs)
+            overlaps = torch.full_like(scores, float("nan"))
+            overlaps[pairs.image, pairs.query] = mask_overlaps(
+                *paired_masks(outputs.masks, batch.labels["masks"], pairs)
+            )
+            found = torch.cat((found, overlaps[..., None]), dim=-1)
         return found.float().cpu(), self.true_boxes(batch)
 
     def true_boxes(self, batch: Batch) -> Tensor:
@@ -132,7 +154,16 @@ class DetectionTask:
         return [{"label": self.labels[int(row[4])], "box": row[:4]} for row in rows]
 
     def measure(self, outputs: Tensor, targets: Tensor) -> DetectionMetrics:
-        return coco_metrics(outputs, targets, self.labels)
+        metrics = coco_metrics(outputs[..., :6], targets, self.labels)
+        if outputs.shape[-1] == 6:
+            return metrics
+        overlaps = outputs[..., 6]
+        return replace(metrics, mask_iou=overlaps.nanmean().item() if not overlaps.isnan().all() else 0.0)
+
+
+def paired_masks(said: Tensor, true: Tensor, pairs: Matches) -> tuple[Tensor, Tensor]:
+    """Masks of queries ``[B, Q, h, w]`` and of objects ``[B, n, H, W]`` -> those of M pairs."""
+    return said[pairs.image, pairs.query], true[pairs.image, pairs.thing]
 
 
 def in_pixels(boxes: Tensor, batch: Batch) -> Tensor:

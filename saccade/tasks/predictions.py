@@ -168,6 +168,7 @@ class DetectionMetrics:
         recall: mean over classes and IoU, with up to 100 boxes an image.
         images, boxes: how many.
         per_class: in the order of the labels.
+        mask_iou: mean overlap of the masks of paired queries and objects, where masks are learned.
     """
 
     warning = ""
@@ -181,13 +182,15 @@ class DetectionMetrics:
     images: int
     boxes: int
     per_class: tuple[ClassAP, ...]
+    mask_iou: float | None = None
 
     @property
     def goal(self) -> float:
         return self.ap
 
     def row(self) -> dict[str, float]:
-        return {"AP": self.ap, "AP50": self.ap50, "AP75": self.ap75}
+        masks = {} if self.mask_iou is None else {"mask IoU": self.mask_iou}
+        return {"AP": self.ap, "AP50": self.ap50, "AP75": self.ap75, **masks}
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -204,6 +207,7 @@ class DetectionMetrics:
         return (
             f"AP {self.ap:.3f}, AP50 {self.ap50:.3f}, AP75 {self.ap75:.3f} ({told}), recall {self.recall:.3f} on "
             f"{self.boxes} boxes in {self.images} images"
+            + (f"; mask IoU {self.mask_iou:.3f}" if self.mask_iou is not None else "")
         )
 
 

@@ -59,6 +59,7 @@ class DetectionWeights:
         aux: whether every decoder block is asked, not only the last.
         aux_repeats: queries that each object is paired with in earlier blocks; more than one gives the backbone more
             to learn from where images are few (Jia et al., arXiv 2207.13080).
+        mask_weight, dice_weight: of masks, in the loss of a detector that has a mask head.
     """
 
     class_cost: float = 1.0
@@ -70,3 +71,5 @@ class DetectionWeights:
     no_object: float = 0.1
     aux: bool = True
     aux_repeats: int = 1
+    mask_weight: float = 1.0
+    dice_weight: float = 1.0

@@ -38,9 +38,11 @@ def prepare(config: RunConfig, processes: Processes) -> Job:
     skip_bad = config.data.bad_images == "skip"
     plain = BoxTransform(start.preprocessing)
     source = cast(BoxSource, splits.train)
-    train = PreparedBoxes(source, BoxTransform(start.preprocessing, config.augmentation), skip_bad)
+    masks = getattr(start.model.config, "masks", False)
+    train = PreparedBoxes(source, BoxTransform(start.preprocessing, config.augmentation), skip_bad, masks)
     val, test = (
-        None if part is None else PreparedBoxes(cast(BoxSource, part), plain) for part in (splits.val, splits.test)
+        None if part is None else PreparedBoxes(cast(BoxSource, part), plain, masks=masks)
+        for part in (splits.val, splits.test)
     )
     kind = ClassicalTask if start.architecture == "yolo" else DetectionTask
     task = kind(splits.classes, config.detection)
