@@ -83,15 +83,32 @@ def attention_maps(
 ) -> tuple[Tensor, AttentionMaps]:
     """Logits ``[B, K]`` for images ``[B, C, H, W]``, and where the model looked.
 
-    What the head reads is the class token; the mean of the patches in a model without one, or that pools them.
+    What the head reads is the class token; the mean of the patches in a model without one, or that pools them; in a
+    Perceiver the latents, which have read the inputs.
     """
     with record(model, budget=budget, tokens=False) as trace:
         logits = model(images).float().cpu()
+    looks = [(path, w.cpu()) for path, w in trace.attention.items() if _latents_look(path)]
+    if looks and trace.layout is not None:
+        return logits, _through_latents(trace, looks, trace.layout)
     layout, layers = self_attention(trace, model)
     path, last = list(layers.items())[-1]
     reads_class_token = getattr(model.config, "pooling", "cls") == "cls" and layout.num_prefix > 0
     rollout = _read_by_head(attention_rollout(list(layers.values())), layout, reads_class_token)
     return logits, AttentionMaps(rollout, _read_by_head(last, layout, reads_class_token), path)
+
+
+def _latents_look(path: str) -> bool:
+    return "latents.read." in path
+
+
+def _through_latents(trace: Trace, looks: list[tuple[str, Tensor]], layout: TokenLayout) -> AttentionMaps:
+    """Of a Perceiver: what the output's query takes of each latent, times what that took of each input."""
+    asked = next(w.cpu() for path, w in trace.attention.items() if path.endswith("decoder.attn"))
+    path, last = looks[-1]
+    through = asked.mean(dim=1)[:, :1] @ last.mean(dim=1)  # [B, 1, M]
+    heads = asked.mean(dim=1)[:, None, :1] @ last  # [B, heads, 1, M]
+    return AttentionMaps(through[:, 0].unflatten(-1, layout.grid), heads[:, :, 0].unflatten(-1, layout.grid), path)
 
 
 def self_attention(trace: Trace, model: nn.Module) -> tuple[TokenLayout, dict[str, Tensor]]:

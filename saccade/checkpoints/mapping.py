@@ -54,11 +54,13 @@ class Rule:
         theirs: names in the file, in the order in which they are joined along the first axis.
         ours: names in the model; more than one cuts the joined tensor into equal parts along the first axis.
         steps: applied to each of theirs, in this order, before joining.
+        sizes: of theirs along the first axis, where they are not equal.
     """
 
     theirs: tuple[str, ...]
     ours: tuple[str, ...]
     steps: tuple[Step, ...] = ()
+    sizes: tuple[int, ...] = ()
 
 
 def rename(theirs: str, ours: str, *steps: Step) -> Rule:
@@ -106,7 +108,8 @@ def to_theirs(tensors: Mapping[str, Tensor], rules: Iterable[Rule]) -> dict[str,
             raise CheckpointError(f"The model has no {', '.join(missing)}, which {rule.theirs[0]} needs.")
         parts = [tensors[name] for name in rule.ours]
         whole = parts[0] if len(parts) == 1 else torch.cat(parts)
-        for name, part in zip(rule.theirs, _cut(rule, whole, len(rule.theirs))):
+        cut = whole.split(rule.sizes) if rule.sizes else _cut(rule, whole, len(rule.theirs))
+        for name, part in zip(rule.theirs, cut):
             for step in reversed(rule.steps):
                 part = step.theirs(part)
             found[name] = part.contiguous()

@@ -1,7 +1,30 @@
 """Options that several commands share."""
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from saccade.errors import ConfigError
+
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON instead of text.")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class CacheOptions:
+    """Where features of images are kept between calls."""
+
+    cache: Path | None = None
+    """Folder that keeps the vectors, instead of ~/.cache/saccade/features."""
+    no_cache: Annotated[bool, Parameter(negative="")] = False
+    """Keep nothing."""
+
+    def folder(self) -> Path | None:
+        """The folder, or None to keep nothing."""
+        from saccade.inference.features import default_cache
+
+        if self.cache is not None and self.no_cache:
+            raise ConfigError("choose --cache or --no-cache")
+        return None if self.no_cache else self.cache or default_cache()

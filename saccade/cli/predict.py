@@ -4,6 +4,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,19 @@ from cyclopts import Parameter
 
 from saccade.cli.options import Json
 from saccade.errors import ConfigError, ImageError
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class DetectorOptions:
+    """What can be asked of a detector."""
+
+    threshold: float | None = None
+    """Score from which a box is told, 0.5 unless given, or a segment, 0.85."""
+    panoptic: Annotated[bool, Parameter(negative="")] = False
+    """Of a detector with masks: one segment for every pixel instead of boxes."""
+    stuff: str = ""
+    """With --panoptic: classes that are not counted, with commas between; COCO's 91 to 249 where the model has them."""
 
 
 def predict(
@@ -23,9 +37,7 @@ def predict(
     image_size: int | None = None,
     device: str = "cpu",
     draw: Path | None = None,
-    threshold: float | None = None,
-    panoptic: Annotated[bool, Parameter(negative="")] = False,
-    stuff: str = "",
+    objects: DetectorOptions | None = None,
     as_json: Json = False,
     as_csv: Annotated[bool, Parameter(name="--csv", negative="", help="Print CSV instead of text.")] = False,
 ) -> int:
@@ -48,13 +60,6 @@ def predict(
     draw
         Folder for pictures of what was found: boxes with names and scores; depth or classes of every pixel, with the
         maps themselves beside them.
-    threshold
-        Score from which a box is told, 0.5 unless given, or a segment, 0.85; for detectors.
-    panoptic
-        Of a detector with masks: one segment for every pixel instead of boxes.
-    stuff
-        With --panoptic: classes that are not counted, with commas between; those of COCO's panoptic task where the
-        model has its 250 numbers.
     """
     from saccade.inference.predictor import PANOPTIC_THRESHOLD, load
     from saccade.tasks.detection import DetectionTask
@@ -69,13 +74,15 @@ def predict(
         from saccade.cli.predict_dense import predict_dense
 
         return predict_dense(predictor, paths, draw, as_json)
-    if panoptic:
+    asked = objects or DetectorOptions()
+    threshold = asked.threshold
+    if asked.panoptic:
         from saccade.cli.predict_panoptic import predict_panoptic
 
         if as_csv:
             raise ConfigError("segments are told as text or --json")
         least = PANOPTIC_THRESHOLD if threshold is None else threshold
-        return predict_panoptic(predictor, paths, stuff, least, draw, as_json)
+        return predict_panoptic(predictor, paths, asked.stuff, least, draw, as_json)
     detects = isinstance(predictor.about, DetectionTask)
     if not detects and (draw is not None or threshold is not None):
         raise ConfigError(f"--draw and --threshold are for detectors; this model's task is {predictor.task}")

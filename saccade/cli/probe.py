@@ -1,12 +1,11 @@
 """`saccade probe`: what a frozen backbone's features are worth."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from saccade.cli.options import Json
+from saccade.cli.options import CacheOptions, Json
 from saccade.errors import ConfigError
 
 
@@ -21,8 +20,7 @@ def probe(
     batch_size: int = 32,
     workers: int | None = None,
     device: str = "cpu",
-    cache: Path | None = None,
-    no_cache: Annotated[bool, Parameter(negative="")] = False,
+    keep: CacheOptions | None = None,
     as_json: Json = False,
 ) -> None:
     """Measure frozen features: nearest neighbours, few-shot ridge regression, a linear classifier.
@@ -48,20 +46,14 @@ def probe(
         Processes that load images.
     device
         Such as cpu or cuda.
-    cache
-        Folder that keeps features, instead of ~/.cache/saccade/features.
-    no_cache
-        Compute the features anew and keep nothing.
     """
     from saccade.analysis.probing import probe as measure
     from saccade.cli.counting import counting
     from saccade.data.folder import open_data
-    from saccade.inference.features import default_cache, extract
+    from saccade.inference.features import extract
     from saccade.inference.predictor import load
 
-    if cache is not None and no_cache:
-        raise ConfigError("choose --cache or --no-cache")
-    folder = None if no_cache else cache or default_cache()
+    folder = (keep or CacheOptions()).folder()
     predictor = load(model, image_size=image_size, device=device)
     splits = open_data(data)
     name, held_out = ("test", splits.test) if splits.test is not None else ("val", splits.val)
@@ -85,7 +77,7 @@ def probe(
     if as_json:
         print(json.dumps({"cached": train.cached and test.cached, "split": name, **result.to_dict()}, indent=1))
         return
-    came = "from the cache" if train.cached and test.cached else "computed" + ("" if no_cache else " and kept")
+    came = "from the cache" if train.cached and test.cached else "computed" + ("" if folder is None else " and kept")
     print(f"{result.features} features of {result.train_images} + {result.test_images} images, {came}")
     print(f"measured on {name}:")
     print(f"  nearest neighbours   {result.knn:.2%}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from saccade.cli.options import Json
+from saccade.cli.options import CacheOptions, Json
 from saccade.errors import ConfigError
 
 
@@ -21,8 +21,7 @@ def search(
     draw: Path | None = None,
     approximate: Annotated[bool, Parameter(negative="")] = False,
     vocabulary: str = "",
-    cache: Path | None = None,
-    no_cache: Annotated[bool, Parameter(negative="")] = False,
+    keep: CacheOptions | None = None,
     batch_size: int = 32,
     device: str = "cpu",
     as_json: Json = False,
@@ -47,10 +46,6 @@ def search(
         Search a graph instead of comparing with every image: for millions (pip install saccade[search]).
     vocabulary
         As for `saccade zeroshot`.
-    cache
-        Folder that keeps the vectors, instead of ~/.cache/saccade/features.
-    no_cache
-        Keep nothing.
     batch_size
         Images at once.
     device
@@ -58,13 +53,11 @@ def search(
     """
     from saccade.cli.counting import counting
     from saccade.data.images import is_image_name
-    from saccade.inference.features import default_cache
     from saccade.inference.predictor import load
     from saccade.inference.search import SearchIndex
     from saccade.inference.texts import tokenizer_of
 
-    if cache is not None and no_cache:
-        raise ConfigError("choose --cache or --no-cache")
+    cache = (keep or CacheOptions()).folder()
     if draw is not None and draw.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise ConfigError(f"--draw writes .png or .jpg, not {draw.name}")
     by_image = is_image_name(query)
@@ -75,7 +68,7 @@ def search(
         tokenizer_of(predictor, vocabulary)  # before the work
     with counting("images") as advance:
         index = SearchIndex(
-            predictor, images, cache=None if no_cache else cache or default_cache(), batch_size=batch_size,
+            predictor, images, cache=cache, batch_size=batch_size,
             approximate=approximate, vocabulary=vocabulary, on_images=lambda done: advance(done, done),
         )  # fmt: skip
     found = index.by_image(query, top) if by_image else index.by_text(query, top)

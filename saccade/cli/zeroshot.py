@@ -1,6 +1,7 @@
 """`saccade zeroshot`: classes in words."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,17 @@ if TYPE_CHECKING:
     from saccade.inference.predictor import Predictor
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class MeasureOptions:
+    """Whether classes in words are measured."""
+
+    evaluate: Annotated[bool, Parameter(negative="")] = False
+    """Measure on labelled images, with the first sentence alone and with the mean of all."""
+    split: str = "auto"
+    """With --evaluate: as for `saccade evaluate`."""
+
+
 def zeroshot(
     model: str,
     images: Annotated[list[str], Parameter(negative="", consume_multiple=True)],
@@ -21,8 +33,7 @@ def zeroshot(
     labels: str = "",
     template: Annotated[list[str] | None, Parameter(negative="")] = None,
     templates: str = "",
-    evaluate: Annotated[bool, Parameter(negative="")] = False,
-    split: str = "auto",
+    measured: MeasureOptions | None = None,
     vocabulary: str = "",
     top: int = 5,
     batch_size: int = 16,
@@ -44,10 +55,6 @@ def zeroshot(
         A sentence with {} for the name, "a photo of a {}." unless given; may be given several times.
     templates
         A text file with one sentence a line, or "photos" or "scenes": a class is the mean of all.
-    evaluate
-        Measure on labelled images, with the first sentence alone and with the mean of all.
-    split
-        With --evaluate: as for `saccade evaluate`.
     vocabulary
         A folder with vocab.json and merges.txt, or OpenAI's list of merges; found beside the model, or in an installed
         package, unless given.
@@ -68,10 +75,13 @@ def zeroshot(
     packaged = labels == "digits" or Path(labels).is_file()
     names = read_lines(labels) if packaged else [n.strip() for n in labels.split(",") if n.strip()]
     sentences = [*(template or []), *(read_lines(templates) if templates else [])] or ["a photo of a {}."]
-    if evaluate:
+    asked_for = measured or MeasureOptions()
+    if asked_for.evaluate:
         if len(images) != 1:
             raise ConfigError(f"--evaluate takes one labelled data set, not {len(images)}")
-        _evaluate(load(model, device=device), images[0], names, sentences, vocabulary, split, batch_size, as_json)
+        _evaluate(
+            load(model, device=device), images[0], names, sentences, vocabulary, asked_for.split, batch_size, as_json
+        )
         return
     if not names:
         raise ConfigError("give the classes: --labels cat,dog, or a text file with one a line")

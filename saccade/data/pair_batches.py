@@ -46,11 +46,13 @@ class PreparedPairs(Dataset):
         return Paired(self.transform(found.image, key), captions, self.source.names[index], index, skipped)
 
     def collate(self, samples: Sequence[Paired]) -> tuple[Batch, list[str]]:
-        """Labels: `tokens` ``[B, n, L]``, n the most captions of an image."""
+        """Labels: `tokens` ``[B, n, L]``, n the most captions of an image, L as long as the longest text needs."""
         most = max(len(s.captions) for s in samples)
         tokens = torch.full((len(samples), most, self.tokenizer.context_length), NO_TEXT)
         for row, s in zip(tokens, samples):
             row[: len(s.captions)] = self.tokenizer(s.captions)
+        # A text tower sees only what stands before a token, so zeros behind the end change nothing but the time.
+        tokens = tokens[..., : int(tokens.argmax(dim=-1).max()) + 1]
         images, indices = torch.stack([s.image for s in samples]), torch.tensor([s.index for s in samples])
         batch = Batch(images, {"tokens": tokens}, tuple(s.name for s in samples), indices)
         return batch, [line for s in samples if s.skipped for line in s.skipped.split("\n")]

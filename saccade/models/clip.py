@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saccade.models.clip_resnet import ClipResNetConfig
-from saccade.models.hybrid import HybridConfig, StemConfig
 from saccade.models.model import FeatureMap, Model, OnBackbone
+from saccade.models.resnet import ResNetConfig
 from saccade.models.vit import ViTConfig
 from saccade.models.zoo import build, read_config
 from saccade.nn.masks import causal_mask
@@ -197,8 +197,8 @@ def clip_ti16_config() -> CLIPConfig:
 
 
 def clip_small_config() -> CLIPConfig:
-    """For images of 64 pixels and a small vocabulary, trained from fresh weights: a hybrid, whose ResNet finds strokes
-    much sooner than patches would."""
+    """For images of 64 pixels and a small vocabulary, trained from fresh weights: a ResNet finds strokes sooner than
+    patches would."""
+    backbone = ResNetConfig("basic", (1, 1, 2), image_size=(64, 64), num_classes=0, width=32)
     block = BlockConfig(128, 4, 256, norm_eps=1e-5)
-    backbone = HybridConfig(block, 3, StemConfig((1, 1), 32), (64, 64), num_classes=0)
-    return CLIPConfig(backbone, TextConfig(block, 3, 1024, 48), 128, "hybrid")
+    return CLIPConfig(backbone, TextConfig(block, 3, 1024, 48), 128, "resnet")

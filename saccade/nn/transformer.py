@@ -117,6 +117,7 @@ class BlockConfig:
         layer_scale: initial factor of the branches, None for none.
         dropout: after each branch and inside the MLP.
         attention_dropout: of the attention weights.
+        key_dim: width of queries and keys over all heads; D unless given.
     """
 
     embed_dim: int
@@ -129,6 +130,7 @@ class BlockConfig:
     layer_scale: float | None = None
     dropout: float = 0.0
     attention_dropout: float = 0.0
+    key_dim: int | None = None
 
     def __post_init__(self) -> None:
         if self.num_heads < 1 or self.embed_dim % self.num_heads:
@@ -286,8 +288,9 @@ def masked_mean(x: Tensor, valid: Tensor | None = None) -> Tensor:
 
 def _attention(config: BlockConfig) -> MultiHeadAttention:
     return MultiHeadAttention(
-        config.embed_dim, config.num_heads, qkv_bias=config.qkv_bias, dropout=config.attention_dropout
-    )
+        config.embed_dim, config.num_heads, key_dim=config.key_dim, qkv_bias=config.qkv_bias,
+        dropout=config.attention_dropout,
+    )  # fmt: skip
 
 
 def _layer_scale(config: BlockConfig) -> nn.Module:

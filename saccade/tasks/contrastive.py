@@ -8,7 +8,7 @@ B pairs of this process, N of all, M captions, E width of the common space.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.distributed as dist
@@ -18,17 +18,29 @@ from torch.distributed.nn.functional import all_gather
 
 from saccade.data.samples import Batch
 from saccade.errors import ConfigError
-from saccade.models.clip import ClipOutput
 from saccade.tasks.predictions import ContrastMetrics
 
 RECALLS = (1, 5, 10)
 COLLAPSED = 0.98  # mean cosine between different images above which they are all one
 
 
+class Embedded(Protocol):
+    """What a model of images and texts gives: unit vectors of both kinds, and the factor of their cosines."""
+
+    @property
+    def image(self) -> Tensor: ...  # [B, E]
+
+    @property
+    def text(self) -> Tensor: ...  # [T, E]
+
+    @property
+    def scale(self) -> Tensor: ...  # []
+
+
 class Pairs(NamedTuple):
     """Unit vectors of this process's pairs, of everybody's, and where in those this process's begin."""
 
-    own: ClipOutput  # image [B, E], text [B, E] in training; [M, E] where images have more captions than one
+    own: Embedded  # image [B, E], text [B, E] in training; [M, E] where images have more captions than one
     image: Tensor  # [N, E]
     text: Tensor  # [N, E]
     start: int
@@ -42,7 +54,7 @@ class ContrastiveTask:
     smallest_loss = 0.0
 
     def run(self, model: nn.Module, batch: Batch) -> Pairs:
-        own: ClipOutput = model(batch.images, told(batch))
+        own: Embedded = model(batch.images, told(batch))
         if model.training and dist.is_initialized() and dist.get_world_size() > 1:
             image, text = (torch.cat(all_gather(part)) for part in (own.image, own.text))
             return Pairs(own, image, text, dist.get_rank() * len(own.image))

@@ -281,7 +281,28 @@ REAL, WIDE = (224, 224), (96, 128)
 NARROW = {"hidden_sizes": [32, 64, 128, 256], "depths": [1, 2, 1, 1], "num_labels": 5}
 RESNET = {"hidden_sizes": [256, 512, 1024, 2048], "depths": [1, 2, 1, 1], "num_labels": 5}
 
+PERCEIVER = {
+    "num_latents": 8, "d_latents": 32, "num_blocks": 2, "num_self_attends_per_block": 2, "num_self_attention_heads": 4,
+    "num_cross_attention_heads": 1, "num_labels": 5,
+}  # fmt: skip
+HUGGING_PERCEIVER = "PerceiverForImageClassification"
+
 CASES = [
+    # ------------------------------------------------------------------------------------------------------ Perceiver
+    Case(
+        "Fourier", "perceiver", "huggingface_perceiver",
+        hugging(f"{HUGGING_PERCEIVER}Fourier", "PerceiverConfig", d_model=261, **PERCEIVER), WIDE, "", output=logits,
+    ),
+    Case(
+        "learned", "perceiver", "huggingface_perceiver",
+        hugging(f"{HUGGING_PERCEIVER}Learned", "PerceiverConfig", d_model=512, image_size=16, **PERCEIVER), (16, 16),
+        file="", output=logits,
+    ),
+    Case(
+        "convolutional", "perceiver", "huggingface_perceiver",
+        hugging(f"{HUGGING_PERCEIVER}ConvProcessing", "PerceiverConfig", d_model=322, **PERCEIVER), WIDE, "",
+        output=logits,
+    ),
     # ------------------------------------------------------------------------------------------------------------ ViT
     Case("small", "vit", "timm_vit", timm_vit(), options=HEADS, tolerance=PLAIN_VIT),
     Case("Ti/16", "vit", "timm_vit", timm_model("vit_tiny_patch16_224"), REAL, tolerance=PLAIN_VIT),

@@ -33,6 +33,7 @@ from saccade.checkpoints.formats import (
     huggingface_dpt,
     huggingface_hybrid,
     huggingface_mae,
+    huggingface_perceiver,
     huggingface_resnet,
     huggingface_vit,
     isl_dpt,
@@ -56,6 +57,7 @@ from saccade.errors import CheckpointError
 FORMATS: tuple[ModuleType, ...] = (
     openai_clip,
     huggingface_clip,
+    huggingface_perceiver,
     facebook_detr,
     huggingface_detr,
     isl_dpt,

@@ -1,0 +1,115 @@
+"""Perceiver for image classification as Hugging Face `transformers` writes it: Fourier, learned and convolutional."""
+
+from dataclasses import replace
+
+from saccade.checkpoints.hints import Hints, Shapes, count_layers
+from saccade.checkpoints.mapping import Reshape, Rule, rename, rename_both
+from saccade.data.preprocessing import Preprocessing
+from saccade.models.perceiver import LatentsConfig, PerceiverConfig, Reading
+from saccade.nn.transformer import BlockConfig
+
+NAME = "Hugging Face Perceiver"
+ARCHITECTURE = "perceiver"
+RESAMPLING = "bicubic"
+INPUT, DECODER = "perceiver.input_preprocessor", "perceiver.decoder.decoder"
+FINAL = f"{DECODER}.final_layer.weight"
+
+
+def matches(names: set[str]) -> bool:
+    return {"perceiver.embeddings.latents", FINAL} <= names
+
+
+def infer(shapes: Shapes, hints: Hints) -> PerceiverConfig:
+    """The config; what shapes do not tell (heads, passes, the size of images) is DeepMind's without a JSON."""
+    told = hints.config
+    num_classes = shapes[FINAL][0]
+    reading: Reading = "pixels"
+    size, width, channels = 224, 256, 3
+    if f"{INPUT}.convnet_1x1.weight" in shapes:
+        reading = "conv1x1"
+        width, channels = shapes[f"{INPUT}.convnet_1x1.weight"][:2]
+        size = round(shapes[f"{INPUT}.position_embeddings.position_embeddings"][0] ** 0.5)
+    elif f"{INPUT}.convnet.conv.weight" in shapes:
+        reading, channels = "conv", shapes[f"{INPUT}.convnet.conv.weight"][1]
+    resolution = (56, 56) if reading == "conv" else (224, 224)
+    latents = latents_of(shapes, hints, told.get("num_blocks", 8))
+    return PerceiverConfig(latents, reading, 64, resolution, width, (size, size), channels, num_classes)
+
+
+def latents_of(shapes: Shapes, hints: Hints, passes: int) -> LatentsConfig:
+    """What is the same for images and texts."""
+    told = hints.config
+    count, dim = shapes["perceiver.embeddings.latents"]
+    layer = "perceiver.encoder.self_attends.{}.layernorm.weight"
+    cross, own = "perceiver.encoder.cross_attention", "perceiver.encoder.self_attends.0"
+    key_dim = shapes[f"{own}.attention.self.query.weight"][0]
+    block = BlockConfig(
+        dim, told.get("num_self_attention_heads", 8), shapes[f"{own}.mlp.dense1.weight"][0], norm_eps=1e-5,
+        attention_dropout=told.get("attention_probs_dropout_prob", 0.1), key_dim=None if key_dim == dim else key_dim,
+    )  # fmt: skip
+    return LatentsConfig(
+        block, count, count_layers(shapes, layer), passes, heads=told.get("num_cross_attention_heads", 1),
+        key_dim=shapes[f"{cross}.attention.self.key.weight"][0],
+        value_dim=shapes[f"{cross}.attention.self.value.weight"][0],
+    )  # fmt: skip
+
+
+def rules(config: PerceiverConfig) -> list[Rule]:
+    dim = config.latents.block.embed_dim
+    found = latents_rules(config.latents)
+    found += cross_rules(f"{DECODER}.decoding_cross_attention", "decoder", (dim, dim))
+    found += [rename(f"{DECODER}.output_position_encodings.position_embeddings", "queries")]
+    found += rename_both(f"{DECODER}.final_layer", "head")
+    if config.reading == "conv1x1":
+        places = config.image_size[0] * config.image_size[1]
+        table = Reshape((places, config.width), (1, places, config.width))
+        found += rename_both(f"{INPUT}.convnet_1x1", "stem")
+        found += [rename(f"{INPUT}.position_embeddings.position_embeddings", "pos_embed", table)]
+        found += rename_both(f"{INPUT}.positions_projection", "pos_proj")
+    elif config.reading == "conv":
+        found += [rename(f"{INPUT}.convnet.conv.weight", "stem.conv.weight")]
+        found += rename_both(f"{INPUT}.convnet.batchnorm", "stem.norm")
+        for name in ("running_mean", "running_var", "num_batches_tracked"):
+            found.append(rename(f"{INPUT}.convnet.batchnorm.{name}", f"stem.norm.{name}"))
+    return found
+
+
+def latents_rules(config: LatentsConfig) -> list[Rule]:
+    assert config.key_dim is not None
+    assert config.value_dim is not None
+    found = [rename("perceiver.embeddings.latents", "latents.latents")]
+    found += cross_rules("perceiver.encoder.cross_attention", "latents.read.0", (config.key_dim, config.value_dim))
+    dim = config.block.embed_dim
+    key_dim = config.block.key_dim or dim
+    for i in range(config.depth):
+        theirs, ours = f"perceiver.encoder.self_attends.{i}", f"latents.blocks.0.{i}"
+        for part in ("weight", "bias"):
+            names = tuple(f"{theirs}.attention.self.{name}.{part}" for name in ("query", "key", "value"))
+            found.append(Rule(names, (f"{ours}.attn.qkv.{part}",), sizes=(key_dim, key_dim, dim)))
+        found += _common(theirs, ours)
+    return found
+
+
+def cross_rules(theirs: str, ours: str, sizes: tuple[int, int]) -> list[Rule]:
+    found = rename_both(f"{theirs}.attention.self.layernorm2", f"{ours}.context_norm")
+    found += rename_both(f"{theirs}.attention.self.query", f"{ours}.attn.q")
+    for part in ("weight", "bias"):
+        names = tuple(f"{theirs}.attention.self.{name}.{part}" for name in ("key", "value"))
+        found.append(Rule(names, (f"{ours}.attn.kv.{part}",), sizes=sizes))
+    return found + _common(theirs, ours)
+
+
+def _common(theirs: str, ours: str) -> list[Rule]:
+    pairs = (
+        ("attention.self.layernorm1", "norm1"), ("attention.output.dense", "attn.proj"), ("layernorm", "norm2"),
+        ("mlp.dense1", "mlp.fc1"), ("mlp.dense2", "mlp.fc2"),
+    )  # fmt: skip
+    return [rule for old, new in pairs for rule in rename_both(f"{theirs}.{old}", f"{ours}.{new}")]
+
+
+def preprocessing(config: PerceiverConfig, hints: Hints) -> Preprocessing:
+    """DeepMind's: the central 224 of 256 pixels; ImageNet's statistics unless `preprocessor_config.json` has others."""
+    told, default = hints.processor, Preprocessing(config.image_size, crop_pct=0.875, channels=config.in_channels)
+    if not told.get("image_mean") or not told.get("image_std"):
+        return default
+    return replace(default, mean=tuple(told["image_mean"]), std=tuple(told["image_std"]))

@@ -1,0 +1,238 @@
+"""Perceiver IO: any number of inputs through a few latents (Jaegle et al., arXiv 2103.03206 and 2107.14795).
+
+A small array of latents asks all the inputs, once or again and again; between, the latents attend only to each other.
+So cost grows with the number of inputs, not with its square: every pixel of an image can be one. What is wanted is then
+asked of the latents: one query for a class, one for each place of a grid.
+
+B batch, M inputs, C features of an input, N latents of width D, O output queries.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from saccade.models.model import Model
+from saccade.nn.attention import MultiHeadAttention
+from saccade.nn.positions import fourier_features
+from saccade.nn.tokens import TokenLayout
+from saccade.nn.transformer import BlockConfig, Encoder, Mlp
+
+Reading = Literal["pixels", "conv1x1", "conv"]
+CONV_CHANNELS = 64
+
+
+@dataclass(frozen=True)
+class LatentsConfig:
+    """The latents and what they do.
+
+    Attributes:
+        block: of the attention among latents.
+        count: N.
+        depth: blocks of a pass.
+        passes: how often the latents go through them.
+        shared: whether all passes use the same blocks, so that depth costs no parameters.
+        reads: passes that begin with a look at the inputs; the original looks again and again, Perceiver IO once.
+        heads: of every cross-attention.
+        key_dim, value_dim: widths inside the cross-attention; those of the keys' input unless given.
+    """
+
+    block: BlockConfig
+    count: int
+    depth: int
+    passes: int = 1
+    shared: bool = True
+    reads: int = 1
+    heads: int = 1
+    key_dim: int | None = None
+    value_dim: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.reads <= self.passes:
+            raise ValueError(f"the inputs are read in 1 to {self.passes} passes, not in {self.reads}")
+
+
+@dataclass(frozen=True)
+class PerceiverConfig:
+    """A Perceiver of images.
+
+    Attributes:
+        latents: see there.
+        reading: what an input is: a pixel with Fourier features of its place; a pixel behind a 1 x 1 convolution with a
+            learned position; a place behind a strided convolution and pooling, with Fourier features.
+        bands: frequencies of the Fourier features.
+        resolution: (rows, columns) whose half is the highest frequency.
+        output: "class", one query; "grid", a query for every input.
+    """
+
+    latents: LatentsConfig
+    reading: Reading = "pixels"
+    bands: int = 64
+    resolution: tuple[int, int] = (224, 224)
+    width: int = 256  # of the 1 x 1 convolution, and of learned positions
+    image_size: tuple[int, int] = (224, 224)
+    in_channels: int = 3
+    num_classes: int = 1000
+    output: Literal["class", "grid"] = "class"
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "PerceiverConfig":
+        latents = {**values["latents"], "block": BlockConfig(**values["latents"]["block"])}
+        sizes = {name: tuple(values[name]) for name in ("image_size", "resolution")}
+        return cls(**{**values, **sizes, "latents": LatentsConfig(**latents)})
+
+
+class CrossBlock(nn.Module):
+    """Queries ask a context of another width, then an MLP, both in pre-norm.
+
+    Args:
+        dim: width of the queries.
+        context_dim: of the context.
+        heads, key_dim, value_dim: see :class:`LatentsConfig`.
+        norm_eps: of the norms.
+        residual: whether the answer is added to the query, or takes its place.
+    """
+
+    def __init__(
+        self, dim: int, context_dim: int, heads: int, *, key_dim: int | None = None, value_dim: int | None = None,
+        norm_eps: float = 1e-5, residual: bool = True,
+    ):  # fmt: skip
+        super().__init__()
+        key_dim = context_dim if key_dim is None else key_dim
+        value_dim = key_dim if value_dim is None else value_dim
+        self.residual = residual
+        self.norm1, self.context_norm = nn.LayerNorm(dim, norm_eps), nn.LayerNorm(context_dim, norm_eps)
+        self.attn = MultiHeadAttention(dim, heads, context_dim=context_dim, key_dim=key_dim, value_dim=value_dim)
+        self.norm2, self.mlp = nn.LayerNorm(dim, norm_eps), Mlp(dim, dim)
+
+    def forward(self, queries: Tensor, context: Tensor, mask: Tensor | None = None) -> Tensor:
+        """``[B, Q, D]`` and ``[B, M, C]`` -> ``[B, Q, D]``."""
+        answer = self.attn(self.norm1(queries), self.context_norm(context), mask=mask)
+        x = queries + answer if self.residual else answer
+        return x + self.mlp(self.norm2(x))
+
+
+class Latents(nn.Module):
+    """Inputs ``[B, M, C]`` -> latents ``[B, N, D]``."""
+
+    def __init__(self, config: LatentsConfig, context_dim: int):
+        super().__init__()
+        self.config = config
+        dim, eps = config.block.embed_dim, config.block.norm_eps
+        self.latents = nn.Parameter(torch.empty(config.count, dim).normal_(std=0.02))
+        different = 1 if config.shared else config.passes
+
+        def read() -> CrossBlock:
+            return CrossBlock(
+                dim, context_dim, config.heads, key_dim=config.key_dim, value_dim=config.value_dim, norm_eps=eps
+            )
+
+        self.read = nn.ModuleList(read() for _ in range(1 if config.shared else config.reads))
+        self.blocks = nn.ModuleList(Encoder(config.block, config.depth) for _ in range(different))
+
+    def forward(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        """``mask`` says which inputs are there, broadcastable to ``[B, heads, N, M]``."""
+        x = self.latents.expand(len(inputs), -1, -1)
+        for i in range(self.config.passes):
+            if i < self.config.reads:
+                x = self.read[i % len(self.read)](x, inputs, mask)
+            x = self.blocks[i % len(self.blocks)](x).tokens
+        return x
+
+
+class ConvStem(nn.Module):
+    """7 x 7 convolution of stride 2, batch norm, pooling of stride 2: ``[B, C, H, W]`` -> ``[B, 64, h, w]``."""
+
+    def __init__(self, in_channels: int):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, CONV_CHANNELS, 7, stride=2, padding=3, bias=False)
+        self.norm = nn.BatchNorm2d(CONV_CHANNELS)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return F.max_pool2d(F.relu(self.norm(self.conv(images))), 3, 2)
+
+
+class Perceiver(Model):
+    """``net(images [B, C, H, W])`` -> logits ``[B, K]``, or ``[B, K, h, w]`` with a grid of queries."""
+
+    def __init__(self, config: PerceiverConfig):
+        super().__init__()
+        self.config = config
+        dim, eps = config.latents.block.embed_dim, config.latents.block.norm_eps
+        positions = 2 + 4 * config.bands
+        self.pos_embed: nn.Parameter | None = None
+        if config.reading == "conv1x1":
+            self.stem: nn.Module = nn.Conv2d(config.in_channels, config.width, 1)
+            table = torch.empty(1, config.image_size[0] * config.image_size[1], config.width).normal_(std=0.02)
+            self.pos_embed, self.position_names = nn.Parameter(table), ("pos_embed",)
+            self.pos_proj: nn.Module = nn.Linear(config.width, config.width)
+            features = 2 * config.width
+        elif config.reading == "conv":
+            self.stem, self.pos_proj, features = ConvStem(config.in_channels), nn.Identity(), CONV_CHANNELS + positions
+        else:
+            self.stem, self.pos_proj, features = nn.Identity(), nn.Identity(), config.in_channels + positions
+        self.latents = Latents(config.latents, features)
+        if config.output == "class":
+            self.queries = nn.Parameter(torch.empty(1, dim).normal_(std=0.02))
+        else:
+            self.query_proj = nn.Linear(features, dim)
+        self.decoder = CrossBlock(dim, dim, 1, norm_eps=eps)
+        self.num_features = dim
+        self.head = nn.Linear(dim, config.num_classes) if config.num_classes else nn.Identity()
+
+    def forward(self, images: Tensor) -> Tensor:
+        inputs, grid = self.inputs(images)
+        answers = self.head(self.answers(inputs))  # [B, O, K]
+        return answers[:, 0] if self.config.output == "class" else answers.transpose(1, 2).unflatten(2, grid)
+
+    def inputs(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """``[B, C, H, W]`` -> inputs ``[B, M, C']`` with their places, and how they lie: (rows, columns)."""
+        seen = self.stem(images)
+        grid = (seen.shape[2], seen.shape[3])
+        if self.pos_embed is None:
+            axes = [torch.linspace(-1, 1, n, device=images.device) for n in grid]
+            places = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).flatten(0, 1)
+            positions = fourier_features(places, self.config.bands, self.config.resolution)[None].to(seen.dtype)
+        else:
+            positions = self.pos_proj(self.pos_embed)
+        tokens = seen.flatten(2).transpose(1, 2)
+        return torch.cat((tokens, positions.expand(len(tokens), -1, -1)), dim=-1), grid
+
+    def answers(self, inputs: Tensor) -> Tensor:
+        """What the output queries are told: ``[B, O, D]``."""
+        if self.config.output == "class":
+            queries = self.queries.expand(len(inputs), -1, -1)
+        else:
+            queries = self.query_proj(inputs)
+        return self.decoder(queries, self.latents(inputs))
+
+    def embed(self, images: Tensor) -> Tensor:
+        """What the class is read from; of a grid the mean over its places."""
+        return self.answers(self.inputs(images)[0]).mean(dim=1)
+
+    def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout:
+        """How the inputs lie over an image: the keys of the latents' first look."""
+        height, width = self.config.image_size if image_size is None else image_size
+        shrink: Callable[[int], int] = (lambda n: ((n + 1) // 2 - 1) // 2) if self.config.reading == "conv" else int
+        stride = 4 if self.config.reading == "conv" else 1
+        return TokenLayout(0, (shrink(height), shrink(width)), (stride, stride))
+
+
+def perceiver_config(reading: Reading) -> PerceiverConfig:
+    """DeepMind's for ImageNet: 512 latents, eight passes through the same six blocks."""
+    block = BlockConfig(1024, 8, 1024, norm_eps=1e-5, attention_dropout=0.1)
+    resolution = (56, 56) if reading == "conv" else (224, 224)
+    return PerceiverConfig(LatentsConfig(block, 512, 6, passes=8), reading, resolution=resolution)
+
+
+def perceiver_digits_config() -> PerceiverConfig:
+    """For 8 x 8 digits, pixel by pixel."""
+    block = BlockConfig(96, 4, 192, norm_eps=1e-5)
+    latents = LatentsConfig(block, 16, 2, passes=2, reads=2, heads=1, key_dim=48, value_dim=96)
+    return PerceiverConfig(latents, bands=4, resolution=(8, 8), image_size=(8, 8), in_channels=1, num_classes=10)
