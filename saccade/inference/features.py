@@ -43,6 +43,7 @@ class Embedder(nn.Module):
         super().__init__()
         self.model = model
         self.config = model.config
+        self.train(model.training)  # whoever puts this back into its mode puts the model back into its own
 
     def forward(self, images: Tensor) -> Tensor:
         return self.model.embed(images)

@@ -57,3 +57,11 @@ def test_one_slow_round_of_the_default_is_no_gain(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(precision, "_run", run)
     monkeypatch.setattr(precision.time, "perf_counter", lambda: measuring.append(True) or clock[0])
     assert choose_products("cpu", rounds=3).products == "highest"
+
+
+def test_what_is_measured_is_a_block_among_tokens() -> None:
+    """A DETR without an encoder has blocks with a memory only; a Perceiver's inputs are not its tokens."""
+    detr = saccade.create("detr_small", options={"encoder_depth": 0})
+    assert choose_products("cpu", detr, batch_size=1, rounds=1).products in precision.WAYS
+    perceiver = saccade.create("perceiver_digits", image_size=224)
+    assert "[1, 1024, 96]" in choose_products("cpu", perceiver, batch_size=1, rounds=1).reason
