@@ -55,7 +55,8 @@ def choose_products(
 
     Args:
         device: on a CUDA device the default stays: there the other ways are TF32, whose error is 1e-3.
-        model: its first :class:`Block` without cross-attention is measured; without one, or without a model, a block of ViT-S.
+        model: its first :class:`Block` without cross-attention is measured; without one, or without a model, one of
+            ViT-S.
         batch_size: images of one call.
         rounds: a way must be faster in each of them.
     """

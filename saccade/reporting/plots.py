@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 INK = "#123456"  # replaced by the page's own text colour
-COLOURS = ("#3b82c4", "#d9772b", "#4c9a5b", "#b0508f", "#8a6fd1", "#998f3d")
+COLOURS = ("#3b82c4", "#d9772b", "#4c9a5b", "#b0508f", "#8a6fd1", "#998f3d", "#3aa6a0", "#c05050")
 STYLE: Any = {
     "font.size": 9, "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK,
     "ytick.color": INK, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none",
@@ -26,18 +26,30 @@ Row = Mapping[str, float]
 
 def curves(rows: Sequence[Row]) -> str:
     """Loss, the task's other figures and learning rate over the epochs."""
-    others = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in NO_FIGURES]
+    panels = [
+        ({"loss": "train", "val_loss": "val"}, "loss"),
+        *_measures(rows),
+        ({"lr": "learning rate"}, "learning rate"),
+    ]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10, 2.9), layout="constrained")
-        axes = list(figure.subplots(1, 3 if others else 2))
         epochs = [row["epoch"] for row in rows]
-        _lines(axes[0], epochs, rows, {"loss": "train", "val_loss": "val"}, "loss")
-        if others:
-            names = {key: f"{key[4:]}, val" if key.startswith("val_") else f"{key}, train" for key in others}
-            subjects = {key.removeprefix("val_") for key in others}
-            _lines(axes[1], epochs, rows, names, subjects.pop() if len(subjects) == 1 else "measures")
-        _lines(axes[-1], epochs, rows, {"lr": "learning rate"}, "learning rate")
+        for axes, (names, title) in zip(figure.subplots(1, len(panels)), panels):
+            _lines(axes, epochs, rows, names, title)
         return to_svg(figure)
+
+
+def _measures(rows: Sequence[Row]) -> list[tuple[dict[str, str], str]]:
+    """The task's figures by panel, key -> name, with each panel's title: one figure of both splits together, several
+    of them split by split."""
+    keys = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in NO_FIGURES]
+    subjects = {key.removeprefix("val_") for key in keys}
+    if len(subjects) == 1:
+        names = {key: f"{key[4:]}, val" if key.startswith("val_") else f"{key}, train" for key in keys}
+        return [(names, subjects.pop())]
+    training = {key: key for key in keys if not key.startswith("val_")}
+    validation = {key: key[4:] for key in keys if key.startswith("val_")}
+    return [(names, title) for names, title in ((training, "training"), (validation, "validation")) if names]
 
 
 def _lines(axes: Axes, epochs: Sequence[float], rows: Sequence[Row], names: Mapping[str, str], title: str) -> None:
@@ -50,7 +62,7 @@ def _lines(axes: Axes, epochs: Sequence[float], rows: Sequence[Row], names: Mapp
     axes.set_title(title, fontsize=10)
     axes.set_xlabel("epoch")
     if len(names) > 1:
-        axes.legend()
+        axes.legend(fontsize=7)
 
 
 def reliability(bins: Sequence[tuple[float, float, int]]) -> str:

@@ -189,8 +189,10 @@ class DetectionMetrics:
         return self.ap
 
     def row(self) -> dict[str, float]:
+        sizes = {"AP small": self.ap_small, "AP medium": self.ap_medium, "AP large": self.ap_large, "AR": self.recall}
         masks = {} if self.mask_iou is None else {"mask IoU": self.mask_iou}
-        return {"AP": self.ap, "AP50": self.ap50, "AP75": self.ap75, **masks}
+        known = {name: value for name, value in sizes.items() if value >= 0}
+        return {"AP": self.ap, "AP50": self.ap50, "AP75": self.ap75, **known, **masks}
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
