@@ -17,11 +17,14 @@ from saccade.checkpoints.atomic import new_directory, write_atomic
 from saccade.checkpoints.directory import LoadedModel, save_model_dir
 from saccade.checkpoints.formats import (
     huggingface_bit,
+    huggingface_clip,
     huggingface_convnext,
     huggingface_deit,
     huggingface_mae,
+    huggingface_perceiver,
     huggingface_resnet,
     huggingface_vit,
+    openai_clip,
     timm_bit,
     timm_convmixer,
     timm_convnext,
@@ -41,7 +44,8 @@ from saccade.checkpoints.processors import to_huggingface, to_timm
 from saccade.checkpoints.timm_names import timm_arguments
 from saccade.errors import CheckpointError, ConfigError
 
-Target = Literal["saccade", "huggingface", "timm", "torchvision"]
+Target = Literal["saccade", "huggingface", "timm", "torchvision", "openai"]
+FILES = ("torchvision", "openai")  # whose checkpoints are single files
 
 WRITERS: dict[str, dict[str, ModuleType]] = {
     "huggingface": {
@@ -51,6 +55,8 @@ WRITERS: dict[str, dict[str, ModuleType]] = {
         "resnet": huggingface_resnet,
         "convnext": huggingface_convnext,
         "bit": huggingface_bit,
+        "clip": huggingface_clip,
+        "perceiver": huggingface_perceiver,
     },
     "timm": {
         "vit": timm_vit,
@@ -69,7 +75,9 @@ WRITERS: dict[str, dict[str, ModuleType]] = {
         "resnet": torchvision_resnet,
         "convnext": torchvision_convnext,
     },
+    "openai": {"clip": openai_clip},
 }
+TOWERS = {"huggingface": ("vit",), "openai": ("vit", "clip_resnet")}  # of images, in the CLIPs of each project
 # What training does is no part of the network that is handed on.
 TRAINING_ONLY = {"drop_path", "dropout", "attention_dropout", "mask_ratio", "norm_pixels"}
 
@@ -79,8 +87,8 @@ def convert(source: str | Path, out: str | Path, to: Target, *, image_size: tupl
 
     Args:
         source: whatever :func:`saccade.load` opens.
-        out: a new folder; a new `.pth` file for torchvision.
-        to: saccade (a model directory), huggingface, timm (a folder as on the hub) or torchvision.
+        out: a new folder; a new `.pth` file for torchvision and openai.
+        to: saccade (a model directory), huggingface, timm (a folder as on the hub), torchvision, or openai (CLIP).
         image_size: (H, W) in pixels, where it shall differ; positions are resampled.
 
     Returns:
@@ -95,8 +103,8 @@ def convert(source: str | Path, out: str | Path, to: Target, *, image_size: tupl
         raise ConfigError(f"--to must be one of {', '.join(get_args(Target))}, not {to!r}")
     if out.exists():
         raise ConfigError(f"{out} exists already; give a new name")
-    if to == "torchvision" and out.suffix != ".pth":
-        raise ConfigError(f"torchvision's checkpoints are files: give a name that ends in .pth, not {out.name!r}")
+    if to in FILES and out.suffix != ".pth":
+        raise ConfigError(f"{to}'s checkpoints are files: give a name that ends in .pth, not {out.name!r}")
     loaded = load_model(source, image_size=image_size)
     if to == "saccade":
         save_model_dir(out, loaded)
@@ -104,9 +112,12 @@ def convert(source: str | Path, out: str | Path, to: Target, *, image_size: tupl
     writer = WRITERS[to].get(loaded.architecture)
     if writer is None:
         raise CheckpointError(f"{to} has no {loaded.architecture}; it has {', '.join(WRITERS[to])}")
+    config = loaded.model.config
+    if loaded.architecture == "clip" and config.backbone not in TOWERS[to]:
+        raise CheckpointError(f"{to}'s CLIPs see through {' or '.join(TOWERS[to])}, this one through {config.backbone}")
     state = {name: tensor.detach().cpu() for name, tensor in loaded.model.state_dict().items()}
-    tensors = to_theirs(state, writer.rules(loaded.model.config))
-    if to == "torchvision":
+    tensors = to_theirs(state, writer.rules(config))
+    if to in FILES:
 
         def write(path: Path) -> None:
             torch.save(tensors, path)
@@ -119,10 +130,12 @@ def convert(source: str | Path, out: str | Path, to: Target, *, image_size: tupl
             save_file(tensors, folder / "model.safetensors", {"format": "pt"})
             for name, content in files.items():
                 (folder / name).write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
+            for name, data in loaded.vocabulary.items():
+                (folder / name).write_bytes(data)
             _check(loaded, state, folder)
     notes = [f"{loaded.report}", f"written as {writer.NAME}, read back and found equal: {len(tensors)} tensors"]
-    if to == "torchvision":
-        notes.append("torchvision's files hold neither labels nor preprocessing: " + _described(loaded))
+    if to in FILES:
+        notes.append(f"{to}'s files hold neither labels nor preprocessing: " + _described(loaded))
     return notes
 
 

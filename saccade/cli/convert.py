@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-Target = Literal["saccade", "huggingface", "timm", "torchvision"]
+Target = Literal["saccade", "huggingface", "timm", "torchvision", "openai"]
 
 
 def convert(
@@ -23,7 +23,7 @@ def convert(
     model
         A run, a model directory, a published file or hub:ORG/NAME.
     out
-        A new folder; a new .pth file for torchvision.
+        A new folder; a new .pth file for torchvision and openai.
     image_size
         Side in pixels, instead of the model's own; positions are resampled.
     """

@@ -9,11 +9,12 @@ from PIL import Image
 from torch import Tensor
 
 import saccade
-from saccade.checkpoints.convert import WRITERS, convert
+from saccade.checkpoints.convert import FILES, WRITERS, convert
 from saccade.checkpoints.directory import LoadedModel, save_model_dir
 from saccade.checkpoints.loading import load_model
 from saccade.cli.main import main
 from saccade.data.preprocessing import Preprocessing
+from saccade.data.tokenizer import Tokenizer
 from saccade.errors import CheckpointError, ConfigError
 from saccade.models.zoo import architecture_of
 from tests.parity.cases import randomised
@@ -29,6 +30,36 @@ SMALL = {
     "convnext": ("convnext_t", 64, {"depths": [1, 1, 2, 1]}),
     "convmixer": ("convmixer_768_32", 28, {}),
     "bit": ("bit_r50x1", 64, {}),
+    "perceiver": (
+        "perceiver_fourier",
+        224,
+        {
+            "latents.count": 4,
+            "latents.block.embed_dim": 32,
+            "latents.block.mlp_dim": 32,
+            "latents.key_dim": 261,
+            "latents.value_dim": 261,
+            "latents.passes": 2,
+            "latents.depth": 1,
+        },
+    ),
+    "clip": (
+        "clip_vit_b32",
+        64,
+        {
+            "backbone_config.depth": 1,
+            "backbone_config.block.embed_dim": 64,
+            "backbone_config.block.num_heads": 1,
+            "backbone_config.block.mlp_dim": 96,
+            "text.depth": 1,
+            "text.block.embed_dim": 64,
+            "text.block.num_heads": 1,
+            "text.block.mlp_dim": 96,
+            "text.vocab_size": 560,
+            "text.context_length": 12,
+            "embed_dim": 24,
+        },
+    ),
 }
 LABELS = ("cat", "dog", "fish", "owl", "bee")
 
@@ -36,7 +67,7 @@ LABELS = ("cat", "dog", "fish", "owl", "bee")
 def model_dir(folder: Path, architecture: str, **options) -> LoadedModel:
     name, size, small = SMALL[architecture]
     torch.manual_seed(0)
-    classes = 0 if architecture == "mae" else len(LABELS)
+    classes = 0 if architecture in ("mae", "clip") else len(LABELS)
     net = saccade.create(name, num_classes=classes, image_size=size, options={**small, **options})
     preprocessing = Preprocessing((size, size), crop_pct=0.8, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
     loaded = LoadedModel(randomised(net), architecture_of(name), LABELS[:classes], preprocessing)
@@ -47,20 +78,20 @@ def model_dir(folder: Path, architecture: str, **options) -> LoadedModel:
 @pytest.mark.parametrize(("target", "architecture"), [(t, a) for t, found in WRITERS.items() for a in found])
 def test_there_and_back_is_the_same_bits(target, architecture: str, tmp_path: Path) -> None:
     ours = model_dir(tmp_path / "ours", architecture)
-    there = tmp_path / ("there.pth" if target == "torchvision" else "there")
+    there = tmp_path / ("there.pth" if target in FILES else "there")
     convert(tmp_path / "ours", there, target)
     config = ours.model.config
     heads = {"block.num_heads": config.block.num_heads} if hasattr(config, "block") and architecture != "resnet" else {}
     back = load_model(there, image_size=config.image_size, options=heads)
     state = back.model.state_dict()
     assert all(torch.equal(state[name], tensor) for name, tensor in ours.model.state_dict().items())
-    if target != "torchvision":
+    if target not in FILES:
         assert back.preprocessing == ours.preprocessing
         assert back.labels == ours.labels
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("architecture", sorted(set(WRITERS["huggingface"]) - {"mae"}))
+@pytest.mark.parametrize("architecture", sorted(set(WRITERS["huggingface"]) - {"mae", "clip"}))
 def test_transformers_opens_it_with_its_processor(architecture: str, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     ours = model_dir(tmp_path / "ours", architecture)
@@ -145,3 +176,34 @@ def test_loading_says_what_became_of_every_tensor(tmp_path: Path, capsys: pytest
     assert "Hugging Face ViT" in said
     assert "resized encoder.pos_embed.table: 2 x 2 -> 4 x 4" in said
     assert "new     head.weight, head.bias" in said
+
+
+def test_a_clip_there(tmp_path: Path) -> None:
+    """Hugging Face's own code computes the same from what was written, its words included."""
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("tokenizers")
+    tokenizer = Tokenizer.trained(["a cat", "a dog on a mat"] * 5, 560, 12)
+    ours = model_dir(tmp_path / "ours", "clip", **{"text.vocab_size": tokenizer.vocab_size})
+    ours.vocabulary, ours.task = tokenizer.files(), "contrast"
+    save_model_dir(tmp_path / "ours", ours)
+    convert(tmp_path / "ours", tmp_path / "there", "huggingface")
+    theirs = transformers.CLIPModel.from_pretrained(tmp_path / "there").eval()
+    images, texts = torch.randn(2, 3, 64, 64), ["a cat", "a dog"]
+    read = transformers.CLIPTokenizer.from_pretrained(tmp_path / "there")(texts, padding="max_length", max_length=12)
+    tokens = tokenizer(texts)
+    ends = tokens.argmax(1)
+    for row, (told, end) in enumerate(zip(read["input_ids"], ends)):
+        assert told[: end + 1] == tokens[row, : end + 1].tolist()
+    with torch.no_grad():
+        expected = theirs(pixel_values=images, input_ids=tokens).logits_per_image
+        torch.testing.assert_close(ours.model(images, tokens).logits, expected, atol=1e-4, rtol=1e-4)
+    assert load_model(tmp_path / "there").vocabulary.keys() == {"vocab.json", "merges.txt"}
+
+
+def test_a_clip_with_another_tower_has_no_place(tmp_path: Path) -> None:
+    net = saccade.create("clip_small").eval()
+    loaded = LoadedModel(net, "clip", (), Preprocessing((64, 64)), "contrast")
+    save_model_dir(tmp_path / "ours", loaded)
+    for target, name in (("huggingface", "there"), ("openai", "there.pth")):
+        with pytest.raises(CheckpointError, match="through resnet"):
+            convert(tmp_path / "ours", tmp_path / name, target)

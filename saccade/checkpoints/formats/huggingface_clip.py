@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from saccade.checkpoints.formats.huggingface_vit import activation
+from saccade.checkpoints.formats.huggingface_vit import ACTIVATIONS, activation
 from saccade.checkpoints.formats.openai_clip import MEAN, STD
 from saccade.checkpoints.hints import Hints, Shapes, count_layers, image_size
 from saccade.checkpoints.mapping import Reshape, Rule, join, rename, rename_both
@@ -92,6 +92,37 @@ def _layers(tower: str, ours: str, depth: int) -> list[Rule]:
         ):  # fmt: skip
             found += rename_both(f"{old}.{layer}", f"{new}.{part}")
     return found
+
+
+def describe(config: CLIPConfig) -> dict[str, Any]:
+    """The `config.json` of the same network."""
+    text, tower = config.text, config.backbone_config
+    return {
+        "architectures": ["CLIPModel"],
+        "model_type": "clip",
+        "projection_dim": config.embed_dim,
+        "text_config": {
+            **_described(text.block, text.depth), "vocab_size": text.vocab_size, "projection_dim": config.embed_dim,
+            "max_position_embeddings": text.context_length, "bos_token_id": text.vocab_size - 2,
+            "eos_token_id": text.vocab_size - 1,
+        },
+        "vision_config": {
+            **_described(tower.block, tower.depth), "image_size": tower.image_size[0],
+            "patch_size": tower.patch_size[0], "num_channels": tower.in_channels, "projection_dim": config.embed_dim,
+        },
+    }  # fmt: skip
+
+
+def _described(block: BlockConfig, depth: int) -> dict[str, Any]:
+    names = {ours: theirs for theirs, ours in reversed(ACTIVATIONS.items())}
+    return {
+        "hidden_size": block.embed_dim,
+        "intermediate_size": block.mlp_dim,
+        "num_hidden_layers": depth,
+        "num_attention_heads": block.num_heads,
+        "hidden_act": names.get(block.activation, block.activation),
+        "layer_norm_eps": block.norm_eps,
+    }
 
 
 def task(config: CLIPConfig) -> str:

@@ -1,9 +1,11 @@
 """Perceiver for image classification as Hugging Face `transformers` writes it: Fourier, learned and convolutional."""
 
 from dataclasses import replace
+from typing import Any
 
 from saccade.checkpoints.hints import Hints, Shapes, count_layers
 from saccade.checkpoints.mapping import Reshape, Rule, rename, rename_both
+from saccade.checkpoints.processors import from_huggingface
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.perceiver import LatentsConfig, PerceiverConfig, Reading
 from saccade.nn.transformer import BlockConfig
@@ -11,6 +13,7 @@ from saccade.nn.transformer import BlockConfig
 NAME = "Hugging Face Perceiver"
 ARCHITECTURE = "perceiver"
 RESAMPLING = "bicubic"
+PROCESSORS = (None, "PerceiverImageProcessor", "PerceiverFeatureExtractor", "PerceiverImageProcessorFast")
 INPUT, DECODER = "perceiver.input_preprocessor", "perceiver.decoder.decoder"
 FINAL = f"{DECODER}.final_layer.weight"
 
@@ -107,8 +110,30 @@ def _common(theirs: str, ours: str) -> list[Rule]:
     return [rule for old, new in pairs for rule in rename_both(f"{theirs}.{old}", f"{ours}.{new}")]
 
 
+def describe(config: PerceiverConfig) -> dict[str, Any]:
+    """The `config.json` of the same network, without its labels."""
+    kind = {"pixels": "Fourier", "conv1x1": "Learned", "conv": "ConvProcessing"}[config.reading]
+    width = {"pixels": config.in_channels + 258, "conv1x1": 2 * config.width, "conv": 322}[config.reading]
+    latents, block = config.latents, config.latents.block
+    return {
+        "architectures": [f"PerceiverForImageClassification{kind}"],
+        "model_type": "perceiver",
+        "num_latents": latents.count,
+        "d_latents": block.embed_dim,
+        "d_model": width,
+        "num_blocks": latents.passes,
+        "num_self_attends_per_block": latents.depth,
+        "num_self_attention_heads": block.num_heads,
+        "num_cross_attention_heads": latents.heads,
+        "attention_probs_dropout_prob": block.attention_dropout,
+        "image_size": config.image_size[0],
+    }
+
+
 def preprocessing(config: PerceiverConfig, hints: Hints) -> Preprocessing:
     """DeepMind's: the central 224 of 256 pixels; ImageNet's statistics unless `preprocessor_config.json` has others."""
+    if hints.processor and hints.processor.get("image_processor_type") not in PROCESSORS:
+        return from_huggingface(config.image_size, config.in_channels, hints)
     told, default = hints.processor, Preprocessing(config.image_size, crop_pct=0.875, channels=config.in_channels)
     if not told.get("image_mean") or not told.get("image_std"):
         return default
