@@ -1,4 +1,4 @@
-"""What seeing costs as the image grows: global, axial and local attention on maps of more and more places.
+"""What seeing costs as the image grows: global, axial and local attention, and latents that read, on ever larger maps.
 
     python benchmarks/attention_cost.py [--image docs/images/attention-cost.png]
 
@@ -18,12 +18,25 @@ import torch
 from machine import describe
 from torch import Tensor, nn
 
+from saccade.models.perceiver import CrossBlock
 from saccade.nn.attention import MultiHeadAttention
 from saccade.nn.windows import AxialAttention, LocalAttention
 
 WIDTH, HEADS = 64, 8
 SIDES = (8, 16, 24, 32, 48, 64, 96)
-SPAN, WINDOW = 16, 7
+SPAN, WINDOW, LATENTS = 16, 7, 64
+
+
+class Latent(nn.Module):
+    """A Perceiver's look at a map: some latents ask all of its places."""
+
+    def __init__(self):
+        super().__init__()
+        self.latents = nn.Parameter(torch.randn(1, LATENTS, WIDTH))
+        self.block = CrossBlock(WIDTH, WIDTH, HEADS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.block(self.latents, x.flatten(2).transpose(1, 2))
 
 
 class Global(nn.Module):
@@ -44,6 +57,7 @@ def ways() -> dict[str, nn.Module]:
         "axial, whole rows and columns": axial(max(SIDES)),
         f"axial, span {SPAN}": axial(SPAN),
         f"local, {WINDOW} x {WINDOW}": LocalAttention(WIDTH, WIDTH, 1, HEADS, WINDOW),
+        f"{LATENTS} latents": Latent(),
     }
 
 
