@@ -151,6 +151,13 @@ class MultiHeadAttention(Attention):
         q, k, v = _products(self.qkv, [query, key, value], widths)
         return q, k, v
 
+    def queries(self, x: Tensor) -> Tensor:
+        """Queries alone, ``[B, Q, D]`` -> ``[B, Q, key_dim]``, where keys and values are known."""
+        if not self.packed:
+            return self.q(x)
+        bias = None if self.qkv.bias is None else self.qkv.bias[: self.key_dim]
+        return F.linear(x, self.qkv.weight[: self.key_dim], bias)
+
     def split_heads(self, x: Tensor) -> Tensor:
         """``[B, N, H*d]`` -> ``[B, H, N, d]``."""
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from saccade.nn.attention import MultiHeadAttention
 
-Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "swiglu"]
+Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "silu", "swiglu"]
 
 
 class QuickGELU(nn.Module):
@@ -43,6 +43,7 @@ def make_activation(name: Activation) -> nn.Module:
         "gelu_tanh": lambda: nn.GELU(approximate="tanh"),
         "quick_gelu": QuickGELU,
         "relu": nn.ReLU,
+        "silu": nn.SiLU,
         "swiglu": SwiGLU,
     }
     if name not in makers:

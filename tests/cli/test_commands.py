@@ -137,7 +137,7 @@ def test_models_and_doctor(capsys) -> None:
         (["train", "/nowhere"], 1, "there is no /nowhere"),
         (["train", "--model", "vit_bb16", "--steps", "1", "--output", "{tmp}/x"], 2, "did you mean"),
         (["train", "--set", "optimizer.lrr=1"], 2, "did you mean optimizer.lr"),
-        (["train", "--recipe", "magic"], 2, "there are cifar, deit"),
+        (["train", "--recipe", "magic"], 2, "there are cifar, contrast"),
         (["train", "--resume", "/nowhere"], 2, "is no run"),
         (["train", "--recipe", "deit", "--resume"], 2, "--resume goes on"),
         (["predict", "/nowhere", "x.jpg"], 1, "there is no /nowhere"),

@@ -19,7 +19,7 @@ RESAMPLING = "bicubic"
 
 ACTIVATIONS: dict[str, Activation] = {
     "gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "quick_gelu": "quick_gelu",
-    "relu": "relu",
+    "relu": "relu", "silu": "silu", "swish": "silu",
 }  # fmt: skip
 LAYER = "vit.encoder.layer.0"
 

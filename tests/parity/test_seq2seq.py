@@ -1,0 +1,157 @@
+"""The original Transformer against torch's and Marian's; writing with a cache and without, beams and every sentence."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import saccade
+from saccade.checkpoints.loading import load_model
+from saccade.errors import ConfigError
+from saccade.inference.generation import beam_search, greedy
+from saccade.models.seq2seq import Seq2Seq, Seq2SeqConfig
+from saccade.nn.decoding import Past
+from saccade.nn.transformer import BlockConfig
+from tests.parity.cases import randomised
+
+SOURCE = torch.tensor([[5, 9, 11, 2, 0, 0], [7, 3, 4, 8, 6, 2]])
+TARGET = torch.tensor([[1, 4, 8, 9], [1, 10, 3, 7]])
+
+
+def small(**options) -> Seq2Seq:
+    torch.manual_seed(0)
+    block = BlockConfig(32, 4, 48, "post", 1e-5, "relu")
+    return randomised(Seq2Seq(Seq2SeqConfig(block, 2, 2, vocab_size=14, **options)))  # type: ignore[return-value]
+
+
+def test_base_has_its_size() -> None:
+    with torch.device("meta"):
+        assert sum(p.numel() for p in saccade.create("seq2seq_base").parameters()) == 63_082_496
+
+
+def copied(net: Seq2Seq, official: nn.Transformer) -> None:
+    """Our weights in torch's module."""
+
+    def attention(ours, theirs) -> None:
+        theirs.in_proj_weight.data, theirs.in_proj_bias.data = ours.qkv.weight.data, ours.qkv.bias.data
+        theirs.out_proj.load_state_dict(ours.proj.state_dict())
+
+    for ours, theirs in zip(net.encoder, official.encoder.layers):
+        attention(ours.attn, theirs.self_attn)
+        pairs = [(ours.mlp.fc1, theirs.linear1), (ours.mlp.fc2, theirs.linear2), (ours.norm1, theirs.norm1)]
+        for one, other in [*pairs, (ours.norm2, theirs.norm2)]:
+            other.load_state_dict(one.state_dict())
+    for ours, theirs in zip(net.decoder, official.decoder.layers):
+        attention(ours.attn, theirs.self_attn)
+        attention(ours.cross_attn, theirs.multihead_attn)
+        pairs = [(ours.mlp.fc1, theirs.linear1), (ours.mlp.fc2, theirs.linear2), (ours.norm1, theirs.norm1)]
+        for one, other in [*pairs, (ours.norm_cross, theirs.norm2), (ours.norm2, theirs.norm3)]:
+            other.load_state_dict(one.state_dict())
+
+
+@torch.no_grad()
+def test_torchs_transformer() -> None:
+    net = small()
+    official = nn.Transformer(32, 4, 2, 2, 48, dropout=0.0, batch_first=True).eval()
+    official.encoder.norm = official.decoder.norm = None  # behind a post-norm block stands one already
+    copied(net, official)
+    hidden = SOURCE == 0
+    answer = official(
+        net.embedded(SOURCE), net.embedded(TARGET), tgt_mask=nn.Transformer.generate_square_subsequent_mask(4),
+        src_key_padding_mask=hidden, memory_key_padding_mask=hidden,
+    )  # fmt: skip
+    torch.testing.assert_close(net(SOURCE, TARGET), answer @ net.token_embed.weight.T, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_marian(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.MarianConfig(
+        vocab_size=40, d_model=32, encoder_layers=2, decoder_layers=3, encoder_attention_heads=4,
+        decoder_attention_heads=4, encoder_ffn_dim=48, decoder_ffn_dim=48, max_position_embeddings=24,
+        scale_embedding=True, activation_function="swish", pad_token_id=39, eos_token_id=0, decoder_start_token_id=39,
+    )  # fmt: skip
+    official = randomised(transformers.MarianMTModel(config))
+    official.final_logits_bias.normal_()
+    official.save_pretrained(tmp_path)
+    loaded = load_model(tmp_path)
+    net = loaded.model
+    assert isinstance(net, Seq2Seq)
+    assert not loaded.report.new
+    assert not loaded.report.unused
+    source = torch.tensor([[5, 9, 11, 0, 39, 39], [7, 3, 4, 8, 6, 0]])
+    target = torch.tensor([[39, 4, 8, 9], [39, 10, 3, 7]])
+    mask = (source != 39).long()
+    theirs = official(input_ids=source, attention_mask=mask, decoder_input_ids=target).logits
+    torch.testing.assert_close(net(source, target), theirs, atol=1e-4, rtol=1e-4)
+    options = {"max_new_tokens": 8, "do_sample": False, "num_beams": 1}
+    written = official.generate(input_ids=source, attention_mask=mask, **options)
+    for ours, row in zip(greedy(net, source, 7), written.tolist()):
+        said = row[1:8]  # the last of `generate` is an end that it forces
+        assert list(ours.tokens) == (said[: said.index(0)] if 0 in said else said)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("positions", ["interleaved", "halves"])
+def test_the_cache_changes_nothing(positions: str) -> None:
+    net = small(positions=positions)
+    whole = net(SOURCE, TARGET)
+    memory, past = net.encode(SOURCE), [Past() for _ in net.decoder]
+    for place in range(TARGET.shape[1]):
+        step = net.next_word(TARGET[:, place : place + 1], memory, past)
+        torch.testing.assert_close(step, whole[:, place], atol=1e-5, rtol=1e-5)
+    assert past[0].length == 4
+
+
+def exhaustive(net: Seq2Seq, source: Tensor, most: int, penalty: float) -> tuple[tuple[int, ...], float]:
+    """The best of every sentence of up to so many words, the end among them."""
+    config, best = net.config, ((), -1e9)
+    words = [w for w in range(config.vocab_size) if w != config.end]
+    for length in range(most):
+        for sentence in itertools.product(words, repeat=length):
+            target = torch.tensor([[config.begin, *sentence]])
+            logs = net(source, target).log_softmax(-1)[0]
+            total = sum(logs[i, w].item() for i, w in enumerate((*sentence, config.end)))
+            score = total / (length + 1) ** penalty
+            if score > best[1]:
+                best = (sentence, score)
+    return best
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("penalty", [0.0, 1.0])
+def test_enough_beams_find_the_best_of_all_sentences(penalty: float) -> None:
+    torch.manual_seed(0)
+    block = BlockConfig(16, 2, 16, "post", 1e-5, "relu")
+    net = randomised(Seq2Seq(Seq2SeqConfig(block, 1, 1, vocab_size=5)))
+    source = torch.tensor([[3, 4, 3]])
+    (found,) = beam_search(net, source, beams=200, most=3, penalty=penalty)  # type: ignore[arg-type]
+    sentence, score = exhaustive(net, source, 3, penalty)  # type: ignore[arg-type]
+    assert found.tokens == sentence
+    assert found.score == pytest.approx(score, abs=1e-5)
+
+
+def test_one_beam_is_greedy() -> None:
+    net = small()
+    for one, other in zip(beam_search(net, SOURCE, 1, most=6), greedy(net, SOURCE, 6)):
+        assert one.tokens == other.tokens
+        if len(one.tokens) < 6:
+            assert one.score == pytest.approx(other.score, abs=1e-5)
+    with pytest.raises(ConfigError, match="at least one beam"):
+        beam_search(net, SOURCE, 0)
+
+
+@torch.no_grad()
+def test_the_alignment_is_recorded() -> None:
+    net = small()
+    with saccade.record(net) as trace:
+        net(SOURCE, TARGET)
+    looks = {path: w for path, w in trace.attention.items() if "cross_attn" in path}
+    assert len(looks) == 2
+    for weights in looks.values():
+        assert weights.shape == (2, 4, 4, 6)
+        assert not weights[0, :, :, 4:].any()  # nobody looks at padding
+        torch.testing.assert_close(weights.sum(-1), torch.ones(2, 4, 4))
