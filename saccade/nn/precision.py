@@ -22,6 +22,7 @@ Products = Literal["highest", "high", "medium"]
 WAYS: tuple[Products, ...] = ("highest", "high", "medium")
 
 LARGEST_ERROR = 1e-5  # of the output's scale, against float64: what float32 itself may lose in such a product
+MOST_IMAGES = 64  # of the batch that is measured: more take longer and tell nothing else
 MOST_TOKENS = 1024  # of the block that is measured; a Perceiver's inputs are many more, and attend to nothing
 SMALLEST_GAIN = 1.2  # a faster way must be faster by this factor in every round; below it the default stays
 
@@ -63,7 +64,7 @@ def choose_products(
     device = torch.device(device)
     if device.type != "cpu":
         return ProductsChoice("highest", f"float32 products stay exact on {device.type}")
-    block, tokens = _example(model, batch_size)
+    block, tokens = _example(model, min(batch_size, MOST_IMAGES))
     with torch.random.fork_rng(devices=[]):
         exact = _run(copy.deepcopy(block).double(), tokens.double())
         errors: dict[Products, float] = {}
