@@ -13,7 +13,7 @@ from saccade.reporting.plots import STYLE, to_svg
 from saccade.reporting.report import picture, template
 from saccade.tasks.predictions import ContrastMetrics
 
-LONGEST = 44  # letters of a caption beside the matrix
+LONGEST = 40  # letters of a caption beside the matrix
 
 
 @dataclass(frozen=True)

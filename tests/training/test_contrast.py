@@ -142,7 +142,7 @@ def test_zero_shot_is_measured(run: RunDirectory, tmp_path: Path, capsys: pytest
     assert main(["zeroshot", str(run.path), "scenes", "--evaluate", "--labels", "digits", "--templates", "scenes"]) == 0
     said = capsys.readouterr().out
     assert "single prompt 'a small red {}'" in said
-    assert "ensemble of 9" in said
+    assert "ensemble of 18" in said
 
 
 def test_search(run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
