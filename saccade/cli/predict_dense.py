@@ -14,7 +14,7 @@ from saccade.data.images import read_image
 from saccade.data.write_scenes import run_lengths
 from saccade.errors import ImageError
 from saccade.inference.predictor import Predictor
-from saccade.reporting.dense import class_picture, depth_picture, over, with_scale_bar
+from saccade.reporting.dense import class_picture, depth_picture, over, with_legend, with_scale_bar
 from saccade.reporting.draw import to_png
 from saccade.tasks.depth import DepthTask
 
@@ -81,5 +81,7 @@ def _draw(predictor: Predictor, path: Path, found: np.ndarray, folder: Path) -> 
         with open(folder / f"{path.stem}-depth.npy", "wb") as file:
             np.save(file, found)
         return
-    write_atomic(folder / f"{path.stem}.png", to_png(over(image, class_picture(found, len(predictor.labels)))))
+    drawn = over(image, class_picture(found, len(predictor.labels)))
+    shown = np.unique(found).tolist()
+    write_atomic(folder / f"{path.stem}.png", to_png(with_legend(drawn, shown, predictor.labels)))
     Image.fromarray(found.astype(np.uint8)).save(folder / f"{path.stem}-mask.png")

@@ -6,20 +6,20 @@ first token gathers what a sentence says; with pairs of sentences it says whethe
 T texts, L tokens, D width, V words.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saccade.models.model import Model
+from saccade.models.model import Model, OfText
 from saccade.nn.masks import padding_mask
 from saccade.nn.transformer import BlockConfig, Encoder
 
 
 @dataclass(frozen=True)
-class BertConfig:
+class BertConfig(OfText):
     """A text encoder.
 
     Attributes:
@@ -46,22 +46,6 @@ class BertConfig:
     def __post_init__(self) -> None:
         if self.next_sentence and not self.pooler:
             raise ValueError("whether sentences follow each other is read from the pooler")
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """What is counted and compared by images elsewhere: a text is a picture of one row."""
-        return 1, self.context_length
-
-    @property
-    def in_channels(self) -> int:
-        return 1
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "BertConfig":
-        return cls(**{**values, "block": BlockConfig(**values["block"])})
 
 
 class BertOutput(NamedTuple):

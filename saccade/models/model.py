@@ -1,12 +1,13 @@
 """What every model of the zoo publishes, whatever is inside."""
 
 from dataclasses import asdict
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 from torch import Tensor, nn
 
 from saccade.errors import ConfigError
 from saccade.nn.tokens import TokenLayout
+from saccade.nn.transformer import BlockConfig
 
 
 class OnBackbone:
@@ -32,6 +33,29 @@ class OnBackbone:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)  # type: ignore[call-overload]  # every config is a dataclass
+
+
+class OfText:
+    """What the configs of models of texts share: a text counts as a picture of one row, so that what a model costs and
+    computes is measured as everywhere. `inputs_for` makes words of such a row."""
+
+    block: BlockConfig
+    context_length: int
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        return 1, self.context_length
+
+    @property
+    def in_channels(self) -> int:
+        return 1
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)  # type: ignore[call-overload]  # every config is a dataclass
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        return cls(**{**values, "block": BlockConfig(**values["block"])})
 
 
 class FeatureMap(NamedTuple):

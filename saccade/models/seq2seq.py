@@ -7,14 +7,14 @@ B sentences, L and M tokens of source and target, D width, V words.
 """
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saccade.models.model import Model
+from saccade.models.model import Model, OfText
 from saccade.nn.decoding import Past, decode_step
 from saccade.nn.masks import causal_mask, padding_mask
 from saccade.nn.positions import sinusoidal_1d
@@ -22,7 +22,7 @@ from saccade.nn.transformer import BlockConfig, Decoder, Encoder
 
 
 @dataclass(frozen=True)
-class Seq2SeqConfig:
+class Seq2SeqConfig(OfText):
     """An encoder and a decoder.
 
     Attributes:
@@ -50,22 +50,6 @@ class Seq2SeqConfig:
     end: int = 2
     context_length: int = 512
     num_classes: int = 0
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """What is counted and compared by images elsewhere: a text is a picture of one row."""
-        return 1, min(self.context_length, 64)
-
-    @property
-    def in_channels(self) -> int:
-        return 1
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Seq2SeqConfig":
-        return cls(**{**values, "block": BlockConfig(**values["block"])})
 
 
 class Memory(NamedTuple):

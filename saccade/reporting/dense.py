@@ -54,6 +54,33 @@ def class_picture(classes: np.ndarray, count: int) -> np.ndarray:
     return palette[np.where(classes < 0, count, classes)]
 
 
+def with_legend(colours: np.ndarray, classes: Sequence[int], labels: Sequence[str]) -> np.ndarray:
+    """A picture of classes with the names of those that it shows beneath it, each behind its colour."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    width = max(colours.shape[1], 160)
+    size = max(11, width // 40)
+    font, left = ImageFont.load_default(size), 4.0
+    rows: list[list[tuple[int, float]]] = [[]]
+    for number in classes:
+        length = font.getlength(labels[number]) + 2 * size
+        if rows[-1] and left + length > width:
+            rows.append([])
+            left = 4.0
+        rows[-1].append((number, left))
+        left += length
+    line = round(1.6 * size)
+    whole = Image.new("RGB", (width, colours.shape[0] + line * len(rows)), "white")
+    whole.paste(Image.fromarray(colours), (0, 0))
+    pen = ImageDraw.Draw(whole)
+    for row, entries in enumerate(rows):
+        top = colours.shape[0] + row * line + line // 5
+        for number, left in entries:
+            pen.rectangle((left, top, left + size, top + size), fill=class_colour(number, len(labels)))
+            pen.text((left + 1.3 * size, top - 1), labels[number], fill=(20, 20, 20), font=font)
+    return np.asarray(whole)
+
+
 def over(image: np.ndarray, colours: np.ndarray, share: float = 0.6) -> np.ndarray:
     """Colours laid over a picture of the same size."""
     return (image * (1 - share) + colours * share).round().astype(np.uint8)

@@ -64,13 +64,18 @@ def test_nothing_sure_is_nothing() -> None:
     assert tiny.segments == ()
 
 
-def test_a_detector_with_masks_tells_them(tmp_path) -> None:
+def with_mask_head() -> DETR:
+    """A small one of two classes and five queries."""
     torch.manual_seed(0)
     config = detr_small_config()
     backbone = replace(config.backbone_config, depths=(1, 1, 1, 1), width=8)
     block = replace(config.block, num_heads=8)
     config = replace(config, block=block, masks=True, num_classes=2, num_queries=5, backbone_config=backbone)
-    net = DETR(config).eval()
+    return DETR(config).eval()
+
+
+def test_a_detector_with_masks_tells_them(tmp_path) -> None:
+    net = with_mask_head()
     loaded = LoadedModel(net, "detr", ("ant", "bee"), boxed_preprocessing(net), task="detection")
     save_model_dir(tmp_path / "model", loaded)
     predictor = saccade.load(tmp_path / "model")
@@ -88,12 +93,7 @@ def test_a_detector_with_masks_tells_them(tmp_path) -> None:
 
 
 def test_the_command_numbers_segments(tmp_path, capsys) -> None:
-    torch.manual_seed(0)
-    config = detr_small_config()
-    backbone = replace(config.backbone_config, depths=(1, 1, 1, 1), width=8)
-    block = replace(config.block, num_heads=8)
-    config = replace(config, block=block, masks=True, num_classes=2, num_queries=5, backbone_config=backbone)
-    net = DETR(config).eval()
+    net = with_mask_head()
     net.class_embed.bias.data[2] = -9.0  # every query has found something
     loaded = LoadedModel(net, "detr", ("ant", "bee"), boxed_preprocessing(net), task="detection")
     save_model_dir(tmp_path / "model", loaded)

@@ -12,6 +12,7 @@ from saccade.cli.main import main
 from saccade.data.dense import open_dense
 from saccade.errors import CheckpointError, ConfigError
 from saccade.inference.evaluation import evaluate
+from saccade.reporting.draw import class_colour
 from saccade.training.config import resolve
 from saccade.training.loop import train
 from saccade.training.run_directory import RunDirectory
@@ -53,6 +54,11 @@ def test_the_whole_way(task: str, tmp_path: Path, capsys: pytest.CaptureFixture[
         assert row["nearest"] <= row["mean"] <= row["farthest"]
     else:
         assert names == {"a.png", "a-mask.png"}
+        drawn = np.asarray(Image.open(tmp_path / "out" / "a.png"))
+        legend = drawn[70:].reshape(-1, 3)  # beneath the picture of 90 x 70 pixels
+        for entry in row["classes"]:
+            number = predictor.labels.index(entry["label"])
+            assert (legend == class_colour(number, len(predictor.labels))).all(1).any()
         assert sum(entry["share"] for entry in row["classes"]) == pytest.approx(1.0)
     from saccade.cli.report_data import write_run_report
 

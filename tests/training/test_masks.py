@@ -20,16 +20,9 @@ from saccade.errors import DataError
 from saccade.tasks.mask_losses import mask_losses, mask_overlaps
 from saccade.training.config import resolve
 from saccade.training.loop import train
+from tests.training.test_detecting import TINY
 
 SCENES = ScenesConfig(size=(64, 64), digits=(1, 3), train=24, val=4, test=6)
-TINY = {
-    "task": "detect", "data.path": "scenes", "data.workers": 0, "preflight": False, "batch_size": 4, "ema": 0.0,
-    "data.scenes": {"size": [64, 64], "train": 24, "val": 4, "test": 6, "digits": [1, 3]},
-    "model.options": {
-        "encoder_depth": 1, "decoder_depth": 2, "block.embed_dim": 32, "block.mlp_dim": 32, "backbone_config.width": 8,
-    },
-    "model.image_size": [64, 64],
-}  # fmt: skip
 
 
 def test_losses_by_hand() -> None:
