@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "training": {"errors", "nn", "models", "data", "checkpoints", "tasks"},
     "inference": {"errors", "nn", "models", "data", "checkpoints", "tasks"},
     "analysis": {"errors", "nn", "models", "data", "checkpoints", "tasks", "inference"},
-    "reporting": {"errors", "tasks.predictions", "analysis"},
+    "reporting": {"errors", "tasks.predictions", "tasks.text_predictions", "analysis"},
 }
 THIRD_PARTY = {
     "nn": {"torch"},
@@ -31,7 +31,8 @@ THIRD_PARTY = {
     "reporting": {"numpy", "PIL", "matplotlib", "jinja2", "markupsafe", "yaml"},
 }
 NO_TORCH = ["saccade", "saccade.errors", "saccade.models.zoo", "saccade.data.config", "saccade.training.config",
-            "saccade.cli.main", "saccade.cli.train", "saccade.tasks.predictions", "saccade.tasks.weights"]  # fmt: skip
+            "saccade.cli.main", "saccade.cli.train", "saccade.tasks.predictions", "saccade.tasks.text_predictions",
+            "saccade.tasks.weights"]  # fmt: skip
 
 
 def module_name(path: Path) -> str:

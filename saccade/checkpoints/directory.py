@@ -3,7 +3,7 @@
 config.json               architecture and its config, task, labels, preprocessing, where it comes from
 model.safetensors         the weights
 fingerprint.safetensors   one input and the output it gave when the directory was written
-vocab.json, merges.txt    of a model that reads texts
+vocab.json, merges.txt    of a model that reads texts; or tokenizer.json, vocab.txt
 README.md, report.html    for people; nothing reads them
 """
 
@@ -26,7 +26,7 @@ from saccade.models.model import Model
 from saccade.models.zoo import build
 
 CONFIG, WEIGHTS, FINGERPRINT = "config.json", "model.safetensors", "fingerprint.safetensors"
-VOCABULARY = ("vocab.json", "merges.txt", "tokenizer.json")
+VOCABULARY = ("vocab.json", "merges.txt", "tokenizer.json", "vocab.txt")
 FORMAT = 1
 FINGERPRINT_TOLERANCE = 1e-3  # of the output's scale: other processors round otherwise, other weights do not agree
 

@@ -19,6 +19,13 @@ from saccade.models.model import Model
 from saccade.models.zoo import build, change_config
 from saccade.nn.positions import Resampling, resample_positions
 
+# option of a config -> parameters that a model has with it only
+OPTIONAL_HEADS = {
+    "masks": ("mask_head.", "bbox_attention."),
+    "masked_lm": ("word_head.",),
+    "next_sentence": ("next_head.",),
+}
+
 
 def load_model(
     path: str | Path,
@@ -111,8 +118,8 @@ def adapt(
         loaded: stays as it is.
         num_classes: a fresh head of this width, where it is not the width already; 0 for none.
         image_size: (H, W) in pixels; positions are resampled by `method`, preprocessing follows.
-        options: other fields of the model's config; another number of a detector's queries makes fresh ones,
-            `masks` a fresh mask head.
+        options: other fields of the model's config; another number of a detector's queries makes fresh ones, and an
+            optional head that is switched on is a fresh one.
         method: how positions are resampled.
     """
     config = loaded.model.config
@@ -129,8 +136,9 @@ def adapt(
     head = model.head_names if new_head else ()
     if getattr(new_config, "num_queries", None) != getattr(config, "num_queries", None):
         head = (*head, "queries")
-    if getattr(new_config, "masks", False) and not getattr(config, "masks", False):
-        head = (*head, *(n for n in model.state_dict() if n.startswith(("mask_head.", "bbox_attention."))))
+    for option, parts in OPTIONAL_HEADS.items():
+        if getattr(new_config, option, False) and not getattr(config, option, False):
+            head = (*head, *(name for name in model.state_dict() if name.startswith(parts)))
     tensors = {name: t for name, t in loaded.model.state_dict().items() if name not in head}
     report = replace(loaded.report, loaded=[], resized={}, new=[], unused=[])
     for name in model.position_names:

@@ -21,6 +21,8 @@ COMMANDS = {  # name -> where it is, what it does
     "predict": ("saccade.cli.predict:predict", "Say what images show."),
     "zeroshot": ("saccade.cli.zeroshot:zeroshot", "Say which of some classes in words images show."),
     "search": ("saccade.cli.search:search", "Find images by words, or by another image."),
+    "translate": ("saccade.cli.translate:translate", "Write what a model makes of texts, or of images."),
+    "fill": ("saccade.cli.fill:fill", "Name the hidden words of texts."),
     "probe": ("saccade.cli.probe:probe", "Measure what frozen features are worth: k-NN, few-shot, linear."),
     "explain": ("saccade.cli.explain:explain", "Draw what a model attends to in an image."),
     "convert": ("saccade.cli.convert:convert", "Write a model in another project's format."),

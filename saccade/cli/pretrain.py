@@ -1,4 +1,4 @@
-"""`saccade pretrain`: learn from images without labels, then fine-tune with few."""
+"""`saccade pretrain`: learn from images without labels, then fine-tune with few; or a language from plain texts."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,18 +20,20 @@ def pretrain(
     set: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     dry_run: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Learn from images without labels, by hiding parts of them.
+    """Learn from images without labels, or from texts, by hiding parts of them.
 
     A masked autoencoder (--model mae_...) paints hidden pixels again; masked patch prediction (--model masked_vit_...)
-    names the colours of hidden patches. What comes out starts a classifier: saccade train DATA --init RUN.
+    names the colours of hidden patches. What comes out starts a classifier: saccade train DATA --init RUN. A BERT names
+    the hidden words of a text.
 
     Parameters
     ----------
     data
         A folder of images at any depth, a zip, tar shards, or "digits". Labels are not used; images that a
-        classifier's split would hold out are held out here too.
+        classifier's split would hold out are held out here too. Or a text file (.txt), a sentence a line, an empty line
+        between documents; or "numbers".
     recipe
-        What to start from: mae, or mae_digits.
+        What to start from: mae, or mae_digits; of texts words.
     config
         A YAML file over the recipe, such as the config.yaml of a run.
     output
@@ -43,5 +45,7 @@ def pretrain(
     dry_run
         Print the resolved config and stop.
     """
-    overrides = {"task": "pretrain", **(options or TrainOptions()).overrides()}
+    told = (options or TrainOptions()).overrides()
+    of_texts = recipe == "words" or data == "numbers" or (data or "").endswith(".txt")
+    overrides = {"task": "words" if of_texts else "pretrain", **told}
     return start_or_resume(data, recipe, config, output, resume, overrides, set, dry_run)

@@ -1,7 +1,7 @@
 """`saccade probe`: what a frozen backbone's features are worth."""
 
 import json
-from typing import Annotated
+from typing import Annotated, cast
 
 from cyclopts import Parameter
 
@@ -50,6 +50,7 @@ def probe(
     from saccade.analysis.probing import probe as measure
     from saccade.cli.counting import counting
     from saccade.data.folder import open_data
+    from saccade.data.samples import ImageSource
     from saccade.inference.features import extract
     from saccade.inference.predictor import load
 
@@ -59,7 +60,8 @@ def probe(
     name, held_out = ("test", splits.test) if splits.test is not None else ("val", splits.val)
     if held_out is None:
         raise ConfigError(f"{data} has neither test nor validation images to measure on")
-    parts, total = {"train": splits.train, name: held_out}, len(splits.train) + len(held_out)
+    parts = {"train": cast(ImageSource, splits.train), name: cast(ImageSource, held_out)}
+    total = len(splits.train) + len(held_out)
     found, done = [], 0
     with counting("images") as advance:
         for part in parts.values():

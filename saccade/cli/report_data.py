@@ -4,6 +4,7 @@ import json
 import logging
 from importlib import import_module
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -43,14 +44,15 @@ def write_run_report(run: RunDirectory) -> Path:
         told = json.loads(path.read_text(encoding="utf-8"))
         found: Content = import_module(f"saccade.cli.reports.{config.task}").content(predictor, splits, told)
         content, note = found, MEASURED[told["split"]].format(found.metrics.images)
+    shown = splits.test or splits.val or splits.train
     inside = inside_section(
         position_similarity(predictor.model),
         patch_filters(predictor.model),
-        None if config.task not in LOOKS else _distance(predictor, splits.test or splits.val or splits.train),
+        _distance(predictor, cast(ImageSource, shown)) if config.task in LOOKS else None,
     )
     run_figures = {
         "training": f"{provenance['seconds']:.0f} s",
-        "images": f"{len(splits.train):,}",
+        "images" if hasattr(splits.train, "image") else "texts": f"{len(splits.train):,}",
         "parameters": f"{sum(p.numel() for p in predictor.model.parameters()):,}",
     }
     report = Report(
@@ -70,12 +72,19 @@ def write_run_report(run: RunDirectory) -> Path:
         architecture=predictor.source.architecture,
         labels=predictor.labels,
         provenance=provenance,
-        preprocessing=predictor.preprocess.describe(),
+        preprocessing=told_inputs(predictor),
         metrics=content.metrics if content else None,
         task=predictor.task,
     )
     write_atomic(run.model / "README.md", card.encode())
     return run.report
+
+
+def told_inputs(predictor: Predictor) -> str:
+    """How a model's inputs are made, for the card."""
+    if predictor.source.preprocessing is None:
+        return f"texts in {predictor.model.config.vocab_size} words, up to {predictor.model.config.context_length} each"
+    return predictor.preprocess.describe()
 
 
 @torch.no_grad()

@@ -16,8 +16,9 @@ from saccade.training.config import RunConfig, differences, parse_override, reso
 class TrainOptions:
     """What the command line can say; anything else goes by --set."""
 
-    task: Literal["classify", "detect", "depth", "segment", "contrast"] | None = None
-    """What is learned: classes of images, boxes in them, depth or class of every pixel, or which caption is whose."""
+    task: Literal["classify", "detect", "depth", "segment", "contrast", "translate"] | None = None
+    """What is learned: classes of images, boxes in them, depth or class of every pixel, which caption is whose, or what
+    to write of a text or an image."""
     model: str | None = None
     """Which model to train; `saccade models` lists them."""
     init: str | None = None
@@ -94,9 +95,11 @@ def train(
     data
         A folder with one folder a class (with train/, val/, test/ or split by seed), a CSV of file,label, a zip, tar
         shards, or "digits". With --task detect: a folder in the layout of COCO, Pascal VOC or YOLO, or "scenes".
-        With --task contrast: a CSV or JSONL of image,caption, tar shards, or "scenes".
+        With --task contrast: a CSV or JSONL of image,caption, tar shards, or "scenes". With --task translate: a TSV,
+        CSV or JSONL of source,target, or "numbers"; with --recipe strips images and captions, or "strips".
     recipe
-        What to start from: digits, scratch, cifar, finetune, deit, sam, detect, depth, segment or contrast.
+        What to start from: digits, scratch, cifar, finetune, deit, sam, detect, depth, segment, contrast, translate or
+        strips.
     config
         A YAML file over the recipe, such as the config.yaml of a run.
     output
@@ -170,6 +173,10 @@ def _run(config: RunConfig, output: Path | None, resume: Path | None) -> int:
     ordered = sorted(result.shares.items(), key=lambda item: -item[1])
     print("time went to: " + ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in ordered))
     print(f"trained in {result.seconds:.1f} s; model {path / 'model'}, report {path / 'report.html'}")
+    if config.task == "words":
+        print(f"next: saccade evaluate {path} {config.data.path}")
+        print(f'      saccade fill {path} "some [MASK] words"')
+        return 0
     if config.task == "pretrain":
         print(f"next: saccade train DATA --init {path}")
         print(f"      saccade probe {path} {config.data.path}")
@@ -178,6 +185,10 @@ def _run(config: RunConfig, output: Path | None, resume: Path | None) -> int:
     if config.task == "contrast":
         print(f'      saccade zeroshot {path} IMAGE --labels cat,dog --template "a photo of a {{}}"')
         print(f'      saccade search {path} FOLDER "some words"')
+        return 0
+    if config.task == "translate":
+        what = "IMAGE" if config.recipe == "strips" else "TEXT"
+        print(f"      saccade translate {path} {what} --draw alignment.png")
         return 0
     if config.task == "classify":
         print(f"      saccade explain {path} IMAGE -o attention.png")

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from saccade.data.augmentation import ImageTransform, Pixels, mix_seed
-from saccade.data.samples import Batch, ImageSource
+from saccade.data.samples import Batch, ImageSource, Source
 from saccade.errors import ConfigError, DataError, ImageError
 
 CACHE_BYTES = 256 * 2**20  # prepared images that never change are kept, up to this
@@ -156,7 +156,7 @@ class Prepared(Protocol):
     """Images as a model takes them, one by one, and how they become a batch."""
 
     @property
-    def source(self) -> ImageSource: ...
+    def source(self) -> Source: ...
 
     @property
     def cache(self) -> object | None: ...

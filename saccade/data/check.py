@@ -1,4 +1,5 @@
-"""Look at a data set before a long run: broken files, copies across splits, labels that disagree, missing classes."""
+"""Look at a data set before a long run: broken files, copies across splits, labels that disagree, missing classes; of
+images, and of texts."""
 
 import hashlib
 from collections import Counter
@@ -38,6 +39,7 @@ class DataReport:
     conflicts: list[list[str]] = field(default_factory=list)
     looked_at: tuple[int, int] = (0, 0)
     sizes: list[tuple[int, int, int]] = field(default_factory=list)  # width, height, images
+    things: str = "images"
 
     @property
     def errors(self) -> list[str]:
@@ -45,16 +47,16 @@ class DataReport:
         if self.broken:
             found.append(f"{len(self.broken)} broken: {_few(self.broken.values())}")
         if self.conflicts:
-            found.append(f"{len(self.conflicts)} images have several labels: {_groups(self.conflicts)}")
+            found.append(f"{len(self.conflicts)} {self.things} have several labels: {_groups(self.conflicts)}")
         return found
 
     @property
     def warnings(self) -> list[str]:
         found = []
         if self.leaks:
-            found.append(f"{len(self.leaks)} images lie in more than one split: {_groups(self.leaks)}")
+            found.append(f"{len(self.leaks)} {self.things} lie in more than one split: {_groups(self.leaks)}")
         if self.duplicates:
-            found.append(f"{len(self.duplicates)} images are there twice: {_groups(self.duplicates)}")
+            found.append(f"{len(self.duplicates)} {self.things} are there twice: {_groups(self.duplicates)}")
         train = self.counts["train"]
         largest, smallest = max(train, key=train.__getitem__), min(train, key=train.__getitem__)
         if train[largest] > IMBALANCE * train[smallest]:
@@ -62,7 +64,7 @@ class DataReport:
         for split, classes in self.counts.items():
             empty = [name for name, count in classes.items() if not count]
             if empty:
-                found.append(f"no images in {split} of {_few(empty)}")
+                found.append(f"no {self.things} in {split} of {_few(empty)}")
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,13 +75,13 @@ class DataReport:
         for split, classes in self.counts.items():
             count, low, high = sum(classes.values()), min(classes.values()), max(classes.values())
             told = f", {len(classes)} classes of {low} to {high}" if len(classes) > 1 else ""
-            lines.append(f"{split:<5} {count:>7} images{told}")
+            lines.append(f"{split:<5} {count:>7} {self.things}{told}")
         if self.sizes:
             lines.append("sizes " + ", ".join(f"{w} x {h} ({n})" for w, h, n in self.sizes[:5]))
         lines += [f"error: {text}" for text in self.errors] + [f"warning: {text}" for text in self.warnings]
         done, total = self.looked_at
         lines.append(
-            f"looked at {done} of {total} images: "
+            f"looked at {done} of {total} {self.things}: "
             + ("found the above" if self.errors or self.warnings else "all is well")
         )
         return "\n".join(lines)
@@ -131,6 +133,7 @@ def check_data(
         conflicts=named(lambda g: len({label for _, _, label in g}) > 1),
         looked_at=(len(chosen), len(work)),
         sizes=[(w, h, n) for (w, h), n in sizes.most_common()],
+        things="images" if hasattr(splits.train, "image") else "texts",
     )
 
 
@@ -141,6 +144,8 @@ def _look(task: tuple[str, ImageSource, int]) -> tuple[bytes, tuple[int, int] | 
     except ImageError as error:
         return b"", None, str(error)
     digest = hashlib.sha256(data).digest()
+    if not hasattr(source, "image"):
+        return digest, None, ""
     try:
         return digest, source.image(index).size, ""
     except ImageError as error:
@@ -149,7 +154,7 @@ def _look(task: tuple[str, ImageSource, int]) -> tuple[bytes, tuple[int, int] | 
 
 def _counts(source: ImageSource) -> dict[str, int]:
     counts = Counter(source.labels.tolist())
-    return {name: counts[i] for i, name in enumerate(source.classes or ("image",))}
+    return {name: counts[i] for i, name in enumerate(source.classes or ("all",))}
 
 
 def _groups(groups: list[list[str]]) -> str:

@@ -11,10 +11,33 @@ class ScenesConfig:
     size: tuple[int, int] = (128, 128)  # (height, width) in pixels
     digits: tuple[int, int] = (1, 8)  # fewest and most in a scene
     scale: tuple[float, float] = (0.16, 0.45)  # heights of digits, shares of the shorter side
+    plain_captions: bool = False  # scenes to train on have a second caption, without sizes and colours
     seed: int = 0
     train: int = 20000  # scenes of an epoch
     val: int = 100
     test: int = 500
+
+
+@dataclass(frozen=True)
+class NumbersConfig:
+    """Numbers in words (`data.path: numbers`)."""
+
+    limit: int = 1_000_000  # they are smaller than this
+    seed: int = 0
+    train: int = 20000  # different numbers; those of the other splits are others
+    val: int = 500
+    test: int = 1000
+
+
+@dataclass(frozen=True)
+class StripsConfig:
+    """Handwritten digits in a row (`data.path: strips`), to be read as words."""
+
+    digits: tuple[int, int] = (1, 4)  # fewest and most in a strip
+    seed: int = 0
+    train: int = 20000  # strips of an epoch
+    val: int = 300
+    test: int = 1000
 
 
 @dataclass(frozen=True)
@@ -29,6 +52,8 @@ class DataConfig:
     bad_images: Literal["stop", "skip"] = "stop"
     depth_scale: float = 0.001  # metres of one step of a depth PNG
     scenes: ScenesConfig = field(default_factory=ScenesConfig)  # of data.path: scenes
+    numbers: NumbersConfig = field(default_factory=NumbersConfig)  # of data.path: numbers
+    strips: StripsConfig = field(default_factory=StripsConfig)  # of data.path: strips
     check: Literal["auto", "full", "sample", "off"] = "auto"  # look at the data before the run; auto: full if small
 
 
@@ -60,7 +85,9 @@ class AugmentationConfig:
 
 def read_data_config(values: dict[str, Any]) -> DataConfig:
     """A config from plain values, as a model directory has them."""
-    scenes: dict[str, Any] = {
-        name: tuple(v) if isinstance(v, list) else v for name, v in (values.get("scenes") or {}).items()
+    kinds: dict[str, type] = {"scenes": ScenesConfig, "numbers": NumbersConfig, "strips": StripsConfig}
+    made = {
+        part: kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in (values.get(part) or {}).items()})
+        for part, kind in kinds.items()
     }
-    return DataConfig(**{**values, "scenes": ScenesConfig(**scenes)})
+    return DataConfig(**{**values, **made})

@@ -51,6 +51,17 @@ def digits_splits() -> DataSplits:
 
 
 @cache
+def digits_by_split() -> dict[str, DigitsSource]:
+    """What each split of composed data is made of: a tenth of the training digits to choose by; none is in two."""
+    splits = digits_splits()
+    assert splits.test is not None
+    train, test = ([int(name.split("/")[1]) for name in part.names] for part in (splits.train, splits.test))
+    held_out = train[::10]
+    kept = sorted(set(train) - set(held_out))
+    return {name: DigitsSource(np.array(found)) for name, found in (("train", kept), ("val", held_out), ("test", test))}
+
+
+@cache
 def _digits() -> tuple[np.ndarray, np.ndarray]:
     """Pixels [1797, 8, 8] uint8 and labels [1797] int64."""
     from sklearn.datasets import load_digits

@@ -1,4 +1,5 @@
-"""Images with captions: a CSV, TSV or JSONL of image and caption, a folder with one of them, tar shards, or "scenes".
+"""Images with captions: a CSV, TSV or JSONL of image and caption, a folder with one of them, tar shards, "scenes", or
+"strips".
 
 captions.csv with image,caption[,split]             paths relative to the file, or to images/ beside it; an image may
                                                     have many lines
@@ -28,6 +29,7 @@ from saccade.data.images import is_image_name
 from saccade.data.samples import CaptionedImage, DataSplits
 from saccade.data.scenes import scene_splits
 from saccade.data.storage import FolderStorage, Storage, TarStorage
+from saccade.data.strips import strip_splits
 from saccade.errors import DataError
 
 TEXT_COLUMNS = ("caption", "text", "title", "sentence")
@@ -63,6 +65,8 @@ def open_pairs(path: str, config: DataConfig | None = None) -> DataSplits:
     config = config or DataConfig()
     if path == "scenes":
         return scene_splits(config.scenes)
+    if path == "strips":
+        return strip_splits(config.strips)
     place = Path(path)
     storage, found = _find(place)
     if not found:

@@ -10,25 +10,52 @@ from PIL import Image
 from torch import Tensor
 
 
-class ImageSource(Protocol):
-    """Labelled images that are read one at a time, by index, from wherever they lie."""
+class Source(Protocol):
+    """Things that are read one at a time, by index, from wherever they lie: images, or texts."""
 
     classes: tuple[str, ...]
-    names: Sequence[str]  # what a person can find each image by: a path inside the data, or "digits/17"
+    names: Sequence[str]  # what a person can find each by: a path inside the data, "digits/17", "poems.txt:17"
 
     @property
     def labels(self) -> np.ndarray:
-        """``[len(self)]`` int64, an index into `classes`."""
+        """``[len(self)]`` int64, an index into `classes`; all 0 where there are none."""
         ...
 
     def __len__(self) -> int: ...
+
+    def data(self, index: int) -> bytes:
+        """The stored bytes, undecoded: what a check hashes and a shard holds."""
+        ...
+
+
+class ImageSource(Source, Protocol):
+    """Labelled images."""
 
     def image(self, index: int) -> Image.Image:
         """The upright image in mode "RGB" or "L"; raises `ImageError` naming it."""
         ...
 
-    def data(self, index: int) -> bytes:
-        """The stored bytes of the image, undecoded: what a check hashes and a shard holds."""
+
+class Translation(NamedTuple):
+    """A text and the same in other words, or in another language."""
+
+    source: str
+    target: str
+
+
+class TranslationSource(Source, Protocol):
+    """Pairs of texts."""
+
+    def pair(self, index: int) -> Translation: ...
+
+
+class TextSource(Source, Protocol):
+    """Texts, one after the other; several that belong together are a document."""
+
+    def text(self, index: int) -> str: ...
+
+    def follower(self, index: int) -> int | None:
+        """The index of the text that follows in the same document; None after its last."""
         ...
 
 
@@ -70,9 +97,9 @@ class CaptionSource(ImageSource, Protocol):
 class DataSplits:
     """A data set cut in three. `val` and `test` are None where the data or the config leaves none."""
 
-    train: ImageSource
-    val: ImageSource | None
-    test: ImageSource | None
+    train: Source
+    val: Source | None
+    test: Source | None
     classes: tuple[str, ...]  # sorted; the order is part of the result
     name: str
     fingerprint: str  # changes when a file, a label or the split changes; kept with a run for its resume
@@ -82,7 +109,8 @@ class Batch(NamedTuple):
     """One step's images and what is known of them.
 
     Attributes:
-        images: ``[B, C, H, W]`` float32, normalised; or uint8 pixels that the device will normalise.
+        images: ``[B, C, H, W]`` float32, normalised; or uint8 pixels that the device will normalise; of texts their
+            numbers ``[B, L]`` int64.
         labels: ``[B]`` int64; or ``[B, K]`` float32 rows that sum to 1 after mixing; or, for tasks that know more of an
             image than its class, several tensors by name, each ``[B, ...]``.
         names, indices: ``[B]``, which images they are, so that a bad batch can be named.

@@ -10,13 +10,12 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 
 import numpy as np
 from PIL import Image
 
 from saccade.data.config import ScenesConfig
-from saccade.data.digits import DigitsSource, digits_splits
+from saccade.data.digits import digits_by_split
 from saccade.data.samples import BoxedImage, CaptionedImage, DataSplits
 from saccade.errors import ConfigError
 
@@ -43,9 +42,9 @@ class Thing:
     size: str  # small, medium or large
     colour: str
 
-    @property
-    def words(self) -> str:
-        return f"a {self.size} {self.colour} {NAMES[self.label]}"
+    def words(self, plain: bool = False) -> str:
+        """ "a small red seven", or plainly "a seven"."""
+        return f"a {NAMES[self.label]}" if plain else f"a {self.size} {self.colour} {NAMES[self.label]}"
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def _place(random: np.random.Generator, split: str, config: ScenesConfig) -> lis
     A digit stands on the ground: the lower its foot, the nearer it is. One that would hide too much of another, or be
     hidden, is placed anew, and left out where there is no room.
     """
-    source = _sources()[split]
+    source = digits_by_split()[split]
     height, width = config.size
     low, high = (round(share * min(height, width)) for share in config.scale)
     wanted = int(random.integers(config.digits[0], config.digits[1] + 1))
@@ -181,16 +180,17 @@ def _box(mask: np.ndarray) -> tuple[float, float, float, float]:
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
-def caption(things: Sequence[Thing]) -> str:
-    """One sentence from a small grammar: the largest thing, how the next stands to it, and what else there is."""
+def caption(things: Sequence[Thing], plain: bool = False) -> str:
+    """One sentence from a small grammar: the largest thing, how the next stands to it, and what else there is; plainly,
+    without sizes and colours."""
     if not things:
         return "an empty ground"
     first, *rest = sorted(things, key=lambda t: -t.mask.sum())
     if not rest:
-        return first.words
+        return first.words(plain)
     second, *others = rest
-    sentence = f"{second.words} {relation(second, first)} {first.words}"
-    return sentence + "".join(f", and {other.words}" for other in others)
+    sentence = f"{second.words(plain)} {relation(second, first)} {first.words(plain)}"
+    return sentence + "".join(f", and {other.words(plain)}" for other in others)
 
 
 def relation(one: Thing, other: Thing) -> str:
@@ -242,11 +242,16 @@ class SceneSource:
         return BoxedImage(Image.fromarray(scene.image), boxes, labels, masks)
 
     def captions(self, index: int) -> tuple[str, ...]:
-        return (self.scene(index).caption,)
+        return self.told(self.scene(index))
 
     def captioned(self, index: int) -> CaptionedImage:
         scene = self.scene(index)
-        return CaptionedImage(Image.fromarray(scene.image), (scene.caption,))
+        return CaptionedImage(Image.fromarray(scene.image), self.told(scene))
+
+    def told(self, scene: Scene) -> tuple[str, ...]:
+        """The captions of a scene; what is measured has the exact one alone, since a plain one fits many scenes."""
+        also_plain = self.config.plain_captions and self.split == "train"
+        return (scene.caption, caption(scene.things, plain=True)) if also_plain else (scene.caption,)
 
 
 def scene_splits(config: ScenesConfig, *, labelled: bool = False) -> DataSplits:
@@ -268,14 +273,3 @@ def scene_splits(config: ScenesConfig, *, labelled: bool = False) -> DataSplits:
 def labelled_scenes(config: ScenesConfig) -> DataSplits:
     """Scenes of one digit each, whose class it is."""
     return scene_splits(replace(config, digits=(1, 1)), labelled=True)
-
-
-@cache
-def _sources() -> dict[str, DigitsSource]:
-    """The digits that each split's scenes are made of; none is in two."""
-    splits = digits_splits()
-    assert splits.test is not None
-    train, test = ([int(name.split("/")[1]) for name in part.names] for part in (splits.train, splits.test))
-    held_out = train[::10]
-    kept = sorted(set(train) - set(held_out))
-    return {name: DigitsSource(np.array(found)) for name, found in (("train", kept), ("val", held_out), ("test", test))}

@@ -158,9 +158,14 @@ def words(text: str) -> list[str]:
 
 def byte_letters() -> list[str]:
     """A letter for each of the 256 bytes: printable ones are their own, the others follow from U+0100 on."""
+    return list(byte_values())
+
+
+def byte_values() -> dict[str, int]:
+    """Each of these letters with its byte."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in printable]
-    return [chr(byte) for byte in printable] + [chr(256 + place) for place in range(len(others))]
+    return {chr(byte): byte for byte in printable} | {chr(256 + place): byte for place, byte in enumerate(others)}
 
 
 def _numbered(merges: Sequence[Sequence[str]]) -> tuple[dict[str, int], Sequence[Sequence[str]]]:

@@ -1,7 +1,7 @@
 """Measure a model on labelled images: whose they are, which split, and under which names its classes go there."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -17,15 +17,28 @@ from saccade.data.dense_batches import DenseTransform, PreparedDense
 from saccade.data.folder import open_data
 from saccade.data.pair_batches import PreparedPairs
 from saccade.data.pairs import open_pairs
-from saccade.data.samples import BoxSource, CaptionSource, DataSplits, ImageSource
+from saccade.data.samples import (
+    BoxSource,
+    CaptionSource,
+    DataSplits,
+    ImageSource,
+    Source,
+    TextSource,
+    TranslationSource,
+)
+from saccade.data.text_batches import Hiding, PreparedPassages, PreparedReadings, PreparedTranslations
+from saccade.data.texts import open_texts, open_translations
 from saccade.errors import ConfigError, DataError
 from saccade.inference.predictor import Predictor
 from saccade.inference.texts import tokenizer_of
 from saccade.nn.precision import fast_products
 from saccade.tasks.collect import Collected, Keep, collect
 from saccade.tasks.task import Metrics
+from saccade.tasks.translation import TranslationTask
+from saccade.tasks.words import MaskedWords
 
 KINDS: dict[str, Kind] = {"depth": "depth", "segmentation": "masks"}  # task -> what lies beside the images
+NO_CLASSES = ("contrast", "translation", "words")
 SPLITS = ("train", "val", "test")
 
 
@@ -88,7 +101,7 @@ def collect_split(
     Targets are in the model's numbers of classes.
     """
     splits, parts, note = choose_split(predictor, data, split)
-    has_classes = predictor.task != "contrast"
+    has_classes = predictor.task not in NO_CLASSES
     labels = place_labels(splits.classes if has_classes else (), predictor.labels, data)
     total = sum(len(part) for part in parts.values())
     task = predictor.about
@@ -111,8 +124,10 @@ def collect_split(
     return Collected(collected.outputs, targets, collected.names), tuple(parts), note
 
 
-def prepared_for(predictor: Predictor, part: ImageSource) -> Prepared:
+def prepared_for(predictor: Predictor, part: Source) -> Prepared:
     """Images of a split as the model takes them, with what its task compares."""
+    if isinstance(predictor.about, MaskedWords | TranslationTask):
+        return prepared_texts(predictor, part)
     preprocessing = predictor.preprocess
     if predictor.task in KINDS:
         return PreparedDense(cast(DenseSource, part), DenseTransform(preprocessing))
@@ -121,7 +136,24 @@ def prepared_for(predictor: Predictor, part: ImageSource) -> Prepared:
         return PreparedBoxes(cast(BoxSource, part), BoxTransform(preprocessing), masks=masks)
     if predictor.task == "contrast":
         return PreparedPairs(cast(CaptionSource, part), EvalTransform(preprocessing), tokenizer_of(predictor))
-    return prepared(part, EvalTransform(preprocessing), (preprocessing.channels, *preprocessing.size))
+    return prepared(
+        cast(ImageSource, part), EvalTransform(preprocessing), (preprocessing.channels, *preprocessing.size)
+    )
+
+
+def prepared_texts(predictor: Predictor, part: Source) -> Prepared:
+    """Texts of a split, or images with what they say, as numbers; words are hidden as the model was trained."""
+    about, length = predictor.about, predictor.model.config.context_length
+    if isinstance(about, MaskedWords):
+        told = predictor.source.provenance.get("words", {})
+        hiding = Hiding(**{name: told[name] for name in ("share", "masked", "random") if name in told})
+        hiding = replace(hiding, pairs=bool(told.get("next_sentence")))
+        return PreparedPassages(cast(TextSource, part), about.vocabulary, length, hiding)
+    assert isinstance(about, TranslationTask)
+    if predictor.source.preprocessing is None:
+        return PreparedTranslations(cast(TranslationSource, part), about.vocabulary, length)
+    transform = EvalTransform(predictor.preprocess)
+    return PreparedReadings(cast(CaptionSource, part), transform, about.vocabulary, length)
 
 
 def knows_masks(source: BoxSource) -> bool:
@@ -141,7 +173,7 @@ def renumbered(targets: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 def choose_split(
     predictor: Predictor, data: str, split: str, open_splits: Callable[[str, DataConfig], DataSplits] | None = None
-) -> tuple[DataSplits, dict[str, ImageSource], str]:
+) -> tuple[DataSplits, dict[str, Source], str]:
     """(the data, the splits to measure on, why these); opened as the model's task asks unless told otherwise."""
     trained_on = predictor.source.provenance.get("data") or {}
     same_cut = read_data_config(trained_on["config"]) if "config" in trained_on else DataConfig()
@@ -151,7 +183,10 @@ def choose_split(
             return open_splits(data, config)
         if predictor.task in KINDS:
             return open_dense(data, KINDS[predictor.task], config)
-        return {"detection": open_boxes, "contrast": open_pairs}.get(predictor.task, open_data)(data, config)
+        if predictor.task == "translation":
+            return (open_pairs if predictor.source.preprocessing else open_translations)(data, config)
+        openers = {"detection": open_boxes, "contrast": open_pairs, "words": open_texts}
+        return openers.get(predictor.task, open_data)(data, config)
 
     splits = opened(data, same_cut)
     was_trained_on = trained_on.get("fingerprint") == splits.fingerprint

@@ -19,7 +19,9 @@ from torch import Tensor
 from saccade.checkpoints.loading import LoadedModel, load_model
 from saccade.data.boxed_batches import Boxed, PreparedBoxes
 from saccade.data.images import read_image
+from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch
+from saccade.data.vocabulary import Vocabulary, vocabulary_from
 from saccade.errors import CheckpointError, ConfigError, ImageError
 from saccade.models.detr import DetrOutput
 from saccade.models.model import Model
@@ -33,9 +35,12 @@ from saccade.tasks.panoptic import Panoptic, panoptic, with_masks
 from saccade.tasks.predictions import Classification, Detection
 from saccade.tasks.segmentation import SegmentationTask
 from saccade.tasks.task import Task
+from saccade.tasks.translation import TranslationTask
 from saccade.tasks.weights import DepthWeights
+from saccade.tasks.words import MaskedWords
 
 Prediction = Classification | Detection
+OF_TEXTS = ("translation", "words", "text")  # tasks of models that may need no preparation of images
 PANOPTIC_THRESHOLD = 0.85  # the original's
 ImageLike = str | Path | bytes | Image.Image | np.ndarray | Tensor
 log = logging.getLogger("saccade")
@@ -47,15 +52,14 @@ class Predictor:
     Attributes:
         model: the network in evaluation mode; ``model(images [B, C, H, W])`` -> logits ``[B, K]``.
         labels: K class names, in the order of the logits.
-        preprocess: what turns a picture into a tensor ``[C, H, W]``, as the model was trained.
         task: what the model does: ``"classification"``, ``"detection"``, ``"depth"``, ``"segmentation"``,
-            ``"pretraining"``.
+            ``"pretraining"``, ``"contrast"``, ``"translation"``, ``"words"``.
         about: the task itself, which decodes and measures.
         source: the loaded model with its architecture, provenance and the report of what was loaded.
     """
 
     def __init__(self, source: LoadedModel, *, device: torch.device | str = "cpu"):
-        if source.preprocessing is None:
+        if source.preprocessing is None and source.task not in OF_TEXTS:
             raise CheckpointError(
                 "this checkpoint does not say how images are prepared for it; load it with "
                 "saccade.checkpoints.loading.load_model and give it tensors"
@@ -63,13 +67,23 @@ class Predictor:
         self.source = source
         self.device = torch.device(device)
         self.model: Model = source.model.eval().to(self.device)
-        self.preprocess = source.preprocessing
         self.task = source.task
         self.labels = source.labels
         self.about: Task = task_of(source)
         products = choose_products(self.device, self.model)
         self.products: Products = products.products
         log.info("%s", products.reason)
+
+    @property
+    def preprocess(self) -> Preprocessing:
+        """What turns a picture into a tensor ``[C, H, W]``, as the model was trained.
+
+        Raises:
+            ConfigError: the model reads texts.
+        """
+        if self.source.preprocessing is None:
+            raise ConfigError("this model reads texts, not images: saccade translate, or saccade fill")
+        return self.source.preprocessing
 
     @overload
     def predict(self, images: ImageLike, *, top: int = 5, batch_size: int = 32) -> Prediction: ...
@@ -109,6 +123,8 @@ class Predictor:
         """
         if self.task in ("depth", "segmentation"):
             raise ConfigError("this model has a value for every pixel: predictor.dense(image) gives them")
+        if self.task == "translation":
+            raise ConfigError("this model answers in words: saccade translate, or saccade.inference.writing.translate")
         if not self.labels:
             raise ConfigError(
                 "this model has no classes to choose from: train it with a head of your own (saccade train --init), or "
@@ -263,7 +279,28 @@ def task_of(source: LoadedModel) -> Task:
         return DepthTask(DepthWeights(**source.provenance.get("depth", {"loss": "ssi"})))
     if source.task == "contrast":
         return ContrastiveTask()
+    if source.task == "translation":
+        return TranslationTask(vocabulary_of(source), length=source.model.config.context_length)
+    if source.task == "words":
+        return MaskedWords(vocabulary_of(source))
     return ClassificationTask(source.labels)
+
+
+def vocabulary_of(source: LoadedModel) -> Vocabulary:
+    """The words of a loaded model, which lie beside it; of a Perceiver of bytes the bytes.
+
+    Raises:
+        DataError: there are none.
+    """
+    if not source.vocabulary and source.architecture == "perceiver_text":
+        return Vocabulary.learned((), "byte")
+    vocabulary = vocabulary_from(source.vocabulary, "the model's folder")
+    if vocabulary.size > source.model.config.vocab_size:
+        raise ConfigError(
+            f"the vocabulary has {vocabulary.size} words and the model {source.model.config.vocab_size}: they do not "
+            "belong together"
+        )
+    return vocabulary
 
 
 def unlabelled(image: Tensor, size: tuple[int, int]) -> Boxed:

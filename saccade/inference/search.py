@@ -8,6 +8,7 @@ N images, E width of the vectors.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -58,7 +59,7 @@ class SearchIndex:
     ):
         self.predictor, self.vocabulary = predictor, vocabulary
         splits = open_unlabelled(data, DataConfig(test_fraction=0.0, val_fraction=0.0))
-        self.parts: list[ImageSource] = [p for p in (splits.train, splits.val, splits.test) if p is not None]
+        self.parts = [cast(ImageSource, p) for p in (splits.train, splits.val, splits.test) if p is not None]
         self.names = [name for part in self.parts for name in part.names]
         found, self.cached = [], True
         for part in self.parts:

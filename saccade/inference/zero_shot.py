@@ -8,12 +8,14 @@ B images, K classes, M templates, E width of the common space.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from saccade.data.folder import open_data
+from saccade.data.samples import ImageSource
 from saccade.data.tokenizer import Tokenizer
 from saccade.errors import ConfigError
 from saccade.inference.evaluation import choose_split
@@ -142,7 +144,10 @@ def evaluate_zero_shot(
     found, done = [], 0
     for part in parts.values():
         report = None if on_images is None else lambda count, before=done: on_images(before + count)
-        found.append(extract(predictor, part, splits.fingerprint, cache=cache, batch_size=batch_size, on_images=report))
+        images = cast(ImageSource, part)
+        found.append(
+            extract(predictor, images, splits.fingerprint, cache=cache, batch_size=batch_size, on_images=report)
+        )
         done += len(part)
     vectors, truth = torch.cat([f.values for f in found]), torch.cat([f.labels for f in found])
     task = ClassificationTask(names)

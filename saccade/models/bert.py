@@ -117,6 +117,11 @@ class Bert(Model):
 SIZES: dict[str, tuple[int, int]] = {"base": (768, 12), "large": (1024, 24)}
 
 
+def bert_small_config() -> BertConfig:
+    """For small data on a CPU, with the head that names hidden words."""
+    return BertConfig(BlockConfig(128, 4, 512, "post", 1e-12), 4, vocab_size=1000, context_length=64, masked_lm=True)
+
+
 def bert_config(size: str) -> BertConfig:
     """The published ones, without heads: ``bert_config("base")`` has 109,482,240 parameters."""
     width, depth = SIZES[size]

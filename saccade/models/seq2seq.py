@@ -1,120 +1,53 @@
 """The original Transformer: an encoder reads, a decoder writes word by word (Vaswani et al., arXiv 1706.03762).
 
-Every word of the source sees every other; a word of the target sees those before it, and the whole source. What comes
-next is read off the table of words itself.
+Every word of the source sees every other; a word of the target sees those before it, and the whole source.
 
 B sentences, L and M tokens of source and target, D width, V words.
 """
 
-import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saccade.models.model import Model, OfText
-from saccade.nn.decoding import Past, decode_step
-from saccade.nn.masks import causal_mask, padding_mask
-from saccade.nn.positions import sinusoidal_1d
-from saccade.nn.transformer import BlockConfig, Decoder, Encoder
+from saccade.models.model import OfText
+from saccade.models.writing import Writer, WriterConfig
+from saccade.nn.decoding import Memory
+from saccade.nn.masks import padding_mask
+from saccade.nn.transformer import BlockConfig, Encoder
 
 
-@dataclass(frozen=True)
-class Seq2SeqConfig(OfText):
-    """An encoder and a decoder.
+@dataclass(frozen=True, kw_only=True)
+class Seq2SeqConfig(OfText, WriterConfig):
+    """An encoder and a decoder with the same blocks and the same table of words.
 
     Attributes:
-        block: of both; post-norm in the original.
-        encoder_depth, decoder_depth: number of blocks.
-        vocab_size: V, of source and target together.
-        tied: whether words are read off the table that they are looked up in; else off a table of their own.
-        output_bias: whether each word has a bias of its own.
-        positions: sines and cosines "interleaved" as in the paper, or all sines before all cosines ("halves", Marian).
-        scaled: whether words are multiplied by the root of D before positions are added.
-        pad, begin, end: numbers of the tokens that fill up, start and finish a sentence.
-        context_length: most tokens that are written.
+        encoder_depth: number of blocks.
     """
 
-    block: BlockConfig
     encoder_depth: int = 6
-    decoder_depth: int = 6
-    vocab_size: int = 37000
-    tied: bool = True
-    output_bias: bool = False
-    positions: Literal["interleaved", "halves"] = "interleaved"
-    scaled: bool = True
-    pad: int = 0
-    begin: int = 1
-    end: int = 2
-    context_length: int = 512
-    num_classes: int = 0
 
 
-class Memory(NamedTuple):
-    """What the encoder has read: tokens ``[B, L, D]``, and which of them are words, ``[B, 1, 1, L]``."""
+class Seq2Seq(Writer):
+    """``net(source [B, L], target [B, M])`` -> logits of the next word after each of the target, ``[B, M, V]``.
 
-    tokens: Tensor
-    mask: Tensor
+    Padding, by its number, is seen by nobody.
+    """
 
-
-class Seq2Seq(Model):
-    """``net(source [B, L], target [B, M])`` -> logits of the next word after each of the target, ``[B, M, V]``."""
+    config: Seq2SeqConfig
 
     def __init__(self, config: Seq2SeqConfig):
-        super().__init__()
-        self.config = config
-        dim, eps = config.block.embed_dim, config.block.norm_eps
-        self.token_embed = nn.Embedding(config.vocab_size, dim)
-        nn.init.normal_(self.token_embed.weight, std=dim**-0.5)
-        self.dropout = nn.Dropout(config.block.dropout)
+        super().__init__(config)
         self.encoder = Encoder(config.block, config.encoder_depth)
-        self.decoder = Decoder(config.block, config.decoder_depth)
         post_norm = config.block.norm == "post"
-        self.encoder_norm = nn.Identity() if post_norm else nn.LayerNorm(dim, eps)
-        self.decoder_norm = nn.Identity() if post_norm else nn.LayerNorm(dim, eps)
-        self.output = None if config.tied else nn.Linear(dim, config.vocab_size, bias=False)
-        self.output_bias = nn.Parameter(torch.zeros(config.vocab_size)) if config.output_bias else None
-        self.num_features = dim
-        for parameter in (*self.encoder.parameters(), *self.decoder.parameters()):
+        self.encoder_norm = nn.Identity() if post_norm else nn.LayerNorm(config.block.embed_dim, config.block.norm_eps)
+        for parameter in self.encoder.parameters():
             if parameter.ndim > 1:
                 nn.init.xavier_uniform_(parameter)
-
-    def forward(self, source: Tensor, target: Tensor) -> Tensor:
-        """Padding, by its number, is seen by nobody."""
-        memory = self.encode(source)
-        x, length = self.embedded(target), target.shape[1]
-        # Padding of a target stands behind its words, where the causal mask hides it already.
-        mask = causal_mask(length, device=target.device)
-        x = self.decoder(x, memory.tokens, mask=mask, memory_mask=memory.mask).tokens
-        return self.words(self.decoder_norm(x))
 
     def encode(self, source: Tensor) -> Memory:
         mask = padding_mask(source != self.config.pad)
         return Memory(self.encoder_norm(self.encoder(self.embedded(source), mask=mask).tokens), mask)
-
-    def next_word(self, last: Tensor, memory: Memory, past: list[Past]) -> Tensor:
-        """Logits ``[B, V]`` after one more token ``[B, 1]``; what was computed for those before it is in `past`, one
-        for each block, which grows."""
-        x = self.embedded(last, start=past[0].length)
-        for block, before in zip(self.decoder, past):
-            x = decode_step(block, x, before, memory.tokens, memory.mask)  # type: ignore[arg-type]  # a ModuleList
-        return self.words(self.decoder_norm(x))[:, -1]
-
-    def embedded(self, tokens: Tensor, start: int = 0) -> Tensor:
-        """Words with their places, of which the first is `start`: ``[B, L]`` -> ``[B, L, D]``."""
-        dim = self.config.block.embed_dim
-        table = sinusoidal_1d(start + tokens.shape[1], dim)[start:]
-        if self.config.positions == "halves":
-            table = torch.cat((table[:, 0::2], table[:, 1::2]), dim=1)
-        x = self.token_embed(tokens) * (math.sqrt(dim) if self.config.scaled else 1.0)
-        return self.dropout(x + table.to(x))
-
-    def words(self, x: Tensor) -> Tensor:
-        """``[B, M, D]`` -> logits ``[B, M, V]``."""
-        table = self.token_embed.weight if self.output is None else self.output.weight
-        return F.linear(x, table, self.output_bias)
 
     def inputs_for(self, images: Tensor) -> tuple[Tensor, ...]:
         tokens = 3 + (images[:, 0, 0].abs() * 1000).long() % (self.config.vocab_size - 3)
@@ -123,4 +56,10 @@ class Seq2Seq(Model):
 
 def seq2seq_base_config() -> Seq2SeqConfig:
     """The paper's base model with its 37,000 shared words: 63,082,496 parameters."""
-    return Seq2SeqConfig(BlockConfig(512, 8, 2048, "post", 1e-5, "relu", dropout=0.1))
+    return Seq2SeqConfig(block=BlockConfig(512, 8, 2048, "post", 1e-5, "relu", dropout=0.1))
+
+
+def seq2seq_small_config(norm: Literal["pre", "post"] = "pre") -> Seq2SeqConfig:
+    """For small data on a CPU."""
+    block = BlockConfig(128, 4, 256, norm, 1e-5, "relu", dropout=0.1)
+    return Seq2SeqConfig(block=block, encoder_depth=2, decoder_depth=2, vocab_size=1000, context_length=64)

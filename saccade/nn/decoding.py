@@ -4,12 +4,26 @@ B sequences, H heads, N tokens so far, M tokens of the memory, D width, d of a h
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from saccade.nn.attention import MultiHeadAttention, attend
 from saccade.nn.transformer import Block
+
+
+class Memory(NamedTuple):
+    """What an encoder has read: tokens ``[B, M, D]``, and which of them are there, ``[B, 1, 1, M]``; None: all."""
+
+    tokens: Tensor
+    mask: Tensor | None
+
+    def row(self, index: int, times: int = 1) -> "Memory":
+        """One sequence, several times."""
+        rows = slice(index, index + 1)
+        mask = None if self.mask is None else self.mask[rows].expand(times, -1, -1, -1)
+        return Memory(self.tokens[rows].expand(times, -1, -1), mask)
 
 
 @dataclass

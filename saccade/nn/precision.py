@@ -92,10 +92,12 @@ def _example(model: nn.Module | None, batch_size: int) -> tuple[Block, Tensor]:
     found = next(iter(blocks), None)
     layout_of = getattr(model, "token_layout", None)
     layout = None if layout_of is None else layout_of()
-    if found is None or layout is None:
+    words = getattr(getattr(model, "config", None), "context_length", None)
+    count = words if layout is None else layout.num_tokens
+    if found is None or count is None:
         block, num_tokens = Block(BlockConfig(384, 6, 1536)).eval(), 197
     else:
-        block, num_tokens = copy.deepcopy(found).cpu(), min(layout.num_tokens, MOST_TOKENS)
+        block, num_tokens = copy.deepcopy(found).cpu(), min(count, MOST_TOKENS)
     width = block.norm1.normalized_shape[0]
     tokens = torch.randn(batch_size, num_tokens, width, generator=torch.Generator().manual_seed(0))
     return block, tokens

@@ -38,6 +38,18 @@ WORDS = {
         "It knows pictures and words such as it has seen; classes are told to it with "
         "`saccade zeroshot PATH_OF_THIS_FOLDER IMAGE --labels cat,dog`.",
     ),
+    "translation": (
+        "translation",
+        "A model that writes",
+        'saccade.load("PATH_OF_THIS_FOLDER").labels',
+        "It knows words such as it has seen: `saccade translate PATH_OF_THIS_FOLDER TEXT` (or an image, if it looks).",
+    ),
+    "words": (
+        "fill-mask",
+        "A model that names hidden words",
+        'saccade.load("PATH_OF_THIS_FOLDER").model.num_features',
+        'It knows words such as it has seen: `saccade fill PATH_OF_THIS_FOLDER "some [MASK] words"`.',
+    ),
     "pretraining": (
         "image-feature-extraction",
         "An encoder of images, trained without labels by hiding patches",
@@ -96,7 +108,7 @@ print({usage})
 
 - data: {data["name"]} ({counts})
 - start: {origin}; recipe {provenance["recipe"]}, {provenance["steps"]} steps, {provenance["seconds"]} s
-- images: {preprocessing}
+- inputs: {preprocessing}
 
 ## Limits
 

@@ -19,6 +19,7 @@ from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch
 from saccade.nn.patches import Size, patchify
 from saccade.tasks.predictions import MaskedMetrics
+from saccade.tasks.task import Metrics
 
 LEVELS = 8  # of each channel of a colour
 
@@ -34,33 +35,35 @@ class Painted(Protocol):
 
 
 class MaskedTask(ABC):
-    """What both have in common: the mean over hidden patches is the loss, and the only metric."""
+    """What hidden patches and hidden words have in common: the mean over them is the loss."""
 
     name = "pretraining"
     labels: tuple[str, ...] = ()
     smallest_loss = 0.0
 
-    def __init__(self, patch_size: Size):
-        self.patch_size = patch_size
-
-    def run(self, model: nn.Module, batch: Batch) -> Painted:
+    def run(self, model: nn.Module, batch: Batch) -> Any:
         return model(batch.images)
 
     @abstractmethod
-    def errors(self, outputs: Painted, images: Tensor) -> Tensor:
-        """How wrong each patch is, hidden or not: ``[B, N]``."""
+    def hidden(self, outputs: Any, batch: Batch) -> Tensor:
+        """Which places are asked for: ``[B, N]`` boolean."""
 
-    def step(self, outputs: Painted, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    @abstractmethod
+    def errors(self, outputs: Any, batch: Batch) -> Tensor:
+        """How wrong each place is, hidden or not: ``[B, N]``."""
+
+    def step(self, outputs: Any, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         return self.loss(outputs, batch), {}
 
-    def loss(self, outputs: Painted, batch: Batch) -> Tensor:
-        """Mean over the hidden patches."""
-        return self.errors(outputs, batch.images)[outputs.hidden].mean()
+    def loss(self, outputs: Any, batch: Batch) -> Tensor:
+        """Mean over the hidden places; 0 where chance has hidden none."""
+        errors = self.errors(outputs, batch)[self.hidden(outputs, batch)]
+        return errors.mean() if len(errors) else errors.sum()
 
-    def keep(self, outputs: Painted, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The sum of each image's errors, and the number of its hidden patches."""
-        hidden = outputs.hidden
-        summed = (self.errors(outputs, batch.images) * hidden).sum(dim=1)
+    def keep(self, outputs: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The sum of each image's errors, and the number of its hidden places."""
+        hidden = self.hidden(outputs, batch)
+        summed = (self.errors(outputs, batch) * hidden).sum(dim=1)
         return summed.float().cpu(), hidden.sum(dim=1).cpu()
 
     def decode(self, outputs: Tensor, names: Sequence[str], *, top: int = 5) -> list[Any]:
@@ -70,11 +73,28 @@ class MaskedTask(ABC):
     def truth(self, target: Tensor) -> Any:
         return None
 
+    @abstractmethod
+    def measure(self, outputs: Tensor, targets: Tensor) -> Metrics: ...
+
+
+class MaskedPatches(MaskedTask):
+    """Of images; the model itself draws what it hides.
+
+    Args:
+        patch_size: (p, q) in pixels.
+    """
+
+    def __init__(self, patch_size: Size):
+        self.patch_size = patch_size
+
+    def hidden(self, outputs: Painted, batch: Batch) -> Tensor:
+        return outputs.hidden
+
     def measure(self, outputs: Tensor, targets: Tensor) -> MaskedMetrics:
         return MaskedMetrics((outputs.double().sum() / targets.sum()).item(), len(outputs))
 
 
-class MaskedPixels(MaskedTask):
+class MaskedPixels(MaskedPatches):
     """Paint the pixels again.
 
     Args:
@@ -87,16 +107,16 @@ class MaskedPixels(MaskedTask):
         super().__init__(patch_size)
         self.norm_pixels = norm_pixels
 
-    def errors(self, outputs: Painted, images: Tensor) -> Tensor:
+    def errors(self, outputs: Painted, batch: Batch) -> Tensor:
         """Mean squared error of each patch."""
-        target = patchify(images, self.patch_size)
+        target = patchify(batch.images, self.patch_size)
         if self.norm_pixels:
             variance, mean = torch.var_mean(target, dim=-1, keepdim=True)
             target = (target - mean) / (variance + 1e-6).sqrt()
         return (outputs.patches.float() - target).square().mean(dim=-1)
 
 
-class MaskedColours(MaskedTask):
+class MaskedColours(MaskedPatches):
     """Name the mean colour of each patch, one of 512 (of 8 in grey images).
 
     Args:
@@ -108,9 +128,9 @@ class MaskedColours(MaskedTask):
         super().__init__(patch_size)
         self.preprocessing = preprocessing
 
-    def errors(self, outputs: Painted, images: Tensor) -> Tensor:
+    def errors(self, outputs: Painted, batch: Batch) -> Tensor:
         """Cross-entropy of each patch, in nats."""
-        return F.cross_entropy(outputs.patches.float().transpose(1, 2), self.colours(images), reduction="none")
+        return F.cross_entropy(outputs.patches.float().transpose(1, 2), self.colours(batch.images), reduction="none")
 
     def colours(self, images: Tensor) -> Tensor:
         """The number of each patch's mean colour: ``[B, C, H, W]`` -> ``[B, N]`` int64 in [0, 8^C)."""

@@ -48,6 +48,46 @@ class ContrastTexts:
     context_length: int = 48
 
 
+VocabularyKind = Literal["word", "char", "bpe", "byte"]
+
+
+@dataclass(frozen=True)
+class TranslationTexts:
+    """How a model that writes reads and writes.
+
+    Attributes:
+        vocabulary: what is learned from the texts to train on, one for source and target.
+        vocab_size: most words of it.
+        length: tokens of a text with its marks; longer ones are cut.
+    """
+
+    vocabulary: VocabularyKind = "word"
+    vocab_size: int = 8000
+    length: int = 64
+
+
+@dataclass(frozen=True)
+class HiddenWords:
+    """What is hidden of texts, and how they are read.
+
+    Attributes:
+        vocabulary: what is learned from the texts to train on, unless `model.init` brings one.
+        vocab_size: most words of it.
+        length: tokens of a text with its marks; longer ones are cut.
+        share: of the tokens that are asked for.
+        masked, random: shares of those that become [MASK], and any word; the rest stays as it is.
+        next_sentence: whether texts come in pairs, and it is asked whether the second follows the first.
+    """
+
+    vocabulary: VocabularyKind = "word"
+    vocab_size: int = 8000
+    length: int = 64
+    share: float = 0.15
+    masked: float = 0.8
+    random: float = 0.1
+    next_sentence: bool = False
+
+
 @dataclass(frozen=True)
 class DetectionWeights:
     """The original's costs and weights.

@@ -17,7 +17,14 @@ import yaml
 
 from saccade.data.config import AugmentationConfig, DataConfig
 from saccade.errors import ConfigError
-from saccade.tasks.weights import ContrastTexts, DepthWeights, DetectionWeights, SegmentationWeights
+from saccade.tasks.weights import (
+    ContrastTexts,
+    DepthWeights,
+    DetectionWeights,
+    HiddenWords,
+    SegmentationWeights,
+    TranslationTexts,
+)
 
 
 @dataclass(frozen=True)
@@ -47,12 +54,13 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """How long, and the learning rate over it: linear warm-up, then a cosine down."""
+    """How long, and the learning rate over it: linear warm-up, then down."""
 
     epochs: int = 100
     steps: int | None = None  # optimizer steps; instead of epochs
     warmup: float = 0.05  # share of all steps
-    final_lr: float = 0.0  # share of the learning rate that is left at the end
+    shape: Literal["cosine", "inverse_sqrt"] = "cosine"  # half a cosine; or with the root of the steps
+    final_lr: float = 0.0  # share of the learning rate that is left at the end of the cosine
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,9 @@ class RunConfig:
     """Everything that decides what a run computes, and where it computes it."""
 
     recipe: str = "scratch"
-    task: Literal["classify", "pretrain", "detect", "depth", "segment", "contrast"] = "classify"  # what is learned
+    task: Literal["classify", "pretrain", "detect", "depth", "segment", "contrast", "translate", "words"] = (
+        "classify"  # what is learned
+    )
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
@@ -90,6 +100,8 @@ class RunConfig:
     depth: DepthWeights = field(default_factory=DepthWeights)
     segmentation: SegmentationWeights = field(default_factory=SegmentationWeights)
     contrast: ContrastTexts = field(default_factory=ContrastTexts)
+    translation: TranslationTexts = field(default_factory=TranslationTexts)
+    words: HiddenWords = field(default_factory=HiddenWords)
     batch_size: int = 64  # of one optimizer step, over all processes
     accumulation: int = 1  # parts that a process cuts its share of a batch into, to need less memory
     label_smoothing: float = 0.0
@@ -199,7 +211,9 @@ def _default_recipe(values: Mapping[str, Any]) -> str:
     if values.get("task") == "pretrain":
         built_in = data.get("path", "digits") == "digits" and not {"name", "init"} & set(model)
         return "mae_digits" if built_in else "mae"
-    if values.get("task") in ("detect", "depth", "segment", "contrast"):
+    if values.get("task") == "translate" and data.get("path") == "strips":
+        return "strips"
+    if values.get("task") in ("detect", "depth", "segment", "contrast", "translate", "words"):
         return str(values["task"])
     if model.get("init"):
         return "finetune"

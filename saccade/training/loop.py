@@ -184,13 +184,13 @@ class _Run:
         take_step = Stepper(self.config, setup, self.processes, self.run.path, self.timed)
         model.train()
         began, seconds_before = time.perf_counter(), progress.seconds
-        last_save = time.monotonic()
+        last_save, schedule = time.monotonic(), self.config.schedule
         while progress.step < setup.total_steps:
             step_began = time.perf_counter()
             with self.timed("data"):
                 batch = next(batches).to(self.processes.device)
             lr = self.config.optimizer.lr * lr_share(
-                progress.step, setup.total_steps, self.config.schedule.warmup, self.config.schedule.final_lr
+                progress.step, setup.total_steps, schedule.warmup, schedule.final_lr, schedule.shape
             )
             set_lr(optimizer, lr)
             loss, figures, asked = take_step(model, optimizer, batch, progress.step, stop)

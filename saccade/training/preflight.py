@@ -55,7 +55,9 @@ def judge_data(report: DataReport, config: RunConfig, note: Callable[[str, bool]
     for text in [*tolerated, *report.warnings]:
         note(text, True)
     done, total = report.looked_at
-    note(f"data: looked at {done} of {total} images, {len(report.counts['train'])} classes", False)
+    classes = len(report.counts["train"])
+    told = f", {classes} classes" if classes > 1 else ""
+    note(f"data: looked at {done} of {total} {report.things}{told}", False)
 
 
 def overfit_one_batch(setup: Setup, device: torch.device, note: Callable[[str, bool], None]) -> float:
@@ -97,7 +99,7 @@ def overfit_one_batch(setup: Setup, device: torch.device, note: Callable[[str, b
 
 def memory_needed(config: RunConfig, setup: Setup, processes: Processes) -> int:
     """Bytes of weights, gradients, AdamW's two moments, the running mean and one part of a batch's activations."""
-    cost = measure_cost(setup.model, setup.preprocessing.size)
+    cost = measure_cost(setup.model, None if setup.preprocessing is None else setup.preprocessing.size)
     copies = 4 + (config.ema > 0)
     parts = processes.world if config.shard else 1
     micro_batch = config.batch_size // processes.world // config.accumulation

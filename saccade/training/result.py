@@ -36,6 +36,7 @@ def provenance(config: RunConfig, setup: Setup, progress: Progress, *, environme
             "config": asdict(config.data),
         },
         **({"depth": asdict(config.depth)} if config.task == "depth" else {}),
+        **({"words": asdict(config.words)} if config.task == "words" else {}),
         "init": setup.job.start.provenance if config.model.init else None,
         "recipe": config.recipe,
         "seed": config.seed,

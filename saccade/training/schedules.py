@@ -1,19 +1,23 @@
-"""The learning rate over a run: linear warm-up, then half a cosine down (Loshchilov & Hutter, arXiv 1608.03983)."""
+"""The learning rate over a run: linear warm-up, then half a cosine down (Loshchilov & Hutter, arXiv 1608.03983), or
+down with the root of the steps (Vaswani et al., arXiv 1706.03762)."""
 
 import math
 
 
-def lr_share(step: int, total_steps: int, warmup: float, final: float = 0.0) -> float:
+def lr_share(step: int, total_steps: int, warmup: float, final: float = 0.0, shape: str = "cosine") -> float:
     """The share of the full learning rate that a step uses.
 
     Args:
         step: from 0.
         total_steps: of the run.
         warmup: share of the run in which the rate grows.
-        final: share of the rate that is left after the last step.
+        final: share of the rate that is left after the last step of the cosine.
+        shape: "cosine" or "inverse_sqrt".
     """
     warmup_steps = round(warmup * total_steps)
     if step < warmup_steps:
         return (step + 1) / warmup_steps
+    if shape == "inverse_sqrt":
+        return math.sqrt(max(warmup_steps, 1) / (step + 1))
     progress = (step - warmup_steps) / max(total_steps - warmup_steps, 1)
     return final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2

@@ -25,6 +25,8 @@ JOBS = {
     "depth": "saccade.training.jobs.dense",
     "segment": "saccade.training.jobs.dense",
     "contrast": "saccade.training.jobs.contrast",
+    "translate": "saccade.training.jobs.translate",
+    "words": "saccade.training.jobs.words",
 }
 
 
@@ -64,14 +66,14 @@ class Setup:
         return self.job.start.model
 
     @property
-    def preprocessing(self) -> Preprocessing:
-        assert self.job.start.preprocessing is not None
+    def preprocessing(self) -> Preprocessing | None:
+        """How images are prepared; None for texts."""
         return self.job.start.preprocessing
 
     def batches(self, device: torch.device, start: int, stop: int) -> Batches:
         """The batches of some steps; from pixels that stay on the device, where nothing is done to them before."""
-        size = (self.preprocessing.channels, *self.preprocessing.size)
-        if fits_device(self.job.train, size):
+        told = self.preprocessing
+        if told is not None and fits_device(self.job.train, (told.channels, *told.size)):
             return ResidentBatches(self.job.train, self.order, device, start=start, stop=stop, workers=self.workers)
         return TrainBatches(self.job.train, self.order, start=start, stop=stop, workers=self.workers)
 

@@ -5,7 +5,8 @@ import pytest
 
 from saccade.data.boxes import open_boxes
 from saccade.data.config import DataConfig, ScenesConfig
-from saccade.data.scenes import COLOURS, FAR, NAMES, NEAR, _sources, compose, relation
+from saccade.data.digits import digits_by_split
+from saccade.data.scenes import COLOURS, FAR, NAMES, NEAR, compose, relation
 from saccade.errors import ConfigError
 
 SMALL = ScenesConfig(size=(96, 128), train=10, val=5, test=5)
@@ -40,14 +41,14 @@ def test_everything_known_fits_together(number: int) -> None:
 
 
 def test_no_digit_is_in_two_splits() -> None:
-    names = [set(source.names) for source in _sources().values()]
+    names = [set(source.names) for source in digits_by_split().values()]
     assert not names[0] & names[1] | names[0] & names[2] | names[1] & names[2]
     assert sum(map(len, names)) == 1797
 
 
 def test_words() -> None:
     scene = compose(0, "train", ScenesConfig(digits=(1, 1)))
-    assert scene.caption == scene.things[0].words
+    assert scene.caption == scene.things[0].words()
     assert scene.things[0].colour in COLOURS
     pair = next(s for n in range(50) if len((s := compose(n, "train", ScenesConfig(digits=(2, 2)))).things) == 2)
     one, other = pair.things

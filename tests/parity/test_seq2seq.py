@@ -10,9 +10,9 @@ from torch import Tensor, nn
 import saccade
 from saccade.checkpoints.loading import load_model
 from saccade.errors import ConfigError
-from saccade.inference.generation import beam_search, greedy
 from saccade.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from saccade.nn.decoding import Past
+from saccade.nn.generation import beam_search, greedy
 from saccade.nn.transformer import BlockConfig
 from tests.parity.cases import randomised
 
@@ -23,7 +23,7 @@ TARGET = torch.tensor([[1, 4, 8, 9], [1, 10, 3, 7]])
 def small(**options) -> Seq2Seq:
     torch.manual_seed(0)
     block = BlockConfig(32, 4, 48, "post", 1e-5, "relu")
-    return randomised(Seq2Seq(Seq2SeqConfig(block, 2, 2, vocab_size=14, **options)))  # type: ignore[return-value]
+    return randomised(Seq2Seq(Seq2SeqConfig(block=block, encoder_depth=2, decoder_depth=2, vocab_size=14, **options)))  # type: ignore[return-value]
 
 
 def test_base_has_its_size() -> None:
@@ -126,7 +126,7 @@ def exhaustive(net: Seq2Seq, source: Tensor, most: int, penalty: float) -> tuple
 def test_enough_beams_find_the_best_of_all_sentences(penalty: float) -> None:
     torch.manual_seed(0)
     block = BlockConfig(16, 2, 16, "post", 1e-5, "relu")
-    net = randomised(Seq2Seq(Seq2SeqConfig(block, 1, 1, vocab_size=5)))
+    net = randomised(Seq2Seq(Seq2SeqConfig(block=block, encoder_depth=1, decoder_depth=1, vocab_size=5)))
     source = torch.tensor([[3, 4, 3]])
     (found,) = beam_search(net, source, beams=200, most=3, penalty=penalty)  # type: ignore[arg-type]
     sentence, score = exhaustive(net, source, 3, penalty)  # type: ignore[arg-type]

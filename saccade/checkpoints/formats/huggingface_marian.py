@@ -40,10 +40,10 @@ def infer(shapes: Shapes, hints: Hints) -> Seq2SeqConfig:
         attention_dropout=told.get("attention_dropout", 0.0),
     )  # fmt: skip
     return Seq2SeqConfig(
-        block,
-        count_layers(shapes, "model.encoder.layers.{}.fc1.weight"),
-        count_layers(shapes, "model.decoder.layers.{}.fc1.weight"),
-        vocab_size,
+        block=block,
+        encoder_depth=count_layers(shapes, "model.encoder.layers.{}.fc1.weight"),
+        decoder_depth=count_layers(shapes, "model.decoder.layers.{}.fc1.weight"),
+        vocab_size=vocab_size,
         output_bias=True,
         positions="halves",
         scaled=told.get("scale_embedding", True),

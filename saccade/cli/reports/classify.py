@@ -1,7 +1,7 @@
 """The part of a report that belongs to a classifier."""
 
 import logging
-from typing import Any
+from typing import Any, cast
 
 from saccade.analysis.attention_maps import Explanation, explain
 from saccade.cli.reports.content import BUDGET, Content
@@ -18,8 +18,7 @@ log = logging.getLogger("saccade")
 def content(predictor: Predictor, splits: DataSplits, told: dict[str, Any]) -> Content:
     """Figures, confusion, mistakes, from the `predictions.json` of a run."""
     metrics = ClassificationMetrics.from_dict(told["metrics"])
-    source = splits.test if told["split"] == "test" else splits.val
-    assert source is not None
+    source = cast(ImageSource, splits.test if told["split"] == "test" else splits.val)
     mistakes, examples = _pictures(predictor, source, told["predictions"])
     section = classification_section(metrics, predictor.labels, mistakes, examples)
     return Content(metrics, classification_tiles(metrics), section)

@@ -1,7 +1,7 @@
 """The part of a report that belongs to a detector."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from torchvision.ops import box_iou
 
 from saccade.analysis.queries import query_boxes
 from saccade.cli.reports.content import Content
-from saccade.data.samples import DataSplits
+from saccade.data.samples import DataSplits, ImageSource
 from saccade.inference.predictor import Predictor
 from saccade.models.detr import DETR
 from saccade.reporting.detection import BoxedPicture, detection_section, detection_tiles
@@ -22,8 +22,7 @@ QUERIED = 300  # images of which every query is asked
 def content(predictor: Predictor, splits: DataSplits, told: dict[str, Any]) -> Content:
     """Figures, classes, and the images with most mistakes, from the `predictions.json` of a run."""
     metrics = DetectionMetrics.from_dict(told["metrics"])
-    source = splits.test if told["split"] == "test" else splits.val
-    assert source is not None
+    source = cast(ImageSource, splits.test if told["split"] == "test" else splits.val)
     place = {name: index for index, name in enumerate(source.names)}
     rows, pairs = [], []
     for row in told["predictions"]:

@@ -19,7 +19,7 @@ from saccade.tasks.contrastive import ContrastiveTask
 from saccade.training.config import RunConfig
 from saccade.training.distributed import Processes
 from saccade.training.jobs.images import fresh_preprocessing
-from saccade.training.jobs.job import AsItIs, Job
+from saccade.training.jobs.job import AsItIs, Job, no_mixing
 
 OPENAI = "openai"  # for contrast.vocabulary: the one in an installed package
 TEXTS = 20000  # a vocabulary is learned from so many captions at most
@@ -33,10 +33,7 @@ def prepare(config: RunConfig, processes: Processes) -> Job:
     """Open images with captions and build a CLIP for them."""
     if config.accumulation > 1:
         raise ConfigError("parts of a batch would not see each other's pairs: set accumulation to 1")
-    if config.augmentation.where == "batch" or config.augmentation.mixup or config.augmentation.cutmix:
-        raise ConfigError(
-            "a mixed image belongs to no caption: set mixup and cutmix to 0 and augmentation.where to image"
-        )
+    no_mixing(config)
     splits = open_splits(config)
     start, tokenizer = starting_model(config, cast(CaptionSource, splits.train))
     assert start.preprocessing is not None

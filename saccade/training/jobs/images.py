@@ -1,11 +1,12 @@
 """Splits of plain images as a model takes them, for every job whose batch is images and one label each."""
 
 from dataclasses import dataclass
+from typing import cast
 
 from saccade.data.augmentation import EvalTransform, ImageTransform, Pixels, TrainTransform
 from saccade.data.batching import PreparedImages, prepared
 from saccade.data.preprocessing import Preprocessing
-from saccade.data.samples import DataSplits, ImageSource
+from saccade.data.samples import DataSplits, ImageSource, Source
 from saccade.models.model import Model
 from saccade.training.config import RunConfig
 
@@ -23,8 +24,8 @@ def prepared_splits(config: RunConfig, splits: DataSplits, preprocessing: Prepro
     """Training images with what the loader adds to them, the others as they are."""
     size = (preprocessing.channels, *preprocessing.size)
 
-    def held_out(source: ImageSource | None) -> PreparedImages | None:
-        return None if source is None else prepared(source, EvalTransform(preprocessing), size)
+    def held_out(source: Source | None) -> PreparedImages | None:
+        return None if source is None else prepared(cast(ImageSource, source), EvalTransform(preprocessing), size)
 
     skip_bad = config.data.bad_images == "skip"
     transform: ImageTransform
@@ -34,7 +35,7 @@ def prepared_splits(config: RunConfig, splits: DataSplits, preprocessing: Prepro
         transform = TrainTransform(preprocessing, config.augmentation)
         if transform.deterministic:
             transform = Pixels(preprocessing)
-    train = prepared(splits.train, transform, size, skip_bad)
+    train = prepared(cast(ImageSource, splits.train), transform, size, skip_bad)
     return ImageSplits(train, held_out(splits.val), held_out(splits.test))
 
 

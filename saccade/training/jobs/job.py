@@ -6,7 +6,9 @@ from typing import Protocol
 from saccade.checkpoints.directory import LoadedModel
 from saccade.data.batching import Prepared
 from saccade.data.samples import Batch, DataSplits
+from saccade.errors import ConfigError
 from saccade.tasks.task import Task
+from saccade.training.config import RunConfig
 
 
 class Augmentation(Protocol):
@@ -17,6 +19,12 @@ class Augmentation(Protocol):
     def plain(self, batch: Batch) -> Batch:
         """The batch as evaluation sees it."""
         ...
+
+
+def no_mixing(config: RunConfig) -> None:
+    """Raise ConfigError where images would be mixed: no text belongs to such a one."""
+    if config.augmentation.where == "batch" or config.augmentation.mixup or config.augmentation.cutmix:
+        raise ConfigError("a mixed image belongs to no text: set mixup and cutmix to 0 and augmentation.where to image")
 
 
 class AsItIs:

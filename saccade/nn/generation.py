@@ -3,14 +3,29 @@
 B sentences, W beams.
 """
 
+from collections.abc import Sized
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from saccade.errors import ConfigError
-from saccade.models.seq2seq import Memory, Seq2Seq
-from saccade.nn.decoding import Past
+from saccade.nn.decoding import Memory, Past
+
+
+class Writing(Protocol):
+    """A network that writes: see :class:`saccade.models.writing.Writer`."""
+
+    @property
+    def config(self) -> Any: ...  # with begin, end, vocab_size, context_length
+
+    @property
+    def decoder(self) -> Sized: ...
+
+    def encode(self, source: Tensor) -> Memory: ...
+
+    def next_word(self, last: Tensor, memory: Memory, past: list[Past]) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -23,10 +38,10 @@ class Sentence:
 
 
 @torch.inference_mode()
-def greedy(net: Seq2Seq, source: Tensor, most: int | None = None) -> list[Sentence]:
-    """The likeliest next word, again and again, for sources ``[B, L]``; at most so many words."""
+def greedy(net: Writing, source: Tensor, most: int | None = None) -> list[Sentence]:
+    """The likeliest next word, again and again, for sources ``[B, …]``; at most so many words."""
     config, memory = net.config, net.encode(source)
-    past = [Past() for _ in net.decoder]
+    past = [Past() for _ in range(len(net.decoder))]
     last = torch.full((len(source), 1), config.begin, device=source.device)
     words, scores = [], []
     done = torch.zeros(len(source), dtype=torch.bool, device=source.device)
@@ -49,13 +64,13 @@ def greedy(net: Seq2Seq, source: Tensor, most: int | None = None) -> list[Senten
 
 @torch.inference_mode()
 def beam_search(
-    net: Seq2Seq, source: Tensor, beams: int = 4, *, most: int | None = None, penalty: float = 1.0
+    net: Writing, source: Tensor, beams: int = 4, *, most: int | None = None, penalty: float = 1.0
 ) -> list[Sentence]:
     """The best of several sentences that are written side by side.
 
     Args:
         net: in evaluation mode.
-        source: ``[B, L]``.
+        source: ``[B, L]`` tokens, or images.
         beams: W.
         most: words of a sentence.
         penalty: the score is the sum of the logarithms over the length to this power; 0 prefers short sentences.
@@ -66,20 +81,19 @@ def beam_search(
     if beams < 1:
         raise ConfigError(f"a beam search needs at least one beam, not {beams}")
     memory = net.encode(source)
-    rows = (Memory(memory.tokens[i : i + 1], memory.mask[i : i + 1]) for i in range(len(source)))
+    rows = (memory.row(i) for i in range(len(source)))
     return [_search(net, row, beams, most or net.config.context_length, penalty) for row in rows]
 
 
-def _search(net: Seq2Seq, memory: Memory, beams: int, most: int, penalty: float) -> Sentence:
+def _search(net: Writing, memory: Memory, beams: int, most: int, penalty: float) -> Sentence:
     """One sentence."""
     config, device = net.config, memory.tokens.device
-    past = [Past() for _ in net.decoder]
+    past = [Past() for _ in range(len(net.decoder))]
     open_words: list[tuple[int, ...]] = [()]
     totals, last = torch.zeros(1, device=device), torch.full((1, 1), config.begin, device=device)
     finished: list[Sentence] = []
     for length in range(1, most + 1):
-        seen = Memory(memory.tokens.expand(len(last), -1, -1), memory.mask.expand(len(last), -1, -1, -1))
-        logs = net.next_word(last, seen, past).float().log_softmax(-1)
+        logs = net.next_word(last, memory.row(0, len(last)), past).float().log_softmax(-1)
         sums = (totals[:, None] + logs).flatten()  # [W * V]
         best = sums.topk(min(2 * beams, len(sums)))
         rows, words, kept = [], [], []

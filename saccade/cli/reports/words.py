@@ -1,0 +1,54 @@
+"""The part of a report that belongs to hidden words."""
+
+from typing import Any, cast
+
+import torch
+
+from saccade.analysis.word_optimum import word_optimum
+from saccade.cli.reports.content import Content
+from saccade.data.samples import DataSplits, TextSource
+from saccade.data.text_batches import NOT_ASKED, PreparedPassages
+from saccade.data.texts import NUMBERS
+from saccade.inference.evaluation import prepared_texts
+from saccade.inference.predictor import Predictor
+from saccade.reporting.texts import HiddenWord, words_section, words_tiles
+from saccade.tasks.text_predictions import WordsMetrics
+
+PASSAGES, GUESSES = 8, 3
+COUNTED = 200_000  # largest limit of numbers whose optimum is computed for a report
+COUNTED_TEXTS = 1000
+
+
+def content(predictor: Predictor, splits: DataSplits, told: dict[str, Any]) -> Content:
+    """Figures, with the optimum for numbers in words, and some passages."""
+    metrics = WordsMetrics(**told["metrics"])
+    source = splits.test if told["split"] == "test" else splits.val
+    assert source is not None
+    passages = cast(PreparedPassages, prepared_texts(predictor, cast(TextSource, source)))
+    trained_on = predictor.source.provenance["data"]
+    limit = trained_on["config"]["numbers"]["limit"]
+    optimum = None
+    if trained_on["path"] == NUMBERS and limit <= COUNTED and metrics.follows is None:
+        optimum = word_optimum(passages, limit, most=COUNTED_TEXTS).expected
+    shown = [_passage(predictor, passages, index) for index in range(len(source))[: 4 * PASSAGES]]
+    asked = [passage for passage in shown if any(word.guesses for word in passage)][:PASSAGES]
+    return Content(metrics, words_tiles(metrics, optimum), words_section(asked))
+
+
+@torch.inference_mode()
+def _passage(predictor: Predictor, passages: PreparedPassages, index: int) -> list[HiddenWord]:
+    """A held-out text as it was measured, with the model's guesses."""
+    vocabulary = passages.vocabulary
+    batch = passages.collate([passages[index, ()]])[0].to(predictor.device)
+    shares = predictor.about.run(predictor.model, batch).logits[0].float().softmax(-1)
+    assert isinstance(batch.labels, dict)
+    words = []
+    for place, (number, target) in enumerate(zip(batch.images[0].tolist(), batch.labels["target"][0].tolist())):
+        (text,) = vocabulary.tokens([number])
+        if target == NOT_ASKED:
+            words.append(HiddenWord(text))
+            continue
+        best = shares[place].topk(GUESSES)
+        guesses = tuple(zip(vocabulary.tokens(best.indices.tolist()), best.values.tolist()))
+        words.append(HiddenWord(text, vocabulary.tokens([target])[0], guesses))
+    return words

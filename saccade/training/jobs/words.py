@@ -1,0 +1,74 @@
+"""Learn a language from plain texts: hide words and ask for them."""
+
+from dataclasses import replace
+from typing import cast
+
+import torch
+
+from saccade.checkpoints.directory import LoadedModel
+from saccade.checkpoints.loading import adapt, load_model
+from saccade.data.augmentation import mix_seed
+from saccade.data.samples import DataSplits, Source, TextSource
+from saccade.data.text_batches import Hiding, PreparedPassages
+from saccade.data.texts import open_texts
+from saccade.data.vocabulary import Vocabulary, vocabulary_from
+from saccade.errors import ConfigError
+from saccade.models.zoo import architecture_of, create, list_models
+from saccade.tasks.words import MaskedWords
+from saccade.training.config import RunConfig
+from saccade.training.distributed import Processes
+from saccade.training.jobs.job import AsItIs, Job, no_mixing
+
+ARCHITECTURES = ("bert", "perceiver_text")
+
+
+def open_splits(config: RunConfig) -> DataSplits:
+    return open_texts(config.data.path, config.data)
+
+
+def prepare(config: RunConfig, processes: Processes) -> Job:
+    """Open texts and build a model that fills in their hidden words."""
+    no_mixing(config)
+    told, splits = config.words, open_splits(config)
+    if not 0 < told.share < 1 or told.masked < 0 or told.random < 0 or told.masked + told.random > 1:
+        raise ConfigError("words.share must lie in (0, 1), and words.masked and words.random in [0, 1] together")
+    start, vocabulary = starting_model(config, splits)
+    length = min(told.length, start.model.config.context_length)
+    if told.next_sentence:
+        if not getattr(start.model.config, "next_sentence", False):
+            raise ConfigError("words.next_sentence needs a BERT with that head")
+        if not any(cast(TextSource, splits.train).follower(i) is not None for i in range(len(splits.train))):
+            raise ConfigError(f"{config.data.path} has no text that follows another: leave words.next_sentence off")
+    hiding = Hiding(told.share, told.masked, told.random, told.next_sentence)
+
+    def prepared(part: Source) -> PreparedPassages:
+        return PreparedPassages(cast(TextSource, part), vocabulary, length, hiding)
+
+    val, test = (None if part is None else prepared(part) for part in (splits.val, splits.test))
+    return Job(splits, start, MaskedWords(vocabulary), prepared(splits.train), val, test, AsItIs())
+
+
+def starting_model(config: RunConfig, splits: DataSplits) -> tuple[LoadedModel, Vocabulary]:
+    """A trained model with its vocabulary, or a fresh one and a vocabulary of the data."""
+    wanted, told = config.model, config.words
+    torch.manual_seed(mix_seed(config.seed, 0, 3))
+    head = {"next_sentence": True} if told.next_sentence else {}
+    if wanted.init:
+        loaded = load_model(wanted.init)
+        if loaded.architecture not in ARCHITECTURES:
+            raise ConfigError(f"{wanted.init} reads no texts")
+        needed = {"masked_lm": True, **head} if loaded.architecture == "bert" else {}
+        loaded = adapt(loaded, options={**needed, **wanted.options})
+        return replace(loaded, task="words", labels=()), vocabulary_from(loaded.vocabulary, wanted.init)
+    architecture = architecture_of(wanted.name)
+    if architecture not in ARCHITECTURES:
+        models = ", ".join([*list_models("bert*"), *list_models("perceiver_text*")])
+        raise ConfigError(f"{wanted.name} reads no texts; there are {models}")
+    if architecture == "bert":
+        head["masked_lm"] = True
+    source = cast(TextSource, splits.train)
+    texts = (source.text(index) for index in range(len(source)))
+    vocabulary = Vocabulary.learned(texts, told.vocabulary, told.vocab_size)
+    options = {"vocab_size": vocabulary.size, "context_length": told.length, **head, **wanted.options}
+    model = create(wanted.name, options=options)
+    return LoadedModel(model, architecture, (), None, "words", vocabulary=vocabulary.files()), vocabulary
