@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from saccade.analysis.attention_maps import to_pixels
 from saccade.errors import ConfigError
 from saccade.inference.predictor import ImageLike, Predictor
 from saccade.inference.writing import inputs_of, reads_images, source_name, writer_of
@@ -70,5 +71,5 @@ def align(predictor: Predictor, source: ImageLike, *, layer: int = -1, budget: s
         return Alignment(name, written, weights, tuple(vocabulary.tokens(inputs[0].tolist())), None, None, path)
     layout = net.token_layout(predictor.preprocess.size)
     assert layout is not None
-    seen = predictor.preprocess.denormalize(inputs[0].cpu()).numpy()
+    seen = to_pixels(predictor.preprocess.denormalize(inputs[0].cpu()))
     return Alignment(name, written, weights, (), seen, layout.grid, path)

@@ -73,14 +73,16 @@ def _beliefs(
     kept = 1 - hiding.masked - hiding.random
     same = (1 - hiding.share) + hiding.share * (kept + noise)
     differs = sentences != shown  # [S, L]
-    logs = np.where(differs, np.log(hiding.share * noise), np.log(same))
+    with np.errstate(divide="ignore"):  # without noise nothing else can stand there
+        logs = np.where(differs, np.log(hiding.share * noise), np.log(same))
     logs[:, shown == passages.vocabulary.mask] = 0.0  # the same for every sentence
     total = logs.sum(axis=1)
 
     def at(place: int) -> np.ndarray:
         log = total - logs[:, place]
         if shown[place] != passages.vocabulary.mask:  # it is known that this place is asked for
-            log = log + np.where(differs[:, place], np.log(noise), np.log(kept + noise))
+            with np.errstate(divide="ignore"):
+                log = log + np.where(differs[:, place], np.log(noise), np.log(kept + noise))
         return np.exp(log - log.max())
 
     return at

@@ -16,12 +16,14 @@ from torch import Tensor
 from saccade.checkpoints.atomic import new_directory, write_atomic
 from saccade.checkpoints.directory import LoadedModel, save_model_dir
 from saccade.checkpoints.formats import (
+    huggingface_bert,
     huggingface_bit,
     huggingface_clip,
     huggingface_convnext,
     huggingface_deit,
     huggingface_mae,
     huggingface_perceiver,
+    huggingface_perceiver_text,
     huggingface_resnet,
     huggingface_vit,
     openai_clip,
@@ -57,6 +59,8 @@ WRITERS: dict[str, dict[str, ModuleType]] = {
         "bit": huggingface_bit,
         "clip": huggingface_clip,
         "perceiver": huggingface_perceiver,
+        "perceiver_text": huggingface_perceiver_text,
+        "bert": huggingface_bert,
     },
     "timm": {
         "vit": timm_vit,

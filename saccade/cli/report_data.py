@@ -26,8 +26,8 @@ from saccade.training.setup import open_splits
 DISTANCE_IMAGES = 16
 LOOKS = ("classify", "pretrain", "contrast")  # tasks whose attention the report measures
 MEASURED = {
-    "test": "Measured once on {} images of the test split, by which this run chose nothing.",
-    "val": "Measured on {} images of the validation split, by which the best weights were chosen.",
+    "test": "Measured once on {} {} of the test split, by which this run chose nothing.",
+    "val": "Measured on {} {} of the validation split, by which the best weights were chosen.",
 }
 log = logging.getLogger("saccade")
 
@@ -40,10 +40,11 @@ def write_run_report(run: RunDirectory) -> Path:
     splits = open_splits(config)
     path = run.path / "predictions.json"
     content, note = None, ""
+    things = "images" if hasattr(splits.train, "image") else "texts"
     if path.is_file():
         told = json.loads(path.read_text(encoding="utf-8"))
         found: Content = import_module(f"saccade.cli.reports.{config.task}").content(predictor, splits, told)
-        content, note = found, MEASURED[told["split"]].format(found.metrics.images)
+        content, note = found, MEASURED[told["split"]].format(found.metrics.images, things)
     shown = splits.test or splits.val or splits.train
     inside = inside_section(
         position_similarity(predictor.model),
@@ -52,7 +53,7 @@ def write_run_report(run: RunDirectory) -> Path:
     )
     run_figures = {
         "training": f"{provenance['seconds']:.0f} s",
-        "images" if hasattr(splits.train, "image") else "texts": f"{len(splits.train):,}",
+        things: f"{len(splits.train):,}",
         "parameters": f"{sum(p.numel() for p in predictor.model.parameters()):,}",
     }
     report = Report(

@@ -20,6 +20,7 @@ PAD, BEGIN, END, UNKNOWN, MASK = "[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"
 SPECIAL = (PAD, BEGIN, END, UNKNOWN, MASK)
 PERCEIVER_SPECIAL = (PAD, "[BOS]", "[EOS]", MASK, BEGIN, END)  # numbers 0 to 5; bytes follow
 EACH_LETTER = r"[\s\S]"
+OF_BYTES = ("perceiver_text",)  # architectures that are published without a vocabulary
 FILE, WORD_PIECES = "tokenizer.json", "vocab.txt"
 
 
@@ -89,6 +90,18 @@ class Vocabulary:
             trainer = parts.trainers.WordLevelTrainer(**told)
         inner.train_from_iterator(texts, trainer)
         return cls(inner)
+
+
+def vocabulary_for(files: Mapping[str, bytes], size: int, place: str, *, of_bytes: bool = False) -> Vocabulary:
+    """The words of a model that reads so many; bytes for a model `of_bytes` without a file.
+
+    Raises:
+        DataError: there are none, or more than the model reads.
+    """
+    vocabulary = Vocabulary.learned((), "byte") if of_bytes and not files else vocabulary_from(files, place)
+    if vocabulary.size > size:
+        raise DataError(f"{place} has a vocabulary of {vocabulary.size} words, and the model reads {size}")
+    return vocabulary
 
 
 def vocabulary_from(files: Mapping[str, bytes], place: str) -> Vocabulary:

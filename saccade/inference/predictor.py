@@ -21,7 +21,7 @@ from saccade.data.boxed_batches import Boxed, PreparedBoxes
 from saccade.data.images import read_image
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch
-from saccade.data.vocabulary import Vocabulary, vocabulary_from
+from saccade.data.vocabulary import OF_BYTES, Vocabulary, vocabulary_for
 from saccade.errors import CheckpointError, ConfigError, ImageError
 from saccade.models.detr import DetrOutput
 from saccade.models.model import Model
@@ -287,20 +287,9 @@ def task_of(source: LoadedModel) -> Task:
 
 
 def vocabulary_of(source: LoadedModel) -> Vocabulary:
-    """The words of a loaded model, which lie beside it; of a Perceiver of bytes the bytes.
-
-    Raises:
-        DataError: there are none.
-    """
-    if not source.vocabulary and source.architecture == "perceiver_text":
-        return Vocabulary.learned((), "byte")
-    vocabulary = vocabulary_from(source.vocabulary, "the model's folder")
-    if vocabulary.size > source.model.config.vocab_size:
-        raise ConfigError(
-            f"the vocabulary has {vocabulary.size} words and the model {source.model.config.vocab_size}: they do not "
-            "belong together"
-        )
-    return vocabulary
+    """The words of a loaded model; see :func:`saccade.data.vocabulary.vocabulary_for`."""
+    size = source.model.config.vocab_size
+    return vocabulary_for(source.vocabulary, size, "the model's folder", of_bytes=source.architecture in OF_BYTES)
 
 
 def unlabelled(image: Tensor, size: tuple[int, int]) -> Boxed:

@@ -21,6 +21,7 @@ STYLE: Any = {
 }  # fmt: skip
 
 NO_FIGURES = ("epoch", "step", "loss", "val_loss", "lr", "seconds", "images_per_second", "skipped")
+SHARES = 5.0  # figures that stay below are drawn in one panel
 Row = Mapping[str, float]
 
 
@@ -49,7 +50,17 @@ def _measures(rows: Sequence[Row]) -> list[tuple[dict[str, str], str]]:
         return [(names, subjects.pop())]
     training = {key: key for key in keys if not key.startswith("val_")}
     validation = {key: key[4:] for key in keys if key.startswith("val_")}
-    return [(names, title) for names, title in ((training, "training"), (validation, "validation")) if names]
+    panels = [(training, "training"), *((part, "validation") for part in _by_scale(rows, validation))]
+    return [(names, title) for names, title in panels if names]
+
+
+def _by_scale(rows: Sequence[Row], names: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Figures that are shares, and those that are larger: one panel would flatten the first."""
+    large = {key for key in names if max(row.get(key, 0.0) for row in rows) > SHARES}
+    mixed = 0 < len(large) < len(names)
+    return {k: n for k, n in names.items() if not mixed or k not in large}, {
+        k: n for k, n in names.items() if mixed and k in large
+    }
 
 
 def _lines(axes: Axes, epochs: Sequence[float], rows: Sequence[Row], names: Mapping[str, str], title: str) -> None:

@@ -20,7 +20,7 @@ def test_outputs_equal_the_official_ones(case: Case, tmp_path: Path) -> None:
 def test_no_format_is_left_out() -> None:
     """Google's, Meta's DETR and isl-org's DPT have no code in a package: see `test_google.py`, `test_detr.py`,
     `test_dpt.py`. CLIP and BERT are not called with images alone: `test_clip.py`, `test_bert.py`,
-    and Marian's translators neither: `test_seq2seq.py`."""
+    and Marian's translators and Perceivers of texts neither: `test_seq2seq.py`, `test_perceiver_text.py`."""
     named = {f.__name__.rsplit(".", 1)[1] for f in FORMATS}
     assert named == {c.format for c in CASES} | {
         "google_vit",
@@ -32,6 +32,7 @@ def test_no_format_is_left_out() -> None:
         "huggingface_clip",
         "huggingface_bert",
         "huggingface_marian",
+        "huggingface_perceiver_text",
     }
 
 

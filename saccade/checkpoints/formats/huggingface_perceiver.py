@@ -39,8 +39,8 @@ def infer(shapes: Shapes, hints: Hints) -> PerceiverConfig:
     return PerceiverConfig(latents, reading, 64, resolution, width, (size, size), channels, num_classes)
 
 
-def latents_of(shapes: Shapes, hints: Hints, passes: int) -> LatentsConfig:
-    """What is the same for images and texts."""
+def latents_of(shapes: Shapes, hints: Hints, passes: int, cross_heads: int = 1) -> LatentsConfig:
+    """What is the same for images and texts; `cross_heads` without a JSON."""
     told = hints.config
     count, dim = shapes["perceiver.embeddings.latents"]
     layer = "perceiver.encoder.self_attends.{}.layernorm.weight"
@@ -51,7 +51,7 @@ def latents_of(shapes: Shapes, hints: Hints, passes: int) -> LatentsConfig:
         attention_dropout=told.get("attention_probs_dropout_prob", 0.1), key_dim=None if key_dim == dim else key_dim,
     )  # fmt: skip
     return LatentsConfig(
-        block, count, count_layers(shapes, layer), passes, heads=told.get("num_cross_attention_heads", 1),
+        block, count, count_layers(shapes, layer), passes, heads=told.get("num_cross_attention_heads", cross_heads),
         key_dim=shapes[f"{cross}.attention.self.key.weight"][0],
         value_dim=shapes[f"{cross}.attention.self.value.weight"][0],
     )  # fmt: skip

@@ -15,7 +15,7 @@ from saccade.data.pairs import open_pairs
 from saccade.data.samples import CaptionSource, DataSplits, Source, TranslationSource
 from saccade.data.text_batches import PreparedReadings, PreparedTranslations
 from saccade.data.texts import open_translations
-from saccade.data.vocabulary import Vocabulary, vocabulary_from
+from saccade.data.vocabulary import Vocabulary, vocabulary_for
 from saccade.errors import ConfigError
 from saccade.models.zoo import architecture_of, create, list_models
 from saccade.tasks.translation import TranslationTask
@@ -61,7 +61,8 @@ def starting_model(config: RunConfig, splits: DataSplits) -> tuple[LoadedModel, 
     loaded = load_model(wanted.init) if wanted.init else None
     if loaded is not None and loaded.architecture in (TEXTS, IMAGES):
         loaded = adapt(loaded, image_size=wanted.image_size, options=wanted.options)
-        return replace(loaded, task="translation"), vocabulary_from(loaded.vocabulary, wanted.init)
+        vocabulary = vocabulary_for(loaded.vocabulary, loaded.model.config.vocab_size, wanted.init)
+        return replace(loaded, task="translation"), vocabulary
     architecture = architecture_of(wanted.name)
     if architecture not in (TEXTS, IMAGES):
         models = ", ".join([*list_models("seq2seq*"), *list_models("image_to_text*")])
