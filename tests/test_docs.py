@@ -26,6 +26,10 @@ def workspace(tmp_path_factory) -> Path:
     for path in (folder / "photos").rglob("*.png"):
         Image.open(path).save(path.with_suffix(".jpg"), quality=95)
         path.unlink()
+    rows = "".join(f"photos/cat/{i}.jpg,a cat on a mat\nphotos/dog/{i}.jpg,a dog in a bog\n" for i in range(8))
+    (folder / "captions.csv").write_text("image,caption\n" + rows)
+    (folder / "pairs.tsv").write_text("".join(f"{a}{b}\t{b}{a}\n" for a in "pqrstuv" for b in "aeo"))
+    (folder / "poems.txt").write_text("\n\n".join(f"roses are {c}\nviolets are {c}" for c in "abcdefghijkl"))
     before = os.getcwd()
     os.chdir(folder)
     try:

@@ -68,7 +68,7 @@ def _varied(digit: Image.Image, random: np.random.Generator) -> Image.Image:
     middle = np.full(2, SIDE / 2)
     offset = middle - back @ (middle + random.uniform(-0.5, 0.5, 2))
     terms = (back[0, 0], back[0, 1], offset[0], back[1, 0], back[1, 1], offset[1])
-    return digit.transform((SIDE, SIDE), Image.Transform.AFFINE, terms, Image.Resampling.BILINEAR)
+    return digit.transform((SIDE, SIDE), Image.Transform.AFFINE, terms, Image.Resampling.BICUBIC)  # else strokes blur
 
 
 def strip_splits(config: StripsConfig) -> DataSplits:

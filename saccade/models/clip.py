@@ -9,7 +9,7 @@ B images, T texts, L tokens of a text, W width of the text tower, E width of the
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,26 +22,33 @@ from saccade.models.vit import ViTConfig
 from saccade.models.zoo import build, read_config
 from saccade.nn.masks import causal_mask
 from saccade.nn.tokens import TokenLayout
-from saccade.nn.transformer import BlockConfig, Encoder
+from saccade.nn.transformer import BlockConfig, Encoder, masked_mean
 
 LARGEST_SCALE = 100.0  # of the cosines: a temperature below 0.01 made training unstable
 
 
 @dataclass(frozen=True)
 class TextConfig:
-    """The text tower: a transformer in which a token sees only what stands before it.
+    """The text tower: a transformer in which a token sees only what stands before it; or, for few captions, a bag of
+    words (depth 0 and pooling "mean").
 
     Attributes:
         block: of the tower.
         depth: number of blocks.
         vocab_size: tokens; the last of them ends a text.
         context_length: most tokens of a text, the beginning and the end among them.
+        pooling: what stands for a text: its end, which has seen all of it, or the mean of its tokens.
     """
 
     block: BlockConfig
     depth: int
     vocab_size: int = 49408
     context_length: int = 77
+    pooling: Literal["end", "mean"] = "end"
+
+    def __post_init__(self) -> None:
+        if not self.depth and self.pooling == "end":
+            raise ValueError("without blocks the end of a text has seen nothing of it: pooling must be mean")
 
 
 @dataclass(frozen=True)
@@ -81,18 +88,20 @@ class ClipOutput(NamedTuple):
 
 
 class TextTower(nn.Module):
-    """Tokens ``[T, L]`` -> what the end of each text has gathered, ``[T, W]``."""
+    """Tokens ``[T, L]`` -> what stands for each text, ``[T, W]``."""
 
     def __init__(self, config: TextConfig):
         super().__init__()
+        self.config = config
         dim = config.block.embed_dim
         self.token_embed = nn.Embedding(config.vocab_size, dim)
         self.pos_embed = nn.Parameter(torch.empty(config.context_length, dim))
+        self.dropout = nn.Dropout(config.block.dropout)
         self.blocks = Encoder(config.block, config.depth)
         self.norm = nn.LayerNorm(dim, config.block.norm_eps)
         nn.init.normal_(self.token_embed.weight, std=0.02)
         nn.init.normal_(self.pos_embed, std=0.01)
-        into_stream = dim**-0.5 * (2 * config.depth) ** -0.5
+        into_stream = dim**-0.5 * (2 * max(config.depth, 1)) ** -0.5
         spreads = {
             "attn.qkv.weight": dim**-0.5, "attn.proj.weight": into_stream, "mlp.fc1.weight": (2 * dim) ** -0.5,
             "mlp.fc2.weight": into_stream,
@@ -103,9 +112,12 @@ class TextTower(nn.Module):
                 nn.init.normal_(parameter, std=spread)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        x = self.token_embed(tokens) + self.pos_embed[: tokens.shape[1]]
+        x = self.dropout(self.token_embed(tokens) + self.pos_embed[: tokens.shape[1]])
         x = self.norm(self.blocks(x, mask=causal_mask(tokens.shape[1], device=tokens.device)).tokens)
-        return x[torch.arange(len(x), device=x.device), tokens.argmax(dim=-1)]  # the end is the largest token
+        end = tokens.argmax(dim=-1)  # the largest token
+        if self.config.pooling == "mean":
+            return masked_mean(x, torch.arange(tokens.shape[1], device=x.device) <= end[:, None])
+        return x[torch.arange(len(x), device=x.device), end]
 
 
 class CLIP(Model):

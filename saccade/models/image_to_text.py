@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from saccade.models.conv_vit import ConvViTConfig
 from saccade.models.model import OnBackbone
 from saccade.models.vit import ViTConfig
 from saccade.models.writing import Writer, WriterConfig
@@ -68,13 +69,15 @@ class ImageToText(Writer):
 
 
 def image_to_text_strips_config() -> ImageToTextConfig:
-    """For strips of digits, 12 x 56 grey pixels in patches of 4 x 4."""
-    vit = ViTConfig(
-        BlockConfig(96, 4, 192), 4, image_size=(12, 56), patch_size=(4, 4), in_channels=1, num_classes=0,
-        class_token=False, prefix_positions=0, pooling="mean",
+    """For strips of digits, 12 x 56 grey pixels: a ViT behind three convolutions, so that few digits teach strokes."""
+    vit = ConvViTConfig(
+        BlockConfig(96, 4, 192), 3, channels=(24, 48, 96), strides=(1, 2, 2), image_size=(12, 56), in_channels=1,
+        num_classes=0,
     )  # fmt: skip
     block = BlockConfig(96, 4, 192, norm_eps=1e-5, activation="relu", dropout=0.1)
-    return ImageToTextConfig(block=block, decoder_depth=2, vocab_size=100, context_length=16, backbone_config=vit)
+    return ImageToTextConfig(
+        block=block, decoder_depth=2, vocab_size=100, context_length=16, backbone="conv_vit", backbone_config=vit
+    )
 
 
 def image_to_text_ti16_config() -> ImageToTextConfig:

@@ -112,6 +112,9 @@ def change_config(config: Any, changes: Mapping[str, Any]) -> Any:
     aliases: Mapping[str, str] = getattr(config, "ALIASES", {})
     for path, value in changes.items():
         head, _, rest = aliases.get(path, path).partition(".")
+        if not rest and isinstance(value, Mapping) and head in names and is_dataclass(getattr(config, head)):
+            nested.setdefault(head, {}).update(value)  # {"text": {"depth": 1}} as well as {"text.depth": 1}
+            continue
         if head not in names or bool(rest) != is_dataclass(getattr(config, head)):
             close = get_close_matches(head, names, n=1)
             hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(names))}"

@@ -97,7 +97,7 @@ def _example(model: nn.Module | None, batch_size: int) -> tuple[Block, Tensor]:
     if found is None or count is None:
         block, num_tokens = Block(BlockConfig(384, 6, 1536)).eval(), 197
     else:
-        block, num_tokens = copy.deepcopy(found).cpu(), min(count, MOST_TOKENS)
+        block, num_tokens = copy.deepcopy(found).cpu().requires_grad_(), min(count, MOST_TOKENS)
     width = block.norm1.normalized_shape[0]
     tokens = torch.randn(batch_size, num_tokens, width, generator=torch.Generator().manual_seed(0))
     return block, tokens

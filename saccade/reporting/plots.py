@@ -51,7 +51,10 @@ def _measures(rows: Sequence[Row]) -> list[tuple[dict[str, str], str]]:
     training = {key: key for key in keys if not key.startswith("val_")}
     validation = {key: key[4:] for key in keys if key.startswith("val_")}
     panels = [(training, "training"), *((part, "validation") for part in _by_scale(rows, validation))]
-    return [(names, title) for names, title in panels if names]
+    return [
+        (names, f"{next(iter(names.values()))}, {title}" if len(names) == 1 else title)
+        for names, title in panels if names
+    ]  # fmt: skip
 
 
 def _by_scale(rows: Sequence[Row], names: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:

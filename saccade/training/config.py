@@ -47,7 +47,7 @@ class OptimizerConfig:
     weight_decay: float = 0.05  # of matrices only
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
-    backbone_lr: float = 1.0  # share of the learning rate for the backbone of a detector or a DPT
+    backbone_lr: float = 1.0  # share of the learning rate for the backbone of a detector, a DPT or a CLIP; 0: frozen
     layer_decay: float = 1.0  # factor of the learning rate from each layer to the one below; 1: all the same
     clip_norm: float = 1.0  # longest gradient; 0: any
 

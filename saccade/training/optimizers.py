@@ -23,6 +23,13 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Ada
     return optimizer
 
 
+def freeze_untrained(model: nn.Module, config: OptimizerConfig) -> None:
+    """A backbone whose learning rate is 0 needs no gradient: a step then takes a third of the time there."""
+    for name, parameter in model.named_parameters():
+        if name.startswith("backbone.") and not config.backbone_lr:
+            parameter.requires_grad_(False)
+
+
 def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict]:
     """Matrices are decayed; biases, norms, tokens and positions are not. Rates shrink from layer to layer downward."""
     depth = depth_of(model)

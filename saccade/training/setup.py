@@ -16,6 +16,7 @@ from saccade.models.model import Model
 from saccade.training.config import RunConfig
 from saccade.training.distributed import Processes
 from saccade.training.jobs.job import Job
+from saccade.training.optimizers import freeze_untrained
 
 # task of the config -> module with `prepare(config, processes)`
 JOBS = {
@@ -90,6 +91,7 @@ def prepare(config: RunConfig, processes: Processes) -> Setup:
         DataError, ConfigError, CheckpointError: what does not fit, before anything is computed.
     """
     job: Job = import_module(JOBS[config.task]).prepare(config, processes)
+    freeze_untrained(job.start.model, config.optimizer)
     order = TrainOrder(
         len(job.splits.train), config.batch_size, config.seed, config.augmentation.repeats,
         processes.rank, processes.world,

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 import saccade
 from saccade.checkpoints.loading import load_model
 from saccade.checkpoints.reading import read_tensors
-from saccade.errors import CheckpointError
+from saccade.errors import CheckpointError, ConfigError
 from saccade.models.clip import CLIP
 from tests.parity.cases import randomised
 
@@ -110,6 +110,17 @@ def test_the_scale_is_clamped_and_texts_see_only_what_came_before() -> None:
         changed = TEXTS.clone()
         changed[0, 5] = 17  # behind the end
         close(net.encode_text(changed), net.encode_text(TEXTS))
+
+
+@torch.no_grad()
+def test_a_bag_of_words_is_the_mean_of_what_is_there() -> None:
+    with pytest.raises(ConfigError, match="has seen nothing"):
+        saccade.create("clip_small", options={"text.depth": 0})
+    net = saccade.create("clip_small", options={"text": {"depth": 0, "pooling": "mean"}}).eval()
+    tokens = torch.tensor([[1, 5, 9, 1023, 0, 0]])
+    text = net.text
+    words = text.norm(text.token_embed(tokens[:, :4]) + text.pos_embed[:4])
+    torch.testing.assert_close(net.encode_text(tokens), net.text_proj(words.mean(1)))
 
 
 def test_an_archive_gives_its_tensors_and_runs_nothing(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from saccade.training.config import (
     with_overrides,
 )
 from saccade.training.ema import WeightMean
-from saccade.training.optimizers import depth_of, layer_of, make_optimizer, parameter_groups, set_lr
+from saccade.training.optimizers import depth_of, freeze_untrained, layer_of, make_optimizer, parameter_groups, set_lr
 from saccade.training.schedules import lr_share
 
 
@@ -72,6 +72,13 @@ def test_a_backbone_learns_more_slowly() -> None:
     for group in parameter_groups(net, config):
         inside = {named[id(p)].startswith("backbone.") for p in group["params"]}
         assert inside == {group["lr_scale"] == 0.1}
+
+
+def test_a_backbone_that_does_not_learn_has_no_gradient() -> None:
+    net = saccade.create("detr_small")
+    freeze_untrained(net, resolve(overrides={"optimizer.backbone_lr": 0.0}).optimizer)
+    for name, parameter in net.named_parameters():
+        assert parameter.requires_grad != name.startswith("backbone.")
 
 
 def test_layer_numbers() -> None:

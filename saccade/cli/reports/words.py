@@ -16,7 +16,8 @@ from saccade.tasks.text_predictions import WordsMetrics
 
 PASSAGES, GUESSES = 8, 3
 COUNTED = 200_000  # largest limit of numbers whose optimum is computed for a report
-COUNTED_TEXTS = 1000
+COUNTED_TEXTS = 3000
+SMALLEST = 0.005  # probability of a second or third guess that is worth naming
 
 
 def content(predictor: Predictor, splits: DataSplits, told: dict[str, Any]) -> Content:
@@ -48,7 +49,8 @@ def _passage(predictor: Predictor, passages: PreparedPassages, index: int) -> li
         if target == NOT_ASKED:
             words.append(HiddenWord(text))
             continue
-        best = shares[place].topk(GUESSES)
-        guesses = tuple(zip(vocabulary.tokens(best.indices.tolist()), best.values.tolist()))
+        best = shares[place].topk(min(GUESSES, shares.shape[1]))
+        named = zip(vocabulary.tokens(best.indices.tolist()), best.values.tolist())
+        guesses = tuple(guess for place, guess in enumerate(named) if not place or guess[1] > SMALLEST)
         words.append(HiddenWord(text, vocabulary.tokens([target])[0], guesses))
     return words
