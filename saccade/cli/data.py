@@ -19,7 +19,7 @@ def check(
     /,
     *,
     mode: Literal["full", "sample", "auto"] = "full",
-    task: Literal["classify", "detect", "depth", "segment", "contrast"] = "classify",
+    task: Literal["classify", "detect", "depth", "segment", "contrast", "translate", "words"] = "classify",
     fix: Annotated[bool, Parameter(negative="")] = False,
     as_json: Json = False,
 ) -> int:
@@ -30,7 +30,8 @@ def check(
     ----------
     data
         A folder, a CSV, a zip, tar shards, or "digits"; for boxes a folder in the layout of COCO, Pascal VOC or YOLO;
-        for depth and segment a folder of images/ and depth/ or masks/; for contrast a CSV or JSONL of image,caption.
+        for depth and segment a folder of images/ and depth/ or masks/; for contrast a CSV or JSONL of image,caption;
+        for translate pairs of texts; for words a text file.
     mode
         full opens every image; sample some 2,000; auto all of up to 20,000.
     task
@@ -49,9 +50,11 @@ def check(
     from saccade.data.check import check_data
     from saccade.data.folder import open_data
     from saccade.data.pairs import open_pairs
+    from saccade.data.texts import open_texts, open_translations
 
-    splits = (open_pairs if task == "contrast" else open_data)(data)
-    with counting("images") as advance:
+    openers = {"contrast": open_pairs, "translate": open_translations, "words": open_texts}
+    splits = openers.get(task, open_data)(data)
+    with counting("texts" if task in ("translate", "words") else "images") as advance:
         report = check_data(splits, mode=mode, on_image=advance)
     print(json.dumps(report.to_dict(), indent=1, ensure_ascii=False) if as_json else report)
     return 1 if report.errors else 0

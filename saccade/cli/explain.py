@@ -24,8 +24,8 @@ def explain(
     """Draw what a model attends to.
 
     Of a classifier the rollout of all layers and each head of the last, over the image. Of a DETR what it found, and
-    where the query that found it looked. With --point, where one place of the image looks in every layer: also of a
-    DPT.
+    where the query that found it looked. Of a model that writes where each word looked. With --point, where one place
+    of the image looks in every layer: also of a DPT.
 
     Parameters
     ----------
@@ -48,14 +48,17 @@ def explain(
         raise ConfigError(f"--output must end in {', '.join(SUFFIXES)}, not {output.suffix or output.name!r}")
     if not output.parent.is_dir():
         raise ConfigError(f"--output: there is no folder {output.parent}")
+    from saccade.analysis.alignment import align
     from saccade.analysis.attention_maps import explain as look
     from saccade.analysis.points import point_attention
     from saccade.analysis.queries import found_objects
     from saccade.checkpoints.atomic import write_atomic
     from saccade.cli.predict import expand
     from saccade.inference.predictor import load
+    from saccade.inference.writing import translate
     from saccade.reporting.draw import explain_figure
     from saccade.reporting.looking import objects_figure, point_figure
+    from saccade.reporting.texts import alignment_figure
 
     paths = list(dict.fromkeys(path for text in images for path in expand(text)))
     predictor = load(model, image_size=image_size, device=device)
@@ -66,6 +69,9 @@ def explain(
         objects = [found_objects(predictor, path, budget=budget) for path in paths]
         figure = objects_figure(objects)
         told = [f"{o.name}: " + (", ".join(t.box.label for t in o.objects) or "nothing") for o in objects]
+    elif predictor.task == "translation":
+        figure = alignment_figure([align(predictor, path, budget=budget) for path in paths])
+        told = [str(one) for one in translate(predictor, paths)]
     else:
         found = [look(predictor, path, budget=budget) for path in paths]
         figure = explain_figure(found)

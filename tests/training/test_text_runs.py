@@ -126,6 +126,9 @@ def test_the_command_line_translates(
     assert main(["translate", str(translator.path), " "]) == 2
     assert main(["predict", str(translator.path), "one.png"]) in (1, 2)
     assert main(["fill", str(translator.path), "[MASK]"]) == 2
+    (tmp_path / "pairs.tsv").write_text("".join(f"s{i}\tt{i}\n" for i in range(20)) + "s1\tt1\n")
+    assert main(["data", "check", str(tmp_path / "pairs.tsv"), "--task", "translate"]) == 0
+    assert "are there twice: train:pairs.tsv:2" in capsys.readouterr().out
     assert main(["evaluate", str(translator.path), "numbers"]) == 0
     assert "exact match" in capsys.readouterr().out
 
@@ -143,6 +146,8 @@ def test_strips_are_read(reader: RunDirectory, tmp_path: Path, capsys: pytest.Ca
     strip.save(tmp_path / "strip.png")
     assert main(["translate", str(reader.path), str(tmp_path / "strip.png")]) == 0
     assert str(tmp_path / "strip.png") in capsys.readouterr().out
+    assert main(["explain", str(reader.path), str(tmp_path / "strip.png"), "-o", str(tmp_path / "looks.png")]) == 0
+    assert (tmp_path / "looks.png").stat().st_size > 1000
     assert evaluate(predictor, "strips", workers=0).metrics.images == 6
 
 
