@@ -28,21 +28,26 @@ class Paired:
 
 @dataclass
 class PreparedPairs(Dataset):
-    """The images of a source with their texts as numbers: to train with one caption, drawn anew each time; to measure
-    with all of them."""
+    """The images of a source with their texts as numbers: to train with some of the captions, drawn anew each time; to
+    measure with all of them.
+
+    Attributes:
+        texts: captions of an image in training; an image that has just so many brings them in their order.
+    """
 
     source: CaptionSource
     transform: ImageTransform
     tokenizer: Tokenizer
     skip_bad: bool = False
+    texts: int = 1
     cache: None = None
 
     def __getitem__(self, item: Item) -> Paired:
         index, key = item
         found, index, skipped = first_readable(len(self.source), index, self.source.captioned, self.skip_bad)
         captions = found.captions
-        if key:
-            captions = (captions[mix_seed(*key, 5) % len(captions)],)
+        if key and len(captions) != self.texts:
+            captions = tuple(captions[mix_seed(*key, 5, draw) % len(captions)] for draw in range(self.texts))
         return Paired(self.transform(found.image, key), captions, self.source.names[index], index, skipped)
 
     def collate(self, samples: Sequence[Paired]) -> tuple[Batch, list[str]]:

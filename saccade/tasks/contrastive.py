@@ -2,9 +2,11 @@
 
     loss = (cross-entropy of each image over all texts + cross-entropy of each text over all images) / 2
 
-The other pairs of the batch are what a pair is told apart from; several processes learn from the pairs of all.
+The other pairs of the batch are what a pair is told apart from; several processes learn from the pairs of all. Images
+whose texts are the same are not told apart: each is an answer (Yang et al., arXiv 2204.03610). Where an image brings
+several texts, the first are contrasted with the first, the second with the second.
 
-B pairs of this process, N of all, M captions, E width of the common space.
+B images of this process, N of all, n texts of each in training, M captions, E width of the common space.
 """
 
 from collections.abc import Sequence
@@ -40,9 +42,10 @@ class Embedded(Protocol):
 class Pairs(NamedTuple):
     """Unit vectors of this process's pairs, of everybody's, and where in those this process's begin."""
 
-    own: Embedded  # image [B, E], text [B, E] in training; [M, E] where images have more captions than one
+    own: Embedded  # image [B, E], text [B * n, E]; [M, E] where images have different numbers of captions
     image: Tensor  # [N, E]
-    text: Tensor  # [N, E]
+    text: Tensor  # [N * n, E]
+    keys: Tensor  # [N * n], equal for equal texts
     start: int
 
 
@@ -54,22 +57,33 @@ class ContrastiveTask:
     smallest_loss = 0.0
 
     def run(self, model: nn.Module, batch: Batch) -> Pairs:
-        own: Embedded = model(batch.images, told(batch))
+        tokens = told(batch)
+        own: Embedded = model(batch.images, tokens)
+        keys = keys_of(tokens)
         if model.training and dist.is_initialized() and dist.get_world_size() > 1:
             image, text = (torch.cat(all_gather(part)) for part in (own.image, own.text))
-            return Pairs(own, image, text, dist.get_rank() * len(own.image))
-        return Pairs(own, own.image, own.text, 0)
+            everybodys = [torch.empty_like(keys) for _ in range(dist.get_world_size())]
+            dist.all_gather(everybodys, keys)
+            return Pairs(own, image, text, torch.cat(everybodys), dist.get_rank() * len(own.image))
+        return Pairs(own, own.image, own.text, keys, 0)
 
     def step(self, outputs: Pairs, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean loss over this process's pairs; how many images find their text, and how many would by chance."""
         scale, count = outputs.own.scale, len(batch.images)
-        own = torch.arange(outputs.start, outputs.start + count, device=outputs.image.device)
-        texts_of_images = scale * outputs.own.image @ outputs.text.T  # [B, N]
-        images_of_texts = scale * outputs.own.text @ outputs.image.T
-        loss = (F.cross_entropy(texts_of_images.float(), own) + F.cross_entropy(images_of_texts.float(), own)) / 2
-        with torch.no_grad():
-            right = (texts_of_images.argmax(dim=1) == own).sum()
-            return loss, {"R@1": right, "chance": right.new_tensor(count / len(outputs.text), dtype=torch.float64)}
+        texts = len(outputs.own.text) // count
+        losses, found, chance = [], [], []
+        for text in range(texts):
+            own, everybodys, keys = outputs.own.text[text::texts], outputs.text[text::texts], outputs.keys[text::texts]
+            same = keys[outputs.start : outputs.start + count, None] == keys  # [B, N], each image's own text among them
+            answers = same / same.sum(dim=1, keepdim=True)
+            texts_of_images = scale * outputs.own.image @ everybodys.T  # [B, N]
+            images_of_texts = scale * own @ outputs.image.T
+            losses += [F.cross_entropy(logits.float(), answers) for logits in (texts_of_images, images_of_texts)]
+            with torch.no_grad():
+                found.append(same.gather(1, texts_of_images.argmax(dim=1, keepdim=True)).sum())
+                chance.append(same.double().mean() * count)
+        shown = {"R@1": torch.stack(found).double().mean(), "chance": torch.stack(chance).mean()}
+        return torch.stack(losses).mean(), shown
 
     def keep(self, outputs: Pairs, batch: Batch) -> tuple[Tensor, Tensor]:
         """Vectors of images ``[B, E]``, and of their captions ``[B, n, E]``, NaN where there is none."""
@@ -113,6 +127,12 @@ def told(batch: Batch) -> Tensor:
     assert isinstance(batch.labels, dict)
     tokens = batch.labels["tokens"]
     return tokens[tokens[..., 0] >= 0]
+
+
+def keys_of(tokens: Tensor) -> Tensor:
+    """A number for each text ``[M, L]`` -> ``[M]``, the same for the same words however far the row is filled up."""
+    factors = torch.full((tokens.shape[1],), 1_000_003, device=tokens.device).cumprod(0)  # modulo 2^64
+    return (tokens * factors).sum(dim=1)
 
 
 def ranks(images: Tensor, texts: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:

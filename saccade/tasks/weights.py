@@ -41,11 +41,13 @@ class ContrastTexts:
             `model.init`, else one learned from the captions to train on.
         vocab_size: tokens of one that is learned; 514 are bytes and marks.
         context_length: tokens of a text; longer ones are cut.
+        texts: captions that an image brings to each step; its vector is computed once for all of them.
     """
 
     vocabulary: str = ""
     vocab_size: int = 1024
     context_length: int = 48
+    texts: int = 1
 
 
 VocabularyKind = Literal["word", "char", "bpe", "byte"]

@@ -123,6 +123,9 @@ def test_batches_of_tokens(folder: Path) -> None:
     drawn = {images[(0, (0, epoch, 0, 0))].captions for epoch in range(20)}
     assert drawn == {("a cat",), ("one cat",)}  # to train with one at a time, not always the same
     assert images[(0, (0, 3, 0, 0))].captions == images[(0, (0, 3, 0, 0))].captions
+    images.texts = 2
+    assert images[(0, (0, 1, 0, 0))].captions == ("a cat", "one cat")  # in their order
+    assert images[(1, (0, 1, 1, 0))].captions == ("a dog", "a dog")
 
 
 def test_the_check(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

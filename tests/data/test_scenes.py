@@ -6,7 +6,7 @@ import pytest
 from saccade.data.boxes import open_boxes
 from saccade.data.config import DataConfig, ScenesConfig
 from saccade.data.digits import digits_by_split
-from saccade.data.scenes import COLOURS, FAR, NAMES, NEAR, compose, relation
+from saccade.data.scenes import COLOURS, FAR, NAMES, NEAR, SceneSource, compose, relation
 from saccade.errors import ConfigError
 
 SMALL = ScenesConfig(size=(96, 128), train=10, val=5, test=5)
@@ -69,3 +69,10 @@ def test_scenes_as_data() -> None:
         open_boxes("scenes", DataConfig(scenes=ScenesConfig(scale=(0.5, 0.2))))
     with pytest.raises(ConfigError, match="digits"):
         open_boxes("scenes", DataConfig(scenes=ScenesConfig(digits=(5, 2))))
+
+
+def test_plain_captions_are_for_training_only() -> None:
+    config = ScenesConfig(size=(64, 64), plain_captions=True)
+    full, plain = SceneSource("train", 3, config).captioned(1).captions
+    assert plain == " ".join(word for word in full.split() if word not in {*COLOURS, "small", "medium", "large"})
+    assert len(SceneSource("test", 3, config).captions(1)) == 1

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from saccade.data.samples import Batch
 from saccade.errors import ConfigError
 from saccade.models.clip import ClipOutput
-from saccade.tasks.contrastive import ContrastiveTask, Pairs, ranks
+from saccade.tasks.contrastive import ContrastiveTask, Pairs, keys_of, ranks
 
 SIDE, WORDS, WIDTH = 6, 5, 4
 
@@ -31,10 +31,13 @@ class Towers(nn.Module):
         return ClipOutput(F.normalize(image, dim=-1), F.normalize(text, dim=-1), self.logit_scale.exp())
 
 
-def pairs(count: int) -> Batch:
+def pairs(count: int, texts: int = 1) -> Batch:
+    """Images with so many texts each; with several, the last image's second text is that of the first image."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(count, 3, SIDE, SIDE, generator=generator)
-    tokens = torch.randint(0, 9, (count, 1, WORDS), generator=generator)
+    tokens = torch.randint(0, 9, (count, texts, WORDS), generator=generator)
+    if texts > 1:
+        tokens[-1, 1] = tokens[0, 1]
     return Batch(images, {"tokens": tokens}, ("",) * count, torch.arange(count))
 
 
@@ -54,9 +57,29 @@ def test_the_loss_is_the_mean_of_both_directions() -> None:
     assert figures["chance"].item() == 1.0  # of four guesses one is right
 
 
+def test_images_with_the_same_text_are_not_told_apart() -> None:
+    """Of two texts an image the first are contrasted with the first; where the second are equal, each is an answer."""
+    net, task, batch = towers(), ContrastiveTask(), pairs(3, texts=2)
+    loss, figures = task.step(task.run(net, batch), batch)
+    out = net(batch.images, batch.labels["tokens"].flatten(0, 1))  # type: ignore[index]
+    losses = []
+    for text, answers in ((0, [[0], [1], [2]]), (1, [[0, 2], [1], [0, 2]])):
+        logits = out.scale * out.image @ out.text[text::2].T
+        for logs in (logits.log_softmax(1), logits.T.log_softmax(1)):
+            losses.append(-sum(logs[i, right].mean() for i, right in enumerate(answers)) / 3)
+    torch.testing.assert_close(loss, sum(losses) / 4)
+    assert figures["chance"].item() == pytest.approx((1 + 5 / 3) / 2)  # guesses of three that are right
+
+
+def test_equal_texts_have_equal_keys_however_they_are_filled_up() -> None:
+    one, other = torch.tensor([[3, 7, 9], [7, 3, 9]]), torch.tensor([[3, 7, 9, 0, 0]])
+    assert keys_of(one)[0] == keys_of(other)[0]
+    assert keys_of(one)[0] != keys_of(one)[1]
+
+
 def _train(rank: int, world: int, port: int, results) -> None:
     dist.init_process_group("gloo", init_method=f"tcp://localhost:{port}", rank=rank, world_size=world)
-    net, task, batch = DistributedDataParallel(towers()), ContrastiveTask(), pairs(8)
+    net, task, batch = DistributedDataParallel(towers()), ContrastiveTask(), pairs(8, texts=2)
     share = batch.rows(slice(rank * 4, (rank + 1) * 4))
     loss, figures = task.step(task.run(net, share), share)
     loss.backward()
@@ -72,7 +95,7 @@ def test_two_processes_learn_as_one(unused_port: int) -> None:
     results = context.SimpleQueue()
     mp.spawn(_train, args=(2, unused_port, results), nprocs=2)
     gradients, loss, right = results.get()
-    net, task, batch = towers(), ContrastiveTask(), pairs(8)
+    net, task, batch = towers(), ContrastiveTask(), pairs(8, texts=2)
     alone, figures = task.step(task.run(net, batch), batch)
     alone.backward()
     assert loss == pytest.approx(alone.item(), rel=1e-5)

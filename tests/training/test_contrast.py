@@ -34,7 +34,7 @@ TINY = {
     "data.scenes": {"size": [32, 32], "digits": [1, 2], "scale": [0.4, 0.8], "train": 48, "val": 8, "test": 12},
     "model.image_size": [32, 32],
     "model.options": {"backbone_config.width": 8, "text.depth": 1, "embed_dim": 16},
-    "contrast.vocab_size": 560,
+    "contrast.vocab_size": 560, "contrast.texts": 1, "data.scenes.plain_captions": False,
 }  # fmt: skip
 
 
@@ -123,7 +123,7 @@ def test_a_trained_tower_is_taken(run: RunDirectory, tmp_path: Path) -> None:
     ("change", "said"),
     [
         ({"accumulation": 2}, "accumulation"),
-        ({"augmentation.mixup": 0.5}, "no caption"),
+        ({"augmentation.mixup": 0.5}, "no text"),
         ({"model.name": "vit_ti16", "model.options": {}}, "reads no texts"),
     ],
 )

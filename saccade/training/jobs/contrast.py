@@ -34,12 +34,14 @@ def prepare(config: RunConfig, processes: Processes) -> Job:
     if config.accumulation > 1:
         raise ConfigError("parts of a batch would not see each other's pairs: set accumulation to 1")
     no_mixing(config)
+    if config.contrast.texts < 1:
+        raise ConfigError(f"contrast.texts must be at least 1, not {config.contrast.texts}")
     splits = open_splits(config)
     start, tokenizer = starting_model(config, cast(CaptionSource, splits.train))
     assert start.preprocessing is not None
     skip_bad, plain = config.data.bad_images == "skip", EvalTransform(start.preprocessing)
     views = TrainTransform(start.preprocessing, config.augmentation)
-    train = PreparedPairs(cast(CaptionSource, splits.train), views, tokenizer, skip_bad)
+    train = PreparedPairs(cast(CaptionSource, splits.train), views, tokenizer, skip_bad, config.contrast.texts)
     val, test = (
         None if part is None else PreparedPairs(cast(CaptionSource, part), plain, tokenizer)
         for part in (splits.val, splits.test)
