@@ -18,6 +18,6 @@ def describe() -> str:
         names = [
             line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
         ]
-        processor = f"{cores} cores of {names[0] if names else platform.processor()}"
+        processor = f"{cores} core{'s' if cores != 1 else ''} of {names[0] if names else platform.processor()}"
     python = ".".join(platform.python_version_tuple()[:2])
     return f"{processor}, torch {torch.__version__}, Python {python}, {datetime.now(UTC):%Y-%m-%d}"

@@ -62,6 +62,7 @@ SMALL = {
     ),
 }
 LABELS = ("cat", "dog", "fish", "owl", "bee")
+OF_TEXTS = {"bert", "perceiver_text"}  # go there and back in tests of their own
 
 
 def model_dir(folder: Path, architecture: str, **options) -> LoadedModel:
@@ -75,7 +76,9 @@ def model_dir(folder: Path, architecture: str, **options) -> LoadedModel:
     return loaded
 
 
-@pytest.mark.parametrize(("target", "architecture"), [(t, a) for t, found in WRITERS.items() for a in found])
+@pytest.mark.parametrize(
+    ("target", "architecture"), [(t, a) for t, found in WRITERS.items() for a in found if a not in OF_TEXTS]
+)
 def test_there_and_back_is_the_same_bits(target, architecture: str, tmp_path: Path) -> None:
     ours = model_dir(tmp_path / "ours", architecture)
     there = tmp_path / ("there.pth" if target in FILES else "there")
@@ -91,7 +94,7 @@ def test_there_and_back_is_the_same_bits(target, architecture: str, tmp_path: Pa
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("architecture", sorted(set(WRITERS["huggingface"]) - {"mae", "clip"}))
+@pytest.mark.parametrize("architecture", sorted(set(WRITERS["huggingface"]) - {"mae", "clip"} - OF_TEXTS))
 def test_transformers_opens_it_with_its_processor(architecture: str, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     ours = model_dir(tmp_path / "ours", architecture)

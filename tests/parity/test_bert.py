@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import saccade
+from saccade.checkpoints.convert import convert
 from saccade.checkpoints.directory import LoadedModel, read_model_dir, save_model_dir
 from saccade.checkpoints.loading import load_model
 from saccade.errors import ConfigError
@@ -98,3 +99,18 @@ def test_a_model_directory_holds_it(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), back.state_dict().values(), strict=True))
     with pytest.raises(ConfigError, match="pooler"):
         saccade.create("bert_base", options={"pooler": False, "next_sentence": True})
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("next_sentence", [False, True])
+def test_there_and_back(next_sentence: bool, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    options = {"depth": 1, "vocab_size": 90, "next_sentence": next_sentence}
+    net = randomised(saccade.create("bert_small", options=options))
+    save_model_dir(tmp_path / "ours", LoadedModel(net, "bert", (), None, "words"))
+    convert(tmp_path / "ours", tmp_path / "theirs", to="huggingface")
+    kind = "BertForPreTraining" if next_sentence else "BertForMaskedLM"
+    model = getattr(transformers, kind).from_pretrained(tmp_path / "theirs").eval()
+    said = model(input_ids=TOKENS, token_type_ids=TYPES, attention_mask=VALID.long())
+    found = net(TOKENS, TYPES, VALID)
+    close(found.logits[VALID], (said.prediction_logits if next_sentence else said.logits)[VALID])
