@@ -43,7 +43,7 @@ def word_optimum(
         most: passages that are looked at; all unless given.
         on_text: called with how many are done.
     """
-    by_length = _sentences(passages.vocabulary, limit)
+    by_length = _sentences(passages.vocabulary, limit, passages.length - 2)
     count = len(passages.source) if most is None else min(most, len(passages.source))
     usual = len(passages.vocabulary.special)
     expected, reached = [], []
@@ -88,10 +88,10 @@ def _beliefs(
     return at
 
 
-def _sentences(vocabulary: Vocabulary, limit: int) -> dict[int, np.ndarray]:
-    """All numbers below a limit in words, by how many words they have: ``[S, L]`` int16."""
+def _sentences(vocabulary: Vocabulary, limit: int, most: int) -> dict[int, np.ndarray]:
+    """All numbers below a limit in words, cut as passages are, by how many words they have: ``[S, L]`` int32."""
     found: dict[int, list[list[int]]] = {}
     for start in range(0, limit, AT_ONCE):
         for numbers in vocabulary([english(n) for n in range(start, min(start + AT_ONCE, limit))]):
-            found.setdefault(len(numbers), []).append(numbers)
-    return {length: np.array(rows, dtype=np.int16) for length, rows in found.items()}
+            found.setdefault(min(len(numbers), most), []).append(numbers[:most])
+    return {length: np.array(rows, dtype=np.int32) for length, rows in found.items()}

@@ -64,7 +64,7 @@ class Predictor:
                 "this checkpoint does not say how images are prepared for it; load it with "
                 "saccade.checkpoints.loading.load_model and give it tensors"
             )
-        self.source = source
+        self.source, self._preprocess = source, source.preprocessing
         self.device = torch.device(device)
         self.model: Model = source.model.eval().to(self.device)
         self.task = source.task
@@ -81,9 +81,13 @@ class Predictor:
         Raises:
             ConfigError: the model reads texts.
         """
-        if self.source.preprocessing is None:
+        if self._preprocess is None:
             raise ConfigError("this model reads texts, not images: saccade translate, or saccade fill")
-        return self.source.preprocessing
+        return self._preprocess
+
+    @preprocess.setter
+    def preprocess(self, preprocessing: Preprocessing) -> None:
+        self._preprocess = preprocessing
 
     @overload
     def predict(self, images: ImageLike, *, top: int = 5, batch_size: int = 32) -> Prediction: ...

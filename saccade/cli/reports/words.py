@@ -29,7 +29,7 @@ def content(predictor: Predictor, splits: DataSplits, told: dict[str, Any]) -> C
     trained_on = predictor.source.provenance["data"]
     limit = trained_on["config"]["numbers"]["limit"]
     optimum = None
-    if trained_on["path"] == NUMBERS and limit <= COUNTED and metrics.follows is None:
+    if trained_on["path"] == NUMBERS and limit <= COUNTED and metrics.follows is None and metrics.hidden:
         optimum = word_optimum(passages, limit, most=COUNTED_TEXTS).expected
     shown = [_passage(predictor, passages, index) for index in range(len(source))[: 4 * PASSAGES]]
     asked = [passage for passage in shown if any(word.guesses for word in passage)][:PASSAGES]
