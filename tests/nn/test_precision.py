@@ -65,3 +65,9 @@ def test_what_is_measured_is_a_block_among_tokens() -> None:
     assert choose_products("cpu", detr, batch_size=1, rounds=1).products in precision.WAYS
     perceiver = saccade.create("perceiver_digits", image_size=224)
     assert "[1, 1024, 96]" in choose_products("cpu", perceiver, batch_size=1, rounds=1).reason
+
+
+def test_a_frozen_model_is_measured_as_well() -> None:
+    net = saccade.create("vit_digits").train().requires_grad_(False)
+    assert "[2, 17, 64]" in choose_products("cpu", net, batch_size=2, rounds=1).reason
+    assert not any(p.requires_grad for p in net.parameters())
