@@ -10,8 +10,9 @@ shards/train-000000.tar …                           written by `saccade data s
 import csv
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -224,6 +225,32 @@ def read_table(place: Path) -> tuple[list[str], list[dict[str, str]]]:
             ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{place} is not a readable table: {error}") from None
+
+
+def read_lines(place: Path) -> list[str]:
+    """The lines of a text file; raises DataError where it cannot be read."""
+    try:
+        return place.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{place} is no readable text: {error}") from None
+
+
+def read_objects(place: Path, wanted: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The numbered lines of a JSONL, each an object that should hold what is `wanted`; empty ones are passed over.
+
+    Raises:
+        DataError: a line is no object.
+    """
+    for number, line in enumerate(read_lines(place), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{place}, line {number} is no JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise DataError(f"{place}, line {number}: an object with {wanted} was expected")
+        yield number, row
 
 
 def _find_in_csv(place: Path) -> tuple[Storage, list[Entry], tuple[str, ...]]:

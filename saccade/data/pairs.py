@@ -23,6 +23,7 @@ from saccade.data.folder import (
     FileSource,
     assign_splits,
     fingerprint,
+    read_objects,
     read_table,
 )  # fmt: skip
 from saccade.data.images import is_image_name
@@ -138,20 +139,7 @@ def _numbered_rows(place: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
             raise DataError(f"{place} needs the columns image and caption; it has {columns}")
         yield from enumerate(rows, 2)
         return
-    try:
-        lines = place.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{place} is no readable JSONL: {error}") from None
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{place}, line {number} is no JSON: {error}") from None
-        if not isinstance(row, dict):
-            raise DataError(f"{place}, line {number}: an object with image and caption was expected")
-        yield number, row
+    yield from read_objects(place, "image and caption")
 
 
 def _in_shards(paths: list[Path]) -> tuple[Storage, list[Found]]:

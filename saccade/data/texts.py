@@ -8,14 +8,13 @@ poems.txt                     a sentence a line; an empty line ends a document
 
 import csv
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from saccade.data.config import DataConfig, NumbersConfig
-from saccade.data.folder import SPLIT_NAMES, assign_splits
+from saccade.data.folder import SPLIT_NAMES, assign_splits, read_lines, read_objects
 from saccade.data.number_words import english, french, number_splits
 from saccade.data.samples import DataSplits, Source, Translation
 from saccade.errors import DataError
@@ -119,7 +118,7 @@ def open_texts(path: str, config: DataConfig | None = None) -> DataSplits:
         return _numbers(config.numbers, lambda ns, names: Texts(names, [english(n) for n in ns], range(len(ns))))
     place = Path(path)
     lines, documents, document = [], [], 0
-    for number, line in enumerate(_lines(place), 1):
+    for number, line in enumerate(read_lines(_present(place)), 1):
         if line.strip():
             lines.append((number, line.strip()))
             documents.append(document)
@@ -161,8 +160,8 @@ def _pairs(place: Path) -> Iterator[Pair]:
     suffix = place.suffix.lower()
     if suffix not in (".tsv", ".csv", ".jsonl"):
         raise DataError(f"{place} is no .tsv, .csv or .jsonl of source and target")
-    lines = _lines(place)
-    rows = _objects(place, lines) if suffix == ".jsonl" else _table(place, lines, "\t" if suffix == ".tsv" else ",")
+    _present(place)
+    rows = _objects(place) if suffix == ".jsonl" else _table(place, "\t" if suffix == ".tsv" else ",")
     for number, (source, target, split) in rows:
         where = f"{place}, line {number}"
         if not source.strip() or not target.strip():
@@ -172,11 +171,11 @@ def _pairs(place: Path) -> Iterator[Pair]:
         yield source.strip(), target.strip(), SPLIT_NAMES.get(split.lower(), "")
 
 
-def _table(place: Path, lines: list[str], delimiter: str) -> Iterator[tuple[int, Pair]]:
+def _table(place: Path, delimiter: str) -> Iterator[tuple[int, Pair]]:
     """Rows of a table, by its names of columns, else its first two columns."""
     # Sentences have quotation marks of their own: a TSV has no other meaning for them.
     quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
-    rows = csv.reader(lines, delimiter=delimiter, quoting=quoting)
+    rows = csv.reader(read_lines(place), delimiter=delimiter, quoting=quoting)
     places: list[int] | None = None
     for row in rows:
         if not any(cell.strip() for cell in row):
@@ -197,26 +196,15 @@ def _table(place: Path, lines: list[str], delimiter: str) -> Iterator[tuple[int,
         yield rows.line_num, (source, target, split)
 
 
-def _objects(place: Path, lines: list[str]) -> Iterator[tuple[int, Pair]]:
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{place}, line {number} is no JSON: {error}") from None
-        if not isinstance(row, dict):
-            raise DataError(f"{place}, line {number}: an object with source and target was expected")
+def _objects(place: Path) -> Iterator[tuple[int, Pair]]:
+    for number, row in read_objects(place, "source and target"):
         found = [next((row[c] for c in names if c in row), "") for names in (SOURCE_COLUMNS, TARGET_COLUMNS)]
         if not all(isinstance(text, str) for text in found):
             raise DataError(f"{place}, line {number}: source and target must be texts")
         yield number, (found[0], found[1], str(row.get("split") or ""))
 
 
-def _lines(place: Path) -> list[str]:
+def _present(place: Path) -> Path:
     if not place.exists():
         raise DataError(f"there is no {place}: give a file of texts, or '{NUMBERS}'")
-    try:
-        return place.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{place} is no readable text: {error}") from None
+    return place

@@ -40,7 +40,7 @@ class Tokenizer:
     """
 
     def __init__(self, vocab: dict[str, int], merges: Sequence[Sequence[str]], context_length: int = 77):
-        parts = _tokenizers()
+        parts = tokenizers_library()
         vocab = {token: number for token, number in vocab.items() if token not in (BEGIN, END)}
         pairs = [(one, other) for one, other in merges]
         model = parts.models.BPE(vocab, pairs, end_of_word_suffix=WORD_END, continuing_subword_prefix="")
@@ -94,7 +94,7 @@ class Tokenizer:
     @classmethod
     def trained(cls, texts: Iterable[str], vocab_size: int = 512, context_length: int = 77) -> "Tokenizer":
         """A vocabulary of a data set's own: 514 tokens for bytes and marks, and the commonest merges up to the size."""
-        parts = _tokenizers()
+        parts = tokenizers_library()
         alphabet = byte_letters()
         plain = cls({token: i for i, token in enumerate([*alphabet, *(a + WORD_END for a in alphabet)])}, [])
         trainer = parts.trainers.BpeTrainer(vocab_size=vocab_size, end_of_word_suffix=WORD_END, show_progress=False)
@@ -196,10 +196,11 @@ def _installed() -> Path:
     )
 
 
-def _tokenizers() -> Any:
+def tokenizers_library() -> Any:
+    """The package that cuts texts; raises DataError where it is not installed."""
     try:
         import tokenizers
-        from tokenizers import decoders, models, pre_tokenizers, trainers  # noqa: F401
+        from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers  # noqa: F401
     except ImportError:
         raise DataError("texts need more packages: pip install saccade[text]") from None
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # texts are short, and loaders fork

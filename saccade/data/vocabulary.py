@@ -9,10 +9,10 @@ BERT's word pieces are read, not learned. Needs `pip install saccade[text]`.
 """
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+from saccade.data.tokenizer import byte_values, tokenizers_library
 from saccade.errors import DataError
 
 Kind = Literal["word", "char", "bpe", "byte"]
@@ -78,7 +78,7 @@ class Vocabulary:
     @classmethod
     def learned(cls, texts: Iterable[str], kind: Kind = "word", size: int = 8000) -> "Vocabulary":
         """The commonest words, letters or byte pairs of some texts, at most so many."""
-        parts = _tokenizers()
+        parts = tokenizers_library()
         if kind == "byte":
             return cls(_bytes(parts))
         inner = _untrained(parts, kind)
@@ -110,7 +110,7 @@ def vocabulary_from(files: Mapping[str, bytes], place: str) -> Vocabulary:
     Raises:
         DataError: neither is there, or it is broken.
     """
-    parts = _tokenizers()
+    parts = tokenizers_library()
     try:
         if FILE in files:
             text = files[FILE].decode()
@@ -142,8 +142,6 @@ def _untrained(parts: Any, kind: Kind) -> Any:
 
 def _bytes(parts: Any) -> Any:
     """The Perceiver's numbers: six marks, then the 256 bytes in their order."""
-    from saccade.data.tokenizer import byte_values
-
     letters = sorted(byte_values().items(), key=lambda item: item[1])
     tokens = [*PERCEIVER_SPECIAL, *(letter for letter, _ in letters)]
     vocab = {token: number for number, token in enumerate(tokens)}
@@ -166,13 +164,3 @@ def _word_pieces(parts: Any, pieces: Sequence[str]) -> Any:
     inner.pre_tokenizer, inner.decoder = parts.pre_tokenizers.BertPreTokenizer(), parts.decoders.WordPiece()
     inner.add_special_tokens([mark for mark in SPECIAL if mark in vocab])
     return inner
-
-
-def _tokenizers() -> Any:
-    try:
-        import tokenizers
-        from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers  # noqa: F401
-    except ImportError:
-        raise DataError("texts need more packages: pip install saccade[text]") from None
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # texts are short, and loaders fork
-    return tokenizers

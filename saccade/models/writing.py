@@ -7,6 +7,7 @@ B sentences, L places of the memory, M tokens of the target, D width, V words.
 """
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
@@ -51,7 +52,7 @@ class WriterConfig:
     num_classes: int = 0
 
 
-class Writer(Model):
+class Writer(Model, ABC):
     """``net(source, target [B, M])`` -> logits of the next word after each of the target, ``[B, M, V]``."""
 
     def __init__(self, config: WriterConfig):
@@ -71,9 +72,9 @@ class Writer(Model):
             if parameter.ndim > 1:
                 nn.init.xavier_uniform_(parameter)
 
+    @abstractmethod
     def encode(self, source: Tensor) -> Memory:
         """What the decoder looks at."""
-        raise NotImplementedError
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
         memory = self.encode(source)
