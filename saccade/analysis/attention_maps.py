@@ -8,11 +8,26 @@ from torch import Tensor, nn
 
 from saccade.analysis.rollout import attention_rollout
 from saccade.errors import RecordingError
-from saccade.inference.features import Embedder
-from saccade.inference.predictor import ImageLike, Predictor, name_of
+from saccade.engine.predictor import ImageLike, Predictor, name_of
 from saccade.models.model import Model
 from saccade.nn.recording import Trace, record
 from saccade.nn.tokens import TokenLayout
+
+
+class Embedder(nn.Module):
+    """A model without its head: ``[B, C, H, W]`` -> ``[B, D]``."""
+
+    def __init__(self, model: Model):
+        super().__init__()
+        self.model = model
+        self.config = model.config
+        self.train(model.training)  # whoever puts this back into its mode puts the model back into its own
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model.embed(images)
+
+    def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout | None:
+        return self.model.token_layout(image_size)
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,11 @@ from saccade.checkpoints.atomic import write_atomic
 from saccade.checkpoints.reading import read_tensors
 from saccade.data.augmentation import EvalTransform
 from saccade.data.batching import default_workers, eval_batches, prepared
-from saccade.data.samples import ImageSource
-from saccade.inference.predictor import Predictor
+from saccade.data.samples import Batch, ImageSource
+from saccade.engine.predictor import Predictor
 from saccade.models.model import Model
 from saccade.nn.precision import fast_products
-from saccade.nn.tokens import TokenLayout
-from saccade.tasks.collect import collect
+from saccade.engine.collect import collect
 
 
 @dataclass(frozen=True)
@@ -36,20 +35,15 @@ class Features:
     cached: bool
 
 
-class Embedder(nn.Module):
-    """A model without its head: ``[B, C, H, W]`` -> ``[B, D]``."""
+class EmbedSteps:
+    """Collects what is in front of the head: ``features [N, D]`` and ``labels [N]``."""
 
-    def __init__(self, model: Model):
-        super().__init__()
-        self.model = model
-        self.config = model.config
-        self.train(model.training)  # whoever puts this back into its mode puts the model back into its own
+    def eval_step(self, model: nn.Module, batch: Batch) -> Tensor:
+        assert isinstance(model, Model)
+        return model.embed(batch.images)
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.model.embed(images)
-
-    def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout | None:
-        return self.model.token_layout(image_size)
+    def collect(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        return {"features": outputs.float(), "labels": batch.classes}
 
 
 def default_cache() -> Path:
@@ -86,12 +80,11 @@ def extract(
     images = prepared(source, EvalTransform(predictor.preprocess), size)
     batches = eval_batches(images, batch_size, workers=default_workers(images) if workers is None else workers)
     with fast_products(predictor.products):
-        found = collect(Embedder(predictor.model), batches, predictor.device, on_images=on_images)
+        collected = collect(predictor.model, batches, predictor.device, EmbedSteps(), on_inputs=on_images)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        tensors = {"features": found.outputs.contiguous(), "labels": found.targets.contiguous()}
-        write_atomic(path, lambda temporary: save_file(tensors, temporary))
-    return Features(found.outputs, found.targets, cached=False)
+        write_atomic(path, lambda temporary: save_file(collected.tensors, temporary))
+    return Features(collected["features"], collected["labels"], cached=False)
 
 
 def features_key(predictor: Predictor, source: ImageSource, fingerprint: str) -> str:

@@ -1,0 +1,145 @@
+"""Measure a model on data with targets: which split, and under which numbers the data's classes go in the model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from saccade.data.batching import default_workers, eval_batches
+from saccade.data.config import DataConfig, read_data_config
+from saccade.data.samples import DataSplits, Source
+from saccade.engine.collect import Collected, collect
+from saccade.engine.predictor import Predictor
+from saccade.engine.results import Metrics
+from saccade.engine.task import Evaluator
+from saccade.errors import ConfigError, DataError
+from saccade.nn.precision import fast_products
+
+SPLITS = ("train", "val", "test")
+OpenData = Callable[[str, DataConfig], DataSplits]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The metrics of a split.
+
+    Attributes:
+        metrics: the task's, over all classes of the model.
+        split: "test", "val", "train", or several joined by "+".
+        collected: the outputs behind it.
+        note: why this split, for people.
+    """
+
+    metrics: Metrics
+    split: str
+    collected: Collected
+    note: str
+
+
+def evaluate(
+    predictor: Predictor,
+    data: str,
+    *,
+    split: str = "auto",
+    batch_size: int = 32,
+    workers: int | None = None,
+    on_inputs: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Measure a model on a data set.
+
+    Args:
+        predictor: the model.
+        data: as for training: a folder, a CSV, a zip, shards, "digits".
+        split: "train", "val", "test", "all", or "auto": the test split where the data has one of its own or is what
+            the model was trained on (cut the same way, so that no image of its training is in it); else all inputs.
+        batch_size: inputs at once.
+        workers: loader processes; chosen for the machine unless given.
+        on_inputs: called with (inputs done, inputs in all).
+
+    Raises:
+        DataError: the data has a class that the model does not have.
+    """
+    collected, parts, note = collect_split(predictor, data, predictor.task, split, batch_size, workers, on_inputs)
+    return Evaluation(predictor.task.measure(collected), "+".join(parts), collected, note)
+
+
+def collect_split(
+    predictor: Predictor,
+    data: str,
+    evaluator: Evaluator,
+    split: str = "auto",
+    batch_size: int = 32,
+    workers: int | None = None,
+    on_inputs: Callable[[int, int], None] | None = None,
+) -> tuple[Collected, tuple[str, ...], str]:
+    """What `evaluator` collects over a split, the splits that it came from, and why these; as :func:`evaluate`.
+
+    Class numbers of targets are the model's.
+    """
+    room, task = predictor.room, predictor.task
+    splits, parts, note = choose_split(predictor, data, split)
+    index = None
+    if task.class_targets:
+        index = torch.from_numpy(class_index(splits.classes, predictor.labels, data))
+    total = sum(len(part) for part in parts.values())
+    collected, done = [], 0
+    with fast_products(predictor.products):
+        for part in parts.values():
+            dataset = room.eval_dataset(part, predictor.source)
+            count = default_workers(dataset) if workers is None else workers
+            batches = eval_batches(dataset, batch_size, workers=count)
+            progress = None if on_inputs is None else lambda n, before=done: on_inputs(before + n, total)
+            collected.append(collect(predictor.model, batches, predictor.device, evaluator, on_inputs=progress))
+            done += len(part)
+    joined = Collected.joined(collected)
+    if index is not None:
+        numbered = {name: index[joined[name]] for name in task.class_targets if name in joined.tensors}
+        joined = Collected({**joined.tensors, **numbered}, joined.names)
+    return joined, tuple(parts), note
+
+
+def choose_split(
+    predictor: Predictor, data: str, split: str, open_data: OpenData | None = None
+) -> tuple[DataSplits, dict[str, Source], str]:
+    """(the data, the splits to measure on, why these); opened as the model's task opens it unless given otherwise."""
+    trained_on = predictor.source.provenance.get("data") or {}
+    same_cut = read_data_config(trained_on["config"]) if "config" in trained_on else DataConfig()
+
+    def opened(config: DataConfig) -> DataSplits:
+        if open_data is not None:
+            return open_data(data, config)
+        return predictor.room.open_data(data, config, predictor.source)
+
+    splits = opened(same_cut)
+    was_trained_on = trained_on.get("fingerprint") == splits.fingerprint
+    if not was_trained_on:
+        splits = opened(DataConfig(test_fraction=0.0, val_fraction=0.0, scenes=same_cut.scenes))
+    parts = {name: part for name in SPLITS if (part := getattr(splits, name)) is not None}
+    if split == "all":
+        return splits, parts, "all of the data, as requested"
+    if split == "auto" and "test" in parts:
+        why = "the test split, which was not trained on" if was_trained_on else "the data's own test split"
+        return splits, {"test": parts["test"]}, why
+    if split == "auto" and was_trained_on and "val" in parts:
+        return splits, {"val": parts["val"]}, "the validation split, by which the weights were selected"
+    if split == "auto":
+        return splits, parts, "all of the data, which has no test split and was not trained on"
+    if split not in SPLITS:
+        raise ConfigError(f"there is no split {split!r}: choose auto, all, {', '.join(SPLITS)}")
+    if split not in parts:
+        raise DataError(f"{data} has no {split} split; it has {', '.join(parts)}")
+    return splits, {split: parts[split]}, "as requested"
+
+
+def class_index(classes: tuple[str, ...], labels: tuple[str, ...], data: str) -> np.ndarray:
+    """For each class of the data, its number among the model's classes, by name. ``[len(classes)]`` int64."""
+    number = {name: index for index, name in enumerate(labels)}
+    unknown = [name for name in classes if name not in number]
+    if unknown:
+        known = ", ".join(labels[:8]) + (" …" if len(labels) > 8 else "")
+        raise DataError(
+            f"{data} has classes that the model does not have: {', '.join(unknown[:8])}; "
+            + (f"its classes are {known}" if labels else "the model has no classes")
+        )
+    return np.array([number[name] for name in classes], dtype=np.int64)

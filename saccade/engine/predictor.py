@@ -1,0 +1,180 @@
+"""A trained model as a function: paths, pictures, arrays, tensors or texts in, typed results out.
+
+predictor = saccade.load("runs/digits")
+predictor.predict("cat.jpg").label
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from saccade.checkpoints.directory import LoadedModel
+from saccade.data.images import read_image
+from saccade.data.preprocessing import Preprocessing
+from saccade.data.samples import Batch
+from saccade.engine.results import Result
+from saccade.engine.room import TaskRoom
+from saccade.engine.task import Task
+from saccade.errors import ConfigError, ImageError
+from saccade.models.model import Model
+from saccade.nn.precision import Products, choose_products, fast_products
+
+ImageLike = str | Path | bytes | Image.Image | np.ndarray | Tensor
+log = logging.getLogger("saccade")
+
+
+class Predictor:
+    """A model with what it needs to be used: its preprocessing, its labels and its task.
+
+    Args:
+        source: the loaded model with its architecture, provenance and the report of what was loaded.
+        room: of the model's task.
+        device: where the model runs.
+        options: of the task's predictions, such as ``{"threshold": 0.3}``.
+
+    Attributes:
+        model: the network in evaluation mode.
+        labels: K class names, in the order of the logits; () where there are none.
+        task: decodes outputs and measures them; ``task.name`` is one of `saccade.tasks.table.TASKS`.
+    """
+
+    def __init__(
+        self,
+        source: LoadedModel,
+        room: TaskRoom,
+        *,
+        device: torch.device | str = "cpu",
+        options: Mapping[str, Any] | None = None,
+    ):
+        self.source, self.room = source, room
+        self.device = torch.device(device)
+        self.model: Model = source.model.eval().to(self.device)
+        self.labels = source.labels
+        self.task: Task = room.task(source, options)
+        products = choose_products(self.device, self.model)
+        self.products: Products = products.products
+        log.info("%s", products.reason)
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether inputs are images; texts otherwise."""
+        return self.source.preprocessing is not None
+
+    @property
+    def preprocess(self) -> Preprocessing:
+        """What turns a picture into a tensor ``[C, H, W]``, as the model was trained.
+
+        Raises:
+            ConfigError: the model reads texts.
+        """
+        if self.source.preprocessing is None:
+            raise ConfigError(f"this {self.source.architecture} reads texts, not images")
+        return self.source.preprocessing
+
+    @preprocess.setter
+    def preprocess(self, preprocessing: Preprocessing) -> None:
+        self.source = replace(self.source, preprocessing=preprocessing)
+
+    @overload
+    def predict(self, inputs: ImageLike, *, batch_size: int = 32) -> Any: ...
+    @overload
+    def predict(self, inputs: Sequence[ImageLike], *, batch_size: int = 32) -> list[Any]: ...
+    def predict(self, inputs, *, batch_size=32):
+        """What a model predicts for images, or for texts where it reads texts.
+
+        Args:
+            inputs: a path, a PIL image, the bytes of an image file, an array ``[H, W]`` or ``[H, W, 3]`` uint8, or a
+                tensor ``[C, H, W]`` (uint8, or float in [0, 1]); or a text; or a list of them, or a stack ``[B, ...]``.
+            batch_size: inputs that go through the model at once.
+
+        Returns:
+            one result of the model's task for one input, a list for a list or a stack.
+
+        Raises:
+            ImageError: an image cannot be read; the message names it.
+            ConfigError: the model predicts nothing for an input alone; the message says what can be done with it.
+        """
+        if is_single(inputs):
+            return next(self.stream([inputs], batch_size=1))
+        return list(self.stream(inputs, batch_size=batch_size))
+
+    def stream(
+        self,
+        inputs: Sequence[ImageLike],
+        *,
+        batch_size: int = 32,
+        on_error: Callable[[str, ImageError], None] | None = None,
+    ) -> Iterator[Result]:
+        """The results of many inputs one after the other, a batch in memory at a time.
+
+        An image that cannot be read ends the stream, unless `on_error` is given: then that is called with the image's
+        name and the error, and the stream goes on without it.
+        """
+        for start in range(0, len(inputs), batch_size):
+            names, sizes, prepared = [], [], []
+            for index, one in enumerate(inputs[start : start + batch_size], start):
+                try:
+                    value, size = self.read(one)
+                except ImageError as error:
+                    if on_error is None:
+                        raise
+                    on_error(name_of(one, index), error)
+                else:
+                    prepared.append(value)
+                    sizes.append(size)
+                    names.append(name_of(one, index))
+            if prepared:
+                yield from self.decode(self.task.input_batch(prepared, sizes, names))
+
+    def read(self, one: ImageLike) -> tuple[Any, tuple[int, int]]:
+        """One input -> what :meth:`Task.input_batch` takes: a prepared image ``[C, h, w]`` and the size (H, W) that it
+        had, or a text and ()."""
+        if not self.reads_images:
+            if not isinstance(one, str):
+                raise ConfigError(f"this {self.source.architecture} reads texts, not {type(one).__name__}")
+            return one, ()  # type: ignore[return-value]
+        picture = read_image(one, channels=self.preprocess.channels)
+        return self.preprocess(picture), size_of(picture)
+
+    @torch.inference_mode()
+    def decode(self, batch: Batch) -> Sequence[Result]:
+        """A batch of :meth:`Task.input_batch` -> one result an input."""
+        batch = batch.to(self.device)
+        with fast_products(self.products):
+            return self.task.decode(self.task.eval_step(self.model, batch), batch)
+
+    def prepare(self, image: ImageLike) -> Tensor:
+        """One image -> the model's input ``[C, H, W]``, normalised."""
+        return self.preprocess(read_image(image, channels=self.preprocess.channels))
+
+    @torch.inference_mode()
+    def run(self, inputs: Tensor) -> Tensor:
+        """The model's input ``[B, C, H, W]`` -> raw outputs ``[B, K]``, on the CPU."""
+        with fast_products(self.products):
+            return self.model(inputs.to(self.device)).float().cpu()
+
+
+def size_of(picture: Image.Image | Tensor) -> tuple[int, int]:
+    """(H, W) in pixels."""
+    return (picture.shape[-2], picture.shape[-1]) if isinstance(picture, Tensor) else (picture.height, picture.width)
+
+
+def is_single(inputs: ImageLike | Sequence[ImageLike]) -> bool:
+    """Whether this is one input: a stack has one dimension more (``[B, C, H, W]``, or ``[B, H, W, 3]``)."""
+    if isinstance(inputs, np.ndarray | Tensor):
+        return inputs.ndim <= 3
+    return isinstance(inputs, str | Path | bytes | Image.Image)
+
+
+def name_of(one: ImageLike, index: int) -> str:
+    """How a result names its input: the path or the text, or its place in the list."""
+    if isinstance(one, str | Path):
+        return str(one)
+    return getattr(one, "filename", "") or f"image {index}"

@@ -1,0 +1,125 @@
+"""The contract of a task's room: everything that commands ask about a task, so that none of them knows it by name."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import torch
+
+from saccade.checkpoints.directory import LoadedModel
+from saccade.data.batching import BatchDataset
+from saccade.data.config import DataConfig
+from saccade.data.samples import DataSplits, Source
+from saccade.engine.setup import TrainingSetup
+from saccade.engine.task import Task
+from saccade.errors import ConfigError
+
+
+class CheckReport(Protocol):
+    """What `saccade data check` prints."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether a run may start on this data."""
+        ...
+
+    def __str__(self) -> str: ...
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """How a model of this task is described to whoever finds its directory.
+
+    Attributes:
+        hub_task: the task's name on model hubs.
+        description: what it is, "An image classifier".
+        usage: an expression of Python that uses it; PATH_OF_THIS_FOLDER stands for its directory.
+        limits: what it cannot do, in one sentence.
+    """
+
+    hub_task: str
+    description: str
+    usage: str
+    limits: str
+
+
+class TaskRoom(ABC):
+    """One task: its data, its model, its words."""
+
+    name: ClassVar[str]  # as in saccade/tasks/table.py
+    inputs: ClassVar[str] = "images"  # what a split holds, for people
+    architectures: ClassVar[tuple[str, ...]]  # what `saccade train` can train for it
+
+    @abstractmethod
+    def open_data(self, path: str, config: DataConfig, source: LoadedModel | None = None) -> DataSplits:
+        """Open a data set.
+
+        Args:
+            path: of any layout of this task, or the name of a built-in data set.
+            config: how it is cut into splits.
+            source: the model that will read it, where a task reads images or texts depending on the model.
+        """
+
+    @abstractmethod
+    def check(
+        self, path: str, *, mode: str = "full", fix: bool = False, on_input: Callable[[int, int], None] | None = None
+    ) -> CheckReport:
+        """Look for what is wrong with a data set.
+
+        Args:
+            path: as for :meth:`open_data`.
+            mode: "full" opens every input, "sample" some, "auto" all of a small data set.
+            fix: mend what can be mended, in place; the original is kept.
+            on_input: called with (inputs done, inputs in all).
+
+        Raises:
+            ConfigError: `fix` where there is nothing that could be mended.
+        """
+
+    @abstractmethod
+    def setup(self, config: Any, device: torch.device) -> TrainingSetup:
+        """Data, model and task of a run.
+
+        Args:
+            config: a :class:`saccade.training.config.RunConfig`.
+            device: where helpers of the task run, such as a teacher.
+
+        Raises:
+            DataError, ConfigError, CheckpointError: what does not fit, before anything is computed.
+        """
+
+    @abstractmethod
+    def task(self, source: LoadedModel, options: Mapping[str, Any] | None = None) -> Task:
+        """The task of a loaded model.
+
+        Args:
+            source: the model.
+            options: of its predictions, such as ``{"threshold": 0.3}``.
+
+        Raises:
+            ConfigError: an option that this task does not have.
+        """
+
+    @abstractmethod
+    def eval_dataset(self, part: Source, source: LoadedModel) -> BatchDataset:
+        """A split as a model takes it in evaluation, with its targets."""
+
+    @abstractmethod
+    def card(self) -> ModelCard:
+        """How a model of this task is described."""
+
+    def next_steps(self, run: Path, config: Any) -> list[str]:
+        """Commands that are useful after a run of this task, for people."""
+        return [f"saccade evaluate {run} {config.data.path}"]
+
+
+def refuse_options(name: str, options: Mapping[str, Any] | None, known: Sequence[str] = ()) -> None:
+    """Raise ConfigError for an option that a task does not have."""
+    for option in options or {}:
+        if option not in known:
+            has = f"it has {', '.join(known)}" if known else "it has none"
+            raise ConfigError(f"the task {name} has no option {option} for its predictions; {has}")

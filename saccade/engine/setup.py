@@ -1,0 +1,70 @@
+"""What a run trains: the data as the model takes it, the model at step 0, the task. Made by a task's room, or by hand
+for a model and a data set of one's own."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from saccade.checkpoints.directory import LoadedModel
+from saccade.data.batching import BatchDataset
+from saccade.data.samples import Batch, DataSplits
+from saccade.engine.task import Task
+
+
+class BatchTransform(Protocol):
+    """Makes the model's input of a training batch on the device: augmentation of whole batches, masks, normalisation."""
+
+    def __call__(self, batch: Batch, *, step: int, rows: slice, batch_size: int) -> Batch:
+        """Transform this process's part of a batch.
+
+        Args:
+            batch: inputs of some rows of the batch of `step`.
+            step: of the run; with the rows, all that random numbers may depend on, so that they are the same however
+                many parts and processes there are.
+            rows: which rows of the whole batch these are.
+            batch_size: rows of the whole batch, over all processes.
+        """
+        ...
+
+    def plain(self, batch: Batch) -> Batch:
+        """The batch without augmentation, as evaluation sees it."""
+        ...
+
+
+class Unchanged:
+    """No transform: inputs were augmented one by one, since boxes and maps must move with them."""
+
+    def __call__(self, batch: Batch, *, step: int, rows: slice, batch_size: int) -> Batch:
+        return batch
+
+    def plain(self, batch: Batch) -> Batch:
+        return batch
+
+
+@dataclass(frozen=True)
+class TrainingSetup:
+    """A model, its data and its task, ready to train.
+
+    Attributes:
+        start: the model at step 0, with labels and preprocessing.
+        task: loss and metrics.
+        train, val, test: the splits as the model takes them; without a `val` the last weights are the result.
+        transform: of whole training batches.
+        splits: the data as it was opened; None for a data set of one's own, which is then not checked before the run.
+    """
+
+    start: LoadedModel
+    task: Task
+    train: BatchDataset
+    val: BatchDataset | None = None
+    test: BatchDataset | None = None
+    transform: BatchTransform = field(default_factory=Unchanged)
+    splits: DataSplits | None = None
+
+    @property
+    def data_name(self) -> str:
+        return "own data" if self.splits is None else self.splits.name
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when a file, a label or the split changes; "" where nobody knows."""
+        return "" if self.splits is None else self.splits.fingerprint

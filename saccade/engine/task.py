@@ -1,0 +1,115 @@
+"""The contract of a task: the loss in training, the predictions and the metrics in evaluation.
+
+The training loop, the evaluation and the predictor know tasks by this contract alone. What a task needs besides (data,
+model, report) is its room's: :class:`saccade.engine.room.TaskRoom`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from saccade.data.samples import Batch
+from saccade.engine.collect import Collected
+from saccade.engine.results import Metrics, Result
+
+Counts = Mapping[str, Tensor]  # name -> how many such things a batch holds, a scalar
+
+
+class LossTerm(NamedTuple):
+    """One term of the loss, or one figure, over a part of a batch."""
+
+    total: Tensor  # [] sum over the things in this part; 0, with a gradient, where there are none
+    count: str  # name of the count that divides it: of the whole batch, over all parts and processes
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """What a training step computes on a part of a batch: sums, never means.
+
+    The mean over a whole batch is then the same however the batch is cut into parts and processes: a part with few
+    boxes weighs less than a part with many.
+
+    Attributes:
+        loss: the terms of the loss.
+        metrics: figures to show while training, without a gradient.
+    """
+
+    loss: Mapping[str, LossTerm]
+    metrics: Mapping[str, LossTerm] = field(default_factory=dict)
+
+    def value(self, counts: Counts) -> Tensor:
+        """This part's share of the loss of the whole batch, a scalar.
+
+        Args:
+            counts: of the whole batch, over all parts and processes.
+        """
+        return torch.stack([t.weight * t.total / counts[t.count].clamp(min=1) for t in self.loss.values()]).sum()
+
+
+class Evaluator(Protocol):
+    """How a model is run on a batch in evaluation, and what is kept of its outputs."""
+
+    def eval_step(self, model: nn.Module, batch: Batch) -> Any:
+        """The model's raw outputs for a batch."""
+        ...
+
+    def collect(self, outputs: Any, batch: Batch) -> dict[str, Tensor]:
+        """What metrics need of a batch, by name, on the CPU: see :class:`~saccade.engine.collect.Collected`."""
+        ...
+
+
+class Task(Evaluator, Protocol):
+    """One kind of question that a model answers about its inputs."""
+
+    name: str
+    labels: tuple[str, ...]
+    class_targets: tuple[str, ...]  # collected tensors that hold the data's class numbers
+
+    @property
+    def smallest_loss(self) -> float:
+        """The loss of a perfect model: above 0 with smoothed labels."""
+        ...
+
+    def counts(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """How many images, boxes, words, … a batch holds: the divisors of its loss terms, known from the targets."""
+        ...
+
+    def train_step(self, model: nn.Module, batch: Batch) -> LossTerms:
+        """The loss terms of a batch, or of a part of one."""
+        ...
+
+    def measure(self, collected: Collected) -> Metrics:
+        """The metrics of a split.
+
+        Raises:
+            ConfigError: there is nothing to measure on.
+        """
+        ...
+
+    def rows(self, collected: Collected) -> list[dict[str, Any]]:
+        """Each prediction beside its target as plain values: the rows of `predictions.json`."""
+        ...
+
+    def input_batch(self, inputs: Sequence[Any], sizes: Sequence[tuple[int, int]], names: Sequence[str]) -> Batch:
+        """Inputs without targets as a batch.
+
+        Args:
+            inputs: images ``[C, h, w]`` as the model's preprocessing made them; or texts.
+            sizes: (H, W) of each image before that; () for texts.
+            names: of each.
+        """
+        ...
+
+    def decode(self, outputs: Any, batch: Batch) -> Sequence[Result]:
+        """Raw outputs for a batch of :meth:`input_batch` -> one result an input."""
+        ...
+
+
+def image_batch(images: Sequence[Tensor], sizes: Sequence[tuple[int, int]], names: Sequence[str]) -> Batch:
+    """Images ``[C, h, w]`` of one shape as a batch whose labels are their original sizes, ``sizes [B, 2]`` (H, W)."""
+    labels = {"sizes": torch.tensor(sizes).reshape(-1, 2)}
+    return Batch(torch.stack(tuple(images)), labels, tuple(names), torch.arange(len(images)))

@@ -1,0 +1,58 @@
+"""Old names -> new ones: what runs and model directories of earlier versions are called today. Loads no torch."""
+
+from collections.abc import Mapping
+from typing import Any
+
+# task of a run's config, or of a model directory, before 0.2
+TASKS = {
+    "classify": "classification",
+    "detect": "detection",
+    "segment": "segmentation",
+    "contrast": "contrastive",
+    "translate": "seq2seq",
+    "translation": "seq2seq",
+    "words": "masked_lm",
+    "text": "masked_lm",
+    "pretrain": "masked_image",
+    "pretraining": "masked_image",
+}
+# block of a run's config before 0.2, which held the options of every task -> task whose options they are
+BLOCKS = {
+    "detection": "detection",
+    "depth": "depth",
+    "segmentation": "segmentation",
+    "contrast": "contrastive",
+    "translation": "seq2seq",
+    "words": "masked_lm",
+}
+KEYS = {"sharpness": "sam"}  # other top-level keys
+OPTIONS = {  # options that have another name today: task -> old -> new
+    "masked_lm": {"share": "mask_ratio", "masked": "mask_token", "random": "random_token"},
+}
+# old top-level keys that are options of a task today, in these tasks
+MOVED = {"label_smoothing": ("classification", "seq2seq"), "distillation": ("classification",)}
+
+
+def task_name(name: str) -> str:
+    """Today's name of a task."""
+    return TASKS.get(name, name)
+
+
+def is_old_config(values: Mapping[str, Any]) -> bool:
+    """Whether a run's config was written before 0.2: it then has the options of every task."""
+    return {"translation", "words", "contrast"} <= set(values)
+
+
+def upgrade_config(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's config as this version writes it, from one of an earlier version."""
+    task = task_name(values.get("task", "classification"))
+    options = {}
+    for block, owner in BLOCKS.items():
+        if owner == task:
+            names = OPTIONS.get(task, {})
+            options = {names.get(key, key): value for key, value in values.get(block, {}).items()}
+    for key, owners in MOVED.items():
+        if task in owners and key in values:
+            options[key] = values[key]
+    left = {k: v for k, v in values.items() if k not in BLOCKS and k not in MOVED}
+    return {**{KEYS.get(k, k): v for k, v in left.items()}, "task": task, **({task: options} if options else {})}
