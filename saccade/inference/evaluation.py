@@ -8,14 +8,14 @@ import numpy as np
 import torch
 
 from saccade.data.augmentation import EvalTransform
-from saccade.data.batching import Prepared, default_workers, eval_batches, prepared
-from saccade.data.boxed_batches import BoxTransform, PreparedBoxes
+from saccade.data.batching import BatchDataset, default_workers, eval_batches, image_dataset
+from saccade.data.boxed_batches import BoxDataset, BoxTransform
 from saccade.data.boxes import open_boxes
 from saccade.data.config import DataConfig, read_data_config
 from saccade.data.dense import DenseSource, Kind, open_dense
-from saccade.data.dense_batches import DenseTransform, PreparedDense
+from saccade.data.dense_batches import DenseDataset, DenseTransform
 from saccade.data.folder import open_data
-from saccade.data.pair_batches import PreparedPairs
+from saccade.data.pair_batches import CaptionDataset
 from saccade.data.pairs import open_pairs
 from saccade.data.samples import (
     BoxSource,
@@ -26,7 +26,7 @@ from saccade.data.samples import (
     TextSource,
     TranslationSource,
 )
-from saccade.data.text_batches import Hiding, PreparedPassages, PreparedReadings, PreparedTranslations
+from saccade.data.text_batches import ImageTextDataset, MaskedTextDataset, TokenMasking, TranslationDataset
 from saccade.data.texts import open_texts, open_translations
 from saccade.errors import ConfigError, DataError
 from saccade.inference.predictor import Predictor
@@ -124,36 +124,36 @@ def collect_split(
     return Collected(collected.outputs, targets, collected.names), tuple(parts), note
 
 
-def prepared_for(predictor: Predictor, part: Source) -> Prepared:
+def prepared_for(predictor: Predictor, part: Source) -> BatchDataset:
     """Images of a split as the model takes them, with what its task compares."""
     if isinstance(predictor.about, MaskedWords | TranslationTask):
         return prepared_texts(predictor, part)
     preprocessing = predictor.preprocess
     if predictor.task in KINDS:
-        return PreparedDense(cast(DenseSource, part), DenseTransform(preprocessing))
+        return DenseDataset(cast(DenseSource, part), DenseTransform(preprocessing))
     if predictor.task == "detection":
         masks = getattr(predictor.model.config, "masks", False) and knows_masks(cast(BoxSource, part))
-        return PreparedBoxes(cast(BoxSource, part), BoxTransform(preprocessing), masks=masks)
+        return BoxDataset(cast(BoxSource, part), BoxTransform(preprocessing), masks=masks)
     if predictor.task == "contrast":
-        return PreparedPairs(cast(CaptionSource, part), EvalTransform(preprocessing), tokenizer_of(predictor))
-    return prepared(
+        return CaptionDataset(cast(CaptionSource, part), EvalTransform(preprocessing), tokenizer_of(predictor))
+    return image_dataset(
         cast(ImageSource, part), EvalTransform(preprocessing), (preprocessing.channels, *preprocessing.size)
     )
 
 
-def prepared_texts(predictor: Predictor, part: Source) -> Prepared:
+def prepared_texts(predictor: Predictor, part: Source) -> BatchDataset:
     """Texts of a split, or images with what they say, as numbers; words are hidden as the model was trained."""
     about, length = predictor.about, predictor.model.config.context_length
     if isinstance(about, MaskedWords):
         told = predictor.source.provenance.get("words", {})
-        hiding = Hiding(**{name: told[name] for name in ("share", "masked", "random") if name in told})
-        hiding = replace(hiding, pairs=bool(told.get("next_sentence")))
-        return PreparedPassages(cast(TextSource, part), about.vocabulary, length, hiding)
+        masking = TokenMasking(**{name: told[name] for name in ("share", "masked", "random") if name in told})
+        masking = replace(masking, pairs=bool(told.get("next_sentence")))
+        return MaskedTextDataset(cast(TextSource, part), about.vocabulary, length, masking)
     assert isinstance(about, TranslationTask)
     if predictor.source.preprocessing is None:
-        return PreparedTranslations(cast(TranslationSource, part), about.vocabulary, length)
+        return TranslationDataset(cast(TranslationSource, part), about.vocabulary, length)
     transform = EvalTransform(predictor.preprocess)
-    return PreparedReadings(cast(CaptionSource, part), transform, about.vocabulary, length)
+    return ImageTextDataset(cast(CaptionSource, part), transform, about.vocabulary, length)
 
 
 def knows_masks(source: BoxSource) -> bool:

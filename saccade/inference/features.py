@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from saccade.checkpoints.atomic import write_atomic
 from saccade.checkpoints.reading import read_tensors
 from saccade.data.augmentation import EvalTransform
-from saccade.data.batching import default_workers, eval_batches, prepared
+from saccade.data.batching import default_workers, eval_batches, image_dataset
 from saccade.data.samples import ImageSource
 from saccade.inference.predictor import Predictor
 from saccade.models.model import Model
@@ -83,7 +83,7 @@ def extract(
         stored = read_tensors(path).tensors
         return Features(stored["features"], stored["labels"], cached=True)
     size = (predictor.preprocess.channels, *predictor.preprocess.size)
-    images = prepared(source, EvalTransform(predictor.preprocess), size)
+    images = image_dataset(source, EvalTransform(predictor.preprocess), size)
     batches = eval_batches(images, batch_size, workers=default_workers(images) if workers is None else workers)
     with fast_products(predictor.products):
         found = collect(Embedder(predictor.model), batches, predictor.device, on_images=on_images)

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from saccade.checkpoints.loading import LoadedModel, load_model
-from saccade.data.boxed_batches import Boxed, PreparedBoxes
+from saccade.data.boxed_batches import BoxDataset, Boxed
 from saccade.data.images import read_image
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch
@@ -159,7 +159,7 @@ class Predictor:
     def kept(self, found: Sequence[tuple[Tensor, tuple[int, int]]]) -> Tensor:
         """Prepared images ``[C, h, w]`` and the sizes (H, W) of those that they are of -> what the task decodes."""
         if self.task == "detection":  # images keep their own shapes
-            batch, _ = PreparedBoxes.collate([unlabelled(image, size) for image, size in found])
+            batch, _ = BoxDataset.collate([unlabelled(image, size) for image, size in found])
         else:
             images, count = torch.stack([image for image, _ in found]), len(found)
             batch = Batch(images, torch.zeros(count, dtype=torch.long), ("",) * count, torch.arange(count))
@@ -171,7 +171,7 @@ class Predictor:
     def _with_masks(self, image: Tensor, size: tuple[int, int], name: str, top: int) -> Detection:
         """Boxes and masks of one prepared image."""
         assert isinstance(self.about, DetectionTask)
-        batch = PreparedBoxes.collate([unlabelled(image, size)])[0].to(self.device)
+        batch = BoxDataset.collate([unlabelled(image, size)])[0].to(self.device)
         with fast_products(self.products):
             outputs = self.about.run(self.model, batch)
         kept = self.about.keep(outputs, batch)[0]
@@ -200,7 +200,7 @@ class Predictor:
             raise ConfigError("panoptic segments need a detector with masks, such as DETR's panoptic files")
         picture = read_image(image, channels=self.preprocess.channels)
         size = size_of(picture)
-        batch = PreparedBoxes.collate([unlabelled(self.preprocess(picture), size)])[0].to(self.device)
+        batch = BoxDataset.collate([unlabelled(self.preprocess(picture), size)])[0].to(self.device)
         with fast_products(self.products):
             outputs = self.about.run(self.model, batch)
         if stuff is None:

@@ -86,7 +86,7 @@ def collect(
 
 
 def _outputs(model: nn.Module, batch: Batch) -> Tensor:
-    return model(batch.images)
+    return model(batch.inputs)
 
 
 def _as_they_are(outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
