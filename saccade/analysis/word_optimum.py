@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from saccade.data.number_words import english
+from saccade.data.builtin.number_words import english
 from saccade.data.text_batches import IGNORE_INDEX, MaskedTextDataset, TokenMasking
 from saccade.data.vocabulary import Vocabulary
 

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from saccade.data.builtin.number_words import english, french, number_splits
+from saccade.data.builtin.strips import strip_splits
 from saccade.data.config import DataConfig, NumbersConfig, StripsConfig
-from saccade.data.number_words import english, french, number_splits
-from saccade.data.strips import strip_splits
 from saccade.data.text_batches import IGNORE_INDEX, MaskedTextDataset, TokenMasking, TranslationDataset
 from saccade.data.texts import Texts, open_texts, open_translations
 from saccade.data.vocabulary import Kind, Vocabulary, vocabulary_from

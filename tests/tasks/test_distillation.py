@@ -11,7 +11,7 @@ from torch import Tensor
 
 import saccade
 from saccade.checkpoints.directory import LoadedModel, save_model_dir
-from saccade.data.digits import digits_splits
+from saccade.data.builtin.digits import digits_splits
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch
 from saccade.errors import ConfigError

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from saccade.analysis.word_optimum import word_optimum
-from saccade.data.number_words import english
+from saccade.data.builtin.number_words import english
 from saccade.data.samples import Batch
 from saccade.data.text_batches import IGNORE_INDEX, MaskedTextDataset, TokenMasking
 from saccade.data.texts import Texts

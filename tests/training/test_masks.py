@@ -12,10 +12,10 @@ import saccade
 from saccade.cli.main import main
 from saccade.data.boxed_batches import BoxDataset, BoxTransform
 from saccade.data.boxes import drawn, open_boxes
+from saccade.data.builtin.scenes import SceneSource, scene_splits
+from saccade.data.builtin.write_scenes import write_scenes
 from saccade.data.config import AugmentationConfig, DataConfig, ScenesConfig
 from saccade.data.preprocessing import Preprocessing
-from saccade.data.scenes import SceneSource, scene_splits
-from saccade.data.write_scenes import write_scenes
 from saccade.errors import DataError
 from saccade.tasks.mask_losses import mask_losses, mask_overlaps
 from saccade.training.config import resolve
