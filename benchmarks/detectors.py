@@ -15,7 +15,7 @@ from machine import describe
 
 import saccade
 from saccade.analysis.suppression import suppression_study
-from saccade.data.boxed_batches import PreparedBoxes
+from saccade.data.boxed_batches import BoxDataset
 from saccade.data.boxes import open_boxes
 from saccade.data.config import DataConfig
 from saccade.inference.predictor import Predictor, unlabelled
@@ -31,7 +31,7 @@ def milliseconds(predictor: Predictor, data: str) -> tuple[float, float]:
     network, behind = [], []
     for index in range(min(IMAGES, len(source))):
         image = source.image(index)
-        batch, _ = PreparedBoxes.collate([unlabelled(predictor.prepare(image), (image.height, image.width))])
+        batch, _ = BoxDataset.collate([unlabelled(predictor.prepare(image), (image.height, image.width))])
         start = time.perf_counter()
         outputs = predictor.about.run(predictor.model, batch)
         middle = time.perf_counter()

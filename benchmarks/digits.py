@@ -16,7 +16,7 @@ from machine import describe
 from sklearn.model_selection import StratifiedKFold
 
 import saccade.training.jobs.classify as classify
-from saccade.data.digits import DigitsSource, digits_splits
+from saccade.data.builtin.digits import DigitsSource, digits_splits
 from saccade.data.samples import DataSplits
 from saccade.training.config import resolve
 from saccade.training.loop import train

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from machine import describe
 
-from saccade.data.digits import digits_splits
+from saccade.data.builtin.digits import digits_splits
 from saccade.training.config import resolve
 from saccade.training.loop import train
 from saccade.training.run_directory import RunDirectory

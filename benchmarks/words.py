@@ -9,7 +9,7 @@ from typing import cast
 import saccade
 from saccade.analysis.word_optimum import word_optimum
 from saccade.data.samples import TextSource
-from saccade.data.text_batches import PreparedPassages
+from saccade.data.text_batches import MaskedTextDataset
 from saccade.inference.evaluation import choose_split, evaluate, prepared_texts
 
 parser = argparse.ArgumentParser(description=__doc__)
@@ -20,7 +20,7 @@ arguments = parser.parse_args()
 predictor = saccade.load(arguments.run)
 measured = evaluate(predictor, "numbers", split="test", workers=0)
 _, parts, _ = choose_split(predictor, "numbers", "test")
-passages = cast(PreparedPassages, prepared_texts(predictor, cast(TextSource, parts["test"])))
+passages = cast(MaskedTextDataset, prepared_texts(predictor, cast(TextSource, parts["test"])))
 limit = predictor.source.provenance["data"]["config"]["numbers"]["limit"]
 best = word_optimum(passages, limit, most=arguments.most)
 print(measured.metrics)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from saccade.data.number_words import english
-from saccade.data.text_batches import NOT_ASKED, Hiding, PreparedPassages
+from saccade.data.builtin.number_words import english
+from saccade.data.text_batches import IGNORE_INDEX, MaskedTextDataset, TokenMasking
 from saccade.data.vocabulary import Vocabulary
 
 AT_ONCE = 20000  # numbers that are read at a time
@@ -33,7 +33,7 @@ class Optimum:
 
 
 def word_optimum(
-    passages: PreparedPassages, limit: int, *, most: int | None = None, on_text: Callable[[int], None] | None = None
+    passages: MaskedTextDataset, limit: int, *, most: int | None = None, on_text: Callable[[int], None] | None = None
 ) -> Optimum:
     """The best that can be done with the hidden words of some passages.
 
@@ -50,7 +50,7 @@ def word_optimum(
     for index in range(count):
         sample = passages[index, ()]
         shown, target = sample.source[1:-1].numpy(), sample.target[1:-1].numpy()
-        asked = np.flatnonzero(target != NOT_ASKED)
+        asked = np.flatnonzero(target != IGNORE_INDEX)
         if len(asked):
             sentences = by_length[len(shown)]
             beliefs = _beliefs(sentences, shown, passages, passages.vocabulary.size - usual)
@@ -65,16 +65,16 @@ def word_optimum(
 
 
 def _beliefs(
-    sentences: np.ndarray, shown: np.ndarray, passages: PreparedPassages, words: int
+    sentences: np.ndarray, shown: np.ndarray, passages: MaskedTextDataset, words: int
 ) -> Callable[[int], np.ndarray]:
     """(a place that is asked for) -> the likelihood of what is shown under each sentence ``[S, L]``: ``[S]``."""
-    hiding: Hiding = passages.hiding
-    noise = hiding.random / words  # that a word which is asked for is replaced by a certain one
-    kept = 1 - hiding.masked - hiding.random
-    same = (1 - hiding.share) + hiding.share * (kept + noise)
+    masking: TokenMasking = passages.masking
+    noise = masking.random / words  # that a word which is asked for is replaced by a certain one
+    kept = 1 - masking.masked - masking.random
+    same = (1 - masking.share) + masking.share * (kept + noise)
     differs = sentences != shown  # [S, L]
     with np.errstate(divide="ignore"):  # without noise nothing else can stand there
-        logs = np.where(differs, np.log(hiding.share * noise), np.log(same))
+        logs = np.where(differs, np.log(masking.share * noise), np.log(same))
     logs[:, shown == passages.vocabulary.mask] = 0.0  # the same for every sentence
     total = logs.sum(axis=1)
 

@@ -108,9 +108,9 @@ def scenes(
         Of everything random.
     """
     from saccade.cli.counting import counting
+    from saccade.data.builtin.scenes import scene_splits
+    from saccade.data.builtin.write_scenes import write_scenes
     from saccade.data.config import ScenesConfig
-    from saccade.data.scenes import scene_splits
-    from saccade.data.write_scenes import write_scenes
 
     config = ScenesConfig(size=(size, size), seed=seed, train=train, val=val, test=test)
     with counting("scenes") as advance:

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from saccade.checkpoints.atomic import write_atomic
+from saccade.data.builtin.write_scenes import run_lengths
 from saccade.data.images import read_image
-from saccade.data.write_scenes import run_lengths
 from saccade.errors import ImageError
 from saccade.inference.predictor import Predictor
 from saccade.reporting.dense import class_picture, depth_picture, over, with_legend, with_scale_bar

@@ -15,9 +15,8 @@ from torchvision.transforms import InterpolationMode, v2
 
 from saccade.data.config import AugmentationConfig
 from saccade.data.preprocessing import Preprocessing
+from saccade.data.seeding import mix_seed
 from saccade.errors import ConfigError
-
-GENERATOR_BITS = 2**63
 
 
 class ImageTransform(Protocol):
@@ -112,14 +111,3 @@ def parse_randaugment(text: str) -> tuple[int, int]:
             f"augmentation.randaugment must look like 2x9 (operations x magnitude up to 30), not {text!r}"
         )
     return int(count), int(magnitude)
-
-
-def mix_seed(*numbers: int) -> int:
-    """One well-mixed seed in [0, 2^63) from several numbers: close numbers give unrelated seeds."""
-    state = 0x9E3779B97F4A7C15
-    for number in numbers:
-        state = (state ^ (number & (2**64 - 1))) & (2**64 - 1)
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)  # the finaliser of splitmix64
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
-        state = (state ^ (state >> 31)) + 0x9E3779B97F4A7C15
-    return state % GENERATOR_BITS

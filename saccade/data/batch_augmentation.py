@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from saccade.data.augmentation import colours, mix_seed
+from saccade.data.augmentation import colours
 from saccade.data.config import AffineConfig, AugmentationConfig
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch
+from saccade.data.seeding import RandomStream, mix_seed
 from saccade.errors import ConfigError
 
 GROUP = 16  # neighbouring images that draw the same colour operations: one call of the library for all of them
@@ -54,26 +55,26 @@ class BatchAugmentation:
             rows: which rows of the whole batch they are. With mixing, `rows.start` and their number must be even.
             batch_size: rows of the whole batch, over all processes.
         """
-        images, labels = batch.images, batch.labels
+        images, labels = batch.inputs, batch.labels
         if self.on_batch:
             images = self._pixels(images, step, rows, batch_size)
         images = self.normalised(images)
         if self.on_batch and self.config.erasing:
-            generator = torch.Generator().manual_seed(mix_seed(self.seed, step, 5))
+            generator = torch.Generator().manual_seed(mix_seed(self.seed, step, RandomStream.ERASING))
             boxes = erasing_boxes(self.config.erasing, batch_size, images.shape[-2:], generator)[rows]
             noise = torch.randn(images.shape[1:], generator=generator)  # one picture for all: their boxes differ
             images = erase(images, boxes, noise.to(images.device))
-        generator = torch.Generator().manual_seed(mix_seed(self.seed, step, 1))
+        generator = torch.Generator().manual_seed(mix_seed(self.seed, step, RandomStream.MIXING))
         if self.config.affine is not None:
             theta = affine_matrices(self.config.affine, batch_size, images.shape[-2:], generator)[rows]
             images = warp(images, theta.to(images.device))
         if self.config.mixup or self.config.cutmix:
             images, labels = self._mix(images, batch.classes, generator)
-        return batch._replace(images=images, labels=labels)
+        return batch._replace(inputs=images, labels=labels)
 
     def plain(self, batch: Batch) -> Batch:
         """The batch as evaluation sees it: normalised, and no more."""
-        return batch._replace(images=self.normalised(batch.images))
+        return batch._replace(inputs=self.normalised(batch.inputs))
 
     def normalised(self, images: Tensor) -> Tensor:
         """Pixels ``[B, C, H, W]`` uint8 -> float32 as the model takes them; what is float is so already."""
@@ -81,7 +82,7 @@ class BatchAugmentation:
 
     def _pixels(self, images: Tensor, step: int, rows: slice, batch_size: int) -> Tensor:
         """Crop, flip and colour uint8 pixels."""
-        generator = torch.Generator().manual_seed(mix_seed(self.seed, step, 4))
+        generator = torch.Generator().manual_seed(mix_seed(self.seed, step, RandomStream.GEOMETRY))
         if self.config.pad_crop:
             places = torch.randint(2 * self.config.pad_crop + 1, (batch_size, 2), generator=generator)
             images = crop_padded(images, self.config.pad_crop, places[rows].to(images.device))
@@ -94,7 +95,7 @@ class BatchAugmentation:
             edges = [rows.start, *range((rows.start // GROUP + 1) * GROUP, rows.stop, GROUP), rows.stop]
             with torch.random.fork_rng(devices=[]):
                 for start, stop in pairwise(edges):
-                    torch.manual_seed(mix_seed(self.seed, step, 6, start // GROUP))
+                    torch.manual_seed(mix_seed(self.seed, step, RandomStream.COLOUR, start // GROUP))
                     parts.append(self.colours(images[start - rows.start : stop - rows.start]))
             images = torch.cat(parts)
         return images

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from saccade.data.augmentation import ImageTransform, Pixels, mix_seed
+from saccade.data.augmentation import ImageTransform, Pixels
 from saccade.data.samples import Batch, ImageSource, Source
+from saccade.data.seeding import RandomStream, mix_seed
 from saccade.errors import ConfigError, DataError, ImageError
 
 CACHE_BYTES = 256 * 2**20  # prepared images that never change are kept, up to this
@@ -92,12 +93,12 @@ class TrainOrder:
 @lru_cache(maxsize=2)
 def _permutation(count: int, seed: int, epoch: int) -> Tensor:
     """The order of the images in an epoch; kept, as steps ask for it one after the other."""
-    generator = torch.Generator().manual_seed(mix_seed(seed, epoch, 0))
+    generator = torch.Generator().manual_seed(mix_seed(seed, epoch, RandomStream.ORDER))
     return torch.randperm(count, generator=generator)
 
 
 @dataclass
-class PreparedImages(Dataset):
+class ImageDataset(Dataset):
     """The images of a source as the model takes them; with a deterministic transform made only once, if they fit."""
 
     source: ImageSource
@@ -126,13 +127,13 @@ class PreparedImages(Dataset):
         return self.cache[index]
 
 
-def prepared(
+def image_dataset(
     source: ImageSource, transform: ImageTransform, size: tuple[int, int, int], skip_bad: bool = False
-) -> PreparedImages:
+) -> ImageDataset:
     """The data set of a loader; `size` is [C, H, W] of its tensors."""
     channels, height, width = size
     fits = transform.deterministic and len(source) * channels * height * width * 4 <= CACHE_BYTES
-    return PreparedImages(source, transform, skip_bad, {} if fits else None)
+    return ImageDataset(source, transform, skip_bad, {} if fits else None)
 
 
 def first_readable(count: int, index: int, read: Callable[[int], T], skip_bad: bool) -> tuple[T, int, str]:
@@ -152,7 +153,7 @@ def first_readable(count: int, index: int, read: Callable[[int], T], skip_bad: b
     raise DataError("not one image can be read")
 
 
-class Prepared(Protocol):
+class BatchDataset(Protocol):
     """Images as a model takes them, one by one, and how they become a batch."""
 
     @property
@@ -175,7 +176,7 @@ class Order(Protocol):
 class TrainBatches:
     """The batches of steps `start` to `stop`, one after the other; `skipped` names the broken images left out."""
 
-    def __init__(self, images: Prepared, order: Order, *, start: int, stop: int, workers: int):
+    def __init__(self, images: BatchDataset, order: Order, *, start: int, stop: int, workers: int):
         self.order = order
         self.start, self.stop = start, stop
         self.skipped: dict[str, None] = {}
@@ -215,7 +216,7 @@ class _Steps:
 
 
 def eval_batches(
-    images: Prepared, batch_size: int, *, workers: int = 0, rank: int = 0, world: int = 1
+    images: BatchDataset, batch_size: int, *, workers: int = 0, rank: int = 0, world: int = 1
 ) -> Iterator[Batch]:
     """Every image once, in order; process `rank` takes its consecutive share."""
     count = len(images.source)
@@ -238,7 +239,7 @@ class ResidentBatches:
     """
 
     def __init__(
-        self, images: Prepared, order: TrainOrder, device: torch.device, *, start: int, stop: int, workers: int
+        self, images: BatchDataset, order: TrainOrder, device: torch.device, *, start: int, stop: int, workers: int
     ):
         self.order = order
         self.start, self.stop = start, stop
@@ -247,7 +248,7 @@ class ResidentBatches:
         whole = TrainBatches(images, _InOrder(count), start=0, stop=-(-count // LOADED_AT_ONCE), workers=workers)
         parts = list(whole)
         self.skipped = whole.skipped
-        self.images = torch.cat([part.images for part in parts]).to(device)
+        self.inputs = torch.cat([part.inputs for part in parts]).to(device)
         self.labels = torch.cat([part.classes for part in parts]).to(device)
         self.indices = torch.cat([part.indices for part in parts])
         self.names = [name for part in parts for name in part.names]
@@ -256,9 +257,9 @@ class ResidentBatches:
         for step in range(self.start, self.stop):
             chosen = [index for index, _ in self.order.items(step)]
             rows = torch.tensor(chosen)
-            here = rows.to(self.images.device)
+            here = rows.to(self.inputs.device)
             names = tuple(self.names[index] for index in chosen)
-            yield Batch(self.images[here], self.labels[here], names, self.indices[rows])
+            yield Batch(self.inputs[here], self.labels[here], names, self.indices[rows])
 
 
 @dataclass(frozen=True)
@@ -272,14 +273,14 @@ class _InOrder:
         return [(index, ()) for index in range(start, min(start + LOADED_AT_ONCE, self.num_images))]
 
 
-def fits_device(images: Prepared, size: tuple[int, int, int]) -> bool:
+def fits_device(images: BatchDataset, size: tuple[int, int, int]) -> bool:
     """Whether all pixels of a source are few enough to be kept on the device."""
-    if not isinstance(images, PreparedImages):
+    if not isinstance(images, ImageDataset):
         return False
     return isinstance(images.transform, Pixels) and len(images.source) * math.prod(size) <= RESIDENT_BYTES
 
 
-def default_workers(images: Prepared) -> int:
+def default_workers(images: BatchDataset) -> int:
     """0 for images that are made once and kept; else one for each core but the first."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return 0 if images.cache is not None else max(0, min(cores - 1, 16))

@@ -15,11 +15,11 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from saccade.data.augmentation import mix_seed
 from saccade.data.batching import Item, first_readable
 from saccade.data.config import AugmentationConfig
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch, BoxedImage, BoxSource
+from saccade.data.seeding import mix_seed
 from saccade.errors import ConfigError, DataError
 
 NOTHING = -1  # the label of a row that only fills up a batch
@@ -92,7 +92,7 @@ class BoxTransform:
 
 
 @dataclass
-class PreparedBoxes(Dataset):
+class BoxDataset(Dataset):
     """The images of a source as a detector takes them; with the masks of its things where they are asked for."""
 
     source: BoxSource

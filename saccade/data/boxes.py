@@ -19,10 +19,10 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from saccade.data.builtin.scenes import scene_splits
 from saccade.data.config import DataConfig
 from saccade.data.images import is_image_name, read_image
 from saccade.data.samples import BoxedImage, DataSplits
-from saccade.data.scenes import scene_splits
 from saccade.errors import DataError, ImageError
 
 SPLITS = ("train", "val", "test")

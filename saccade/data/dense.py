@@ -16,10 +16,10 @@ from typing import Literal, Protocol
 import numpy as np
 from PIL import Image
 
+from saccade.data.builtin.scenes import SceneSource, scene_splits
 from saccade.data.config import DataConfig
 from saccade.data.images import is_image_name, read_image
 from saccade.data.samples import DataSplits, ImageSource
-from saccade.data.scenes import SceneSource, scene_splits
 from saccade.errors import DataError, ImageError
 
 Kind = Literal["depth", "masks"]

@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from saccade.data.augmentation import mix_seed
 from saccade.data.batching import Item, first_readable
 from saccade.data.config import AugmentationConfig
 from saccade.data.dense import IGNORE, DenseSource
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch
+from saccade.data.seeding import mix_seed
 from saccade.errors import ConfigError
 
 
@@ -87,7 +87,7 @@ def resized(values: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 @dataclass
-class PreparedDense(Dataset):
+class DenseDataset(Dataset):
     """The images of a source as a dense predictor takes them."""
 
     source: DenseSource

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from saccade.data.builtin.digits import digits_splits
+from saccade.data.builtin.scenes import labelled_scenes
 from saccade.data.config import DataConfig
-from saccade.data.digits import digits_splits
 from saccade.data.images import is_image_name, read_image
 from saccade.data.samples import DataSplits
-from saccade.data.scenes import labelled_scenes
 from saccade.data.storage import FolderStorage, Storage, TarStorage, ZipStorage
 from saccade.errors import DataError
 

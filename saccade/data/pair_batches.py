@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from saccade.data.augmentation import ImageTransform, mix_seed
+from saccade.data.augmentation import ImageTransform
 from saccade.data.batching import Item, first_readable
 from saccade.data.samples import Batch, CaptionSource
+from saccade.data.seeding import RandomStream, mix_seed
 from saccade.data.tokenizer import Tokenizer
 
 NO_TEXT = -1  # fills up the tokens of images with fewer captions than others of their batch
@@ -27,7 +28,7 @@ class Paired:
 
 
 @dataclass
-class PreparedPairs(Dataset):
+class CaptionDataset(Dataset):
     """The images of a source with their texts as numbers: to train with some of the captions, drawn anew each time; to
     measure with all of them.
 
@@ -47,7 +48,9 @@ class PreparedPairs(Dataset):
         found, index, skipped = first_readable(len(self.source), index, self.source.captioned, self.skip_bad)
         captions = found.captions
         if key and len(captions) != self.texts:
-            captions = tuple(captions[mix_seed(*key, 5, draw) % len(captions)] for draw in range(self.texts))
+            captions = tuple(
+                captions[mix_seed(*key, RandomStream.CAPTION, draw) % len(captions)] for draw in range(self.texts)
+            )
         return Paired(self.transform(found.image, key), captions, self.source.names[index], index, skipped)
 
     def collate(self, samples: Sequence[Paired]) -> tuple[Batch, list[str]]:

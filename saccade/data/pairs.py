@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from saccade.data.builtin.scenes import scene_splits
+from saccade.data.builtin.strips import strip_splits
 from saccade.data.config import DataConfig
 from saccade.data.folder import (
     FILE_COLUMNS,
@@ -28,9 +30,7 @@ from saccade.data.folder import (
 )  # fmt: skip
 from saccade.data.images import is_image_name
 from saccade.data.samples import CaptionedImage, DataSplits
-from saccade.data.scenes import scene_splits
 from saccade.data.storage import FolderStorage, Storage, TarStorage
-from saccade.data.strips import strip_splits
 from saccade.errors import DataError
 
 TEXT_COLUMNS = ("caption", "text", "title", "sentence")

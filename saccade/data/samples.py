@@ -106,17 +106,17 @@ class DataSplits:
 
 
 class Batch(NamedTuple):
-    """One step's images and what is known of them.
+    """The inputs of one step and their targets.
 
     Attributes:
-        images: ``[B, C, H, W]`` float32, normalised; or uint8 pixels that the device will normalise; of texts their
+        inputs: ``[B, C, H, W]`` float32, normalised; or uint8 pixels that the device will normalise; of texts their
             numbers ``[B, L]`` int64.
         labels: ``[B]`` int64; or ``[B, K]`` float32 rows that sum to 1 after mixing; or, for tasks that know more of an
             image than its class, several tensors by name, each ``[B, ...]``.
         names, indices: ``[B]``, which images they are, so that a bad batch can be named.
     """
 
-    images: Tensor
+    inputs: Tensor
     labels: Tensor | dict[str, Tensor]
     names: tuple[str, ...]
     indices: Tensor
@@ -137,12 +137,12 @@ class Batch(NamedTuple):
         return part._replace(names=self.names[rows], indices=self.indices[rows])
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        """The batch with images and labels changed."""
+        """The batch with `change` applied to inputs and labels."""
         labels = self.labels
         changed = change(labels) if isinstance(labels, Tensor) else {n: change(t) for n, t in labels.items()}
-        return self._replace(images=change(self.images), labels=changed)
+        return self._replace(inputs=change(self.inputs), labels=changed)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Images and labels by name, as a file holds them."""
+        """Inputs and labels by name, as a file holds them."""
         labels = {"labels": self.labels} if isinstance(self.labels, Tensor) else self.labels
-        return {"images": self.images, **labels}
+        return {"inputs": self.inputs, **labels}

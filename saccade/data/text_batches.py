@@ -11,12 +11,13 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
-from saccade.data.augmentation import ImageTransform, mix_seed
+from saccade.data.augmentation import ImageTransform
 from saccade.data.batching import Item, first_readable
 from saccade.data.samples import Batch, CaptionSource, TextSource, TranslationSource
+from saccade.data.seeding import RandomStream, mix_seed
 from saccade.data.vocabulary import Vocabulary
 
-NOT_ASKED = -1  # where a passage hides nothing
+IGNORE_INDEX = -1  # where a passage hides nothing
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Sample:
 
 
 @dataclass
-class PreparedTranslations(Dataset):
+class TranslationDataset(Dataset):
     """Pairs as numbers: the source with an end, the target between a beginning and an end.
 
     Attributes:
@@ -60,7 +61,7 @@ class PreparedTranslations(Dataset):
 
 
 @dataclass
-class PreparedReadings(Dataset):
+class ImageTextDataset(Dataset):
     """Images with what they say, between a beginning and an end; with several captions, one drawn anew each time, and
     the first when it is measured."""
 
@@ -74,7 +75,7 @@ class PreparedReadings(Dataset):
     def __getitem__(self, item: Item) -> Sample:
         index, key = item
         found, index, skipped = first_readable(len(self.source), index, self.source.captioned, self.skip_bad)
-        caption = found.captions[mix_seed(*key, 5) % len(found.captions) if key else 0]
+        caption = found.captions[mix_seed(*key, RandomStream.CAPTION) % len(found.captions) if key else 0]
         target = target_numbers(self.vocabulary, caption, self.length)
         return Sample(self.transform(found.image, key), target, self.source.names[index], index, skipped)
 
@@ -84,7 +85,7 @@ class PreparedReadings(Dataset):
 
 
 @dataclass(frozen=True)
-class Hiding:
+class TokenMasking:
     """What is hidden of a text (Devlin et al., arXiv 1810.04805, section 3.1).
 
     Attributes:
@@ -100,13 +101,13 @@ class Hiding:
 
 
 @dataclass
-class PreparedPassages(Dataset):
+class MaskedTextDataset(Dataset):
     """Texts with hidden words; what is measured hides the same words each time."""
 
     source: TextSource
     vocabulary: Vocabulary
     length: int
-    hiding: Hiding
+    masking: TokenMasking
     cache: None = None
 
     def __post_init__(self) -> None:
@@ -115,9 +116,9 @@ class PreparedPassages(Dataset):
 
     def __getitem__(self, item: Item) -> Sample:
         index, key = item
-        random = torch.Generator().manual_seed(mix_seed(*(key or (index,)), 6))
+        random = torch.Generator().manual_seed(mix_seed(*(key or (index,)), RandomStream.MASKING))
         first, vocabulary = self.numbers(index), self.vocabulary
-        if not self.hiding.pairs:
+        if not self.masking.pairs:
             tokens = [vocabulary.begin, *first[: self.length - 2], vocabulary.end]
             return self._hidden(tokens, [0] * len(tokens), index, random, None)
         after = self.source.follower(index)
@@ -148,12 +149,12 @@ class PreparedPassages(Dataset):
     ) -> Sample:
         shown = torch.tensor(tokens)
         marks = torch.tensor([token in self.vocabulary.special for token in tokens])
-        chosen = (torch.rand(len(tokens), generator=random) < self.hiding.share) & ~marks
-        target = shown.masked_fill(~chosen, NOT_ASKED)
+        chosen = (torch.rand(len(tokens), generator=random) < self.masking.share) & ~marks
+        target = shown.masked_fill(~chosen, IGNORE_INDEX)
         how = torch.rand(len(tokens), generator=random)
         other = self._words[torch.randint(len(self._words), (len(tokens),), generator=random)]
-        shown = torch.where(chosen & (how >= 1 - self.hiding.random), other, shown)
-        shown = shown.masked_fill(chosen & (how < self.hiding.masked), self.vocabulary.mask)
+        shown = torch.where(chosen & (how >= 1 - self.masking.random), other, shown)
+        shown = shown.masked_fill(chosen & (how < self.masking.masked), self.vocabulary.mask)
         more = {"types": torch.tensor(types)} | ({} if follows is None else {"follows": follows})
         return Sample(shown, target, self.source.names[index], index, more=more)
 
@@ -164,7 +165,7 @@ class PreparedPassages(Dataset):
         more = {"types": pad_sequence([s.more["types"] for s in samples], batch_first=True)}
         if "follows" in samples[0].more:
             more["follows"] = torch.stack([s.more["follows"] for s in samples])
-        return _batch(shown, samples, NOT_ASKED, more)
+        return _batch(shown, samples, IGNORE_INDEX, more)
 
 
 def source_numbers(vocabulary: Vocabulary, text: str, length: int) -> Tensor:

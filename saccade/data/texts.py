@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from saccade.data.builtin.number_words import english, french, number_splits
 from saccade.data.config import DataConfig, NumbersConfig
 from saccade.data.folder import SPLIT_NAMES, assign_splits, read_lines, read_objects
-from saccade.data.number_words import english, french, number_splits
 from saccade.data.samples import DataSplits, Source, Translation
 from saccade.errors import DataError
 

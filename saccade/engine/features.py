@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from saccade.checkpoints.atomic import write_atomic
 from saccade.checkpoints.reading import read_tensors
 from saccade.data.augmentation import EvalTransform
-from saccade.data.batching import default_workers, eval_batches, prepared
+from saccade.data.batching import default_workers, eval_batches, image_dataset
 from saccade.data.samples import Batch, ImageSource
+from saccade.engine.collect import collect
 from saccade.engine.predictor import Predictor
 from saccade.models.model import Model
 from saccade.nn.precision import fast_products
-from saccade.engine.collect import collect
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class EmbedSteps:
 
     def eval_step(self, model: nn.Module, batch: Batch) -> Tensor:
         assert isinstance(model, Model)
-        return model.embed(batch.images)
+        return model.embed(batch.inputs)
 
     def collect(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         return {"features": outputs.float(), "labels": batch.classes}
@@ -77,7 +77,7 @@ def extract(
         stored = read_tensors(path).tensors
         return Features(stored["features"], stored["labels"], cached=True)
     size = (predictor.preprocess.channels, *predictor.preprocess.size)
-    images = prepared(source, EvalTransform(predictor.preprocess), size)
+    images = image_dataset(source, EvalTransform(predictor.preprocess), size)
     batches = eval_batches(images, batch_size, workers=default_workers(images) if workers is None else workers)
     with fast_products(predictor.products):
         collected = collect(predictor.model, batches, predictor.device, EmbedSteps(), on_inputs=on_images)

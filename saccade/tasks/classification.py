@@ -41,7 +41,7 @@ class ClassificationTask:
         return -sum(p * math.log(p) for p in (right, *[other] * (count - 1)) if p > 0)
 
     def run(self, model: nn.Module, batch: Batch) -> Tensor:
-        return model(batch.images)
+        return model(batch.inputs)
 
     def step(self, outputs: Any, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         loss = self.loss(outputs, batch)

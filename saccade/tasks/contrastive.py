@@ -58,7 +58,7 @@ class ContrastiveTask:
 
     def run(self, model: nn.Module, batch: Batch) -> Pairs:
         tokens = told(batch)
-        own: Embedded = model(batch.images, tokens)
+        own: Embedded = model(batch.inputs, tokens)
         keys = keys_of(tokens)
         if model.training and dist.is_initialized() and dist.get_world_size() > 1:
             image, text = (torch.cat(all_gather(part)) for part in (own.image, own.text))
@@ -69,7 +69,7 @@ class ContrastiveTask:
 
     def step(self, outputs: Pairs, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean loss over this process's pairs; how many images find their text, and how many would by chance."""
-        scale, count = outputs.own.scale, len(batch.images)
+        scale, count = outputs.own.scale, len(batch.inputs)
         texts = len(outputs.own.text) // count
         losses, found, chance = [], [], []
         for text in range(texts):

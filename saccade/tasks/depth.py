@@ -46,7 +46,7 @@ class DepthTask:
         return "" if self.weights.loss == "ssi" else "m"
 
     def run(self, model: nn.Module, batch: Batch) -> Values:
-        return model(batch.images)
+        return model(batch.inputs)
 
     def step(self, outputs: Values, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         assert isinstance(batch.labels, dict)

@@ -59,7 +59,7 @@ class DetectionTask:
     def run(self, model: nn.Module, batch: Batch) -> Found:
         assert isinstance(batch.labels, dict)
         valid = batch.labels["valid"]
-        return model(batch.images, None if bool(valid.all()) else valid)
+        return model(batch.inputs, None if bool(valid.all()) else valid)
 
     def step(self, outputs: Found, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         assert isinstance(batch.labels, dict)

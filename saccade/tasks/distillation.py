@@ -61,7 +61,7 @@ class DistillationTask(ClassificationTask):
         if self.alpha == 0:
             return base
         with torch.no_grad():
-            said = self.teacher(batch.images).float()
+            said = self.teacher(batch.inputs).float()
         return (1 - self.alpha) * base + self.alpha * self.distance(student.float(), said)
 
     def distance(self, student: Tensor, teacher: Tensor) -> Tensor:

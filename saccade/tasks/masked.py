@@ -42,7 +42,7 @@ class MaskedTask(ABC):
     smallest_loss = 0.0
 
     def run(self, model: nn.Module, batch: Batch) -> Any:
-        return model(batch.images)
+        return model(batch.inputs)
 
     @abstractmethod
     def hidden(self, outputs: Any, batch: Batch) -> Tensor:
@@ -109,7 +109,7 @@ class MaskedPixels(MaskedPatches):
 
     def errors(self, outputs: Painted, batch: Batch) -> Tensor:
         """Mean squared error of each patch."""
-        target = patchify(batch.images, self.patch_size)
+        target = patchify(batch.inputs, self.patch_size)
         if self.norm_pixels:
             variance, mean = torch.var_mean(target, dim=-1, keepdim=True)
             target = (target - mean) / (variance + 1e-6).sqrt()
@@ -130,7 +130,7 @@ class MaskedColours(MaskedPatches):
 
     def errors(self, outputs: Painted, batch: Batch) -> Tensor:
         """Cross-entropy of each patch, in nats."""
-        return F.cross_entropy(outputs.patches.float().transpose(1, 2), self.colours(batch.images), reduction="none")
+        return F.cross_entropy(outputs.patches.float().transpose(1, 2), self.colours(batch.inputs), reduction="none")
 
     def colours(self, images: Tensor) -> Tensor:
         """The number of each patch's mean colour: ``[B, C, H, W]`` -> ``[B, N]`` int64 in [0, 8^C)."""

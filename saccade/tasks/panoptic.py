@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from saccade.data.write_scenes import run_lengths
+from saccade.data.builtin.write_scenes import run_lengths
 from saccade.tasks.predictions import Detection
 
 SMALLEST = 4  # pixels of a segment; smaller ones are noise

@@ -43,7 +43,7 @@ class SegmentationTask:
         self.weights = weights or SegmentationWeights()
 
     def run(self, model: nn.Module, batch: Batch) -> Logits:
-        return model(batch.images)
+        return model(batch.inputs)
 
     def step(self, outputs: Logits, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         assert isinstance(batch.labels, dict)

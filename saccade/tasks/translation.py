@@ -53,10 +53,10 @@ class TranslationTask:
         return -(shares * shares.log()).sum().item()
 
     def run(self, model: nn.Module, batch: Batch) -> NextWords:
-        logits = model(batch.images, target_of(batch)[:, :-1])
+        logits = model(batch.inputs, target_of(batch)[:, :-1])
         if torch.is_grad_enabled():
             return NextWords(logits, None)
-        texts = greedy(model, batch.images, self.length)  # type: ignore[arg-type]  # a model that writes
+        texts = greedy(model, batch.inputs, self.length)  # type: ignore[arg-type]  # a model that writes
         ends = [torch.tensor([*text.tokens, self.vocabulary.end]) for text in texts]
         written = nn.utils.rnn.pad_sequence(ends, batch_first=True, padding_value=self.vocabulary.end)
         return NextWords(logits, written)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saccade.data.samples import Batch
-from saccade.data.text_batches import NOT_ASKED
+from saccade.data.text_batches import IGNORE_INDEX
 from saccade.data.vocabulary import Vocabulary
 from saccade.tasks.masked import MaskedTask
 from saccade.tasks.text_predictions import WordsMetrics
@@ -43,16 +43,16 @@ class MaskedWords(MaskedTask):
         self.vocabulary = vocabulary
 
     def run(self, model: nn.Module, batch: Batch) -> Named:
-        return model(batch.images, labels_of(batch)["types"], batch.images != self.vocabulary.pad)
+        return model(batch.inputs, labels_of(batch)["types"], batch.inputs != self.vocabulary.pad)
 
     def hidden(self, outputs: Named, batch: Batch) -> Tensor:
-        return labels_of(batch)["target"] != NOT_ASKED
+        return labels_of(batch)["target"] != IGNORE_INDEX
 
     def errors(self, outputs: Named, batch: Batch) -> Tensor:
         """Cross-entropy of each word, in nats; 0 where nothing is asked."""
         target = labels_of(batch)["target"]
         logits = outputs.logits.float().transpose(1, 2)
-        return F.cross_entropy(logits, target, ignore_index=NOT_ASKED, reduction="none")
+        return F.cross_entropy(logits, target, ignore_index=IGNORE_INDEX, reduction="none")
 
     def step(self, outputs: Named, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean over hidden words, and over the pairs' answers; which share of them is right."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from saccade.checkpoints.directory import save_model_dir
-from saccade.data.batching import Prepared, eval_batches
+from saccade.data.batching import BatchDataset, eval_batches
 from saccade.errors import CheckpointError, DataError, TrainingError
 from saccade.models.zoo import build
 from saccade.nn.precision import best_layout, choose_products, fast_products
@@ -306,7 +306,7 @@ class _Run:
             save_model_dir(self.run.model, done)
         return RunResult(self.run, metrics, split, progress.seconds, dict(self.clock))
 
-    def outputs(self, model: nn.Module, images: Prepared) -> Collected:
+    def outputs(self, model: nn.Module, images: BatchDataset) -> Collected:
         """The model's outputs for a split, each process its share, all of them in each process."""
         processes = self.processes
         network = unwrapped(model)

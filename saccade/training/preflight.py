@@ -89,12 +89,12 @@ def overfit_one_batch(setup: Setup, device: torch.device, note: Callable[[str, b
     learned = last - smallest < max(LEARNED * (first - smallest), SMALL_LOSS)
     if losses[-1] != losses[-1] or (not learned and len(losses) >= 10):
         raise TrainingError(
-            f"the model cannot learn one batch of {len(batch.images)} images by heart (loss {first:.3f} -> "
+            f"the model cannot learn one batch of {len(batch.inputs)} images by heart (loss {first:.3f} -> "
             f"{losses[-1]:.3f} in {len(losses)} steps): are labels and images what they should be? "
             "--set preflight=false goes on regardless"
         )
     note(f"one batch overfits: loss {first:.3f} -> {last:.3f} in {len(losses)} steps", False)
-    return sorted(times)[len(times) // 2] / len(batch.images)
+    return sorted(times)[len(times) // 2] / len(batch.inputs)
 
 
 def memory_needed(config: RunConfig, setup: Setup, processes: Processes) -> int:

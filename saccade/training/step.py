@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from saccade.data.augmentation import mix_seed
 from saccade.data.samples import Batch
+from saccade.data.seeding import RandomStream, mix_seed
 from saccade.errors import TrainingError
 from saccade.training.config import RunConfig
 from saccade.training.distributed import Processes, unwrapped, whole, without_sync
@@ -85,10 +85,12 @@ class Stepper:
         The same step draws the same dropout however often it is asked.
         """
         setup, config, task = self.setup, self.config, self.setup.job.task
-        torch.manual_seed(mix_seed(config.seed, step, self.processes.rank, 2))  # dropout and stochastic depth
+        torch.manual_seed(
+            mix_seed(config.seed, step, self.processes.rank, RandomStream.REGULARIZATION)
+        )  # dropout and stochastic depth
         loss = torch.zeros((), dtype=torch.float64, device=self.processes.device)
         figures: dict[str, Tensor] = {}
-        size = len(batch.images) // config.accumulation
+        size = len(batch.inputs) // config.accumulation
         for part in range(config.accumulation):
             rows = slice(part * size, (part + 1) * size)
             micro = batch.rows(rows)

@@ -11,7 +11,7 @@ from saccade.analysis import probing
 from saccade.checkpoints.directory import LoadedModel, save_model_dir
 from saccade.checkpoints.loading import adapt
 from saccade.cli.main import main
-from saccade.data.digits import digits_splits
+from saccade.data.builtin.digits import digits_splits
 from saccade.data.preprocessing import Preprocessing
 from saccade.errors import DataError
 from saccade.inference import features

@@ -7,7 +7,7 @@ import torch
 
 from saccade.data.augmentation import EvalTransform, Pixels
 from saccade.data.batch_augmentation import BatchAugmentation, crop_padded, erase, erasing_boxes
-from saccade.data.batching import ResidentBatches, TrainBatches, TrainOrder, fits_device, prepared
+from saccade.data.batching import ResidentBatches, TrainBatches, TrainOrder, fits_device, image_dataset
 from saccade.data.config import AugmentationConfig, DataConfig
 from saccade.data.folder import open_data
 from saccade.data.preprocessing import Preprocessing
@@ -32,9 +32,9 @@ def test_processes_make_the_batch_of_one(share: int) -> None:
         augment(batch_of(images).rows(rows), step=5, rows=rows, batch_size=48)
         for rows in (slice(start, start + share) for start in range(0, 48, share))
     ]
-    assert torch.equal(torch.cat([part.images for part in parts]), whole.images)
+    assert torch.equal(torch.cat([part.inputs for part in parts]), whole.inputs)
     again = augment(batch_of(images), step=6, rows=slice(0, 48), batch_size=48)
-    assert not torch.equal(again.images, whole.images)
+    assert not torch.equal(again.inputs, whole.inputs)
 
 
 def test_nothing_asked_for_is_preprocessing_alone() -> None:
@@ -42,9 +42,9 @@ def test_nothing_asked_for_is_preprocessing_alone() -> None:
     images = pixels(4)
     augment = BatchAugmentation(plain, HALF, 1, 0)
     expected = torch.stack([HALF(image.float() / 255) for image in images])
-    made = augment(batch_of(images), step=0, rows=slice(0, 4), batch_size=4).images
+    made = augment(batch_of(images), step=0, rows=slice(0, 4), batch_size=4).inputs
     torch.testing.assert_close(made, expected, atol=1e-6, rtol=0)
-    assert torch.equal(augment.plain(batch_of(images)).images, made)
+    assert torch.equal(augment.plain(batch_of(images)).inputs, made)
 
 
 def test_a_crop_moves_the_image_and_fills_with_black() -> None:
@@ -77,10 +77,10 @@ def test_what_cannot_be_done_to_a_batch_is_said() -> None:
 def test_resident_batches_equal_loaded_ones(tmp_path: Path) -> None:
     photos = make_photos(tmp_path / "photos", count=9)
     train = open_data(str(photos), DataConfig(val_fraction=0, test_fraction=0)).train
-    images = prepared(train, Pixels(HALF), (3, 8, 8))
+    images = image_dataset(train, Pixels(HALF), (3, 8, 8))
     assert fits_device(images, (3, 8, 8))
     assert not fits_device(images, (3, 2**15, 2**15))
-    assert not fits_device(prepared(train, EvalTransform(HALF), (3, 8, 8)), (3, 8, 8))
+    assert not fits_device(image_dataset(train, EvalTransform(HALF), (3, 8, 8)), (3, 8, 8))
     order = TrainOrder(len(train), 6, 1, repeats=2)
     loaded = list(TrainBatches(images, order, start=2, stop=9, workers=0))
     resident = list(ResidentBatches(images, order, torch.device("cpu"), start=2, stop=9, workers=0))
@@ -89,7 +89,7 @@ def test_resident_batches_equal_loaded_ones(tmp_path: Path) -> None:
         assert one.names == other.names
         assert all(
             torch.equal(a, b)
-            for a, b in zip((one.images, one.classes, one.indices), (other.images, other.classes, other.indices))
+            for a, b in zip((one.inputs, one.classes, one.indices), (other.inputs, other.classes, other.indices))
         )
 
 
@@ -99,8 +99,10 @@ def test_a_broken_image_is_treated_as_in_the_loader(tmp_path: Path) -> None:
     train = open_data(str(photos), DataConfig(val_fraction=0, test_fraction=0)).train
     order, device = TrainOrder(len(train), 4, 0), torch.device("cpu")
     with pytest.raises(ImageError, match=r"3\.png"):
-        ResidentBatches(prepared(train, Pixels(HALF), (3, 8, 8)), order, device, start=0, stop=1, workers=0)
-    kept = ResidentBatches(prepared(train, Pixels(HALF), (3, 8, 8), True), order, device, start=0, stop=40, workers=0)
+        ResidentBatches(image_dataset(train, Pixels(HALF), (3, 8, 8)), order, device, start=0, stop=1, workers=0)
+    kept = ResidentBatches(
+        image_dataset(train, Pixels(HALF), (3, 8, 8), True), order, device, start=0, stop=40, workers=0
+    )
     assert any("3.png" in line for line in kept.skipped)
     names = [name for batch in kept for name in batch.names]
     assert "cat/3.png" not in names

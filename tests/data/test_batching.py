@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from saccade.data.augmentation import TrainTransform, mix_seed
+from saccade.data.augmentation import TrainTransform
 from saccade.data.batch_augmentation import BatchAugmentation, affine_matrices, warp
-from saccade.data.batching import TrainBatches, TrainOrder, eval_batches, prepared
+from saccade.data.batching import TrainBatches, TrainOrder, eval_batches, image_dataset
 from saccade.data.config import AffineConfig, AugmentationConfig, DataConfig
 from saccade.data.folder import open_data
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch
+from saccade.data.seeding import mix_seed
 from saccade.errors import ConfigError, DataError, ImageError
 from tests.photos import make_photos
 
@@ -33,7 +34,7 @@ def source(photos: Path, **config):
 
 def batches(photos: Path, *, start=0, stop=9, workers=0, rank=0, world=1, repeats=1) -> list[Batch]:
     train = source(photos)
-    images = prepared(train, TrainTransform(PREPROCESSING, RICH), (3, 16, 16))
+    images = image_dataset(train, TrainTransform(PREPROCESSING, RICH), (3, 16, 16))
     order = TrainOrder(len(train), 8, 3, repeats, rank, world)
     augment = BatchAugmentation(RICH, PREPROCESSING, 2, 3)
     loader = TrainBatches(images, order, start=start, stop=stop, workers=workers)
@@ -44,7 +45,7 @@ def assert_same(one: list[Batch], other: list[Batch]) -> None:
     assert len(one) == len(other) > 0
     for a, b in zip(one, other):
         assert a.names == b.names
-        assert torch.equal(a.images, b.images)
+        assert torch.equal(a.inputs, b.inputs)
         assert torch.equal(a.labels, b.labels)
 
 
@@ -61,7 +62,7 @@ def test_a_resumed_order_goes_on_where_it_was(photos: Path) -> None:
 def test_two_processes_share_the_batch_of_one(photos: Path) -> None:
     halves = [batches(photos, rank=rank, world=2) for rank in (0, 1)]
     joined = [
-        Batch(torch.cat((a.images, b.images)), torch.cat((a.labels, b.labels)), a.names + b.names, a.indices)
+        Batch(torch.cat((a.inputs, b.inputs)), torch.cat((a.labels, b.labels)), a.names + b.names, a.indices)
         for a, b in zip(*halves)
     ]
     assert_same(batches(photos), joined)
@@ -99,7 +100,7 @@ def test_augmenting_leaves_the_callers_random_numbers_alone(photos: Path) -> Non
 
 def test_without_augmentation_images_are_made_once(photos: Path) -> None:
     plain = AugmentationConfig(crop_scale=None, flip=0)
-    images = prepared(source(photos), TrainTransform(PREPROCESSING, plain), (3, 16, 16))
+    images = image_dataset(source(photos), TrainTransform(PREPROCESSING, plain), (3, 16, 16))
     assert images.cache == {}
     first = images[(0, ())][0]
     assert images[(0, (1, 2))][0] is first
@@ -107,7 +108,7 @@ def test_without_augmentation_images_are_made_once(photos: Path) -> None:
 
 def test_evaluation_sees_every_image_once_in_order(photos: Path) -> None:
     train = source(photos)
-    images = prepared(train, TrainTransform(PREPROCESSING, AugmentationConfig(None, 0)), (3, 16, 16))
+    images = image_dataset(train, TrainTransform(PREPROCESSING, AugmentationConfig(None, 0)), (3, 16, 16))
     seen = [n for r in range(3) for b in eval_batches(images, 7, rank=r, world=3) for n in b.names]
     assert seen == list(train.names)
 
@@ -126,15 +127,17 @@ def test_broken_images_stop_or_are_skipped_and_counted(tmp_path: Path) -> None:
     order = TrainOrder(len(train), 8, 0)
     transform = TrainTransform(PREPROCESSING, AugmentationConfig(None, 0))
     with pytest.raises(ImageError, match=r"cat/7\.png"):
-        list(TrainBatches(prepared(train, transform, (3, 16, 16)), order, start=0, stop=15, workers=0))
+        list(TrainBatches(image_dataset(train, transform, (3, 16, 16)), order, start=0, stop=15, workers=0))
     for workers in (0, 2):
-        images = prepared(train, transform, (3, 16, 16), skip_bad=True)
+        images = image_dataset(train, transform, (3, 16, 16), skip_bad=True)
         loader = TrainBatches(images, order, start=0, stop=30, workers=workers)
-        assert sum(len(b.images) for b in loader) == 240
+        assert sum(len(b.inputs) for b in loader) == 240
         assert len(loader.skipped) == 1
     for i in range(8, 12):
         (photos / "cat" / f"{i}.png").write_bytes(b"broken")
-    loader = TrainBatches(prepared(train, transform, (3, 16, 16), skip_bad=True), order, start=0, stop=15, workers=0)
+    loader = TrainBatches(
+        image_dataset(train, transform, (3, 16, 16), skip_bad=True), order, start=0, stop=15, workers=0
+    )
     with pytest.raises(DataError, match="more than 1%"):
         list(loader)
 
@@ -147,7 +150,7 @@ def test_mixing_keeps_targets_whole_and_pairs_neighbours() -> None:
             mixed = BatchAugmentation(config, PREPROCESSING, 8, 0)(batch, step=step, rows=slice(0, 8), batch_size=8)
             torch.testing.assert_close(mixed.labels.sum(1), torch.ones(8))
             # The image's mean is its mixture of the two numbers, as the targets say.
-            means = mixed.images.mean(dim=(1, 2, 3))
+            means = mixed.inputs.mean(dim=(1, 2, 3))
             torch.testing.assert_close(means, mixed.labels @ torch.arange(8.0), atol=1e-5, rtol=1e-5)
             assert set(mixed.labels[0].nonzero().flatten().tolist()) <= {0, 1}
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from saccade.data.boxed_batches import BoxTransform, PreparedBoxes
+from saccade.data.boxed_batches import BoxDataset, BoxTransform
 from saccade.data.boxes import open_boxes
 from saccade.data.config import AugmentationConfig, DataConfig
 from saccade.data.preprocessing import Preprocessing
@@ -140,12 +140,12 @@ def test_boxes_move_with_their_image(tmp_path: Path) -> None:
 
 def test_a_batch_says_which_pixels_are_image(tmp_path: Path) -> None:
     source = open_boxes(str(write_coco(tmp_path / "data")), WHOLE).train
-    prepared = PreparedBoxes(source, BoxTransform(Preprocessing((24, 40), resize="range", crop_pct=1.0)))
-    samples = [prepared[(0, ())], prepared[(3, ())]]
+    dataset = BoxDataset(source, BoxTransform(Preprocessing((24, 40), resize="range", crop_pct=1.0)))
+    samples = [dataset[(0, ())], dataset[(3, ())]]
     small = samples[1].__class__(**{**vars(samples[1]), "image": torch.ones(3, 10, 20)})
-    batch, _ = PreparedBoxes.collate([samples[0], small])
+    batch, _ = BoxDataset.collate([samples[0], small])
     assert isinstance(batch.labels, dict)
-    assert batch.images.shape == (2, 3, 24, 40)
+    assert batch.inputs.shape == (2, 3, 24, 40)
     assert batch.labels["valid"].sum(dim=(1, 2)).tolist() == [24 * 40, 200]
     assert batch.labels["classes"].tolist() == [[0, 1], [-1, -1]]
     assert batch.labels["sizes"].tolist() == [[24, 40], [24, 40]]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from saccade.data.builtin.digits import digits_splits
 from saccade.data.check import check_data
-from saccade.data.digits import digits_splits
 from saccade.data.folder import open_data
 from tests.photos import make_photos
 

@@ -9,10 +9,10 @@ from PIL import Image
 
 from saccade.cli.main import main
 from saccade.data.boxes import open_boxes
+from saccade.data.builtin.scenes import scene_splits
+from saccade.data.builtin.write_scenes import run_lengths, write_scenes
 from saccade.data.check_boxes import check_boxes, judge, mended
 from saccade.data.config import DataConfig, ScenesConfig
-from saccade.data.scenes import scene_splits
-from saccade.data.write_scenes import run_lengths, write_scenes
 from saccade.errors import DataError
 from tests.data.test_boxes import WHOLE, write_coco, write_voc
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from saccade.data.config import AugmentationConfig, DataConfig, ScenesConfig
 from saccade.data.dense import IGNORE, open_dense, read_depth
-from saccade.data.dense_batches import DenseTransform, PreparedDense
+from saccade.data.dense_batches import DenseDataset, DenseTransform
 from saccade.data.preprocessing import Preprocessing
 from saccade.errors import ConfigError, DataError, ImageError
 
@@ -118,9 +118,9 @@ def test_image_and_map_move_together(tmp_path: Path) -> None:
 
 def test_maps_of_several_sizes_are_filled_with_what_does_not_count(tmp_path: Path) -> None:
     source = open_dense(str(write_masks(tmp_path / "data")), "masks", WHOLE).train
-    sample = PreparedDense(source, DenseTransform(PLAIN))[(0, ())]
+    sample = DenseDataset(source, DenseTransform(PLAIN))[(0, ())]
     small = sample.__class__(**{**vars(sample), "target": torch.zeros(4, 5, dtype=torch.long)})
-    batch, _ = PreparedDense.collate([sample, small])
+    batch, _ = DenseDataset.collate([sample, small])
     assert isinstance(batch.labels, dict)
     assert batch.labels["sizes"].tolist() == [[8, 12], [4, 5]]
     assert (batch.labels["target"][1] != IGNORE).sum() == 20

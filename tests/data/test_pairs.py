@@ -12,7 +12,7 @@ from PIL import Image
 from saccade.cli.main import main
 from saccade.data.augmentation import EvalTransform
 from saccade.data.config import DataConfig, ScenesConfig
-from saccade.data.pair_batches import NO_TEXT, PreparedPairs
+from saccade.data.pair_batches import NO_TEXT, CaptionDataset
 from saccade.data.pairs import CaptionedFiles, open_pairs
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.tokenizer import Tokenizer
@@ -112,7 +112,7 @@ def test_batches_of_tokens(folder: Path) -> None:
     source = open_pairs(str(folder), WHOLE).train
     assert isinstance(source, CaptionedFiles)
     tokenizer = Tokenizer.trained(["a cat", "a dog", "one cat"], 540, 8)
-    images = PreparedPairs(source, EvalTransform(Preprocessing((8, 8), crop_pct=1.0)), tokenizer)
+    images = CaptionDataset(source, EvalTransform(Preprocessing((8, 8), crop_pct=1.0)), tokenizer)
     batch, _ = images.collate([images[(0, ())], images[(1, ())]])
     tokens = batch.labels["tokens"]
     longest = int((tokenizer(["a cat", "one cat", "a dog"]) > 0).sum(1).max())

@@ -61,7 +61,7 @@ def test_images_with_the_same_text_are_not_told_apart() -> None:
     """Of two texts an image the first are contrasted with the first; where the second are equal, each is an answer."""
     net, task, batch = towers(), ContrastiveTask(), pairs(3, texts=2)
     loss, figures = task.step(task.run(net, batch), batch)
-    out = net(batch.images, batch.labels["tokens"].flatten(0, 1))  # type: ignore[index]
+    out = net(batch.inputs, batch.labels["tokens"].flatten(0, 1))  # type: ignore[index]
     losses = []
     for text, answers in ((0, [[0], [1], [2]]), (1, [[0, 2], [1], [0, 2]])):
         logits = out.scale * out.image @ out.text[text::2].T

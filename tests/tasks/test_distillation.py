@@ -11,7 +11,7 @@ from torch import Tensor
 
 import saccade
 from saccade.checkpoints.directory import LoadedModel, save_model_dir
-from saccade.data.digits import digits_splits
+from saccade.data.builtin.digits import digits_splits
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch
 from saccade.errors import ConfigError
@@ -69,7 +69,7 @@ def test_two_heads_learn_from_two_sources() -> None:
     task = DistillationTask(LABELS, said, alpha=0.5)
     task.loss(heads, one).backward()
     probabilities = [h.detach().softmax(dim=1) for h in heads]
-    targets = [F.one_hot(one.labels, 3), F.one_hot(said(one.images).argmax(1), 3)]
+    targets = [F.one_hot(one.labels, 3), F.one_hot(said(one.inputs).argmax(1), 3)]
     for head, p, target in zip(heads, probabilities, targets):
         torch.testing.assert_close(head.grad, 0.5 * (p - target) / 4)
     assert task.score(heads, one) == ((heads[0] + heads[1]).argmax(1) == one.labels).sum()

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from saccade.analysis.word_optimum import word_optimum
-from saccade.data.number_words import english
+from saccade.data.builtin.number_words import english
 from saccade.data.samples import Batch
-from saccade.data.text_batches import NOT_ASKED, Hiding, PreparedPassages
+from saccade.data.text_batches import IGNORE_INDEX, MaskedTextDataset, TokenMasking
 from saccade.data.texts import Texts
 from saccade.data.vocabulary import Vocabulary
 from saccade.models.bert import Bert, BertConfig
@@ -111,7 +111,7 @@ def test_only_hidden_words_count() -> None:
     task = MaskedWords(VOCABULARY)
     config = BertConfig(BLOCK, 1, VOCABULARY.size, 8, masked_lm=True, next_sentence=True)
     net = Bert(config).eval()
-    told = hidden([[NOT_ASKED, 6, 7], [NOT_ASKED, NOT_ASKED, 8]], [0, 1])
+    told = hidden([[IGNORE_INDEX, 6, 7], [IGNORE_INDEX, IGNORE_INDEX, 8]], [0, 1])
     outputs = task.run(net, told)
     loss, figures = task.step(outputs, told)
     logs = outputs.logits.log_softmax(-1)  # type: ignore[union-attr]
@@ -128,49 +128,49 @@ def test_only_hidden_words_count() -> None:
 
 def test_where_nothing_is_hidden_the_loss_is_nothing() -> None:
     task, net = MaskedWords(VOCABULARY), Bert(BertConfig(BLOCK, 1, VOCABULARY.size, 8, masked_lm=True))
-    told = hidden([[NOT_ASKED, NOT_ASKED]])
+    told = hidden([[IGNORE_INDEX, IGNORE_INDEX]])
     loss, _ = task.step(task.run(net, told), told)
     loss.backward()
     assert loss.item() == 0
     assert task.measure(*task.keep(task.run(net, told), told)).accuracy == 0
 
 
-def passages(limit: int, hiding: Hiding) -> PreparedPassages:
+def passages(limit: int, masking: TokenMasking) -> MaskedTextDataset:
     texts = Texts([str(n) for n in range(limit)], [english(n) for n in range(limit)], range(limit))
     vocabulary = Vocabulary.learned([english(n) for n in range(limit)])
-    return PreparedPassages(texts, vocabulary, 32, hiding)
+    return MaskedTextDataset(texts, vocabulary, 32, masking)
 
 
 def test_the_optimum_counts_what_can_stand_there() -> None:
     """Of the numbers below 100 in one word each is as likely; with the noise by hand."""
-    prepared = passages(10, Hiding(share=0.3, masked=1.0, random=0.0))
-    found = word_optimum(prepared, 10)
+    dataset = passages(10, TokenMasking(share=0.3, masked=1.0, random=0.0))
+    found = word_optimum(dataset, 10)
     assert found.words > 0
     assert found.expected == pytest.approx(0.1)  # ten numbers of one word
 
 
 def test_the_optimum_by_brute_force() -> None:
-    hiding = Hiding(share=0.4, masked=0.6, random=0.3)
+    masking = TokenMasking(share=0.4, masked=0.6, random=0.3)
     limit = 400
-    prepared = passages(limit, hiding)
-    vocabulary = prepared.vocabulary
+    dataset = passages(limit, masking)
+    vocabulary = dataset.vocabulary
     words = vocabulary.size - len(vocabulary.special)
     sentences = vocabulary([english(n) for n in range(limit)])
 
     def shown_as(true: int, seen: int, asked: bool) -> float:
         """P(shown | true word), where it is known to be asked for, or unknown."""
-        kept = (1 - hiding.masked - hiding.random) * (true == seen)
-        if_asked = hiding.masked if seen == vocabulary.mask else kept + hiding.random / words
-        return if_asked if asked else hiding.share * if_asked + (1 - hiding.share) * (true == seen)
+        kept = (1 - masking.masked - masking.random) * (true == seen)
+        if_asked = masking.masked if seen == vocabulary.mask else kept + masking.random / words
+        return if_asked if asked else masking.share * if_asked + (1 - masking.share) * (true == seen)
 
     expected = []
     for index in range(60):
-        sample = prepared[index, ()]
+        sample = dataset[index, ()]
         shown, target = sample.source[1:-1].tolist(), sample.target[1:-1].tolist()
-        for place in (p for p, t in enumerate(target) if t != NOT_ASKED):
+        for place in (p for p, t in enumerate(target) if t != IGNORE_INDEX):
             belief: dict[int, float] = {}
             for sentence in (s for s in sentences if len(s) == len(shown)):
                 parts = [shown_as(w, s, p == place) for p, (w, s) in enumerate(zip(sentence, shown))]
                 belief[sentence[place]] = belief.get(sentence[place], 0.0) + math.prod(parts)
             expected.append(max(belief.values()) / sum(belief.values()))
-    assert word_optimum(prepared, limit, most=60).expected == pytest.approx(float(np.mean(expected)), abs=1e-9)
+    assert word_optimum(dataset, limit, most=60).expected == pytest.approx(float(np.mean(expected)), abs=1e-9)

@@ -13,9 +13,9 @@ from PIL import Image
 import saccade
 from saccade.checkpoints.directory import LoadedModel, save_model_dir
 from saccade.cli.main import main
+from saccade.data.builtin.scenes import SceneSource
 from saccade.data.config import ScenesConfig
 from saccade.data.pairs import open_pairs
-from saccade.data.scenes import SceneSource
 from saccade.errors import ConfigError
 from saccade.inference.evaluation import evaluate
 from saccade.inference.search import SearchIndex

@@ -81,7 +81,7 @@ def test_not_a_number_stops_and_names_the_batch(tmp_path: Path) -> None:
         train(chosen, RunDirectory.create(chosen, tmp_path / "nan"))
     assert "bad_batch" in str(caught.value)
     kept = load_file(tmp_path / "nan" / "bad_batch_rank0.safetensors")
-    assert tuple(kept["images"].shape) == (16, 1, 8, 8)
+    assert tuple(kept["inputs"].shape) == (16, 1, 8, 8)
 
 
 def test_a_model_that_cannot_learn_is_refused_before_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

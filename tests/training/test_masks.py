@@ -10,12 +10,12 @@ from PIL import Image
 
 import saccade
 from saccade.cli.main import main
-from saccade.data.boxed_batches import BoxTransform, PreparedBoxes
+from saccade.data.boxed_batches import BoxDataset, BoxTransform
 from saccade.data.boxes import drawn, open_boxes
+from saccade.data.builtin.scenes import SceneSource, scene_splits
+from saccade.data.builtin.write_scenes import write_scenes
 from saccade.data.config import AugmentationConfig, DataConfig, ScenesConfig
 from saccade.data.preprocessing import Preprocessing
-from saccade.data.scenes import SceneSource, scene_splits
-from saccade.data.write_scenes import write_scenes
 from saccade.errors import DataError
 from saccade.tasks.mask_losses import mask_losses, mask_overlaps
 from saccade.training.config import resolve
@@ -67,7 +67,7 @@ def test_files_bring_their_masks(tmp_path: Path) -> None:
     del content["annotations"][0]["segmentation"]
     file.write_text(json.dumps(content))
     part = open_boxes(str(tmp_path / "scenes")).train
-    images = PreparedBoxes(part, BoxTransform(Preprocessing((48, 48))), masks=True)
+    images = BoxDataset(part, BoxTransform(Preprocessing((48, 48))), masks=True)
     with pytest.raises(DataError, match="not all of its boxes"):
         [images[(index, ())] for index in range(3)]
 

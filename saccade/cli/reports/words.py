@@ -7,7 +7,7 @@ import torch
 from saccade.analysis.word_optimum import word_optimum
 from saccade.cli.reports.content import Content
 from saccade.data.samples import DataSplits, TextSource
-from saccade.data.text_batches import NOT_ASKED, PreparedPassages
+from saccade.data.text_batches import IGNORE_INDEX, MaskedTextDataset
 from saccade.data.texts import NUMBERS
 from saccade.inference.evaluation import prepared_texts
 from saccade.inference.predictor import Predictor
@@ -25,7 +25,7 @@ def content(predictor: Predictor, splits: DataSplits, told: dict[str, Any]) -> C
     metrics = WordsMetrics(**told["metrics"])
     source = splits.test if told["split"] == "test" else splits.val
     assert source is not None
-    passages = cast(PreparedPassages, prepared_texts(predictor, cast(TextSource, source)))
+    passages = cast(MaskedTextDataset, prepared_texts(predictor, cast(TextSource, source)))
     trained_on = predictor.source.provenance["data"]
     limit = trained_on["config"]["numbers"]["limit"]
     optimum = None
@@ -37,16 +37,16 @@ def content(predictor: Predictor, splits: DataSplits, told: dict[str, Any]) -> C
 
 
 @torch.inference_mode()
-def _passage(predictor: Predictor, passages: PreparedPassages, index: int) -> list[HiddenWord]:
+def _passage(predictor: Predictor, passages: MaskedTextDataset, index: int) -> list[HiddenWord]:
     """A held-out text as it was measured, with the model's guesses."""
     vocabulary = passages.vocabulary
     batch = passages.collate([passages[index, ()]])[0].to(predictor.device)
     shares = predictor.about.run(predictor.model, batch).logits[0].float().softmax(-1)
     assert isinstance(batch.labels, dict)
     words = []
-    for place, (number, target) in enumerate(zip(batch.images[0].tolist(), batch.labels["target"][0].tolist())):
+    for place, (number, target) in enumerate(zip(batch.inputs[0].tolist(), batch.labels["target"][0].tolist())):
         (text,) = vocabulary.tokens([number])
-        if target == NOT_ASKED:
+        if target == IGNORE_INDEX:
             words.append(HiddenWord(text))
             continue
         best = shares[place].topk(min(GUESSES, shares.shape[1]))

@@ -8,10 +8,10 @@ import torch
 from saccade.checkpoints.directory import LoadedModel
 from saccade.checkpoints.loading import adapt, load_model
 from saccade.checkpoints.pretrained import as_classifier, is_pretrained
-from saccade.data.augmentation import mix_seed
 from saccade.data.batch_augmentation import BatchAugmentation
 from saccade.data.folder import open_data
 from saccade.data.samples import DataSplits
+from saccade.data.seeding import RandomStream, mix_seed
 from saccade.errors import ConfigError
 from saccade.models.deit import DistilledViT
 from saccade.models.zoo import architecture_of, config_of, create
@@ -57,7 +57,7 @@ def make_task(config: RunConfig, start: LoadedModel, device: torch.device) -> Cl
 def starting_model(config: RunConfig, splits: DataSplits) -> LoadedModel:
     """The model at step 0: fresh, or a checkpoint with a head for these classes."""
     wanted, classes = config.model, splits.classes
-    torch.manual_seed(mix_seed(config.seed, 0, 3))
+    torch.manual_seed(mix_seed(config.seed, 0, RandomStream.WEIGHTS))
     if wanted.init:
         loaded = load_model(wanted.init, image_size=wanted.image_size)
         if is_pretrained(loaded):

@@ -8,10 +8,11 @@ import torch
 from saccade.checkpoints.directory import LoadedModel
 from saccade.checkpoints.loading import adapt, load_model
 from saccade.checkpoints.pretrained import with_backbone
-from saccade.data.augmentation import EvalTransform, TrainTransform, mix_seed
-from saccade.data.pair_batches import PreparedPairs
+from saccade.data.augmentation import EvalTransform, TrainTransform
+from saccade.data.pair_batches import CaptionDataset
 from saccade.data.pairs import open_pairs
 from saccade.data.samples import CaptionSource, DataSplits
+from saccade.data.seeding import RandomStream, mix_seed
 from saccade.data.tokenizer import Tokenizer, from_files, open_tokenizer
 from saccade.errors import ConfigError
 from saccade.models.zoo import architecture_of, create, list_models
@@ -41,9 +42,9 @@ def prepare(config: RunConfig, processes: Processes) -> Job:
     assert start.preprocessing is not None
     skip_bad, plain = config.data.bad_images == "skip", EvalTransform(start.preprocessing)
     views = TrainTransform(start.preprocessing, config.augmentation)
-    train = PreparedPairs(cast(CaptionSource, splits.train), views, tokenizer, skip_bad, config.contrast.texts)
+    train = CaptionDataset(cast(CaptionSource, splits.train), views, tokenizer, skip_bad, config.contrast.texts)
     val, test = (
-        None if part is None else PreparedPairs(cast(CaptionSource, part), plain, tokenizer)
+        None if part is None else CaptionDataset(cast(CaptionSource, part), plain, tokenizer)
         for part in (splits.val, splits.test)
     )
     return Job(splits, start, ContrastiveTask(), train, val, test, AsItIs())
@@ -52,7 +53,7 @@ def prepare(config: RunConfig, processes: Processes) -> Job:
 def starting_model(config: RunConfig, source: CaptionSource) -> tuple[LoadedModel, Tokenizer]:
     """A trained CLIP with its vocabulary; or a fresh one, its image tower trained where `model.init` names one."""
     wanted = config.model
-    torch.manual_seed(mix_seed(config.seed, 0, 3))
+    torch.manual_seed(mix_seed(config.seed, 0, RandomStream.WEIGHTS))
     loaded = load_model(wanted.init) if wanted.init else None
     if loaded is not None and loaded.architecture == "clip":
         loaded = adapt(loaded, image_size=wanted.image_size, options=wanted.options)

@@ -8,10 +8,10 @@ import torch
 from saccade.checkpoints.directory import LoadedModel
 from saccade.checkpoints.loading import adapt, load_model
 from saccade.checkpoints.pretrained import with_backbone
-from saccade.data.augmentation import mix_seed
 from saccade.data.dense import DenseSource, Kind, open_dense
-from saccade.data.dense_batches import DenseTransform, PreparedDense
+from saccade.data.dense_batches import DenseDataset, DenseTransform
 from saccade.data.samples import DataSplits
+from saccade.data.seeding import RandomStream, mix_seed
 from saccade.errors import ConfigError
 from saccade.models.dpt import DPT
 from saccade.models.zoo import architecture_of, create, list_models
@@ -37,10 +37,10 @@ def prepare(config: RunConfig, processes: Processes) -> Job:
     assert start.preprocessing is not None
     source = cast(DenseSource, splits.train)
     transform = DenseTransform(start.preprocessing, config.augmentation)
-    train = PreparedDense(source, transform, config.data.bad_images == "skip")
+    train = DenseDataset(source, transform, config.data.bad_images == "skip")
     plain = DenseTransform(start.preprocessing)
     val, test = (
-        None if part is None else PreparedDense(cast(DenseSource, part), plain) for part in (splits.val, splits.test)
+        None if part is None else DenseDataset(cast(DenseSource, part), plain) for part in (splits.val, splits.test)
     )
     task = DepthTask(config.depth) if config.task == "depth" else SegmentationTask(start.labels, config.segmentation)
     return Job(splits, start, task, train, val, test, AsItIs())
@@ -49,7 +49,7 @@ def prepare(config: RunConfig, processes: Processes) -> Job:
 def starting_model(config: RunConfig, classes: tuple[str, ...]) -> LoadedModel:
     """Fresh; or a trained DPT; or a fresh DPT around a trained ViT."""
     wanted, task = config.model, TASKS[config.task]
-    torch.manual_seed(mix_seed(config.seed, 0, 3))
+    torch.manual_seed(mix_seed(config.seed, 0, RandomStream.WEIGHTS))
     loaded = load_model(wanted.init) if wanted.init else None
     if loaded is not None and loaded.architecture == "dpt":
         if loaded.task != task:

@@ -8,11 +8,11 @@ import torch
 from saccade.checkpoints.directory import LoadedModel
 from saccade.checkpoints.loading import adapt, load_model
 from saccade.checkpoints.pretrained import with_backbone
-from saccade.data.augmentation import mix_seed
-from saccade.data.boxed_batches import BoxTransform, PreparedBoxes
+from saccade.data.boxed_batches import BoxDataset, BoxTransform
 from saccade.data.boxes import open_boxes
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import BoxSource, DataSplits
+from saccade.data.seeding import RandomStream, mix_seed
 from saccade.errors import ConfigError
 from saccade.models.model import Model
 from saccade.models.zoo import architecture_of, create, list_models
@@ -39,9 +39,9 @@ def prepare(config: RunConfig, processes: Processes) -> Job:
     plain = BoxTransform(start.preprocessing)
     source = cast(BoxSource, splits.train)
     masks = getattr(start.model.config, "masks", False)
-    train = PreparedBoxes(source, BoxTransform(start.preprocessing, config.augmentation), skip_bad, masks)
+    train = BoxDataset(source, BoxTransform(start.preprocessing, config.augmentation), skip_bad, masks)
     val, test = (
-        None if part is None else PreparedBoxes(cast(BoxSource, part), plain, masks=masks)
+        None if part is None else BoxDataset(cast(BoxSource, part), plain, masks=masks)
         for part in (splits.val, splits.test)
     )
     kind = ClassicalTask if start.architecture == "yolo" else DetectionTask
@@ -52,7 +52,7 @@ def prepare(config: RunConfig, processes: Processes) -> Job:
 def starting_model(config: RunConfig, classes: tuple[str, ...]) -> LoadedModel:
     """Fresh; or a trained detector with a head for these classes; or a fresh one on the backbone of any other model."""
     wanted = config.model
-    torch.manual_seed(mix_seed(config.seed, 0, 3))
+    torch.manual_seed(mix_seed(config.seed, 0, RandomStream.WEIGHTS))
     architecture = architecture_of(wanted.name)
     if architecture not in ARCHITECTURES:
         raise ConfigError(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from saccade.data.augmentation import EvalTransform, ImageTransform, Pixels, TrainTransform
-from saccade.data.batching import PreparedImages, prepared
+from saccade.data.batching import ImageDataset, image_dataset
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import DataSplits, ImageSource, Source
 from saccade.models.model import Model
@@ -15,17 +15,17 @@ from saccade.training.config import RunConfig
 class ImageSplits:
     """The three splits."""
 
-    train: PreparedImages
-    val: PreparedImages | None
-    test: PreparedImages | None
+    train: ImageDataset
+    val: ImageDataset | None
+    test: ImageDataset | None
 
 
 def prepared_splits(config: RunConfig, splits: DataSplits, preprocessing: Preprocessing) -> ImageSplits:
     """Training images with what the loader adds to them, the others as they are."""
     size = (preprocessing.channels, *preprocessing.size)
 
-    def held_out(source: Source | None) -> PreparedImages | None:
-        return None if source is None else prepared(cast(ImageSource, source), EvalTransform(preprocessing), size)
+    def held_out(source: Source | None) -> ImageDataset | None:
+        return None if source is None else image_dataset(cast(ImageSource, source), EvalTransform(preprocessing), size)
 
     skip_bad = config.data.bad_images == "skip"
     transform: ImageTransform
@@ -35,7 +35,7 @@ def prepared_splits(config: RunConfig, splits: DataSplits, preprocessing: Prepro
         transform = TrainTransform(preprocessing, config.augmentation)
         if transform.deterministic:
             transform = Pixels(preprocessing)
-    train = prepared(cast(ImageSource, splits.train), transform, size, skip_bad)
+    train = image_dataset(cast(ImageSource, splits.train), transform, size, skip_bad)
     return ImageSplits(train, held_out(splits.val), held_out(splits.test))
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from saccade.checkpoints.directory import LoadedModel
-from saccade.data.batching import Prepared
+from saccade.data.batching import BatchDataset
 from saccade.data.samples import Batch, DataSplits
 from saccade.errors import ConfigError
 from saccade.tasks.task import Task
@@ -52,7 +52,7 @@ class Job:
     splits: DataSplits
     start: LoadedModel
     task: Task
-    train: Prepared
-    val: Prepared | None
-    test: Prepared | None
+    train: BatchDataset
+    val: BatchDataset | None
+    test: BatchDataset | None
     augmentation: Augmentation

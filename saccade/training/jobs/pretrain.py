@@ -4,10 +4,10 @@ import torch
 
 from saccade.checkpoints.directory import LoadedModel
 from saccade.checkpoints.loading import adapt, load_model
-from saccade.data.augmentation import mix_seed
 from saccade.data.batch_augmentation import BatchAugmentation
 from saccade.data.folder import open_unlabelled
 from saccade.data.samples import DataSplits
+from saccade.data.seeding import RandomStream, mix_seed
 from saccade.errors import ConfigError
 from saccade.models.mae import MaskedAutoencoder
 from saccade.models.masked_vit import MaskedViT
@@ -52,7 +52,7 @@ def make_task(start: LoadedModel) -> MaskedTask:
 def starting_model(config: RunConfig) -> LoadedModel:
     """Fresh, or a checkpoint to go on with."""
     wanted = config.model
-    torch.manual_seed(mix_seed(config.seed, 0, 3))
+    torch.manual_seed(mix_seed(config.seed, 0, RandomStream.WEIGHTS))
     if wanted.init:
         loaded = adapt(load_model(wanted.init, image_size=wanted.image_size), options=wanted.options)
         if loaded.preprocessing is None:

@@ -9,11 +9,12 @@ import torch
 from saccade.checkpoints.directory import LoadedModel
 from saccade.checkpoints.loading import adapt, load_model
 from saccade.checkpoints.pretrained import with_backbone
-from saccade.data.augmentation import EvalTransform, TrainTransform, mix_seed
-from saccade.data.batching import Prepared
+from saccade.data.augmentation import EvalTransform, TrainTransform
+from saccade.data.batching import BatchDataset
 from saccade.data.pairs import open_pairs
 from saccade.data.samples import CaptionSource, DataSplits, Source, TranslationSource
-from saccade.data.text_batches import PreparedReadings, PreparedTranslations
+from saccade.data.seeding import RandomStream, mix_seed
+from saccade.data.text_batches import ImageTextDataset, TranslationDataset
 from saccade.data.texts import open_translations
 from saccade.data.vocabulary import Vocabulary, vocabulary_for
 from saccade.errors import ConfigError
@@ -43,21 +44,21 @@ def prepare(config: RunConfig, processes: Processes) -> Job:
     task = TranslationTask(vocabulary, config.label_smoothing, length)
     preprocessing = start.preprocessing
 
-    def prepared(part: Source, training: bool) -> Prepared:
+    def dataset(part: Source, training: bool) -> BatchDataset:
         if preprocessing is None:
-            return PreparedTranslations(cast(TranslationSource, part), vocabulary, length)
+            return TranslationDataset(cast(TranslationSource, part), vocabulary, length)
         views = TrainTransform(preprocessing, config.augmentation) if training else EvalTransform(preprocessing)
         skip_bad = training and config.data.bad_images == "skip"
-        return PreparedReadings(cast(CaptionSource, part), views, vocabulary, length, skip_bad)
+        return ImageTextDataset(cast(CaptionSource, part), views, vocabulary, length, skip_bad)
 
-    val, test = (None if part is None else prepared(part, False) for part in (splits.val, splits.test))
-    return Job(splits, start, task, prepared(splits.train, True), val, test, AsItIs())
+    val, test = (None if part is None else dataset(part, False) for part in (splits.val, splits.test))
+    return Job(splits, start, task, dataset(splits.train, True), val, test, AsItIs())
 
 
 def starting_model(config: RunConfig, splits: DataSplits) -> tuple[LoadedModel, Vocabulary]:
     """A trained model with its vocabulary; or a fresh one, its ViT trained where `model.init` names one."""
     wanted, told = config.model, config.translation
-    torch.manual_seed(mix_seed(config.seed, 0, 3))
+    torch.manual_seed(mix_seed(config.seed, 0, RandomStream.WEIGHTS))
     loaded = load_model(wanted.init) if wanted.init else None
     if loaded is not None and loaded.architecture in (TEXTS, IMAGES):
         loaded = adapt(loaded, image_size=wanted.image_size, options=wanted.options)

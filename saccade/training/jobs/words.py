@@ -7,9 +7,9 @@ import torch
 
 from saccade.checkpoints.directory import LoadedModel
 from saccade.checkpoints.loading import adapt, load_model
-from saccade.data.augmentation import mix_seed
 from saccade.data.samples import DataSplits, Source, TextSource
-from saccade.data.text_batches import Hiding, PreparedPassages
+from saccade.data.seeding import RandomStream, mix_seed
+from saccade.data.text_batches import MaskedTextDataset, TokenMasking
 from saccade.data.texts import open_texts
 from saccade.data.vocabulary import OF_BYTES, Vocabulary, vocabulary_for
 from saccade.errors import ConfigError
@@ -39,19 +39,19 @@ def prepare(config: RunConfig, processes: Processes) -> Job:
             raise ConfigError("words.next_sentence needs a BERT with that head")
         if not any(cast(TextSource, splits.train).follower(i) is not None for i in range(len(splits.train))):
             raise ConfigError(f"{config.data.path} has no text that follows another: leave words.next_sentence off")
-    hiding = Hiding(told.share, told.masked, told.random, told.next_sentence)
+    masking = TokenMasking(told.share, told.masked, told.random, told.next_sentence)
 
-    def prepared(part: Source) -> PreparedPassages:
-        return PreparedPassages(cast(TextSource, part), vocabulary, length, hiding)
+    def dataset(part: Source) -> MaskedTextDataset:
+        return MaskedTextDataset(cast(TextSource, part), vocabulary, length, masking)
 
-    val, test = (None if part is None else prepared(part) for part in (splits.val, splits.test))
-    return Job(splits, start, MaskedWords(vocabulary), prepared(splits.train), val, test, AsItIs())
+    val, test = (None if part is None else dataset(part) for part in (splits.val, splits.test))
+    return Job(splits, start, MaskedWords(vocabulary), dataset(splits.train), val, test, AsItIs())
 
 
 def starting_model(config: RunConfig, splits: DataSplits) -> tuple[LoadedModel, Vocabulary]:
     """A trained model with its vocabulary, or a fresh one and a vocabulary of the data."""
     wanted, told = config.model, config.words
-    torch.manual_seed(mix_seed(config.seed, 0, 3))
+    torch.manual_seed(mix_seed(config.seed, 0, RandomStream.WEIGHTS))
     head = {"next_sentence": True} if told.next_sentence else {}
     if wanted.init:
         loaded = load_model(wanted.init)

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
+from saccade.data.builtin.digits import digits_by_split
 from saccade.data.config import ScenesConfig
-from saccade.data.digits import digits_by_split
 from saccade.data.samples import BoxedImage, CaptionedImage, DataSplits
 from saccade.errors import ConfigError
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from saccade.data.builtin.digits import digits_by_split
+from saccade.data.builtin.scenes import NAMES, SPLIT_NUMBERS
 from saccade.data.config import StripsConfig
-from saccade.data.digits import digits_by_split
 from saccade.data.samples import CaptionedImage, DataSplits
-from saccade.data.scenes import NAMES, SPLIT_NUMBERS
 from saccade.errors import ConfigError
 
 HEIGHT, SIDE, GAP = 12, 8, 3  # pixels of a strip, of a digit, most between two

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from saccade.data.builtin.scenes import Scene, SceneSource
 from saccade.data.samples import DataSplits
-from saccade.data.scenes import Scene, SceneSource
 from saccade.errors import DataError
 
 
@@ -25,7 +25,7 @@ def write_scenes(splits: DataSplits, folder: str | Path, *, on_image: Callable[[
     captions.csv                   image, caption, split
 
     Args:
-        splits: of :func:`saccade.data.scenes.scene_splits`.
+        splits: of :func:`saccade.data.builtin.scenes.scene_splits`.
         folder: must not exist, or be empty.
         on_image: called with (images done, images in all).
     """

@@ -1,0 +1,38 @@
+"""Seeds of independent random streams, derived from the seed of a run.
+
+Every random draw of training is a function of a run's seed, a place (the step, or the epoch and the image) and a
+stream, so any step can be repeated, by any process, without the steps before it.
+"""
+
+from enum import IntEnum
+
+GENERATOR_BITS = 2**63
+
+
+class RandomStream(IntEnum):
+    """What random numbers are drawn for. The values are part of every run's result: they never change.
+
+    A value may serve two streams where their seeds are mixed from another number of parts, as for CAPTION and MASKING,
+    which belong to one view of one sample instead of to a step.
+    """
+
+    ORDER = 0  # (seed, epoch): permutation of the training images
+    MIXING = 1  # (seed, step): affine warp, mixup and cutmix of a batch
+    REGULARIZATION = 2  # (seed, step, rank): dropout and stochastic depth
+    WEIGHTS = 3  # (seed, 0): initial weights
+    GEOMETRY = 4  # (seed, step): crop and flip of a batch
+    ERASING = 5  # (seed, step): random erasing of a batch
+    COLOUR = 6  # (seed, step), then the group: colour operations of a batch
+    CAPTION = 5  # (seed, epoch, image, repeat): which of an image's captions
+    MASKING = 6  # (seed, epoch, text, repeat), or (text,) in evaluation: masked tokens and sentence pairs
+
+
+def mix_seed(*numbers: int) -> int:
+    """One well-mixed seed in [0, 2^63) from several integers: neighbouring integers give unrelated seeds."""
+    state = 0x9E3779B97F4A7C15
+    for number in numbers:
+        state = (state ^ (number & (2**64 - 1))) & (2**64 - 1)
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)  # the finaliser of splitmix64
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
+        state = (state ^ (state >> 31)) + 0x9E3779B97F4A7C15
+    return state % GENERATOR_BITS
