@@ -14,20 +14,23 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from saccade.checkpoints.convert import convert
-    from saccade.inference.predictor import Predictor, load
+    from saccade.engine.predictor import Predictor
     from saccade.models.zoo import create, list_models
     from saccade.nn.recording import record
+    from saccade.runs import train
+    from saccade.tasks.loading import load
 
 __version__ = "0.1.0"
-__all__ = ["Predictor", "__version__", "convert", "create", "list_models", "load", "record"]
+__all__ = ["Predictor", "__version__", "convert", "create", "list_models", "load", "record", "train"]
 
 _HOMES = {
-    "Predictor": "saccade.inference.predictor",
+    "Predictor": "saccade.engine.predictor",
     "convert": "saccade.checkpoints.convert",
     "create": "saccade.models.zoo",
     "list_models": "saccade.models.zoo",
-    "load": "saccade.inference.predictor",
+    "load": "saccade.tasks.loading",
     "record": "saccade.nn.recording",
+    "train": "saccade.runs",
 }
 
 

@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from saccade.cli.options import Json
-from saccade.errors import ConfigError
+from saccade.tasks.table import TASKS
+
+DEFAULT_TASK = next(iter(TASKS))
 
 app = App(name="data", help="Check a data set, pack it into shards, or compose scenes.")
 
@@ -19,7 +21,7 @@ def check(
     /,
     *,
     mode: Literal["full", "sample", "auto"] = "full",
-    task: Literal["classify", "detect", "depth", "segment", "contrast", "translate", "words"] = "classify",
+    task: str = DEFAULT_TASK,
     fix: Annotated[bool, Parameter(negative="")] = False,
     as_json: Json = False,
 ) -> int:
@@ -40,50 +42,13 @@ def check(
         Write COCO boxes again as they were probably meant; what stood there is kept as NAME.json.orig.
     """
     from saccade.cli.counting import counting
+    from saccade.tasks import table
 
-    if task == "detect":
-        return _check_boxes(data, fix, as_json)
-    if task in ("depth", "segment"):
-        return _check_maps(data, "depth" if task == "depth" else "masks", as_json)
-    if fix:
-        raise ConfigError("--fix mends boxes: use it with --task detect")
-    from saccade.data.check import check_data
-    from saccade.data.folder import open_data
-    from saccade.data.pairs import open_pairs
-    from saccade.data.texts import open_texts, open_translations
-
-    openers = {"contrast": open_pairs, "translate": open_translations, "words": open_texts}
-    splits = openers.get(task, open_data)(data)
-    with counting("texts" if task in ("translate", "words") else "images") as advance:
-        report = check_data(splits, mode=mode, on_image=advance)
+    room = table.room(task)
+    with counting(room.inputs) as advance:
+        report = room.check(data, mode=mode, fix=fix, on_input=advance)
     print(json.dumps(report.to_dict(), indent=1, ensure_ascii=False) if as_json else report)
-    return 1 if report.errors else 0
-
-
-def _check_boxes(data: str, fix: bool, as_json: bool) -> int:
-    from saccade.cli.counting import counting
-    from saccade.data.boxes import open_boxes
-    from saccade.data.check_boxes import check_boxes, fix_coco
-
-    with counting("images") as advance:
-        report = check_boxes(open_boxes(data), on_image=advance)
-    print(json.dumps(report.to_dict(), indent=1, ensure_ascii=False) if as_json else report)
-    if fix and report.problems:
-        for path in fix_coco(Path(data), report):
-            print(f"written: {path}", file=sys.stderr)
-        return 0
-    return 1 if report.problems or report.broken else 0
-
-
-def _check_maps(data: str, kind: Literal["depth", "masks"], as_json: bool) -> int:
-    from saccade.cli.counting import counting
-    from saccade.data.check_maps import check_maps
-    from saccade.data.dense import open_dense
-
-    with counting("images") as advance:
-        report = check_maps(open_dense(data, kind), kind, on_image=advance)
-    print(json.dumps(report.to_dict(), indent=1, ensure_ascii=False) if as_json else report)
-    return 1 if report.broken or report.empty else 0
+    return 0 if report.ok else 1
 
 
 @app.command

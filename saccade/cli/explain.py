@@ -48,33 +48,20 @@ def explain(
         raise ConfigError(f"--output must end in {', '.join(SUFFIXES)}, not {output.suffix or output.name!r}")
     if not output.parent.is_dir():
         raise ConfigError(f"--output: there is no folder {output.parent}")
-    from saccade.analysis.alignment import align
-    from saccade.analysis.attention_maps import explain as look
     from saccade.analysis.points import point_attention
-    from saccade.analysis.queries import found_objects
     from saccade.checkpoints.atomic import write_atomic
     from saccade.cli.predict import expand
-    from saccade.inference.predictor import load
-    from saccade.inference.writing import translate
-    from saccade.reporting.draw import explain_figure
-    from saccade.reporting.looking import objects_figure, point_figure
-    from saccade.reporting.texts import alignment_figure
+    from saccade.reporting.looking import point_figure
+    from saccade.tasks import table
+    from saccade.tasks.loading import load
 
-    paths = list(dict.fromkeys(path for text in images for path in expand(text)))
     predictor = load(model, image_size=image_size, device=device)
+    inputs = list(dict.fromkeys(path for text in images for path in expand(text))) if predictor.reads_images else images
     if point is not None:
-        figure = point_figure([point_attention(predictor, path, point, budget=budget) for path in paths])
-        told = [f"{path}: {point[0]:g}, {point[1]:g} in every layer" for path in paths]
-    elif predictor.task == "detection":
-        objects = [found_objects(predictor, path, budget=budget) for path in paths]
-        figure = objects_figure(objects)
-        told = [f"{o.name}: " + (", ".join(t.box.label for t in o.objects) or "nothing") for o in objects]
-    elif predictor.task == "translation":
-        figure = alignment_figure([align(predictor, path, budget=budget) for path in paths])
-        told = [str(one) for one in translate(predictor, paths)]
+        figure = point_figure([point_attention(predictor, path, point, budget=budget) for path in inputs])
+        lines = [f"{path}: {point[0]:g}, {point[1]:g} in every layer" for path in inputs]
     else:
-        found = [look(predictor, path, budget=budget) for path in paths]
-        figure = explain_figure(found)
-        told = [f"{e.name}: {e.label}" + ("" if e.score is None else f" {e.score:.1%}") for e in found]
+        drawing = table.report(predictor.task.name).explain(predictor, inputs, budget=budget)
+        figure, lines = drawing.figure, drawing.lines
     write_atomic(output, lambda path: figure.savefig(path, format=output.suffix[1:].lower()))
-    print(*told, f"drawn in {output}", sep="\n")
+    print(*lines, f"drawn in {output}", sep="\n")

@@ -19,7 +19,8 @@ def models(pattern: str = "*", /, *, image_size: int | None = None, as_json: Jso
     import torch
 
     from saccade.models.cost import measure_cost
-    from saccade.models.zoo import create
+    from saccade.models.zoo import architecture_of, create
+    from saccade.tasks.table import task_of
 
     rows = []
     for name in list_models(pattern):
@@ -27,12 +28,13 @@ def models(pattern: str = "*", /, *, image_size: int | None = None, as_json: Jso
             model = create(name, image_size=image_size)
         cost = measure_cost(model)
         height, width = model.config.image_size
-        rows.append({"name": name, "params": cost.params, "gmacs": round(cost.gmacs, 3), "image_size": [height, width]})
+        task = task_of(architecture_of(name))
+        rows.append({"name": name, "task": task, "params": cost.params, "gmacs": round(cost.gmacs, 3), "image_size": [height, width]})
     if as_json:
         print(json.dumps(rows, indent=2))
         return
     width = max((len(row["name"]) for row in rows), default=5)
-    print(f"{'model':<{width}} {'parameters':>13} {'GMAC':>9}  image")
+    print(f"{'model':<{width}} {'task':<14} {'parameters':>13} {'GMAC':>9}  image")
     for row in rows:
         height, breadth = row["image_size"]
-        print(f"{row['name']:<{width}} {row['params']:>13,} {row['gmacs']:>9.3f}  {height} x {breadth}")
+        print(f"{row['name']:<{width}} {row['task']:<14} {row['params']:>13,} {row['gmacs']:>9.3f}  {height} x {breadth}")

@@ -6,6 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from saccade.cli.train import TrainOptions, start_or_resume
+from saccade.tasks.table import pretraining_task
 
 
 def pretrain(
@@ -45,7 +46,7 @@ def pretrain(
     dry_run
         Print the resolved config and stop.
     """
-    told = (options or TrainOptions()).overrides()
-    of_texts = recipe == "words" or data == "numbers" or (data or "").endswith(".txt")
-    overrides = {"task": "words" if of_texts else "pretrain", **told}
+    overrides = (options or TrainOptions()).overrides()
+    if not recipe and config is None:
+        overrides = {"task": pretraining_task(data or ""), **overrides}
     return start_or_resume(data, recipe, config, output, resume, overrides, set, dry_run)

@@ -8,7 +8,11 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from saccade.errors import ConfigError
+from saccade.tasks.table import TASKS
 from saccade.training.config import RunConfig, differences, parse_override, resolve, with_overrides
+
+
+TASK_HELP = "; ".join(f"{name}, {row.summary}" for name, row in TASKS.items())
 
 
 @Parameter(name="*")
@@ -16,9 +20,7 @@ from saccade.training.config import RunConfig, differences, parse_override, reso
 class TrainOptions:
     """What the command line can say; anything else goes by --set."""
 
-    task: Literal["classify", "detect", "depth", "segment", "contrast", "translate"] | None = None
-    """What is learned: classes of images, boxes in them, depth or class of every pixel, which caption is whose, or what
-    to write of a text or an image."""
+    task: Annotated[str | None, Parameter(help=f"What is learned: {TASK_HELP}.")] = None
     model: str | None = None
     """Which model to train; `saccade models` lists them."""
     init: str | None = None
@@ -63,7 +65,7 @@ class TrainOptions:
             "batch_size": self.batch_size,
             "optimizer.lr": self.lr,
             "distillation.teacher": self.teacher,
-            "sharpness.rho": self.sam,
+            "sam.rho": self.sam,
             "seed": self.seed,
             "precision": self.precision,
             "data.workers": self.workers,
@@ -151,47 +153,25 @@ def _run(config: RunConfig, output: Path | None, resume: Path | None) -> int:
     import os
 
     from saccade.cli.progress import RunDisplay
-    from saccade.training.loop import train as train_run
+    from saccade.runs import train_task
+    from saccade.tasks import table
     from saccade.training.run_directory import RunDirectory
 
     first = int(os.environ.get("RANK", "0")) == 0
     run = None if resume is None else RunDirectory.existing(resume)
     with RunDisplay() as display:
-        result = train_run(config, run, output=output, resume=resume is not None, on_event=display)
+        result = train_task(config, run, output=output, resume=resume is not None, on_event=display)
     if not first:
         return 128 + result.stopped_by if result.stopped_by else 0
     path = result.run.path
     if result.stopped_by:
-        print(f"stopped, saved at the end of the step. Go on with: saccade train --resume {path}")
+        print(f"stopped; saved at the end of the step. Resume with: saccade train --resume {path}")
         return 128 + result.stopped_by
-    from saccade.cli.report_data import write_run_report
-
-    write_run_report(result.run)
     if result.metrics is not None:
         print(f"{result.split}: {result.metrics}")
     total = sum(result.shares.values()) or 1.0
     ordered = sorted(result.shares.items(), key=lambda item: -item[1])
-    print("time went to: " + ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in ordered))
+    print("time: " + ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in ordered))
     print(f"trained in {result.seconds:.1f} s; model {path / 'model'}, report {path / 'report.html'}")
-    if config.task == "words":
-        print(f"next: saccade evaluate {path} {config.data.path}")
-        print(f'      saccade fill {path} "some [MASK] words"')
-        return 0
-    if config.task == "pretrain":
-        print(f"next: saccade train DATA --init {path}")
-        print(f"      saccade probe {path} {config.data.path}")
-        return 0
-    print(f"next: saccade evaluate {path} {config.data.path}")
-    if config.task == "contrast":
-        print(f'      saccade zeroshot {path} IMAGE --labels cat,dog --template "a photo of a {{}}"')
-        print(f'      saccade search {path} FOLDER "some words"')
-        return 0
-    if config.task == "translate":
-        what = "IMAGE" if config.recipe == "strips" else "TEXT"
-        print(f"      saccade translate {path} {what} --draw alignment.png")
-        return 0
-    if config.task == "classify":
-        print(f"      saccade explain {path} IMAGE -o attention.png")
-    else:
-        print(f"      saccade predict {path} IMAGE --draw FOLDER")
+    print("next: " + "\n      ".join(table.room(config.task).next_steps(path, config)))
     return 0

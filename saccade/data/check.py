@@ -51,6 +51,11 @@ class DataReport:
         return found
 
     @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong that would spoil a run."""
+        return not self.errors
+
+    @property
     def warnings(self) -> list[str]:
         found = []
         if self.leaks:

@@ -52,7 +52,6 @@ class TaskRoom(ABC):
 
     name: ClassVar[str]  # as in saccade/tasks/table.py
     inputs: ClassVar[str] = "images"  # what a split holds, for people
-    architectures: ClassVar[tuple[str, ...]]  # what `saccade train` can train for it
 
     @abstractmethod
     def open_data(self, path: str, config: DataConfig, source: LoadedModel | None = None) -> DataSplits:
@@ -123,3 +122,9 @@ def refuse_options(name: str, options: Mapping[str, Any] | None, known: Sequence
         if option not in known:
             has = f"it has {', '.join(known)}" if known else "it has none"
             raise ConfigError(f"the task {name} has no option {option} for its predictions; {has}")
+
+
+def refuse_fix(name: str, fix: bool) -> None:
+    """Raise ConfigError where a data set was to be mended and the task can mend none."""
+    if fix:
+        raise ConfigError(f"--fix mends boxes of detection data; for the task {name} there is nothing it can mend")

@@ -62,19 +62,16 @@ class DistilledViT(Model):
     def __init__(self, config: DeiTConfig):
         super().__init__()
         self.config = config
-        self.apart = False  # set for distillation: training gets the two answers instead of their mean
         self.encoder = ViTEncoder(config.vit)
         self.num_features = config.block.embed_dim
         self.head = nn.Linear(self.num_features, config.num_classes) if config.num_classes else nn.Identity()
         self.head_dist = nn.Linear(self.num_features, config.num_classes) if config.num_classes else nn.Identity()
         initialise(self)
 
-    def forward(self, images: Tensor) -> Tensor | DeiTLogits:
-        """``[B, C, H, W]`` -> logits ``[B, num_classes]``; in training with `apart` both heads' answers."""
+    def forward(self, images: Tensor, *, return_both_heads: bool = False) -> Tensor | DeiTLogits:
+        """``[B, C, H, W]`` -> logits ``[B, num_classes]``, the mean of both heads; or those of each, for distillation."""
         logits = self.logits(images)
-        if self.training and self.apart:
-            return logits
-        return (logits.label + logits.teacher) / 2
+        return logits if return_both_heads else (logits.label + logits.teacher) / 2
 
     def logits(self, images: Tensor) -> DeiTLogits:
         """``[B, C, H, W]`` -> the two heads apart, as distillation trains them."""

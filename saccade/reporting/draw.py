@@ -110,6 +110,22 @@ def enlarge(image: np.ndarray) -> np.ndarray:
     return image.repeat(factor, axis=0).repeat(factor, axis=1) if factor > 1 else image
 
 
+def caption(image: np.ndarray, lines: Sequence[str]) -> np.ndarray:
+    """Lines of text in a band below a picture ``[H, W, 3]`` uint8, enlarged to at least 256 pixels a side."""
+    picture = Image.fromarray(enlarge(image))
+    size = max(12, min(picture.size) // 20)
+    font = ImageFont.load_default(size)
+    step = round(1.5 * size)
+    canvas = Image.new("RGB", (picture.width, picture.height + step * len(lines) + size), (255, 255, 255))
+    canvas.paste(picture, (0, 0))
+    pen = ImageDraw.Draw(canvas)
+    most = max(8, round(picture.width / (0.55 * size)))
+    for number, line in enumerate(lines):
+        place = (size // 2, picture.height + size // 2 + step * number)
+        pen.text(place, shortened(line, most), fill=(20, 20, 20), font=font)
+    return np.asarray(canvas)
+
+
 def to_png(pixels: np.ndarray) -> bytes:
     """``[H, W, 3]`` or ``[H, W]`` uint8 -> the bytes of a PNG."""
     buffer = io.BytesIO()

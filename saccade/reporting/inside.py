@@ -16,7 +16,7 @@ def inside_section(
     if similarity is None and filters is None and distance is None:
         return Markup("")
     return Markup(
-        template("inside").render(
+        template("saccade.reporting", "inside").render(
             distance="" if distance is None else Markup(attention_distances(distance.pixels)),
             positions="" if similarity is None else picture(position_grid(similarity)),
             filters="" if filters is None else picture(filter_grid(filters.filters)),

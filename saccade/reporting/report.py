@@ -38,7 +38,7 @@ class Report:
     note: str = ""
     tiles: Mapping[str, str] = field(default_factory=dict)
     rows: Sequence[Mapping[str, float]] = ()
-    sections: Sequence[Markup] = ()
+    sections: Sequence[str] = ()  # Markup
     time_shares: Mapping[str, float] = field(default_factory=dict)
     config: str = ""
     environment: Mapping[str, Any] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Report:
 
 def render_report(report: Report) -> str:
     """The page as text. Names of classes and files are shown as text, whatever they hold."""
-    return template("page").render(
+    return template("saccade.reporting", "page").render(
         data=report,
         curves=Markup(curves(report.rows)) if report.rows else "",
         shares=shares(report.time_shares),
@@ -67,8 +67,8 @@ def picture(pixels: np.ndarray) -> str:
 
 
 @cache
-def template(name: str) -> Template:
-    """A template of this room; what is filled in is escaped."""
-    source = resources.files("saccade.reporting").joinpath("templates", f"{name}.html").read_text(encoding="utf-8")
+def template(package: str, name: str) -> Template:
+    """The template NAME.html among the files of a package; what is filled in is escaped."""
+    source = resources.files(package).joinpath(f"{name}.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(source)

@@ -73,12 +73,14 @@ def report(name: str) -> "TaskReport":
     return _load(row(name).report)
 
 
-def default_task(architecture: str) -> str | None:
-    """The task that an architecture is trained for, "classification" for a backbone; None where none trains it."""
-    for name in TASKS:
-        if architecture in config_class(name).ARCHITECTURES:
-            return name
-    return None
+def task_of(architecture: str) -> str:
+    """The task that an architecture is trained for; backbones are trained as classifiers."""
+    return next((n for n in TASKS if architecture in config_class(n).ARCHITECTURES), next(iter(TASKS)))
+
+
+def pretraining_task(path: str) -> str:
+    """The task that learns from data without labels at this path."""
+    return next(n for n, r in TASKS.items() if not r.labelled and config_class(n).suits(path))
 
 
 def _load(place: str) -> Any:

@@ -6,8 +6,8 @@ Loads no torch.
 """
 
 import types
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
@@ -17,14 +17,11 @@ import yaml
 
 from saccade.data.config import AugmentationConfig, DataConfig
 from saccade.errors import ConfigError
-from saccade.tasks.weights import (
-    ContrastTexts,
-    DepthWeights,
-    DetectionWeights,
-    HiddenWords,
-    SegmentationWeights,
-    TranslationTexts,
-)
+from saccade.tasks import table
+from saccade.upgrade import is_old_config, task_name, upgrade_config
+
+
+BUILT_IN = ("scenes", "numbers", "strips")  # data sets with options of their own
 
 
 @dataclass(frozen=True)
@@ -64,48 +61,32 @@ class ScheduleConfig:
 
 
 @dataclass(frozen=True)
-class SharpnessConfig:
-    """Sharpness-aware minimisation (Foret et al., arXiv 2010.01412): the gradient is that of the worst place nearby."""
+class SAMConfig:
+    """Sharpness-aware minimisation (Foret et al., arXiv 2010.01412): the gradient is taken at perturbed weights."""
 
-    rho: float | None = None  # how far the worse place is, such as 0.05; None: plain steps
-    adaptive: bool = False  # each weight moves in proportion to its size (ASAM); rho is then larger, such as 0.5
-
-
-@dataclass(frozen=True)
-class DistillationConfig:
-    """A teacher beside the labels (Touvron et al., arXiv 2012.12877)."""
-
-    teacher: str = ""  # a checkpoint of any format that knows the classes; "": none
-    kind: Literal["hard", "soft"] = "hard"  # its best class, or all that it says
-    alpha: float = 0.5  # its share of the loss
-    temperature: float = 3.0  # of the soft kind
+    rho: float | None = None  # radius of the perturbation, such as 0.05; None: plain steps
+    adaptive: bool = False  # each weight is perturbed in proportion to its size (ASAM); rho is then larger, such as 0.5
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that decides what a run computes, and where it computes it."""
+    """Everything that decides what a run computes, and where it computes it.
+
+    The options of the run's task are written under the name of the task: ``detection: {class_weight: 3.0}``.
+    """
 
     recipe: str = "scratch"
-    task: Literal["classify", "pretrain", "detect", "depth", "segment", "contrast", "translate", "words"] = (
-        "classify"  # what is learned
-    )
+    task: str = "classification"  # see saccade/tasks/table.py
+    options: Any = None  # of the task: the dataclass that its row of the table names; None for a task of one's own
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    sharpness: SharpnessConfig = field(default_factory=SharpnessConfig)
-    distillation: DistillationConfig = field(default_factory=DistillationConfig)
-    detection: DetectionWeights = field(default_factory=DetectionWeights)
-    depth: DepthWeights = field(default_factory=DepthWeights)
-    segmentation: SegmentationWeights = field(default_factory=SegmentationWeights)
-    contrast: ContrastTexts = field(default_factory=ContrastTexts)
-    translation: TranslationTexts = field(default_factory=TranslationTexts)
-    words: HiddenWords = field(default_factory=HiddenWords)
+    sam: SAMConfig = field(default_factory=SAMConfig)
     batch_size: int = 64  # of one optimizer step, over all processes
     accumulation: int = 1  # parts that a process cuts its share of a batch into, to need less memory
-    label_smoothing: float = 0.0
-    ema: float = 0.0  # decay of the running mean of the weights, which then is the result; 0: none
+    ema: float = 0.0  # decay of the exponential moving average of the weights, which then is the result; 0: none
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 on a GPU, float32 on a CPU
     device: str = "auto"
     shard: bool = False  # several processes hold a part of the model each (FSDP2) instead of a copy (DDP)
@@ -119,22 +100,33 @@ class RunConfig:
         for name, value in counts.items():
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, not {value}")
-        shares = {"ema": self.ema, "label_smoothing": self.label_smoothing}
-        shares |= {"model.drop_path": self.model.drop_path, "model.dropout": self.model.dropout}
-        for name, value in shares.items():
+        fractions = {"ema": self.ema, "model.drop_path": self.model.drop_path, "model.dropout": self.model.dropout}
+        for name, value in fractions.items():
             if not 0 <= value < 1:
                 raise ConfigError(f"{name} must lie in [0, 1), not {value}")
-        if self.sharpness.rho is not None and self.sharpness.rho < 0:
-            raise ConfigError(f"sharpness.rho must not be negative, not {self.sharpness.rho}")
+        if self.sam.rho is not None and self.sam.rho < 0:
+            raise ConfigError(f"sam.rho must not be negative, not {self.sam.rho}")
         if self.optimizer.lr <= 0:
             raise ConfigError(f"optimizer.lr must be positive, not {self.optimizer.lr}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values; tuples become lists, as YAML and JSON know no others."""
-        return _plain(asdict(self))
+        """Plain values; tuples become lists, as YAML and JSON know no others. Of the built-in data sets only the one
+        that is trained on has its options here."""
+        values = _plain(asdict(self))
+        options = values.pop("options")
+        for built_in in BUILT_IN:
+            if self.data.path != built_in:
+                del values["data"][built_in]
+        if options is None:
+            return values
+        head = {key: values.pop(key) for key in ("recipe", "task")}
+        return {**head, self.task: options, **values} if options else {**head, **values}
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.to_dict(), sort_keys=False)
+
+
+RUN_KEYS = tuple(f.name for f in fields(RunConfig))
 
 
 def resolve(
@@ -142,30 +134,32 @@ def resolve(
 ) -> RunConfig:
     """A run's config from a recipe, a YAML file over it, and single values by dotted names over both.
 
-    The recipe is the one asked for, else the file's, else `digits` for the digits, `finetune` with `model.init`,
-    `scratch` for all other; of pre-training `mae_digits` and `mae`.
+    The recipe is the one given, else the file's, else the default of the task for this data and model.
 
     Raises:
-        ConfigError: no such recipe, a key that does not exist (with the nearest), a value of the wrong kind.
+        ConfigError: no such recipe or task, a key that does not exist (with the nearest), a value of the wrong kind.
     """
-    overrides = dict(overrides or {})
-    told = {} if file is None else _read_yaml(Path(file))
-    layered = dict(told)
-    for path, value in overrides.items():
-        layered = _set(layered, path.split("."), value)
-    name = recipe or layered.get("recipe") or _default_recipe(layered)
+    layered = {} if file is None else _read_config_file(Path(file))
+    task = task_name((overrides or {}).get("task") or layered.get("task") or _task_of_recipe(recipe or layered.get("recipe")))
+    options = {f.name for f in fields(table.config_class(task))}
+    for path, value in (overrides or {}).items():
+        layered = _set(layered, _place(path, task, options), value)
+    name = recipe or layered.get("recipe") or _default_recipe(task, layered)
     values = _merge(read_recipe(name), layered)
     return from_dict({**values, "recipe": name})
 
 
 def from_dict(values: Mapping[str, Any]) -> RunConfig:
     """A config from plain values, every key and kind checked."""
-    return _build(RunConfig, values, "")
+    task = task_name(values.get("task", RunConfig.task))
+    options = _build(table.config_class(task), values.get(task, {}), f"{task}.")
+    others = {key: value for key, value in values.items() if key not in (task, "task", "options")}
+    return replace(_build(RunConfig, others, "", hidden=("options",), more=(task,)), task=task, options=options)
 
 
 def read_config(path: Path) -> RunConfig:
-    """The resolved config that a run wrote."""
-    return from_dict(_read_yaml(path))
+    """The resolved config that a run wrote, also one of an earlier version."""
+    return from_dict(_read_config_file(path))
 
 
 def list_recipes() -> list[str]:
@@ -190,8 +184,9 @@ def differences(one: RunConfig, other: RunConfig) -> list[str]:
 def with_overrides(config: RunConfig, overrides: Mapping[str, Any]) -> RunConfig:
     """The config with single values changed by dotted names."""
     values = config.to_dict()
+    options = set() if config.options is None else {f.name for f in fields(config.options)}
     for path, value in overrides.items():
-        values = _set(values, path.split("."), value)
+        values = _set(values, _place(path, config.task, options), value)
     return from_dict(values)
 
 
@@ -206,18 +201,26 @@ def parse_override(text: str) -> tuple[str, Any]:
         raise ConfigError(f"--set {text}: the value is no YAML ({error})") from None
 
 
-def _default_recipe(values: Mapping[str, Any]) -> str:
+def _place(path: str, task: str, options: set[str]) -> list[str]:
+    """Where a dotted name belongs: an option of the task may be named without the task's name in front."""
+    parts = path.split(".")
+    return [task, *parts] if parts[0] in options and parts[0] not in RUN_KEYS else parts
+
+
+def _task_of_recipe(recipe: str | None) -> str:
+    return RunConfig.task if not recipe else read_recipe(recipe).get("task", RunConfig.task)
+
+
+def _default_recipe(task: str, values: Mapping[str, Any]) -> str:
+    """The recipe of a task where none is given."""
     data, model = values.get("data") or {}, values.get("model") or {}
-    if values.get("task") == "pretrain":
-        built_in = data.get("path", "digits") == "digits" and not {"name", "init"} & set(model)
-        return "mae_digits" if built_in else "mae"
-    if values.get("task") == "translate" and data.get("path") == "strips":
-        return "strips"
-    if values.get("task") in ("detect", "depth", "segment", "contrast", "translate", "words"):
-        return str(values["task"])
-    if model.get("init"):
-        return "finetune"
-    return "digits" if data.get("path", "digits") == "digits" and "name" not in model else "scratch"
+    return table.config_class(task).default_recipe(data.get("path"), model)
+
+
+def _read_config_file(path: Path) -> dict[str, Any]:
+    """A config's values under today's names."""
+    values = _read_yaml(path)
+    return upgrade_config(values) if is_old_config(values) else values
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -248,16 +251,16 @@ def _set(values: Mapping[str, Any], path: list[str], value: Any) -> dict[str, An
     return {**values, head: value}
 
 
-def _build(cls: type, values: Any, path: str) -> Any:
-    """A dataclass from plain values."""
+def _build(cls: type, values: Any, path: str, *, hidden: Sequence[str] = (), more: Sequence[str] = ()) -> Any:
+    """A dataclass from plain values; `hidden` fields are not set by name, `more` names are listed with its own."""
     if not isinstance(values, Mapping):
         raise ConfigError(f"{path.rstrip('.') or 'the config'} must hold keys and values, not {values!r}")
     hints = get_type_hints(cls)
-    known = [f.name for f in fields(cls)]
+    known = [f.name for f in fields(cls) if f.name not in hidden]
     for key in values:
         if key not in known:
-            close = get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {path}{close[0]}?" if close else f"there are {', '.join(known)}"
+            close = get_close_matches(str(key), [*known, *more], n=1)
+            hint = f"did you mean {path}{close[0]}?" if close else f"there are {', '.join([*known, *more])}"
             raise ConfigError(f"there is no option {path}{key}; {hint}")
     return cls(**{key: _convert(hints[key], value, path + key) for key, value in values.items()})
 

@@ -39,12 +39,12 @@ class Processes:
         """The objects of all processes, in the order of their ranks, in each of them."""
         if self.world == 1:
             return [value]
-        found: list[Any] = [None] * self.world
-        dist.all_gather_object(found, value)
-        return found
+        values: list[Any] = [None] * self.world
+        dist.all_gather_object(values, value)
+        return values
 
-    def first_says(self, value: Any) -> Any:
-        """What the first process has."""
+    def broadcast_from_rank0(self, value: Any) -> Any:
+        """The value of the first process, in each of them."""
         if self.world == 1:
             return value
         holder = [value]
@@ -109,12 +109,12 @@ def without_sync(model: nn.Module, *, last: bool) -> AbstractContextManager:
     return model.no_sync()
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """A tensor in full; every process must ask for the same one."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def copy_whole(target: Tensor, source: Tensor) -> None:
+def copy_full(target: Tensor, source: Tensor) -> None:
     """Copy a full tensor into one that may be shared out over processes."""
     with torch.no_grad():
         if isinstance(target, DTensor):

@@ -1,4 +1,4 @@
-"""A running mean of the weights, which generalises better than the last ones (Polyak & Juditsky 1992)."""
+"""An exponential moving average of the weights, which generalises better than the last ones (Polyak & Juditsky 1992)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,40 +7,59 @@ import torch
 from torch import Tensor, nn
 
 
-class WeightMean:
-    """Exponential moving mean of a model's parameters.
+class ExponentialMovingAverage:
+    """Exponential moving average of a model's parameters and floating-point buffers.
+
+    Buffers are averaged too: the running statistics of a batch norm belong to the weights that produced them. Integer
+    buffers, such as the number of batches that a batch norm has seen, are copied.
 
     The decay grows with the steps, ``min(decay, (1 + t) / (10 + t))``, so that the random start is soon forgotten.
 
     Args:
-        model: its parameters are the first values.
-        decay: share of the mean that stays at each step, in (0, 1).
+        model: its parameters and buffers are the first values.
+        decay: fraction of the average that stays at each step, in (0, 1).
     """
 
     def __init__(self, model: nn.Module, decay: float):
         self.decay = decay
         self.tensors: dict[str, Tensor] = {n: p.detach().clone() for n, p in model.named_parameters()}
+        self.buffers: dict[str, Tensor] = {n: b.detach().clone() for n, b in persistent_buffers(model).items()}
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
         """Take in the weights after optimizer step `step`, counted from 0."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        current = [p.detach() for p in model.parameters()]
-        torch._foreach_lerp_(list(self.tensors.values()), current, 1 - decay)
+        parameters = [p.detach() for p in model.parameters()]
+        torch._foreach_lerp_(list(self.tensors.values()), parameters, 1 - decay)
+        for name, buffer in persistent_buffers(model).items():
+            if buffer.is_floating_point():
+                self.buffers[name].lerp_(buffer, 1 - decay)
+            else:
+                self.buffers[name].copy_(buffer)
 
     @contextmanager
     def swapped_in(self, model: nn.Module) -> Iterator[None]:
-        """The model has the mean weights inside the `with`, and its own again after it."""
+        """Inside the `with` the model has the average, and after it its own weights again."""
         self._swap(model)
         try:
             yield
         finally:
             self._swap(model)
 
+    def pairs(self, model: nn.Module) -> list[tuple[Tensor, Tensor]]:
+        """Each parameter and buffer of the model beside its average."""
+        parameters = [(parameter, self.tensors[name]) for name, parameter in model.named_parameters()]
+        return parameters + [(buffer, self.buffers[name]) for name, buffer in persistent_buffers(model).items()]
+
     @torch.no_grad()
     def _swap(self, model: nn.Module) -> None:
-        for name, parameter in model.named_parameters():
-            mean = self.tensors[name]
-            kept = parameter.detach().clone()
-            parameter.copy_(mean)
-            mean.copy_(kept)
+        for current, average in self.pairs(model):
+            original = current.detach().clone()
+            current.copy_(average)
+            average.copy_(original)
+
+
+def persistent_buffers(model: nn.Module) -> dict[str, Tensor]:
+    """The buffers that are saved with the model, by name."""
+    saved = model.state_dict(keep_vars=True).keys()
+    return {name: buffer for name, buffer in model.named_buffers() if name in saved}

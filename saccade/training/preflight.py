@@ -14,16 +14,16 @@ from saccade.models.cost import measure_cost
 from saccade.nn.recording import format_bytes
 from saccade.training.config import RunConfig
 from saccade.training.distributed import Processes
-from saccade.training.setup import Setup
+from saccade.training.plan import TrainingPlan
 
 STEPS = 40  # of learning one batch by heart
 SECONDS = 20.0  # at most
-IMAGES = 32  # of that batch, at most
+INPUTS = 32  # of that batch, at most
 LEARNED = 0.8  # the loss must fall below this share of where it began
 SMALL_LOSS = 0.2  # or is small already: a trained head
 
 
-def check_before(config: RunConfig, setup: Setup, processes: Processes, note: Callable[[str, bool], None]) -> None:
+def check_before(config: RunConfig, plan: TrainingPlan, processes: Processes, note: Callable[[str, bool], None]) -> None:
     """Look at the data, overfit one batch, and say what the run will take.
 
     Args:
@@ -33,14 +33,15 @@ def check_before(config: RunConfig, setup: Setup, processes: Processes, note: Ca
         DataError: images are broken (with `bad_images: stop`) or carry several labels.
         TrainingError: the model cannot learn one batch by heart.
     """
-    if config.data.check != "off":
-        judge_data(check_data(setup.job.splits, mode=config.data.check), config, note)
+    splits = plan.setup.splits
+    if config.data.check != "off" and splits is not None:
+        judge_data(check_data(splits, mode=config.data.check), config, note)
     if config.preflight:
-        seconds_per_image = overfit_one_batch(setup, processes.device, note)
-        images = setup.total_steps * config.batch_size
+        seconds_per_image = overfit_one_batch(plan, processes.device, note)
+        images = plan.total_steps * config.batch_size
         minutes = images * seconds_per_image / processes.world / 60
-        needed = memory_needed(config, setup, processes)
-        note(f"expected: {minutes:.1f} min for {setup.total_steps} steps, {format_bytes(needed)} of memory", False)
+        needed = memory_needed(config, plan, processes)
+        note(f"expected: {minutes:.1f} min for {plan.total_steps} steps, {format_bytes(needed)} of memory", False)
 
 
 def judge_data(report: DataReport, config: RunConfig, note: Callable[[str, bool], None]) -> None:
@@ -60,22 +61,23 @@ def judge_data(report: DataReport, config: RunConfig, note: Callable[[str, bool]
     note(f"data: looked at {done} of {total} {report.things}{told}", False)
 
 
-def overfit_one_batch(setup: Setup, device: torch.device, note: Callable[[str, bool], None]) -> float:
+def overfit_one_batch(plan: TrainingPlan, device: torch.device, note: Callable[[str, bool], None]) -> float:
     """Learn one batch by heart with a copy of the model; returns the seconds that an image takes in a step.
 
     Raises:
         TrainingError: the loss does not fall. Then no number of epochs helps.
     """
-    batches = TrainBatches(setup.job.train, setup.order, start=0, stop=1, workers=0)
-    batch = setup.job.augmentation.plain(next(islice(batches, 1)).to(device)).rows(slice(IMAGES))
-    model = copy.deepcopy(setup.model).to(device).eval()  # no dropout: what is learned by heart shows at once
+    batches = TrainBatches(plan.setup.train, plan.order, start=0, stop=1, workers=0)
+    batch = plan.setup.transform.plain(next(islice(batches, 1)).to(device)).rows(slice(INPUTS))
+    model = copy.deepcopy(plan.model).to(device).eval()  # without dropout, so that the fall of the loss shows at once
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0)
-    losses, times, task = [], [], setup.job.task
+    losses, times, task = [], [], plan.setup.task
+    counts = {name: torch.as_tensor(count) for name, count in task.counts(model, batch).items()}
     began = time.perf_counter()
     for _ in range(STEPS):
         start = time.perf_counter()
-        with setup.autocast(device):
-            loss, _ = task.step(task.run(model, batch), batch)
+        with plan.autocast(device):
+            loss = task.train_step(model, batch).value(counts)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -89,17 +91,17 @@ def overfit_one_batch(setup: Setup, device: torch.device, note: Callable[[str, b
     learned = last - smallest < max(LEARNED * (first - smallest), SMALL_LOSS)
     if losses[-1] != losses[-1] or (not learned and len(losses) >= 10):
         raise TrainingError(
-            f"the model cannot learn one batch of {len(batch.inputs)} images by heart (loss {first:.3f} -> "
+            f"the model cannot learn one batch of {len(batch.names)} images by heart (loss {first:.3f} -> "
             f"{losses[-1]:.3f} in {len(losses)} steps): are labels and images what they should be? "
             "--set preflight=false goes on regardless"
         )
     note(f"one batch overfits: loss {first:.3f} -> {last:.3f} in {len(losses)} steps", False)
-    return sorted(times)[len(times) // 2] / len(batch.inputs)
+    return sorted(times)[len(times) // 2] / len(batch.names)
 
 
-def memory_needed(config: RunConfig, setup: Setup, processes: Processes) -> int:
-    """Bytes of weights, gradients, AdamW's two moments, the running mean and one part of a batch's activations."""
-    cost = measure_cost(setup.model, None if setup.preprocessing is None else setup.preprocessing.size)
+def memory_needed(config: RunConfig, plan: TrainingPlan, processes: Processes) -> int:
+    """Bytes of weights, gradients, AdamW's two moments, the moving average and one part of a batch's activations."""
+    cost = measure_cost(plan.model, None if plan.preprocessing is None else plan.preprocessing.size)
     copies = 4 + (config.ema > 0)
     parts = processes.world if config.shard else 1
     micro_batch = config.batch_size // processes.world // config.accumulation

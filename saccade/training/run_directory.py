@@ -41,11 +41,20 @@ class Progress:
     step: int = 0  # optimizer steps done
     best: float | None = None  # of the validation metric
     best_step: int = 0
-    loss_sum: float = 0.0  # over the images of the epoch so far
-    figure_sums: dict[str, float] = field(default_factory=dict)
-    images: int = 0
+    loss_sum: float = 0.0  # of the losses of the epoch's steps so far, each times its inputs
+    inputs: int = 0  # of the epoch so far
+    metric_sums: dict[str, float] = field(default_factory=dict)  # of the epoch so far: totals, and what divides them
+    metric_counts: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0  # of training so far
     shares: dict[str, float] = field(default_factory=dict)  # seconds by what they went to
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Progress":
+        """What a checkpoint holds; those before 0.2 counted every figure by images."""
+        if "figure_sums" in values:
+            images, sums = values.pop("images"), values.pop("figure_sums")
+            values |= {"inputs": images, "metric_sums": sums, "metric_counts": dict.fromkeys(sums, float(images))}
+        return cls(**values)
 
 
 class RunDirectory:
@@ -145,7 +154,7 @@ class RunDirectory:
     def load(self, path: Path) -> tuple[Files, Progress]:
         check_manifest(path)
         files: Files = {file.stem: read_tensors(file).tensors for file in path.glob("*.safetensors")}
-        return files, Progress(**read_json(path / PROGRESS))
+        return files, Progress.from_dict(read_json(path / PROGRESS))
 
     def clean(self) -> None:
         """Remove what a killed process left half-written."""

@@ -1,4 +1,4 @@
-"""What training changes, as named tensors: weights, the optimizer's moments, the running mean. No pickle.
+"""What training changes, as named tensors: weights, the optimizer's moments, the moving average. No pickle.
 
 Tensors go by the names of their parameters, so the files do not depend on the order of groups or the number of
 processes.
@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from saccade.errors import CheckpointError
-from saccade.training.distributed import copy_whole, whole
-from saccade.training.ema import WeightMean
+from saccade.training.distributed import copy_full, full_tensor
+from saccade.training.ema import ExponentialMovingAverage
 
+EMA = "mean"  # file of the moving average
 Files = dict[str, dict[str, Tensor]]  # file -> name -> tensor
 
 
-def state_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, mean: WeightMean | None) -> Files:
+def state_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, ema: ExponentialMovingAverage | None) -> Files:
     """Everything that the next step depends on. Every process must call it; each gets the whole."""
     files: Files = {"model": model_tensors(model)}
     files["optimizer"] = {
@@ -22,8 +23,8 @@ def state_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, mean: Weig
         for name, parameter in model.named_parameters()
         for key, value in optimizer.state.get(parameter, {}).items()
     }
-    if mean is not None:
-        files["mean"] = {name: _stored(tensor) for name, tensor in mean.tensors.items()}
+    if ema is not None:
+        files[EMA] = {name: _stored(tensor) for name, tensor in (*ema.tensors.items(), *ema.buffers.items())}
     return files
 
 
@@ -32,30 +33,32 @@ def model_tensors(model: nn.Module) -> dict[str, Tensor]:
     return {name: _stored(tensor) for name, tensor in model.state_dict().items()}
 
 
-def load_state(files: Files, model: nn.Module, optimizer: torch.optim.Optimizer, mean: WeightMean | None) -> None:
-    """Put back what :func:`state_tensors` gave, to the bit."""
+def load_state(files: Files, model: nn.Module, optimizer: torch.optim.Optimizer, ema: ExponentialMovingAverage | None) -> None:
+    """Restore what :func:`state_tensors` gave, bit for bit."""
     for name, tensor in model.state_dict().items():
-        copy_whole(tensor, _need(files["model"], name))
+        copy_full(tensor, _need(files["model"], name))
     for name, parameter in model.named_parameters():
         prefix = f"{name}."
         stored = {key.removeprefix(prefix): t for key, t in files["optimizer"].items() if key.startswith(prefix)}
         keys = {key: tensor for key, tensor in stored.items() if "." not in key}
         optimizer.state[parameter] = {key: _moment(parameter, key, tensor) for key, tensor in keys.items()}
-    if mean is not None:
-        for name, tensor in mean.tensors.items():
-            copy_whole(tensor, _need(files["mean"], name))
+    if ema is not None:
+        for name, tensor in ema.tensors.items():
+            copy_full(tensor, _need(files[EMA], name))
+        for name, tensor in ema.buffers.items():  # checkpoints before 0.2 have no average of the buffers
+            tensor.copy_(files[EMA].get(name, files["model"][name]))
 
 
 def _moment(parameter: Tensor, key: str, tensor: Tensor) -> Tensor:
     if key == "step":
         return tensor.to(parameter.device)
     moment = torch.zeros_like(parameter, requires_grad=False)
-    copy_whole(moment, tensor)
+    copy_full(moment, tensor)
     return moment
 
 
 def _stored(tensor: Tensor) -> Tensor:
-    return whole(tensor.detach()).cpu().contiguous().clone()
+    return full_tensor(tensor.detach()).cpu().contiguous().clone()
 
 
 def _need(tensors: dict[str, Tensor], name: str) -> Tensor:

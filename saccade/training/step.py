@@ -1,7 +1,7 @@
-"""One optimizer step: augment, forward, backward in parts, the climb of SAM, clip, step."""
+"""One optimizer step: transform, forward and backward in parts, SAM's perturbation, gradient clipping, update."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
@@ -12,112 +12,139 @@ from torch import Tensor, nn
 
 from saccade.data.samples import Batch
 from saccade.data.seeding import RandomStream, mix_seed
+from saccade.engine.task import Counts
 from saccade.errors import TrainingError
 from saccade.training.config import RunConfig
-from saccade.training.distributed import Processes, unwrapped, whole, without_sync
+from saccade.training.distributed import Processes, unwrapped, full_tensor, without_sync
 from saccade.training.interrupt import StopRequest
-from saccade.training.setup import Setup
-from saccade.training.sharpness import at_the_worst_place, statistics_left_alone
+from saccade.training.plan import TrainingPlan
+from saccade.training.sam import frozen_statistics, perturbed_weights
 
 
-class Stepped(NamedTuple):
-    """What a step tells, over all processes."""
+class Fraction(NamedTuple):
+    """A figure as a sum and what divides it, so that those of several steps add up."""
 
-    loss: float  # mean
-    figures: dict[str, float]  # sums over the batch
-    asked: int  # the signal by which somebody asked to stop, or 0
+    total: float
+    count: float
 
 
-class Stepper:
+class StepResult(NamedTuple):
+    """The outcome of a step, over all processes."""
+
+    loss: float  # of the whole batch
+    metrics: dict[str, Fraction]
+    stop_signal: int  # the signal that requested a stop in some process, or 0
+
+
+class Gradients(NamedTuple):
+    """The loss of the whole batch, summed over this process's parts ``[]`` float64, and the totals of its metrics."""
+
+    loss: Tensor
+    totals: dict[str, Tensor]
+    counts: dict[str, str]  # metric -> name of the count that divides it
+
+
+class TrainStep:
     """Takes the steps of one run in one process.
 
     Args:
-        config, setup, processes: the run.
-        folder: where a batch that spoils everything is kept.
-        timed: (what) -> a context that adds its seconds to a share of the run's time.
+        config, plan, processes: the run.
+        folder: where a batch with a loss that is not finite is saved.
+        timed: (name) -> a context that adds its seconds to a share of the run's time.
     """
 
     def __init__(
         self,
         config: RunConfig,
-        setup: Setup,
+        plan: TrainingPlan,
         processes: Processes,
         folder: Path,
         timed: Callable[[str], AbstractContextManager],
     ):
-        self.config, self.setup, self.processes, self.folder, self.timed = config, setup, processes, folder, timed
+        self.config, self.plan, self.processes, self.folder, self.timed = config, plan, processes, folder, timed
 
     def __call__(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, step: int, stop: StopRequest
-    ) -> Stepped:
+    ) -> StepResult:
         """The step with this number.
 
         Raises:
-            TrainingError: the loss or the gradient is no number; nothing was updated, and the batch is kept.
+            TrainingError: the loss or the gradient is not finite; nothing was updated, and the batch is saved.
         """
-        setup, config = self.setup, self.config
+        config = self.config
         with self.timed("augmentation"):
-            batch = setup.job.augmentation(batch, step=step, rows=setup.order.rows, batch_size=config.batch_size)
+            batch = self.plan.setup.transform(
+                batch, step=step, rows=self.plan.order.rows, batch_size=config.batch_size
+            )
+        counts = self.batch_counts(model, batch)
         optimizer.zero_grad(set_to_none=True)
-        loss, figures = self.gradients(model, batch, step)
-        rho = config.sharpness.rho
-        if rho is not None:
-            with at_the_worst_place(unwrapped(model), rho, adaptive=config.sharpness.adaptive):
+        gradients = self.backward(model, batch, counts, step)
+        if config.sam.rho is not None:
+            with perturbed_weights(unwrapped(model), config.sam.rho, adaptive=config.sam.adaptive):
                 optimizer.zero_grad(set_to_none=True)
-                with statistics_left_alone(unwrapped(model)):
-                    self.gradients(model, batch, step)
+                with frozen_statistics(unwrapped(model)):
+                    self.backward(model, batch, counts, step)
         with self.timed("optimizer"):
-            own_loss = loss.item()
-            totals = torch.stack((loss, loss.new_tensor(float(stop.signal)), *figures.values()))
-            self.processes.total(totals)
-            norm = whole(clip(unwrapped(model), config.optimizer.clip_norm))
-            mean_loss = totals[0].item() / self.processes.world
+            own_loss = gradients.loss.item()
+            stop_flag = gradients.loss.new_tensor(float(stop.signal))
+            totals = self.processes.total(torch.stack((gradients.loss, stop_flag, *gradients.totals.values())))
+            loss = totals[0].item()
+            norm = full_tensor(clip(unwrapped(model), config.optimizer.clip_norm))
             if not (torch.isfinite(totals[0]) and torch.isfinite(norm)):
-                self.refuse(batch, step, own_loss, mean_loss, norm.item())
+                self.refuse(batch, step, own_loss, loss, norm.item())
             optimizer.step()
-        # Only what all processes know of counts, so that all of them stop at the same step.
-        asked = (stop.signal or signal.SIGINT) if totals[1].item() else 0
-        return Stepped(mean_loss, dict(zip(figures, totals[2:].tolist())), asked)
+        metrics = {
+            name: Fraction(total, counts[gradients.counts[name]].item())
+            for name, total in zip(gradients.totals, totals[2:].tolist())
+        }
+        # Only what all processes know counts, so that all of them stop at the same step.
+        stop_signal = (stop.signal or signal.SIGINT) if totals[1].item() else 0
+        return StepResult(loss, metrics, stop_signal)
 
-    def gradients(self, model: nn.Module, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Add the gradient of the batch's mean loss, part by part; returns that loss and the summed figures, float64.
+    def batch_counts(self, model: nn.Module, batch: Batch) -> Counts:
+        """How many images, boxes, … the whole batch holds over all processes, before the first backward pass."""
+        own = self.plan.setup.task.counts(unwrapped(model), batch)
+        device = self.processes.device
+        totals = torch.stack([torch.as_tensor(c, dtype=torch.float64, device=device) for c in own.values()])
+        return dict(zip(own, self.processes.total(totals).unbind()))
 
-        The same step draws the same dropout however often it is asked.
+    def backward(self, model: nn.Module, batch: Batch, counts: Counts, step: int) -> Gradients:
+        """Accumulate the gradient of the whole batch's loss, part by part.
+
+        The same step draws the same dropout however often it is computed.
         """
-        setup, config, task = self.setup, self.config, self.setup.job.task
-        torch.manual_seed(
-            mix_seed(config.seed, step, self.processes.rank, RandomStream.REGULARIZATION)
-        )  # dropout and stochastic depth
+        plan, config, task = self.plan, self.config, self.plan.setup.task
+        torch.manual_seed(mix_seed(config.seed, step, self.processes.rank, RandomStream.REGULARIZATION))
         loss = torch.zeros((), dtype=torch.float64, device=self.processes.device)
-        figures: dict[str, Tensor] = {}
-        size = len(batch.inputs) // config.accumulation
+        totals: dict[str, Tensor] = {}
+        names: Mapping[str, str] = {}
+        size = len(batch.names) // config.accumulation
         for part in range(config.accumulation):
-            rows = slice(part * size, (part + 1) * size)
-            micro = batch.rows(rows)
+            micro = batch.rows(slice(part * size, (part + 1) * size))
             with without_sync(model, last=part == config.accumulation - 1):
-                with self.timed("forward"), setup.autocast(self.processes.device):
-                    outputs = task.run(model, micro)
-                    part_loss, part_figures = task.step(outputs, micro)
-                    part_loss = part_loss / config.accumulation
+                with self.timed("forward"), plan.autocast(self.processes.device):
+                    terms = task.train_step(model, micro)
+                    value = terms.value(counts)
                 with self.timed("backward"):
-                    part_loss.backward()
-            loss += part_loss.detach()
-            for name, value in part_figures.items():
-                figures[name] = figures.get(name, torch.zeros_like(loss)) + value
-        return loss, figures
+                    (value * self.processes.world).backward()  # the processes' gradients are averaged, not summed
+            loss += value.detach()
+            names = {name: term.count for name, term in terms.metrics.items()}
+            for name, term in terms.metrics.items():
+                totals[name] = totals.get(name, torch.zeros_like(loss)) + term.total.detach()
+        return Gradients(loss, totals, dict(names))
 
     def refuse(self, batch: Batch, step: int, own_loss: float, loss: float, norm: float) -> None:
-        """Stop at a loss or gradient that is no number, and keep what led to it."""
+        """Stop at a loss or a gradient that is not finite, and save the batch that led to it."""
         path = self.folder / f"bad_batch_rank{self.processes.rank}.safetensors"
         save_file({name: tensor.cpu().contiguous() for name, tensor in batch.tensors().items()}, path)
         what = f"the loss became {loss}" if loss != loss or abs(loss) == float("inf") else f"the gradient became {norm}"
         raise TrainingError(
-            f"{what} at step {step} (epoch {step // self.setup.order.steps_per_epoch}; here {own_loss}). Nothing was "
-            f"updated. The batch: {', '.join(batch.names[:8])}{' …' if len(batch.names) > 8 else ''}; it is kept in "
-            f"{path}. A smaller --lr is the usual cure"
+            f"{what} at step {step} (epoch {step // self.plan.order.steps_per_epoch}; in this process {own_loss}). "
+            f"Nothing was updated. The batch: {', '.join(batch.names[:8])}{' …' if len(batch.names) > 8 else ''}; it is "
+            f"saved in {path}. A smaller --lr is the usual cure"
         )
 
 
 def clip(model: nn.Module, max_norm: float) -> Tensor:
-    """Shorten the gradient to `max_norm` (0: leave it) and return its length before."""
+    """Scale the gradient to a norm of at most `max_norm` (0: leave it) and return its norm before."""
     return torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm or float("inf"))

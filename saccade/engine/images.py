@@ -1,14 +1,13 @@
-"""Splits of plain images as a model takes them, for every job whose batch is images and one label each."""
+"""Splits of plain images as a model takes them, for every task whose batch is images and one label each."""
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from saccade.data.augmentation import EvalTransform, ImageTransform, Pixels, TrainTransform
 from saccade.data.batching import ImageDataset, image_dataset
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import DataSplits, ImageSource, Source
 from saccade.models.model import Model
-from saccade.training.config import RunConfig
 
 
 @dataclass(frozen=True)
@@ -20,13 +19,15 @@ class ImageSplits:
     test: ImageDataset | None
 
 
-def prepared_splits(config: RunConfig, splits: DataSplits, preprocessing: Preprocessing) -> ImageSplits:
-    """Training images with what the loader adds to them, the others as they are."""
+def image_splits(config: Any, splits: DataSplits, preprocessing: Preprocessing) -> ImageSplits:
+    """Training images with the augmentation of single images, the others without.
+
+    Args:
+        config: of the run.
+        splits: images of one label each.
+        preprocessing: of the model.
+    """
     size = (preprocessing.channels, *preprocessing.size)
-
-    def held_out(source: Source | None) -> ImageDataset | None:
-        return None if source is None else image_dataset(cast(ImageSource, source), EvalTransform(preprocessing), size)
-
     skip_bad = config.data.bad_images == "skip"
     transform: ImageTransform
     if config.augmentation.where == "batch":
@@ -36,11 +37,18 @@ def prepared_splits(config: RunConfig, splits: DataSplits, preprocessing: Prepro
         if transform.deterministic:
             transform = Pixels(preprocessing)
     train = image_dataset(cast(ImageSource, splits.train), transform, size, skip_bad)
-    return ImageSplits(train, held_out(splits.val), held_out(splits.test))
+    val, test = (None if part is None else eval_images(part, preprocessing) for part in (splits.val, splits.test))
+    return ImageSplits(train, val, test)
+
+
+def eval_images(part: Source, preprocessing: Preprocessing) -> ImageDataset:
+    """Images of a split without augmentation."""
+    size = (preprocessing.channels, *preprocessing.size)
+    return image_dataset(cast(ImageSource, part), EvalTransform(preprocessing), size)
 
 
 def fresh_preprocessing(model: Model) -> Preprocessing:
-    """For a model that has seen nothing yet: values in [-1, 1]; small images are used to their edge."""
+    """For a model with fresh weights: values in [-1, 1]; small images are used to their edge."""
     size, channels = model.config.image_size, model.config.in_channels
     half = (0.5,) * channels
     return Preprocessing(size, crop_pct=0.875 if min(size) >= 128 else 1.0, channels=channels, mean=half, std=half)

@@ -1,0 +1,90 @@
+"""What a task shows of itself: its section in the report of a run, and the picture of `saccade explain`."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from saccade.data.samples import DataSplits
+from saccade.engine.predictor import ImageLike, Predictor
+from saccade.engine.results import Metrics
+from saccade.errors import ConfigError
+
+BUDGET = "1 GiB"  # of the attention of one picture in a report
+
+
+@dataclass(frozen=True)
+class ReportSection:
+    """A task's part of a report.
+
+    Attributes:
+        metrics: of the split that was measured.
+        tiles: the figures at the top of the page, name -> value.
+        html: the section with the results.
+    """
+
+    metrics: Metrics
+    tiles: Mapping[str, str]
+    html: str
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A matplotlib figure, and a line of text for each input in it."""
+
+    figure: Any
+    lines: Sequence[str]
+
+
+class Study(Protocol):
+    """A table of measurements."""
+
+    def __str__(self) -> str: ...
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+class TaskReport(ABC):
+    """A task's pictures. Loaded only where something is drawn."""
+
+    has_image_attention: ClassVar[bool] = False  # whether a report shows how far each head looks over the image
+
+    @abstractmethod
+    def section(self, predictor: Predictor, splits: DataSplits, predictions: Mapping[str, Any]) -> ReportSection:
+        """The results of a run.
+
+        Args:
+            predictor: the trained model.
+            splits: the data of the run.
+            predictions: the content of the run's `predictions.json`.
+        """
+
+    def explain(self, predictor: Predictor, inputs: Sequence[ImageLike], *, budget: str) -> Drawing:
+        """A picture of what the model attends to, one row an input.
+
+        Raises:
+            ConfigError: there is no such picture for this task; the message says what can be done instead.
+            RecordingError: the attention is larger than the budget.
+        """
+        raise ConfigError(
+            f"there is no such picture for the task {predictor.task.name}: choose a point of the image "
+            "(--point 0.5 0.5), or record the attention in Python with saccade.record"
+        )
+
+    def stages(
+        self,
+        predictor: Predictor,
+        data: str,
+        *,
+        split: str,
+        batch_size: int,
+        workers: int | None,
+        on_inputs: Callable[[int, int], None] | None,
+    ) -> Study:
+        """Metrics after each stage of a model that predicts in several stages; arguments as for
+        :func:`saccade.engine.evaluation.evaluate`.
+
+        Raises:
+            ConfigError: models of this task have no stages.
+        """
+        raise ConfigError(f"--stages measures detectors stage by stage; models for {predictor.task.name} have none")

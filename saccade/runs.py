@@ -1,0 +1,167 @@
+"""Train and report: the loop, and the page and the model card of what it leaves behind.
+
+    saccade.train(setup, config)        # a model and a data set of your own
+    train_task(config)                  # what `saccade train` does
+"""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from saccade.analysis.attention_distance import AttentionDistance, attention_distance
+from saccade.analysis.patch_filters import patch_filters
+from saccade.analysis.position_similarity import position_similarity
+from saccade.checkpoints.atomic import write_atomic
+from saccade.checkpoints.loading import load_model
+from saccade.data.samples import ImageSource
+from saccade.engine.predictor import Predictor
+from saccade.engine.report import BUDGET, ReportSection
+from saccade.engine.setup import TrainingSetup
+from saccade.errors import RecordingError
+from saccade.nn.recording import record
+from saccade.reporting.inside import inside_section
+from saccade.reporting.model_card import model_card
+from saccade.reporting.report import Report, render_report
+from saccade.tasks import table
+from saccade.training.config import RunConfig
+from saccade.training.events import Event
+from saccade.training.loop import RunResult
+from saccade.training.loop import train as run_loop
+from saccade.training.run_directory import RunDirectory
+
+DISTANCE_IMAGES = 16
+MEASURED = {
+    "test": "Measured once on {} {} of the test split, by which this run selected nothing.",
+    "val": "Measured on {} {} of the validation split, by which the best weights were selected.",
+}
+log = logging.getLogger("saccade")
+
+
+def train(
+    setup: TrainingSetup,
+    config: RunConfig,
+    *,
+    output: str | Path | None = None,
+    resume: bool = False,
+    on_event: Callable[[Event], None] | None = None,
+) -> RunResult:
+    """Train a model of your own on data of your own, with the one loop: resume, several processes and report included.
+
+    Args:
+        setup: data, model and task.
+        config: of the run; `config.options` is None for a task without a row in the table.
+        output: the run's folder; under `runs/` unless given.
+        resume: go on with the run in `output` from its last whole checkpoint.
+        on_event: called with everything that happens, in the first process.
+
+    Raises:
+        DataError, ConfigError, CheckpointError: something does not fit; nothing was computed.
+        TrainingError: the loss became NaN or infinite, or the disk is full; the run can be resumed.
+    """
+    run = RunDirectory.existing(output) if resume and output is not None else None
+    result = run_loop(config, lambda config, device: setup, run, output=output, resume=resume, on_event=on_event)
+    if result.finished and result.is_first:
+        write_report(result.run, config)
+    return result
+
+
+def train_task(
+    config: RunConfig,
+    run: RunDirectory | None = None,
+    *,
+    output: str | Path | None = None,
+    resume: bool = False,
+    on_event: Callable[[Event], None] | None = None,
+) -> RunResult:
+    """Train what a config describes, for a task of the table; arguments as for :func:`saccade.training.loop.train`."""
+    room = table.room(config.task)
+    result = run_loop(config, room.setup, run, output=output, resume=resume, on_event=on_event)
+    if result.finished and result.is_first:
+        write_task_report(result.run)
+    return result
+
+
+def write_report(run: RunDirectory, config: RunConfig) -> Path:
+    """Write `report.html` of a run of one's own: the curves, the time, the config."""
+    report = Report(
+        title=run.path.name, rows=run.metrics(), config=config.to_yaml(), environment=run.environment(),
+    )  # fmt: skip
+    write_atomic(run.report, render_report(report).encode())
+    return run.report
+
+
+def write_task_report(run: RunDirectory) -> Path:
+    """Write `report.html` and the model card of a finished run of a task of the table."""
+    config = run.config()
+    room, task_report = table.room(config.task), table.report(config.task)
+    predictor = Predictor(load_model(run.model), room)
+    provenance = predictor.source.provenance
+    splits = room.open_data(config.data.path, config.data, predictor.source)
+    path = run.path / "predictions.json"
+    section: ReportSection | None = None
+    note = ""
+    if path.is_file():
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        section = task_report.section(predictor, splits, stored)
+        note = MEASURED[stored["split"]].format(section.metrics.count, room.inputs)
+    shown = splits.test or splits.val or splits.train
+    inside = inside_section(
+        position_similarity(predictor.model),
+        patch_filters(predictor.model),
+        _distance(predictor, cast(ImageSource, shown)) if task_report.has_image_attention else None,
+    )
+    run_figures = {
+        "training": f"{provenance['seconds']:.0f} s",
+        room.inputs: f"{len(splits.train):,}",
+        "parameters": f"{sum(p.numel() for p in predictor.model.parameters()):,}",
+    }
+    report = Report(
+        title=f"{config.model.name} on {splits.name}",
+        note=note,
+        tiles={**(section.tiles if section else {}), **run_figures},
+        rows=run.metrics(),
+        sections=[*([section.html] if section else []), inside],
+        time_shares=provenance["time_shares"],
+        config=config.to_yaml(),
+        environment=run.environment(),
+        command=f"saccade train --config {run.path / 'config.yaml'}",
+    )
+    write_atomic(run.report, render_report(report).encode())
+    card = model_card(
+        name=run.path.name,
+        architecture=predictor.source.architecture,
+        labels=predictor.labels,
+        provenance=provenance,
+        preprocessing=describe_inputs(predictor),
+        metrics=section.metrics if section else None,
+        card=room.card(),
+    )
+    write_atomic(run.model / "README.md", card.encode())
+    return run.report
+
+
+def describe_inputs(predictor: Predictor) -> str:
+    """How a model's inputs are prepared, for the card."""
+    if predictor.reads_images:
+        return predictor.preprocess.describe()
+    config = predictor.model.config
+    return f"texts over a vocabulary of {config.vocab_size} tokens, up to {config.context_length} each"
+
+
+@torch.no_grad()
+def _distance(predictor: Predictor, source: ImageSource) -> AttentionDistance | None:
+    """How far each head looks, over some images."""
+    step = max(1, len(source) // DISTANCE_IMAGES)
+    pictures = [source.image(i) for i in range(0, len(source), step)[:DISTANCE_IMAGES]]
+    images = torch.stack([predictor.prepare(picture) for picture in pictures]).to(predictor.device)
+    try:
+        with record(predictor.model, budget=BUDGET, tokens=False) as trace:
+            predictor.model.embed(images)  # of the whole image, also where training hides parts of it
+    except RecordingError as error:
+        log.warning("the report shows no attention distance: %s", error)
+        return None
+    return None if trace.layout is None else attention_distance(trace.attention, trace.layout)

@@ -1,0 +1,32 @@
+"""Options of a classification run. Loads no torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+
+@dataclass(frozen=True)
+class DistillationConfig:
+    """Knowledge distillation from a teacher (Touvron et al., arXiv 2012.12877)."""
+
+    teacher: str = ""  # a checkpoint of any format that has the data's classes; "": none
+    kind: Literal["hard", "soft"] = "hard"  # its best class, or all of its probabilities
+    alpha: float = 0.5  # weight of the teacher's term in the loss, in [0, 1]
+    temperature: float = 3.0  # of the soft kind
+
+
+@dataclass(frozen=True)
+class ClassificationConfig:
+    """How classes are learned."""
+
+    label_smoothing: float = 0.0  # fraction of the target spread evenly over all classes
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
+
+    ARCHITECTURES: ClassVar[tuple[str, ...]] = ()  # every backbone: those that no other task trains
+
+    @staticmethod
+    def default_recipe(data: str | None, model: Mapping[str, Any]) -> str:
+        """The recipe for a data path (None: the default data set) and the given fields of the model's config."""
+        if model.get("init"):
+            return "finetune"
+        return "digits" if data in (None, "digits") and "name" not in model else "scratch"

@@ -1,0 +1,145 @@
+"""How well a classifier does: accuracy, each class, confusion, calibration."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch.nn.functional as F
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from torch import Tensor
+
+from saccade.errors import ConfigError
+
+CALIBRATION_BINS = 15
+MATRIX = 20  # most classes whose confusion matrix is printed
+
+
+@dataclass(frozen=True)
+class ClassMetrics:
+    """One class among the others. `support` images are of it; the rest are fractions in [0, 1]."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class ClassificationMetrics:
+    """How well a classifier did on labelled images.
+
+    Attributes:
+        accuracy: fraction of images whose best class is right.
+        top5: fraction whose class is among the five best; None with fewer than six classes.
+        nll: mean of -log(probability of the right class), in nats.
+        calibration_error: how far confidence and accuracy lie apart on average over 15 equal bins of confidence
+            (expected calibration error, Guo et al., arXiv 1706.04599), in [0, 1].
+        images: how many.
+        per_class: in the order of the labels.
+        confusion: [true class][predicted class] images.
+        reliability: (mean confidence, accuracy, images) of each bin that has images.
+    """
+
+    warning = ""
+    accuracy: float
+    top5: float | None
+    nll: float
+    calibration_error: float
+    images: int
+    per_class: tuple[ClassMetrics, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    reliability: tuple[tuple[float, float, int], ...]
+
+    @property
+    def count(self) -> int:
+        return self.images
+
+    @property
+    def selection(self) -> float:
+        return self.accuracy
+
+    def scalars(self) -> dict[str, float]:
+        return {"loss": self.nll, "accuracy": self.accuracy}
+
+    def table(self) -> str:
+        """Precision, recall, F1 of each class; the confusion matrix of up to 20 classes."""
+        rows = [row for row in self.per_class if row.support]
+        width = max((len(row.label) for row in rows), default=5)
+        lines = [f"{'class':<{width}}  precision  recall     F1  images"]
+        lines += [
+            f"{row.label:<{width}}  {row.precision:>9.1%} {row.recall:>7.1%} {row.f1:>6.1%} {row.support:>7}"
+            for row in rows
+        ]
+        if len(rows) <= MATRIX and len(self.per_class) == len(rows):
+            lines += ["", "confusion matrix: rows are true classes, columns are predicted classes"]
+            for row, counts in zip(self.per_class, self.confusion):
+                lines.append(f"{row.label:<{width}}  " + " ".join(f"{count or '.':>4}" for count in counts))
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "ClassificationMetrics":
+        """What :meth:`to_dict` gave, also after a way through JSON."""
+        return cls(
+            accuracy=values["accuracy"],
+            top5=values["top5"],
+            nll=values["nll"],
+            calibration_error=values["calibration_error"],
+            images=values["images"],
+            per_class=tuple(ClassMetrics(**row) for row in values["per_class"]),
+            confusion=tuple(tuple(row) for row in values["confusion"]),
+            reliability=tuple((c, a, n) for c, a, n in values["reliability"]),
+        )
+
+    def __str__(self) -> str:
+        top5 = "" if self.top5 is None else f", top-5 {self.top5:.2%}"
+        return (
+            f"accuracy {self.accuracy:.2%}{top5} on {self.images} images; negative log likelihood {self.nll:.4f}, "
+            f"calibration error {self.calibration_error:.2%}"
+        )
+
+
+def classification_metrics(logits: Tensor, targets: Tensor, labels: Sequence[str]) -> ClassificationMetrics:
+    """Logits ``[N, K]`` and class numbers ``[N]`` of a whole split -> its metrics.
+
+    Raises:
+        ConfigError: the split is empty.
+    """
+    if len(targets) == 0:
+        raise ConfigError("there are no images to measure on")
+    log_probabilities = logits.double().log_softmax(1)
+    confidence, predicted = log_probabilities.exp().max(1)
+    correct = predicted == targets
+    true, pred, classes = targets.numpy(), predicted.numpy(), np.arange(len(labels))
+    scores: Any = precision_recall_fscore_support(true, pred, labels=classes, zero_division=0)  # type: ignore[arg-type]
+    per_class = [ClassMetrics(label, float(p), float(r), float(f), int(n)) for label, p, r, f, n in zip(labels, *scores)]
+    bins = reliability(confidence, correct)
+    top5 = None
+    if len(labels) > 5:
+        top5 = (logits.topk(5, dim=1).indices == targets[:, None]).any(1).double().mean().item()
+    return ClassificationMetrics(
+        accuracy=correct.double().mean().item(),
+        top5=top5,
+        nll=F.nll_loss(log_probabilities, targets).item(),
+        calibration_error=sum(n * abs(c - a) for c, a, n in bins) / len(targets),
+        images=len(targets),
+        per_class=tuple(per_class),
+        confusion=tuple(tuple(row) for row in confusion_matrix(true, pred, labels=classes).tolist()),
+        reliability=bins,
+    )
+
+
+def reliability(confidence: Tensor, correct: Tensor) -> tuple[tuple[float, float, int], ...]:
+    """(mean confidence, accuracy, images) of each of 15 equal bins of confidence ``[N]`` that has images."""
+    index = (confidence * CALIBRATION_BINS).long().clamp(max=CALIBRATION_BINS - 1)
+    bins = []
+    for b in range(CALIBRATION_BINS):
+        inside = index == b
+        count = int(inside.sum())
+        if count:
+            bins.append((confidence[inside].mean().item(), correct[inside].double().mean().item(), count))
+    return tuple(bins)

@@ -1,0 +1,135 @@
+"""What a report shows of a classifier: confusion, calibration, classes, mistakes, and where the model looked."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from markupsafe import Markup
+
+from saccade.analysis.attention_maps import Explanation, explain
+from saccade.data.samples import DataSplits, ImageSource
+from saccade.engine.predictor import ImageLike, Predictor
+from saccade.engine.report import BUDGET, Drawing, ReportSection, TaskReport
+from saccade.errors import RecordingError
+from saccade.reporting.draw import enlarge, explain_figure, overlay
+from saccade.reporting.plots import reliability
+from saccade.reporting.report import picture, template
+from saccade.tasks.classification.metrics import ClassificationMetrics
+
+LARGEST_CONFUSION = 40  # classes; above it the commonest confusions are listed instead of the whole matrix
+LARGEST_TABLE = 200
+MISTAKES, EXAMPLES = 12, 4
+log = logging.getLogger("saccade")
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """An image with a confident wrong prediction."""
+
+    truth: str
+    explanation: Explanation
+
+
+class ClassificationReport(TaskReport):
+    """Confusion, mistakes, attention."""
+
+    has_image_attention = True
+
+    def section(self, predictor: Predictor, splits: DataSplits, predictions: Mapping[str, Any]) -> ReportSection:
+        metrics = ClassificationMetrics.from_dict(predictions["metrics"])
+        source = cast(ImageSource, splits.test if predictions["split"] == "test" else splits.val)
+        mistakes, examples = explained(predictor, source, predictions["predictions"])
+        html = classification_section(metrics, predictor.labels, mistakes, examples)
+        return ReportSection(metrics, classification_tiles(metrics), html)
+
+    def explain(self, predictor: Predictor, inputs: Sequence[ImageLike], *, budget: str) -> Drawing:
+        """The rollout of all layers and each head of the last, over the image."""
+        explanations = [explain(predictor, image, budget=budget) for image in inputs]
+        lines = [f"{e.name}: {e.label}" + ("" if e.score is None else f" {e.score:.1%}") for e in explanations]
+        return Drawing(explain_figure(explanations), lines)
+
+
+REPORT = ClassificationReport()
+
+
+def explained(
+    predictor: Predictor, source: ImageSource, rows: Sequence[Mapping[str, Any]]
+) -> tuple[list[Mistake], list[Explanation]]:
+    """The most confident mistakes, and correct predictions of as many different classes, with their attention."""
+    index = {name: number for number, name in enumerate(source.names)}
+    wrong = sorted((row for row in rows if row["label"] != row["truth"]), key=lambda row: -row["score"])[:MISTAKES]
+    right = list({row["label"]: row for row in rows if row["label"] == row["truth"]}.values())[:EXAMPLES]
+
+    def look(row: Mapping[str, Any]) -> Explanation:
+        return replace(explain(predictor, source.image(index[row["image"]]), budget=BUDGET), name=row["image"])
+
+    try:
+        return [Mistake(row["truth"], look(row)) for row in wrong], [look(row) for row in right]
+    except RecordingError as error:
+        log.warning("the report shows no attention: %s", error)
+        return [], []
+
+
+def classification_tiles(metrics: ClassificationMetrics) -> Mapping[str, str]:
+    """The figures on top."""
+    top5 = {} if metrics.top5 is None else {"top-5": f"{100 * metrics.top5:.2f} %"}
+    return {
+        "accuracy": f"{100 * metrics.accuracy:.2f} %",
+        **top5,
+        "negative log likelihood (nats)": f"{metrics.nll:.3f}",
+        "calibration error": f"{100 * metrics.calibration_error:.1f} %",
+    }
+
+
+def classification_section(
+    metrics: ClassificationMetrics, labels: Sequence[str], mistakes: Sequence[Mistake], examples: Sequence[Explanation]
+) -> Markup:
+    """The results.
+
+    Args:
+        metrics: of the split.
+        labels: class names.
+        mistakes: the most confident first.
+        examples: some right answers, so that mistakes can be compared.
+    """
+    small = len(labels) <= LARGEST_CONFUSION
+    return Markup(
+        template("saccade.tasks.classification", "report").render(
+            labels=labels,
+            reliability=Markup(reliability(metrics.reliability)),
+            confusion=confusion_rows(metrics.confusion) if small else [],
+            confusions=common_confusions(metrics.confusion, labels),
+            classes=sorted(metrics.per_class, key=lambda row: row.f1)[:LARGEST_TABLE],
+            mistakes=[card(m.explanation, m.truth) for m in mistakes],
+            examples=[card(e, "") for e in examples],
+        )
+    )
+
+
+def confusion_rows(confusion: Sequence[Sequence[int]]) -> list[list[dict[str, Any]]]:
+    """Each cell's number and its share of its row, for the shade."""
+    return [
+        [{"count": n, "share": n / max(sum(row), 1), "right": i == j} for j, n in enumerate(row)]
+        for i, row in enumerate(confusion)
+    ]
+
+
+def common_confusions(
+    confusion: Sequence[Sequence[int]], labels: Sequence[str], most: int = 12
+) -> list[tuple[str, str, int]]:
+    """(true class, predicted class, images), the commonest first."""
+    pairs = [(labels[i], labels[j], n) for i, row in enumerate(confusion) for j, n in enumerate(row) if i != j and n]
+    return sorted(pairs, key=lambda pair: -pair[2])[:most]
+
+
+def card(explanation: Explanation, truth: str) -> dict[str, str]:
+    """A picture beside where the model looked, with what it says."""
+    return {
+        "name": explanation.name,
+        "label": explanation.label,
+        "score": "" if explanation.score is None else f"{explanation.score:.0%}",
+        "truth": truth,
+        "image": picture(enlarge(explanation.image)),
+        "attention": picture(overlay(explanation.image, explanation.rollout)),
+    }

@@ -1,0 +1,61 @@
+"""The room of image classification."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from saccade.checkpoints.directory import LoadedModel
+from saccade.data.batching import BatchDataset
+from saccade.data.check import DataReport, check_data
+from saccade.data.config import DataConfig
+from saccade.data.folder import open_data
+from saccade.data.samples import DataSplits, Source
+from saccade.engine.images import eval_images
+from saccade.engine.room import ModelCard, TaskRoom, refuse_fix, refuse_options
+from saccade.engine.setup import TrainingSetup
+from saccade.errors import ConfigError
+from saccade.tasks.classification.setup import make_setup
+from saccade.tasks.classification.task import ClassificationTask
+
+
+class ClassificationRoom(TaskRoom):
+    """One class an image."""
+
+    name = "classification"
+
+    def open_data(self, path: str, config: DataConfig, source: LoadedModel | None = None) -> DataSplits:
+        return open_data(path, config)
+
+    def check(
+        self, path: str, *, mode: str = "full", fix: bool = False, on_input: Callable[[int, int], None] | None = None
+    ) -> DataReport:
+        refuse_fix(self.name, fix)
+        return check_data(open_data(path), mode=mode, on_image=on_input)
+
+    def setup(self, config: Any, device: torch.device) -> TrainingSetup:
+        return make_setup(config, device)
+
+    def task(self, source: LoadedModel, options: Mapping[str, Any] | None = None) -> ClassificationTask:
+        refuse_options(self.name, options, ("top",))
+        return ClassificationTask(source.labels, **(options or {}))
+
+    def eval_dataset(self, part: Source, source: LoadedModel) -> BatchDataset:
+        if source.preprocessing is None:
+            raise ConfigError(f"this {source.architecture} does not record how images are prepared for it")
+        return eval_images(part, source.preprocessing)
+
+    def card(self) -> ModelCard:
+        return ModelCard(
+            hub_task="image-classification",
+            description="An image classifier",
+            usage='saccade.load("PATH_OF_THIS_FOLDER").predict("image.jpg")',
+            limits="It predicts one of these classes for any image, also for one that shows none of them.",
+        )
+
+    def next_steps(self, run: Path, config: Any) -> list[str]:
+        return [*super().next_steps(run, config), f"saccade explain {run} IMAGE -o attention.png"]
+
+
+ROOM = ClassificationRoom()

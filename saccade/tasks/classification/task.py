@@ -1,0 +1,110 @@
+"""Which of K classes an image shows: cross-entropy, softmax, accuracy.
+
+B images, K classes.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from saccade.data.samples import Batch
+from saccade.engine.collect import Collected
+from saccade.engine.task import LossTerm, LossTerms, image_batch
+from saccade.errors import ConfigError
+from saccade.tasks.classification.metrics import ClassificationMetrics, classification_metrics
+from saccade.tasks.classification.results import Classification
+
+
+class ClassificationTask:
+    """One class an image.
+
+    Args:
+        labels: K class names, in the order of the logits; () for a model without a head, which predicts nothing.
+        label_smoothing: fraction of the target that is spread evenly over all classes (Szegedy et al., arXiv
+            1512.00567).
+        top: classes of each result, best first.
+    """
+
+    name = "classification"
+    class_targets = ("target",)
+
+    def __init__(self, labels: Sequence[str], *, label_smoothing: float = 0.0, top: int = 5):
+        if not 0 <= label_smoothing < 1:
+            raise ConfigError(f"label_smoothing must lie in [0, 1), not {label_smoothing}")
+        if top < 1:
+            raise ConfigError(f"top must be at least 1, not {top}")
+        self.labels = tuple(labels)
+        self.label_smoothing = label_smoothing
+        self.top = top
+
+    @property
+    def smallest_loss(self) -> float:
+        """The entropy of the smoothed target."""
+        count = len(self.labels)
+        other = self.label_smoothing / count
+        right = 1 - self.label_smoothing + other
+        return -sum(p * math.log(p) for p in (right, *[other] * (count - 1)) if p > 0)
+
+    def counts(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        return {"images": torch.tensor(len(batch.names))}
+
+    def train_step(self, model: nn.Module, batch: Batch) -> LossTerms:
+        """Cross-entropy in nats; the accuracy on the augmented images."""
+        logits = model(batch.inputs)
+        loss = LossTerm(self.cross_entropy(logits, batch), "images")
+        return LossTerms({"cross-entropy": loss}, {"accuracy": LossTerm(correct(logits, batch), "images")})
+
+    def cross_entropy(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Logits ``[B, K]`` and labels ``[B]`` or mixed targets ``[B, K]`` -> the sum over images, in nats."""
+        return F.cross_entropy(
+            logits.float(), batch.classes, label_smoothing=self.label_smoothing, reduction="sum"
+        )
+
+    def eval_step(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Logits ``[B, K]``."""
+        return model(batch.inputs)
+
+    def collect(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """``logits [N, K]`` and ``target [N]``."""
+        return {"logits": outputs.float(), "target": batch.classes}
+
+    def measure(self, collected: Collected) -> ClassificationMetrics:
+        if not len(collected):
+            raise ConfigError("there are no images to measure on")
+        return classification_metrics(collected["logits"], collected["target"], self.labels)
+
+    def rows(self, collected: Collected) -> list[dict[str, Any]]:
+        results = self.classify(collected["logits"], collected.names)
+        targets = [self.labels[target] for target in collected["target"].tolist()]
+        return [{**result.to_dict(), "truth": target} for result, target in zip(results, targets)]
+
+    def input_batch(self, inputs: Sequence[Tensor], sizes: Sequence[tuple[int, int]], names: Sequence[str]) -> Batch:
+        return image_batch(inputs, sizes, names)
+
+    def decode(self, outputs: Tensor, batch: Batch) -> list[Classification]:
+        if not self.labels:
+            raise ConfigError(
+                "this model has no classes: train it with a head (saccade train --init), measure its features with "
+                "saccade probe, or take them from predictor.model.embed(images)"
+            )
+        return self.classify(outputs, batch.names)
+
+    def classify(self, logits: Tensor, names: Sequence[str]) -> list[Classification]:
+        """Logits ``[B, K]`` -> the best classes of each image."""
+        scores, classes = logits.float().softmax(1).topk(min(self.top, logits.shape[1]), dim=1)
+        results = []
+        for name, row_scores, row_classes in zip(names, scores.tolist(), classes.tolist()):
+            best = tuple((self.labels[c], s) for c, s in zip(row_classes, row_scores))
+            results.append(Classification(name, best[0][0], best[0][1], best))
+        return results
+
+
+@torch.no_grad()
+def correct(logits: Tensor, batch: Batch) -> Tensor:
+    """How many images of the batch are classified correctly; with mixed targets the larger part counts."""
+    target = batch.classes if batch.classes.ndim == 1 else batch.classes.argmax(1)
+    return (logits.argmax(1) == target).sum()

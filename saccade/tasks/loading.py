@@ -1,0 +1,47 @@
+"""Open a model of any task."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from saccade.checkpoints.loading import load_model
+from saccade.engine.predictor import Predictor
+from saccade.tasks import table
+from saccade.upgrade import task_name
+
+
+def load(
+    path: str | Path,
+    *,
+    num_classes: int | None = None,
+    image_size: tuple[int, int] | int | None = None,
+    strict: bool = True,
+    device: torch.device | str = "cpu",
+    options: Mapping[str, Any] | None = None,
+) -> Predictor:
+    """Open a model directory, a run directory or a published checkpoint, ready to predict.
+
+    What was loaded, resized, new and unused is printed on stderr, unless it is everything of one of our directories.
+
+    Args:
+        path: ``runs/NAME``, a model directory, a Hugging Face folder, a file (.safetensors, .npz, .pth), or
+            ``hub:ORG/NAME``.
+        num_classes: put a fresh head of this width on it.
+        image_size: (H, W) in pixels; positions are resampled.
+        strict: refuse a file with keys that have no place in the model.
+        device: where the model runs.
+        options: of the task's predictions, such as ``{"top": 10}`` or ``{"threshold": 0.3}``.
+
+    Raises:
+        CheckpointError: what cannot be read, placed or verified, and what to do.
+        ConfigError: the model's task is not known, or has no such option.
+    """
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    loaded = load_model(path, num_classes=num_classes, image_size=size, strict=strict)
+    report = loaded.report
+    if report.format != "saccade" or report.resized or report.new:
+        print(report, file=sys.stderr)
+    return Predictor(loaded, table.room(task_name(loaded.task)), device=device, options=options)

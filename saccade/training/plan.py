@@ -1,0 +1,95 @@
+"""From a config and a setup to what the loop needs: the order of the batches, the number of steps, the precision."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from saccade.data.batching import ResidentBatches, TrainBatches, TrainOrder, default_workers, fits_device
+from saccade.data.preprocessing import Preprocessing
+from saccade.data.samples import Batch
+from saccade.engine.setup import TrainingSetup
+from saccade.errors import ConfigError
+from saccade.models.model import Model
+from saccade.training.config import RunConfig
+from saccade.training.distributed import Processes
+from saccade.training.optimizers import freeze_untrained
+
+
+class Batches(Protocol):
+    """The batches of a run, and the broken images that were left out."""
+
+    skipped: dict[str, None]
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """A run that can start.
+
+    Attributes:
+        setup: data, model, task.
+        order: which inputs are in which step.
+        total_steps: of the run.
+        workers: loader processes.
+        precision: "float32" or "bfloat16".
+    """
+
+    setup: TrainingSetup
+    order: TrainOrder
+    total_steps: int
+    workers: int
+    precision: str
+
+    @property
+    def model(self) -> Model:
+        return self.setup.start.model
+
+    @property
+    def preprocessing(self) -> Preprocessing | None:
+        """How images are prepared; None for texts."""
+        return self.setup.start.preprocessing
+
+    def batches(self, device: torch.device, start: int, stop: int) -> Batches:
+        """The batches of some steps; from pixels that stay on the device, where nothing is done to them before."""
+        train, preprocessing = self.setup.train, self.preprocessing
+        if preprocessing is not None and fits_device(train, (preprocessing.channels, *preprocessing.size)):
+            return ResidentBatches(train, self.order, device, start=start, stop=stop, workers=self.workers)
+        return TrainBatches(train, self.order, start=start, stop=stop, workers=self.workers)
+
+    def autocast(self, device: torch.device) -> AbstractContextManager:
+        if self.precision == "bfloat16":
+            return torch.autocast(device.type, torch.bfloat16)
+        return nullcontext()
+
+
+def plan_run(config: RunConfig, setup: TrainingSetup, processes: Processes) -> TrainingPlan:
+    """Check that the batch can be cut as the config says, and count the steps.
+
+    Raises:
+        ConfigError: what does not fit, before anything is computed.
+    """
+    freeze_untrained(setup.start.model, config.optimizer)
+    order = TrainOrder(
+        len(setup.train.source), config.batch_size, config.seed, config.augmentation.repeats,
+        processes.rank, processes.world,
+    )  # fmt: skip
+    per_process = config.batch_size // processes.world
+    mixes = config.augmentation.mixup or config.augmentation.cutmix
+    if per_process % config.accumulation:
+        raise ConfigError(
+            f"{per_process} inputs a process cannot be cut into accumulation={config.accumulation} equal parts"
+        )
+    if mixes and processes.world > 1 and per_process % 2:
+        raise ConfigError(f"mixup and cutmix mix neighbours: {per_process} images a process must be an even number")
+    on_gpu = processes.device.type == "cuda"
+    return TrainingPlan(
+        setup=setup,
+        order=order,
+        total_steps=config.schedule.steps or config.schedule.epochs * order.steps_per_epoch,
+        workers=default_workers(setup.train) if config.data.workers is None else config.data.workers,
+        precision=("bfloat16" if on_gpu else "float32") if config.precision == "auto" else config.precision,
+    )
