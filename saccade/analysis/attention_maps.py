@@ -61,11 +61,6 @@ def explain(predictor: Predictor, image: ImageLike, *, budget: str | int = "4 Gi
         RecordingError: the model has no self-attention over patches, or answers another question than what an image
             shows; or the recording is larger than the budget.
     """
-    if predictor.task not in ("classification", "pretraining"):
-        raise RecordingError(
-            f"this picture is drawn for classifiers and encoders, and this model's task is {predictor.task}: choose a "
-            "point of the image (--point 0.5 0.5), or record its attention with saccade.record"
-        )
     inputs = predictor.prepare(image)[None]
     model = predictor.model if predictor.labels else Embedder(predictor.model)
     logits, maps = attention_maps(model, inputs.to(predictor.device), budget=budget)
@@ -102,7 +97,13 @@ def attention_maps(
     Perceiver the latents, which have read the inputs.
     """
     with record(model, budget=budget, tokens=False) as trace:
-        logits = model(images).float().cpu()
+        outputs = model(images)
+    if not isinstance(outputs, Tensor):
+        raise RecordingError(
+            f"{type(model).__name__} has no logits of a whole image: choose a point of the image (--point 0.5 0.5), or "
+            "record its attention with saccade.record"
+        )
+    logits = outputs.float().cpu()
     looks = [(path, w.cpu()) for path, w in trace.attention.items() if _latents_look(path)]
     if looks and trace.layout is not None:
         return logits, _through_latents(trace, looks, trace.layout)

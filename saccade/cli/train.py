@@ -11,7 +11,6 @@ from saccade.errors import ConfigError
 from saccade.tasks.table import TASKS
 from saccade.training.config import RunConfig, differences, parse_override, resolve, with_overrides
 
-
 TASK_HELP = "; ".join(f"{name}, {row.summary}" for name, row in TASKS.items())
 
 

@@ -20,7 +20,6 @@ from saccade.errors import ConfigError
 from saccade.tasks import table
 from saccade.upgrade import is_old_config, task_name, upgrade_config
 
-
 BUILT_IN = ("scenes", "numbers", "strips")  # data sets with options of their own
 
 

@@ -24,7 +24,7 @@ from saccade.errors import CheckpointError, DataError, TrainingError
 from saccade.models.zoo import build
 from saccade.nn.precision import best_layout, choose_products, fast_products
 from saccade.training.config import RunConfig
-from saccade.training.distributed import Processes, copy_full, joined_processes, unwrapped, full_tensor, wrap
+from saccade.training.distributed import Processes, copy_full, full_tensor, joined_processes, unwrapped, wrap
 from saccade.training.ema import ExponentialMovingAverage
 from saccade.training.events import EpochDone, Event, Note, RunStarted, StepDone
 from saccade.training.interrupt import StopRequest

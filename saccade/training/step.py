@@ -15,7 +15,7 @@ from saccade.data.seeding import RandomStream, mix_seed
 from saccade.engine.task import Counts
 from saccade.errors import TrainingError
 from saccade.training.config import RunConfig
-from saccade.training.distributed import Processes, unwrapped, full_tensor, without_sync
+from saccade.training.distributed import Processes, full_tensor, unwrapped, without_sync
 from saccade.training.interrupt import StopRequest
 from saccade.training.plan import TrainingPlan
 from saccade.training.sam import frozen_statistics, perturbed_weights

@@ -17,8 +17,8 @@ from saccade.engine.images import fresh_preprocessing, image_splits
 from saccade.engine.setup import TrainingSetup
 from saccade.errors import ConfigError
 from saccade.models.deit import DistilledViT
-from saccade.models.model import Classifier
-from saccade.models.zoo import architecture_of, config_of, create, list_models
+from saccade.models.zoo import architecture_of, config_of, create
+from saccade.tasks import table
 from saccade.tasks.classification.config import ClassificationConfig
 from saccade.tasks.classification.distillation import DistillationTask, one_head
 from saccade.tasks.classification.task import ClassificationTask
@@ -74,10 +74,11 @@ def starting_model(config: RunConfig, classes: tuple[str, ...]) -> LoadedModel:
         loaded = adapt(loaded, options=changes)
         return replace(loaded, labels=classes)
     architecture = architecture_of(options.name)
+    task = table.task_of(architecture)
+    if task != config.task:
+        raise ConfigError(f"{options.name} is a model for {task}, not for {config.task}: choose --task {task}")
     changes = model_options(options, config_of(options.name))
     model = create(options.name, num_classes=len(classes), image_size=options.image_size, options=changes)
-    if not isinstance(model, Classifier | DistilledViT):
-        raise ConfigError(f"{options.name} is not a classifier; there are {', '.join(list_models('vit*'))} and others")
     return LoadedModel(model, architecture, classes, fresh_preprocessing(model))
 
 

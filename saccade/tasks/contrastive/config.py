@@ -1,0 +1,30 @@
+"""Options of a contrastive run. Loads no torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class ContrastiveConfig:
+    """How a model of images and texts reads.
+
+    Attributes:
+        vocabulary: a folder or file of byte pairs; "openai" for OpenAI's, from an installed package; "" for the one of
+            `model.init`, else one learned from the captions to train on.
+        vocab_size: tokens of one that is learned; 514 are bytes and marks.
+        context_length: tokens of a text; longer ones are cut.
+        texts: captions that an image brings to each step; its vector is computed once for all of them.
+    """
+
+    vocabulary: str = ""
+    vocab_size: int = 1024
+    context_length: int = 48
+    texts: int = 1
+
+    ARCHITECTURES: ClassVar[tuple[str, ...]] = ("clip",)
+
+    @staticmethod
+    def default_recipe(data: str | None, model: Mapping[str, Any]) -> str:
+        """The recipe for a data path (None: the default data set) and the given fields of the model's config."""
+        return "contrast"
