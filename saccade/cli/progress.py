@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a live line on a terminal, one line an epoch in a log."""
+"""What a run prints: a progress bar on a terminal; elsewhere (a pipe, a log file) one line an epoch."""
 
 import sys
 import time
@@ -8,14 +8,20 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from saccade.training.events import EpochDone, Event, Note, RunStarted, StepDone
 
-REFRESH_SECONDS = 0.1
+REFRESH_SECONDS = 0.1  # of the progress bar
+LINE_SECONDS = 60.0  # without a bar: the longest time between two lines, for epochs that take hours
 
 
 class RunDisplay:
-    """Shows the events of a run on stderr. Use it in a `with`, so that the terminal is left as it was."""
+    """Prints the events of a run to stderr. Use it as a context manager, which restores the terminal at the end.
+
+    The progress bar needs a terminal that can move its cursor, and that both stdout and stderr go there; otherwise
+    (``saccade train > log``, ``| tee log``, ``TERM=dumb``) each epoch is one line, and so is each minute of an epoch.
+    """
 
     def __init__(self) -> None:
         self.console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+        self.live = self.console.is_terminal and not self.console.is_dumb_terminal and sys.stdout.isatty()
         self.bar = Progress(
             TextColumn("[bold]epoch {task.fields[epoch]:>5}"),
             BarColumn(bar_width=24),
@@ -23,11 +29,12 @@ class RunDisplay:
             TimeRemainingColumn(compact=True),
             TextColumn("loss {task.fields[loss]:.3f}{task.fields[figures]}  lr {task.fields[lr]:.1e}"),
             console=self.console,
-            disable=not self.console.is_terminal,
+            disable=not self.live,
         )
         self.task: TaskID | None = None
         self.smooth: dict[str, float] = {}
-        self.shown = 0.0
+        self.last_refresh = 0.0
+        self.last_line = time.monotonic()
 
     def __enter__(self) -> "RunDisplay":
         self.bar.start()
@@ -48,20 +55,33 @@ class RunDisplay:
             case StepDone():
                 self._step(event)
             case EpochDone(epoch, row):
-                if not self.console.is_terminal:
-                    self.console.print(epoch_line(epoch, row))
+                if not self.live:
+                    self._line(epoch_line(epoch, row))
 
     def _step(self, event: StepDone) -> None:
         for name, value in (("rate", event.images_per_second), ("loss", event.loss), *event.figures.items()):
             self.smooth[name] = 0.9 * self.smooth.get(name, value) + 0.1 * value
         now = time.monotonic()
-        if self.task is not None and now - self.shown > REFRESH_SECONDS:
-            self.shown = now
+        if not self.live:
+            if now - self.last_line > LINE_SECONDS:
+                self._line(step_line(event, self.smooth))
+        elif self.task is not None and now - self.last_refresh > REFRESH_SECONDS:
+            self.last_refresh = now
             figures = "".join(f"  {name} {shown(name, self.smooth[name])}" for name in event.figures)
             self.bar.update(
                 self.task, completed=event.step, epoch=f"{event.epoch:.1f}", rate=self.smooth["rate"],
                 loss=self.smooth["loss"], figures=figures, lr=event.lr,
             )  # fmt: skip
+
+    def _line(self, text: str) -> None:
+        self.last_line = time.monotonic()
+        self.console.print(text)
+
+
+def step_line(event: StepDone, smooth: dict[str, float]) -> str:
+    """The state of an unfinished epoch in a log, with metrics averaged over the last steps."""
+    metrics = "".join(f"  {name.replace('_', ' ')} {shown(name, smooth[name])}" for name in event.figures)
+    return f"epoch {event.epoch:>6.1f}  loss {smooth['loss']:.4f}{metrics}  {smooth['rate']:.0f} images/s"
 
 
 def epoch_line(epoch: int, row: dict) -> str:

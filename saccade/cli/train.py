@@ -1,5 +1,7 @@
 """`saccade train`: from images to a model directory and a report."""
 
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,6 +140,7 @@ def start_or_resume(
 
 
 def _resume(path: Path | None, overrides: dict[str, object]) -> int:
+    announce(f"resuming {path or 'the last run'}")
     from saccade.training.run_directory import RunDirectory
 
     run = RunDirectory.latest(resolve(overrides=overrides)) if path is None else RunDirectory.existing(path)
@@ -148,19 +151,31 @@ def _resume(path: Path | None, overrides: dict[str, object]) -> int:
     return _run(stored, None, run.path)
 
 
-def _run(config: RunConfig, output: Path | None, resume: Path | None) -> int:
-    import os
+def announce(text: str) -> None:
+    """Print the first line of a command, before PyTorch is imported: that takes seconds."""
+    if int(os.environ.get("RANK", "0")) == 0:
+        print(text, file=sys.stderr, flush=True)
 
+
+def summary(config: RunConfig) -> str:
+    """A run in one line, such as "vit_digits on digits: 40 epochs, recipe digits, seed 0"."""
+    model, schedule = config.model.init or config.model.name, config.schedule
+    length = f"{schedule.steps} steps" if schedule.steps else f"{schedule.epochs} epochs"
+    return f"{model} on {config.data.path}: {length}, recipe {config.recipe}, seed {config.seed}"
+
+
+def _run(config: RunConfig, output: Path | None, resume: Path | None) -> int:
+    if resume is None:
+        announce(f"training {summary(config)}")
     from saccade.cli.progress import RunDisplay
     from saccade.runs import train_task
     from saccade.tasks import table
     from saccade.training.run_directory import RunDirectory
 
-    first = int(os.environ.get("RANK", "0")) == 0
     run = None if resume is None else RunDirectory.existing(resume)
     with RunDisplay() as display:
         result = train_task(config, run, output=output, resume=resume is not None, on_event=display)
-    if not first:
+    if int(os.environ.get("RANK", "0")) != 0:
         return 128 + result.stopped_by if result.stopped_by else 0
     path = result.run.path
     if result.stopped_by:
