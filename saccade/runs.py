@@ -1,7 +1,7 @@
 """Train and report: the loop, and the page and the model card of what it leaves behind.
 
-    saccade.train(setup, config)        # a model and a data set of your own
-    train_task(config)                  # what `saccade train` does
+saccade.train(setup, config)        # a model and a data set of your own
+train_task(config)                  # what `saccade train` does
 """
 
 import json

@@ -51,7 +51,9 @@ def evaluate(
     with counting(predictor.room.inputs) as advance:
         if stages:
             report = table.report(predictor.task.name)
-            study = report.stages(predictor, data, split=split, batch_size=batch_size, workers=workers, on_inputs=advance)
+            study = report.stages(
+                predictor, data, split=split, batch_size=batch_size, workers=workers, on_inputs=advance
+            )
             print(json.dumps(study.to_dict(), indent=1) if as_json else study)
             return
         result = measure(predictor, data, split=split, batch_size=batch_size, workers=workers, on_inputs=advance)

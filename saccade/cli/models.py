@@ -29,7 +29,15 @@ def models(pattern: str = "*", /, *, image_size: int | None = None, as_json: Jso
         cost = measure_cost(model)
         height, width = model.config.image_size
         task = task_of(architecture_of(name))
-        rows.append({"name": name, "task": task, "params": cost.params, "gmacs": round(cost.gmacs, 3), "image_size": [height, width]})
+        rows.append(
+            {
+                "name": name,
+                "task": task,
+                "params": cost.params,
+                "gmacs": round(cost.gmacs, 3),
+                "image_size": [height, width],
+            }
+        )
     if as_json:
         print(json.dumps(rows, indent=2))
         return
@@ -37,4 +45,6 @@ def models(pattern: str = "*", /, *, image_size: int | None = None, as_json: Jso
     print(f"{'model':<{width}} {'task':<14} {'parameters':>13} {'GMAC':>9}  image")
     for row in rows:
         height, breadth = row["image_size"]
-        print(f"{row['name']:<{width}} {row['task']:<14} {row['params']:>13,} {row['gmacs']:>9.3f}  {height} x {breadth}")
+        print(
+            f"{row['name']:<{width}} {row['task']:<14} {row['params']:>13,} {row['gmacs']:>9.3f}  {height} x {breadth}"
+        )

@@ -11,7 +11,7 @@ from saccade.engine.task import Task
 
 
 class BatchTransform(Protocol):
-    """Makes the model's input of a training batch on the device: augmentation of whole batches, masks, normalisation."""
+    """Makes the model's input of a training batch, on the device: augmentation of whole batches, masks."""
 
     def __call__(self, batch: Batch, *, step: int, rows: slice, batch_size: int) -> Batch:
         """Transform this process's part of a batch.

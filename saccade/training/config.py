@@ -139,7 +139,9 @@ def resolve(
         ConfigError: no such recipe or task, a key that does not exist (with the nearest), a value of the wrong kind.
     """
     layered = {} if file is None else _read_config_file(Path(file))
-    task = task_name((overrides or {}).get("task") or layered.get("task") or _task_of_recipe(recipe or layered.get("recipe")))
+    task = task_name(
+        (overrides or {}).get("task") or layered.get("task") or _task_of_recipe(recipe or layered.get("recipe"))
+    )
     options = {f.name for f in fields(table.config_class(task))}
     for path, value in (overrides or {}).items():
         layered = _set(layered, _place(path, task, options), value)

@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights, which generalises better than the last ones (Polyak & Juditsky 1992)."""
+"""An exponential moving average of the weights: it generalises better than the last ones (Polyak & Juditsky 1992)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

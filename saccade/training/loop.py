@@ -105,9 +105,7 @@ def train(
 class _Run:
     """One run in one process: the state that its parts share."""
 
-    def __init__(
-        self, config: RunConfig, run: RunDirectory, processes: Processes, plan: TrainingPlan, notify: Watcher
-    ):
+    def __init__(self, config: RunConfig, run: RunDirectory, processes: Processes, plan: TrainingPlan, notify: Watcher):
         self.config = config
         self.run = run
         self.processes = processes
@@ -176,14 +174,21 @@ class _Run:
                 self.run.write_json(ENVIRONMENT, {**content, "products": products, "products_reason": choice.reason})
         elif stored.get("threads") not in (None, torch.get_num_threads()):
             self.notify(
-                Note(f"started with {stored['threads']} threads, now {torch.get_num_threads()}: the weights may differ in the last bits", True)
+                Note(
+                    f"started with {stored['threads']} threads, now {torch.get_num_threads()}: the weights may differ in the last bits",
+                    True,
+                )
             )
         return products
 
     # --------------------------------------------------------------------------------------------------------- steps
 
     def steps(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, ema: ExponentialMovingAverage | None, stop: StopRequest
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        ema: ExponentialMovingAverage | None,
+        stop: StopRequest,
     ) -> int:
         """Train to the last step; returns the signal that stopped it before, or 0."""
         plan, order, progress = self.plan, self.plan.order, self.progress
@@ -228,7 +233,9 @@ class _Run:
                 self.end_epoch(model, ema, lr, loader)
             # The first process decides by its clock, so that all of them save at the same step.
             due = stop_signal or progress.step == plan.total_steps
-            due = due or self.processes.broadcast_from_rank0(time.monotonic() - last_save >= self.config.checkpoint_seconds)
+            due = due or self.processes.broadcast_from_rank0(
+                time.monotonic() - last_save >= self.config.checkpoint_seconds
+            )
             if due:
                 with self.timed("checkpoint"):
                     self.save(state_tensors(unwrapped(model), optimizer, ema))
@@ -237,9 +244,7 @@ class _Run:
                 return stop_signal
         return 0
 
-    def end_epoch(
-        self, model: nn.Module, ema: ExponentialMovingAverage | None, lr: float, loader: Batches
-    ) -> None:
+    def end_epoch(self, model: nn.Module, ema: ExponentialMovingAverage | None, lr: float, loader: Batches) -> None:
         """Measure on the validation split, keep the best, write the line of the epoch."""
         progress, setup = self.progress, self.setup
         epoch = -(-progress.step // self.plan.order.steps_per_epoch)
@@ -320,9 +325,7 @@ class _Run:
             origin |= {"result": None if metrics is None else summary(split, metrics)}
             done = replace(setup.start, model=plain, provenance=origin)
             save_model_dir(self.run.model, done)
-        return RunResult(
-            self.run, metrics, split, progress.seconds, dict(self.clock), is_first=self.processes.is_first
-        )
+        return RunResult(self.run, metrics, split, progress.seconds, dict(self.clock), is_first=self.processes.is_first)
 
     def collected(self, model: nn.Module, dataset: BatchDataset) -> Collected:
         """The model's outputs for a split, each process its part, all of them in each process."""

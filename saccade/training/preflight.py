@@ -23,7 +23,9 @@ LEARNED = 0.8  # the loss must fall below this share of where it began
 SMALL_LOSS = 0.2  # or is small already: a trained head
 
 
-def check_before(config: RunConfig, plan: TrainingPlan, processes: Processes, note: Callable[[str, bool], None]) -> None:
+def check_before(
+    config: RunConfig, plan: TrainingPlan, processes: Processes, note: Callable[[str, bool], None]
+) -> None:
     """Look at the data, overfit one batch, and say what the run will take.
 
     Args:

@@ -22,7 +22,9 @@ def summary(split: str, metrics: Metrics) -> dict[str, Any]:
     return {"split": split, **metrics.scalars(), "images": metrics.count}
 
 
-def provenance(config: RunConfig, setup: TrainingSetup, progress: Progress, *, environment: dict[str, Any]) -> dict[str, Any]:
+def provenance(
+    config: RunConfig, setup: TrainingSetup, progress: Progress, *, environment: dict[str, Any]
+) -> dict[str, Any]:
     """Where the weights come from; goes into the model directory."""
     datasets = {"train": setup.train, "val": setup.val, "test": setup.test}
     counts = {name: len(dataset.source) for name, dataset in datasets.items() if dataset is not None}

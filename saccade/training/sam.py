@@ -64,7 +64,9 @@ def frozen_statistics(model: nn.Module) -> Iterator[None]:
     momenta = {
         module: module.momentum for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)
     }
-    counts = {module: module.num_batches_tracked.clone() for module in momenta if module.num_batches_tracked is not None}
+    counts = {
+        module: module.num_batches_tracked.clone() for module in momenta if module.num_batches_tracked is not None
+    }
     try:
         for module in momenta:
             module.momentum = 0.0

@@ -33,7 +33,9 @@ def model_tensors(model: nn.Module) -> dict[str, Tensor]:
     return {name: _stored(tensor) for name, tensor in model.state_dict().items()}
 
 
-def load_state(files: Files, model: nn.Module, optimizer: torch.optim.Optimizer, ema: ExponentialMovingAverage | None) -> None:
+def load_state(
+    files: Files, model: nn.Module, optimizer: torch.optim.Optimizer, ema: ExponentialMovingAverage | None
+) -> None:
     """Restore what :func:`state_tensors` gave, bit for bit."""
     for name, tensor in model.state_dict().items():
         copy_full(tensor, _need(files["model"], name))

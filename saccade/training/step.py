@@ -73,9 +73,7 @@ class TrainStep:
         """
         config = self.config
         with self.timed("augmentation"):
-            batch = self.plan.setup.transform(
-                batch, step=step, rows=self.plan.order.rows, batch_size=config.batch_size
-            )
+            batch = self.plan.setup.transform(batch, step=step, rows=self.plan.order.rows, batch_size=config.batch_size)
         counts = self.batch_counts(model, batch)
         optimizer.zero_grad(set_to_none=True)
         gradients = self.backward(model, batch, counts, step)
@@ -140,8 +138,8 @@ class TrainStep:
         what = f"the loss became {loss}" if loss != loss or abs(loss) == float("inf") else f"the gradient became {norm}"
         raise TrainingError(
             f"{what} at step {step} (epoch {step // self.plan.order.steps_per_epoch}; in this process {own_loss}). "
-            f"Nothing was updated. The batch: {', '.join(batch.names[:8])}{' …' if len(batch.names) > 8 else ''}; it is "
-            f"saved in {path}. A smaller --lr is the usual cure"
+            f"Nothing was updated. The batch: {', '.join(batch.names[:8])}{' …' if len(batch.names) > 8 else ''}; it "
+            f"is saved in {path}. A smaller --lr is the usual cure"
         )
 
 

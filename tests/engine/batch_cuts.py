@@ -104,5 +104,9 @@ def check_cuts(make_case: MakeCase, folder: Path, *, accumulations: tuple[int, .
             for parameter, tensor in expected.items():
                 scale = max(1.0, tensor.abs().max().item())
                 torch.testing.assert_close(
-                    actual[parameter], tensor, rtol=0, atol=1e-6 * scale, msg=lambda m, p=parameter, n=name: f"{n} {p}: {m}"
+                    actual[parameter],
+                    tensor,
+                    rtol=0,
+                    atol=1e-6 * scale,
+                    msg=lambda m, p=parameter, n=name: f"{n} {p}: {m}",
                 )

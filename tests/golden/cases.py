@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from saccade.runs import train_task
 from saccade.training.config import RunConfig, resolve
 from saccade.training.events import StepDone
-from saccade.training.loop import train
 
 HERE = Path(__file__).parent
 CURVES, RUNS = HERE / "curves", HERE / "runs"
@@ -28,7 +28,13 @@ SCENES = {"size": [32, 32], "digits": [1, 3], "scale": [0.3, 0.6], "train": 32, 
 NUMBERS = {"limit": 1000, "train": 64, "val": 4, "test": 8}
 
 DIGITS = {"data.path": "digits", "batch_size": 32}
-DETECT = {"task": "detect", "data.path": "scenes", "data.scenes": SCENES, "batch_size": 4, "model.image_size": [32, 32]}
+DETECT = {
+    "task": "detection",
+    "data.path": "scenes",
+    "data.scenes": SCENES,
+    "batch_size": 4,
+    "model.image_size": [32, 32],
+}
 DETR = {"encoder_depth": 1, "decoder_depth": 2, "num_queries": 8, "backbone_config.width": 4, **BLOCK}
 DENSE = {
     "data.path": "scenes", "data.scenes": SCENES, "batch_size": 4, "model.image_size": [32, 32],
@@ -49,14 +55,14 @@ CASES: dict[str, dict[str, Any]] = {
         "augmentation.crop_scale": None, "augmentation.flip": 0.0, "augmentation.mixup": 0.2, "optimizer.lr": 1e-3,
     },
     "pretrain_pixels": {
-        **DIGITS, "task": "pretrain", "model.name": "mae_digits",
+        **DIGITS, "task": "masked_image", "model.name": "mae_digits",
         "model.options": {
             **BLOCK, "depth": 2, "decoder_depth": 1,
             "decoder.embed_dim": 16, "decoder.num_heads": 2, "decoder.mlp_dim": 32,
         },
     },
     "pretrain_colours": {
-        **DIGITS, "task": "pretrain", "model.name": "masked_vit_digits", "model.options": {**BLOCK, "depth": 2},
+        **DIGITS, "task": "masked_image", "model.name": "masked_vit_digits", "model.options": {**BLOCK, "depth": 2},
     },
     "detect_detr": {**DETECT, "model.options": DETR},
     "detect_masks": {**DETECT, "model.options": {**DETR, "masks": True}},
@@ -66,31 +72,31 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "depth": DEPTH,
     "depth_ssi": {**DEPTH, "depth.loss": "ssi", "optimizer.lr": 1e-4},
-    "segment": {**DENSE, "task": "segment", "model.name": "dpt_small", "ema": 0.0, "optimizer.lr": 1e-4},
+    "segment": {**DENSE, "task": "segmentation", "model.name": "dpt_small", "ema": 0.0, "optimizer.lr": 1e-4},
     "contrast": {
-        "task": "contrast", "data.path": "scenes", "batch_size": 8, "model.image_size": [32, 32],
+        "task": "contrastive", "data.path": "scenes", "batch_size": 8, "model.image_size": [32, 32],
         "data.scenes": {
             "size": [32, 32], "digits": [1, 2], "scale": [0.4, 0.8], "plain_captions": True,
             "train": 48, "val": 4, "test": 8,
         },
-        "contrast.vocab_size": 560,
+        "contrastive.vocab_size": 560,
         "model.options": {
             "backbone_config.width": 4, "text.depth": 1, "embed_dim": 16,
             **{f"text.{name}": value for name, value in BLOCK.items()},
         },
     },
     "translate_texts": {
-        **TEXTS, "task": "translate",
+        **TEXTS, "task": "seq2seq",
         "model.options": {**BLOCK, "encoder_depth": 1, "decoder_depth": 1, "block.dropout": 0.0},
     },
     "translate_strips": {
-        "task": "translate", "data.path": "strips", "data.strips": {"train": 32, "val": 4, "test": 8}, "batch_size": 8,
+        "task": "seq2seq", "data.path": "strips", "data.strips": {"train": 32, "val": 4, "test": 8}, "batch_size": 8,
         "model.options": {
             **BLOCK, **BACKBONE, "decoder_depth": 1, "block.dropout": 0.0,
             "backbone_config.depth": 1, "backbone_config.channels": [4, 8, 16],
         },
     },
-    "words": {**TEXTS, "task": "words", "model.options": {**BLOCK, "depth": 2}},
+    "words": {**TEXTS, "task": "masked_lm", "model.options": {**BLOCK, "depth": 2}},
 }  # fmt: skip
 
 
@@ -105,7 +111,7 @@ def curve(name: str, place: Path) -> dict[str, Any]:
     """
     torch.set_num_threads(1)
     events: list = []
-    run = train(config_of(name), output=place, on_event=events.append).run
+    run = train_task(config_of(name), output=place, on_event=events.append).run
     weights = torch.cat([tensor.double().flatten() for tensor in load_file(run.model / "model.safetensors").values()])
     return {
         "losses": [event.loss for event in events if isinstance(event, StepDone)],

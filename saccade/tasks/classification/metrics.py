@@ -116,7 +116,9 @@ def classification_metrics(logits: Tensor, targets: Tensor, labels: Sequence[str
     correct = predicted == targets
     true, pred, classes = targets.numpy(), predicted.numpy(), np.arange(len(labels))
     scores: Any = precision_recall_fscore_support(true, pred, labels=classes, zero_division=0)  # type: ignore[arg-type]
-    per_class = [ClassMetrics(label, float(p), float(r), float(f), int(n)) for label, p, r, f, n in zip(labels, *scores)]
+    per_class = [
+        ClassMetrics(label, float(p), float(r), float(f), int(n)) for label, p, r, f, n in zip(labels, *scores)
+    ]
     bins = reliability(confidence, correct)
     top5 = None
     if len(labels) > 5:

@@ -60,9 +60,7 @@ class ClassificationTask:
 
     def cross_entropy(self, logits: Tensor, batch: Batch) -> Tensor:
         """Logits ``[B, K]`` and labels ``[B]`` or mixed targets ``[B, K]`` -> the sum over images, in nats."""
-        return F.cross_entropy(
-            logits.float(), batch.classes, label_smoothing=self.label_smoothing, reduction="sum"
-        )
+        return F.cross_entropy(logits.float(), batch.classes, label_smoothing=self.label_smoothing, reduction="sum")
 
     def eval_step(self, model: nn.Module, batch: Batch) -> Tensor:
         """Logits ``[B, K]``."""
