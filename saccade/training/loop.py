@@ -158,8 +158,8 @@ class _Run:
         fingerprint = self.setup.fingerprint
         if stored.get("data_fingerprint", fingerprint) != fingerprint:
             raise DataError(
-                f"{self.config.data.path} is not the data that {self.run.path} was started with (a file, a label or the "
-                "split has changed): start a new run"
+                f"{self.config.data.path} is not the data that {self.run.path} was started with (a file, a label or "
+                "the split has changed): start a new run"
             )
         products = stored.get("products")
         if products is None:
@@ -173,12 +173,8 @@ class _Run:
                 content["data_fingerprint"] = fingerprint
                 self.run.write_json(ENVIRONMENT, {**content, "products": products, "products_reason": choice.reason})
         elif stored.get("threads") not in (None, torch.get_num_threads()):
-            self.notify(
-                Note(
-                    f"started with {stored['threads']} threads, now {torch.get_num_threads()}: the weights may differ in the last bits",
-                    True,
-                )
-            )
+            before, now = stored["threads"], torch.get_num_threads()
+            self.notify(Note(f"started with {before} threads, now {now}: the last bits of the weights may differ", True))
         return products
 
     # --------------------------------------------------------------------------------------------------------- steps
