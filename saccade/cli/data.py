@@ -48,7 +48,7 @@ def check(
     if fix:
         raise ConfigError("--fix mends boxes: use it with --task detect")
     from saccade.data.check import check_data
-    from saccade.data.folder import open_data
+    from saccade.data.image_folder import open_data
     from saccade.data.pairs import open_pairs
     from saccade.data.texts import open_texts, open_translations
 
@@ -147,7 +147,7 @@ def shard(
     """
     from saccade.cli.counting import counting
     from saccade.data.config import DataConfig
-    from saccade.data.folder import open_data
+    from saccade.data.image_folder import open_data
     from saccade.data.shards import write_shards
 
     config = DataConfig(val_fraction=val_fraction, test_fraction=test_fraction, split_seed=split_seed)

@@ -14,7 +14,7 @@ from saccade.data.boxes import open_boxes
 from saccade.data.config import DataConfig, read_data_config
 from saccade.data.dense import DenseSource, Kind, open_dense
 from saccade.data.dense_batches import DenseDataset, DenseTransform
-from saccade.data.folder import open_data
+from saccade.data.image_folder import open_data
 from saccade.data.pair_batches import CaptionDataset
 from saccade.data.pairs import open_pairs
 from saccade.data.samples import (
@@ -158,7 +158,7 @@ def prepared_texts(predictor: Predictor, part: Source) -> BatchDataset:
 
 def knows_masks(source: BoxSource) -> bool:
     """Whether things come with their pixels; the first image tells."""
-    return source.boxed(0).masks is not None
+    return source.with_boxes(0).masks is not None
 
 
 def renumbered(targets: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from saccade.checkpoints.loading import LoadedModel, load_model
-from saccade.data.boxed_batches import BoxDataset, Boxed
+from saccade.data.boxed_batches import BoxDataset, BoxSample
 from saccade.data.images import read_image
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch
@@ -296,9 +296,9 @@ def vocabulary_of(source: LoadedModel) -> Vocabulary:
     return vocabulary_for(source.vocabulary, size, "the model's folder", of_bytes=source.architecture in OF_BYTES)
 
 
-def unlabelled(image: Tensor, size: tuple[int, int]) -> Boxed:
+def unlabelled(image: Tensor, size: tuple[int, int]) -> BoxSample:
     """A prepared image ``[C, h, w]`` of one of size (H, W), of which no boxes are known."""
-    return Boxed(image, torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), torch.tensor(size), "", 0, "")
+    return BoxSample(image, torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), torch.tensor(size), "", 0, "")
 
 
 def size_of(picture: Image.Image | Tensor) -> tuple[int, int]:

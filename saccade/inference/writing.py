@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from saccade.data.text_batches import source_numbers
+from saccade.data.text_batches import source_tokens
 from saccade.data.vocabulary import MASK
 from saccade.errors import ConfigError
 from saccade.inference.predictor import ImageLike, Predictor, name_of
@@ -99,7 +99,7 @@ def inputs_of(predictor: Predictor, sources: Sequence[ImageLike]) -> Tensor:
         if not isinstance(source, str) or not source.strip():
             raise ConfigError(f"text {index} is empty, or no text: this model reads texts")
     length = predictor.model.config.context_length
-    numbers = [source_numbers(about.vocabulary, str(source), length) for source in sources]
+    numbers = [source_tokens(about.vocabulary, str(source), length) for source in sources]
     return nn.utils.rnn.pad_sequence(numbers, batch_first=True, padding_value=about.vocabulary.pad)
 
 
