@@ -7,6 +7,7 @@ processes.
 import torch
 from torch import Tensor, nn
 
+from saccade.checkpoints.upgrade import upgrade
 from saccade.errors import CheckpointError
 from saccade.training.distributed import copy_whole, whole
 from saccade.training.ema import WeightMean
@@ -33,7 +34,8 @@ def model_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load_state(files: Files, model: nn.Module, optimizer: torch.optim.Optimizer, mean: WeightMean | None) -> None:
-    """Put back what :func:`state_tensors` gave, to the bit."""
+    """Put back what :func:`state_tensors` gave, to the bit; names of earlier versions are understood."""
+    files = {kind: upgrade(model, tensors) for kind, tensors in files.items()}
     for name, tensor in model.state_dict().items():
         copy_whole(tensor, _need(files["model"], name))
     for name, parameter in model.named_parameters():
