@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "training": {"errors", "nn", "models", "data", "checkpoints", "tasks"},
     "inference": {"errors", "nn", "models", "data", "checkpoints", "tasks"},
     "analysis": {"errors", "nn", "models", "data", "checkpoints", "tasks", "inference"},
-    "reporting": {"errors", "tasks.predictions", "tasks.text_predictions", "analysis"},
+    "reporting": {"errors", "data.rle", "tasks.predictions", "tasks.text_predictions", "analysis"},
 }
 THIRD_PARTY = {
     "nn": {"torch"},

@@ -20,6 +20,7 @@ from saccade import __version__
 from saccade.checkpoints.atomic import new_directory
 from saccade.checkpoints.mapping import MappingReport, place
 from saccade.checkpoints.reading import read_json, read_tensors
+from saccade.checkpoints.upgrade import upgrade
 from saccade.data.preprocessing import Preprocessing
 from saccade.errors import CheckpointError, ConfigError
 from saccade.models.model import Model
@@ -113,7 +114,7 @@ def read_model_dir(path: str | Path) -> LoadedModel:
         )
     except (KeyError, TypeError, ConfigError) as error:
         raise CheckpointError(f"{path / CONFIG} is not a model's config: {error}") from None
-    place(model, read_tensors(path / WEIGHTS).tensors, loaded.report)
+    place(model, upgrade(model, read_tensors(path / WEIGHTS).tensors), loaded.report)
     model.eval()
     check_fingerprint(model, path)
     return loaded

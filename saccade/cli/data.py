@@ -112,7 +112,7 @@ def shard(
     """
     from saccade.cli.counting import counting
     from saccade.data.config import DataConfig
-    from saccade.data.folder import open_data
+    from saccade.data.image_folder import open_data
     from saccade.data.shards import write_shards
 
     config = DataConfig(val_fraction=val_fraction, test_fraction=test_fraction, split_seed=split_seed)

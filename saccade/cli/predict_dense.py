@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from saccade.checkpoints.atomic import write_atomic
-from saccade.data.builtin.write_scenes import run_lengths
 from saccade.data.images import read_image
+from saccade.data.rle import encode_rle
 from saccade.errors import ImageError
 from saccade.inference.predictor import Predictor
 from saccade.reporting.dense import class_picture, depth_picture, over, with_legend, with_scale_bar
@@ -59,12 +59,11 @@ def depth_row(path: Path, depth: np.ndarray, unit: str) -> dict[str, Any]:
 
 def class_row(path: Path, classes: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
     """The classes of one image, the largest first, each with its share and its mask as COCO's run lengths."""
-    height, width = classes.shape
     found = [
         {
             "label": label,
             "share": float((classes == number).mean()),
-            "segmentation": {"size": [height, width], "counts": run_lengths(classes == number)},
+            "segmentation": encode_rle(classes == number),
         }
         for number, label in enumerate(labels)
         if (classes == number).any()

@@ -49,7 +49,7 @@ def probe(
     """
     from saccade.analysis.probing import probe as measure
     from saccade.cli.counting import counting
-    from saccade.data.folder import open_data
+    from saccade.data.image_folder import open_data
     from saccade.data.samples import ImageSource
     from saccade.engine.features import extract
     from saccade.tasks.loading import load

@@ -1,10 +1,10 @@
-"""Images with boxes where they lie: COCO JSON, Pascal VOC XML, YOLO text; or scenes of digits.
+"""Images with boxes from annotations on disk: COCO JSON, Pascal VOC XML, YOLO text; or scenes of digits.
 
 COCO    annotations/*train*.json beside images, or train/_annotations.coco.json; ids may have holes and start anywhere
 VOC     Annotations/*.xml, JPEGImages/, ImageSets/Main/{train,val,test}.txt
 YOLO    data.yaml with names, images/{train,val,test}/, labels/{train,val,test}/*.txt
 
-Ids become numbers from 0 here, once, and their names travel with the model.
+Category ids are mapped here to class indices from 0; the class names are stored with the model.
 """
 
 import hashlib
@@ -23,20 +23,19 @@ from saccade.data.builtin.scenes import scene_splits
 from saccade.data.config import DataConfig
 from saccade.data.images import is_image_name, read_image
 from saccade.data.samples import BoxedImage, DataSplits
+from saccade.data.splits import SPLITS, split_indices
 from saccade.errors import DataError, ImageError
-
-SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
 class Record:
-    """One image file and its boxes as the annotation has them: (left, top, right, bottom) in pixels, class name."""
+    """One image file and its annotated boxes: (left, top, right, bottom) in pixels, and a class name for each."""
 
     path: Path
     boxes: tuple[tuple[float, float, float, float], ...]
     names: tuple[str, ...]
-    size: tuple[int, int] | None = None  # (width, height) as the annotation says
-    outlines: tuple[Any, ...] = ()  # COCO's polygons or run lengths, one a box, where all boxes have them
+    size: tuple[int, int] | None = None  # (width, height) by the annotation
+    segmentations: tuple[Any, ...] = ()  # COCO polygons or RLE, one for each box; empty unless all boxes have one
 
 
 class RecordSource:
@@ -60,26 +59,26 @@ class RecordSource:
         except OSError as error:
             raise ImageError(f"{path} cannot be read: {error.strerror}") from None
 
-    def boxed(self, index: int) -> BoxedImage:
+    def with_boxes(self, index: int) -> BoxedImage:
         record = self.records[index]
         image = self.image(index)
         if record.size is not None and record.size != image.size:
             raise ImageError(
-                f"{record.path} is {image.width} x {image.height}, but its annotation is of "
-                f"{record.size[0]} x {record.size[1]}: the boxes belong to another image"
+                f"{record.path} is {image.width} x {image.height}, but its annotation gives "
+                f"{record.size[0]} x {record.size[1]}: the boxes were drawn on another image"
             )
-        number = {name: i for i, name in enumerate(self.classes)}
+        class_index = {name: i for i, name in enumerate(self.classes)}
         boxes = np.array(record.boxes, np.float32).reshape(-1, 4)
-        labels = np.array([number[name] for name in record.names], np.int64)
+        labels = np.array([class_index[name] for name in record.names], np.int64)
         boxes[:, 0::2] = boxes[:, 0::2].clip(0, image.width)
         boxes[:, 1::2] = boxes[:, 1::2].clip(0, image.height)
-        whole = (boxes[:, 2] - boxes[:, 0] > 0.5) & (boxes[:, 3] - boxes[:, 1] > 0.5)
+        has_area = (boxes[:, 2] - boxes[:, 0] > 0.5) & (boxes[:, 3] - boxes[:, 1] > 0.5)
         masks = None
-        if record.outlines or not record.names:
-            outlines = [outline for outline, kept in zip(record.outlines, whole) if kept]
-            masks = np.array([drawn(outline, image.size) for outline in outlines], bool)
+        if record.segmentations or not record.names:
+            segmentations = [record.segmentations[i] for i in np.flatnonzero(has_area)]
+            masks = np.array([rasterize(segmentation, image.size) for segmentation in segmentations], bool)
             masks = masks.reshape(-1, image.height, image.width)
-        return BoxedImage(image, boxes[whole], labels[whole], masks)
+        return BoxedImage(image, boxes[has_area], labels[has_area], masks)
 
 
 def open_boxes(path: str, config: DataConfig | None = None) -> DataSplits:
@@ -87,10 +86,10 @@ def open_boxes(path: str, config: DataConfig | None = None) -> DataSplits:
 
     Args:
         path: "scenes", or a folder in the layout of COCO, Pascal VOC or YOLO.
-        config: fractions and seed of the splits that the data does not have of its own.
+        config: fractions and seed for splits that the data set does not define.
 
     Raises:
-        DataError: nothing there, or an annotation that cannot be read; the message names the file.
+        DataError: there is no such folder, or an annotation cannot be read; the message names the file.
     """
     config = config or DataConfig()
     if path == "scenes":
@@ -99,12 +98,12 @@ def open_boxes(path: str, config: DataConfig | None = None) -> DataSplits:
     if not root.is_dir():
         raise DataError(f"there is no folder {path}: give one in the layout of COCO, Pascal VOC or YOLO, or 'scenes'")
     if (root / "Annotations").is_dir():
-        found, classes = _read_voc(root)
+        records, classes = _read_voc(root)
     elif any((root / name).is_file() for name in ("data.yaml", "data.yml", "dataset.yaml")):
-        found, classes = _read_yolo(root)
+        records, classes = _read_yolo(root)
     else:
-        found, classes = _read_coco(root)
-    parts = _with_all_splits(found, config)
+        records, classes = _read_coco(root)
+    parts = _hold_out(records, config)
     if not parts["train"]:
         raise DataError(f"{path} has no images to train on")
     if not classes:
@@ -117,17 +116,11 @@ def open_boxes(path: str, config: DataConfig | None = None) -> DataSplits:
     return DataSplits(sources[0], sources[1], sources[2], classes, root.name, digest.hexdigest())
 
 
-def _with_all_splits(found: dict[str, list[Record]], config: DataConfig) -> dict[str, list[Record]]:
-    """Cut from the training images what the data does not hold out itself."""
-    parts = {split: list(found.get(split, [])) for split in SPLITS}
-    left = [parts["train"][i] for i in np.random.default_rng(config.split_seed).permutation(len(parts["train"]))]
-    for split, share in (("test", config.test_fraction), ("val", config.val_fraction)):
-        if not parts[split] and not (split == "test" and parts["val"]):
-            count = min(round(share * len(parts["train"])), len(left) - 1)
-            parts[split], left = left[: max(count, 0)], left[max(count, 0) :]
-    kept = {id(record) for record in left}
-    parts["train"] = [record for record in parts["train"] if id(record) in kept]
-    return parts
+def _hold_out(records: dict[str, list[Record]], config: DataConfig) -> dict[str, list[Record]]:
+    """The records of every split; a split that the data set does not define is held out from the training images."""
+    samples = [(split, record) for split in SPLITS for record in records.get(split, [])]
+    indices = split_indices([split for split, _ in samples], config)
+    return {split: [samples[i][1] for i in indices[split]] for split in SPLITS}
 
 
 # ---------------------------------------------------------------------------------------------------------------- COCO
@@ -140,22 +133,27 @@ def _read_coco(root: Path) -> tuple[dict[str, list[Record]], tuple[str, ...]]:
         raise DataError(
             f"{root} has neither annotations/*.json (COCO), nor Annotations/*.xml (Pascal VOC), nor data.yaml (YOLO)"
         )
-    found: dict[str, list[Record]] = {}
+    records: dict[str, list[Record]] = {}
     names: dict[int, str] = {}
     for file in files:
         name = f"{file.parent.name} {file.stem}".lower()
-        split = next((s for s, words in _WORDS.items() if any(word in name for word in words)), "train")
-        records, categories = _read_coco_file(root, file, split)
+        split = next((s for s, parts in _SPLIT_PARTS.items() if any(part in name for part in parts)), "train")
+        file_records, categories = _read_coco_file(root, file, split)
         for number, category in categories.items():
             if names.setdefault(number, category) != category:
                 raise DataError(f"{file}: category {number} is {category!r}, but {names[number]!r} in another file")
-        found.setdefault(split, []).extend(records)
-    used = {name for records in found.values() for record in records for name in record.names}
-    # In the order of their ids; what has no box anywhere (a super-category, a hole) is no class.
-    return found, tuple(names[number] for number in sorted(names) if names[number] in used)
+        records.setdefault(split, []).extend(file_records)
+    non_empty = _class_names(records)
+    # In the order of their ids; a category without a box (a super-category, a hole) is not a class.
+    return records, tuple(names[number] for number in sorted(names) if names[number] in non_empty)
 
 
-_WORDS = {"test": ("test",), "val": ("val", "valid", "dev"), "train": ("train",)}
+def _class_names(records: dict[str, list[Record]]) -> set[str]:
+    return {name for part in records.values() for record in part for name in record.names}
+
+
+# Part of the name of an annotation file or of its folder -> split.
+_SPLIT_PARTS = {"test": ("test",), "val": ("val", "valid", "dev"), "train": ("train",)}
 
 
 def _read_coco_file(root: Path, file: Path, split: str) -> tuple[list[Record], dict[int, str]]:
@@ -165,7 +163,7 @@ def _read_coco_file(root: Path, file: Path, split: str) -> tuple[list[Record], d
         images = {image["id"]: image for image in content["images"]}
         annotations = content["annotations"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{file} is no COCO annotation: {error!r}") from None
+        raise DataError(f"{file} is not a COCO annotation: {error!r}") from None
     boxes: dict[object, list] = {number: [] for number in images}
     for annotation in annotations:
         if annotation.get("iscrowd"):
@@ -176,29 +174,29 @@ def _read_coco_file(root: Path, file: Path, split: str) -> tuple[list[Record], d
             boxes[annotation["image_id"]].append(((x, y, x + w, y + h), name, annotation.get("segmentation")))
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
-                f"{file}: annotation {annotation.get('id')} does not fit its images or categories: {error!r}"
+                f"{file}: annotation {annotation.get('id')} does not match the images or categories: {error!r}"
             ) from None
     records = []
     for number, image in images.items():
         path = _find_image(root, file, split, image["file_name"])
-        told, named, outlines = (tuple(row[part] for row in boxes[number]) for part in range(3))
+        corners, names, segmentations = (tuple(row[part] for row in boxes[number]) for part in range(3))
         size = (int(image["width"]), int(image["height"])) if "width" in image and "height" in image else None
-        records.append(Record(path, told, named, size, outlines if all(outlines) else ()))
+        records.append(Record(path, corners, names, size, segmentations if all(segmentations) else ()))
     return records, categories
 
 
-def drawn(outline: Any, size: tuple[int, int]) -> np.ndarray:
-    """A COCO segmentation (polygons, or run lengths) as a mask ``[H, W]`` boolean; `size` is (width, height)."""
+def rasterize(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
+    """A COCO segmentation (polygons or RLE) as a mask ``[H, W]`` boolean; `size` is (width, height)."""
     from pycocotools import mask as coco_masks
 
     width, height = size
-    if isinstance(outline, list):
-        runs = coco_masks.merge(coco_masks.frPyObjects(outline, height, width))
-    elif isinstance(outline["counts"], list):
-        runs = coco_masks.frPyObjects(outline, height, width)
+    if isinstance(segmentation, list):
+        rle = coco_masks.merge(coco_masks.frPyObjects(segmentation, height, width))
+    elif isinstance(segmentation["counts"], list):
+        rle = coco_masks.frPyObjects(segmentation, height, width)
     else:
-        runs = outline
-    return coco_masks.decode(runs).astype(bool)
+        rle = segmentation
+    return coco_masks.decode(rle).astype(bool)
 
 
 def _find_image(root: Path, file: Path, split: str, name: str) -> Path:
@@ -207,7 +205,7 @@ def _find_image(root: Path, file: Path, split: str, name: str) -> Path:
         path = place / name
         if path.is_file() and root.resolve() in path.resolve().parents:
             return path
-    raise DataError(f"{file} names the image {name}, which lies neither in images/{split} nor beside it")
+    raise DataError(f"{file} names the image {name}, which is neither in images/{split} nor beside the file")
 
 
 # ----------------------------------------------------------------------------------------------------------------- VOC
@@ -215,15 +213,16 @@ def _find_image(root: Path, file: Path, split: str, name: str) -> Path:
 
 def _read_voc(root: Path) -> tuple[dict[str, list[Record]], tuple[str, ...]]:
     pictures = {p.stem: p for p in sorted((root / "JPEGImages").glob("*")) if is_image_name(p.name)}
-    found: dict[str, list[Record]] = {}
     lists = {split: root / "ImageSets" / "Main" / f"{split}.txt" for split in SPLITS}
     if lists["train"].is_file():
         stems = {split: path.read_text().split() for split, path in lists.items() if path.is_file()}
     else:
         stems = {"train": sorted(p.stem for p in (root / "Annotations").glob("*.xml"))}
-    for split, wanted in stems.items():
-        found[split] = [_read_voc_file(root / "Annotations" / f"{stem}.xml", stem, pictures) for stem in wanted]
-    return found, tuple(sorted({name for records in found.values() for record in records for name in record.names}))
+    records = {
+        split: [_read_voc_file(root / "Annotations" / f"{stem}.xml", stem, pictures) for stem in split_stems]
+        for split, split_stems in stems.items()
+    }
+    return records, tuple(sorted(_class_names(records)))
 
 
 def _read_voc_file(file: Path, stem: str, pictures: dict[str, Path]) -> Record:
@@ -237,14 +236,14 @@ def _read_voc_file(file: Path, stem: str, pictures: dict[str, Path]) -> Record:
             boxes.append((box["xmin"] - 1, box["ymin"] - 1, box["xmax"], box["ymax"]))  # counted from 1, ends included
             names.append((thing.findtext("name") or "").strip())
     except (OSError, ElementTree.ParseError, KeyError, ValueError) as error:
-        raise DataError(f"{file} is no Pascal VOC annotation: {error!r}") from None
+        raise DataError(f"{file} is not a Pascal VOC annotation: {error!r}") from None
     return Record(pictures[stem], tuple(boxes), tuple(names))
 
 
 def _without_entities(file: Path) -> str:
     text = file.read_text(encoding="utf-8", errors="replace")
     if "<!ENTITY" in text:
-        raise DataError(f"{file} declares entities, which no annotation needs: refused")
+        raise DataError(f"{file} declares XML entities, which no annotation needs: not read")
     return text
 
 
@@ -255,24 +254,24 @@ def _read_yolo(root: Path) -> tuple[dict[str, list[Record]], tuple[str, ...]]:
     file = next(root / name for name in ("data.yaml", "data.yml", "dataset.yaml") if (root / name).is_file())
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        told = content["names"]
-        names = [str(told[key]) for key in sorted(told)] if isinstance(told, dict) else [str(name) for name in told]
+        values = content["names"]
+        names = [str(values[k]) for k in sorted(values)] if isinstance(values, dict) else [str(name) for name in values]
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
         raise DataError(f"{file} does not name its classes: {error!r}") from None
-    found = {}
+    records = {}
     for split in SPLITS:
         place = next((p for p in _yolo_places(root, content, split) if p.is_dir()), None)
         if place is not None:
             pictures = sorted(p for p in place.rglob("*") if is_image_name(p.name))
-            found[split] = [_read_yolo_file(path, names) for path in pictures]
-    return found, tuple(names)
+            records[split] = [_read_yolo_file(path, names) for path in pictures]
+    return records, tuple(names)
 
 
 def _yolo_places(root: Path, content: dict, split: str) -> list[Path]:
-    told = content.get(split)
+    folder = content.get(split)
     other = {"val": "valid"}.get(split, split)
     places = [root / "images" / split, root / split / "images", root / other / "images"]
-    return [root / told, *places] if isinstance(told, str) and not Path(told).is_absolute() else places
+    return [root / folder, *places] if isinstance(folder, str) and not Path(folder).is_absolute() else places
 
 
 def _read_yolo_file(path: Path, classes: list[str]) -> Record:

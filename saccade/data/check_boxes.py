@@ -1,6 +1,6 @@
-"""Look at boxes before training: empty, turned round, outside their image, corners where a size belongs.
+"""Check boxes before training: empty, inverted, outside their image, corners in place of a width and height.
 
-One box of nonsense in thousands is enough to spoil a detector's loss, and no picture shows it.
+One invalid box in thousands is enough to spoil the loss of a detector.
 """
 
 import json
@@ -16,21 +16,21 @@ from saccade.data.samples import DataSplits
 from saccade.errors import DataError, ImageError
 
 Kind = Literal["empty", "negative", "outside", "corners"]
-SAID = {
+DESCRIPTIONS = {
     "empty": "have no area",
     "negative": "have a negative width or height",
-    "outside": "reach beyond their image",
-    "corners": "look like two corners where left, top, width and height belong",
+    "outside": "extend beyond their image",
+    "corners": "look like left, top, right, bottom in place of left, top, width, height",
 }
-TOLERANCE = 1.0  # pixels beyond an edge that count as rounding
-SHOWN = 5
+TOLERANCE = 1.0  # pixels beyond an edge that are taken for rounding
+MAX_SHOWN = 5  # boxes of each kind in the printed report
 
 Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
 class BoxProblem:
-    """One box that cannot be right; `box` is left, top, right, bottom as it was read, `fixed` what it could be."""
+    """An invalid box: `box` is (left, top, right, bottom) as read, `fixed` the probable correction."""
 
     image: str
     label: str
@@ -41,7 +41,7 @@ class BoxProblem:
 
 @dataclass(frozen=True)
 class BoxReport:
-    """What was found. Printable; any problem is an error."""
+    """The result of a check, with a readable `str`; every problem is an error."""
 
     counts: dict[str, dict[str, int]]  # split -> class -> boxes
     images: dict[str, int]  # split -> images
@@ -57,22 +57,24 @@ class BoxReport:
             total = sum(counts.values())
             shown = ", ".join(f"{n} {name}" for name, n in sorted(counts.items(), key=lambda item: -item[1])[:12])
             lines.append(f"{split:<5} {self.images[split]:>6} images, {total} boxes: {shown}")
-        for kind, words in SAID.items():
-            found = [p for p in self.problems if p.kind == kind]
-            if found:
-                told = "; ".join(f"{p.image} {p.label} {tuple(round(v, 1) for v in p.box)}" for p in found[:SHOWN])
-                more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-                lines.append(f"error: {len(found)} boxes {words}: {told}{more}")
-        lines += [f"error: {text}" for text in list(self.broken.values())[:SHOWN]]
-        lines.append("found the above" if self.problems or self.broken else "all is well")
+        for kind, description in DESCRIPTIONS.items():
+            problems = [p for p in self.problems if p.kind == kind]
+            if problems:
+                shown = "; ".join(
+                    f"{p.image} {p.label} {tuple(round(v, 1) for v in p.box)}" for p in problems[:MAX_SHOWN]
+                )
+                more = f" and {len(problems) - MAX_SHOWN} more" if len(problems) > MAX_SHOWN else ""
+                lines.append(f"error: {len(problems)} boxes {description}: {shown}{more}")
+        lines += [f"error: {text}" for text in list(self.broken.values())[:MAX_SHOWN]]
+        lines.append("errors found" if self.problems or self.broken else "no errors")
         return "\n".join(lines)
 
 
 def check_boxes(splits: DataSplits, *, on_image: Callable[[int, int], None] | None = None) -> BoxReport:
-    """Compare every box with its image.
+    """Compare every box with the size of its image.
 
     Args:
-        splits: as :func:`saccade.data.boxes.open_boxes` gives them.
+        splits: from :func:`saccade.data.boxes.open_boxes`.
         on_image: called with (images done, images in all).
     """
     parts = {name: part for name in ("train", "val", "test") if (part := getattr(splits, name)) is not None}
@@ -80,7 +82,7 @@ def check_boxes(splits: DataSplits, *, on_image: Callable[[int, int], None] | No
     total, done = sum(len(part) for part in parts.values()), 0
     for split, source in parts.items():
         if not isinstance(source, RecordSource):
-            raise DataError("scenes are composed, so there is nothing to check")
+            raise DataError("scenes are generated, so there are no annotations to check")
         counter: Counter[str] = Counter()
         for record, name in zip(source.records, source.names):
             try:
@@ -92,7 +94,7 @@ def check_boxes(splits: DataSplits, *, on_image: Callable[[int, int], None] | No
             for box, label in zip(record.boxes, record.names):
                 kind = judge(box, width, height)
                 if kind is not None:
-                    problems.append(BoxProblem(name, label, kind, box, mended(box, kind, width, height)))
+                    problems.append(BoxProblem(name, label, kind, box, corrected(box, kind, width, height)))
             done += 1
             if on_image is not None:
                 on_image(done, total)
@@ -101,7 +103,7 @@ def check_boxes(splits: DataSplits, *, on_image: Callable[[int, int], None] | No
 
 
 def judge(box: Box, width: int, height: int) -> Kind | None:
-    """What is wrong with a box (left, top, right, bottom) in an image of that size; None for nothing."""
+    """The kind of problem of a box (left, top, right, bottom) in an image of that size; None for a valid box."""
     left, top, right, bottom = box
     if right < left or bottom < top:
         return "negative"
@@ -110,14 +112,14 @@ def judge(box: Box, width: int, height: int) -> Kind | None:
     beyond = min(left, top) < -TOLERANCE or right > width + TOLERANCE or bottom > height + TOLERANCE
     if not beyond:
         return None
-    # Read as left, top, width, height it leaves the image; read as two corners it would not.
+    # As (left, top, width, height) it extends beyond the image, as two corners it does not.
     corner = (right - left, bottom - top)
     inside = left < corner[0] <= width + TOLERANCE and top < corner[1] <= height + TOLERANCE and min(left, top) >= 0
     return "corners" if inside else "outside"
 
 
-def mended(box: Box, kind: Kind, width: int, height: int) -> Box | None:
-    """The box as it was probably meant; None where it cannot be told."""
+def corrected(box: Box, kind: Kind, width: int, height: int) -> Box | None:
+    """The probable correction of an invalid box; None if there is none."""
     left, top, right, bottom = box
     if kind == "corners":
         left, top, right, bottom = left, top, right - left, bottom - top
@@ -129,39 +131,44 @@ def mended(box: Box, kind: Kind, width: int, height: int) -> Box | None:
 
 
 def fix_coco(root: Path, report: BoxReport) -> list[Path]:
-    """Write COCO annotations again with mended boxes, those that cannot be mended left out.
+    """Rewrite COCO annotations with corrected boxes, without those that cannot be corrected.
 
-    What stood there is kept beside it as `NAME.json.orig`.
+    The original of each changed file is saved beside it as `NAME.json.orig`.
+
+    Returns:
+        the rewritten files.
 
     Raises:
-        DataError: the folder is not in COCO's layout.
+        DataError: the folder does not have the layout of COCO.
     """
     files = [*sorted(root.glob("annotations/*.json")), *sorted(root.glob("*/_annotations.coco.json"))]
     if not files:
-        raise DataError(f"{root} has no COCO annotations: boxes of other layouts are only reported")
-    wrong = {(Path(p.image).name, p.label, tuple(round(v, 3) for v in p.box)): p for p in report.problems}
-    written = []
+        raise DataError(f"{root} has no COCO annotations: only COCO annotations can be fixed")
+    problems = {(Path(p.image).name, p.label, tuple(round(v, 3) for v in p.box)): p for p in report.problems}
+    rewritten = []
     for file in files:
-        before = file.read_bytes()
-        content = json.loads(before)
+        original = file.read_bytes()
+        content = json.loads(original)
         names = {image["id"]: Path(image["file_name"]).name for image in content["images"]}
         labels = {category["id"]: category["name"] for category in content["categories"]}
-        kept, changed = [], False
+        annotations, changed = [], False
         for annotation in content["annotations"]:
             x, y, w, h = annotation["bbox"]
             box = tuple(round(float(v), 3) for v in (x, y, x + w, y + h))
-            problem = wrong.get((names.get(annotation["image_id"], ""), labels.get(annotation["category_id"], ""), box))
+            problem = problems.get(
+                (names.get(annotation["image_id"], ""), labels.get(annotation["category_id"], ""), box)
+            )
             changed = changed or problem is not None
             if problem is None:
-                kept.append(annotation)
+                annotations.append(annotation)
             elif problem.fixed is not None:
                 left, top, right, bottom = problem.fixed
                 size = (right - left, bottom - top)
-                kept.append({**annotation, "bbox": [left, top, *size], "area": size[0] * size[1]})
+                annotations.append({**annotation, "bbox": [left, top, *size], "area": size[0] * size[1]})
         if changed:
-            file.with_name(f"{file.name}.orig").write_bytes(before)
+            file.with_name(f"{file.name}.orig").write_bytes(original)
             temporary = file.with_name(f".{file.name}.tmp")
-            temporary.write_text(json.dumps({**content, "annotations": kept}))
+            temporary.write_text(json.dumps({**content, "annotations": annotations}))
             temporary.replace(file)
-            written.append(file)
-    return written
+            rewritten.append(file)
+    return rewritten

@@ -1,4 +1,4 @@
-"""Look at depth maps and class masks before training: unreadable, of another size than their image, without a value."""
+"""Check depth maps and class masks before training: unreadable, of another size than their image, without a value."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -11,21 +11,21 @@ from saccade.data.dense import DenseSource, Kind
 from saccade.data.samples import DataSplits
 from saccade.errors import ImageError
 
-NEAREST, FARTHEST = 0.05, 1000.0  # metres between which the median of a depth map is believed
-SHOWN = 5
+NEAREST, FARTHEST = 0.05, 1000.0  # metres; a median depth outside of them is probably a wrong scale
+MAX_SHOWN = 5  # errors of each kind in the printed report
 
 
 @dataclass(frozen=True)
 class MapReport:
-    """What was found. Printable; a broken or an empty map is an error.
+    """The result of a check, with a readable `str`; a broken or an empty map is an error.
 
     Attributes:
         images: split -> images.
         values: split -> class -> pixels; or, of depth, "nearest", "median" and "farthest" in metres.
-        holes: split -> share of pixels without a value.
-        broken: image -> what is wrong with it or its map.
-        empty: images whose mask has no class at all; such a depth map is broken.
-        warnings: what is probably wrong with the whole.
+        holes: split -> fraction of pixels without a value.
+        broken: image -> the error of reading it or its map.
+        empty: images whose mask has no class at all; a depth map without a value is in `broken`.
+        warnings: probable problems of the whole data set.
     """
 
     images: dict[str, int]
@@ -41,12 +41,12 @@ class MapReport:
     def __str__(self) -> str:
         lines = []
         for split, count in self.images.items():
-            told = ", ".join(f"{name} {_figure(value)}" for name, value in self.values[split].items())
-            lines.append(f"{split:<5} {count:>6} images, {self.holes[split]:.1%} of pixels without a value: {told}")
+            shown = ", ".join(f"{name} {_number(value)}" for name, value in self.values[split].items())
+            lines.append(f"{split:<5} {count:>6} images, {self.holes[split]:.1%} of pixels without a value: {shown}")
         lines += [f"warning: {text}" for text in self.warnings]
-        lines += [f"error: {text}" for text in list(self.broken.values())[:SHOWN]]
-        lines += [f"error: the mask of {name} has no class" for name in self.empty[:SHOWN]]
-        more = len(self.broken) + len(self.empty) - 2 * SHOWN
+        lines += [f"error: {text}" for text in list(self.broken.values())[:MAX_SHOWN]]
+        lines += [f"error: the mask of {name} has no class" for name in self.empty[:MAX_SHOWN]]
+        more = len(self.broken) + len(self.empty) - 2 * MAX_SHOWN
         return "\n".join(
             [*lines, *([f"… and {more} more"] if more > 0 else []), *([] if self.errors else ["no errors"])]
         )
@@ -56,7 +56,7 @@ class MapReport:
         return len(self.broken) + len(self.empty)
 
 
-def _figure(value: float) -> str:
+def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
@@ -64,7 +64,7 @@ def check_maps(splits: DataSplits, kind: Kind, on_image: Callable[[int, int], No
     """Open every image with its map.
 
     Args:
-        splits: of :func:`saccade.data.dense.open_dense`.
+        splits: from :func:`saccade.data.dense.open_dense`.
         kind: which maps.
         on_image: called with (images done, images in all).
     """
@@ -73,38 +73,38 @@ def check_maps(splits: DataSplits, kind: Kind, on_image: Callable[[int, int], No
     report = MapReport({name: len(part) for name, part in parts.items()}, {}, {})
     for split, part in parts.items():
         source = cast(DenseSource, part)
-        pixels, known, medians, ends = 0, 0, [], []
+        num_pixels, num_valid, medians, extremes = 0, 0, [], []
         counts: Counter[int] = Counter()
         for index, name in enumerate(source.names):
             done += 1
             if on_image is not None:
                 on_image(done, total)
             try:
-                _, map_ = source.dense(index)
+                _, target = source.with_map(index)
             except ImageError as error:
                 report.broken[name] = str(error)
                 continue
-            there = ~np.isnan(map_) if kind == "depth" else map_ >= 0
-            pixels, known = pixels + map_.size, known + int(there.sum())
-            if not there.any():
+            valid = ~np.isnan(target) if kind == "depth" else target >= 0
+            num_pixels, num_valid = num_pixels + target.size, num_valid + int(valid.sum())
+            if not valid.any():
                 report.empty.append(name)
             elif kind == "depth":
-                medians.append(float(np.median(map_[there])))
-                ends += [float(map_[there].min()), float(map_[there].max())]
+                medians.append(float(np.median(target[valid])))
+                extremes += [float(target[valid].min()), float(target[valid].max())]
             else:
-                counts.update(dict(zip(*(v.tolist() for v in np.unique(map_[there], return_counts=True)))))
-        report.holes[split] = 1 - known / max(pixels, 1)
+                counts.update(dict(zip(*(v.tolist() for v in np.unique(target[valid], return_counts=True)))))
+        report.holes[split] = 1 - num_valid / max(num_pixels, 1)
         report.values[split] = {}
         if medians:
-            middle = float(np.median(medians))
-            report.values[split] = {"nearest": min(ends), "median": middle, "farthest": max(ends)}
-            if not NEAREST < middle < FARTHEST:
+            median = float(np.median(medians))
+            report.values[split] = {"nearest": min(extremes), "median": median, "farthest": max(extremes)}
+            if not NEAREST < median < FARTHEST:
                 report.warnings.append(
-                    f"the median depth of {split} is {middle:.4g} m: is data.depth_scale right, metres of a PNG's step?"
+                    f"the median depth of {split} is {median:.4g} m: check data.depth_scale (metres per unit of a PNG)"
                 )
         elif counts:
             report.values[split] = {splits.classes[number]: counts[number] for number in sorted(counts)}
             if split == "train":
                 missing = [name for number, name in enumerate(splits.classes) if not counts[number]]
-                report.warnings.extend(f"no pixel to train on is {name}" for name in missing)
+                report.warnings.extend(f"no training pixel of the class {name}" for name in missing)
     return report

@@ -3,8 +3,8 @@
 DATA/train/images/1.jpg    DATA/train/depth/1.png      depth: 16-bit PNG (times data.depth_scale), PFM or .npy in metres
 DATA/images/1.jpg          DATA/masks/1.png            masks: a class number a pixel; classes.json names them
 
-The splits train, val and test are folders, or are cut by seed. A pixel without a value is NaN in depth (0 in a PNG) and
-IGNORE in masks (255, and the number of a class that is called unlabelled, void or ignore).
+The splits train, val and test are folders, or are drawn with a seed. A pixel without a value is NaN in depth (0 in a
+PNG) and IGNORE in masks (255, and the number of a class named unlabelled, void or ignore).
 """
 
 import hashlib
@@ -20,20 +20,20 @@ from saccade.data.builtin.scenes import SceneSource, scene_splits
 from saccade.data.config import DataConfig
 from saccade.data.images import is_image_name, read_image
 from saccade.data.samples import DataSplits, ImageSource
+from saccade.data.splits import SPLITS, split_indices
 from saccade.errors import DataError, ImageError
 
 Kind = Literal["depth", "masks"]
-IGNORE = -1  # a pixel of no class
-NOT_CLASSES = ("unlabelled", "unlabeled", "void", "ignore")
-SPLITS = ("train", "val", "test")
+IGNORE = -1  # the target of a pixel without a class
+IGNORED_NAMES = ("unlabelled", "unlabeled", "void", "ignore")
 SUFFIXES = {"depth": (".png", ".pfm", ".npy"), "masks": (".png",)}
 
 
 class DenseSource(ImageSource, Protocol):
-    """Images with maps; `labels` are all 0."""
+    """Images with a depth map or a class mask; `labels` are all 0."""
 
-    def dense(self, index: int) -> tuple[Image.Image, np.ndarray]:
-        """The image, and its map ``[H, W]``: float32 metres with NaN, or int64 class numbers with IGNORE."""
+    def with_map(self, index: int) -> tuple[Image.Image, np.ndarray]:
+        """The image and its map ``[H, W]``: float32 metres with NaN, or int64 class indices with IGNORE."""
         ...
 
 
@@ -44,7 +44,7 @@ class DenseFiles:
         self.root, self.pairs, self.classes, self.scale = root, list(pairs), classes, scale
         self.names: Sequence[str] = [path.relative_to(root).as_posix() for path, _ in self.pairs]
         self.labels = np.zeros(len(self.pairs), dtype=np.int64)
-        self.count, self.numbers = len(classes), class_numbers(classes)
+        self.num_file_classes, self.class_index = len(classes), class_indices(classes)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -55,15 +55,18 @@ class DenseFiles:
     def data(self, index: int) -> bytes:
         return self.pairs[index][0].read_bytes()
 
-    def dense(self, index: int) -> tuple[Image.Image, np.ndarray]:
+    def with_map(self, index: int) -> tuple[Image.Image, np.ndarray]:
         image, path = self.image(index), self.pairs[index][1]
-        found = read_mask(path, self.numbers, self.count) if self.scale is None else read_depth(path, self.scale)
-        if found.shape != (image.height, image.width):
+        if self.scale is None:
+            target = read_mask(path, self.class_index, self.num_file_classes)
+        else:
+            target = read_depth(path, self.scale)
+        if target.shape != (image.height, image.width):
             raise ImageError(
-                f"{path} is {found.shape[1]} x {found.shape[0]}, its image {image.width} x {image.height}: both must "
+                f"{path} is {target.shape[1]} x {target.shape[0]}, its image {image.width} x {image.height}: both must "
                 "have the same size"
             )
-        return image, found
+        return image, target
 
 
 class DenseScenes:
@@ -83,7 +86,7 @@ class DenseScenes:
     def data(self, index: int) -> bytes:
         return self.source.data(index)
 
-    def dense(self, index: int) -> tuple[Image.Image, np.ndarray]:
+    def with_map(self, index: int) -> tuple[Image.Image, np.ndarray]:
         scene = self.source.scene(index)
         return Image.fromarray(scene.image), scene.depth if self.kind == "depth" else scene.semantic.astype(np.int64)
 
@@ -94,10 +97,10 @@ def open_dense(path: str, kind: Kind, config: DataConfig | None = None) -> DataS
     Args:
         path: "scenes", or a folder.
         kind: which maps.
-        config: fractions and seed of the splits that the data does not have of its own; the scale of depths.
+        config: fractions and seed for splits that the data set does not define; the scale of depths.
 
     Raises:
-        DataError: nothing there, an image without its map, masks without classes.json.
+        DataError: there is no such folder, an image has no map, or masks have no classes.json.
     """
     config = config or DataConfig()
     if path == "scenes":
@@ -111,17 +114,17 @@ def open_dense(path: str, kind: Kind, config: DataConfig | None = None) -> DataS
     root = Path(path)
     if not root.is_dir():
         raise DataError(f"there is no folder {path}: give one with images/ and {kind}/, or 'scenes'")
-    told = _read_classes(root) if kind == "masks" else ()
-    found = {split: _pairs(root / split, kind) for split in SPLITS if (root / split / "images").is_dir()}
-    if not found:
-        found = _cut(_pairs(root, kind), config)
-    if not found.get("train"):
+    file_classes = _read_classes(root) if kind == "masks" else ()
+    pairs = {split: _pairs(root / split, kind) for split in SPLITS if (root / split / "images").is_dir()}
+    if not pairs:
+        pairs = _split(_pairs(root, kind), config)
+    if not pairs.get("train"):
         raise DataError(f"{path} has no images to train on: images/ and {kind}/ were expected in it, or in train/")
-    digest = hashlib.sha256(repr({s: [a.name for a, _ in pairs] for s, pairs in found.items()}).encode())
+    digest = hashlib.sha256(repr({s: [a.name for a, _ in part] for s, part in pairs.items()}).encode())
     scale = config.depth_scale if kind == "depth" else None
-    sources = [DenseFiles(root, found[s], told, scale) if found.get(s) else None for s in SPLITS]
+    sources = [DenseFiles(root, pairs[s], file_classes, scale) if pairs.get(s) else None for s in SPLITS]
     assert sources[0] is not None
-    names = tuple(name for name in told if name.lower() not in NOT_CLASSES)
+    names = tuple(name for name in file_classes if name.lower() not in IGNORED_NAMES)
     return DataSplits(sources[0], sources[1], sources[2], names, root.name, digest.hexdigest())
 
 
@@ -135,58 +138,61 @@ def _read_classes(root: Path) -> tuple[str, ...]:
     return tuple(str(name) for name in names)
 
 
-def class_numbers(classes: Sequence[str]) -> np.ndarray:
-    """For each number in a file, 0 to 255, the class's number here: what is no class is IGNORE, the rest close up."""
-    numbers = np.full(256, IGNORE, dtype=np.int64)
-    real = [i for i, name in enumerate(classes) if name.lower() not in NOT_CLASSES]
-    numbers[real] = np.arange(len(real))
-    return numbers
+def class_indices(classes: Sequence[str]) -> np.ndarray:
+    """``[256]``: the class index of each number in a file, consecutive over the real classes; IGNORE for the others."""
+    indices = np.full(256, IGNORE, dtype=np.int64)
+    real = [i for i, name in enumerate(classes) if name.lower() not in IGNORED_NAMES]
+    indices[real] = np.arange(len(real))
+    return indices
 
 
 def _pairs(folder: Path, kind: Kind) -> list[tuple[Path, Path]]:
     maps = {p.stem: p for p in sorted((folder / kind).glob("*")) if p.suffix.lower() in SUFFIXES[kind]}
-    found = []
+    pairs = []
     for image in sorted(p for p in (folder / "images").glob("*") if is_image_name(p.name)):
         if image.stem not in maps:
             raise DataError(f"{image} has no map: {folder / kind}/{image.stem}{SUFFIXES[kind][0]} was expected")
-        found.append((image, maps[image.stem]))
-    return found
+        pairs.append((image, maps[image.stem]))
+    return pairs
 
 
-def _cut(pairs: list[tuple[Path, Path]], config: DataConfig) -> dict[str, list[tuple[Path, Path]]]:
-    order = np.random.default_rng(config.split_seed).permutation(len(pairs))
-    test, val = (round(share * len(pairs)) for share in (config.test_fraction, config.val_fraction))
-    cut = {"test": order[:test], "val": order[test : test + val], "train": order[test + val :]}
-    return {split: [pairs[i] for i in sorted(chosen)] for split, chosen in cut.items()}
+def _split(pairs: list[tuple[Path, Path]], config: DataConfig) -> dict[str, list[tuple[Path, Path]]]:
+    indices = split_indices([""] * len(pairs), config)
+    return {split: [pairs[i] for i in sorted(indices[split])] for split in ("test", "val", "train")}
 
 
-def read_mask(path: Path, numbers: np.ndarray, count: int) -> np.ndarray:
-    """A mask's class numbers ``[H, W]`` int64; `numbers` are those here for the `count` ones of the file.
+def read_mask(path: Path, class_index: np.ndarray, num_file_classes: int) -> np.ndarray:
+    """The class indices of a mask, ``[H, W]`` int64.
+
+    Args:
+        path: a PNG of 8 bits with one number for each pixel.
+        class_index: the class index of each number in the file, ``[256]``.
+        num_file_classes: the file may hold 255 and the numbers below this one.
 
     Raises:
-        ImageError: not a mask of one number a pixel, or a number that no class has.
+        ImageError: not such a file, or a number without a class.
     """
     try:
         with Image.open(path, formats=("PNG",)) as image:
             if image.mode not in ("L", "P", "1"):
-                raise ImageError(f"{path} is in mode {image.mode}: a mask has one number of 8 bits a pixel")
+                raise ImageError(f"{path} is in mode {image.mode}: a mask must have one 8-bit number for each pixel")
             pixels = np.asarray(image).astype(np.uint8)
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageError(f"{path} is not a readable mask: {error}") from None
-    strange = sorted(set(np.unique(pixels).tolist()) - {255, *range(count)})
-    if strange:
-        raise ImageError(f"{path} has the class number {strange[0]}, but classes.json names {count} classes")
-    return numbers[pixels]
+    unknown = sorted(set(np.unique(pixels).tolist()) - {255, *range(num_file_classes)})
+    if unknown:
+        raise ImageError(f"{path} has the class number {unknown[0]}, but classes.json names {num_file_classes} classes")
+    return class_index[pixels]
 
 
-FULL = 2**16 - 1  # what some sensors store where they saw nothing; as millimetres it would be 65 metres
+SATURATED = 2**16 - 1  # stored by some sensors for pixels without a measurement; in millimetres it would be 65 m
 
 
 def read_depth(path: Path, scale: float) -> np.ndarray:
-    """Depth in metres ``[H, W]`` float32, NaN where there is none.
+    """Depth in metres ``[H, W]`` float32, NaN where it is unknown; `scale` is the metres of one step of a PNG.
 
     Raises:
-        ImageError: not a depth map, or one without a single value.
+        ImageError: not a depth map, or a map without a single value.
     """
     suffix = path.suffix.lower()
     try:
@@ -197,11 +203,11 @@ def read_depth(path: Path, scale: float) -> np.ndarray:
         else:
             with Image.open(path, formats=("PNG",)) as image:
                 stored = np.asarray(image)
-            depth = np.where(stored == FULL, 0, stored).astype(np.float32) * np.float32(scale)
+            depth = np.where(stored == SATURATED, 0, stored).astype(np.float32) * np.float32(scale)
     except (OSError, SyntaxError, ValueError, IndexError) as error:
         raise ImageError(f"{path} is not a readable depth map: {error}") from None
     if depth.ndim != 2:
-        raise ImageError(f"{path} has the shape {list(depth.shape)}: a depth map has one number a pixel")
+        raise ImageError(f"{path} has the shape {list(depth.shape)}: a depth map has one number for each pixel")
     depth = np.where(np.isfinite(depth) & (depth > 0), depth, np.nan).astype(np.float32)
     if np.isnan(depth).all():
         raise ImageError(f"{path} has no depth at all: every pixel is 0 or not a number")

@@ -1,4 +1,4 @@
-"""From images with maps to batches: image and map are cut and mirrored together (torchvision's functions)."""
+"""Images with maps as batches: image and map are cropped and flipped together (with torchvision's functions)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,11 +23,8 @@ from saccade.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Dense:
-    """One image as the model takes it.
-
-    `target` is the map at the model's size in training; at the image's own size for measuring.
-    """
+class DenseSample:
+    """One preprocessed image with its map: at the size of the model in training, at that of the image in evaluation."""
 
     image: Tensor  # [C, h, w]
     target: Tensor  # [h, w]
@@ -40,18 +37,18 @@ class DenseTransform:
     """Preprocessing of image and map.
 
     Args:
-        preprocessing: of the model; images are brought to its size exactly.
-        config: crops, flip and colours of training; None for measuring.
+        preprocessing: of the model; images are resized to its size exactly.
+        config: crops, flip and colour jitter of training; None for evaluation.
     """
 
     def __init__(self, preprocessing: Preprocessing, config: AugmentationConfig | None = None):
         self.preprocessing, self.config = preprocessing, config
         self.colours = None
         if config is not None:
-            names = ("randaugment", "erasing", "mixup", "cutmix", "affine", "pad_crop")
-            unknown = [name for name in names if getattr(config, name)]
-            if unknown:
-                raise ConfigError(f"augmentation.{unknown[0]} would not move the maps: leave it out")
+            unsupported = ("randaugment", "erasing", "mixup", "cutmix", "affine", "pad_crop")
+            active = [name for name in unsupported if getattr(config, name)]
+            if active:
+                raise ConfigError(f"augmentation.{active[0]} does not transform depth maps or masks: switch it off")
             strength = config.color_jitter
             self.colours = v2.ColorJitter(strength, strength, strength) if strength else None
 
@@ -70,42 +67,42 @@ class DenseTransform:
                 picture, values = functional.horizontal_flip(picture), values.flip(-1)
             if self.colours is not None:
                 picture = self.colours(picture)
-        return self.preprocessing(picture), resized(values, self.preprocessing.size)
+        return self.preprocessing(picture), resize_map(values, self.preprocessing.size)
 
 
 def _crop(picture: Image.Image, scale: tuple[float, float]) -> tuple[int, int, int, int]:
-    """(top, left, height, width) of a random part of that share of the area."""
-    share = float(torch.empty(1).uniform_(*scale)) ** 0.5
-    height, width = max(1, round(picture.height * share)), max(1, round(picture.width * share))
+    """(top, left, height, width) of a random crop whose fraction of the area lies within `scale`."""
+    side = float(torch.empty(1).uniform_(*scale)) ** 0.5
+    height, width = max(1, round(picture.height * side)), max(1, round(picture.width * side))
     top = int(torch.randint(picture.height - height + 1, ()))
     return top, int(torch.randint(picture.width - width + 1, ())), height, width
 
 
-def resized(values: Tensor, size: tuple[int, int]) -> Tensor:
-    """A map ``[H, W]`` at another size, each pixel the nearest of before: neither classes nor depths mix."""
+def resize_map(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """Nearest-neighbour resize of a map ``[H, W]``, which mixes neither classes nor depths."""
     return F.interpolate(values[None, None].double(), size=size, mode="nearest-exact")[0, 0].to(values.dtype)
 
 
 @dataclass
 class DenseDataset(Dataset):
-    """The images of a source as a dense predictor takes them."""
+    """The images of a source as the inputs of a dense predictor."""
 
     source: DenseSource
     transform: DenseTransform
     skip_bad: bool = False
     cache: None = None
 
-    def __getitem__(self, item: Item) -> Dense:
+    def __getitem__(self, item: Item) -> DenseSample:
         index, key = item
-        (image, target), index, skipped = first_readable(len(self.source), index, self.source.dense, self.skip_bad)
-        return Dense(*self.transform(image, target, key), self.source.names[index], index, skipped)
+        (image, target), index, skipped = first_readable(len(self.source), index, self.source.with_map, self.skip_bad)
+        return DenseSample(*self.transform(image, target, key), self.source.names[index], index, skipped)
 
     @staticmethod
-    def collate(samples: Sequence[Dense]) -> tuple[Batch, list[str]]:
-        """Maps of several sizes are filled up at the right and the bottom with pixels that do not count."""
+    def collate(samples: Sequence[DenseSample]) -> tuple[Batch, list[str]]:
+        """Labels `target` and `sizes`; smaller maps are padded at the right and the bottom with ignored pixels."""
         height, width = (max(s.target.shape[axis] for s in samples) for axis in (0, 1))
-        nothing: float = float("nan") if samples[0].target.is_floating_point() else IGNORE
-        target = samples[0].target.new_full((len(samples), height, width), nothing)
+        padding: float = float("nan") if samples[0].target.is_floating_point() else IGNORE
+        target = samples[0].target.new_full((len(samples), height, width), padding)
         for row, s in enumerate(samples):
             target[row, : s.target.shape[0], : s.target.shape[1]] = s.target
         sizes = torch.tensor([s.target.shape for s in samples])

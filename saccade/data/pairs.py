@@ -17,29 +17,21 @@ import numpy as np
 from saccade.data.builtin.scenes import scene_splits
 from saccade.data.builtin.strips import strip_splits
 from saccade.data.config import DataConfig
-from saccade.data.folder import (
-    FILE_COLUMNS,
-    SHARD_PATTERN,
-    SPLIT_NAMES,
-    Entry,
-    FileSource,
-    assign_splits,
-    fingerprint,
-    read_objects,
-    read_table,
-)  # fmt: skip
+from saccade.data.image_folder import FILE_COLUMNS, SHARD_PATTERN, Entry, FileSource, fingerprint
 from saccade.data.images import is_image_name
 from saccade.data.samples import CaptionedImage, DataSplits
+from saccade.data.splits import SPLIT_NAMES, assign_splits
 from saccade.data.storage import FolderStorage, Storage, TarStorage
+from saccade.data.tables import read_objects, read_table
 from saccade.errors import DataError
 
 TEXT_COLUMNS = ("caption", "text", "title", "sentence")
-TABLES = ("captions.csv", "captions.tsv", "captions.jsonl")  # looked for in a folder
+TABLES = ("captions.csv", "captions.tsv", "captions.jsonl")  # in a folder, the first that is there
 
-Found = tuple[str, str, str]  # image, caption, split ("" where the data does not say)
+Row = tuple[str, str, str]  # image, caption, split ("" if the data does not define it)
 
 
-class CaptionedFiles(FileSource):
+class CaptionFiles(FileSource):
     """Image files of a storage with their captions."""
 
     def __init__(self, storage: Storage, names: Sequence[str], captions: Sequence[tuple[str, ...]]):
@@ -49,7 +41,7 @@ class CaptionedFiles(FileSource):
     def captions(self, index: int) -> tuple[str, ...]:
         return self._captions[index]
 
-    def captioned(self, index: int) -> CaptionedImage:
+    def with_captions(self, index: int) -> CaptionedImage:
         return CaptionedImage(self.image(index), self._captions[index])
 
 
@@ -57,11 +49,11 @@ def open_pairs(path: str, config: DataConfig | None = None) -> DataSplits:
     """Open images with captions and split them by image, so that no image is in two splits.
 
     Args:
-        path: a CSV, TSV or JSONL, a folder that holds one (``captions.csv``), a tar, a folder of tars, or "scenes".
-        config: fractions and seed of the splits that the data does not have of its own.
+        path: a CSV, TSV or JSONL, a folder with one (``captions.csv``), a tar, a folder of tars, "scenes" or "strips".
+        config: fractions and seed for splits that the data set does not define.
 
     Raises:
-        DataError: nothing there, a line without image or caption, or an image that is not there.
+        DataError: there is no such file, a line has no image or no caption, or an image is missing.
     """
     config = config or DataConfig()
     if path == "scenes":
@@ -69,66 +61,65 @@ def open_pairs(path: str, config: DataConfig | None = None) -> DataSplits:
     if path == "strips":
         return strip_splits(config.strips)
     place = Path(path)
-    storage, found = _find(place)
-    if not found:
-        raise DataError(f"{path} holds no image with a caption")
+    storage, rows = _read(place)
+    if not rows:
+        raise DataError(f"{path} contains no image with a caption")
     captions: dict[str, list[str]] = {}
     split_of: dict[str, str] = {}
-    for name, caption, split in found:
+    for name, caption, split in rows:
         if split_of.setdefault(name, split) != split:
             raise DataError(f"{path}: {name} is in two splits, {split_of[name] or 'none'} and {split or 'none'}")
         captions.setdefault(name, []).append(caption)
     entries: list[Entry] = [(name, "\n".join(texts), split_of[name]) for name, texts in captions.items()]
-    splits = assign_splits([(name, "", split) for name, _, split in entries], config)
+    splits = assign_splits([split for _, _, split in entries], config, strata=[""] * len(entries))
 
-    def source(wanted: str) -> CaptionedFiles | None:
-        names = [name for (name, _, _), split in zip(entries, splits) if split == wanted]
-        return CaptionedFiles(storage, names, [tuple(captions[name]) for name in names]) if names else None
+    def source(split: str) -> CaptionFiles | None:
+        names = [name for (name, _, _), entry_split in zip(entries, splits) if entry_split == split]
+        return CaptionFiles(storage, names, [tuple(captions[name]) for name in names]) if names else None
 
     train = source("train")
     if train is None:
-        raise DataError(f"{path} has no pairs to train on")
-    told = fingerprint(storage, entries, splits)
-    return DataSplits(train, source("val"), source("test"), (), place.stem, told)
+        raise DataError(f"{path} has no training images")
+    digest = fingerprint(storage, entries, splits)
+    return DataSplits(train, source("val"), source("test"), (), place.stem, digest)
 
 
-def _find(place: Path) -> tuple[Storage, list[Found]]:
+def _read(place: Path) -> tuple[Storage, list[Row]]:
     if not place.exists():
         raise DataError(f"there is no {place}: give a CSV or JSONL of image,caption, tar shards, or 'scenes'")
     if place.is_dir():
         shards = sorted(place.glob(SHARD_PATTERN))
         if shards:
-            return _in_shards(shards)
+            return _read_shards(shards)
         tables = [place / name for name in TABLES if (place / name).is_file()]
         if not tables:
             raise DataError(f"{place} has neither {', '.join(TABLES)} nor tar shards")
         place = tables[0]
     if place.suffix == ".tar":
-        return _in_shards([place])
+        return _read_shards([place])
     if place.suffix.lower() not in (".csv", ".tsv", ".jsonl"):
-        raise DataError(f"{place} is no .csv, .tsv, .jsonl or .tar of images and captions")
-    found = list(_rows(place))
-    present = {name for name, _, _ in found}
-    return FolderStorage(place.parent, sorted(present)), found
+        raise DataError(f"{place} is not a .csv, .tsv, .jsonl or .tar of images and captions")
+    rows = list(_table_rows(place))
+    return FolderStorage(place.parent, sorted({name for name, _, _ in rows})), rows
 
 
-def _rows(place: Path) -> Iterator[Found]:
-    """Each image with each of its captions, every line checked."""
+def _table_rows(place: Path) -> Iterator[Row]:
+    """Each image with each of its captions; every line is validated."""
     for number, row in _numbered_rows(place):
         where = f"{place}, line {number}"
         name = next((row[c] for c in FILE_COLUMNS if row.get(c)), None)
-        told = next((row[c] for c in TEXT_COLUMNS if row.get(c)), None)
-        if not isinstance(name, str) or told is None:
-            raise DataError(f"{where}: image and caption must both be there")
+        captions = next((row[c] for c in TEXT_COLUMNS if row.get(c)), None)
+        if not isinstance(name, str) or captions is None:
+            raise DataError(f"{where}: image and caption are both required")
         split = str(row.get("split") or "").lower()
         if split and split not in SPLIT_NAMES:
-            raise DataError(f"{where}: {split!r} is no split; write train, val or test")
+            raise DataError(f"{where}: {split!r} is not a split: use train, val or test")
         path = next((p for p in (name, f"images/{name}") if (place.parent / p).is_file()), None)
         if path is None:
             raise DataError(f"{where}: there is no {name} beside the file, nor in images/")
-        for caption in told if isinstance(told, list) else [told]:
+        for caption in captions if isinstance(captions, list) else [captions]:
             if not isinstance(caption, str) or not caption.strip():
-                raise DataError(f"{where}: a caption is empty or no text")
+                raise DataError(f"{where}: a caption is empty or not a text")
             yield path, caption.strip(), SPLIT_NAMES.get(split, "")
 
 
@@ -142,33 +133,33 @@ def _numbered_rows(place: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     yield from read_objects(place, "image and caption")
 
 
-def _in_shards(paths: list[Path]) -> tuple[Storage, list[Found]]:
-    """WebDataset's layout: the caption beside the image, as text or in JSON."""
+def _read_shards(paths: list[Path]) -> tuple[Storage, list[Row]]:
+    """The WebDataset layout: the caption beside the image, as text or in JSON."""
     storage = TarStorage(paths)
-    known, found = set(storage.names), []
+    members, rows = set(storage.names), []
     for name in storage.names:
         if not is_image_name(name):
             continue
         key = name.rsplit(".", 1)[0]
         split = SPLIT_NAMES.get(name.split("/", 1)[0].split("-")[0].lower(), "")
-        if f"{key}.txt" in known:
+        if f"{key}.txt" in members:
             texts = storage.read(f"{key}.txt").decode("utf-8", "replace").splitlines()
-        elif f"{key}.json" in known:
+        elif f"{key}.json" in members:
             texts = _captions_in(storage.read(f"{key}.json"), f"{key}.json")
         else:
             raise DataError(f"{paths[0].parent}: {name} has no .txt or .json with its caption beside it")
         captions = [text.strip() for text in texts if text.strip()]
         if not captions:
             raise DataError(f"{paths[0].parent}: the caption of {name} is empty")
-        found += [(name, caption, split) for caption in captions]
-    return storage, found
+        rows += [(name, caption, split) for caption in captions]
+    return storage, rows
 
 
 def _captions_in(data: bytes, name: str) -> list[str]:
     try:
-        told = json.loads(data)
-        text = next(told[c] for c in TEXT_COLUMNS if c in told)
+        content = json.loads(data)
+        text = next(content[c] for c in TEXT_COLUMNS if c in content)
     except (ValueError, TypeError, StopIteration):
-        raise DataError(f"{name} is no JSON with a caption") from None
+        raise DataError(f"{name} is not a JSON object with a caption") from None
     texts = text if isinstance(text, list) else [text]
     return [text for text in texts if isinstance(text, str)]

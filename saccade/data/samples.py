@@ -71,7 +71,7 @@ class BoxedImage(NamedTuple):
 class BoxSource(ImageSource, Protocol):
     """Images with boxes; `labels` are all 0."""
 
-    def boxed(self, index: int) -> BoxedImage:
+    def with_boxes(self, index: int) -> BoxedImage:
         """The image with its boxes, read once; raises `ImageError` naming it."""
         ...
 
@@ -88,7 +88,7 @@ class CaptionSource(ImageSource, Protocol):
 
     def captions(self, index: int) -> tuple[str, ...]: ...
 
-    def captioned(self, index: int) -> CaptionedImage:
+    def with_captions(self, index: int) -> CaptionedImage:
         """The image with its captions, read once; raises `ImageError` naming it."""
         ...
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from saccade.data.folder import CLASSES_FILE
+from saccade.data.image_folder import CLASSES_FILE
 from saccade.data.images import FORMATS
 from saccade.data.samples import DataSplits, ImageSource
 from saccade.errors import DataError
@@ -41,7 +41,7 @@ def write_shards(
         on_image: called with (images done, images in all).
 
     Returns:
-        the tar files. The folder opens with :func:`saccade.data.folder.open_data`.
+        the tar files. The folder opens with :func:`saccade.data.image_folder.open_data`.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

@@ -1,4 +1,4 @@
-"""From texts to batches of numbers: to translate, to read from images, and to fill in what is hidden.
+"""Texts as batches of token ids: for translation, for image-to-text, and for masked language modelling.
 
 B texts, L and M tokens of source and target, T of a passage.
 """
@@ -17,27 +17,27 @@ from saccade.data.samples import Batch, CaptionSource, TextSource, TranslationSo
 from saccade.data.seeding import RandomStream, mix_seed
 from saccade.data.vocabulary import Vocabulary
 
-IGNORE_INDEX = -1  # where a passage hides nothing
+IGNORE_INDEX = -1  # the target of a token that is not predicted
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One source (tokens ``[L]`` or an image ``[C, H, W]``), its target ``[M]`` and what else is known, by name."""
+class TextSample:
+    """A source (token ids ``[L]`` or an image ``[C, H, W]``), its target ``[M]``, and other labels by name."""
 
     source: Tensor
     target: Tensor
     name: str
     index: int
     skipped: str = ""
-    more: dict[str, Tensor] = field(default_factory=dict)
+    labels: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass
 class TranslationDataset(Dataset):
-    """Pairs as numbers: the source with an end, the target between a beginning and an end.
+    """Pairs of texts as token ids: the source with an end token, the target between a begin and an end token.
 
     Attributes:
-        length: most tokens of a text with its marks; longer ones are cut, and end all the same.
+        length: maximum number of tokens of a text, special ones included; longer texts are truncated.
     """
 
     source: TranslationSource
@@ -45,16 +45,14 @@ class TranslationDataset(Dataset):
     length: int
     cache: None = None
 
-    def __getitem__(self, item: Item) -> Sample:
+    def __getitem__(self, item: Item) -> TextSample:
         index, _ = item
         pair, name = self.source.pair(index), self.source.names[index]
-        return Sample(source_numbers(self.vocabulary, pair.source, self.length), self.written(pair.target), name, index)
+        source = source_tokens(self.vocabulary, pair.source, self.length)
+        return TextSample(source, target_tokens(self.vocabulary, pair.target, self.length), name, index)
 
-    def written(self, text: str) -> Tensor:
-        return target_numbers(self.vocabulary, text, self.length)
-
-    def collate(self, samples: Sequence[Sample]) -> tuple[Batch, list[str]]:
-        """Images: sources ``[B, L]``; labels: `target` ``[B, M]``, both filled up with the pad."""
+    def collate(self, samples: Sequence[TextSample]) -> tuple[Batch, list[str]]:
+        """Inputs: sources ``[B, L]``; labels: `target` ``[B, M]``, both padded with the pad token."""
         pad = self.vocabulary.pad
         sources = pad_sequence([s.source for s in samples], batch_first=True, padding_value=pad)
         return _batch(sources, samples, pad)
@@ -62,8 +60,8 @@ class TranslationDataset(Dataset):
 
 @dataclass
 class ImageTextDataset(Dataset):
-    """Images with what they say, between a beginning and an end; with several captions, one drawn anew each time, and
-    the first when it is measured."""
+    """Images with their text between a begin and an end token: of several captions one drawn in each epoch for
+    training, the first for evaluation."""
 
     source: CaptionSource
     transform: ImageTransform
@@ -72,26 +70,27 @@ class ImageTextDataset(Dataset):
     skip_bad: bool = False
     cache: None = None
 
-    def __getitem__(self, item: Item) -> Sample:
+    def __getitem__(self, item: Item) -> TextSample:
         index, key = item
-        found, index, skipped = first_readable(len(self.source), index, self.source.captioned, self.skip_bad)
-        caption = found.captions[mix_seed(*key, RandomStream.CAPTION) % len(found.captions) if key else 0]
-        target = target_numbers(self.vocabulary, caption, self.length)
-        return Sample(self.transform(found.image, key), target, self.source.names[index], index, skipped)
+        sample, index, skipped = first_readable(len(self.source), index, self.source.with_captions, self.skip_bad)
+        caption = sample.captions[mix_seed(*key, RandomStream.CAPTION) % len(sample.captions) if key else 0]
+        target = target_tokens(self.vocabulary, caption, self.length)
+        return TextSample(self.transform(sample.image, key), target, self.source.names[index], index, skipped)
 
-    def collate(self, samples: Sequence[Sample]) -> tuple[Batch, list[str]]:
-        """Images ``[B, C, H, W]``; labels: `target` ``[B, M]``."""
+    def collate(self, samples: Sequence[TextSample]) -> tuple[Batch, list[str]]:
+        """Inputs: images ``[B, C, H, W]``; labels: `target` ``[B, M]``."""
         return _batch(torch.stack([s.source for s in samples]), samples, self.vocabulary.pad)
 
 
 @dataclass(frozen=True)
 class TokenMasking:
-    """What is hidden of a text (Devlin et al., arXiv 1810.04805, section 3.1).
+    """Which tokens of a text are predicted (Devlin et al., arXiv 1810.04805, section 3.1).
 
     Attributes:
-        share: of the tokens that are asked for, each drawn by itself.
-        masked, random: shares of those that are replaced by [MASK], and by any word; the rest stays as it is.
-        pairs: whether a passage is two texts, of which the second follows the first in half of the cases.
+        share: probability with which each token is selected for prediction.
+        masked, random: fractions of the selected tokens that are replaced by [MASK], and by a random token; the others
+            stay unchanged.
+        pairs: whether a passage is a pair of texts, the second of which follows the first in half of the cases.
     """
 
     share: float = 0.15
@@ -102,7 +101,7 @@ class TokenMasking:
 
 @dataclass
 class MaskedTextDataset(Dataset):
-    """Texts with hidden words; what is measured hides the same words each time."""
+    """Texts with masked tokens: drawn in each epoch for training, the same each time for evaluation."""
 
     source: TextSource
     vocabulary: Vocabulary
@@ -111,77 +110,76 @@ class MaskedTextDataset(Dataset):
     cache: None = None
 
     def __post_init__(self) -> None:
-        words = set(range(self.vocabulary.size)) - self.vocabulary.special
-        self._words = torch.tensor(sorted(words))
+        self._regular = torch.tensor(sorted(set(range(self.vocabulary.size)) - self.vocabulary.special))
 
-    def __getitem__(self, item: Item) -> Sample:
+    def __getitem__(self, item: Item) -> TextSample:
         index, key = item
-        random = torch.Generator().manual_seed(mix_seed(*(key or (index,)), RandomStream.MASKING))
-        first, vocabulary = self.numbers(index), self.vocabulary
+        generator = torch.Generator().manual_seed(mix_seed(*(key or (index,)), RandomStream.MASKING))
+        first, vocabulary = self.token_ids(index), self.vocabulary
         if not self.masking.pairs:
             tokens = [vocabulary.begin, *first[: self.length - 2], vocabulary.end]
-            return self._hidden(tokens, [0] * len(tokens), index, random, None)
-        after = self.source.follower(index)
-        follows = after is not None and bool(torch.rand((), generator=random) < 0.5)
-        other = after if follows else self._stranger(index, after, random)
-        assert other is not None
-        second = self.numbers(other)
-        while len(first) + len(second) > self.length - 3:  # the longer one is cut, as BERT does
+            return self._mask(tokens, [0] * len(tokens), index, generator, None)
+        next_index = self.source.follower(index)
+        follows = next_index is not None and bool(torch.rand((), generator=generator) < 0.5)
+        second_index = next_index if follows else self._other_text(index, next_index, generator)
+        assert second_index is not None
+        second = self.token_ids(second_index)
+        while len(first) + len(second) > self.length - 3:  # the longer text is truncated, as by BERT
             longer = first if len(first) > len(second) else second
             longer.pop()
         tokens = [vocabulary.begin, *first, vocabulary.end, *second, vocabulary.end]
         types = [0] * (len(first) + 2) + [1] * (len(second) + 1)
-        return self._hidden(tokens, types, index, random, torch.tensor(0 if follows else 1))
+        return self._mask(tokens, types, index, generator, torch.tensor(0 if follows else 1))
 
-    def numbers(self, index: int) -> list[int]:
+    def token_ids(self, index: int) -> list[int]:
         return self.vocabulary([self.source.text(index)])[0]
 
-    def _stranger(self, index: int, after: int | None, random: torch.Generator) -> int:
-        """Any text but this and the one that follows."""
+    def _other_text(self, index: int, next_index: int | None, generator: torch.Generator) -> int:
+        """A random text other than this one and the one that follows it."""
         count = len(self.source)
         while True:
-            other = int(torch.randint(count, (), generator=random))
-            if other not in (index, after) or count <= 2:
+            other = int(torch.randint(count, (), generator=generator))
+            if other not in (index, next_index) or count <= 2:
                 return other
 
-    def _hidden(
-        self, tokens: list[int], types: list[int], index: int, random: torch.Generator, follows: Tensor | None
-    ) -> Sample:
-        shown = torch.tensor(tokens)
-        marks = torch.tensor([token in self.vocabulary.special for token in tokens])
-        chosen = (torch.rand(len(tokens), generator=random) < self.masking.share) & ~marks
-        target = shown.masked_fill(~chosen, IGNORE_INDEX)
-        how = torch.rand(len(tokens), generator=random)
-        other = self._words[torch.randint(len(self._words), (len(tokens),), generator=random)]
-        shown = torch.where(chosen & (how >= 1 - self.masking.random), other, shown)
-        shown = shown.masked_fill(chosen & (how < self.masking.masked), self.vocabulary.mask)
-        more = {"types": torch.tensor(types)} | ({} if follows is None else {"follows": follows})
-        return Sample(shown, target, self.source.names[index], index, more=more)
+    def _mask(
+        self, tokens: list[int], types: list[int], index: int, generator: torch.Generator, follows: Tensor | None
+    ) -> TextSample:
+        inputs = torch.tensor(tokens)
+        special = torch.tensor([token in self.vocabulary.special for token in tokens])
+        selected = (torch.rand(len(tokens), generator=generator) < self.masking.share) & ~special
+        target = inputs.masked_fill(~selected, IGNORE_INDEX)
+        action = torch.rand(len(tokens), generator=generator)
+        replacement = self._regular[torch.randint(len(self._regular), (len(tokens),), generator=generator)]
+        inputs = torch.where(selected & (action >= 1 - self.masking.random), replacement, inputs)
+        inputs = inputs.masked_fill(selected & (action < self.masking.masked), self.vocabulary.mask)
+        labels = {"types": torch.tensor(types)} | ({} if follows is None else {"follows": follows})
+        return TextSample(inputs, target, self.source.names[index], index, labels=labels)
 
-    def collate(self, samples: Sequence[Sample]) -> tuple[Batch, list[str]]:
-        """Images: what is shown ``[B, T]``; labels: `target` ``[B, T]``, -1 where nothing is asked; `types` ``[B, T]``;
-        of pairs `follows` ``[B]``, 0 yes, 1 no."""
-        shown = pad_sequence([s.source for s in samples], batch_first=True, padding_value=self.vocabulary.pad)
-        more = {"types": pad_sequence([s.more["types"] for s in samples], batch_first=True)}
-        if "follows" in samples[0].more:
-            more["follows"] = torch.stack([s.more["follows"] for s in samples])
-        return _batch(shown, samples, IGNORE_INDEX, more)
+    def collate(self, samples: Sequence[TextSample]) -> tuple[Batch, list[str]]:
+        """Inputs: masked token ids ``[B, T]``; labels: `target` ``[B, T]``, IGNORE_INDEX where nothing is predicted;
+        `types` ``[B, T]``, the segment of each token; of pairs `follows` ``[B]``, 0 yes, 1 no."""
+        inputs = pad_sequence([s.source for s in samples], batch_first=True, padding_value=self.vocabulary.pad)
+        labels = {"types": pad_sequence([s.labels["types"] for s in samples], batch_first=True)}
+        if "follows" in samples[0].labels:
+            labels["follows"] = torch.stack([s.labels["follows"] for s in samples])
+        return _batch(inputs, samples, IGNORE_INDEX, labels)
 
 
-def source_numbers(vocabulary: Vocabulary, text: str, length: int) -> Tensor:
-    """What an encoder reads: the words and an end, ``[L]``."""
+def source_tokens(vocabulary: Vocabulary, text: str, length: int) -> Tensor:
+    """The input of an encoder: the token ids of a text and an end token, ``[L]``."""
     return torch.tensor([*vocabulary([text])[0][: length - 1], vocabulary.end])
 
 
-def target_numbers(vocabulary: Vocabulary, text: str, length: int) -> Tensor:
-    """What a decoder writes: a beginning, the words, an end, ``[M]``."""
+def target_tokens(vocabulary: Vocabulary, text: str, length: int) -> Tensor:
+    """The target of a decoder: a begin token, the token ids of a text, an end token, ``[M]``."""
     return torch.tensor([vocabulary.begin, *vocabulary([text])[0][: length - 2], vocabulary.end])
 
 
 def _batch(
-    sources: Tensor, samples: Sequence[Sample], fill: int, more: Mapping[str, Tensor] | None = None
+    inputs: Tensor, samples: Sequence[TextSample], padding: int, labels: Mapping[str, Tensor] | None = None
 ) -> tuple[Batch, list[str]]:
-    target = pad_sequence([s.target for s in samples], batch_first=True, padding_value=fill)
+    target = pad_sequence([s.target for s in samples], batch_first=True, padding_value=padding)
     indices = torch.tensor([s.index for s in samples])
-    batch = Batch(sources, {"target": target, **(more or {})}, tuple(s.name for s in samples), indices)
+    batch = Batch(inputs, {"target": target, **(labels or {})}, tuple(s.name for s in samples), indices)
     return batch, [line for s in samples if s.skipped for line in s.skipped.split("\n")]

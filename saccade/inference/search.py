@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from saccade.data.config import DataConfig
-from saccade.data.folder import open_unlabelled
+from saccade.data.image_folder import open_unlabelled
 from saccade.data.samples import ImageSource
 from saccade.errors import ConfigError
 from saccade.inference.features import extract

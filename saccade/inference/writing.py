@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from saccade.data.text_batches import source_numbers
+from saccade.data.text_batches import source_tokens
 from saccade.data.vocabulary import MASK
 from saccade.errors import ConfigError
 from saccade.inference.predictor import ImageLike, Predictor, name_of
-from saccade.models.writing import Writer
+from saccade.models.encoder_decoder import EncoderDecoder
 from saccade.nn.generation import beam_search, greedy
 from saccade.nn.precision import fast_products
 from saccade.tasks.text_predictions import Written
@@ -64,19 +64,19 @@ def translate(
             if beams == 1:
                 texts = greedy(net, inputs)
             else:
-                texts = beam_search(net, inputs, beams, penalty=penalty)
+                texts = beam_search(net, inputs, beams, length_penalty=penalty)
         names = [source_name(predictor, source, start + index) for index, source in enumerate(part)]
         found += [Written(name, about.vocabulary.decode(text.tokens)) for name, text in zip(names, texts)]
     return found
 
 
-def writer_of(predictor: Predictor) -> tuple[Writer, TranslationTask]:
+def writer_of(predictor: Predictor) -> tuple[EncoderDecoder, TranslationTask]:
     """The model and its task.
 
     Raises:
         ConfigError: the model does not write.
     """
-    if not isinstance(predictor.model, Writer) or not isinstance(predictor.about, TranslationTask):
+    if not isinstance(predictor.model, EncoderDecoder) or not isinstance(predictor.about, TranslationTask):
         raise ConfigError(f"this model does not write: its task is {predictor.task} ({predictor.source.architecture})")
     return predictor.model, predictor.about
 
@@ -99,7 +99,7 @@ def inputs_of(predictor: Predictor, sources: Sequence[ImageLike]) -> Tensor:
         if not isinstance(source, str) or not source.strip():
             raise ConfigError(f"text {index} is empty, or no text: this model reads texts")
     length = predictor.model.config.context_length
-    numbers = [source_numbers(about.vocabulary, str(source), length) for source in sources]
+    numbers = [source_tokens(about.vocabulary, str(source), length) for source in sources]
     return nn.utils.rnn.pad_sequence(numbers, batch_first=True, padding_value=about.vocabulary.pad)
 
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from saccade.data.folder import open_data
+from saccade.data.image_folder import open_data
 from saccade.data.samples import ImageSource
 from saccade.data.tokenizer import Tokenizer
 from saccade.errors import ConfigError

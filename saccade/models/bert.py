@@ -1,19 +1,19 @@
-"""BERT: an encoder of texts that sees both sides (Devlin et al., arXiv 1810.04805).
+"""BERT: a bidirectional encoder of texts (Devlin et al., arXiv 1810.04805).
 
-The encoder of the ViT in post-norm, over words instead of patches: some words are hidden, and the model names them. The
-first token gathers what a sentence says; with pairs of sentences it says whether the second follows the first.
+The transformer encoder in post-norm over word pieces. Pre-training masks some tokens and predicts them (masked language
+modelling); from the first token of a pair of sentences it also predicts whether the second follows the first.
 
-T texts, L tokens, D width, V words.
+T texts, L tokens, D width, V tokens of the vocabulary.
 """
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saccade.models.model import Model, OfText
+from saccade.nn.embedding import TiedLinear
 from saccade.nn.masks import padding_mask
 from saccade.nn.transformer import BlockConfig, Encoder
 
@@ -26,11 +26,11 @@ class BertConfig(OfText):
         block: of the encoder, post-norm.
         depth: number of blocks.
         vocab_size: V.
-        context_length: most tokens of a text.
-        token_types: sentences that a text may be made of.
-        pooler: whether the first token goes through one more layer.
-        masked_lm: whether hidden words are named, by the table of words itself.
-        next_sentence: whether it is said if two sentences follow each other; needs the pooler.
+        context_length: tokens of a text at most.
+        token_types: sentences of a text at most.
+        pooler: whether the first token passes one more layer with tanh.
+        masked_lm: whether there is a head for masked language modelling.
+        next_sentence: whether there is a head for next-sentence prediction; needs the pooler.
     """
 
     block: BlockConfig
@@ -45,28 +45,29 @@ class BertConfig(OfText):
 
     def __post_init__(self) -> None:
         if self.next_sentence and not self.pooler:
-            raise ValueError("whether sentences follow each other is read from the pooler")
+            raise ValueError("next_sentence=True needs pooler=True")
 
 
 class BertOutput(NamedTuple):
-    """What is known of texts."""
+    """The encoder's output and that of the heads in the config."""
 
     hidden: Tensor  # [T, L, D]
     pooled: Tensor | None = None  # [T, D]
     logits: Tensor | None = None  # [T, L, V]
-    follows: Tensor | None = None  # [T, 2] logits: yes, no
+    follows: Tensor | None = None  # [T, 2] logits of next-sentence prediction: yes, no
 
 
-class WordHead(nn.Module):
-    """A layer, a norm, and the table of words turned round."""
+class MaskedLMHead(nn.Module):
+    """Hidden states ``[T, L, D]`` -> logits ``[T, L, V]``: a layer, a norm, and the embedding's own table."""
 
-    def __init__(self, dim: int, vocab_size: int, eps: float):
+    def __init__(self, embedding: nn.Embedding, eps: float):
         super().__init__()
-        self.transform, self.norm = nn.Linear(dim, dim), nn.LayerNorm(dim, eps)
-        self.bias = nn.Parameter(torch.zeros(vocab_size))
+        dim = embedding.embedding_dim
+        self.transform, self.act, self.norm = nn.Linear(dim, dim), nn.GELU(), nn.LayerNorm(dim, eps)
+        self.decoder = TiedLinear(embedding)
 
-    def forward(self, x: Tensor, table: Tensor) -> Tensor:
-        return F.linear(self.norm(F.gelu(self.transform(x))), table, self.bias)
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decoder(self.norm(self.act(self.transform(x))))
 
 
 class Bert(Model):
@@ -82,28 +83,28 @@ class Bert(Model):
         self.embed_norm, self.dropout = nn.LayerNorm(dim, eps), nn.Dropout(config.block.dropout)
         self.encoder = Encoder(config.block, config.depth)
         self.pooler = nn.Linear(dim, dim) if config.pooler else None
-        self.word_head = WordHead(dim, config.vocab_size, eps) if config.masked_lm else None
+        self.word_head = MaskedLMHead(self.token_embed, eps) if config.masked_lm else None
         self.next_head = nn.Linear(dim, 2) if config.next_sentence else None
         self.num_features = dim
         for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Embedding):
+            if isinstance(module, nn.Linear | nn.Embedding) and not isinstance(module, TiedLinear):
                 nn.init.normal_(module.weight, std=0.02)
         nn.init.normal_(self.pos_embed, std=0.02)
 
     def forward(self, tokens: Tensor, types: Tensor | None = None, valid: Tensor | None = None) -> BertOutput:
-        """Everything that the config asks for.
+        """The encoder and the heads in the config.
 
         Args:
             tokens: ``[T, L]``.
-            types: which sentence each token is of, ``[T, L]``; the first unless given.
-            valid: which tokens are there, ``[T, L]`` boolean; all unless given.
+            types: 0 for tokens of the first sentence, 1 for those of the second, ``[T, L]``; 0 unless given.
+            valid: False for padding, ``[T, L]`` boolean; all True unless given.
         """
         types = torch.zeros_like(tokens) if types is None else types
         x = self.token_embed(tokens) + self.pos_embed[: tokens.shape[1]] + self.type_embed(types)
         mask = None if valid is None else padding_mask(valid)
         hidden = self.encoder(self.dropout(self.embed_norm(x)), mask=mask).tokens
         pooled = None if self.pooler is None else torch.tanh(self.pooler(hidden[:, 0]))
-        logits = None if self.word_head is None else self.word_head(hidden, self.token_embed.weight)
+        logits = None if self.word_head is None else self.word_head(hidden)
         follows = None
         if self.next_head is not None and pooled is not None:
             follows = self.next_head(pooled)
@@ -118,7 +119,7 @@ SIZES: dict[str, tuple[int, int]] = {"base": (768, 12), "large": (1024, 24)}
 
 
 def bert_small_config() -> BertConfig:
-    """For small data on a CPU, with the head that names hidden words."""
+    """For small data on a CPU, with the head for masked language modelling."""
     return BertConfig(BlockConfig(128, 4, 512, "post", 1e-12), 4, vocab_size=1000, context_length=64, masked_lm=True)
 
 

@@ -72,12 +72,12 @@ class BlurredBottleneck(nn.Module):
 
 
 class AttentionPool2d(nn.Module):
-    """The mean of the map asks every place, once: ``[B, C, h, w]`` -> ``[B, E]``."""
+    """The mean of the map is the query, every place a key: ``[B, C, h, w]`` -> ``[B, E]``."""
 
     def __init__(self, grid: tuple[int, int], dim: int, num_heads: int, out_dim: int):
         super().__init__()
         self.pos_embed = nn.Parameter(torch.randn(1, 1 + grid[0] * grid[1], dim) * dim**-0.5)
-        self.attn = MultiHeadAttention(dim, num_heads)
+        self.attn = MultiHeadAttention(dim, num_heads, packed=False)
         self.attn.proj = nn.Linear(dim, out_dim)
 
     def forward(self, features: Tensor) -> Tensor:

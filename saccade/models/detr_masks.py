@@ -1,7 +1,7 @@
-"""The mask head of DETR (Carion et al., arXiv 2005.12872, figure 8): a mask for each box, from where its query looks.
+"""The mask head of DETR (Carion et al., arXiv 2005.12872, figure 8): a mask for each query, from its attention map.
 
-Each query's attention to the map, one picture a head, joins the map itself; five convolutions double its size three
-times while the backbone's finer maps are added, and leave one number a place.
+The attention maps of each query, one for each head, are concatenated with the feature map; five convolutions upsample
+the result three times, adding the backbone's finer maps as a feature pyramid does, and give one logit for each pixel.
 
 B batch, Q queries, D width, R heads, h x w map.
 """
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 
 class BoxAttention(nn.Module):
-    """How much each query looks at each place, over all heads together: -> ``[B, Q, R, h, w]`` that sums to 1."""
+    """Attention maps of the queries, normalised over all heads together: -> ``[B, Q, R, h*w]`` that sums to 1."""
 
     def __init__(self, dim: int, num_heads: int):
         super().__init__()
@@ -24,13 +24,13 @@ class BoxAttention(nn.Module):
         self.q = nn.Linear(dim, dim)
         self.k = nn.Linear(dim, dim)
 
-    def forward(self, queries: Tensor, memory: Tensor, seen: Tensor | None) -> Tensor:
-        """``queries [B, Q, D]``, ``memory [B, D, h, w]``, which places are image ``[B, h, w]``."""
+    def forward(self, queries: Tensor, memory: Tensor, valid: Tensor | None) -> Tensor:
+        """``queries [B, Q, D]``, ``memory [B, h*w, D]``, and ``valid [B, h, w]``, False for padding."""
         q = self.q(queries).unflatten(2, (self.num_heads, -1))  # [B, Q, R, d]
-        k = F.conv2d(memory, self.k.weight[:, :, None, None], self.k.bias).unflatten(1, (self.num_heads, -1))
-        scores = torch.einsum("bqrd,brdhw->bqrhw", q / math.sqrt(q.shape[-1]), k)
-        if seen is not None:
-            scores = scores.masked_fill(~seen[:, None, None], -math.inf)
+        k = self.k(memory).unflatten(2, (self.num_heads, -1))  # [B, h*w, R, d]
+        scores = torch.einsum("bqrd,bnrd->bqrn", q / math.sqrt(q.shape[-1]), k)
+        if valid is not None:
+            scores = scores.masked_fill(~valid.flatten(1)[:, None, None], -math.inf)
         return scores.flatten(2).softmax(dim=-1).view_as(scores)
 
 
@@ -43,7 +43,7 @@ class ConvGroup(nn.Sequential):
 
 
 class MaskHead(nn.Module):
-    """Map and looks to masks.
+    """Feature map and attention maps -> masks.
 
     Args:
         dim: D of the map.
@@ -62,16 +62,16 @@ class MaskHead(nn.Module):
         self.refine = nn.ModuleList(ConvGroup(a, b) for a, b in pairwise(widths))
         self.out = nn.Conv2d(widths[-1], 1, 3, padding=1)
 
-    def forward(self, projected: Tensor, looks: Tensor, finer: Sequence[Tensor]) -> Tensor:
-        """``projected [B, D, h, w]``, ``looks [B, Q, R, h, w]``, the finer maps -> logits ``[B, Q, H, W]`` as large as
-        the finest."""
-        count = looks.shape[1]
+    def forward(self, projected: Tensor, attention: Tensor, finer: Sequence[Tensor]) -> Tensor:
+        """``projected [B, D, h, w]``, ``attention [B, Q, R, h, w]``, the finer maps -> logits ``[B, Q, H, W]`` as large
+        as the finest."""
+        count = attention.shape[1]
 
         def each(x: Tensor) -> Tensor:
             """The same map for every query: ``[B, ...]`` -> ``[B*Q, ...]``."""
             return x[:, None].expand(-1, count, -1, -1, -1).flatten(0, 1)
 
-        x = self.second(self.first(torch.cat((each(projected), looks.flatten(0, 1)), dim=1)))
+        x = self.second(self.first(torch.cat((each(projected), attention.flatten(0, 1)), dim=1)))
         for adapter, refine, map_ in zip(self.adapters, self.refine, finer):
             added = each(adapter(map_))
             x = refine(added + F.interpolate(x, size=added.shape[-2:]))

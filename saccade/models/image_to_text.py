@@ -1,9 +1,9 @@
-"""An image in words: a ViT looks, a decoder writes, each word with a look at all patches.
+"""Image to text: a vision encoder and a text decoder that attends to all patches.
 
-The encoder of the ViT (Dosovitskiy et al., arXiv 2010.11929) in the place of the one that reads in the original
+The encoder of a ViT (Dosovitskiy et al., arXiv 2010.11929) takes the place of the text encoder in the original
 Transformer (Vaswani et al., arXiv 1706.03762).
 
-B images, N patches of an image, M tokens of a text, V words.
+B images, N patches of an image, M tokens of a text, V tokens of the vocabulary.
 """
 
 from dataclasses import dataclass
@@ -13,21 +13,21 @@ import torch
 from torch import Tensor, nn
 
 from saccade.models.conv_vit import ConvViTConfig
+from saccade.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from saccade.models.model import OnBackbone
 from saccade.models.vit import ViTConfig
-from saccade.models.writing import Writer, WriterConfig
 from saccade.models.zoo import backbone_maps, build, read_config
-from saccade.nn.decoding import Memory
+from saccade.nn.generation import EncoderOutput
 from saccade.nn.tokens import TokenLayout
 from saccade.nn.transformer import BlockConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageToTextConfig(OnBackbone, WriterConfig):
-    """A model of the zoo in front of a decoder.
+class ImageToTextConfig(OnBackbone, EncoderDecoderConfig):
+    """A vision encoder of the zoo and a text decoder.
 
     Attributes:
-        backbone: architecture of what looks; its last feature map is read, place by place.
+        backbone: architecture of the encoder; its last feature map, flattened, is the encoder's output.
         backbone_config: its config, without a head. Where it is wider or narrower than the decoder, a linear map
             adapts it.
     """
@@ -37,12 +37,12 @@ class ImageToTextConfig(OnBackbone, WriterConfig):
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ImageToTextConfig":
-        told, block = values["backbone_config"], BlockConfig(**values["block"])
-        return cls(**{**values, "block": block, "backbone_config": read_config(values["backbone"], told)})
+        backbone = read_config(values["backbone"], values["backbone_config"])
+        return cls(**{**values, "block": BlockConfig(**values["block"]), "backbone_config": backbone})
 
 
-class ImageToText(Writer):
-    """``net(images [B, C, H, W], target [B, M])`` -> logits of the next word, ``[B, M, V]``."""
+class ImageToText(EncoderDecoder):
+    """``net(images [B, C, H, W], target [B, M])`` -> logits of the next token, ``[B, M, V]``."""
 
     config: ImageToTextConfig
 
@@ -53,12 +53,12 @@ class ImageToText(Writer):
         width, dim = backbone_maps(config.backbone, config.backbone_config)[-1][0], config.block.embed_dim
         self.bridge = nn.Identity() if width == dim else nn.Linear(width, dim)
 
-    def encode(self, source: Tensor) -> Memory:
-        places = self.backbone.features(source)[-1].features.flatten(2).transpose(1, 2)  # [B, N, C]
-        return Memory(self.bridge(places), None)
+    def encode(self, source: Tensor) -> EncoderOutput:
+        patches = self.backbone.features(source)[-1].features.flatten(2).transpose(1, 2)  # [B, N, C]
+        return EncoderOutput(self.bridge(patches), None)
 
     def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout:
-        """How the keys of the decoder's looks lie over an image."""
+        """How the keys of the decoder's cross-attention lie over an image."""
         height, width = self.config.image_size if image_size is None else image_size
         stride = backbone_maps(self.config.backbone, self.config.backbone_config)[-1][1]
         return TokenLayout(0, (-(-height // stride[0]), -(-width // stride[1])), stride)
@@ -69,7 +69,7 @@ class ImageToText(Writer):
 
 
 def image_to_text_strips_config() -> ImageToTextConfig:
-    """For strips of digits, 12 x 56 grey pixels: a ViT behind three convolutions, so that few digits teach strokes."""
+    """For strips of digits, 12 x 56 grey pixels: a ViT behind three convolutions."""
     vit = ConvViTConfig(
         BlockConfig(96, 4, 192), 3, channels=(24, 48, 96), strides=(1, 2, 2), image_size=(12, 56), in_channels=1,
         num_classes=0,

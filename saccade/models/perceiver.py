@@ -108,7 +108,9 @@ class CrossBlock(nn.Module):
         value_dim = key_dim if value_dim is None else value_dim
         self.residual = residual
         self.norm1, self.context_norm = nn.LayerNorm(dim, norm_eps), nn.LayerNorm(context_dim, norm_eps)
-        self.attn = MultiHeadAttention(dim, heads, context_dim=context_dim, key_dim=key_dim, value_dim=value_dim)
+        self.attn = MultiHeadAttention(
+            dim, heads, packed=False, context_dim=context_dim, key_dim=key_dim, value_dim=value_dim
+        )
         self.norm2, self.mlp = nn.LayerNorm(dim, norm_eps), Mlp(dim, dim)
 
     def forward(self, queries: Tensor, context: Tensor, mask: Tensor | None = None) -> Tensor:

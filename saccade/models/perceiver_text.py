@@ -1,34 +1,34 @@
-"""A Perceiver of texts: bytes through a few latents, and a query for every place (Jaegle et al., arXiv 2107.14795).
+"""Perceiver IO for masked language modelling on bytes (Jaegle et al., arXiv 2107.14795).
 
-No vocabulary but the 256 bytes: texts are five times as long, and the latents make that cheap. Each place asks the
-latents what stands there, by its position alone.
+The vocabulary is the 256 bytes: sequences are about five times as long, and the latents make that cheap. A query for
+every position, its position embedding alone, attends to the latents and predicts the byte there.
 
-B texts, L bytes, N latents of width D, C width of a byte, V kinds of tokens.
+B texts, L bytes, N latents of width D, C width of a byte, V tokens of the vocabulary.
 """
 
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saccade.models.model import Model, OfText
 from saccade.models.perceiver import CrossBlock, Latents, LatentsConfig
+from saccade.nn.embedding import TiedLinear
 from saccade.nn.masks import padding_mask
 from saccade.nn.transformer import BlockConfig
 
 
 @dataclass(frozen=True)
 class PerceiverTextConfig(OfText):
-    """A Perceiver that names hidden bytes.
+    """A Perceiver that predicts masked bytes.
 
     Attributes:
         latents: see there.
         width: C, of bytes and of queries.
         vocab_size: V.
-        context_length: most tokens of a text.
-        decoder_heads, decoder_key_dim: of the look at the latents; values are as wide as the queries.
+        context_length: tokens of a text at most.
+        decoder_heads, decoder_key_dim: of the decoder's cross-attention; values are as wide as the queries.
     """
 
     latents: LatentsConfig
@@ -48,15 +48,15 @@ class PerceiverTextConfig(OfText):
         return cls(**{**values, "latents": LatentsConfig(**latents)})
 
 
-class NamedBytes(NamedTuple):
-    """What stands in each place."""
+class MaskedBytesOutput(NamedTuple):
+    """Predictions for every position."""
 
     logits: Tensor  # [B, L, V]
-    follows: None = None  # it is not asked whether texts follow each other
+    follows: None = None  # no next-sentence prediction
 
 
 class PerceiverText(Model):
-    """``net(tokens [B, L])`` -> :class:`NamedBytes`."""
+    """``net(tokens [B, L])`` -> :class:`MaskedBytesOutput`."""
 
     def __init__(self, config: PerceiverTextConfig):
         super().__init__()
@@ -70,23 +70,23 @@ class PerceiverText(Model):
             config.width, dim, config.decoder_heads, key_dim=config.decoder_key_dim, value_dim=config.width,
             norm_eps=eps, residual=False,
         )  # fmt: skip
-        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+        self.output = TiedLinear(self.token_embed)
         self.num_features = dim
         nn.init.normal_(self.token_embed.weight, std=0.02)
 
-    def forward(self, tokens: Tensor, types: Tensor | None = None, valid: Tensor | None = None) -> NamedBytes:
-        """What stands in each place, read off the table of bytes.
+    def forward(self, tokens: Tensor, types: Tensor | None = None, valid: Tensor | None = None) -> MaskedBytesOutput:
+        """Logits over the bytes for every position.
 
         Args:
             tokens: ``[B, L]``.
-            types: not looked at: a Perceiver is told nothing of sentences.
-            valid: which tokens are there, ``[B, L]`` boolean; all unless given.
+            types: unused: a Perceiver has no token types.
+            valid: False for padding, ``[B, L]`` boolean; all True unless given.
         """
         length = tokens.shape[1]
         inputs = self.token_embed(tokens) + self.pos_embed[:length]
-        known = self.latents(inputs, None if valid is None else padding_mask(valid))
-        answers = self.decoder(self.queries[:length].expand(len(tokens), -1, -1), known)
-        return NamedBytes(F.linear(answers, self.token_embed.weight, self.bias))
+        latents = self.latents(inputs, None if valid is None else padding_mask(valid))
+        hidden = self.decoder(self.queries[:length].expand(len(tokens), -1, -1), latents)
+        return MaskedBytesOutput(self.output(hidden))
 
     def inputs_for(self, images: Tensor) -> tuple[Tensor, ...]:
         return ((images[:, 0, 0].abs() * 1000).long() % self.config.vocab_size,)

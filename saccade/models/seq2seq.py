@@ -1,8 +1,8 @@
-"""The original Transformer: an encoder reads, a decoder writes word by word (Vaswani et al., arXiv 1706.03762).
+"""The original Transformer for sequence to sequence (Vaswani et al., arXiv 1706.03762).
 
-Every word of the source sees every other; a word of the target sees those before it, and the whole source.
+Every token of the source attends to every other; a token of the target attends to those before it and to the source.
 
-B sentences, L and M tokens of source and target, D width, V words.
+B texts, L and M tokens of source and target, D width, V tokens of the vocabulary.
 """
 
 from dataclasses import dataclass
@@ -10,16 +10,17 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from saccade.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from saccade.models.model import OfText
-from saccade.models.writing import Writer, WriterConfig
-from saccade.nn.decoding import Memory
+from saccade.nn.attention import xavier_uniform
+from saccade.nn.generation import EncoderOutput
 from saccade.nn.masks import padding_mask
 from saccade.nn.transformer import BlockConfig, Encoder
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seq2SeqConfig(OfText, WriterConfig):
-    """An encoder and a decoder with the same blocks and the same table of words.
+class Seq2SeqConfig(OfText, EncoderDecoderConfig):
+    """An encoder and a decoder with the same kind of blocks and one vocabulary.
 
     Attributes:
         encoder_depth: number of blocks.
@@ -28,10 +29,10 @@ class Seq2SeqConfig(OfText, WriterConfig):
     encoder_depth: int = 6
 
 
-class Seq2Seq(Writer):
-    """``net(source [B, L], target [B, M])`` -> logits of the next word after each of the target, ``[B, M, V]``.
+class Seq2Seq(EncoderDecoder):
+    """``net(source [B, L], target [B, M])`` -> logits of the next token after each of the target, ``[B, M, V]``.
 
-    Padding, by its number, is seen by nobody.
+    Padding tokens of the source are masked.
     """
 
     config: Seq2SeqConfig
@@ -41,13 +42,11 @@ class Seq2Seq(Writer):
         self.encoder = Encoder(config.block, config.encoder_depth)
         post_norm = config.block.norm == "post"
         self.encoder_norm = nn.Identity() if post_norm else nn.LayerNorm(config.block.embed_dim, config.block.norm_eps)
-        for parameter in self.encoder.parameters():
-            if parameter.ndim > 1:
-                nn.init.xavier_uniform_(parameter)
+        xavier_uniform(self.encoder)
 
-    def encode(self, source: Tensor) -> Memory:
+    def encode(self, source: Tensor) -> EncoderOutput:
         mask = padding_mask(source != self.config.pad)
-        return Memory(self.encoder_norm(self.encoder(self.embedded(source), mask=mask).tokens), mask)
+        return EncoderOutput(self.encoder_norm(self.encoder(self.embedded(source), mask=mask).tokens), mask)
 
     def inputs_for(self, images: Tensor) -> tuple[Tensor, ...]:
         tokens = 3 + (images[:, 0, 0].abs() * 1000).long() % (self.config.vocab_size - 3)
@@ -55,7 +54,7 @@ class Seq2Seq(Writer):
 
 
 def seq2seq_base_config() -> Seq2SeqConfig:
-    """The paper's base model with its 37,000 shared words: 63,082,496 parameters."""
+    """The paper's base model with its shared vocabulary of 37,000: 63,082,496 parameters."""
     return Seq2SeqConfig(block=BlockConfig(512, 8, 2048, "post", 1e-5, "relu", dropout=0.1))
 
 

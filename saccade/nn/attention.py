@@ -1,13 +1,14 @@
-"""Attention: every query asks every key how well they match, and takes that mixture of the values.
+"""Scaled dot-product attention and multi-head attention (Vaswani et al. 2017, arXiv 1706.03762).
 
-    attention(q, k, v) = softmax(q kᵀ / √d) v                       (Vaswani et al. 2017, arXiv 1706.03762)
+    attention(q, k, v) = softmax(q kᵀ / √d) v
 
 B batch, Q queries, K keys, H heads, D width of the tokens, d width of one head's queries and keys,
 e width of one head's values.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 
 def attention_weights(q: Tensor, k: Tensor, mask: Tensor | None = None, scale: float | None = None) -> Tensor:
-    """How much each query takes of each key: ``softmax(scale * q kᵀ + mask)``.
+    """The attention weight of every query on every key: ``softmax(scale * q kᵀ + mask)``.
 
     Args:
         q: queries ``[..., Q, d]``.
@@ -60,7 +61,7 @@ def attend(
 
 
 def _keep_rows_finite(mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Open the rows that hide every key, so that no kernel meets a softmax over nothing; say which rows live.
+    """Open the rows that hide every key, so that no kernel takes a softmax over nothing; also return the other rows.
 
     Zeroing afterwards is not enough: NaN in the forward pass comes back as NaN in the gradient.
     """
@@ -75,29 +76,58 @@ Tap = Callable[[Tensor, Tensor, Tensor, Tensor | None, Tensor], None]  # (q, k, 
 
 
 class Attention(nn.Module):
-    """What every attention here is, so that saccade.record finds it."""
+    """Base class of every attention, by which saccade.record finds them."""
 
     def __init__(self):
         super().__init__()
-        self.tap: Tap | None = None  # set by saccade.record for as long as somebody looks
+        self.tap: Tap | None = None  # set by saccade.record for the time of a recording
+
+
+@dataclass
+class KVCache:
+    """Keys ``[B, H, K, d]`` and values ``[B, H, K, e]`` of one attention during autoregressive decoding."""
+
+    keys: Tensor | None = None
+    values: Tensor | None = None
+
+    @property
+    def length(self) -> int:
+        """Number K of cached tokens."""
+        return 0 if self.keys is None else self.keys.shape[2]
+
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Add new tokens behind the cached ones and return all of them."""
+        self.keys = keys if self.keys is None else torch.cat((self.keys, keys), dim=2)
+        self.values = values if self.values is None else torch.cat((self.values, values), dim=2)
+        return self.keys, self.values
+
+    def select(self, rows: Tensor) -> "KVCache":
+        """The cache of some sequences of the batch, by index; an index may occur several times (beam search)."""
+        if self.keys is None or self.values is None:
+            return KVCache()
+        return KVCache(self.keys[rows], self.values[rows])
 
 
 class MultiHeadAttention(Attention):
     """Several attentions side by side, each over its own slice of the width.
 
-    One product makes queries, keys and values where they come from one input; where positions are added to queries
-    and keys only, or keys come from elsewhere, the rows of the same weight are used in two or three products. So the
-    parameters are the same in self-attention, in DETR's attention with positions, and in cross-attention.
+    Self-attention has one packed projection ``qkv``: one matrix product for queries, keys and values. Where the inputs
+    differ (positions added to queries and keys only as in DETR, or keys and values of another sequence as in
+    cross-attention), ``packed=False`` gives three projections ``q``, ``k`` and ``v``. Both start from the same
+    distribution, and from the same random numbers.
 
     Args:
         embed_dim: width D of the queries' input and of the output.
         num_heads: heads H; must divide ``key_dim`` and ``value_dim``.
-        context_dim: width of the keys' and values' input where it differs from D: then the queries have a projection
-            ``q`` and keys and values share ``kv``. Otherwise all three are packed in ``qkv``.
+        packed: whether queries, keys and values share one input and one projection.
+        context_dim: width C of the keys' and values' input; D unless given. Needs ``packed=False``.
         key_dim: total width of queries and keys over all heads; D unless given.
         value_dim: total width of values over all heads; D unless given.
         qkv_bias: whether the input projections have a bias.
         dropout: probability of dropping an attention weight in training.
+
+    Raises:
+        ValueError: the heads do not divide a width, or ``context_dim`` is given with a packed projection.
     """
 
     def __init__(
@@ -105,6 +135,7 @@ class MultiHeadAttention(Attention):
         embed_dim: int,
         num_heads: int,
         *,
+        packed: bool = True,
         context_dim: int | None = None,
         key_dim: int | None = None,
         value_dim: int | None = None,
@@ -119,62 +150,97 @@ class MultiHeadAttention(Attention):
             if width % num_heads:
                 raise ValueError(f"{name} {width} cannot be split over {num_heads} heads")
         self.dropout = dropout
-        self.packed = context_dim is None
-        if context_dim is None:
-            self.qkv = nn.Linear(embed_dim, 2 * self.key_dim + self.value_dim, bias=qkv_bias)
+        self.packed = packed
+        self.widths = [self.key_dim, self.key_dim, self.value_dim]
+        if packed:
+            if context_dim is not None:
+                raise ValueError("a packed projection has one input: context_dim needs packed=False")
+            self.qkv = nn.Linear(embed_dim, sum(self.widths), bias=qkv_bias)
+        elif context_dim is None:
+            self.q, self.k, self.v = split_linear(nn.Linear(embed_dim, sum(self.widths), bias=qkv_bias), self.widths)
         else:
             self.q = nn.Linear(embed_dim, self.key_dim, bias=qkv_bias)
-            self.kv = nn.Linear(context_dim, self.key_dim + self.value_dim, bias=qkv_bias)
+            joint = nn.Linear(context_dim, self.key_dim + self.value_dim, bias=qkv_bias)
+            self.k, self.v = split_linear(joint, self.widths[1:])
         self.proj = nn.Linear(self.value_dim, embed_dim)
 
     def forward(
-        self, query: Tensor, key: Tensor | None = None, value: Tensor | None = None, mask: Tensor | None = None
+        self,
+        query: Tensor,
+        key: Tensor | None = None,
+        value: Tensor | None = None,
+        mask: Tensor | None = None,
+        cache: KVCache | None = None,
     ) -> Tensor:
         """``query [B, Q, D]`` attends to ``key``, ``value [B, K, C]`` -> ``[B, Q, D]``.
 
-        ``key`` defaults to the query (self-attention), ``value`` to the key.
+        Args:
+            query: input of the queries.
+            key: input of the keys; the query unless given. Needs ``packed=False``.
+            value: input of the values; the key unless given.
+            mask: as for :func:`attention_weights`.
+            cache: of the calls before. Without ``key`` (self-attention) the new tokens are appended, and attend to all
+                of them; with ``key`` (cross-attention) keys and values are projected in the first call and reused in
+                the next.
+
+        Raises:
+            ValueError: a packed projection was given a key or a value.
         """
-        key = query if key is None else key
-        value = key if value is None else value
-        q, k, v = (self.split_heads(x) for x in self.project(query, key, value))
+        if cache is not None and cache.keys is not None and cache.values is not None and key is not None:
+            q, k, v = self.split_heads(self.q(query)), cache.keys, cache.values
+        else:
+            q, k, v = (self.split_heads(x) for x in self.project(query, key, value))
+            if cache is not None:
+                k, v = cache.append(k, v)
         out = attend(q, k, v, mask, dropout=self.dropout if self.training else 0.0)  # [B, H, Q, e]
         if self.tap is not None:
             self.tap(q, k, v, mask, out)
         return self.proj(out.transpose(1, 2).flatten(2))
 
-    def project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries ``[B, Q, key_dim]``, keys ``[B, K, key_dim]`` and values ``[B, K, value_dim]`` in few products."""
-        widths = [self.key_dim, self.key_dim, self.value_dim]
-        if not self.packed:
-            k, v = _products(self.kv, [key, value], widths[1:])
-            return self.q(query), k, v
-        q, k, v = _products(self.qkv, [query, key, value], widths)
-        return q, k, v
-
-    def queries(self, x: Tensor) -> Tensor:
-        """Queries alone, ``[B, Q, D]`` -> ``[B, Q, key_dim]``, where keys and values are known."""
-        if not self.packed:
-            return self.q(x)
-        bias = None if self.qkv.bias is None else self.qkv.bias[: self.key_dim]
-        return F.linear(x, self.qkv.weight[: self.key_dim], bias)
+    def project(self, query: Tensor, key: Tensor | None, value: Tensor | None) -> Sequence[Tensor]:
+        """Queries ``[B, Q, key_dim]``, keys ``[B, K, key_dim]`` and values ``[B, K, value_dim]``."""
+        if self.packed:
+            if key is not None or value is not None:
+                raise ValueError("a packed projection takes the query alone; build the attention with packed=False")
+            return self.qkv(query).split(self.widths, dim=-1)
+        key = query if key is None else key
+        return self.q(query), self.k(key), self.v(key if value is None else value)
 
     def split_heads(self, x: Tensor) -> Tensor:
         """``[B, N, H*d]`` -> ``[B, H, N, d]``."""
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
 
-def _products(linear: nn.Linear, inputs: list[Tensor], widths: list[int]) -> list[Tensor]:
-    """Apply consecutive row blocks of one packed ``linear`` to ``inputs``; equal neighbours share one product."""
-    outputs: list[Tensor] = []
-    start = 0  # first input of the group, and the row where its weights begin
-    row = 0
-    while start < len(inputs):
-        end = start + 1
-        while end < len(inputs) and inputs[end] is inputs[start]:
-            end += 1
-        group = widths[start:end]
-        rows = slice(row, row + sum(group))
-        bias = None if linear.bias is None else linear.bias[rows]
-        outputs += F.linear(inputs[start], linear.weight[rows], bias).split(group, dim=-1)
-        start, row = end, rows.stop
-    return outputs
+def split_linear(linear: nn.Linear, widths: Sequence[int]) -> list[nn.Linear]:
+    """Cut a linear map ``[D, sum(widths)]`` into several that share its input; no random numbers are drawn."""
+    parts: list[nn.Linear] = []
+    start = 0
+    for width in widths:
+        part = nn.utils.skip_init(
+            nn.Linear, linear.in_features, width, bias=linear.bias is not None, device=linear.weight.device
+        )
+        assert isinstance(part, nn.Linear)
+        with torch.no_grad():
+            part.weight.copy_(linear.weight[start : start + width])
+            if linear.bias is not None:
+                part.bias.copy_(linear.bias[start : start + width])
+        parts.append(part)
+        start += width
+    return parts
+
+
+def xavier_uniform(module: nn.Module) -> None:
+    """Draw the matrices of all linear maps from Xavier's uniform distribution (Glorot and Bengio, 2010).
+
+    Separate projections of one attention that share an input width count as rows of one matrix, as in
+    ``torch.nn.MultiheadAttention``, so that they start as a packed projection does.
+    """
+    fan_out: dict[nn.Module, int] = {}
+    for child in module.modules():
+        if isinstance(child, MultiHeadAttention) and not child.packed and child.q.in_features == child.k.in_features:
+            fan_out |= dict.fromkeys((child.q, child.k, child.v), sum(child.widths))
+    for child in module.modules():
+        if isinstance(child, nn.Linear):
+            rows = fan_out.get(child, child.out_features)
+            bound = math.sqrt(3.0) * math.sqrt(2.0 / (child.in_features + rows))
+            nn.init.uniform_(child.weight, -bound, bound)

@@ -1,116 +1,143 @@
-"""Writing: the likeliest word after word, or several sentences side by side of which the likeliest stays.
+"""Autoregressive decoding of texts with a KV cache: greedy, and beam search.
 
-B sentences, W beams.
+B sources, L tokens of a source, n new tokens, W beams, V tokens of the vocabulary.
 """
 
-from collections.abc import Sized
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from saccade.errors import ConfigError
-from saccade.nn.decoding import Memory, Past
+from saccade.nn.transformer import BlockCache, Decoder
 
 
-class Writing(Protocol):
-    """A network that writes: see :class:`saccade.models.writing.Writer`."""
+class EncoderOutput(NamedTuple):
+    """What a decoder attends to."""
+
+    tokens: Tensor  # [B, L, D]
+    mask: Tensor | None  # [B, 1, 1, L] boolean, True for a token that is not padding; None: all are
+
+    def repeat(self, times: int) -> "EncoderOutput":
+        """A single source as a batch of ``times`` equal ones."""
+        mask = None if self.mask is None else self.mask.expand(times, -1, -1, -1)
+        return EncoderOutput(self.tokens.expand(times, -1, -1), mask)
+
+    def row(self, index: int) -> "EncoderOutput":
+        """One source of the batch, as a batch of one."""
+        rows = slice(index, index + 1)
+        return EncoderOutput(self.tokens[rows], None if self.mask is None else self.mask[rows])
+
+
+class AutoregressiveModel(Protocol):
+    """What can be decoded: see :class:`saccade.models.encoder_decoder.EncoderDecoder`."""
+
+    decoder: Decoder
 
     @property
     def config(self) -> Any: ...  # with begin, end, vocab_size, context_length
 
-    @property
-    def decoder(self) -> Sized: ...
+    def encode(self, source: Tensor) -> EncoderOutput: ...
 
-    def encode(self, source: Tensor) -> Memory: ...
-
-    def next_word(self, last: Tensor, memory: Memory, past: list[Past]) -> Tensor: ...
+    def decode(self, tokens: Tensor, encoded: EncoderOutput, caches: list[BlockCache] | None = None) -> Tensor: ...
 
 
-@dataclass(frozen=True)
-class Sentence:
-    """What was written: numbers of words without begin and end, and its score: the mean (see `penalty`) of the
-    logarithms of its words' probabilities."""
+class Hypothesis(NamedTuple):
+    """A generated text: token ids without begin and end, and its score, the sum of the log-probabilities of its tokens
+    (the end included) divided by its length to the power of the length penalty."""
 
     tokens: tuple[int, ...]
     score: float
 
 
 @torch.inference_mode()
-def greedy(net: Writing, source: Tensor, most: int | None = None) -> list[Sentence]:
-    """The likeliest next word, again and again, for sources ``[B, …]``; at most so many words."""
-    config, memory = net.config, net.encode(source)
-    past = [Past() for _ in range(len(net.decoder))]
+def greedy(net: AutoregressiveModel, source: Tensor, max_length: int | None = None) -> list[Hypothesis]:
+    """The most probable next token, again and again; scores are means of log-probabilities.
+
+    Args:
+        net: in evaluation mode.
+        source: ``[B, L]`` tokens, or images ``[B, C, H, W]``.
+        max_length: tokens of a text at most; the model's context length unless given.
+    """
+    config, encoded = net.config, net.encode(source)
+    caches = net.decoder.empty_caches()
     last = torch.full((len(source), 1), config.begin, device=source.device)
-    words, scores = [], []
+    tokens, scores = [], []
     done = torch.zeros(len(source), dtype=torch.bool, device=source.device)
-    for _ in range(most or config.context_length):
-        logs = net.next_word(last, memory, past).float().log_softmax(-1)
-        best = logs.max(-1)
-        words.append(best.indices.masked_fill(done, config.end))
+    for _ in range(max_length or config.context_length):
+        log_probs = net.decode(last, encoded, caches)[:, -1].float().log_softmax(-1)  # [B, V]
+        best = log_probs.max(-1)
+        tokens.append(best.indices.masked_fill(done, config.end))
         scores.append(best.values.masked_fill(done, 0.0))
         done |= best.indices == config.end
-        last = words[-1][:, None]
+        last = tokens[-1][:, None]
         if bool(done.all()):
             break
-    found = []
-    for row, told in zip(torch.stack(words, 1).tolist(), torch.stack(scores, 1).tolist()):
-        length = row.index(config.end) if config.end in row else len(row)
-        counted = told[: length + 1]  # the end is a word as well
-        found.append(Sentence(tuple(row[:length]), sum(counted) / max(len(counted), 1)))
-    return found
+    hypotheses = []
+    for ids, log_probs in zip(torch.stack(tokens, 1).tolist(), torch.stack(scores, 1).tolist()):
+        length = ids.index(config.end) if config.end in ids else len(ids)
+        with_end = log_probs[: length + 1]
+        hypotheses.append(Hypothesis(tuple(ids[:length]), sum(with_end) / max(len(with_end), 1)))
+    return hypotheses
 
 
 @torch.inference_mode()
 def beam_search(
-    net: Writing, source: Tensor, beams: int = 4, *, most: int | None = None, penalty: float = 1.0
-) -> list[Sentence]:
-    """The best of several sentences that are written side by side.
+    net: AutoregressiveModel,
+    source: Tensor,
+    num_beams: int = 4,
+    *,
+    max_length: int | None = None,
+    length_penalty: float = 1.0,
+) -> list[Hypothesis]:
+    """The best of ``num_beams`` hypotheses that grow side by side, for each source.
 
     Args:
         net: in evaluation mode.
-        source: ``[B, L]`` tokens, or images.
-        beams: W.
-        most: words of a sentence.
-        penalty: the score is the sum of the logarithms over the length to this power; 0 prefers short sentences.
+        source: ``[B, L]`` tokens, or images ``[B, C, H, W]``.
+        num_beams: W.
+        max_length: tokens of a text at most; the model's context length unless given.
+        length_penalty: the score is the sum of the log-probabilities over the length to this power; 0 prefers short
+            texts.
 
     Raises:
         ConfigError: fewer than one beam.
     """
-    if beams < 1:
-        raise ConfigError(f"a beam search needs at least one beam, not {beams}")
-    memory = net.encode(source)
-    rows = (memory.row(i) for i in range(len(source)))
-    return [_search(net, row, beams, most or net.config.context_length, penalty) for row in rows]
+    if num_beams < 1:
+        raise ConfigError(f"a beam search needs at least one beam, not {num_beams}")
+    encoded = net.encode(source)
+    length = max_length or net.config.context_length
+    return [_search(net, encoded.row(i), num_beams, length, length_penalty) for i in range(len(source))]
 
 
-def _search(net: Writing, memory: Memory, beams: int, most: int, penalty: float) -> Sentence:
-    """One sentence."""
-    config, device = net.config, memory.tokens.device
-    past = [Past() for _ in range(len(net.decoder))]
-    open_words: list[tuple[int, ...]] = [()]
+def _search(
+    net: AutoregressiveModel, encoded: EncoderOutput, num_beams: int, max_length: int, length_penalty: float
+) -> Hypothesis:
+    """Beam search for one source."""
+    config, device = net.config, encoded.tokens.device
+    caches = net.decoder.empty_caches()
+    beams: list[tuple[int, ...]] = [()]
     totals, last = torch.zeros(1, device=device), torch.full((1, 1), config.begin, device=device)
-    finished: list[Sentence] = []
-    for length in range(1, most + 1):
-        logs = net.next_word(last, memory.row(0, len(last)), past).float().log_softmax(-1)
-        sums = (totals[:, None] + logs).flatten()  # [W * V]
-        best = sums.topk(min(2 * beams, len(sums)))
-        rows, words, kept = [], [], []
-        for total, place in zip(best.values.tolist(), best.indices.tolist()):
-            row, word = divmod(place, config.vocab_size)
-            if word == config.end:
-                finished.append(Sentence(open_words[row], total / length**penalty))
-            elif len(rows) < beams:
+    finished: list[Hypothesis] = []
+    for length in range(1, max_length + 1):
+        log_probs = net.decode(last, encoded.repeat(len(last)), caches)[:, -1].float().log_softmax(-1)
+        sums = (totals[:, None] + log_probs).flatten()  # [W * V]
+        best = sums.topk(min(2 * num_beams, len(sums)))
+        rows, tokens, scores = [], [], []
+        for total, index in zip(best.values.tolist(), best.indices.tolist()):
+            row, token = divmod(index, config.vocab_size)
+            if token == config.end:
+                finished.append(Hypothesis(beams[row], total / length**length_penalty))
+            elif len(rows) < num_beams:
                 rows.append(row)
-                words.append(word)
-                kept.append(total)
-        chosen = torch.tensor(rows, dtype=torch.long, device=device)
-        past = [before.rows(chosen) for before in past]
-        open_words = [(*open_words[row], word) for row, word in zip(rows, words)]
-        totals, last = torch.tensor(kept, device=device), torch.tensor(words, device=device)[:, None]
-        # Sums only fall: what is open can at best keep its sum, over the longest sentence.
-        if finished and max(kept, default=-1e9) / most**penalty < max(sentence.score for sentence in finished):
+                tokens.append(token)
+                scores.append(total)
+        selected = torch.tensor(rows, dtype=torch.long, device=device)
+        caches = [cache.select(selected) for cache in caches]
+        beams = [(*beams[row], token) for row, token in zip(rows, tokens)]
+        totals, last = torch.tensor(scores, device=device), torch.tensor(tokens, device=device)[:, None]
+        # Sums only fall: an open beam can at best keep its sum, over the longest text.
+        if finished and max(scores, default=-1e9) / max_length**length_penalty < max(h.score for h in finished):
             break
-    unfinished = [Sentence(w, t / max(len(w), 1) ** penalty) for w, t in zip(open_words, totals.tolist())]
-    return max(finished or unfinished, key=lambda sentence: sentence.score)
+    unfinished = [Hypothesis(ids, t / max(len(ids), 1) ** length_penalty) for ids, t in zip(beams, totals.tolist())]
+    return max(finished or unfinished, key=lambda hypothesis: hypothesis.score)

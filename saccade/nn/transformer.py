@@ -1,6 +1,6 @@
-"""The block of every transformer here, and stacks of it.
+"""The transformer block (Vaswani et al. 2017, arXiv 1706.03762), and encoders and decoders made of it.
 
-A block is attention, then an MLP for each token alone; each adds what it found to what was there:
+A block is attention, then an MLP for each token alone, each with a residual connection:
 
     pre-norm    x = x + attention(norm(x));   x = x + mlp(norm(x))       ViT, CLIP, MAE
     post-norm   x = norm(x + attention(x));   x = norm(x + mlp(x))       the first Transformer, BERT, DETR
@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saccade.nn.attention import MultiHeadAttention
+from saccade.nn.attention import KVCache, MultiHeadAttention
 
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "silu", "swiglu"]
 
@@ -138,33 +138,53 @@ class BlockConfig:
             raise ValueError(f"a width of {self.embed_dim} cannot be split over {self.num_heads} heads")
 
 
+class BlockCache(NamedTuple):
+    """What a decoder's block keeps from step to step of autoregressive decoding."""
+
+    attn: KVCache
+    cross_attn: KVCache
+
+    @classmethod
+    def empty(cls) -> "BlockCache":
+        return cls(KVCache(), KVCache())
+
+    def select(self, rows: Tensor) -> "BlockCache":
+        """The cache of some sequences of the batch, by index."""
+        return BlockCache(self.attn.select(rows), self.cross_attn.select(rows))
+
+
 class Block(nn.Module):
     """Self-attention, optionally cross-attention to a memory, and an MLP.
 
     Args:
         config: sizes and options.
         cross_attention: whether the tokens also attend to a memory (a decoder's block).
+        positions: whether positions are added to the queries and keys of every attention and not to its values, as in
+            DETR; self-attention then has separate projections.
         drop_path: probability to leave a branch out in training.
     """
 
-    def __init__(self, config: BlockConfig, *, cross_attention: bool = False, drop_path: float = 0.0):
+    def __init__(
+        self, config: BlockConfig, *, cross_attention: bool = False, positions: bool = False, drop_path: float = 0.0
+    ):
         super().__init__()
         dim = config.embed_dim
         self.pre_norm = config.norm == "pre"
+        self.cross_attention = cross_attention
+        self.positions = positions
         self.norm1 = nn.LayerNorm(dim, config.norm_eps)
-        self.attn = _attention(config)
+        self.attn = _attention(config, packed=not positions)
         self.ls1 = _layer_scale(config)
         if cross_attention:
             self.norm_cross = nn.LayerNorm(dim, config.norm_eps)
-            self.cross_attn = _attention(config)
+            self.cross_attn = _attention(config, packed=False)
             self.ls_cross = _layer_scale(config)
-        self.cross_attention = cross_attention
         self.norm2 = nn.LayerNorm(dim, config.norm_eps)
         self.mlp = Mlp(dim, config.mlp_dim, config.activation, config.dropout)
         self.ls2 = _layer_scale(config)
         self.dropout = nn.Dropout(config.dropout)
         self.drop_path = StochasticDepth(drop_path)
-        self.tap: Callable[[Tensor], None] | None = None  # set by saccade.record for as long as somebody looks
+        self.tap: Callable[[Tensor], None] | None = None  # set by saccade.record for the time of a recording
 
     def forward(
         self,
@@ -175,48 +195,63 @@ class Block(nn.Module):
         memory_mask: Tensor | None = None,
         pos: Tensor | None = None,
         memory_pos: Tensor | None = None,
+        cache: BlockCache | None = None,
     ) -> Tensor:
         """Tokens ``[B, N, D]`` -> ``[B, N, D]``.
 
         Args:
-            x: the tokens.
+            x: the tokens; with a cache the new ones alone.
             memory: ``[B, M, D]``, for a block with cross-attention.
             mask: who may see whom among the tokens, as in :func:`saccade.nn.attention.attend`.
             memory_mask: likewise from tokens to memory.
-            pos: positions ``[B, N, D]`` added to the queries and keys made from the tokens, not to the values.
+            pos: positions ``[B, N, D]`` added to the queries and keys made from the tokens, not to the values; for a
+                block with ``positions=True``.
             memory_pos: likewise for the keys made from the memory.
+            cache: of the tokens before; it grows by the new ones.
+
+        Raises:
+            ValueError: the block has cross-attention and there is no memory; ``pos`` or ``cache`` does not fit it.
         """
 
-        def attend_self(tokens: Tensor) -> Tensor:
-            with_pos = _add(tokens, pos)
-            return self.attn(with_pos, with_pos, tokens, mask)
+        def self_attention(x: Tensor) -> Tensor:
+            if not self.positions:
+                return self.attn(x, mask=mask, cache=None if cache is None else cache.attn)
+            query = _add(x, pos)
+            return self.attn(query, query, x, mask)
 
-        def attend_memory(tokens: Tensor) -> Tensor:
-            assert memory is not None
-            return self.cross_attn(_add(tokens, pos), _add(memory, memory_pos), memory, memory_mask)
+        def cross_attention(x: Tensor) -> Tensor:
+            key = _add(memory, memory_pos)
+            return self.cross_attn(_add(x, pos), key, memory, memory_mask, None if cache is None else cache.cross_attn)
 
-        x = self.residual(x, self.norm1, attend_self, self.ls1)
+        self._check(memory, pos, cache)
+        x = self.residual(x, self.norm1, self_attention, self.ls1)
         if self.cross_attention:
-            if memory is None:
-                raise ValueError("this block has cross-attention and needs a memory [B, M, D]")
-            x = self.residual(x, self.norm_cross, attend_memory, self.ls_cross)
+            x = self.residual(x, self.norm_cross, cross_attention, self.ls_cross)
         x = self.residual(x, self.norm2, self.mlp, self.ls2)
         if self.tap is not None:
             self.tap(x)
         return x
 
     def residual(self, x: Tensor, norm: nn.Module, branch: Callable[[Tensor], Tensor], scale: nn.Module) -> Tensor:
-        """``x`` plus what the branch makes of it; the norm stands before the branch or after the sum."""
+        """``x + branch(norm(x))``, or ``norm(x + branch(x))`` with post-norm."""
         out = branch(norm(x) if self.pre_norm else x)
         x = x + self.drop_path(scale(self.dropout(out)))
         return x if self.pre_norm else norm(x)
 
+    def _check(self, memory: Tensor | None, pos: Tensor | None, cache: BlockCache | None) -> None:
+        if self.cross_attention and memory is None:
+            raise ValueError("this block has cross-attention and needs a memory [B, M, D]")
+        if pos is not None and not self.positions:
+            raise ValueError("this block adds no positions in its attention; build it with positions=True")
+        if cache is not None and self.positions:
+            raise ValueError("a block with positions in its attention has no cache")
+
 
 class Encoded(NamedTuple):
-    """What a stack of blocks gives."""
+    """Output of a stack of blocks."""
 
     tokens: Tensor  # [B, N, D] after the last block
-    taps: tuple[Tensor, ...]  # [B, N, D] after each block asked for, in the order of the blocks
+    taps: tuple[Tensor, ...]  # [B, N, D] after each tapped block, in the order of the blocks
 
 
 class Encoder(nn.ModuleList):
@@ -226,12 +261,23 @@ class Encoder(nn.ModuleList):
         config: of every block.
         depth: number of blocks.
         drop_path: probability to leave out a branch of the last block; it grows linearly from 0 at the first.
+        positions: whether every attention adds positions to its queries and keys, see :class:`Block`.
         cross_attention: whether the blocks attend to a memory, which makes the stack a decoder.
     """
 
-    def __init__(self, config: BlockConfig, depth: int, *, drop_path: float = 0.0, cross_attention: bool = False):
+    def __init__(
+        self,
+        config: BlockConfig,
+        depth: int,
+        *,
+        drop_path: float = 0.0,
+        positions: bool = False,
+        cross_attention: bool = False,
+    ):
         rates = [drop_path * i / max(depth - 1, 1) for i in range(depth)]
-        super().__init__(Block(config, cross_attention=cross_attention, drop_path=rate) for rate in rates)
+        super().__init__(
+            Block(config, cross_attention=cross_attention, positions=positions, drop_path=rate) for rate in rates
+        )
 
     def forward(
         self,
@@ -243,24 +289,40 @@ class Encoder(nn.ModuleList):
         memory_mask: Tensor | None = None,
         pos: Tensor | None = None,
         memory_pos: Tensor | None = None,
+        caches: Sequence[BlockCache] | None = None,
     ) -> Encoded:
-        """Tokens ``[B, N, D]`` through every block; ``taps`` names the blocks (from 0) whose output is wanted too."""
+        """Tokens ``[B, N, D]`` through every block; the other arguments as for :class:`Block`.
+
+        Args:
+            taps: blocks (from 0) whose output is returned too.
+            caches: one for each block.
+
+        Raises:
+            ValueError: there is no block with the number of a tap.
+        """
         unknown = [i for i in taps if not 0 <= i < len(self)]
         if unknown:
             raise ValueError(f"there is no block {unknown[0]}: the blocks are 0 to {len(self) - 1}")
         tapped = []
         for i, block in enumerate(self):
-            x = block(x, memory, mask=mask, memory_mask=memory_mask, pos=pos, memory_pos=memory_pos)
+            x = block(
+                x, memory, mask=mask, memory_mask=memory_mask, pos=pos, memory_pos=memory_pos,
+                cache=None if caches is None else caches[i],
+            )  # fmt: skip
             if i in taps:
                 tapped.append(x)
         return Encoded(x, tuple(tapped))
 
 
 class Decoder(Encoder):
-    """A stack of blocks with cross-attention: tokens ask each other, then a memory."""
+    """A stack of blocks with cross-attention: tokens attend to each other, then to a memory."""
 
-    def __init__(self, config: BlockConfig, depth: int, *, drop_path: float = 0.0):
-        super().__init__(config, depth, drop_path=drop_path, cross_attention=True)
+    def __init__(self, config: BlockConfig, depth: int, *, drop_path: float = 0.0, positions: bool = False):
+        super().__init__(config, depth, drop_path=drop_path, positions=positions, cross_attention=True)
+
+    def empty_caches(self) -> list[BlockCache]:
+        """Caches for the first step of autoregressive decoding, one for each block."""
+        return [BlockCache.empty() for _ in self]
 
 
 class AttentionPool(nn.Module):
@@ -270,7 +332,7 @@ class AttentionPool(nn.Module):
         super().__init__()
         self.query = nn.Parameter(torch.empty(1, 1, config.embed_dim))
         nn.init.trunc_normal_(self.query, std=0.02)
-        self.attn = _attention(config)
+        self.attn = _attention(config, packed=False)
         self.norm = nn.LayerNorm(config.embed_dim, config.norm_eps)
         self.mlp = Mlp(config.embed_dim, config.mlp_dim, config.activation)
 
@@ -287,9 +349,9 @@ def masked_mean(x: Tensor, valid: Tensor | None = None) -> Tensor:
     return (x * weights[..., None]).sum(dim=1)
 
 
-def _attention(config: BlockConfig) -> MultiHeadAttention:
+def _attention(config: BlockConfig, *, packed: bool) -> MultiHeadAttention:
     return MultiHeadAttention(
-        config.embed_dim, config.num_heads, key_dim=config.key_dim, qkv_bias=config.qkv_bias,
+        config.embed_dim, config.num_heads, packed=packed, key_dim=config.key_dim, qkv_bias=config.qkv_bias,
         dropout=config.attention_dropout,
     )  # fmt: skip
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from saccade.analysis.attention_maps import Explanation
+from saccade.data.rle import decode_rle
 from saccade.tasks.predictions import FoundBox
 
 STRENGTH = 0.6  # of the overlay at its brightest
@@ -49,7 +50,7 @@ def draw_boxes(
     for found in boxes:
         if found.segmentation is not None:
             colour = np.array(class_colour(list(labels).index(found.label), len(labels)))
-            mask = mask_of(found.segmentation)
+            mask = decode_rle(found.segmentation)
             image = np.where(mask[..., None], image * 0.5 + colour * 0.5, image).astype(np.uint8)
     picture = Image.fromarray(image.repeat(factor, axis=0).repeat(factor, axis=1))
     pen = ImageDraw.Draw(picture)
@@ -88,13 +89,6 @@ def draw_segments(image: np.ndarray, ids: np.ndarray, names: Mapping[int, str], 
         place = (float(columns[middle]) * factor, float(rows[middle]) * factor)
         pen.text(place, name, fill=(255, 255, 255), font=font, anchor="mm", stroke_width=2, stroke_fill=(20, 20, 20))
     return np.asarray(picture)
-
-
-def mask_of(segmentation: Mapping[str, Sequence[int]]) -> np.ndarray:
-    """COCO's run lengths -> ``[H, W]`` boolean."""
-    height, width = segmentation["size"]
-    values = np.arange(len(segmentation["counts"])) % 2 == 1
-    return values.repeat(segmentation["counts"]).reshape(width, height).T
 
 
 def class_colour(index: int, count: int) -> tuple[int, int, int]:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from saccade.data.builtin.write_scenes import run_lengths
+from saccade.data.rle import encode_rle
 from saccade.tasks.predictions import Detection
 
 SMALLEST = 4  # pixels of a segment; smaller ones are noise
@@ -50,9 +50,9 @@ def with_masks(detection: Detection, queries: Tensor, masks: Tensor, size: tuple
         masks: mask logits ``[Q, h, w]``.
         size: (H, W) of the image as it lies.
     """
-    found = instance_masks(masks[queries], size).cpu().numpy()
-    told = [{"size": list(size), "counts": run_lengths(mask)} for mask in found]
-    return replace(detection, boxes=tuple(replace(b, segmentation=t) for b, t in zip(detection.boxes, told)))
+    instances = instance_masks(masks[queries], size).cpu().numpy()
+    boxes = tuple(replace(box, segmentation=encode_rle(mask)) for box, mask in zip(detection.boxes, instances))
+    return replace(detection, boxes=boxes)
 
 
 def panoptic(

@@ -7,6 +7,7 @@ processes.
 import torch
 from torch import Tensor, nn
 
+from saccade.checkpoints.upgrade import upgrade
 from saccade.errors import CheckpointError
 from saccade.training.distributed import copy_full, full_tensor
 from saccade.training.ema import ExponentialMovingAverage
@@ -36,7 +37,8 @@ def model_tensors(model: nn.Module) -> dict[str, Tensor]:
 def load_state(
     files: Files, model: nn.Module, optimizer: torch.optim.Optimizer, ema: ExponentialMovingAverage | None
 ) -> None:
-    """Restore what :func:`state_tensors` gave, bit for bit."""
+    """Restore what :func:`state_tensors` gave, bit for bit; names of earlier versions are understood."""
+    files = {kind: upgrade(model, tensors) for kind, tensors in files.items()}
     for name, tensor in model.state_dict().items():
         copy_full(tensor, _need(files["model"], name))
     for name, parameter in model.named_parameters():

@@ -9,7 +9,7 @@ from saccade.data.augmentation import EvalTransform, Pixels
 from saccade.data.batch_augmentation import BatchAugmentation, crop_padded, erase, erasing_boxes
 from saccade.data.batching import ResidentBatches, TrainBatches, TrainOrder, fits_device, image_dataset
 from saccade.data.config import AugmentationConfig, DataConfig
-from saccade.data.folder import open_data
+from saccade.data.image_folder import open_data
 from saccade.data.preprocessing import Preprocessing
 from saccade.errors import ConfigError, ImageError
 from tests.photos import batch_of, make_photos

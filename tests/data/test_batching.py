@@ -9,7 +9,7 @@ from saccade.data.augmentation import TrainTransform
 from saccade.data.batch_augmentation import BatchAugmentation, affine_matrices, warp
 from saccade.data.batching import TrainBatches, TrainOrder, eval_batches, image_dataset
 from saccade.data.config import AffineConfig, AugmentationConfig, DataConfig
-from saccade.data.folder import open_data
+from saccade.data.image_folder import open_data
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch
 from saccade.data.seeding import mix_seed

@@ -73,10 +73,10 @@ def test_three_layouts_one_meaning(write, tmp_path: Path) -> None:
     assert splits.classes == ("cell", "plate")
     assert len(splits.train) == 4
     by_name = {Path(name).name: index for index, name in enumerate(splits.train.names)}
-    found = splits.train.boxed(by_name["p1.png"])
+    found = splits.train.with_boxes(by_name["p1.png"])
     assert found.boxes == pytest.approx(np.array(BOXES), abs=1e-4)
     assert found.labels.tolist() == [0, 1]
-    assert splits.train.boxed(by_name["p3.png"]).boxes.shape == (0, 4)
+    assert splits.train.with_boxes(by_name["p3.png"]).boxes.shape == (0, 4)
 
 
 def test_held_out_images_are_cut_by_seed(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_bad_annotations_are_named(tmp_path: Path) -> None:
         open_boxes(str(root))
     file.write_text(json.dumps({**content, "images": [{**i, "width": 99} for i in content["images"]]}))
     with pytest.raises(ImageError, match="another image"):
-        open_boxes(str(root), WHOLE).train.boxed(0)
+        open_boxes(str(root), WHOLE).train.with_boxes(0)
     bomb = tmp_path / "voc"
     write_voc(bomb)
     (bomb / "Annotations" / "p0.xml").write_text('<!DOCTYPE x [<!ENTITY a "b">]><annotation>&a;</annotation>')
@@ -122,16 +122,16 @@ def test_bad_annotations_are_named(tmp_path: Path) -> None:
 def test_boxes_move_with_their_image(tmp_path: Path) -> None:
     source = open_boxes(str(write_coco(tmp_path / "data")), WHOLE).train
     preprocessing = Preprocessing((24, 40), resize="range", crop_pct=1.0)
-    image, plain, labels, _ = BoxTransform(preprocessing)(source.boxed(0), ())
+    image, plain, labels, _ = BoxTransform(preprocessing)(source.with_boxes(0), ())
     assert tuple(image.shape) == (3, 24, 40)
     assert plain[0].tolist() == pytest.approx([7 / 40, 6 / 24, 10 / 40, 6 / 24])
     mirror = AugmentationConfig(crop_scale=None, flip=1.0)
-    _, flipped, again, _ = BoxTransform(preprocessing, mirror)(source.boxed(0), (0,))
+    _, flipped, again, _ = BoxTransform(preprocessing, mirror)(source.with_boxes(0), (0,))
     assert flipped[:, 0].tolist() == pytest.approx((1 - plain[:, 0]).tolist())
     assert torch.equal(labels, again)
     crops = BoxTransform(preprocessing, AugmentationConfig(crop_scale=(0.3, 1.0), flip=0.5, color_jitter=0.2))
     for seed in range(20):
-        _, boxes, kept, _ = crops(source.boxed(0), (seed,))
+        _, boxes, kept, _ = crops(source.with_boxes(0), (seed,))
         assert len(boxes) == len(kept)
         assert ((boxes > 0) & (boxes <= 1)).all()
     with pytest.raises(ConfigError, match="mixup"):

@@ -7,7 +7,7 @@ from PIL import Image
 
 from saccade.data.builtin.digits import digits_splits
 from saccade.data.check import check_data
-from saccade.data.folder import open_data
+from saccade.data.image_folder import open_data
 from tests.photos import make_photos
 
 

@@ -10,8 +10,8 @@ from PIL import Image
 from saccade.cli.main import main
 from saccade.data.boxes import open_boxes
 from saccade.data.builtin.scenes import scene_splits
-from saccade.data.builtin.write_scenes import run_lengths, write_scenes
-from saccade.data.check_boxes import check_boxes, judge, mended
+from saccade.data.builtin.write_scenes import write_scenes
+from saccade.data.check_boxes import check_boxes, corrected, judge
 from saccade.data.config import DataConfig, ScenesConfig
 from saccade.errors import DataError
 from tests.data.test_boxes import WHOLE, write_coco, write_voc
@@ -32,10 +32,10 @@ from tests.data.test_boxes import WHOLE, write_coco, write_voc
 def test_each_kind(box, kind, fixed) -> None:
     assert judge(box, 40, 24) == kind
     if kind is not None:
-        assert mended(box, kind, 40, 24) == fixed
+        assert corrected(box, kind, 40, 24) == fixed
 
 
-def test_found_named_and_mended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_found_named_and_corrected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = write_coco(tmp_path / "data")
     file = root / "annotations" / "instances_train.json"
     content = json.loads(file.read_text())
@@ -52,7 +52,7 @@ def test_found_named_and_mended(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert file.with_name("instances_train.json.orig").is_file()
     assert main(["data", "check", str(root), "--task", "detect"]) == 0
     assert len(json.loads(file.read_text())["annotations"]) == len(content["annotations"]) - 1
-    with pytest.raises(DataError, match="nothing to check"):
+    with pytest.raises(DataError, match="no annotations to check"):
         check_boxes(open_boxes("scenes"))
     voc = write_voc(tmp_path / "voc")
     assert not check_boxes(open_boxes(str(voc))).problems
@@ -65,7 +65,7 @@ def test_scenes_as_files(tmp_path: Path) -> None:
     again = open_boxes(str(folder))
     assert (len(again.train), len(again.val or []), len(again.test or [])) == (4, 1, 2)
     for index in range(4):
-        made, read = splits.train.boxed(index), again.train.boxed(index)
+        made, read = splits.train.with_boxes(index), again.train.with_boxes(index)
         assert (np.asarray(made.image) == np.asarray(read.image)).all()
         assert made.boxes == pytest.approx(read.boxes)
         names = [[source.classes[i] for i in found.labels] for source, found in ((splits, made), (again, read))]
@@ -82,12 +82,3 @@ def test_scenes_as_files(tmp_path: Path) -> None:
         == 0
     )
     assert len(open_boxes(str(tmp_path / "more"), DataConfig(val_fraction=0.0)).train) == 2
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_run_lengths_are_cocos(seed: int) -> None:
-    from pycocotools import mask as coco
-
-    mask = np.random.default_rng(seed).random((7, 9)) > (0.5 if seed else -1)
-    told = coco.frPyObjects({"size": [7, 9], "counts": run_lengths(mask)}, 7, 9)
-    assert (coco.decode(told) == mask).all()

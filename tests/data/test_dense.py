@@ -49,7 +49,7 @@ def write_depth(root: Path, suffix: str) -> Path:
 def test_what_is_no_class_is_ignored_and_the_rest_closes_up(tmp_path: Path) -> None:
     splits = open_dense(str(write_masks(tmp_path / "data")), "masks", WHOLE)
     assert splits.classes == ("road", "tree")
-    _, mask = splits.train.dense(0)
+    _, mask = splits.train.with_map(0)
     assert mask[0, 0] == IGNORE
     assert mask[1, 1] == IGNORE
     assert (mask[:, 6:] == 1).all()
@@ -59,7 +59,7 @@ def test_what_is_no_class_is_ignored_and_the_rest_closes_up(tmp_path: Path) -> N
 @pytest.mark.parametrize("suffix", [".png", ".npy", ".pfm"])
 def test_depth_in_metres_with_holes(suffix: str, tmp_path: Path) -> None:
     splits = open_dense(str(write_depth(tmp_path / "data", suffix)), "depth")
-    _, depth = splits.train.dense(0)
+    _, depth = splits.train.with_map(0)
     assert np.isnan(depth[0, 0])
     assert depth[-1, -1] == pytest.approx(3.0, abs=1e-3)
     assert depth[0, 1] == pytest.approx(0.5 + 2.5 / 95, abs=1e-3)
@@ -76,10 +76,10 @@ def test_bad_data_is_named(tmp_path: Path) -> None:
     root = write_masks(tmp_path / "data")
     Image.fromarray(np.full((8, 12), 7, np.uint8)).save(root / "masks" / "0.png")
     with pytest.raises(ImageError, match=r"0\.png has the class number 7"):
-        open_dense(str(root), "masks", WHOLE).train.dense(0)
+        open_dense(str(root), "masks", WHOLE).train.with_map(0)
     Image.fromarray(np.zeros((9, 12), np.uint8)).save(root / "masks" / "0.png")
     with pytest.raises(ImageError, match="same size"):
-        open_dense(str(root), "masks", WHOLE).train.dense(0)
+        open_dense(str(root), "masks", WHOLE).train.with_map(0)
     (root / "masks" / "1.png").unlink()
     with pytest.raises(DataError, match=r"1\.png has no map"):
         open_dense(str(root), "masks")
@@ -101,7 +101,7 @@ def test_bad_data_is_named(tmp_path: Path) -> None:
 
 def test_image_and_map_move_together(tmp_path: Path) -> None:
     source = open_dense(str(write_masks(tmp_path / "data")), "masks", WHOLE).train
-    image, mask = source.dense(0)
+    image, mask = source.with_map(0)
     config = AugmentationConfig(crop_scale=(0.4, 0.9), flip=0.5)
     agreed = 0
     for seed in range(12):
@@ -131,8 +131,8 @@ def test_scenes_have_both_maps() -> None:
     depth, masks = (open_dense("scenes", kind, config) for kind in ("depth", "masks"))
     assert masks.classes[0] == "ground"
     assert len(masks.classes) == 11
-    image, metres = depth.train.dense(1)
-    other, classes = masks.train.dense(1)
+    image, metres = depth.train.with_map(1)
+    other, classes = masks.train.with_map(1)
     assert (np.asarray(image) == np.asarray(other)).all()
     assert metres.shape == classes.shape == (48, 64)
     assert depth.classes == ()

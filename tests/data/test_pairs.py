@@ -13,7 +13,7 @@ from saccade.cli.main import main
 from saccade.data.augmentation import EvalTransform
 from saccade.data.config import DataConfig, ScenesConfig
 from saccade.data.pair_batches import NO_TEXT, CaptionDataset
-from saccade.data.pairs import CaptionedFiles, open_pairs
+from saccade.data.pairs import CaptionFiles, open_pairs
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.tokenizer import Tokenizer
 from saccade.errors import DataError
@@ -82,8 +82,8 @@ def test_shards_hold_texts_or_json(tmp_path: Path) -> None:
         ("captions.csv", "image,caption\n0.png,\n", "line 2: image and caption"),
         ("captions.csv", "image,caption\nno.png,a\n", "line 2: there is no no.png beside"),
         ("captions.csv", "image,words\n0.png,a\n", "needs the columns"),
-        ("captions.csv", "image,caption,split\n0.png,a,later\n", "'later' is no split"),
-        ("pairs.jsonl", '{"image": "0.png", "caption": "a"}\n{"image"', "line 2 is no JSON"),
+        ("captions.csv", "image,caption,split\n0.png,a,later\n", "'later' is not a split"),
+        ("pairs.jsonl", '{"image": "0.png", "caption": "a"}\n{"image"', "line 2 is not JSON"),
         ("pairs.jsonl", '{"image": "0.png", "caption": ["a", ""]}', "a caption is empty"),
         ("pairs.jsonl", "[1]", "an object with image and caption"),
         ("captions.csv", "image,caption\n", "no image with a caption"),
@@ -110,7 +110,7 @@ def test_batches_of_tokens(folder: Path) -> None:
     pytest.importorskip("tokenizers")
     (folder / "captions.csv").write_text("image,caption\n0.png,a cat\n0.png,one cat\n1.png,a dog\n")
     source = open_pairs(str(folder), WHOLE).train
-    assert isinstance(source, CaptionedFiles)
+    assert isinstance(source, CaptionFiles)
     tokenizer = Tokenizer.trained(["a cat", "a dog", "one cat"], 540, 8)
     images = CaptionDataset(source, EvalTransform(Preprocessing((8, 8), crop_pct=1.0)), tokenizer)
     batch, _ = images.collate([images[(0, ())], images[(1, ())]])
@@ -137,6 +137,6 @@ def test_the_check(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_scenes_have_captions() -> None:
     scenes = ScenesConfig(size=(48, 48), digits=(1, 2), train=4, val=0, test=2)
     splits = open_pairs("scenes", DataConfig(scenes=scenes))
-    found = splits.train.captioned(1)
+    found = splits.train.with_captions(1)
     assert found.captions == splits.train.captions(1)
     assert found.captions[0].startswith("a ")

@@ -62,7 +62,7 @@ def test_words() -> None:
 def test_scenes_as_data() -> None:
     splits = open_boxes("scenes", DataConfig(scenes=SMALL))
     assert (len(splits.train), len(splits.test or [])) == (10, 5)
-    found = splits.train.boxed(2)
+    found = splits.train.with_boxes(2)
     assert len(found.boxes) == len(found.labels)
     assert splits.train.data(2)[:4] == b"\x89PNG"
     with pytest.raises(ConfigError, match="scale"):
@@ -73,6 +73,6 @@ def test_scenes_as_data() -> None:
 
 def test_plain_captions_are_for_training_only() -> None:
     config = ScenesConfig(size=(64, 64), plain_captions=True)
-    full, plain = SceneSource("train", 3, config).captioned(1).captions
+    full, plain = SceneSource("train", 3, config).with_captions(1).captions
     assert plain == " ".join(word for word in full.split() if word not in {*COLOURS, "small", "medium", "large"})
     assert len(SceneSource("test", 3, config).captions(1)) == 1

@@ -82,12 +82,12 @@ def test_pairs_are_read_from_every_kind_of_file(tmp_path: Path) -> None:
     [
         ("a.tsv", "one\tun\ntwo\n", "line 2: source and target"),
         ("a.tsv", "one\t \n", "line 1: source and target"),
-        ("a.tsv", "source\ttarget\tsplit\none\tun\tother\n", "'other' is no split"),
+        ("a.tsv", "source\ttarget\tsplit\none\tun\tother\n", "'other' is not a split"),
         ("a.jsonl", '{"source": "one"}\n', "line 1: source and target"),
-        ("a.jsonl", "one\n", "line 1 is no JSON"),
-        ("a.jsonl", '{"source": 1, "target": "un"}\n', "must be texts"),
-        ("a.tsv", "\n", "holds no pairs"),
-        ("a.docx", "x", "is no .tsv"),
+        ("a.jsonl", "one\n", "line 1 is not JSON"),
+        ("a.jsonl", '{"source": 1, "target": "un"}\n', "must be strings"),
+        ("a.tsv", "\n", "contains no pairs"),
+        ("a.docx", "x", "is not a .tsv"),
     ],
 )
 def test_what_is_wrong_with_pairs_is_said(tmp_path: Path, name: str, content: str, message: str) -> None:
@@ -122,7 +122,7 @@ def test_documents_stay_together(tmp_path: Path) -> None:
     assert train.text(train.follower(0)).endswith("two")  # type: ignore[attr-defined]
     assert train.follower(2) is None  # type: ignore[attr-defined]
     (tmp_path / "b.txt").write_text(" \n")
-    with pytest.raises(DataError, match="holds no text"):
+    with pytest.raises(DataError, match="contains no text"):
         open_texts(str(tmp_path / "b.txt"))
 
 
@@ -229,9 +229,9 @@ def test_pairs_follow_each_other_in_half_of_the_cases() -> None:
 def test_strips_are_read_from_other_digits() -> None:
     splits = strip_splits(StripsConfig(train=5, val=5, test=5))
     again = strip_splits(StripsConfig(train=5, val=5, test=5))
-    found = splits.test.captioned(3)  # type: ignore[union-attr, attr-defined]
+    found = splits.test.with_captions(3)  # type: ignore[union-attr, attr-defined]
     assert found.image.size == (56, 12)
     assert 1 <= len(found.captions[0].split()) <= 4
-    assert found.image.tobytes() == again.test.captioned(3).image.tobytes()  # type: ignore[union-attr, attr-defined]
+    assert found.image.tobytes() == again.test.with_captions(3).image.tobytes()  # type: ignore[union-attr, attr-defined]
     with pytest.raises(ConfigError, match="up to 5"):
         strip_splits(StripsConfig(digits=(1, 9)))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from saccade.nn.attention import MultiHeadAttention, attend, attention_weights
+from saccade.nn.attention import KVCache, MultiHeadAttention, attend, attention_weights, xavier_uniform
 from saccade.nn.masks import causal_mask, combine_masks, lengths_mask, padding_mask
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-5, torch.bfloat16: 3e-2}
@@ -89,21 +89,31 @@ def test_a_row_that_hides_every_key_is_zero_and_its_gradient_too(bias: bool) -> 
     assert q.grad[0, 0, 1].tolist() == [0] * 4
 
 
+def official_weights(theirs: nn.MultiheadAttention) -> dict[str, Tensor]:
+    """Weights of torch's attention by our names for separate projections."""
+    weights = theirs.in_proj_weight.chunk(3) if theirs.in_proj_weight is not None else None
+    weights = weights or (theirs.q_proj_weight, theirs.k_proj_weight, theirs.v_proj_weight)
+    named = {f"{name}.weight": weight for name, weight in zip("qkv", weights)}
+    named |= {f"{name}.bias": bias for name, bias in zip("qkv", theirs.in_proj_bias.chunk(3))}
+    return named | {f"proj.{name}": tensor for name, tensor in theirs.out_proj.state_dict().items()}
+
+
+def test_packed_self_attention_equals_torchs() -> None:
+    torch.manual_seed(0)
+    theirs, ours = nn.MultiheadAttention(32, 4, batch_first=True), MultiHeadAttention(32, 4)
+    ours.qkv.load_state_dict({"weight": theirs.in_proj_weight, "bias": theirs.in_proj_bias})
+    ours.proj.load_state_dict(theirs.out_proj.state_dict())
+    tokens, valid = torch.randn(2, 7, 32), torch.tensor([[True] * 7, [True] * 4 + [False] * 3])
+    expected, _ = theirs(tokens, tokens, tokens, key_padding_mask=~valid)
+    torch.testing.assert_close(ours(tokens, mask=padding_mask(valid)), expected, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("context", [None, 24])
-def test_equals_torchs_multi_head_attention(context: int | None) -> None:
+def test_cross_attention_equals_torchs(context: int | None) -> None:
     torch.manual_seed(0)
     theirs = nn.MultiheadAttention(32, 4, batch_first=True, kdim=context, vdim=context)
-    ours = MultiHeadAttention(32, 4, context_dim=context)
-    with torch.no_grad():
-        if context is None:
-            ours.qkv.weight.copy_(theirs.in_proj_weight)
-            ours.qkv.bias.copy_(theirs.in_proj_bias)
-        else:
-            ours.q.weight.copy_(theirs.q_proj_weight)
-            ours.kv.weight.copy_(torch.cat((theirs.k_proj_weight, theirs.v_proj_weight)))
-            ours.q.bias.copy_(theirs.in_proj_bias[:32])
-            ours.kv.bias.copy_(theirs.in_proj_bias[32:])
-        ours.proj.load_state_dict(theirs.out_proj.state_dict())
+    ours = MultiHeadAttention(32, 4, packed=False, context_dim=context)
+    ours.load_state_dict(official_weights(theirs))
     query, key = torch.randn(2, 5, 32), torch.randn(2, 7, context or 32)
     value, valid = torch.randn_like(key), torch.tensor([[True] * 7, [True] * 4 + [False] * 3])
     expected, _ = theirs(query, key, value, key_padding_mask=~valid)
@@ -111,19 +121,56 @@ def test_equals_torchs_multi_head_attention(context: int | None) -> None:
 
 
 def test_positions_may_go_to_queries_and_keys_only() -> None:
-    """DETR's way: three different inputs use the same weights as one."""
+    """DETR's way: one input for queries and keys, another for values."""
     torch.manual_seed(0)
-    attention = MultiHeadAttention(16, 2)
+    attention = MultiHeadAttention(16, 2, packed=False)
     tokens, places = torch.randn(2, 5, 16), torch.randn(2, 5, 16)
     with_places = tokens + places
-    q, k, v = (m for m in attention.qkv.weight.chunk(3))
-    bias = attention.qkv.bias.chunk(3)
-    heads = [
-        attention.split_heads(x)
-        for x in (with_places @ q.T + bias[0], with_places @ k.T + bias[1], tokens @ v.T + bias[2])
-    ]
-    expected = attention.proj(attend(*heads).transpose(1, 2).flatten(2))
+    projected = (attention.q(with_places), attention.k(with_places), attention.v(tokens))
+    expected = attention.proj(attend(*map(attention.split_heads, projected)).transpose(1, 2).flatten(2))
     torch.testing.assert_close(attention(with_places, with_places, tokens), expected, atol=1e-5, rtol=1e-5)
+    with pytest.raises(ValueError, match="packed=False"):
+        MultiHeadAttention(16, 2)(with_places, with_places, tokens)
+    with pytest.raises(ValueError, match="packed=False"):
+        MultiHeadAttention(16, 2, context_dim=8)
+
+
+@pytest.mark.parametrize("options", [{}, {"key_dim": 8, "value_dim": 48}, {"qkv_bias": False}])
+def test_separate_projections_start_as_the_packed_one(options: dict) -> None:
+    """The same random numbers give the same weights, the same output, and leave the generator in the same state."""
+    torch.manual_seed(0)
+    packed, after = MultiHeadAttention(16, 2, **options), torch.rand(1)
+    torch.manual_seed(0)
+    separate = MultiHeadAttention(16, 2, packed=False, **options)
+    assert torch.equal(after, torch.rand(1))
+    assert torch.equal(packed.qkv.weight, torch.cat([m.weight for m in (separate.q, separate.k, separate.v)]))
+    tokens = torch.randn(2, 5, 16)
+    torch.testing.assert_close(separate(tokens), packed(tokens))
+    torch.manual_seed(1)
+    xavier_uniform(separate)
+    torch.manual_seed(1)
+    nn.init.xavier_uniform_(packed.qkv.weight)
+    nn.init.xavier_uniform_(packed.proj.weight)
+    assert torch.equal(packed.qkv.weight, torch.cat([m.weight for m in (separate.q, separate.k, separate.v)]))
+    assert torch.equal(packed.proj.weight, separate.proj.weight)
+
+
+def test_a_cache_gives_what_the_whole_sequence_gives() -> None:
+    torch.manual_seed(0)
+    tokens, memory = torch.randn(2, 5, 16), torch.randn(2, 3, 16)
+    own, cross = MultiHeadAttention(16, 2), MultiHeadAttention(16, 2, packed=False)
+    own_cache, cross_cache = KVCache(), KVCache()
+    parts = []
+    for x in tokens.split([1, 2, 1, 1], dim=1):
+        mask = causal_mask(x.shape[1], own_cache.length + x.shape[1])
+        parts.append(cross(own(x, mask=mask, cache=own_cache), memory, cache=cross_cache))
+    assert (own_cache.length, cross_cache.length) == (5, 3)
+    torch.testing.assert_close(torch.cat(parts, 1), cross(own(tokens, mask=causal_mask(5)), memory))
+    chosen = own_cache.select(torch.tensor([1, 1]))
+    assert chosen.keys is not None
+    assert own_cache.keys is not None
+    assert torch.equal(chosen.keys, own_cache.keys[[1, 1]])
+    assert KVCache().select(torch.tensor([0])).length == 0
 
 
 def test_value_width_may_differ_from_key_width() -> None:

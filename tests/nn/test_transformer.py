@@ -8,6 +8,7 @@ from saccade.nn.masks import causal_mask, padding_mask
 from saccade.nn.transformer import (
     AttentionPool,
     Block,
+    BlockCache,
     BlockConfig,
     Decoder,
     Encoder,
@@ -23,7 +24,11 @@ SMALL = BlockConfig(embed_dim=32, num_heads=4, mlp_dim=48, norm_eps=1e-5, activa
 
 
 def copy_attention(ours: nn.Module, theirs: nn.MultiheadAttention) -> None:
-    ours.qkv.load_state_dict({"weight": theirs.in_proj_weight, "bias": theirs.in_proj_bias})
+    if ours.packed:
+        ours.qkv.load_state_dict({"weight": theirs.in_proj_weight, "bias": theirs.in_proj_bias})
+    else:
+        for name, weight, bias in zip("qkv", theirs.in_proj_weight.chunk(3), theirs.in_proj_bias.chunk(3)):
+            getattr(ours, name).load_state_dict({"weight": weight, "bias": bias})
     ours.proj.load_state_dict(theirs.out_proj.state_dict())
 
 
@@ -65,7 +70,7 @@ def test_a_decoder_block_equals_torchs(norm) -> None:
 
 def test_positions_reach_queries_and_keys_and_not_values() -> None:
     """DETR's way: what the two attentions are given as query, key and value."""
-    block = Block(SMALL, cross_attention=True).eval()
+    block = Block(SMALL, cross_attention=True, positions=True).eval()
     tokens, memory = torch.randn(1, 4, 32), torch.randn(1, 5, 32)
     pos, memory_pos = torch.randn(1, 4, 32), torch.randn(1, 5, 32)
     seen: list = []
@@ -78,6 +83,10 @@ def test_positions_reach_queries_and_keys_and_not_values() -> None:
     torch.testing.assert_close(cross_k, memory + memory_pos)
     assert cross_v is memory
     assert not torch.equal(cross_q, q)
+    with pytest.raises(ValueError, match="positions=True"):
+        Block(SMALL)(tokens, pos=pos)
+    with pytest.raises(ValueError, match="no cache"):
+        block(tokens, memory, cache=BlockCache.empty())
 
 
 def test_stacks_return_what_they_pass() -> None:

@@ -1,4 +1,4 @@
-"""The original Transformer against torch's and Marian's; writing with a cache and without, beams and every sentence."""
+"""The original Transformer against torch's and Marian's; decoding with a KV cache, beam search."""
 
 import itertools
 from pathlib import Path
@@ -11,7 +11,6 @@ import saccade
 from saccade.checkpoints.loading import load_model
 from saccade.errors import ConfigError
 from saccade.models.seq2seq import Seq2Seq, Seq2SeqConfig
-from saccade.nn.decoding import Past
 from saccade.nn.generation import beam_search, greedy
 from saccade.nn.transformer import BlockConfig
 from tests.parity.cases import randomised
@@ -35,7 +34,9 @@ def copied(net: Seq2Seq, official: nn.Transformer) -> None:
     """Our weights in torch's module."""
 
     def attention(ours, theirs) -> None:
-        theirs.in_proj_weight.data, theirs.in_proj_bias.data = ours.qkv.weight.data, ours.qkv.bias.data
+        projections = (ours.qkv,) if ours.packed else (ours.q, ours.k, ours.v)
+        theirs.in_proj_weight.data = torch.cat([linear.weight for linear in projections])
+        theirs.in_proj_bias.data = torch.cat([linear.bias for linear in projections])
         theirs.out_proj.load_state_dict(ours.proj.state_dict())
 
     for ours, theirs in zip(net.encoder, official.encoder.layers):
@@ -99,18 +100,19 @@ def test_marian(tmp_path: Path) -> None:
 def test_the_cache_changes_nothing(positions: str) -> None:
     net = small(positions=positions)
     whole = net(SOURCE, TARGET)
-    memory, past = net.encode(SOURCE), [Past() for _ in net.decoder]
-    for place in range(TARGET.shape[1]):
-        step = net.next_word(TARGET[:, place : place + 1], memory, past)
-        torch.testing.assert_close(step, whole[:, place], atol=1e-5, rtol=1e-5)
-    assert past[0].length == 4
+    encoded = net.encode(SOURCE)
+    for sizes in ([1, 1, 1, 1], [2, 1, 1], [1, 3]):
+        caches = net.decoder.empty_caches()
+        steps = [net.decode(tokens, encoded, caches) for tokens in TARGET.split(sizes, dim=1)]
+        torch.testing.assert_close(torch.cat(steps, dim=1), whole, atol=1e-5, rtol=1e-5)
+        assert (caches[0].attn.length, caches[0].cross_attn.length) == (4, SOURCE.shape[1])
 
 
-def exhaustive(net: Seq2Seq, source: Tensor, most: int, penalty: float) -> tuple[tuple[int, ...], float]:
+def exhaustive(net: Seq2Seq, source: Tensor, max_length: int, penalty: float) -> tuple[tuple[int, ...], float]:
     """The best of every sentence of up to so many words, the end among them."""
     config, best = net.config, ((), -1e9)
     words = [w for w in range(config.vocab_size) if w != config.end]
-    for length in range(most):
+    for length in range(max_length):
         for sentence in itertools.product(words, repeat=length):
             target = torch.tensor([[config.begin, *sentence]])
             logs = net(source, target).log_softmax(-1)[0]
@@ -128,7 +130,7 @@ def test_enough_beams_find_the_best_of_all_sentences(penalty: float) -> None:
     block = BlockConfig(16, 2, 16, "post", 1e-5, "relu")
     net = randomised(Seq2Seq(Seq2SeqConfig(block=block, encoder_depth=1, decoder_depth=1, vocab_size=5)))
     source = torch.tensor([[3, 4, 3]])
-    (found,) = beam_search(net, source, beams=200, most=3, penalty=penalty)  # type: ignore[arg-type]
+    (found,) = beam_search(net, source, 200, max_length=3, length_penalty=penalty)  # type: ignore[arg-type]
     sentence, score = exhaustive(net, source, 3, penalty)  # type: ignore[arg-type]
     assert found.tokens == sentence
     assert found.score == pytest.approx(score, abs=1e-5)
@@ -136,7 +138,7 @@ def test_enough_beams_find_the_best_of_all_sentences(penalty: float) -> None:
 
 def test_one_beam_is_greedy() -> None:
     net = small()
-    for one, other in zip(beam_search(net, SOURCE, 1, most=6), greedy(net, SOURCE, 6)):
+    for one, other in zip(beam_search(net, SOURCE, 1, max_length=6), greedy(net, SOURCE, 6)):
         assert one.tokens == other.tokens
         if len(one.tokens) < 6:
             assert one.score == pytest.approx(other.score, abs=1e-5)

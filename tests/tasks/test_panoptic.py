@@ -11,8 +11,9 @@ from PIL import Image
 import saccade
 from saccade.checkpoints.directory import LoadedModel, save_model_dir
 from saccade.cli.main import main
+from saccade.data.rle import decode_rle
 from saccade.models.detr import DETR, detr_small_config
-from saccade.reporting.draw import draw_boxes, mask_of
+from saccade.reporting.draw import draw_boxes
 from saccade.tasks.panoptic import instance_masks, panoptic
 from saccade.training.jobs.detect import boxed_preprocessing
 
@@ -88,7 +89,7 @@ def test_a_detector_with_masks_tells_them(tmp_path) -> None:
     order = outputs.logits.softmax(-1)[0, :, :-1].max(-1).values.argsort(descending=True)
     masks = instance_masks(outputs.masks[0], (96, 128))
     for box, query in zip(found.boxes, order):
-        np.testing.assert_array_equal(mask_of(box.segmentation), masks[query].numpy())
+        np.testing.assert_array_equal(decode_rle(box.segmentation), masks[query].numpy())
     assert draw_boxes(image, found.boxes, predictor.labels).shape == (384, 512, 3)
 
 

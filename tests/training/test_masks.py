@@ -43,7 +43,7 @@ def test_masks_move_with_their_boxes() -> None:
     config = AugmentationConfig(crop_scale=(0.4, 1.0), flip=0.5)
     transform = BoxTransform(Preprocessing((64, 64), resize="exact", crop_pct=1.0), config)
     for index in range(8):
-        image, boxes, labels, masks = transform(source.boxed(index), (0, 0, index, 0))
+        image, boxes, labels, masks = transform(source.with_boxes(index), (0, 0, index, 0))
         assert masks is not None
         assert masks.shape == (len(labels), *image.shape[-2:])
         for box, mask in zip(boxes, masks):
@@ -57,7 +57,7 @@ def test_files_bring_their_masks(tmp_path: Path) -> None:
     write_scenes(splits, tmp_path / "scenes")
     stored = open_boxes(str(tmp_path / "scenes")).train
     for index in range(3):
-        ours, theirs = splits.train.boxed(index), stored.boxed(index)
+        ours, theirs = splits.train.with_boxes(index), stored.with_boxes(index)
         np.testing.assert_array_equal(ours.masks, theirs.masks)
     square = drawn([[1, 1, 5, 1, 5, 5, 1, 5]], (8, 8))
     assert square[2:5, 2:5].all()
@@ -93,4 +93,4 @@ def test_a_mask_head_on_a_trained_detector(tmp_path: Path, capsys: pytest.Captur
 
 def test_splits_keep_what_is_known() -> None:
     splits = open_boxes("scenes", DataConfig(scenes=SCENES))
-    assert splits.train.boxed(0).masks is not None
+    assert splits.train.with_boxes(0).masks is not None

@@ -13,7 +13,7 @@ from saccade.checkpoints.loading import load_model
 from saccade.checkpoints.pretrained import as_classifier, is_pretrained
 from saccade.cli.main import main
 from saccade.data.config import DataConfig
-from saccade.data.folder import open_data, open_unlabelled
+from saccade.data.image_folder import open_data, open_unlabelled
 from saccade.errors import ConfigError, DataError
 from saccade.models.vit import VisionTransformer
 from saccade.training.config import resolve

@@ -5,7 +5,7 @@ from torch import Tensor
 from saccade.checkpoints.detr_parts import backbone_rules, box_head, dilated, mask_head, num_heads
 from saccade.checkpoints.formats import torchvision_resnet
 from saccade.checkpoints.hints import Hints, Shapes, count_layers
-from saccade.checkpoints.mapping import Rule, rename, rename_both
+from saccade.checkpoints.mapping import Rule, rename, rename_both, split
 from saccade.checkpoints.processors import plain
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.detr import DETRConfig
@@ -68,7 +68,8 @@ def rules(config: DETRConfig) -> list[Rule]:
 def _layer(theirs: str, ours: str, attentions: dict[str, str], norms: tuple[str, ...]) -> list[Rule]:
     found = rename_both(f"{theirs}.linear1", f"{ours}.mlp.fc1") + rename_both(f"{theirs}.linear2", f"{ours}.mlp.fc2")
     for name, part in attentions.items():
-        found += [rename(f"{theirs}.{name}.in_proj_{kind}", f"{ours}.{part}.qkv.{kind}") for kind in ("weight", "bias")]
+        for kind in ("weight", "bias"):
+            found.append(split(f"{theirs}.{name}.in_proj_{kind}", [f"{ours}.{part}.{x}.{kind}" for x in "qkv"]))
         found += rename_both(f"{theirs}.{name}.out_proj", f"{ours}.{part}.proj")
     for number, norm in enumerate(norms, 1):
         found += rename_both(f"{theirs}.norm{number}", f"{ours}.{norm}")

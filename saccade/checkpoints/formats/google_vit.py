@@ -100,13 +100,13 @@ def rules(config: ViTConfig, vit: str = "") -> list[Rule]:
     for i in range(config.depth):
         theirs, ours = f"Transformer/encoderblock_{i}", f"{vit}encoder.blocks.{i}"
         found += _norm(f"{theirs}/LayerNorm_0", f"{ours}.norm1")
-        found += _attention(f"{theirs}/{ATTENTION}", f"{ours}.attn", config.block)
+        found += _attention(f"{theirs}/{ATTENTION}", f"{ours}.attn", config.block, packed=True)
         found += _norm(f"{theirs}/LayerNorm_2", f"{ours}.norm2")
         found += _mlp(f"{theirs}/MlpBlock_3", f"{ours}.mlp")
     found += _norm("Transformer/encoder_norm", f"{vit}encoder.norm")
     if config.pooling == "attention":
         found += [rename("MAPHead_0/probe", f"{vit}pool.query"), *_norm("MAPHead_0/LayerNorm_0", f"{vit}pool.norm")]
-        found += _attention(f"MAPHead_0/{ATTENTION}", f"{vit}pool.attn", config.block)
+        found += _attention(f"MAPHead_0/{ATTENTION}", f"{vit}pool.attn", config.block, packed=False)
         found += _mlp("MAPHead_0/MlpBlock_3", f"{vit}pool.mlp")
     found += _dense("pre_logits", f"{vit}pre_logits.0") if config.pre_logits is not None else []
     found += _dense("head", f"{vit}head") if config.num_classes else []
@@ -119,14 +119,21 @@ def preprocessing(config: ViTConfig, hints: Hints) -> Preprocessing:
     return Preprocessing(config.image_size, "exact", 1.0, "bilinear", config.in_channels, mean=half, std=half)
 
 
-def _attention(theirs: str, ours: str, config: BlockConfig) -> list[Rule]:
+def _attention(theirs: str, ours: str, config: BlockConfig, *, packed: bool) -> list[Rule]:
     dim, heads = config.embed_dim, config.num_heads
-    qkv = [f"{theirs}/{part}" for part in ("query", "key", "value")]
+    parts = ("query", "key", "value")
+    projections = {"qkv": parts} if packed else {name[0]: (name,) for name in parts}
     out_of_heads = Reshape((heads, dim // heads, dim), (dim, dim))
     into_heads = (Transpose((1, 2, 0)), Reshape((heads, dim // heads, dim), (dim, dim)))
+    rules = []
+    for name, joined in projections.items():
+        biases = Reshape((heads, dim // heads), (dim,))
+        rules += [
+            join([f"{theirs}/{part}/kernel" for part in joined], f"{ours}.{name}.weight", *into_heads),
+            join([f"{theirs}/{part}/bias" for part in joined], f"{ours}.{name}.bias", biases),
+        ]
     return [
-        join([f"{part}/kernel" for part in qkv], f"{ours}.qkv.weight", *into_heads),
-        join([f"{part}/bias" for part in qkv], f"{ours}.qkv.bias", Reshape((heads, dim // heads), (dim,))),
+        *rules,
         rename(f"{theirs}/out/kernel", f"{ours}.proj.weight", out_of_heads, TURN),
         rename(f"{theirs}/out/bias", f"{ours}.proj.bias"),
     ]

@@ -78,7 +78,7 @@ def rules(config: BertConfig) -> list[Rule]:
     if config.masked_lm:
         found += rename_both("cls.predictions.transform.dense", "word_head.transform")
         found += rename_both("cls.predictions.transform.LayerNorm", "word_head.norm")
-        found.append(rename("cls.predictions.bias", "word_head.bias"))
+        found.append(rename("cls.predictions.bias", "word_head.decoder.bias"))
     if config.next_sentence:
         found += rename_both("cls.seq_relationship", "next_head")
     return found

@@ -7,7 +7,7 @@ from torch import Tensor
 from saccade.checkpoints.detr_parts import backbone_rules, box_head, dilated, mask_head, num_heads
 from saccade.checkpoints.formats import huggingface_resnet, torchvision_resnet
 from saccade.checkpoints.hints import Hints, Shapes, count_layers
-from saccade.checkpoints.mapping import Rule, join, rename, rename_both
+from saccade.checkpoints.mapping import Rule, rename, rename_both
 from saccade.checkpoints.processors import plain
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.detr import DETRConfig
@@ -79,9 +79,8 @@ def _layer(theirs: str, ours: str, attentions: dict[str, tuple[str, str]]) -> li
     found = rename_both(f"{theirs}.fc1", f"{ours}.mlp.fc1") + rename_both(f"{theirs}.fc2", f"{ours}.mlp.fc2")
     found += rename_both(f"{theirs}.final_layer_norm", f"{ours}.norm2")
     for name, (attention, norm) in attentions.items():
-        for kind in ("weight", "bias"):
-            qkv = [f"{theirs}.{name}.{part}_proj.{kind}" for part in ("q", "k", "v")]
-            found.append(join(qkv, f"{ours}.{attention}.qkv.{kind}"))
+        for part in "qkv":
+            found += rename_both(f"{theirs}.{name}.{part}_proj", f"{ours}.{attention}.{part}")
         found += rename_both(f"{theirs}.{name}.out_proj", f"{ours}.{attention}.proj")
         found += rename_both(f"{theirs}.{name}_layer_norm", f"{ours}.{norm}")
     return found

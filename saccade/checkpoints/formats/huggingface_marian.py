@@ -58,21 +58,23 @@ def rules(config: Seq2SeqConfig) -> list[Rule]:
     size = config.vocab_size
     found = [
         rename("model.shared.weight", "token_embed.weight"),
-        rename("final_logits_bias", "output_bias", Reshape((1, size), (size,))),
+        rename("final_logits_bias", "output.bias", Reshape((1, size), (size,))),
     ]
     for part, depth in (("encoder", config.encoder_depth), ("decoder", config.decoder_depth)):
         for i in range(depth):
             old, new = f"model.{part}.layers.{i}", f"{part}.{i}"
-            found += _attention(f"{old}.self_attn", f"{new}.attn", f"{new}.norm1")
+            found += _attention(f"{old}.self_attn", f"{new}.attn", f"{new}.norm1", packed=True)
             if part == "decoder":
-                found += _attention(f"{old}.encoder_attn", f"{new}.cross_attn", f"{new}.norm_cross")
+                found += _attention(f"{old}.encoder_attn", f"{new}.cross_attn", f"{new}.norm_cross", packed=False)
             for theirs, ours in (("fc1", "mlp.fc1"), ("fc2", "mlp.fc2"), ("final_layer_norm", "norm2")):
                 found += rename_both(f"{old}.{theirs}", f"{new}.{ours}")
     return found
 
 
-def _attention(theirs: str, ours: str, norm: str) -> list[Rule]:
+def _attention(theirs: str, ours: str, norm: str, *, packed: bool) -> list[Rule]:
     found = rename_both(f"{theirs}.out_proj", f"{ours}.proj") + rename_both(f"{theirs}_layer_norm", norm)
+    if not packed:
+        return found + [rule for name in "qkv" for rule in rename_both(f"{theirs}.{name}_proj", f"{ours}.{name}")]
     for part in ("weight", "bias"):
         found.append(join([f"{theirs}.{name}_proj.{part}" for name in "qkv"], f"{ours}.qkv.{part}"))
     return found

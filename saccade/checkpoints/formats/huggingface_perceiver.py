@@ -58,9 +58,8 @@ def latents_of(shapes: Shapes, hints: Hints, passes: int, cross_heads: int = 1) 
 
 
 def rules(config: PerceiverConfig) -> list[Rule]:
-    dim = config.latents.block.embed_dim
     found = latents_rules(config.latents)
-    found += cross_rules(f"{DECODER}.decoding_cross_attention", "decoder", (dim, dim))
+    found += cross_rules(f"{DECODER}.decoding_cross_attention", "decoder")
     found += [rename(f"{DECODER}.output_position_encodings.position_embeddings", "queries")]
     found += rename_both(f"{DECODER}.final_layer", "head")
     if config.reading == "conv1x1":
@@ -78,10 +77,8 @@ def rules(config: PerceiverConfig) -> list[Rule]:
 
 
 def latents_rules(config: LatentsConfig) -> list[Rule]:
-    assert config.key_dim is not None
-    assert config.value_dim is not None
     found = [rename("perceiver.embeddings.latents", "latents.latents")]
-    found += cross_rules("perceiver.encoder.cross_attention", "latents.read.0", (config.key_dim, config.value_dim))
+    found += cross_rules("perceiver.encoder.cross_attention", "latents.read.0")
     dim = config.block.embed_dim
     key_dim = config.block.key_dim or dim
     for i in range(config.depth):
@@ -93,12 +90,10 @@ def latents_rules(config: LatentsConfig) -> list[Rule]:
     return found
 
 
-def cross_rules(theirs: str, ours: str, sizes: tuple[int, int]) -> list[Rule]:
+def cross_rules(theirs: str, ours: str) -> list[Rule]:
     found = rename_both(f"{theirs}.attention.self.layernorm2", f"{ours}.context_norm")
-    found += rename_both(f"{theirs}.attention.self.query", f"{ours}.attn.q")
-    for part in ("weight", "bias"):
-        names = tuple(f"{theirs}.attention.self.{name}.{part}" for name in ("key", "value"))
-        found.append(Rule(names, (f"{ours}.attn.kv.{part}",), sizes=sizes))
+    for name in ("query", "key", "value"):
+        found += rename_both(f"{theirs}.attention.self.{name}", f"{ours}.attn.{name[0]}")
     return found + _common(theirs, ours)
 
 

@@ -32,8 +32,8 @@ def rules(config: PerceiverTextConfig) -> list[Rule]:
         rename(f"{INPUT}.position_embeddings.weight", "pos_embed"),
         *latents_rules(config.latents),
         rename(f"{DECODER}.output_position_encodings.position_embeddings", "queries"),
-        *cross_rules(f"{DECODER}.decoding_cross_attention", "decoder", (config.decoder_key_dim, config.width)),
-        rename("embedding_decoder.bias", "bias"),
+        *cross_rules(f"{DECODER}.decoding_cross_attention", "decoder"),
+        rename("embedding_decoder.bias", "output.bias"),
     ]
 
 

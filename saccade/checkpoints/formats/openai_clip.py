@@ -4,7 +4,7 @@ from torch import Tensor
 
 from saccade.checkpoints.blocks import conv_norm
 from saccade.checkpoints.hints import Hints, Shapes, count_layers, image_size
-from saccade.checkpoints.mapping import Reshape, Rule, Transpose, join, rename, rename_both
+from saccade.checkpoints.mapping import Reshape, Rule, Transpose, rename, rename_both
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.clip import CLIPConfig, TextConfig
 from saccade.models.clip_resnet import ClipResNetConfig
@@ -131,10 +131,7 @@ def resnet_rules(config: ClipResNetConfig) -> list[Rule]:
         rename(
             f"{pool}.positional_embedding", "backbone.pool.pos_embed", Reshape((places, dim), (1, places, dim))
         ),
-        *(
-            join([f"{pool}.{name}_proj.{part}" for name in "qkv"], f"backbone.pool.attn.qkv.{part}")
-            for part in ("weight", "bias")
-        ),
+        *(rule for name in "qkv" for rule in rename_both(f"{pool}.{name}_proj", f"backbone.pool.attn.{name}")),
         *rename_both(f"{pool}.c_proj", "backbone.pool.attn.proj"),
     ]  # fmt: skip
     return found

@@ -24,7 +24,7 @@ def content(predictor: Predictor, splits: DataSplits, told: dict[str, Any]) -> C
     assert isinstance(predictor.model, CLIP)
     worst = sorted(range(len(source)), key=lambda i: -metrics.ranks[i])[: SHOWN // 2]
     others = [i for i in range(len(source)) if i not in worst][: SHOWN - len(worst)]
-    pictures, captions = zip(*(source.captioned(i) for i in (*others, *worst)))
+    pictures, captions = zip(*(source.with_captions(i) for i in (*others, *worst)))
     images = torch.stack([predictor.prepare(picture) for picture in pictures])
     outputs = predictor.model(images, tokenizer_of(predictor)([texts[0] for texts in captions]))
     cosines = (outputs.image @ outputs.text.T).float().numpy()

@@ -22,7 +22,7 @@ def content(predictor: Predictor, splits: DataSplits, told: dict[str, Any]) -> C
     rows = sorted(told["predictions"], key=lambda row: -row["figures"]["abs_rel"])[:WORST]
     worst = []
     for row in rows:
-        image, true = source.dense(place[row["image"]])
+        image, true = source.with_map(place[row["image"]])
         figure = f"AbsRel {row['figures']['abs_rel']:.3f}, δ1 {row['figures']['delta1']:.1%}"
         picture, said = np.asarray(image.convert("RGB")), predictor.metres(image, true)
         worst.append(DensePicture(row["image"], picture, said, true, figure))

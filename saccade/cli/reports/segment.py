@@ -20,7 +20,7 @@ def content(predictor: Predictor, splits: DataSplits, told: dict[str, Any]) -> C
     source = cast(DenseSource, splits.test if told["split"] == "test" else splits.val)
     found = []
     for index in range(0, len(source), max(1, len(source) // LOOKED_AT)):
-        image, true = source.dense(index)
+        image, true = source.with_map(index)
         said = predictor.dense(image)
         known = true != IGNORE
         right = float((said == true)[known].mean()) if known.any() else 1.0

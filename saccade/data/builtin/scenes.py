@@ -234,7 +234,7 @@ class SceneSource:
         self.image(index).save(buffer, "PNG")
         return buffer.getvalue()
 
-    def boxed(self, index: int) -> BoxedImage:
+    def with_boxes(self, index: int) -> BoxedImage:
         scene = self.scene(index)
         boxes = np.array([thing.box for thing in scene.things], np.float32).reshape(-1, 4)
         labels = np.array([thing.label for thing in scene.things], np.int64)
@@ -244,7 +244,7 @@ class SceneSource:
     def captions(self, index: int) -> tuple[str, ...]:
         return self.told(self.scene(index))
 
-    def captioned(self, index: int) -> CaptionedImage:
+    def with_captions(self, index: int) -> CaptionedImage:
         scene = self.scene(index)
         return CaptionedImage(Image.fromarray(scene.image), self.told(scene))
 

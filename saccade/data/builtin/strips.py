@@ -31,7 +31,7 @@ class StripSource:
     def __len__(self) -> int:
         return self.count
 
-    def captioned(self, index: int) -> CaptionedImage:
+    def with_captions(self, index: int) -> CaptionedImage:
         random = np.random.default_rng([self.config.seed, SPLIT_NUMBERS[self.split], index])
         source = digits_by_split()[self.split]
         canvas = np.zeros((HEIGHT, WIDTH), np.uint8)
@@ -49,10 +49,10 @@ class StripSource:
         return CaptionedImage(Image.fromarray(canvas), (" ".join(words),))
 
     def captions(self, index: int) -> tuple[str, ...]:
-        return self.captioned(index).captions
+        return self.with_captions(index).captions
 
     def image(self, index: int) -> Image.Image:
-        return self.captioned(index).image
+        return self.with_captions(index).image
 
     def data(self, index: int) -> bytes:
         buffer = io.BytesIO()

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from saccade.data.builtin.scenes import Scene, SceneSource
+from saccade.data.rle import encode_rle
 from saccade.data.samples import DataSplits
 from saccade.errors import DataError
 
@@ -69,13 +70,5 @@ def _describe(scene: Scene, number: int, name: str, content: dict[str, list[Any]
         content["annotations"].append({
             "id": len(content["annotations"]) + 1, "image_id": number, "category_id": thing.label, "iscrowd": 0,
             "bbox": [left, top, right - left, bottom - top], "area": int(thing.mask.sum()),
-            "segmentation": {"size": [height, width], "counts": run_lengths(thing.mask)},
+            "segmentation": encode_rle(thing.mask),
         })  # fmt: skip
-
-
-def run_lengths(mask: np.ndarray) -> list[int]:
-    """COCO's uncompressed run lengths of a mask ``[H, W]``: column by column, zeros first."""
-    flat = np.concatenate(([0], mask.T.reshape(-1).astype(np.int8), [0]))
-    edges = np.flatnonzero(np.diff(flat))
-    lengths = np.diff(np.concatenate(([0], edges, [mask.size])))
-    return [int(n) for n in lengths if n or not len(edges) or edges[0] == 0][: len(lengths)]

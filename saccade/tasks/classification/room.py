@@ -10,7 +10,7 @@ from saccade.checkpoints.directory import LoadedModel
 from saccade.data.batching import BatchDataset
 from saccade.data.check import DataReport, check_data
 from saccade.data.config import DataConfig
-from saccade.data.folder import open_data
+from saccade.data.image_folder import open_data
 from saccade.data.samples import DataSplits, Source
 from saccade.engine.images import eval_images
 from saccade.engine.room import ModelCard, TaskRoom, refuse_fix, refuse_options, require_preprocessing

@@ -11,7 +11,7 @@ from saccade.checkpoints.directory import LoadedModel
 from saccade.checkpoints.loading import adapt, load_model
 from saccade.checkpoints.pretrained import as_classifier, is_pretrained
 from saccade.data.batch_augmentation import BatchAugmentation
-from saccade.data.folder import open_data
+from saccade.data.image_folder import open_data
 from saccade.data.seeding import RandomStream, mix_seed
 from saccade.engine.images import fresh_preprocessing, image_splits
 from saccade.engine.setup import TrainingSetup

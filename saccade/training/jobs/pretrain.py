@@ -5,7 +5,7 @@ import torch
 from saccade.checkpoints.directory import LoadedModel
 from saccade.checkpoints.loading import adapt, load_model
 from saccade.data.batch_augmentation import BatchAugmentation
-from saccade.data.folder import open_unlabelled
+from saccade.data.image_folder import open_unlabelled
 from saccade.data.samples import DataSplits
 from saccade.data.seeding import RandomStream, mix_seed
 from saccade.errors import ConfigError

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from saccade.data.config import DataConfig
-from saccade.data.folder import open_data
+from saccade.data.image_folder import open_data
 from saccade.data.samples import DataSplits
 from saccade.data.shards import write_shards
 from saccade.errors import DataError, ImageError
@@ -102,14 +102,14 @@ def test_clear_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no images"):
         open_data(str(tmp_path / "empty"))
     make_photos(tmp_path / "one", classes=("cat",))
-    with pytest.raises(DataError, match="one class only"):
+    with pytest.raises(DataError, match="a single class"):
         open_data(str(tmp_path / "one"))
     make_photos(tmp_path / "strange", ("train", "test"))
     make_photos(tmp_path / "strange" / "test", classes=("fish",))
-    with pytest.raises(DataError, match="no images to train on of fish"):
+    with pytest.raises(DataError, match="no training images of fish"):
         open_data(str(tmp_path / "strange"))
     (make_photos(tmp_path / "hollow") / "fish").mkdir()
-    with pytest.raises(DataError, match="no images to train on of fish"):
+    with pytest.raises(DataError, match="no training images of fish"):
         open_data(str(tmp_path / "hollow"))
     photos = make_photos(tmp_path / "loose")
     Image.new("RGB", (4, 4)).save(photos / "stray.png")

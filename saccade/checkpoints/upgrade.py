@@ -1,0 +1,56 @@
+"""Tensors of model directories and run checkpoints of earlier versions -> today's names and shapes.
+
+This is the only place that knows what tensors used to be called. A parameter's name may be followed by a suffix, as in
+the optimizer's moments (``NAME.exp_avg``); these are renamed and cut like the parameter itself.
+"""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from saccade.nn.attention import MultiHeadAttention
+
+# Class of the model -> {old name of a parameter: new name}
+RENAMED: dict[str, dict[str, str]] = {
+    "Bert": {"word_head.bias": "word_head.decoder.bias"},
+    "PerceiverText": {"bias": "output.bias"},
+    "Seq2Seq": {"output_bias": "output.bias"},
+    "ImageToText": {"output_bias": "output.bias"},
+}
+
+
+def upgrade(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors by the names that ``model`` has today; those of this version are returned as they are.
+
+    Args:
+        model: of the architecture that was saved.
+        tensors: a state dict, or optimizer moments named ``PARAMETER.KEY``.
+    """
+    cuts = _cuts(model)
+    renamed = RENAMED.get(type(model).__name__, {})
+    upgraded: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        old = next((old for old in (*cuts, *renamed) if name == old or name.startswith(f"{old}.")), None)
+        if old is None:
+            upgraded[name] = tensor
+        elif old in renamed:
+            upgraded[renamed[old] + name.removeprefix(old)] = tensor
+        else:
+            parts = cuts[old]
+            # A step count is no matrix: every part has the same.
+            pieces = tensor.split(list(parts.values())) if tensor.ndim else [tensor] * len(parts)
+            upgraded |= {new + name.removeprefix(old): piece.clone() for new, piece in zip(parts, pieces)}
+    return upgraded
+
+
+def _cuts(model: nn.Module) -> dict[str, dict[str, int]]:
+    """Packed parameters of old whose projections are separate today: old name -> {new name: rows}."""
+    cuts: dict[str, dict[str, int]] = {}
+    for path, module in model.named_modules():
+        if not isinstance(module, MultiHeadAttention) or module.packed:
+            continue
+        for kind in ("weight", "bias"):
+            rows = dict(zip((f"{path}.{part}.{kind}" for part in "qkv"), module.widths))
+            cuts[f"{path}.qkv.{kind}"] = rows
+            cuts[f"{path}.kv.{kind}"] = {name: count for name, count in rows.items() if name != f"{path}.q.{kind}"}
+    return cuts

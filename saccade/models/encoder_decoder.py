@@ -1,0 +1,109 @@
+"""Encoder-decoder models of texts: the decoder and its vocabulary, shared by translation and image to text.
+
+A token of the target attends to those before it (causal mask) and to the encoder's whole output. The logits of the next
+token come from the embedding's own table, unless the weights are untied (Vaswani et al., arXiv 1706.03762).
+
+B sources, L tokens of the encoder's output, M tokens of the target, D width, V tokens of the vocabulary.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from saccade.models.model import Model
+from saccade.nn.attention import xavier_uniform
+from saccade.nn.embedding import TiedLinear
+from saccade.nn.generation import EncoderOutput
+from saccade.nn.masks import causal_mask
+from saccade.nn.positions import sinusoidal_1d
+from saccade.nn.transformer import BlockCache, BlockConfig, Decoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderDecoderConfig:
+    """A decoder and its vocabulary.
+
+    Attributes:
+        block: of the decoder; post-norm in the original.
+        decoder_depth: number of blocks.
+        vocab_size: V, of source and target together.
+        tied: whether the output projection shares the embedding's table; else it has a matrix of its own.
+        output_bias: whether each token has a bias of its own in the logits.
+        positions: sines and cosines "interleaved" as in the paper, or all sines before all cosines ("halves", Marian).
+        scaled: whether embeddings are multiplied by the root of D before positions are added.
+        pad, begin, end: ids of the padding token and of those that begin and end a text.
+        context_length: tokens of a generated text at most.
+    """
+
+    block: BlockConfig
+    decoder_depth: int = 6
+    vocab_size: int = 37000
+    tied: bool = True
+    output_bias: bool = False
+    positions: Literal["interleaved", "halves"] = "interleaved"
+    scaled: bool = True
+    pad: int = 0
+    begin: int = 1
+    end: int = 2
+    context_length: int = 512
+    num_classes: int = 0
+
+
+class EncoderDecoder(Model, ABC):
+    """``net(source, target [B, M])`` -> logits of the next token after each of the target, ``[B, M, V]``."""
+
+    def __init__(self, config: EncoderDecoderConfig):
+        super().__init__()
+        self.config = config
+        dim = config.block.embed_dim
+        self.token_embed = nn.Embedding(config.vocab_size, dim)
+        nn.init.normal_(self.token_embed.weight, std=dim**-0.5)
+        self.dropout = nn.Dropout(config.block.dropout)
+        self.decoder = Decoder(config.block, config.decoder_depth)
+        post_norm = config.block.norm == "post"
+        self.decoder_norm = nn.Identity() if post_norm else nn.LayerNorm(dim, config.block.norm_eps)
+        if config.tied:
+            self.output: nn.Linear = TiedLinear(self.token_embed, bias=config.output_bias)
+        else:
+            self.output = nn.Linear(dim, config.vocab_size, bias=config.output_bias)
+            if config.output_bias:
+                nn.init.zeros_(self.output.bias)
+        self.num_features = dim
+        xavier_uniform(self.decoder)
+
+    @abstractmethod
+    def encode(self, source: Tensor) -> EncoderOutput:
+        """Tokens ``[B, L]`` or images ``[B, C, H, W]`` -> what the decoder attends to."""
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        """Teacher forcing: every token of the target is given, and each position predicts the next."""
+        return self.decode(target, self.encode(source))
+
+    def decode(self, tokens: Tensor, encoded: EncoderOutput, caches: list[BlockCache] | None = None) -> Tensor:
+        """Logits ``[B, n, V]`` of the token after each of ``tokens [B, n]``.
+
+        Args:
+            tokens: the whole text; with caches the new tokens alone.
+            encoded: of :meth:`encode`.
+            caches: of the tokens before, one for each block; they grow by the new ones.
+        """
+        start, count = 0 if caches is None else caches[0].attn.length, tokens.shape[1]
+        # Padding of a target stands behind its words, where the causal mask hides it. One token may see all before it.
+        mask = causal_mask(count, start + count, device=tokens.device) if count > 1 else None
+        x = self.decoder(
+            self.embedded(tokens, start), encoded.tokens, mask=mask, memory_mask=encoded.mask, caches=caches
+        ).tokens
+        return self.output(self.decoder_norm(x))
+
+    def embedded(self, tokens: Tensor, start: int = 0) -> Tensor:
+        """Embeddings with positions, counted from ``start``: ``[B, n]`` -> ``[B, n, D]``."""
+        dim = self.config.block.embed_dim
+        table = sinusoidal_1d(start + tokens.shape[1], dim)[start:]
+        if self.config.positions == "halves":
+            table = torch.cat((table[:, 0::2], table[:, 1::2]), dim=1)
+        x = self.token_embed(tokens) * (math.sqrt(dim) if self.config.scaled else 1.0)
+        return self.dropout(x + table.to(x))
