@@ -54,14 +54,11 @@ def test_it_learns_and_is_reported(tmp_path: Path) -> None:
 def test_it_is_resumed_to_the_same_bits(tmp_path: Path) -> None:
     whole = saccade.train(setup(), config(8), output=tmp_path / "whole")
 
-    class Stop(Exception):
-        pass
-
     def stop(event: object) -> None:
         if isinstance(event, StepDone) and event.step == 5:
-            raise Stop
+            raise KeyboardInterrupt
 
-    with pytest.raises(Stop):
+    with pytest.raises(KeyboardInterrupt):
         saccade.train(setup(), config(8), output=tmp_path / "cut", on_event=stop)
     resumed = saccade.train(setup(), config(8), output=tmp_path / "cut", resume=True)
     one, other = (load_file(r.run.model / "model.safetensors") for r in (whole, resumed))

@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 from PIL import Image
+from sklearn.model_selection import train_test_split
 
 from saccade.data.samples import DataSplits
 
@@ -38,8 +39,6 @@ class DigitsSource:
 
 def digits_splits() -> DataSplits:
     """1,437 digits to train on and 360 to test, the same share of each class; no validation split."""
-    from sklearn.model_selection import train_test_split
-
     _, labels = _digits()
     train, test = train_test_split(
         np.arange(len(labels)), test_size=TEST_FRACTION, random_state=SPLIT_SEED, stratify=labels
