@@ -25,9 +25,12 @@ from saccade.training.setup import open_splits
 
 DISTANCE_IMAGES = 16
 LOOKS = ("classify", "pretrain", "contrast")  # tasks whose attention the report measures
-MEASURED = {
-    "test": "Measured once on {} {} of the test split, by which this run chose nothing.",
-    "val": "Measured on {} {} of the validation split, by which the best weights were chosen.",
+# (split of the metrics, `select` of the run) -> the note above them
+NOTES = {
+    ("test", "best"): "Measured once on {} {} of the test split, which no choice of this run depends on.",
+    ("test", "last"): "Measured once on {} {} of the test split, which no choice of this run depends on.",
+    ("val", "best"): "Measured on {} {} of the validation split, which also selected the best weights.",
+    ("val", "last"): "Measured on {} {} of the validation split, which no choice of this run depends on.",
 }
 log = logging.getLogger("saccade")
 
@@ -44,7 +47,7 @@ def write_run_report(run: RunDirectory) -> Path:
     if path.is_file():
         told = json.loads(path.read_text(encoding="utf-8"))
         found: Content = import_module(f"saccade.cli.reports.{config.task}").content(predictor, splits, told)
-        content, note = found, MEASURED[told["split"]].format(found.metrics.images, things)
+        content, note = found, NOTES[told["split"], config.select].format(found.metrics.images, things)
     shown = splits.test or splits.val or splits.train
     inside = inside_section(
         position_similarity(predictor.model),

@@ -106,6 +106,7 @@ class RunConfig:
     accumulation: int = 1  # parts that a process cuts its share of a batch into, to need less memory
     label_smoothing: float = 0.0
     ema: float = 0.0  # decay of the running mean of the weights, which then is the result; 0: none
+    select: Literal["best", "last"] = "best"  # the resulting weights: of the epoch with the best validation metric
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 on a GPU, float32 on a CPU
     device: str = "auto"
     shard: bool = False  # several processes hold a part of the model each (FSDP2) instead of a copy (DDP)

@@ -223,7 +223,7 @@ class _Run:
         return 0
 
     def end_epoch(self, model: nn.Module, mean: WeightMean | None, lr: float, loader: Batches) -> None:
-        """Measure on the validation split, keep the best, write the line of the epoch."""
+        """Measure on the validation split, save the best weights if they are the result, write the epoch's metrics."""
         progress, setup, job = self.progress, self.setup, self.setup.job
         epoch = -(-progress.step // setup.order.steps_per_epoch)
         row: dict[str, Any] = {
@@ -239,7 +239,8 @@ class _Run:
                 metrics = job.task.measure(seen.outputs, seen.targets)
                 self.warn(metrics)
                 row |= {f"val_{name}": value for name, value in metrics.row().items()}
-                if progress.best is None or metrics.goal > progress.best:
+                is_best = progress.best is None or metrics.goal > progress.best
+                if is_best and self.config.select == "best":
                     progress.best, progress.best_step = metrics.goal, progress.step
                     self.save({"model": model_tensors(unwrapped(model))}, BEST)
         row |= {"seconds": round(progress.seconds, 3), "images_per_second": round(self.rate(), 1)}
