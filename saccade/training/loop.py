@@ -243,7 +243,7 @@ class _Run:
         return 0
 
     def end_epoch(self, model: nn.Module, ema: ExponentialMovingAverage | None, lr: float, loader: Batches) -> None:
-        """Measure on the validation split, keep the best, write the line of the epoch."""
+        """Measure on the validation split, save the best weights if they are the result, write the epoch's metrics."""
         progress, setup = self.progress, self.setup
         epoch = -(-progress.step // self.plan.order.steps_per_epoch)
         row: dict[str, Any] = {
@@ -258,7 +258,8 @@ class _Run:
                 metrics = setup.task.measure(self.collected(model, setup.val))
                 self.warn(metrics)
                 row |= {f"val_{name}": value for name, value in metrics.scalars().items()}
-                if progress.best is None or metrics.selection > progress.best:
+                is_best = progress.best is None or metrics.selection > progress.best
+                if is_best and self.config.select == "best":
                     progress.best, progress.best_step = metrics.selection, progress.step
                     self.save({"model": model_tensors(unwrapped(model))}, BEST)
         row |= {"seconds": round(progress.seconds, 3), "images_per_second": round(self.rate(), 1)}
