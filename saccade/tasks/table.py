@@ -17,7 +17,8 @@ class Row:
     """Where the parts of a task are.
 
     Attributes:
-        summary: what is learned from what, for `--help`.
+        summary: what is predicted, for `--help`.
+        data: the layouts of data that it opens, for `--help`.
         config: class of its options in a run's config.
         room: object that answers the contract :class:`~saccade.engine.room.TaskRoom`.
         report: object that answers :class:`~saccade.engine.report.TaskReport`.
@@ -25,28 +26,60 @@ class Row:
     """
 
     summary: str
+    data: str
     config: str
     room: str
     report: str
     labelled: bool = True
 
 
-def _row(summary: str, package: str, config: str, part: str = "", *, labelled: bool = True) -> Row:
+def _row(summary: str, data: str, package: str, config: str, part: str = "", *, labelled: bool = True) -> Row:
     """The row of a task whose files have the usual names, behind `part` where two tasks share a package."""
     base = f"saccade.tasks.{package}"
-    return Row(summary, f"{base}.config:{config}", f"{base}.{part}room:ROOM", f"{base}.{part}report:REPORT", labelled)
+    return Row(
+        summary, data, f"{base}.config:{config}", f"{base}.{part}room:ROOM", f"{base}.{part}report:REPORT", labelled
+    )
 
 
 TASKS: Mapping[str, Row] = {
-    "classification": _row("the class of an image", "classification", "ClassificationConfig"),
-    "detection": _row("boxes with classes", "detection", "DetectionConfig"),
-    "depth": _row("the distance of every pixel", "dense", "DepthConfig", "depth_"),
-    "segmentation": _row("the class of every pixel", "dense", "SegmentationConfig", "segmentation_"),
-    "contrastive": _row("which caption belongs to which image", "contrastive", "ContrastiveConfig"),
-    "seq2seq": _row("a text for a text or an image", "seq2seq", "Seq2SeqConfig"),
-    "masked_image": _row("hidden patches of images", "masked_image", "MaskedImageConfig", labelled=False),
-    "masked_lm": _row("hidden words of texts", "masked_lm", "MaskedLMConfig", labelled=False),
-}
+    "classification": _row(
+        "the class of an image", 'a folder with one folder a class, a CSV of file,label, a zip, tar shards, or "digits"',
+        "classification", "ClassificationConfig",
+    ),
+    "detection": _row(
+        "boxes with classes", 'a folder in the layout of COCO, Pascal VOC or YOLO, or "scenes"',
+        "detection", "DetectionConfig",
+    ),
+    "depth": _row(
+        "the distance of every pixel", 'a folder of images/ and depth/, or "scenes"', "dense", "DepthConfig", "depth_",
+    ),
+    "segmentation": _row(
+        "the class of every pixel", 'a folder of images/ and masks/, or "scenes"',
+        "dense", "SegmentationConfig", "segmentation_",
+    ),
+    "contrastive": _row(
+        "which caption belongs to which image", 'a CSV or JSONL of image,caption, tar shards, or "scenes"',
+        "contrastive", "ContrastiveConfig",
+    ),
+    "seq2seq": _row(
+        "a text for a text or an image", 'a TSV, CSV or JSONL of source,target, or "numbers"; images and captions, or "strips"',
+        "seq2seq", "Seq2SeqConfig",
+    ),
+    "masked_image": _row(
+        "masked patches of images", 'images at any depth of a folder, a zip, tar shards, or "digits"',
+        "masked_image", "MaskedImageConfig", labelled=False,
+    ),
+    "masked_lm": _row(
+        "masked words of texts", 'a text file, a sentence a line, an empty line between documents; or "numbers"',
+        "masked_lm", "MaskedLMConfig", labelled=False,
+    ),
+}  # fmt: skip
+
+
+def data_help(*, labelled: bool | None = None) -> str:
+    """The layouts of data of the tasks, for `--help`; of those with labels only, or without, if given."""
+    rows = {name: row for name, row in TASKS.items() if labelled is None or row.labelled == labelled}
+    return ". ".join(f"{name}: {row.data}" for name, row in rows.items()) + "."
 
 
 def row(name: str) -> Row:
