@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from saccade.cli.options import Json
-from saccade.tasks.table import TASKS, data_help
+from saccade.tasks.table import TASKS, data_layouts
 
 DEFAULT_TASK = next(iter(TASKS))
 
@@ -17,7 +17,7 @@ app = App(name="data", help="Check a data set, pack it into shards, or compose s
 
 @app.command
 def check(
-    data: Annotated[str, Parameter(help=f"Data set. {data_help()}")] = "digits",
+    data: Annotated[str, Parameter(help=f"Data set. {data_layouts()}")] = "digits",
     /,
     *,
     mode: Literal["full", "sample", "auto"] = "full",

@@ -1,4 +1,4 @@
-"""`saccade pretrain`: learn without labels, then fine-tune on few: masked image modelling, masked language modelling."""
+"""`saccade pretrain`: learn without labels, by masked image or masked language modelling, then fine-tune on few."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,11 +6,11 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from saccade.cli.train import RECIPE_HELP, TrainOptions, start_or_resume
-from saccade.tasks.table import data_help, pretraining_task
+from saccade.tasks.table import data_layouts, pretraining_task
 
 
 def pretrain(
-    data: Annotated[str | None, Parameter(help=f"Training data. {data_help(labelled=False)}")] = None,
+    data: Annotated[str | None, Parameter(help=f"Training data. {data_layouts(labelled=False)}")] = None,
     /,
     *,
     recipe: Annotated[str, Parameter(help=RECIPE_HELP)] = "",

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from saccade.errors import ConfigError
-from saccade.tasks.table import TASKS, data_help
+from saccade.tasks.table import data_layouts, summaries
 from saccade.training.config import (
     RunConfig,
     differences,
@@ -20,7 +20,6 @@ from saccade.training.config import (
     with_overrides,
 )
 
-TASK_HELP = "; ".join(f"{name}, {row.summary}" for name, row in TASKS.items())
 RECIPE_HELP = f"Defaults to start from: {', '.join(list_recipes())}. Chosen for the task, data and model unless given."
 
 
@@ -29,7 +28,7 @@ RECIPE_HELP = f"Defaults to start from: {', '.join(list_recipes())}. Chosen for 
 class TrainOptions:
     """Options of the config that have a flag; any other is set by --set."""
 
-    task: Annotated[str | None, Parameter(help=f"What is predicted: {TASK_HELP}.")] = None
+    task: Annotated[str | None, Parameter(help=f"What is predicted: {summaries()}.")] = None
     model: str | None = None
     """Model to train; `saccade models` lists them."""
     init: str | None = None
@@ -86,7 +85,7 @@ class TrainOptions:
 
 
 def train(
-    data: Annotated[str | None, Parameter(help=f"Training data. {data_help()}")] = None,
+    data: Annotated[str | None, Parameter(help=f"Training data. {data_layouts()}")] = None,
     /,
     *,
     recipe: Annotated[str, Parameter(help=RECIPE_HELP)] = "",

@@ -69,6 +69,6 @@ print({card.usage})
 
 ## Limits
 
-{card.limits} It was measured on images of the same origin as those that it was trained on; on others it can be worse. Nobody
-has checked it for uses in which mistakes harm people.
+{card.limits} It was measured on data from the same source as its training data; on other data it can be worse. It
+has not been evaluated for uses in which mistakes harm people.
 """

@@ -171,7 +171,8 @@ class RunDirectory:
         intact = f"{steps[-1]} is intact" if steps else "there is no checkpoint yet"
         full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
         what = "the disk is full" if full else f"writing failed ({error})"
-        return f"step {step} could not be saved: {what}. {intact}; free some space, then: saccade train --resume {self.path}"
+        advice = f"free some space, then: saccade train --resume {self.path}"
+        return f"step {step} could not be saved: {what}. {intact}; {advice}"
 
     # ---------------------------------------------------------------------------------------------------- metrics
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-
 DepthLoss = Literal["ssi", "silog", "l1"]
 Alignment = Literal["none", "scale", "scale-shift"]
 
@@ -26,6 +25,9 @@ class DepthConfig:
     gradient_weight: float = 0.5
     alignment: Alignment = "none"
 
+    SUMMARY: ClassVar[str] = "the distance of every pixel"
+    DATA: ClassVar[str] = 'a folder of images/ and depth/, or "scenes"'
+    LABELLED: ClassVar[bool] = True  # `saccade pretrain` trains the tasks without labels
     ARCHITECTURES: ClassVar[tuple[str, ...]] = ("dpt",)
 
     @staticmethod
@@ -40,6 +42,9 @@ class SegmentationConfig:
 
     aux: float = 0.2
 
+    SUMMARY: ClassVar[str] = "the class of every pixel"
+    DATA: ClassVar[str] = 'a folder of images/ and masks/, or "scenes"'
+    LABELLED: ClassVar[bool] = True  # `saccade pretrain` trains the tasks without labels
     ARCHITECTURES: ClassVar[tuple[str, ...]] = ("dpt",)
 
     @staticmethod

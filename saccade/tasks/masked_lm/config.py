@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-
 VocabularyKind = Literal["word", "char", "bpe", "byte"]
 
 
@@ -29,6 +28,9 @@ class MaskedLMConfig:
     random: float = 0.1
     next_sentence: bool = False
 
+    SUMMARY: ClassVar[str] = "masked words of texts"
+    DATA: ClassVar[str] = 'a text file, a sentence a line, an empty line between documents; or "numbers"'
+    LABELLED: ClassVar[bool] = False  # `saccade pretrain` trains the tasks without labels
     ARCHITECTURES: ClassVar[tuple[str, ...]] = ("bert", "perceiver_text")
 
     @staticmethod

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-
 VocabularyKind = Literal["word", "char", "bpe", "byte"]
 
 
@@ -23,6 +22,9 @@ class Seq2SeqConfig:
     length: int = 64
     label_smoothing: float = 0.0
 
+    SUMMARY: ClassVar[str] = "a text for a text or an image"
+    DATA: ClassVar[str] = 'a TSV, CSV or JSONL of source,target, or "numbers"; images and captions, or "strips"'
+    LABELLED: ClassVar[bool] = True  # `saccade pretrain` trains the tasks without labels
     ARCHITECTURES: ClassVar[tuple[str, ...]] = ("seq2seq", "image_to_text")
 
     @staticmethod
