@@ -27,7 +27,10 @@ BLOCKS = {
 }
 KEYS = {"sharpness": "sam"}  # other top-level keys
 OPTIONS = {  # options that have another name today: task -> old -> new
-    "masked_lm": {"share": "mask_ratio", "masked": "mask_token", "random": "random_token"},
+    "masked_lm": {
+        "share": "mask_ratio", "masked": "mask_token", "random": "random_token", "length": "max_length",
+    },
+    "seq2seq": {"length": "max_length"},
 }
 # old top-level keys that are options of a task today, in these tasks
 MOVED = {"label_smoothing": ("classification", "seq2seq"), "distillation": ("classification",)}
@@ -36,6 +39,12 @@ MOVED = {"label_smoothing": ("classification", "seq2seq"), "distillation": ("cla
 def task_name(name: str) -> str:
     """Today's name of a task."""
     return TASKS.get(name, name)
+
+
+def option_names(task: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a task under today's names."""
+    names = OPTIONS.get(task, {})
+    return {names.get(name, name): value for name, value in options.items()}
 
 
 def is_old_config(values: Mapping[str, Any]) -> bool:
@@ -49,8 +58,7 @@ def upgrade_config(values: Mapping[str, Any]) -> dict[str, Any]:
     options = {}
     for block, owner in BLOCKS.items():
         if owner == task:
-            names = OPTIONS.get(task, {})
-            options = {names.get(key, key): value for key, value in values.get(block, {}).items()}
+            options = option_names(task, values.get(block, {}))
     for key, owners in MOVED.items():
         if task in owners and key in values:
             options[key] = values[key]
