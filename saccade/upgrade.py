@@ -12,10 +12,11 @@ TASKS = {
     "translate": "seq2seq",
     "translation": "seq2seq",
     "words": "masked_lm",
-    "text": "masked_lm",
     "pretrain": "masked_image",
     "pretraining": "masked_image",
 }
+# model directories before 0.2 whose task is "text": architecture -> task
+TEXT_TASKS = {"seq2seq": "seq2seq", "bert": "masked_lm"}
 # block of a run's config before 0.2, which held the options of every task -> task whose options they are
 BLOCKS = {
     "detection": "detection",
@@ -28,7 +29,10 @@ BLOCKS = {
 KEYS = {"sharpness": "sam"}  # other top-level keys
 OPTIONS = {  # options that have another name today: task -> old -> new
     "masked_lm": {
-        "share": "mask_ratio", "masked": "mask_token", "random": "random_token", "length": "max_length",
+        "share": "mask_ratio",
+        "masked": "mask_token",
+        "random": "random_token",
+        "length": "max_length",
     },
     "seq2seq": {"length": "max_length"},
 }
@@ -36,9 +40,9 @@ OPTIONS = {  # options that have another name today: task -> old -> new
 MOVED = {"label_smoothing": ("classification", "seq2seq"), "distillation": ("classification",)}
 
 
-def task_name(name: str) -> str:
-    """Today's name of a task."""
-    return TASKS.get(name, name)
+def task_name(name: str, architecture: str = "") -> str:
+    """Today's name of a task, where an old one needs it by the architecture of its model."""
+    return TEXT_TASKS.get(architecture, name) if name == "text" else TASKS.get(name, name)
 
 
 def option_names(task: str, options: Mapping[str, Any]) -> dict[str, Any]:

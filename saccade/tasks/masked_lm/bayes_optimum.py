@@ -36,7 +36,11 @@ class BayesOptimum:
 
 
 def bayes_optimum(
-    dataset: MaskedTextDataset, limit: int, *, max_texts: int | None = None, on_text: Callable[[int], None] | None = None
+    dataset: MaskedTextDataset,
+    limit: int,
+    *,
+    max_texts: int | None = None,
+    on_text: Callable[[int], None] | None = None,
 ) -> BayesOptimum:
     """The best possible predictions for the masked tokens of some texts.
 

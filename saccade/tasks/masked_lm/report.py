@@ -58,8 +58,8 @@ class MaskedLMReport(TaskReport):
 
     def explain(self, predictor: Predictor, inputs: Sequence[ImageLike], *, budget: str) -> Drawing:
         raise ConfigError(
-            "explain draws attention over images, and this model reads texts: use saccade fill, or record its attention "
-            "in Python with saccade.record"
+            "explain draws attention over images, and this model reads texts: use saccade fill, or record its "
+            "attention in Python with saccade.record"
         )
 
 

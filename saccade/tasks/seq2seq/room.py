@@ -58,7 +58,7 @@ class Seq2SeqRoom(TaskRoom):
         return ModelCard(
             hub_task="translation",
             description="An encoder-decoder model that generates texts",
-            usage='saccade.load("PATH_OF_THIS_FOLDER").predict("a text, or an image of a model that reads images").text',
+            usage='saccade.load("PATH_OF_THIS_FOLDER").predict("a text, or the path of an image").text',
             limits="It knows the words of its training texts and no others.",
         )
 
