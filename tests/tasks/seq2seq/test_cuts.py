@@ -16,7 +16,16 @@ from saccade.tasks.seq2seq.task import Seq2SeqTask
 from tests.engine.batch_cuts import Case, check_cuts
 
 pytest.importorskip("tokenizers")
-TARGETS = ("un", "deux trois", "un un un un un un un", "trois quatre", "quatre", "un", "deux deux deux trois", "quatre un")
+TARGETS = (
+    "un",
+    "deux trois",
+    "un un un un un un un",
+    "trois quatre",
+    "quatre",
+    "un",
+    "deux deux deux trois",
+    "quatre un",
+)
 
 
 def make_batch(inputs: torch.Tensor | None = None) -> tuple[Vocabulary, Batch]:
