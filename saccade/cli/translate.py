@@ -55,7 +55,7 @@ def translate(
     from saccade.cli.predict import expand
     from saccade.tasks.loading import load
     from saccade.tasks.seq2seq.alignment import align
-    from saccade.tasks.seq2seq.alignment_figure import alignment_figure
+    from saccade.tasks.seq2seq.report import alignment_figure
     from saccade.tasks.seq2seq.translate import encoder_decoder
     from saccade.tasks.seq2seq.translate import translate as generate
 

@@ -18,7 +18,7 @@ from saccade.models.image_to_text import ImageToText
 from saccade.models.vit import VisionTransformer
 from saccade.runs import write_task_report
 from saccade.tasks.seq2seq.alignment import align
-from saccade.tasks.seq2seq.alignment_figure import alignment_figure
+from saccade.tasks.seq2seq.report import alignment_figure
 from saccade.tasks.seq2seq.room import ROOM
 from saccade.tasks.seq2seq.setup import make_setup
 from saccade.tasks.seq2seq.translate import translate
