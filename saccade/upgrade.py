@@ -27,6 +27,7 @@ BLOCKS = {
 }
 KEYS = {"sharpness": "sam"}  # other top-level keys
 OPTIONS = {  # options that have another name today: task -> old -> new
+    "segmentation": {"aux": "auxiliary_weight"},
     "masked_lm": {"share": "mask_ratio", "masked": "mask_token", "random": "random_token"},
 }
 # old top-level keys that are options of a task today, in these tasks

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from saccade.inference.predictor import Predictor
 
 import saccade
 from saccade.analysis import probing
@@ -15,7 +16,6 @@ from saccade.data.builtin.digits import digits_splits
 from saccade.data.preprocessing import Preprocessing
 from saccade.errors import DataError
 from saccade.inference import features
-from saccade.inference.predictor import Predictor
 
 
 def clouds(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

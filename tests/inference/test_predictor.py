@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from saccade.inference.evaluation import evaluate
+from saccade.inference.predictor import Predictor
 
 import saccade
 from saccade.checkpoints.directory import LoadedModel
 from saccade.data.preprocessing import Preprocessing
 from saccade.errors import CheckpointError, ConfigError, DataError, ImageError
-from saccade.inference.evaluation import evaluate
-from saccade.inference.predictor import Predictor
 from saccade.training.loop import train
 from saccade.training.run_directory import RunDirectory
 from tests.photos import make_photos

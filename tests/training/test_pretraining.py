@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from saccade.inference.predictor import load
 
 from saccade.analysis.painting import paint
 from saccade.checkpoints.loading import load_model
@@ -14,7 +15,6 @@ from saccade.cli.main import main
 from saccade.data.config import DataConfig
 from saccade.data.image_folder import open_data, open_unlabelled
 from saccade.errors import ConfigError, DataError
-from saccade.inference.predictor import load
 from saccade.models.vit import VisionTransformer
 from saccade.training.config import resolve
 from saccade.training.loop import train

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from saccade.training.sharpness import at_the_worst_place, statistics_left_alone
 from safetensors.torch import load_file
 from torch import nn
 
@@ -12,7 +13,6 @@ from saccade.errors import ConfigError
 from saccade.training.config import resolve
 from saccade.training.loop import train
 from saccade.training.run_directory import RunDirectory
-from saccade.training.sharpness import at_the_worst_place, statistics_left_alone
 
 SHORT = {"schedule.steps": 6, "preflight": False, "data.check": "off", "batch_size": 16, "ema": 0.0}
 

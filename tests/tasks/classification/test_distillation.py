@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from saccade.tasks.distillation import DistillationTask
+from saccade.training.jobs.classify import make_task
+from saccade.training.teacher import Teacher
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -16,12 +19,9 @@ from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch
 from saccade.errors import ConfigError
 from saccade.models.deit import DistilledViT
-from saccade.tasks.distillation import DistillationTask
 from saccade.training.config import resolve
-from saccade.training.jobs.classify import make_task
 from saccade.training.loop import train
 from saccade.training.run_directory import RunDirectory
-from saccade.training.teacher import Teacher
 
 LABELS = tuple("abc")
 STUDENT = Preprocessing((8, 8), "exact", 1.0, channels=1, mean=(0.5,), std=(0.5,))
