@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from saccade.inference.predictor import Predictor
 
 import saccade
 from saccade.analysis import probing
@@ -14,6 +13,7 @@ from saccade.checkpoints.loading import adapt
 from saccade.cli.main import main
 from saccade.data.builtin.digits import digits_splits
 from saccade.data.preprocessing import Preprocessing
+from saccade.engine.predictor import Predictor
 from saccade.errors import DataError
 from saccade.inference import features
 

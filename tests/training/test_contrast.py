@@ -24,8 +24,8 @@ from saccade.inference.zero_shot import evaluate_zero_shot
 from saccade.models.vit import VisionTransformer
 from saccade.training.config import resolve
 from saccade.training.jobs.contrast import starting_model
-from saccade.training.loop import train
 from saccade.training.run_directory import RunDirectory
+from tests.running import train
 
 pytest.importorskip("tokenizers")
 

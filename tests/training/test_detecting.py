@@ -22,9 +22,9 @@ from saccade.errors import ConfigError
 from saccade.tasks.predictions import FoundBox
 from saccade.training.config import resolve
 from saccade.training.jobs.detect import starting_model
-from saccade.training.loop import train
 from saccade.training.run_directory import RunDirectory
 from tests.data.test_boxes import write_coco
+from tests.running import train
 
 LABELS = tuple(str(digit) for digit in range(10))
 TINY = {

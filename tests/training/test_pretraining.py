@@ -17,9 +17,9 @@ from saccade.data.image_folder import open_data, open_unlabelled
 from saccade.errors import ConfigError, DataError
 from saccade.models.vit import VisionTransformer
 from saccade.training.config import resolve
-from saccade.training.loop import train
 from saccade.training.run_directory import RunDirectory
 from tests.photos import make_photos
+from tests.running import train
 
 SMALL = {"task": "pretrain", "schedule.steps": 30, "preflight": False, "data.check": "off", "batch_size": 64}
 

@@ -22,9 +22,9 @@ from saccade.models.vit import VisionTransformer
 from saccade.reporting.texts import alignment_figure
 from saccade.training.config import resolve
 from saccade.training.jobs.translate import starting_model
-from saccade.training.loop import train
 from saccade.training.run_directory import RunDirectory
 from saccade.training.schedules import lr_share
+from tests.running import train
 
 pytest.importorskip("tokenizers")
 

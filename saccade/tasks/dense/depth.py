@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from saccade.data.samples import Batch
 from saccade.engine.collect import Collected
-from saccade.engine.task import LossTerm, LossTerms, image_batch
+from saccade.engine.task import IndependentParts, LossTerm, LossTerms, image_batch
 from saccade.tasks.dense.alignment import SMALLEST, aligned_depth, best_scale_and_shift
 from saccade.tasks.dense.config import Alignment, DepthConfig
 from saccade.tasks.dense.depth_metrics import ERRORS, DepthMetrics, depth_errors, depth_metrics
@@ -33,7 +33,7 @@ class DepthOutput(Protocol):
     def values(self) -> Tensor: ...  # [B, H, W]
 
 
-class DepthTask:
+class DepthTask(IndependentParts):
     """A depth for every pixel, in metres; or its inverse up to scale and shift, with the ssi loss."""
 
     name = "depth"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from saccade.data.samples import Batch
 from saccade.engine.collect import Collected
-from saccade.engine.task import LossTerm, LossTerms, image_batch
+from saccade.engine.task import IndependentParts, LossTerm, LossTerms, image_batch
 from saccade.tasks.dense.config import SegmentationConfig
 from saccade.tasks.dense.depth import sizes_of, target_of
 from saccade.tasks.dense.results import Segmentation
@@ -32,7 +32,7 @@ class SegmentationOutput(Protocol):
     def aux(self) -> Tensor | None: ...  # [B, K, h, w] logits of an auxiliary head, in training
 
 
-class SegmentationTask:
+class SegmentationTask(IndependentParts):
     """A class for every pixel.
 
     Args:
