@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 from PIL import Image
+from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from saccade.data.samples import DataSplits
@@ -77,7 +78,5 @@ def digits_by_split() -> dict[str, DigitsSource]:
 @cache
 def _digits() -> tuple[np.ndarray, np.ndarray]:
     """Pixels [1797, 8, 8] uint8 and labels [1797] int64."""
-    from sklearn.datasets import load_digits
-
     pixels, labels = load_digits(return_X_y=True)
     return (pixels.reshape(-1, 8, 8) * (255 / LEVELS)).round().astype(np.uint8), labels.astype(np.int64)
