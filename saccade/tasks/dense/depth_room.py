@@ -19,7 +19,7 @@ from saccade.tasks.dense.depth import DepthTask
 from saccade.tasks.dense.setup import depth_setup, eval_maps
 from saccade.tasks.dense.sources import open_dense
 
-INVERSE = {"loss": "ssi"}  # published files predict the inverse of depth up to scale and shift
+INVERSE: Mapping[str, Any] = {"loss": "ssi"}  # published files predict the inverse of depth up to scale and shift
 
 
 class DepthRoom(TaskRoom):

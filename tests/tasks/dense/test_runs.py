@@ -97,7 +97,7 @@ def test_a_batch_holds_images_of_several_sizes(tmp_path: Path) -> None:
 
 
 def test_a_depth_model_keeps_its_unit(tmp_path: Path) -> None:
-    """A run records its options; directories before 0.2 recorded them as "depth"; published files predict the inverse."""
+    """A run records its options, before 0.2 as "depth"; published files without them predict the inverse."""
     path = small_run(tmp_path / "run", "depth", **{"depth.loss": "l1", "depth.alignment": "scale"}).path
     source = load_model(path)
     task = DEPTH_ROOM.task(source)
