@@ -28,6 +28,7 @@ BLOCKS = {
 }
 KEYS = {"sharpness": "sam"}  # other top-level keys
 OPTIONS = {  # options that have another name today: task -> old -> new
+    "segmentation": {"aux": "auxiliary_weight"},
     "masked_lm": {
         "share": "mask_ratio",
         "masked": "mask_token",

@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from saccade.data.config import AugmentationConfig, DataConfig, ScenesConfig
-from saccade.data.dense import IGNORE, open_dense, read_depth
-from saccade.data.dense_batches import DenseDataset, DenseTransform
 from saccade.data.preprocessing import Preprocessing
 from saccade.errors import ConfigError, DataError, ImageError
+from saccade.tasks.dense.batches import DenseDataset, DenseTransform
+from saccade.tasks.dense.sources import IGNORE, RenumberedMasks, open_dense, read_depth
 
 WHOLE = DataConfig(val_fraction=0.0, test_fraction=0.0)
 PLAIN = Preprocessing((8, 12), resize="exact", crop_pct=1.0, mean=(0.0,) * 3, std=(1.0,) * 3)
@@ -136,3 +136,12 @@ def test_scenes_have_both_maps() -> None:
     assert (np.asarray(image) == np.asarray(other)).all()
     assert metres.shape == classes.shape == (48, 64)
     assert depth.classes == ()
+
+
+def test_masks_get_the_class_indices_of_a_model(tmp_path: Path) -> None:
+    source = open_dense(str(write_masks(tmp_path / "data")), "masks", WHOLE).train
+    assert source.classes == ("road", "tree")
+    _, mask = source.with_map(0)
+    image, renumbered = RenumberedMasks(source, np.array([5, 3])).with_map(0)
+    assert image.size == (12, 8)
+    assert (renumbered == np.array([5, 3, IGNORE])[mask]).all()

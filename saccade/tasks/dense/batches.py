@@ -15,11 +15,11 @@ from torchvision.transforms import v2
 
 from saccade.data.batching import Item, first_readable
 from saccade.data.config import AugmentationConfig
-from saccade.data.dense import IGNORE, DenseSource
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch
 from saccade.data.seeding import mix_seed
 from saccade.errors import ConfigError
+from saccade.tasks.dense.sources import IGNORE, DenseSource
 
 
 @dataclass(frozen=True)

@@ -40,11 +40,14 @@ class DenseSource(ImageSource, Protocol):
 class DenseFiles:
     """Image files with map files of the same name."""
 
-    def __init__(self, root: Path, pairs: Sequence[tuple[Path, Path]], classes: tuple[str, ...], scale: float | None):
-        self.root, self.pairs, self.classes, self.scale = root, list(pairs), classes, scale
+    def __init__(
+        self, root: Path, pairs: Sequence[tuple[Path, Path]], file_classes: tuple[str, ...], scale: float | None
+    ):
+        self.root, self.pairs, self.scale = root, list(pairs), scale
+        self.classes = real_classes(file_classes)
         self.names: Sequence[str] = [path.relative_to(root).as_posix() for path, _ in self.pairs]
         self.labels = np.zeros(len(self.pairs), dtype=np.int64)
-        self.num_file_classes, self.class_index = len(classes), class_indices(classes)
+        self.num_file_classes, self.class_index = len(file_classes), class_indices(file_classes)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -91,6 +94,35 @@ class DenseScenes:
         return Image.fromarray(scene.image), scene.depth if self.kind == "depth" else scene.semantic.astype(np.int64)
 
 
+class RenumberedMasks:
+    """Images with class masks under other class indices.
+
+    Args:
+        source: images with class masks.
+        class_index: the new index of each class, ``[K]`` int64.
+    """
+
+    def __init__(self, source: DenseSource, class_index: np.ndarray):
+        self.source, self.class_index = source, class_index
+        self.names, self.labels, self.classes = source.names, source.labels, source.classes
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def image(self, index: int) -> Image.Image:
+        return self.source.image(index)
+
+    def data(self, index: int) -> bytes:
+        return self.source.data(index)
+
+    def with_map(self, index: int) -> tuple[Image.Image, np.ndarray]:
+        image, mask = self.source.with_map(index)
+        labelled = mask != IGNORE
+        renumbered = np.full_like(mask, IGNORE)
+        renumbered[labelled] = self.class_index[mask[labelled]]
+        return image, renumbered
+
+
 def open_dense(path: str, kind: Kind, config: DataConfig | None = None) -> DataSplits:
     """Open images with maps and split them.
 
@@ -124,8 +156,8 @@ def open_dense(path: str, kind: Kind, config: DataConfig | None = None) -> DataS
     scale = config.depth_scale if kind == "depth" else None
     sources = [DenseFiles(root, pairs[s], file_classes, scale) if pairs.get(s) else None for s in SPLITS]
     assert sources[0] is not None
-    names = tuple(name for name in file_classes if name.lower() not in IGNORED_NAMES)
-    return DataSplits(sources[0], sources[1], sources[2], names, root.name, digest.hexdigest())
+    classes = real_classes(file_classes)
+    return DataSplits(sources[0], sources[1], sources[2], classes, root.name, digest.hexdigest())
 
 
 def _read_classes(root: Path) -> tuple[str, ...]:
@@ -136,6 +168,11 @@ def _read_classes(root: Path) -> tuple[str, ...]:
     except (OSError, ValueError, AssertionError):
         raise DataError(f"{file} must be a JSON list that names the classes in the order of their numbers") from None
     return tuple(str(name) for name in names)
+
+
+def real_classes(file_classes: Sequence[str]) -> tuple[str, ...]:
+    """Without those that stand for pixels of no class."""
+    return tuple(name for name in file_classes if name.lower() not in IGNORED_NAMES)
 
 
 def class_indices(classes: Sequence[str]) -> np.ndarray:

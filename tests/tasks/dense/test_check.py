@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from saccade.cli.main import main
-from saccade.data.check_maps import check_maps
-from saccade.data.dense import open_dense
+from saccade.tasks.dense.check import check_maps
+from saccade.tasks.dense.sources import open_dense
 
 
 def write(folder: Path, kind: str, maps: list[np.ndarray]) -> None:
@@ -47,11 +47,11 @@ def test_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mask[0, 0] = 255
     write(tmp_path, "masks", [mask])
     (tmp_path / "classes.json").write_text('["ground", "road", "sky"]')
-    assert main(["data", "check", str(tmp_path), "--task", "segment", "--json"]) == 0
+    assert main(["data", "check", str(tmp_path), "--task", "segmentation", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["values"]["train"] == {"ground": 36, "road": 11}
     assert told["holes"]["train"] == pytest.approx(1 / 48)
     assert told["warnings"] == ["no training pixel of the class sky"]
     Image.fromarray(np.full((6, 8), 255, np.uint8)).save(tmp_path / "train/masks/0.png")
-    assert main(["data", "check", str(tmp_path), "--task", "segment"]) == 1
+    assert main(["data", "check", str(tmp_path), "--task", "segmentation"]) == 1
     assert "the mask of train/images/0.png has no class" in capsys.readouterr().out
