@@ -136,7 +136,7 @@ def test_the_result_has_the_weights_that_were_selected(
 ) -> None:
     """Three epochs of two steps whose validation accuracy falls: the best weights are those of the first."""
     falling = itertools.count(0, -1)
-    monkeypatch.setattr(ClassificationMetrics, "goal", property(lambda metrics: next(falling)))
+    monkeypatch.setattr(ClassificationMetrics, "selection", property(lambda metrics: next(falling)))
     sizes = {"data.digits.val": 701, "batch_size": 256, "schedule.steps": 6}
     chosen = config(**{**STILL, **sizes, "select": select, "augmentation.mixup": 0.0})
     run = train(chosen, RunDirectory.create(chosen, tmp_path / "run")).run
