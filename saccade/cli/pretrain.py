@@ -1,4 +1,4 @@
-"""`saccade pretrain`: learn from images without labels, then fine-tune with few; or a language from plain texts."""
+"""`saccade pretrain`: pre-training without labels, on images or texts."""
 
 from pathlib import Path
 from typing import Annotated
@@ -21,11 +21,11 @@ def pretrain(
     set: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     dry_run: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Learn from images without labels, or from texts, by hiding parts of them.
+    """Pre-train on images without labels, or on texts, by predicting masked parts of them.
 
-    A masked autoencoder (--model mae_...) paints hidden pixels again; masked patch prediction (--model masked_vit_...)
-    names the colours of hidden patches. What comes out starts a classifier: saccade train DATA --init RUN. A BERT names
-    the hidden words of a text.
+    A masked autoencoder (--model mae_...) reconstructs the pixels of masked patches; masked patch prediction (--model
+    masked_vit_...) predicts their colours. Fine-tune the encoder with saccade train DATA --init RUN. A BERT predicts
+    the masked words of a text.
 
     Parameters
     ----------

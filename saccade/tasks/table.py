@@ -44,7 +44,7 @@ TASKS: Mapping[str, Row] = {
     "segmentation": _row("the class of every pixel", "dense", "SegmentationConfig", "segmentation_"),
     "contrastive": _row("which caption belongs to which image", "contrastive", "ContrastiveConfig"),
     "seq2seq": _row("a text for a text or an image", "seq2seq", "Seq2SeqConfig"),
-    "masked_image": _row("hidden patches of images", "masked_image", "MaskedImageConfig", labelled=False),
+    "masked_image": _row("masked patches of images", "masked_image", "MaskedImageConfig", labelled=False),
     "masked_lm": _row("hidden words of texts", "masked_lm", "MaskedLMConfig", labelled=False),
 }
 
