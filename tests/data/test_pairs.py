@@ -12,11 +12,11 @@ from PIL import Image
 from saccade.cli.main import main
 from saccade.data.augmentation import EvalTransform
 from saccade.data.config import DataConfig, ScenesConfig
-from saccade.tasks.contrastive.batches import NO_TEXT, CaptionDataset
 from saccade.data.pairs import CaptionFiles, open_pairs
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.tokenizer import Tokenizer
 from saccade.errors import DataError
+from saccade.tasks.contrastive.batches import NO_TEXT, CaptionDataset
 
 WHOLE = DataConfig(test_fraction=0.0, val_fraction=0.0)
 
