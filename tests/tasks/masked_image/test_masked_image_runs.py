@@ -140,7 +140,7 @@ def test_the_commands_of_a_masked_model(model: str, tmp_path: Path, capsys: pyte
     place, image = str(tmp_path / "model"), str(tmp_path / "image.png")
     Image.new("L", (8, 8), 90).save(image)
     assert main(["evaluate", place, "digits"]) == 0
-    assert "on the masked patches of 1797 images" in capsys.readouterr().out
+    assert "on the masked patches of 360 images" in capsys.readouterr().out
     assert main(["predict", place, image, "--json", "--draw", str(tmp_path / "drawn")]) == 0
     (record,) = json.loads(capsys.readouterr().out)
     assert record.keys() == {"image", "loss", "masked_patches", "patches"}
@@ -192,7 +192,7 @@ def test_refusals(tmp_path: Path, overrides: dict, words: str) -> None:
 
 def test_a_masked_autoencoder_is_not_trained_as_a_classifier() -> None:
     config = resolve("scratch", overrides={"data.path": "digits", "model.name": "mae_digits"})
-    with pytest.raises(ConfigError, match="saccade pretrain"):
+    with pytest.raises(ConfigError, match="choose --task masked_image"):
         train(config)
 
 
