@@ -1,8 +1,8 @@
 """Masked patch prediction: the self-supervised ViT of its first paper (Dosovitskiy et al., arXiv 2010.11929, B.1.2).
 
-As BERT with words: half of the patches are masked; of these, 80 % are replaced by a learned token, 10 % by another patch
-of the image, 10 % are left unchanged. The encoder runs on all tokens, and a linear head predicts the mean colour of each
-masked patch.
+As BERT with words: half of the patches are masked; of these, 80 % are replaced by a learned token, 10 % by another
+patch of the image, 10 % are left unchanged. The encoder runs on all tokens, and a linear head predicts the mean colour
+of each masked patch.
 
 B batch, N patches, D width, K colours.
 """
@@ -93,7 +93,7 @@ class MaskedViT(MaskedModel):
         patches = self.encoder.patch_embed(images)
         tokens = patches.tokens  # [B, N, D]
         if noise is None:
-            noise = spread_noise(*tokens.shape[:2], images.device)
+            noise = spread_noise(len(images), tokens.shape[1], images.device)
         order = noise.argsort(dim=1)
         rank = order.argsort(dim=1)  # [B, N] 0 for the first patch that is masked
         num_masked = self.num_masked(order.shape[1])

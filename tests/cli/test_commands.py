@@ -139,7 +139,7 @@ def test_models_and_doctor(capsys) -> None:
         (["train", "--set", "optimizer.lrr=1"], 2, "did you mean optimizer.lr"),
         (["train", "--recipe", "magic"], 2, "there are cifar, contrast"),
         (["train", "--resume", "/nowhere"], 2, "is no run"),
-        (["train", "--recipe", "deit", "--resume"], 2, "--resume goes on"),
+        (["train", "--recipe", "deit", "--resume"], 2, "--resume continues"),
         (["predict", "/nowhere", "x.jpg"], 1, "there is no /nowhere"),
         (["evaluate", "/nowhere", "digits"], 1, "there is no /nowhere"),
         (["train", "--epochs", "many"], 2, "epochs"),

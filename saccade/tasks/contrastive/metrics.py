@@ -95,7 +95,7 @@ def retrieval_metrics(images: Tensor, texts: Tensor, owner: Tensor) -> Contrasti
 
 
 def ranks(images: Tensor, texts: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
-    """How many other texts rank before the best of an image's own ``[N]``, and other images before a text's own ``[M]``.
+    """How many other texts rank before the best of an image's own ``[N]``, and images before a text's own ``[M]``.
 
     Ties rank before: where all vectors are equal, the recall is 0.
 

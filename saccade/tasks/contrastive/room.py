@@ -14,9 +14,8 @@ from saccade.data.config import DataConfig
 from saccade.data.pairs import open_pairs
 from saccade.data.samples import CaptionSource, DataSplits, Source
 from saccade.data.tokenizer import from_files, open_tokenizer
-from saccade.engine.room import ModelCard, TaskRoom, refuse_fix, refuse_options
+from saccade.engine.room import ModelCard, TaskRoom, refuse_fix, refuse_options, require_preprocessing
 from saccade.engine.setup import TrainingSetup
-from saccade.errors import ConfigError
 from saccade.tasks.contrastive.batches import CaptionDataset
 from saccade.tasks.contrastive.setup import make_setup
 from saccade.tasks.contrastive.task import ContrastiveTask
@@ -40,12 +39,12 @@ class ContrastiveRoom(TaskRoom):
         return make_setup(config, device)
 
     def task(self, source: LoadedModel, options: Mapping[str, Any] | None = None) -> ContrastiveTask:
+        require_preprocessing(source)
         refuse_options(self.name, options)
         return ContrastiveTask()
 
     def eval_dataset(self, part: Source, source: LoadedModel) -> BatchDataset:
-        if source.preprocessing is None:
-            raise ConfigError(f"this {source.architecture} does not record how images are prepared for it")
+        assert source.preprocessing is not None
         transform = EvalTransform(source.preprocessing)
         context_length = source.model.config.text.context_length
         if source.vocabulary:

@@ -14,6 +14,7 @@ from saccade.data.samples import CaptionSource
 from saccade.data.seeding import RandomStream, mix_seed
 from saccade.data.tokenizer import Tokenizer, from_files, open_tokenizer
 from saccade.engine.images import fresh_preprocessing
+from saccade.engine.room import require_preprocessing
 from saccade.engine.setup import TrainingSetup
 from saccade.errors import ConfigError
 from saccade.models.zoo import architecture_of, create, list_models
@@ -67,8 +68,7 @@ def starting_model(config: RunConfig, source: CaptionSource) -> tuple[LoadedMode
 def trained_clip(loaded: LoadedModel, model: ModelConfig, vocabulary: str) -> tuple[LoadedModel, Tokenizer]:
     """A CLIP to continue with, and its own tokenizer or a given one."""
     loaded = adapt(loaded, image_size=model.image_size, options=model.options)
-    if loaded.preprocessing is None:
-        raise ConfigError(f"{model.init} does not record how images are prepared for it")
+    require_preprocessing(loaded)
     text = loaded.model.config.text
     if loaded.vocabulary and not vocabulary:
         tokenizer = from_files(loaded.vocabulary, model.init, text.context_length)

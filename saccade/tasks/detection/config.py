@@ -31,6 +31,9 @@ class DetectionConfig:
     mask_weight: float = 1.0
     dice_weight: float = 1.0
 
+    SUMMARY: ClassVar[str] = "boxes with classes"
+    DATA: ClassVar[str] = 'a folder in the layout of COCO, Pascal VOC or YOLO, or "scenes"'
+    LABELLED: ClassVar[bool] = True  # `saccade pretrain` trains the tasks without labels
     ARCHITECTURES: ClassVar[tuple[str, ...]] = ("detr", "yolo")
 
     @staticmethod

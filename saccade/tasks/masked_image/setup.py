@@ -10,6 +10,7 @@ from saccade.data.image_folder import open_unlabelled
 from saccade.data.samples import Batch
 from saccade.data.seeding import RandomStream, mix_seed
 from saccade.engine.images import fresh_preprocessing, image_splits
+from saccade.engine.room import require_preprocessing
 from saccade.engine.setup import BatchTransform, TrainingSetup
 from saccade.errors import ConfigError
 from saccade.models.mae import MaskedAutoencoder, spread_noise
@@ -72,11 +73,12 @@ def make_task(source: LoadedModel) -> MaskedImageTask:
     """The task of a model: pixels of a masked autoencoder, colours of masked patch prediction.
 
     Raises:
-        ConfigError: the model masks no patches, or does not record how images are prepared for it.
+        ConfigError: the model masks no patches.
+        CheckpointError: it does not record how images are prepared for it.
     """
+    require_preprocessing(source)
     model, preprocessing = source.model, source.preprocessing
-    if preprocessing is None:
-        raise ConfigError(f"this {source.architecture} does not record how images are prepared for it")
+    assert preprocessing is not None
     if isinstance(model, MaskedAutoencoder):
         return MaskedPixelsTask(model.config.patch_size, preprocessing, model.config.norm_pixels)
     if isinstance(model, MaskedViT):
@@ -91,8 +93,7 @@ def starting_model(config: RunConfig) -> LoadedModel:
     if options.init:
         loaded = adapt(load_model(options.init, image_size=options.image_size), options=options.options)
         require_masked_model(options.init, loaded.architecture)
-        if loaded.preprocessing is None:
-            raise ConfigError(f"{options.init} does not record how images are prepared for it")
+        require_preprocessing(loaded)
         return LoadedModel(loaded.model, loaded.architecture, (), loaded.preprocessing, task="masked_image")
     architecture = architecture_of(options.name)
     require_masked_model(options.name, architecture)
