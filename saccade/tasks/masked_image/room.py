@@ -13,7 +13,7 @@ from saccade.data.config import DataConfig
 from saccade.data.image_folder import open_unlabelled
 from saccade.data.samples import DataSplits, Source
 from saccade.engine.images import eval_images
-from saccade.engine.room import ModelCard, TaskRoom, refuse_fix, refuse_options, require_preprocessing
+from saccade.engine.room import ModelCard, TaskRoom, refuse_fix, refuse_options
 from saccade.engine.setup import TrainingSetup
 from saccade.tasks.masked_image.setup import make_setup, make_task
 from saccade.tasks.masked_image.task import MaskedImageTask
@@ -37,7 +37,6 @@ class MaskedImageRoom(TaskRoom):
         return make_setup(config, device)
 
     def task(self, source: LoadedModel, options: Mapping[str, Any] | None = None) -> MaskedImageTask:
-        require_preprocessing(source)
         refuse_options(self.name, options)
         return make_task(source)
 
