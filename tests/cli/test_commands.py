@@ -34,7 +34,7 @@ def test_training_leaves_a_run_directory(work: Path) -> None:
     for name in ("config.yaml", "env.json", "metrics.jsonl", "predictions.json", "report.html", "model/config.json",
                  "model/model.safetensors", "model/README.md", "model/fingerprint.safetensors"):  # fmt: skip
         assert (run / name).is_file(), name
-    assert "Run it again" in (run / "report.html").read_text()
+    assert "Reproduce" in (run / "report.html").read_text()
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 2
 
 
