@@ -73,7 +73,7 @@ def to_huggingface(preprocessing: Preprocessing) -> dict[str, Any]:
     crop = {"do_center_crop": True, "crop_size": {"height": height, "width": width}}
     if preprocessing.resize == "exact" and preprocessing.crop_pct == 1:
         return {**content, "image_processor_type": "ViTImageProcessor", "size": {"height": height, "width": width}}
-    covered = preprocessing.covered
+    covered = preprocessing.resize_size
     if preprocessing.resize == "exact":
         squeezed = {"height": covered[0], "width": covered[1]}
         return {**content, **crop, "image_processor_type": "DeiTImageProcessor", "size": squeezed}

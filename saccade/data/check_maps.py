@@ -66,9 +66,9 @@ def check_maps(splits: DataSplits, kind: Kind, on_image: Callable[[int, int], No
     Args:
         splits: from :func:`saccade.data.dense.open_dense`.
         kind: which maps.
-        on_image: called with (images done, images in all).
+        on_image: called with (images done, total images).
     """
-    parts = {name: part for name in ("train", "val", "test") if (part := getattr(splits, name)) is not None}
+    parts = splits.parts
     total, done = sum(len(part) for part in parts.values()), 0
     report = MapReport({name: len(part) for name, part in parts.items()}, {}, {})
     for split, part in parts.items():

@@ -21,7 +21,7 @@ from saccade.data.boxed_batches import BoxDataset, BoxSample
 from saccade.data.images import read_image
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch
-from saccade.data.vocabulary import OF_BYTES, Vocabulary, vocabulary_for
+from saccade.data.vocabulary import BYTE_ARCHITECTURES, Vocabulary, vocabulary_for
 from saccade.errors import CheckpointError, ConfigError, ImageError
 from saccade.models.detr import DetrOutput
 from saccade.models.model import Model
@@ -293,7 +293,9 @@ def task_of(source: LoadedModel) -> Task:
 def vocabulary_of(source: LoadedModel) -> Vocabulary:
     """The words of a loaded model; see :func:`saccade.data.vocabulary.vocabulary_for`."""
     size = source.model.config.vocab_size
-    return vocabulary_for(source.vocabulary, size, "the model's folder", of_bytes=source.architecture in OF_BYTES)
+    return vocabulary_for(
+        source.vocabulary, size, "the model's folder", of_bytes=source.architecture in BYTE_ARCHITECTURES
+    )
 
 
 def unlabelled(image: Tensor, size: tuple[int, int]) -> BoxSample:

@@ -185,7 +185,7 @@ def test_a_clip_there(tmp_path: Path) -> None:
     """Hugging Face's own code computes the same from what was written, its words included."""
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("tokenizers")
-    tokenizer = Tokenizer.trained(["a cat", "a dog on a mat"] * 5, 560, 12)
+    tokenizer = Tokenizer.train(["a cat", "a dog on a mat"] * 5, 560, 12)
     ours = model_dir(tmp_path / "ours", "clip", **{"text.vocab_size": tokenizer.vocab_size})
     ours.vocabulary, ours.task = tokenizer.files(), "contrast"
     save_model_dir(tmp_path / "ours", ours)

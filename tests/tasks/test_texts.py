@@ -21,7 +21,7 @@ from saccade.tasks.text_predictions import TranslationMetrics, WordsMetrics
 from saccade.tasks.translation import NextWords, TranslationTask
 from saccade.tasks.words import MaskedWords
 
-VOCABULARY = Vocabulary.learned(["un deux trois quatre"] * 2)
+VOCABULARY = Vocabulary.train(["un deux trois quatre"] * 2)
 BLOCK = BlockConfig(16, 2, 16, norm_eps=1e-5)
 
 
@@ -137,7 +137,7 @@ def test_where_nothing_is_hidden_the_loss_is_nothing() -> None:
 
 def passages(limit: int, masking: TokenMasking) -> MaskedTextDataset:
     texts = Texts([str(n) for n in range(limit)], [english(n) for n in range(limit)], range(limit))
-    vocabulary = Vocabulary.learned([english(n) for n in range(limit)])
+    vocabulary = Vocabulary.train([english(n) for n in range(limit)])
     return MaskedTextDataset(texts, vocabulary, 32, masking)
 
 

@@ -128,7 +128,7 @@ def test_the_command_line_translates(
     assert main(["fill", str(translator.path), "[MASK]"]) == 2
     (tmp_path / "pairs.tsv").write_text("".join(f"s{i}\tt{i}\n" for i in range(20)) + "s1\tt1\n")
     assert main(["data", "check", str(tmp_path / "pairs.tsv"), "--task", "translate"]) == 0
-    assert "are there twice: train:pairs.tsv:2" in capsys.readouterr().out
+    assert "are duplicates: train:pairs.tsv:2" in capsys.readouterr().out
     assert main(["evaluate", str(translator.path), "numbers"]) == 0
     assert "exact match" in capsys.readouterr().out
 

@@ -13,7 +13,7 @@ from saccade.data.pair_batches import CaptionDataset
 from saccade.data.pairs import open_pairs
 from saccade.data.samples import CaptionSource, DataSplits
 from saccade.data.seeding import RandomStream, mix_seed
-from saccade.data.tokenizer import Tokenizer, from_files, open_tokenizer
+from saccade.data.tokenizer import Tokenizer, open_tokenizer, tokenizer_from_files
 from saccade.errors import ConfigError
 from saccade.models.zoo import architecture_of, create, list_models
 from saccade.tasks.contrastive import ContrastiveTask
@@ -61,7 +61,7 @@ def starting_model(config: RunConfig, source: CaptionSource) -> tuple[LoadedMode
             raise ConfigError(f"{wanted.init} does not say how images are prepared for it")
         text = loaded.model.config.text
         if loaded.vocabulary and not config.contrast.vocabulary:
-            tokenizer = from_files(loaded.vocabulary, wanted.init, text.context_length)
+            tokenizer = tokenizer_from_files(loaded.vocabulary, wanted.init, text.context_length)
         else:
             tokenizer = _named(config.contrast.vocabulary, text.context_length)
         if tokenizer.vocab_size != text.vocab_size:
@@ -79,7 +79,7 @@ def starting_model(config: RunConfig, source: CaptionSource) -> tuple[LoadedMode
     else:
         step = max(1, len(source) // TEXTS)
         texts = [caption for index in range(0, len(source), step) for caption in source.captions(index)]
-        tokenizer = Tokenizer.trained(texts, told.vocab_size, told.context_length)
+        tokenizer = Tokenizer.train(texts, told.vocab_size, told.context_length)
     options = {"text.vocab_size": tokenizer.vocab_size, "text.context_length": told.context_length, **wanted.options}
     model = create(wanted.name, image_size=wanted.image_size, options=options)
     start = LoadedModel(model, architecture, (), fresh_preprocessing(model), "contrast", vocabulary=tokenizer.files())

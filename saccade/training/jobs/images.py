@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import cast
 
-from saccade.data.augmentation import EvalTransform, ImageTransform, Pixels, TrainTransform
+from saccade.data.augmentation import EvalTransform, ImageTransform, PixelTransform, TrainTransform
 from saccade.data.batching import ImageDataset, image_dataset
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import DataSplits, ImageSource, Source
@@ -30,11 +30,11 @@ def prepared_splits(config: RunConfig, splits: DataSplits, preprocessing: Prepro
     skip_bad = config.data.bad_images == "skip"
     transform: ImageTransform
     if config.augmentation.where == "batch":
-        transform = Pixels(preprocessing)
+        transform = PixelTransform(preprocessing)
     else:
         transform = TrainTransform(preprocessing, config.augmentation)
         if transform.deterministic:
-            transform = Pixels(preprocessing)
+            transform = PixelTransform(preprocessing)
     train = image_dataset(cast(ImageSource, splits.train), transform, size, skip_bad)
     return ImageSplits(train, held_out(splits.val), held_out(splits.test))
 

@@ -68,7 +68,7 @@ def starting_model(config: RunConfig, splits: DataSplits) -> tuple[LoadedModel, 
     if architecture not in (TEXTS, IMAGES):
         models = ", ".join([*list_models("seq2seq*"), *list_models("image_to_text*")])
         raise ConfigError(f"{wanted.name} writes no texts; there are {models}")
-    vocabulary = Vocabulary.learned(_texts(splits.train), told.vocabulary, told.vocab_size)
+    vocabulary = Vocabulary.train(_texts(splits.train), told.vocabulary, told.vocab_size)
     options = {
         "vocab_size": vocabulary.size, "pad": vocabulary.pad, "begin": vocabulary.begin, "end": vocabulary.end,
         "context_length": told.length, **({"block.dropout": wanted.dropout} if wanted.dropout else {}),

@@ -11,7 +11,7 @@ from saccade.data.samples import DataSplits, Source, TextSource
 from saccade.data.seeding import RandomStream, mix_seed
 from saccade.data.text_batches import MaskedTextDataset, TokenMasking
 from saccade.data.texts import open_texts
-from saccade.data.vocabulary import OF_BYTES, Vocabulary, vocabulary_for
+from saccade.data.vocabulary import BYTE_ARCHITECTURES, Vocabulary, vocabulary_for
 from saccade.errors import ConfigError
 from saccade.models.zoo import architecture_of, create, list_models
 from saccade.tasks.words import MaskedWords
@@ -59,7 +59,7 @@ def starting_model(config: RunConfig, splits: DataSplits) -> tuple[LoadedModel, 
             raise ConfigError(f"{wanted.init} reads no texts")
         needed = {"masked_lm": True, **head} if loaded.architecture == "bert" else {}
         loaded = adapt(loaded, options={**needed, **wanted.options})
-        of_bytes, size = loaded.architecture in OF_BYTES, loaded.model.config.vocab_size
+        of_bytes, size = loaded.architecture in BYTE_ARCHITECTURES, loaded.model.config.vocab_size
         vocabulary = vocabulary_for(loaded.vocabulary, size, wanted.init, of_bytes=of_bytes)
         return replace(loaded, task="words", labels=(), vocabulary=vocabulary.files()), vocabulary
     architecture = architecture_of(wanted.name)
@@ -70,8 +70,8 @@ def starting_model(config: RunConfig, splits: DataSplits) -> tuple[LoadedModel, 
         head["masked_lm"] = True
     source = cast(TextSource, splits.train)
     texts = (source.text(index) for index in range(len(source)))
-    kind = "byte" if architecture in OF_BYTES else told.vocabulary
-    vocabulary = Vocabulary.learned(texts, kind, told.vocab_size)
+    kind = "byte" if architecture in BYTE_ARCHITECTURES else told.vocabulary
+    vocabulary = Vocabulary.train(texts, kind, told.vocab_size)
     options = {"vocab_size": vocabulary.size, "context_length": told.length, **head, **wanted.options}
     model = create(wanted.name, options=options)
     return LoadedModel(model, architecture, (), None, "words", vocabulary=vocabulary.files()), vocabulary
