@@ -2,7 +2,7 @@
 
 config.json               architecture and its config, task, labels, preprocessing, where it comes from
 model.safetensors         the weights
-fingerprint.safetensors   one input and the output it gave when the directory was written
+fingerprint.safetensors   example inputs and the output for them when the directory was written
 vocab.json, merges.txt    of a model that reads texts; or tokenizer.json, vocab.txt
 README.md, report.html    for people; nothing reads them
 """
@@ -20,7 +20,7 @@ from saccade import __version__
 from saccade.checkpoints.atomic import new_directory
 from saccade.checkpoints.mapping import MappingReport, place
 from saccade.checkpoints.reading import read_json, read_tensors
-from saccade.checkpoints.upgrade import upgrade
+from saccade.checkpoints.upgrade import upgrade, upgrade_fingerprint
 from saccade.data.preprocessing import Preprocessing
 from saccade.errors import CheckpointError, ConfigError
 from saccade.models.model import Model
@@ -131,21 +131,19 @@ def is_model_dir(path: Path) -> bool:
 
 @torch.no_grad()
 def fingerprint(model: Model) -> dict[str, Tensor]:
-    """A fixed input ``[1, C, H, W]`` and the model's output for it, float32 on the CPU."""
-    config = model.config
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(1, config.in_channels, *config.image_size, generator=generator)
-    return {"input": images, "output": _output(model, images)}
+    """The model's example inputs and its output for them, on the CPU: ``inputs.0``, ``inputs.1``, …, ``output``."""
+    inputs = model.example_inputs()
+    return {"output": _output(model, inputs)} | {f"inputs.{i}": tensor.clone() for i, tensor in enumerate(inputs)}
 
 
 def check_fingerprint(model: Model, path: Path) -> None:
     """Raise CheckpointError unless the model gives the stored output for the stored input."""
-    stored = read_tensors(path / FINGERPRINT).tensors
+    stored = upgrade_fingerprint(model, read_tensors(path / FINGERPRINT).tensors)
     expected = stored["output"]
-    found = _output(model, stored["input"])
-    if found.shape != expected.shape:
-        raise CheckpointError(f"{path}: the model's output is {list(found.shape)}, it was {list(expected.shape)}")
-    distance = (found - expected).abs().max().item() / max(expected.abs().max().item(), 1e-6)
+    output = _output(model, tuple(stored[f"inputs.{i}"] for i in range(len(stored) - 1)))
+    if output.shape != expected.shape:
+        raise CheckpointError(f"{path}: the model's output is {list(output.shape)}, it was {list(expected.shape)}")
+    distance = (output - expected).abs().max().item() / max(expected.abs().max().item(), 1e-6)
     if not distance <= FINGERPRINT_TOLERANCE:
         raise CheckpointError(
             f"{path} does not compute what it computed when it was written (off by {distance:.1e} of the output's "
@@ -154,11 +152,11 @@ def check_fingerprint(model: Model, path: Path) -> None:
 
 
 @torch.no_grad()
-def _output(model: Model, images: Tensor) -> Tensor:
+def _output(model: Model, inputs: tuple[Tensor, ...]) -> Tensor:
     training = model.training
     device = next(model.parameters()).device
     try:
-        output = model.eval()(*model.inputs_for(images.to(device)))
+        output = model.eval()(*(tensor.to(device) for tensor in inputs))
         first = output[0] if isinstance(output, tuple) else output
         return first.float().cpu().contiguous()
     finally:

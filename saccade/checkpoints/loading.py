@@ -124,6 +124,8 @@ def adapt(
     """
     config = loaded.model.config
     changes: dict[str, Any] = dict(options or {})
+    if image_size is not None and config.image_size is None:
+        raise CheckpointError(f"{loaded.architecture} reads texts: it has no image size")
     if image_size is not None and tuple(image_size) != tuple(config.image_size):
         changes["image_size"] = tuple(image_size)
     new_head = num_classes is not None and num_classes != config.num_classes

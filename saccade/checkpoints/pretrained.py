@@ -7,7 +7,7 @@ from saccade.checkpoints.directory import LoadedModel
 from saccade.checkpoints.loading import adapt
 from saccade.checkpoints.mapping import MappingReport, place
 from saccade.errors import CheckpointError
-from saccade.models.model import OnBackbone
+from saccade.models.model import WithBackbone
 from saccade.models.vit import VisionTransformer
 from saccade.models.zoo import build
 
@@ -37,7 +37,7 @@ def backbone_of(trained: LoadedModel) -> LoadedModel:
     if is_pretrained(trained):
         trained = as_classifier(trained)
     config = trained.model.config
-    if not isinstance(config, OnBackbone):
+    if not isinstance(config, WithBackbone):
         return adapt(trained, num_classes=0)
     backbone = build(config.backbone, config.backbone_config.to_dict())
     backbone.load_state_dict(trained.model.get_submodule("backbone").state_dict())

@@ -26,13 +26,22 @@ def models(pattern: str = "*", /, *, image_size: int | None = None, as_json: Jso
         with torch.device("meta"):  # shapes without memory
             model = create(name, image_size=image_size)
         cost = measure_cost(model)
-        height, width = model.config.image_size
-        rows.append({"name": name, "params": cost.params, "gmacs": round(cost.gmacs, 3), "image_size": [height, width]})
+        size = model.config.image_size
+        rows.append(
+            {
+                "name": name,
+                "params": cost.params,
+                "gmacs": round(cost.gmacs, 3),
+                "image_size": None if size is None else list(size),
+                "tokens": model.config.context_length if size is None else None,
+            }
+        )
     if as_json:
         print(json.dumps(rows, indent=2))
         return
     width = max((len(row["name"]) for row in rows), default=5)
-    print(f"{'model':<{width}} {'parameters':>13} {'GMAC':>9}  image")
+    print(f"{'model':<{width}} {'parameters':>13} {'GMAC':>9}  input")
     for row in rows:
-        height, breadth = row["image_size"]
-        print(f"{row['name']:<{width}} {row['params']:>13,} {row['gmacs']:>9.3f}  {height} x {breadth}")
+        size = row["image_size"]
+        shown = f"{row['tokens']} tokens" if size is None else f"{size[0]} x {size[1]}"
+        print(f"{row['name']:<{width}} {row['params']:>13,} {row['gmacs']:>9.3f}  {shown}")

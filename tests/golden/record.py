@@ -51,8 +51,7 @@ def record_run(name: str, place: Path) -> None:
     """Store the run directory of a case, and the outputs of its model for a fixed input."""
     curve(name, place)
     model = load_model(place).model
-    images = torch.randn(1, model.config.in_channels, *model.config.image_size, generator=torch.manual_seed(1))
-    inputs = model.inputs_for(images)
+    inputs = model.example_inputs()
     with torch.inference_mode():
         outputs = tensors_of(model(*inputs))
     file = place / "predictions.json"
