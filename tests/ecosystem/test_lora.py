@@ -1,4 +1,4 @@
-"""LoRA (Hu et al., arXiv 2106.09685) by `peft` on every linear map of a transformer changes the output and is trained."""
+"""LoRA (Hu et al., arXiv 2106.09685) by `peft` on every linear map changes the output and is trained."""
 
 import pytest
 import torch
