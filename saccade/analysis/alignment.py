@@ -11,7 +11,7 @@ from saccade.errors import ConfigError
 from saccade.inference.predictor import ImageLike, Predictor
 from saccade.inference.writing import inputs_of, reads_images, source_name, writer_of
 from saccade.nn.generation import greedy
-from saccade.nn.precision import fast_products
+from saccade.nn.matmul_precision import matmul_precision
 from saccade.nn.recording import record
 
 
@@ -59,7 +59,7 @@ def align(predictor: Predictor, source: ImageLike, *, layer: int = -1, budget: s
     inputs = inputs_of(predictor, [source]).to(predictor.device)
     path = f"decoder.{layer % depth}.cross_attn"
     vocabulary = about.vocabulary
-    with fast_products(predictor.products):
+    with matmul_precision(predictor.matmul_precision):
         (text,) = greedy(net, inputs)
         target = torch.tensor([[vocabulary.begin, *text.tokens]], device=predictor.device)
         with record(net, layers=[path], budget=budget, tokens=False) as trace:

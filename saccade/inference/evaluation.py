@@ -31,7 +31,7 @@ from saccade.data.texts import open_texts, open_translations
 from saccade.errors import ConfigError, DataError
 from saccade.inference.predictor import Predictor
 from saccade.inference.texts import tokenizer_of
-from saccade.nn.precision import fast_products
+from saccade.nn.matmul_precision import matmul_precision
 from saccade.tasks.collect import Collected, Keep, collect
 from saccade.tasks.task import Metrics
 from saccade.tasks.translation import TranslationTask
@@ -106,7 +106,7 @@ def collect_split(
     total = sum(len(part) for part in parts.values())
     task = predictor.about
     found, done = [], 0
-    with fast_products(predictor.products):
+    with matmul_precision(predictor.matmul_precision):
         for part in parts.values():
             images = prepared_for(predictor, part)
             count = default_workers(images) if workers is None else workers

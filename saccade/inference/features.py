@@ -22,7 +22,7 @@ from saccade.data.batching import default_workers, eval_batches, image_dataset
 from saccade.data.samples import ImageSource
 from saccade.inference.predictor import Predictor
 from saccade.models.model import Model
-from saccade.nn.precision import fast_products
+from saccade.nn.matmul_precision import matmul_precision
 from saccade.nn.tokens import TokenLayout
 from saccade.tasks.collect import collect
 
@@ -85,7 +85,7 @@ def extract(
     size = (predictor.preprocess.channels, *predictor.preprocess.size)
     images = image_dataset(source, EvalTransform(predictor.preprocess), size)
     batches = eval_batches(images, batch_size, workers=default_workers(images) if workers is None else workers)
-    with fast_products(predictor.products):
+    with matmul_precision(predictor.matmul_precision):
         found = collect(Embedder(predictor.model), batches, predictor.device, on_images=on_images)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)

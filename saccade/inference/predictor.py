@@ -25,7 +25,7 @@ from saccade.data.vocabulary import BYTE_ARCHITECTURES, Vocabulary, vocabulary_f
 from saccade.errors import CheckpointError, ConfigError, ImageError
 from saccade.models.detr import DetrOutput
 from saccade.models.model import Model
-from saccade.nn.precision import Products, choose_products, fast_products
+from saccade.nn.matmul_precision import MatmulPrecision, choose_matmul_precision, matmul_precision
 from saccade.tasks.classical import ClassicalTask
 from saccade.tasks.classification import ClassificationTask
 from saccade.tasks.contrastive import ContrastiveTask
@@ -70,9 +70,9 @@ class Predictor:
         self.task = source.task
         self.labels = source.labels
         self.about: Task = task_of(source)
-        products = choose_products(self.device, self.model)
-        self.products: Products = products.products
-        log.info("%s", products.reason)
+        choice = choose_matmul_precision(self.device, self.model)
+        self.matmul_precision: MatmulPrecision = choice.precision
+        log.info("%s", choice.reason)
 
     @property
     def preprocess(self) -> Preprocessing:
@@ -164,7 +164,7 @@ class Predictor:
             images, count = torch.stack([image for image, _ in found]), len(found)
             batch = Batch(images, torch.zeros(count, dtype=torch.long), ("",) * count, torch.arange(count))
         batch = batch.to(self.device)
-        with fast_products(self.products):
+        with matmul_precision(self.matmul_precision):
             return self.about.keep(self.about.run(self.model, batch), batch)[0]
 
     @torch.inference_mode()
@@ -172,7 +172,7 @@ class Predictor:
         """Boxes and masks of one prepared image."""
         assert isinstance(self.about, DetectionTask)
         batch = BoxDataset.collate([unlabelled(image, size)])[0].to(self.device)
-        with fast_products(self.products):
+        with matmul_precision(self.matmul_precision):
             outputs = self.about.run(self.model, batch)
         kept = self.about.keep(outputs, batch)[0]
         (detection,) = self.about.decode(kept, [name], top=top)
@@ -201,7 +201,7 @@ class Predictor:
         picture = read_image(image, channels=self.preprocess.channels)
         size = size_of(picture)
         batch = BoxDataset.collate([unlabelled(self.preprocess(picture), size)])[0].to(self.device)
-        with fast_products(self.products):
+        with matmul_precision(self.matmul_precision):
             outputs = self.about.run(self.model, batch)
         if stuff is None:
             stuff = range(91, 250) if len(self.labels) == 250 else ()
@@ -221,7 +221,7 @@ class Predictor:
             raise ConfigError(f"this model's task is {self.task}: it says nothing of single pixels")
         picture = read_image(image, channels=self.preprocess.channels)
         inputs = self.preprocess(picture)[None].to(self.device)
-        with fast_products(self.products):
+        with matmul_precision(self.matmul_precision):
             values = self.model(inputs).values.float().cpu()
         values = values[:, None] if self.task == "depth" else values
         at_size = F.interpolate(values, size=size_of(picture), mode="bilinear", align_corners=False)[0]
@@ -236,7 +236,7 @@ class Predictor:
     @torch.inference_mode()
     def run(self, inputs: Tensor) -> Tensor:
         """The model's input ``[B, C, H, W]`` -> raw outputs ``[B, K]``, on the CPU."""
-        with fast_products(self.products):
+        with matmul_precision(self.matmul_precision):
             return self.model(inputs.to(self.device)).float().cpu()
 
 

@@ -18,7 +18,7 @@ from saccade.errors import ConfigError
 from saccade.inference.predictor import ImageLike, Predictor, name_of
 from saccade.models.encoder_decoder import EncoderDecoder
 from saccade.nn.generation import beam_search, greedy
-from saccade.nn.precision import fast_products
+from saccade.nn.matmul_precision import matmul_precision
 from saccade.tasks.text_predictions import Written
 from saccade.tasks.translation import TranslationTask
 from saccade.tasks.words import MaskedWords
@@ -60,7 +60,7 @@ def translate(
     for start in range(0, len(sources), batch_size):
         part = sources[start : start + batch_size]
         inputs = inputs_of(predictor, part).to(predictor.device)
-        with fast_products(predictor.products):
+        with matmul_precision(predictor.matmul_precision):
             if beams == 1:
                 texts = greedy(net, inputs)
             else:
@@ -127,7 +127,7 @@ def fill(predictor: Predictor, text: str, *, top: int = 5) -> list[Guess]:
         raise ConfigError(f"the text has {len(numbers)} tokens and the model reads {net.config.context_length}")
     tokens = torch.tensor([numbers], device=predictor.device)
     ends = (tokens == vocabulary.end).long()
-    with fast_products(predictor.products):
+    with matmul_precision(predictor.matmul_precision):
         outputs = net(tokens, (ends.cumsum(1) - ends).clamp(max=1), torch.ones_like(tokens, dtype=torch.bool))
     shares = outputs.logits[0, places].float().softmax(-1)
     best = shares.topk(min(top, vocabulary.size), dim=-1)

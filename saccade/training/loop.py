@@ -19,7 +19,8 @@ from saccade.checkpoints.directory import save_model_dir
 from saccade.data.batching import BatchDataset, eval_batches
 from saccade.errors import CheckpointError, DataError, TrainingError
 from saccade.models.zoo import build
-from saccade.nn.precision import best_layout, choose_products, fast_products
+from saccade.nn.convolution import preferred_memory_format
+from saccade.nn.matmul_precision import choose_matmul_precision, matmul_precision
 from saccade.tasks.collect import Collected, collect
 from saccade.tasks.task import Metrics
 from saccade.training.config import RunConfig
@@ -108,11 +109,11 @@ class _Run:
         # ---------------------------------------------------------------------------- the machine, and what it has
         if self.processes.is_first and resume:
             self.run.clean()
-        products = self.machine(resume)
+        precision = self.machine(resume)
 
         # ---------------------------------------------------------------------------------------- checks, once only
         found = self.run.load_latest(lambda text: self.tell(Note(text, warning=True))) if resume else None
-        with fast_products(products):
+        with matmul_precision(precision):
             if not resume and self.processes.is_first:
                 with self.run.kept_if_all_is_well():
                     check_before(
@@ -120,7 +121,7 @@ class _Run:
                     )
 
             # ----------------------------------------------------------------------- model, optimizer, where to start
-            layout = torch.contiguous_format if self.config.shard else best_layout(self.setup.model)
+            layout = torch.contiguous_format if self.config.shard else preferred_memory_format(self.setup.model)
             placed = self.setup.model.to(self.processes.device).to(memory_format=layout)  # type: ignore[call-overload]
             model = wrap(placed, self.processes, shard=self.config.shard)
             optimizer = make_optimizer(unwrapped(model), self.config.optimizer)
@@ -141,7 +142,7 @@ class _Run:
                 return self.finish(model, mean)
 
     def machine(self, resume: bool) -> Any:
-        """Choose how products are computed, once in a run's life, and write down where it runs."""
+        """Choose the precision of matrix products, once in a run's life, and write down where it runs."""
         stored = self.run.environment() if resume else {}
         fingerprint = self.setup.job.splits.fingerprint
         if stored.get("data_fingerprint", fingerprint) != fingerprint:
@@ -149,22 +150,23 @@ class _Run:
                 f"{self.config.data.path} is not the data that {self.run.path} was begun with (a file, a label or the "
                 "split has changed): begin a new run"
             )
-        products = stored.get("products")
-        if products is None:
+        precision = stored.get("matmul_precision", stored.get("products"))  # "products" in runs of earlier versions
+        if precision is None:
             images = self.config.batch_size // self.processes.world // self.config.accumulation
-            measured = choose_products(self.processes.device, self.setup.model.train(), batch_size=images)
+            measured = choose_matmul_precision(self.processes.device, self.setup.model.train(), batch_size=images)
             choice = self.processes.first_says(measured)
-            products = choice.products
+            precision = choice.precision
             self.tell(Note(choice.reason))
             if self.processes.is_first:
                 content = {**environment(), "device": str(self.processes.device), "processes": self.processes.world}
                 content["data_fingerprint"] = fingerprint
-                self.run.write_json(ENVIRONMENT, {**content, "products": products, "products_reason": choice.reason})
+                content |= {"matmul_precision": precision, "matmul_precision_reason": choice.reason}
+                self.run.write_json(ENVIRONMENT, content)
         elif stored.get("threads") not in (None, torch.get_num_threads()):
             self.tell(
                 Note(f"begun with {stored['threads']} threads, not {torch.get_num_threads()}: bits may differ", True)
             )
-        return products
+        return precision
 
     # --------------------------------------------------------------------------------------------------------- steps
 
