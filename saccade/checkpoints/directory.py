@@ -1,10 +1,10 @@
-"""The model directory: everything that is needed to use a model, in files that run nothing.
+"""The model directory: everything that is needed to use a model, in files without code.
 
-config.json               architecture and its config, task, labels, preprocessing, where it comes from
+config.json               architecture and its config, task, labels, preprocessing, provenance
 model.safetensors         the weights
 fingerprint.safetensors   example inputs and the output for them when the directory was written
-vocab.json, merges.txt    of a model that reads texts; or tokenizer.json, vocab.txt
-README.md, report.html    for people; nothing reads them
+vocab.json, merges.txt    the tokenizer of a text model; or tokenizer.json, vocab.txt
+README.md, report.html    for people; not read
 """
 
 import json
@@ -29,22 +29,22 @@ from saccade.models.zoo import build
 CONFIG, WEIGHTS, FINGERPRINT = "config.json", "model.safetensors", "fingerprint.safetensors"
 VOCABULARY = ("vocab.json", "merges.txt", "tokenizer.json", "vocab.txt")
 FORMAT = 1
-FINGERPRINT_TOLERANCE = 1e-3  # of the output's scale: other processors round otherwise, other weights do not agree
+FINGERPRINT_TOLERANCE = 1e-3  # of the output's scale: more than rounding on another processor
 
 
 @dataclass
 class LoadedModel:
-    """A model with what it needs to be used.
+    """A model with everything that is needed to use it.
 
     Attributes:
         model: the network, in evaluation mode.
         architecture: its name in the zoo, such as "vit"; `model.config` is its config.
         labels: class names in the order of the logits.
-        preprocessing: how images are prepared; None where the file does not say.
-        task: what the model does.
-        provenance: where the weights come from: plain values.
-        report: what was loaded, resized, new and unused.
-        vocabulary: the files of its tokenizer, where it reads texts and brings one.
+        preprocessing: of images; None if the checkpoint does not define it.
+        task: its name.
+        provenance: the origin of the weights, as plain values.
+        report: which tensors were loaded, resized, new and unused.
+        vocabulary: the files of its tokenizer, by name, if it has one.
     """
 
     model: Model
@@ -58,10 +58,10 @@ class LoadedModel:
 
 
 def save_model_dir(path: str | Path, loaded: LoadedModel) -> Path:
-    """Write a model directory, whole or not at all; one that stands there is replaced.
+    """Write a model directory atomically; an existing one is replaced.
 
     Raises:
-        CheckpointError: labels and logits differ in number, or the model is not of the zoo's architecture.
+        CheckpointError: the numbers of labels and logits differ.
     """
     path = Path(path)
     model, config = loaded.model, loaded.model.config
@@ -89,16 +89,16 @@ def save_model_dir(path: str | Path, loaded: LoadedModel) -> Path:
 
 
 def read_model_dir(path: str | Path) -> LoadedModel:
-    """Open a model directory and check that it computes what it computed when it was written.
+    """Open a model directory and verify that its output is the same as when it was written.
 
     Raises:
-        CheckpointError: a file is missing, damaged or of a later format, or the fingerprint does not fit.
+        CheckpointError: a file is missing, damaged or of a later format, or the fingerprint does not match.
     """
     path = Path(path)
     content = read_json(path / CONFIG)
     if content.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path / CONFIG} is of format {content.get('format')!r}, this version reads {FORMAT}: update saccade"
+            f"{path / CONFIG} has the format {content.get('format')!r}, this version reads {FORMAT}: update saccade"
         )
     try:
         model = build(content["architecture"], content["config"])
@@ -121,7 +121,7 @@ def read_model_dir(path: str | Path) -> LoadedModel:
 
 
 def read_vocabulary(folder: Path) -> dict[str, bytes]:
-    """The files of a tokenizer that stand in a folder."""
+    """The files of a tokenizer in a folder, by name."""
     return {name: (folder / name).read_bytes() for name in VOCABULARY if (folder / name).is_file()}
 
 
