@@ -75,9 +75,9 @@ def check_boxes(splits: DataSplits, *, on_image: Callable[[int, int], None] | No
 
     Args:
         splits: from :func:`saccade.data.boxes.open_boxes`.
-        on_image: called with (images done, images in all).
+        on_image: called with (images done, total images).
     """
-    parts = {name: part for name in ("train", "val", "test") if (part := getattr(splits, name)) is not None}
+    parts = splits.parts
     counts, problems, broken = {}, [], {}
     total, done = sum(len(part) for part in parts.values()), 0
     for split, source in parts.items():
