@@ -27,6 +27,11 @@ BLOCKS = {
 }
 KEYS = {"sharpness": "sam"}  # other top-level keys
 OPTIONS = {  # options that have another name today: task -> old -> new
+    "detection": {
+        "class_cost": "cost_class", "box_cost": "cost_bbox", "giou_cost": "cost_giou", "class_weight": "loss_ce",
+        "box_weight": "loss_bbox", "giou_weight": "loss_giou", "mask_weight": "loss_mask", "dice_weight": "loss_dice",
+        "no_object": "eos_coef", "aux": "aux_loss",
+    },
     "masked_lm": {"share": "mask_ratio", "masked": "mask_token", "random": "random_token"},
 }
 # old top-level keys that are options of a task today, in these tasks
