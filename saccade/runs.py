@@ -16,7 +16,6 @@ from saccade.analysis.attention_distance import AttentionDistance, attention_dis
 from saccade.analysis.patch_filters import patch_filters
 from saccade.analysis.position_similarity import position_similarity
 from saccade.checkpoints.atomic import write_atomic
-from saccade.checkpoints.loading import load_model
 from saccade.data.samples import ImageSource
 from saccade.engine.predictor import Predictor
 from saccade.engine.report import BUDGET, ReportSection
@@ -27,6 +26,7 @@ from saccade.reporting.inside import inside_section
 from saccade.reporting.model_card import model_card
 from saccade.reporting.report import Report, render_report
 from saccade.tasks import table
+from saccade.tasks.loading import load
 from saccade.training.config import RunConfig
 from saccade.training.events import Event
 from saccade.training.loop import RunResult
@@ -98,7 +98,7 @@ def write_task_report(run: RunDirectory) -> Path:
     """Write `report.html` and the model card of a finished run of a task of the table."""
     config = run.config()
     room, task_report = table.room(config.task), table.report(config.task)
-    predictor = Predictor(load_model(run.model), room)
+    predictor = load(run.model)
     provenance = predictor.source.provenance
     splits = room.open_data(config.data.path, config.data, predictor.source)
     path = run.path / "predictions.json"

@@ -10,7 +10,7 @@ import torch
 
 from saccade.analysis.attention_maps import self_attention, to_pixels
 from saccade.errors import RecordingError
-from saccade.inference.predictor import ImageLike, Predictor, name_of
+from saccade.engine.predictor import ImageLike, Predictor, name_of
 from saccade.nn.recording import record
 
 

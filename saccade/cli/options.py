@@ -23,7 +23,7 @@ class CacheOptions:
 
     def folder(self) -> Path | None:
         """The folder, or None to keep nothing."""
-        from saccade.inference.features import default_cache
+        from saccade.engine.features import default_cache
 
         if self.cache is not None and self.no_cache:
             raise ConfigError("choose --cache or --no-cache")

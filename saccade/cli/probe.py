@@ -51,8 +51,8 @@ def probe(
     from saccade.cli.counting import counting
     from saccade.data.image_folder import open_data
     from saccade.data.samples import ImageSource
-    from saccade.inference.features import extract
-    from saccade.inference.predictor import load
+    from saccade.engine.features import extract
+    from saccade.tasks.loading import load
 
     folder = (keep or CacheOptions()).folder()
     predictor = load(model, image_size=image_size, device=device)

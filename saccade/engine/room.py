@@ -14,7 +14,7 @@ from saccade.data.config import DataConfig
 from saccade.data.samples import DataSplits, Source
 from saccade.engine.setup import TrainingSetup
 from saccade.engine.task import Task
-from saccade.errors import ConfigError
+from saccade.errors import CheckpointError, ConfigError
 
 
 class CheckReport(Protocol):
@@ -114,6 +114,15 @@ class TaskRoom(ABC):
     def next_steps(self, run: Path, config: Any) -> list[str]:
         """Commands that are useful after a run of this task, for people."""
         return [f"saccade evaluate {run} {config.data.path}"]
+
+
+def require_preprocessing(source: LoadedModel) -> None:
+    """Raise CheckpointError where a model does not record how images are prepared for it."""
+    if source.preprocessing is None:
+        raise CheckpointError(
+            "this checkpoint does not record how images are prepared for it; load it with "
+            "saccade.checkpoints.loading.load_model and give it tensors"
+        )
 
 
 def refuse_options(name: str, options: Mapping[str, Any] | None, known: Sequence[str] = ()) -> None:

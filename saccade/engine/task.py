@@ -4,7 +4,8 @@ The training loop, the evaluation and the predictor know tasks by this contract 
 model, report) is its room's: :class:`saccade.engine.room.TaskRoom`.
 """
 
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -79,7 +80,20 @@ class Task(Evaluator, Protocol):
         ...
 
     def train_step(self, model: nn.Module, batch: Batch) -> LossTerms:
-        """The loss terms of a batch, or of a part of one."""
+        """The loss terms of a whole batch in one process; for most tasks also of a part of one."""
+        ...
+
+    def train_parts(self, model: nn.Module, parts: Sequence[Batch], world: int) -> Iterator[LossTerms]:
+        """The loss terms of each part of a batch, in their order; :class:`IndependentParts` for most tasks.
+
+        Backward runs on the terms of a part before those of the next are computed, so that the activations of one part
+        are in memory at a time. The gradients of all parts in all processes add up to that of the whole batch.
+
+        Args:
+            model: possibly wrapped by DDP or FSDP.
+            parts: what this process has of the batch, the same number of inputs in each.
+            world: processes that share the batch; each has as many parts.
+        """
         ...
 
     def measure(self, collected: Collected) -> Metrics:
@@ -107,6 +121,17 @@ class Task(Evaluator, Protocol):
     def decode(self, outputs: Any, batch: Batch) -> Sequence[Result]:
         """Raw outputs for a batch of :meth:`input_batch` -> one result an input."""
         ...
+
+
+class IndependentParts(ABC):
+    """For tasks whose loss of an input does not depend on the other inputs: a part of a batch is a batch."""
+
+    @abstractmethod
+    def train_step(self, model: nn.Module, batch: Batch) -> LossTerms: ...
+
+    def train_parts(self, model: nn.Module, parts: Sequence[Batch], world: int) -> Iterator[LossTerms]:
+        for part in parts:
+            yield self.train_step(model, part)
 
 
 def image_batch(images: Sequence[Tensor], sizes: Sequence[tuple[int, int]], names: Sequence[str]) -> Batch:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from saccade.checkpoints.directory import LoadedModel
 from saccade.checkpoints.loading import load_model
 from saccade.engine.predictor import Predictor
 from saccade.tasks import table
@@ -44,4 +45,11 @@ def load(
     report = loaded.report
     if report.format != "saccade" or report.resized or report.new:
         print(report, file=sys.stderr)
-    return Predictor(loaded, table.room(task_name(loaded.task)), device=device, options=options)
+    return predictor_of(loaded, device=device, options=options)
+
+
+def predictor_of(
+    source: LoadedModel, *, device: torch.device | str = "cpu", options: Mapping[str, Any] | None = None
+) -> Predictor:
+    """A loaded model, ready to predict; arguments as for :func:`load`."""
+    return Predictor(source, table.room(task_name(source.task)), device=device, options=options)

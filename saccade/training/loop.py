@@ -173,8 +173,8 @@ class _Run:
                 content["data_fingerprint"] = fingerprint
                 self.run.write_json(ENVIRONMENT, {**content, "products": products, "products_reason": choice.reason})
         elif stored.get("threads") not in (None, torch.get_num_threads()):
-            before, now = stored["threads"], torch.get_num_threads()
-            self.notify(Note(f"started with {before} threads, now {now}: the last bits of the weights may differ", True))
+            threads = f"started with {stored['threads']} threads, now {torch.get_num_threads()}"
+            self.notify(Note(f"{threads}: the last bits of the weights may differ", warning=True))
         return products
 
     # --------------------------------------------------------------------------------------------------------- steps

@@ -56,23 +56,3 @@ def norm_of(tensors: list[Tensor]) -> Tensor:
     """The Euclidean norm of all tensors together, as float64; of sharded tensors that of the whole."""
     squares = [full_tensor(torch.linalg.vector_norm(t)).double().square() for t in tensors]
     return torch.stack(squares).sum().sqrt()
-
-
-@contextmanager
-def frozen_statistics(model: nn.Module) -> Iterator[None]:
-    """Batch norms do not update their running statistics: those of w count, not those of w + e."""
-    momenta = {
-        module: module.momentum for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)
-    }
-    counts = {
-        module: module.num_batches_tracked.clone() for module in momenta if module.num_batches_tracked is not None
-    }
-    try:
-        for module in momenta:
-            module.momentum = 0.0
-        yield
-    finally:
-        for module, momentum in momenta.items():
-            module.momentum = momentum
-            if module in counts and module.num_batches_tracked is not None:
-                module.num_batches_tracked.copy_(counts[module])

@@ -14,11 +14,12 @@ from saccade.data.samples import Batch
 from saccade.data.seeding import RandomStream, mix_seed
 from saccade.engine.task import Counts
 from saccade.errors import TrainingError
+from saccade.nn.batch_norm import frozen_statistics
 from saccade.training.config import RunConfig
 from saccade.training.distributed import Processes, full_tensor, unwrapped, without_sync
 from saccade.training.interrupt import StopRequest
 from saccade.training.plan import TrainingPlan
-from saccade.training.sam import frozen_statistics, perturbed_weights
+from saccade.training.sam import perturbed_weights
 
 
 class Fraction(NamedTuple):
@@ -117,11 +118,12 @@ class TrainStep:
         totals: dict[str, Tensor] = {}
         names: Mapping[str, str] = {}
         size = len(batch.names) // config.accumulation
-        for part in range(config.accumulation):
-            micro = batch.rows(slice(part * size, (part + 1) * size))
-            with without_sync(model, last=part == config.accumulation - 1):
+        parts = [batch.rows(slice(start, start + size)) for start in range(0, len(batch.names), size)]
+        steps = task.train_parts(model, parts, self.processes.world)
+        for part in range(len(parts)):
+            with without_sync(model, last=part == len(parts) - 1):
                 with self.timed("forward"), plan.autocast(self.processes.device):
-                    terms = task.train_step(model, micro)
+                    terms = next(steps)
                     value = terms.value(counts)
                 with self.timed("backward"):
                     (value * self.processes.world).backward()  # the processes' gradients are averaged, not summed

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 import torch
+from saccade.training.jobs.images import fresh_preprocessing
 
 import saccade
 from saccade.analysis.points import point_attention
 from saccade.analysis.queries import found_objects, query_boxes
 from saccade.checkpoints.directory import LoadedModel
+from saccade.engine.predictor import Predictor
 from saccade.errors import ConfigError, RecordingError
-from saccade.inference.predictor import Predictor
 from saccade.reporting.looking import objects_figure, point_figure, queries_svg
 from saccade.training.jobs.detect import boxed_preprocessing
-from saccade.training.jobs.images import fresh_preprocessing
 
 
 def predictor_of(name: str, task: str, **settings) -> Predictor:

@@ -13,9 +13,9 @@ from saccade.checkpoints.loading import adapt
 from saccade.cli.main import main
 from saccade.data.builtin.digits import digits_splits
 from saccade.data.preprocessing import Preprocessing
+from saccade.engine.predictor import Predictor
 from saccade.errors import DataError
 from saccade.inference import features
-from saccade.inference.predictor import Predictor
 
 
 def clouds(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -72,30 +72,42 @@ def take_steps(make_case: MakeCase, accumulation: int, processes: Processes) -> 
     return Outcome(losses, gradients, {n: p.detach().clone() for n, p in model.named_parameters()})
 
 
-def _process(rank: int, world: int, port: int, make_case: MakeCase, path: str) -> None:
+def _process(rank: int, world: int, port: int, make_case: MakeCase, accumulation: int, path: str) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     dist.init_process_group("gloo", rank=rank, world_size=world)
-    outcome = take_steps(make_case, 1, Processes(rank, world, torch.device("cpu")))
+    outcome = take_steps(make_case, accumulation, Processes(rank, world, torch.device("cpu")))
     if rank == 0:
         torch.save(tuple(outcome), path)
     dist.destroy_process_group()
 
 
-def two_processes(make_case: MakeCase, folder: Path) -> Outcome:
+def two_processes(make_case: MakeCase, folder: Path, accumulation: int = 1) -> Outcome:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     path = folder / "outcome.pt"
-    mp.spawn(_process, (2, port, make_case, str(path)), nprocs=2)
+    mp.spawn(_process, (2, port, make_case, accumulation, str(path)), nprocs=2)
     return Outcome(*torch.load(path, weights_only=True))
 
 
-def check_cuts(make_case: MakeCase, folder: Path, *, accumulations: tuple[int, ...] = (2, 4)) -> None:
-    """The loss, the gradient and the weights after three steps are those of the whole batch within 1e-6."""
+def check_cuts(
+    make_case: MakeCase,
+    folder: Path,
+    *,
+    accumulations: tuple[int, ...] = (2, 4),
+    in_two_processes: tuple[int, ...] = (1,),
+) -> None:
+    """The loss, the gradient and the weights after three steps are those of the whole batch within 1e-6.
+
+    Args:
+        accumulations: of one process.
+        in_two_processes: the same for each of two processes.
+    """
     alone = Processes(0, 1, torch.device("cpu"))
     whole = take_steps(make_case, 1, alone)
     others = {f"accumulation {a}": take_steps(make_case, a, alone) for a in accumulations}
-    others["two processes"] = two_processes(make_case, folder)
+    for a in in_two_processes:
+        others[f"two processes, accumulation {a}"] = two_processes(make_case, folder, a)
     for name, other in others.items():
         assert other.losses == pytest.approx(whole.losses, rel=1e-6, abs=1e-6), name
         for kind in ("gradients", "weights"):

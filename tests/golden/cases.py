@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from saccade.runs import train_task
 from saccade.training.config import RunConfig, resolve
 from saccade.training.events import StepDone
+from tests.running import train
 
 HERE = Path(__file__).parent
 CURVES, RUNS = HERE / "curves", HERE / "runs"
@@ -111,7 +111,7 @@ def curve(name: str, place: Path) -> dict[str, Any]:
     """
     torch.set_num_threads(1)
     events: list = []
-    run = train_task(config_of(name), output=place, on_event=events.append).run
+    run = train(config_of(name), output=place, on_event=events.append).run
     weights = torch.cat([tensor.double().flatten() for tensor in load_file(run.model / "model.safetensors").values()])
     return {
         "losses": [event.loss for event in events if isinstance(event, StepDone)],

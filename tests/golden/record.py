@@ -18,12 +18,12 @@ from safetensors.torch import save_file
 
 from saccade.checkpoints.loading import load_model
 from saccade.nn.precision import ProductsChoice
-from saccade.runs import train_task
 from saccade.training import loop
 from saccade.training.config import with_overrides
 from saccade.training.events import StepDone
 from saccade.training.run_directory import RunDirectory
 from tests.golden.cases import CASES, CURVES, RUNS, config_of, curve, tensors_of
+from tests.running import train
 
 RESUMABLE, STOPPED_AFTER = "classify_stopped", 10
 ROWS = 8  # predictions that a stored run holds; digits have 360
@@ -79,12 +79,12 @@ def record_stopped_run(place: Path) -> None:
     config = with_overrides(config_of(name), {"checkpoint_seconds": 0.0})
     run = RunDirectory.create(config, place)
     try:
-        train_task(config, run, on_event=stop)
+        train(config, run, on_event=stop)
     except KeyboardInterrupt:
         shutil.rmtree(run.steps()[0])
     shutil.copytree(place, RUNS / RESUMABLE)
     events: list[Any] = []
-    train_task(config, run, resume=True, on_event=events.append)
+    train(config, run, resume=True, on_event=events.append)
     losses = [event.loss for event in events if isinstance(event, StepDone)]
     write_json(RUNS / f"{RESUMABLE}.json", {"losses": losses})
 

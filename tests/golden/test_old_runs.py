@@ -14,11 +14,11 @@ from safetensors.torch import load_file
 import saccade
 from saccade.checkpoints.loading import load_model
 from saccade.engine.evaluation import evaluate
-from saccade.runs import train_task
 from saccade.training.config import read_config
 from saccade.training.events import StepDone
 from saccade.training.run_directory import RunDirectory
 from tests.golden.cases import RUNS, tensors_of
+from tests.running import train
 
 STOPPED = "classify_stopped"
 FINISHED = sorted(path.name for path in RUNS.iterdir() if (path / "model").is_dir())
@@ -62,7 +62,7 @@ def test_a_stopped_run_goes_on(tmp_path: Path) -> None:
     shutil.copytree(RUNS / STOPPED, tmp_path / "run")
     run = RunDirectory.existing(tmp_path / "run")
     events: list = []
-    train_task(run.config(), run, resume=True, on_event=events.append)
+    train(run.config(), run, resume=True, on_event=events.append)
     losses = [event.loss for event in events if isinstance(event, StepDone)]
     assert losses == pytest.approx(json.loads((RUNS / f"{STOPPED}.json").read_text())["losses"], rel=1e-4)
     assert saccade.load(run.path).labels == tuple("0123456789")

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from saccade.training.jobs.images import fresh_preprocessing
 
 import saccade
 from saccade.checkpoints.directory import LoadedModel, save_model_dir
@@ -16,7 +17,6 @@ from saccade.data.tokenizer import Tokenizer
 from saccade.errors import ConfigError
 from saccade.inference.texts import tokenizer_of
 from saccade.inference.zero_shot import ZeroShot
-from saccade.training.jobs.images import fresh_preprocessing
 
 pytest.importorskip("tokenizers")
 WORDS = ["a small three", "a large seven", "a photo of a five"]

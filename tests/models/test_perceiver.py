@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from saccade.training.jobs.images import fresh_preprocessing
 
 import saccade
 from saccade.analysis.attention_maps import explain
@@ -10,7 +11,6 @@ from saccade.checkpoints.directory import LoadedModel, save_model_dir
 from saccade.cli.main import main
 from saccade.models.perceiver import LatentsConfig
 from saccade.nn.transformer import BlockConfig
-from saccade.training.jobs.images import fresh_preprocessing
 
 SMALL = {"latents.block.embed_dim": 16, "latents.block.mlp_dim": 16, "latents.count": 4, "latents.value_dim": 16}
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from saccade.reporting.classification import Mistake, classification_section, classification_tiles, common_confusions
 
 from saccade.analysis.attention_distance import AttentionDistance
 from saccade.analysis.attention_maps import Explanation
 from saccade.analysis.patch_filters import PatchFilters
-from saccade.reporting.classification import Mistake, classification_section, classification_tiles, common_confusions
 from saccade.reporting.draw import explain_figure, overlay
 from saccade.reporting.inside import inside_section
 from saccade.reporting.model_card import model_card

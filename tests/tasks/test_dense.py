@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from saccade.tasks.weights import DepthWeights, SegmentationWeights
 
 from saccade.data.dense import IGNORE
 from saccade.data.samples import Batch
@@ -12,7 +13,6 @@ from saccade.models.dpt import DPTOutput
 from saccade.tasks.depth import DepthTask, best_scale_and_shift, l1_loss, silog_loss, ssi_loss
 from saccade.tasks.predictions import DepthMetrics, SegmentationMetrics
 from saccade.tasks.segmentation import SegmentationTask
-from saccade.tasks.weights import DepthWeights, SegmentationWeights
 
 NAN = float("nan")
 

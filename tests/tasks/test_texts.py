@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from saccade.tasks.collect import stacked
 
 from saccade.analysis.word_optimum import word_optimum
 from saccade.data.builtin.number_words import english
@@ -16,7 +17,6 @@ from saccade.data.vocabulary import Vocabulary
 from saccade.models.bert import Bert, BertConfig
 from saccade.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from saccade.nn.transformer import BlockConfig
-from saccade.tasks.collect import stacked
 from saccade.tasks.text_predictions import TranslationMetrics, WordsMetrics
 from saccade.tasks.translation import NextWords, TranslationTask
 from saccade.tasks.words import MaskedWords

@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 
 from saccade.training.config import read_config
-from saccade.training.loop import train
 from saccade.training.run_directory import RunDirectory
+from tests.running import train
 
 
 def run_in_child(config_path: Path, directory: Path) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from saccade.inference.evaluation import evaluate
+from saccade.training.jobs.images import fresh_preprocessing
 
 import saccade
 from saccade.checkpoints.directory import LoadedModel, save_model_dir
@@ -17,15 +19,13 @@ from saccade.data.builtin.scenes import SceneSource
 from saccade.data.config import ScenesConfig
 from saccade.data.pairs import open_pairs
 from saccade.errors import ConfigError
-from saccade.inference.evaluation import evaluate
 from saccade.inference.search import SearchIndex
 from saccade.inference.zero_shot import evaluate_zero_shot
 from saccade.models.vit import VisionTransformer
 from saccade.training.config import resolve
 from saccade.training.jobs.contrast import starting_model
-from saccade.training.jobs.images import fresh_preprocessing
-from saccade.training.loop import train
 from saccade.training.run_directory import RunDirectory
+from tests.running import train
 
 pytest.importorskip("tokenizers")
 

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from saccade.inference.evaluation import evaluate
 
 import saccade
 from saccade.cli.main import main
 from saccade.data.dense import open_dense
 from saccade.errors import CheckpointError, ConfigError
-from saccade.inference.evaluation import evaluate
 from saccade.reporting.draw import class_colour
 from saccade.training.config import resolve
-from saccade.training.loop import train
 from saccade.training.run_directory import RunDirectory
 from tests.data.test_dense import write_masks
+from tests.running import train
 
 TINY = {
     "data.path": "scenes", "data.workers": 0, "preflight": False, "batch_size": 4, "schedule.steps": 3,

@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 from saccade.errors import ConfigError, DataError, TrainingError
 from saccade.training.config import resolve
 from saccade.training.events import EpochDone, Note, StepDone
-from saccade.training.loop import train
 from saccade.training.run_directory import RunDirectory
 from tests.photos import make_photos
+from tests.running import train
 from tests.training.test_resume import SMALL, config
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +44,7 @@ def test_accumulation_is_the_same_batch_in_parts(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shard", [False, True], ids=["DDP", "FSDP2"])
 @pytest.mark.parametrize("rho", [None, 0.05], ids=["plain", "SAM"])
 def test_two_processes_equal_one(tmp_path: Path, shard: bool, rho: float | None) -> None:
-    more = {"optimizer.clip_norm": 1.0, "sharpness.rho": rho}
+    more = {"optimizer.clip_norm": 1.0, "sam.rho": rho}
     single = losses(tmp_path, "one", **more)
     keys = {**SMALL, **STILL, "schedule.steps": 6, "checkpoint_seconds": 1e9, **more}
     arguments = [f"--set={key}={json.dumps(value)}" for key, value in keys.items()]

@@ -3,6 +3,8 @@
 import math
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from torch import nn
 
 import saccade
@@ -16,9 +18,10 @@ from saccade.training.config import (
     resolve,
     with_overrides,
 )
-from saccade.training.ema import WeightMean
+from saccade.training.ema import ExponentialMovingAverage
 from saccade.training.optimizers import depth_of, freeze_untrained, layer_of, make_optimizer, parameter_groups, set_lr
 from saccade.training.schedules import lr_share
+from tests.running import train
 
 
 def test_cosine_with_warm_up() -> None:
@@ -90,7 +93,7 @@ def test_layer_numbers() -> None:
 def test_the_running_mean_is_the_closed_form() -> None:
     model = nn.Linear(1, 1, bias=False)
     nn.init.constant_(model.weight, 0.0)
-    mean = WeightMean(model, decay=0.9)
+    mean = ExponentialMovingAverage(model, decay=0.9)
     expected = 0.0
     for step in range(50):
         nn.init.constant_(model.weight, float(step))
@@ -102,6 +105,36 @@ def test_the_running_mean_is_the_closed_form() -> None:
         assert model.weight.item() == pytest.approx(expected, rel=1e-5)
     assert model.weight.item() == 49
     assert mean.tensors["weight"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_average_has_the_statistics_of_its_weights() -> None:
+    """A batch norm under the average uses averaged statistics, not the last ones; counters are copied."""
+    model = nn.BatchNorm1d(1)
+    assert model.running_mean is not None
+    ema = ExponentialMovingAverage(model, decay=0.9)
+    expected = 0.0
+    for step in range(30):
+        nn.init.constant_(model.running_mean, float(step))
+        assert model.num_batches_tracked is not None
+        model.num_batches_tracked.fill_(step)
+        ema.update(model, step)
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * step
+    assert expected < 25
+    with ema.swapped_in(model):
+        assert model.running_mean.item() == pytest.approx(expected, rel=1e-5)
+        assert model.num_batches_tracked.item() == 29
+    assert model.running_mean.item() == 29
+
+
+def test_a_run_with_batch_norm_and_average_keeps_the_averaged_statistics(tmp_path) -> None:
+    options = {"model.name": "resnet18_small", "schedule.steps": 3, "ema": 0.9, "preflight": False, "data.check": "off"}
+    options |= {"model.options": {"width": 4}, "batch_size": 16}
+    run = train(resolve("digits", overrides=options), output=tmp_path / "run").run
+    files, _ = run.load(run.steps()[-1])
+    name = next(n for n in files["model"] if n.endswith("running_var"))
+    assert not torch.equal(files["mean"][name], files["model"][name])
+    assert torch.equal(load_file(run.model / "model.safetensors")[name], files["mean"][name])
 
 
 @pytest.mark.parametrize("recipe", list_recipes())

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from saccade.inference.predictor import load
 
 from saccade.analysis.painting import paint
 from saccade.checkpoints.loading import load_model
@@ -14,12 +15,11 @@ from saccade.cli.main import main
 from saccade.data.config import DataConfig
 from saccade.data.image_folder import open_data, open_unlabelled
 from saccade.errors import ConfigError, DataError
-from saccade.inference.predictor import load
 from saccade.models.vit import VisionTransformer
 from saccade.training.config import resolve
-from saccade.training.loop import train
 from saccade.training.run_directory import RunDirectory
 from tests.photos import make_photos
+from tests.running import train
 
 SMALL = {"task": "pretrain", "schedule.steps": 30, "preflight": False, "data.check": "off", "batch_size": 64}
 

@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 import saccade.training.run_directory as run_directory
 from saccade.errors import ConfigError, DataError, TrainingError
 from saccade.training.config import RunConfig, resolve, with_overrides
-from saccade.training.loop import train
 from saccade.training.run_directory import RunDirectory
 from tests.photos import make_photos
+from tests.running import train
 
 ROOT = Path(__file__).parents[2]
 HARNESS = Path(__file__).with_name("kill_harness.py")

@@ -6,25 +6,25 @@ from pathlib import Path
 
 import pytest
 import torch
+from saccade.cli.report_data import write_run_report
+from saccade.inference.evaluation import evaluate
+from saccade.training.jobs.images import fresh_preprocessing
+from saccade.training.setup import open_splits
 
 import saccade
 from saccade.analysis.alignment import align
 from saccade.checkpoints.directory import LoadedModel, save_model_dir
 from saccade.cli.main import main
-from saccade.cli.report_data import write_run_report
 from saccade.errors import ConfigError
-from saccade.inference.evaluation import evaluate
 from saccade.inference.writing import fill, translate
 from saccade.models.image_to_text import ImageToText
 from saccade.models.vit import VisionTransformer
 from saccade.reporting.texts import alignment_figure
 from saccade.training.config import resolve
-from saccade.training.jobs.images import fresh_preprocessing
 from saccade.training.jobs.translate import starting_model
-from saccade.training.loop import train
 from saccade.training.run_directory import RunDirectory
 from saccade.training.schedules import lr_share
-from saccade.training.setup import open_splits
+from tests.running import train
 
 pytest.importorskip("tokenizers")
 

@@ -13,9 +13,8 @@ from saccade.data.config import DataConfig
 from saccade.data.image_folder import open_data
 from saccade.data.samples import DataSplits, Source
 from saccade.engine.images import eval_images
-from saccade.engine.room import ModelCard, TaskRoom, refuse_fix, refuse_options
+from saccade.engine.room import ModelCard, TaskRoom, refuse_fix, refuse_options, require_preprocessing
 from saccade.engine.setup import TrainingSetup
-from saccade.errors import ConfigError
 from saccade.tasks.classification.setup import make_setup
 from saccade.tasks.classification.task import ClassificationTask
 
@@ -38,12 +37,12 @@ class ClassificationRoom(TaskRoom):
         return make_setup(config, device)
 
     def task(self, source: LoadedModel, options: Mapping[str, Any] | None = None) -> ClassificationTask:
+        require_preprocessing(source)
         refuse_options(self.name, options, ("top",))
         return ClassificationTask(source.labels, **(options or {}))
 
     def eval_dataset(self, part: Source, source: LoadedModel) -> BatchDataset:
-        if source.preprocessing is None:
-            raise ConfigError(f"this {source.architecture} does not record how images are prepared for it")
+        assert source.preprocessing is not None
         return eval_images(part, source.preprocessing)
 
     def card(self) -> ModelCard:

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from saccade.data.samples import Batch
 from saccade.engine.collect import Collected
-from saccade.engine.task import LossTerm, LossTerms, image_batch
+from saccade.engine.task import IndependentParts, LossTerm, LossTerms, image_batch
 from saccade.errors import ConfigError
 from saccade.tasks.classification.metrics import ClassificationMetrics, classification_metrics
 from saccade.tasks.classification.results import Classification
 
 
-class ClassificationTask:
+class ClassificationTask(IndependentParts):
     """One class an image.
 
     Args:

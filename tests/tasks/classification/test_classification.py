@@ -3,14 +3,16 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from saccade.data.samples import Batch
+from saccade.engine.collect import Collected
 from saccade.errors import ConfigError
-from saccade.tasks.classification import ClassificationTask, reliability
-from saccade.tasks.predictions import ClassificationMetrics
+from saccade.tasks.classification.metrics import ClassificationMetrics, classification_metrics, reliability
+from saccade.tasks.classification.task import ClassificationTask, correct
 
 LABELS = ("ant", "bee", "cat")
 
@@ -19,22 +21,28 @@ def batch(labels: torch.Tensor) -> Batch:
     return Batch(torch.zeros(len(labels), 1, 1, 1), labels, ("",) * len(labels), torch.arange(len(labels)))
 
 
+def mean_loss(task: ClassificationTask, logits: torch.Tensor, batch: Batch) -> float:
+    """The loss of a model that returns these logits."""
+    terms = task.train_step(lambda inputs: logits, batch)  # type: ignore[arg-type]
+    return terms.value(task.counts(torch.nn.Identity(), batch)).item()
+
+
 def test_loss_is_cross_entropy_for_labels_and_for_mixtures() -> None:
     logits = torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, 0.0]])
     task = ClassificationTask(LABELS)
     expected = -(logits.log_softmax(1)[0, 2] + logits.log_softmax(1)[1, 1]) / 2
-    assert task.loss(logits, batch(torch.tensor([2, 1]))).item() == pytest.approx(expected.item())
+    assert mean_loss(task, logits, batch(torch.tensor([2, 1]))) == pytest.approx(expected.item())
     mixed = torch.tensor([[0.0, 0.3, 0.7], [0.5, 0.5, 0.0]])
     expected = -(mixed * logits.log_softmax(1)).sum(1).mean()
-    assert task.loss(logits, batch(mixed)).item() == pytest.approx(expected.item())
-    assert task.score(logits, batch(mixed)).item() == 0
+    assert mean_loss(task, logits, batch(mixed)) == pytest.approx(expected.item())
+    assert correct(logits, batch(mixed)).item() == 0
 
 
 def test_the_smallest_loss_is_reached_by_the_smoothed_target_itself() -> None:
     task = ClassificationTask(LABELS, label_smoothing=0.1)
     target = torch.full((1, 3), 0.1 / 3)
     target[0, 1] += 0.9
-    assert task.loss(target.log(), batch(torch.tensor([1]))).item() == pytest.approx(task.smallest_loss, abs=1e-6)
+    assert mean_loss(task, target.log(), batch(torch.tensor([1]))) == pytest.approx(task.smallest_loss, abs=1e-6)
     assert ClassificationTask(LABELS).smallest_loss == 0
     with pytest.raises(ConfigError):
         ClassificationTask(LABELS, label_smoothing=1.0)
@@ -42,16 +50,33 @@ def test_the_smallest_loss_is_reached_by_the_smoothed_target_itself() -> None:
 
 def test_decoding_ranks_classes() -> None:
     logits = torch.tensor([[0.0, math.log(6), math.log(3)]])
-    (found,) = ClassificationTask(LABELS).decode(logits, ["x.jpg"], top=2)
-    assert (found.image, found.label, found.score) == ("x.jpg", "bee", pytest.approx(0.6))
-    assert found.top == (("bee", pytest.approx(0.6)), ("cat", pytest.approx(0.3)))
-    assert json.loads(json.dumps(found.to_dict()))["top"][1]["label"] == "cat"
-    assert len(ClassificationTask(LABELS).decode(logits, ["x"], top=9)[0].top) == 3
+    inputs = ClassificationTask(LABELS).input_batch([torch.zeros(1, 2, 2)], [(2, 2)], ["x.jpg"])
+    (result,) = ClassificationTask(LABELS, top=2).decode(logits, inputs)
+    assert (result.name, result.label, result.score) == ("x.jpg", "bee", pytest.approx(0.6))
+    assert result.top == (("bee", pytest.approx(0.6)), ("cat", pytest.approx(0.3)))
+    assert json.loads(json.dumps(result.to_dict()))["top"][1]["label"] == "cat"
+    assert result.rows() == [("x.jpg", 1, "bee", "0.600000"), ("x.jpg", 2, "cat", "0.300000")]
+    assert len(ClassificationTask(LABELS, top=9).decode(logits, inputs)[0].top) == 3
+    with pytest.raises(ConfigError, match="no classes"):
+        ClassificationTask(()).decode(logits, inputs)
+
+
+def test_a_result_is_drawn_below_its_image() -> None:
+    inputs = ClassificationTask(LABELS).input_batch([torch.zeros(1, 2, 2)], [(2, 2)], ["x.jpg"])
+    (result,) = ClassificationTask(LABELS).decode(torch.tensor([[0.0, 1.0, 2.0]]), inputs)
+    image = np.full((40, 60, 3), 90, np.uint8)
+    drawn = result.draw(image)
+    assert drawn.dtype == np.uint8
+    assert (drawn[:200, :200] == 90).all()
+    assert (drawn[280:] < 128).any()  # letters
+    assert (drawn[280:] == 255).any()
 
 
 def test_metrics_by_hand() -> None:
     logits = torch.tensor([[3.0, 0, 0], [3.0, 0, 0], [0, 3.0, 0], [0, 0, 3.0]])
-    metrics = ClassificationTask(LABELS).measure(logits, torch.tensor([0, 1, 1, 2]))
+    metrics = ClassificationTask(LABELS).measure(
+        Collected({"logits": logits, "target": torch.tensor([0, 1, 1, 2])}, tuple("abcd"))
+    )
     assert metrics.accuracy == 0.75
     assert metrics.top5 is None
     assert metrics.confusion == ((1, 0, 0), (1, 1, 0), (0, 0, 1))
@@ -63,12 +88,12 @@ def test_metrics_by_hand() -> None:
     assert metrics.nll == pytest.approx(F.cross_entropy(logits, torch.tensor([0, 1, 1, 2])).item(), abs=1e-6)
     assert ClassificationMetrics.from_dict(json.loads(json.dumps(metrics.to_dict()))) == metrics
     with pytest.raises(ConfigError, match="no images"):
-        ClassificationTask(LABELS).measure(torch.empty(0, 3), torch.empty(0, dtype=torch.long))
+        ClassificationTask(LABELS).measure(Collected({}, ()))
 
 
 def test_top_five() -> None:
     logits = torch.arange(8.0).repeat(2, 1)
-    metrics = ClassificationTask([str(i) for i in range(8)]).measure(logits, torch.tensor([3, 2]))
+    metrics = classification_metrics(logits, torch.tensor([3, 2]), [str(i) for i in range(8)])
     assert metrics.top5 == 0.5
 
 

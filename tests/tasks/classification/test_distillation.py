@@ -16,12 +16,12 @@ from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch
 from saccade.errors import ConfigError
 from saccade.models.deit import DistilledViT
-from saccade.tasks.distillation import DistillationTask
+from saccade.tasks.classification.distillation import DistillationTask
+from saccade.tasks.classification.setup import make_task
+from saccade.tasks.classification.teacher import Teacher
 from saccade.training.config import resolve
-from saccade.training.jobs.classify import make_task
-from saccade.training.loop import train
 from saccade.training.run_directory import RunDirectory
-from saccade.training.teacher import Teacher
+from tests.running import train
 
 LABELS = tuple("abc")
 STUDENT = Preprocessing((8, 8), "exact", 1.0, channels=1, mean=(0.5,), std=(0.5,))
@@ -52,27 +52,36 @@ def run(folder: Path, name: str, **overrides) -> dict[str, Tensor]:
     return load_file(folder / name / "model" / "model.safetensors")
 
 
+def mean_loss(task: DistillationTask, logits: Tensor, one: Batch) -> Tensor:
+    """The loss of a model that returns these logits."""
+    terms = task.train_step(lambda images: logits, one)  # type: ignore[arg-type]
+    return terms.value(task.counts(torch.nn.Identity(), one)).float()
+
+
 def test_hard_and_soft_by_their_formulas() -> None:
     one, logits, teacher = batch(), torch.randn(4, 3), said(torch.empty(0))
     label = F.cross_entropy(logits, one.labels)
     hard = DistillationTask(LABELS, said, kind="hard", alpha=0.5)
-    torch.testing.assert_close(hard.loss(logits, one), 0.5 * label + 0.5 * F.cross_entropy(logits, teacher.argmax(1)))
+    torch.testing.assert_close(
+        mean_loss(hard, logits, one), 0.5 * label + 0.5 * F.cross_entropy(logits, teacher.argmax(1))
+    )
     soft = DistillationTask(LABELS, said, kind="soft", alpha=0.1, temperature=3.0)
     p, q = (teacher / 3).softmax(1), (logits / 3).softmax(1)
     divergence = (p * (p / q).log()).sum(dim=1).mean()
-    torch.testing.assert_close(soft.loss(logits, one), 0.9 * label + 0.1 * 9 * divergence)
+    torch.testing.assert_close(mean_loss(soft, logits, one), 0.9 * label + 0.1 * 9 * divergence)
     assert soft.distance(teacher, teacher).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_two_heads_learn_from_two_sources() -> None:
     one, heads = batch(), (torch.randn(4, 3, requires_grad=True), torch.randn(4, 3, requires_grad=True))
-    task = DistillationTask(LABELS, said, alpha=0.5)
-    task.loss(heads, one).backward()
+    task = DistillationTask(LABELS, said, alpha=0.5, heads=lambda model, images: heads)
+    terms = task.train_step(torch.nn.Identity(), one)
+    terms.value(task.counts(torch.nn.Identity(), one)).backward()
     probabilities = [h.detach().softmax(dim=1) for h in heads]
     targets = [F.one_hot(one.labels, 3), F.one_hot(said(one.inputs).argmax(1), 3)]
     for head, p, target in zip(heads, probabilities, targets):
         torch.testing.assert_close(head.grad, 0.5 * (p - target) / 4)
-    assert task.score(heads, one) == ((heads[0] + heads[1]).argmax(1) == one.labels).sum()
+    assert terms.metrics["accuracy"].total == ((heads[0] + heads[1]).argmax(1) == one.labels).sum()
 
 
 def test_without_a_share_the_teacher_is_not_asked_and_training_is_plain(tmp_path: Path) -> None:
@@ -84,9 +93,9 @@ def test_without_a_share_the_teacher_is_not_asked_and_training_is_plain(tmp_path
     assert not all(torch.equal(plain[name], some[name]) for name in plain)
 
     def never(images: Tensor) -> Tensor:
-        raise AssertionError("asked")
+        raise AssertionError("run")
 
-    assert math.isfinite(DistillationTask(LABELS, never, alpha=0.0).loss(torch.randn(4, 3), batch()).item())
+    assert math.isfinite(mean_loss(DistillationTask(LABELS, never, alpha=0.0), torch.randn(4, 3), batch()).item())
 
 
 def test_a_teacher_gets_its_own_size_statistics_and_channels(tmp_path: Path) -> None:
@@ -139,8 +148,9 @@ def test_a_distillation_token_is_trained_by_the_teacher(tmp_path: Path) -> None:
     assert not torch.allclose(label, told)
     task = make_task(config, predictor.source, torch.device("cpu"))
     assert isinstance(task, DistillationTask)
-    assert isinstance(predictor.model.train()(torch.randn(2, 1, 8, 8)), tuple)
-    assert isinstance(predictor.model.eval()(torch.randn(2, 1, 8, 8)), Tensor)
+    for model in (predictor.model.train(), predictor.model.eval()):
+        assert isinstance(model(torch.randn(2, 1, 8, 8)), Tensor)
+        assert isinstance(model(torch.randn(2, 1, 8, 8), return_both_heads=True), tuple)
 
 
 def test_limits() -> None:

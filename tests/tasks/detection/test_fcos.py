@@ -9,8 +9,8 @@ import saccade
 from saccade.models.yolo import YoloOutput
 from saccade.tasks.classical import RADIUS, ClassicalTask, assign
 from saccade.training.config import resolve
-from saccade.training.loop import train
 from saccade.training.run_directory import RunDirectory
+from tests.running import train
 from tests.tasks.test_detection import batch_of
 from tests.training.test_detecting import TINY
 

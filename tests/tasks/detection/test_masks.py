@@ -19,7 +19,7 @@ from saccade.data.preprocessing import Preprocessing
 from saccade.errors import DataError
 from saccade.tasks.mask_losses import mask_losses, mask_overlaps
 from saccade.training.config import resolve
-from saccade.training.loop import train
+from tests.running import train
 from tests.training.test_detecting import TINY
 
 SCENES = ScenesConfig(size=(64, 64), digits=(1, 3), train=24, val=4, test=6)

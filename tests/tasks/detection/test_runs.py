@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from saccade.inference.evaluation import evaluate
+from saccade.training.jobs.images import fresh_preprocessing
 
 import saccade
 from saccade.analysis.suppression import suppressed
@@ -17,14 +19,12 @@ from saccade.cli.reports.detect import confusion, mistakes
 from saccade.data.boxes import open_boxes
 from saccade.data.config import DataConfig, ScenesConfig
 from saccade.errors import ConfigError
-from saccade.inference.evaluation import evaluate
 from saccade.tasks.predictions import FoundBox
 from saccade.training.config import resolve
 from saccade.training.jobs.detect import starting_model
-from saccade.training.jobs.images import fresh_preprocessing
-from saccade.training.loop import train
 from saccade.training.run_directory import RunDirectory
 from tests.data.test_boxes import write_coco
+from tests.running import train
 
 LABELS = tuple(str(digit) for digit in range(10))
 TINY = {
@@ -74,9 +74,10 @@ def test_a_killed_run_goes_on_to_the_same_bits(run: RunDirectory, tmp_path: Path
 
 def test_it_learns_one_batch(tmp_path: Path) -> None:
     """The check before a run: loss of a fixed batch falls to a small part, and boxes come to lie on the digits."""
+    from saccade.training.setup import prepare
+
     from saccade.training.distributed import joined_processes
     from saccade.training.preflight import overfit_one_batch
-    from saccade.training.setup import prepare
 
     with joined_processes("cpu") as processes:
         setup = prepare(resolve(overrides=TINY), processes)

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from saccade.tasks.weights import DetectionWeights
 from torchvision.ops import generalized_box_iou
 
 from saccade.data.samples import Batch
@@ -12,7 +13,6 @@ from saccade.tasks.coco import coco_metrics
 from saccade.tasks.detection import DetectionTask
 from saccade.tasks.matching import corners, match
 from saccade.tasks.predictions import DetectionMetrics
-from saccade.tasks.weights import DetectionWeights
 
 LABELS = ("ant", "bee", "cat", "dog")
 COSTS = (1.0, 5.0, 2.0)

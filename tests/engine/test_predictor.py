@@ -10,12 +10,13 @@ from PIL import Image
 import saccade
 from saccade.checkpoints.directory import LoadedModel
 from saccade.data.preprocessing import Preprocessing
+from saccade.engine.evaluation import evaluate
+from saccade.engine.predictor import Predictor
 from saccade.errors import CheckpointError, ConfigError, DataError, ImageError
-from saccade.inference.evaluation import evaluate
-from saccade.inference.predictor import Predictor
-from saccade.training.loop import train
+from saccade.tasks.loading import predictor_of
 from saccade.training.run_directory import RunDirectory
 from tests.photos import make_photos
+from tests.running import train
 from tests.training.test_loop import photos_config
 
 
@@ -23,7 +24,7 @@ def predictor() -> Predictor:
     torch.manual_seed(0)
     net = saccade.create("vit_ti16", num_classes=3, image_size=32, options={"depth": 1})
     preprocessing = Preprocessing((32, 32), mean=(0.5,) * 3, std=(0.5,) * 3)
-    return saccade.Predictor(LoadedModel(net, "vit", ("a", "b", "c"), preprocessing))
+    return predictor_of(LoadedModel(net, "vit", ("a", "b", "c"), preprocessing))
 
 
 def test_paths_pictures_arrays_and_tensors_give_one_answer(tmp_path: Path) -> None:
@@ -43,7 +44,7 @@ def test_paths_pictures_arrays_and_tensors_give_one_answer(tmp_path: Path) -> No
     assert len(model.predict(np.stack([pixels] * 4))) == 4
     assert len(model.predict(tensor[None])) == 1
     assert model.predict([]) == []
-    assert model.task == "classification"
+    assert model.task.name == "classification"
     assert model.labels == ("a", "b", "c")
 
 
@@ -56,14 +57,14 @@ def test_a_broken_image_stops_or_is_reported(tmp_path: Path) -> None:
         model.predict([good, bad])
     seen: list = []
     found = list(model.stream([good, bad, good], on_error=lambda name, error: seen.append(name)))
-    assert [p.image for p in found] == [str(good), str(good)]
+    assert [p.name for p in found] == [str(good), str(good)]
     assert seen == [str(bad)]
 
 
 def test_without_preprocessing_there_is_no_predictor() -> None:
     net = saccade.create("vit_digits")
     with pytest.raises(CheckpointError, match="how images are prepared"):
-        saccade.Predictor(LoadedModel(net, "vit", tuple("0123456789"), None))
+        predictor_of(LoadedModel(net, "vit", tuple("0123456789"), None))
 
 
 def test_the_callers_precision_is_left_alone() -> None:
@@ -96,7 +97,7 @@ def test_evaluation_on_other_data_takes_all_and_maps_classes_by_name(trained, tm
     found = evaluate(saccade.load(run), str(others))
     assert found.split == "train"
     assert found.metrics.images == 10
-    assert "not what it was trained on" in found.note
+    assert "was not trained on" in found.note
     strangers = make_photos(tmp_path / "strangers", classes=("cat", "fish"), count=3)
     with pytest.raises(DataError, match="fish"):
         evaluate(saccade.load(run), str(strangers))
