@@ -51,7 +51,7 @@ def explain(
     from saccade.analysis.points import point_attention
     from saccade.checkpoints.atomic import write_atomic
     from saccade.cli.predict import expand
-    from saccade.reporting.looking import point_figure
+    from saccade.reporting.points import point_figure
     from saccade.tasks import table
     from saccade.tasks.loading import load
 

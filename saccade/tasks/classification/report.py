@@ -12,12 +12,12 @@ from saccade.data.samples import DataSplits, ImageSource
 from saccade.engine.predictor import ImageLike, Predictor
 from saccade.engine.report import BUDGET, Drawing, ReportSection, TaskReport
 from saccade.errors import RecordingError
+from saccade.reporting.confusion import LARGEST_CONFUSION, confusion_rows
 from saccade.reporting.draw import enlarge, explain_figure, overlay
 from saccade.reporting.plots import reliability
 from saccade.reporting.report import picture, template
 from saccade.tasks.classification.metrics import ClassificationMetrics
 
-LARGEST_CONFUSION = 40  # classes; above it the commonest confusions are listed instead of the whole matrix
 LARGEST_TABLE = 200
 MISTAKES, EXAMPLES = 12, 4
 log = logging.getLogger("saccade")
@@ -105,14 +105,6 @@ def classification_section(
             examples=[card(e, "") for e in examples],
         )
     )
-
-
-def confusion_rows(confusion: Sequence[Sequence[int]]) -> list[list[dict[str, Any]]]:
-    """Each cell's number and its share of its row, for the shade."""
-    return [
-        [{"count": n, "share": n / max(sum(row), 1), "right": i == j} for j, n in enumerate(row)]
-        for i, row in enumerate(confusion)
-    ]
 
 
 def common_confusions(

@@ -22,8 +22,8 @@ from saccade.engine.task import LossTerm, LossTerms
 from saccade.tasks.detection.boxes import box_cxcywh_to_xyxy, boxes_to_pixels, valid_sizes
 from saccade.tasks.detection.config import DetectionConfig
 from saccade.tasks.detection.mask_losses import mask_iou, mask_losses
-from saccade.tasks.detection.matcher import HungarianMatcher, Matches, num_matches
 from saccade.tasks.detection.masks import masks_at_size
+from saccade.tasks.detection.matcher import HungarianMatcher, Matches, num_matches
 from saccade.tasks.detection.task import DetectionTask, PredictedBoxes, forward, targets_of
 
 
@@ -73,8 +73,11 @@ class DetrTask(DetectionTask):
         return counts
 
     def train_step(self, model: nn.Module, batch: Batch) -> LossTerms:
-        """Cross-entropy, L1 and generalised IoU after every decoder layer, and of masks where they are learned; in
-        training also the mean IoU of matched boxes, and the recall of queries with the right class and IoU above 0.5."""
+        """Cross-entropy, L1 and generalised IoU after every decoder layer, and of masks where there are some.
+
+        The metrics are these terms of the last layer, the mean IoU of matched boxes, and the fraction of them with the
+        right class and an IoU above 0.5 (`recall`).
+        """
         outputs: SetPrediction = forward(model, batch)
         targets = targets_of(batch)
         classes, boxes = targets["classes"], targets["boxes"].float()

@@ -3,9 +3,9 @@
 Every location of the feature maps predicts a class and the distances to the four edges of its box. Several locations
 find the same object, so non-maximum suppression keeps the box with the highest score of those that overlap.
 
-It differs from the paper: locations near the middle of an object learn it (centre sampling, in the authors' later code)
-in place of a centre-ness branch; an object belongs to the finest map whose stride fits its size, in place of five ranges
-of distances; boxes are learned by their generalised IoU (Rezatofighi et al., arXiv 1902.09630).
+It differs from the paper. Only locations near the middle of an object learn it (centre sampling, as in the authors'
+later code), in place of a centre-ness branch. An object belongs to the finest map whose stride fits its size, in place
+of five ranges of distances. Boxes are learned by their generalised IoU (Rezatofighi et al., arXiv 1902.09630).
 
 B images, P locations of all maps, K classes, n objects in the image that has most.
 """

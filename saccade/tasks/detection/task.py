@@ -4,7 +4,7 @@ precision. The losses are in `detr.py` and `fcos.py`.
 B images, n boxes of an image, N boxes of all images.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from saccade.data.samples import Batch
 from saccade.engine.collect import Collected
 from saccade.engine.results import Result
-from saccade.engine.task import LossTerms
+from saccade.engine.task import IndependentParts, LossTerms
 from saccade.tasks.detection.batches import BoxDataset, BoxSample
 from saccade.tasks.detection.boxes import boxes_to_pixels
 from saccade.tasks.detection.config import DetectionConfig
@@ -30,7 +30,7 @@ class PredictedBoxes(NamedTuple):
     labels: Tensor  # [n] class numbers
 
 
-class DetectionTask(ABC):
+class DetectionTask(IndependentParts):
     """Boxes with classes.
 
     Args:
