@@ -34,9 +34,12 @@ from saccade.training.loop import train as run_loop
 from saccade.training.run_directory import RunDirectory
 
 DISTANCE_IMAGES = 16
-MEASURED = {
-    "test": "Measured once on {} {} of the test split, by which this run selected nothing.",
-    "val": "Measured on {} {} of the validation split, by which the best weights were selected.",
+# (split of the metrics, `select` of the run) -> the note above them
+NOTES = {
+    ("test", "best"): "Measured once on {} {} of the test split, which no choice of this run depends on.",
+    ("test", "last"): "Measured once on {} {} of the test split, which no choice of this run depends on.",
+    ("val", "best"): "Measured on {} {} of the validation split, which also selected the best weights.",
+    ("val", "last"): "Measured on {} {} of the validation split, which no choice of this run depends on.",
 }
 log = logging.getLogger("saccade")
 
@@ -107,7 +110,7 @@ def write_task_report(run: RunDirectory) -> Path:
     if path.is_file():
         stored = json.loads(path.read_text(encoding="utf-8"))
         section = task_report.section(predictor, splits, stored)
-        note = MEASURED[stored["split"]].format(section.metrics.count, room.inputs)
+        note = NOTES[stored["split"], config.select].format(section.metrics.count, room.inputs)
     shown = splits.test or splits.val or splits.train
     inside = inside_section(
         position_similarity(predictor.model),

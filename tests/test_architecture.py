@@ -1,73 +1,197 @@
-"""The house rules that a machine can check: which way imports run, how long files and signatures grow."""
+"""The house rules that a machine can check: which way imports run, how long files and signatures grow, that nobody but
+a task's room knows the task by name."""
 
 import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from saccade.tasks.table import TASKS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "saccade"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# room -> rooms of this package that it may import ("room.file": that file only)
-MAY_IMPORT = {
+CORE = {"errors", "nn", "models", "data", "checkpoints", "engine", "upgrade"}
+# package -> what of this package it may import: whole packages, or "package.module" for that module only
+MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "upgrade": set(),
     "nn": {"errors"},
     "models": {"errors", "nn"},
     "data": {"errors"},
-    "checkpoints": {"errors", "nn", "models", "data.preprocessing"},
-    "tasks": {"errors", "nn", "data"},
-    "training": {"errors", "nn", "models", "data", "checkpoints", "tasks"},
-    "inference": {"errors", "nn", "models", "data", "checkpoints", "tasks"},
-    "analysis": {"errors", "nn", "models", "data", "checkpoints", "tasks", "inference"},
-    "reporting": {"errors", "data.rle", "tasks.predictions", "tasks.text_predictions", "analysis"},
+    "checkpoints": {
+        "errors", "upgrade", "nn", "models", "data.preprocessing", "data.vocabulary", "data.tokenizer",
+    },
+    "engine": CORE,
+    "training": {*CORE, "tasks.table"},
+    "analysis": CORE,
+    "reporting": {"errors", "engine", "analysis", "data.rle"},
+    "inference": {*CORE, "tasks.table"},
+    "runs": {*CORE, "analysis", "reporting", "training", "tasks.table", "tasks.loading"},
+}  # fmt: skip
+# modules of a task's room by their role: the end of the module's name -> what they may import beside the room itself
+ROOM_MAY_IMPORT = {
+    "setup": {*CORE, "training", "tasks.table"},
+    "teacher": CORE,
+    "room": {*CORE, "training", "tasks.table"},
+    "report": {*CORE, "analysis", "reporting", "training"},
+    "": {*CORE, "analysis", "reporting.draw", "tasks.table"},
 }
 THIRD_PARTY = {
     "nn": {"torch"},
     "models": {"torch"},
     "reporting": {"numpy", "PIL", "matplotlib", "jinja2", "markupsafe", "yaml"},
 }
-NO_TORCH = ["saccade", "saccade.errors", "saccade.models.zoo", "saccade.data.config", "saccade.training.config",
-            "saccade.cli.main", "saccade.cli.train", "saccade.tasks.predictions", "saccade.tasks.text_predictions",
-            "saccade.tasks.weights"]  # fmt: skip
+NO_TORCH = [
+    "saccade", "saccade.errors", "saccade.upgrade", "saccade.models.zoo", "saccade.data.config",
+    "saccade.training.config", "saccade.cli.main", "saccade.cli.train", "saccade.tasks.table",
+    *(row.config.partition(":")[0] for row in TASKS.values()),
+]  # fmt: skip
+# Modules that import inside functions: a command loads what it needs when it runs, the table loads rooms by name.
+LAZY = {"cli", "tasks.table", "__init__", "__main__"}
 
 
 def module_name(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-def imported_modules(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+def inner_name(path: Path) -> str:
+    """The module's name without the package's: "tasks.detection.room"."""
+    return module_name(path).removeprefix("saccade").removeprefix(".") or "__init__"
+
+
+def imported_modules(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """(module, line) of every import, those for the type checker alone left out."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            assert node.level == 0, f"{path}: relative import"
-            found |= (
-                {f"{node.module}.{alias.name}" for alias in node.names} if node.module == "saccade" else {node.module}
-            )
-    return found
+            assert node.level == 0, "relative import"
+            # "from saccade.tasks import table" imports a module; "from saccade.tasks.table import row" a name of one
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                whole = (ROOT / name.replace(".", "/")).with_suffix(".py").is_file()
+                yield (name if whole else node.module), node.lineno
+        else:
+            yield from imported_modules(node)
+
+
+def allowed(name: str) -> set[str] | None:
+    """What a module may import; None for everything (the command line and the public face)."""
+    parts = name.split(".")
+    if parts[0] == "tasks" and len(parts) > 2:
+        last = parts[-1]
+        role = next((role for role in ROOM_MAY_IMPORT if role and last.endswith(role)), "")
+        return ROOM_MAY_IMPORT[role] | {f"tasks.{parts[1]}"}
+    if name == "tasks.table":
+        return {"errors"}
+    if name == "tasks.loading":
+        return {*CORE, "tasks.table"}
+    return MAY_IMPORT.get(parts[0])
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_name)
 def test_imports_run_downward(path: Path) -> None:
-    room = ([*module_name(path).split("."), ""])[1]
-    if room not in MAY_IMPORT:  # the public face and the command line see everything
+    name = inner_name(path)
+    permitted = allowed(name)
+    if permitted is None:
         return
-    for module in imported_modules(path):
-        if not module.startswith("saccade."):
-            allowed = THIRD_PARTY.get(room)
+    package = name.split(".")[0]
+    if package != "tasks":
+        permitted = permitted | {package}
+    for module, line in imported_modules(ast.parse(path.read_text())):
+        if not module.startswith("saccade"):
+            third_party = THIRD_PARTY.get(package)
             top = module.split(".")[0]
-            assert allowed is None or top in allowed | sys.stdlib_module_names, f"{path} imports {module}"
+            ok = third_party is None or top in third_party | sys.stdlib_module_names
+            assert ok, f"{path}:{line} imports {module}"
             continue
-        other = module.removeprefix("saccade.")
-        if other == "__version__":
+        other = module.removeprefix("saccade").removeprefix(".")
+        if other in ("", "__version__"):
             continue
-        ok = other.split(".")[0] in MAY_IMPORT[room] | {room} or other in MAY_IMPORT[room]
-        assert ok, f"{path} imports {module}, which is above it or out of its reach"
+        prefixes = {".".join(other.split(".")[: n + 1]) for n in range(len(other.split(".")))}
+        assert prefixes & permitted, f"{path}:{line} imports {module}, which is above it or out of its reach"
+
+
+def test_there_is_no_circle_of_imports() -> None:
+    modules = {module_name(path): path for path in FILES}
+    edges = {
+        name: {m for m, _ in imported_modules(ast.parse(path.read_text())) if m in modules and m != name}
+        for name, path in modules.items()
+        if inner_name(path).split(".")[0] not in LAZY
+    }
+    done: set[str] = set()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, " -> ".join((*trail[trail.index(name) :], name))
+        if name in done or name not in edges:
+            return
+        for other in sorted(edges[name]):
+            visit(other, (*trail, name))
+        done.add(name)
+
+    for name in edges:
+        visit(name, ())
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_modules_are_imported_at_the_top(path: Path) -> None:
+    name = inner_name(path)
+    if name.split(".")[0] in LAZY or name in LAZY:
+        return
+    tree = ast.parse(path.read_text())
+    optional = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Try) and any("ImportError" in ast.unparse(h.type) for h in node.handlers if h.type)
+        for inner in node.body
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            for inner in ast.walk(node):
+                if isinstance(inner, ast.Import | ast.ImportFrom):
+                    assert inner in optional, f"{path}:{inner.lineno} imports inside a function, and not an extra"
+
+
+def test_nobody_but_its_room_knows_a_task_by_name() -> None:
+    """Decisions by task outside saccade/tasks: 0. Lists of task names: 1, in tasks/table.py."""
+    decisions = []
+    for path in FILES:
+        package = inner_name(path).split(".")[0]
+        if package in ("tasks", "upgrade"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            compared = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
+            by_task = any(isinstance(part, ast.Attribute) and part.attr == "task" for part in compared)
+            if by_task and any(isinstance(getattr(part, "value", None), str) for part in compared):
+                decisions.append(f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}")
+            if package in OWN_WORDS:
+                continue
+            keys = [key for key in node.keys if key is not None] if isinstance(node, ast.Dict) else []
+            listed = node.elts if isinstance(node, ast.Tuple | ast.List | ast.Set) and len(node.elts) > 1 else []
+            for part in (*compared, *keys, *listed):
+                if isinstance(part, ast.Constant) and part.value in TASKS:
+                    decisions.append(f"{path.relative_to(ROOT)}:{part.lineno}: {part.value!r}")
+    assert not decisions, "\n".join(decisions)
+
+
+OWN_WORDS = ("models", "data", "checkpoints")  # where "depth" is a field and "seq2seq" an architecture
+
+
+def test_every_row_of_the_table_loads() -> None:
+    from saccade.tasks import table
+
+    for name in TASKS:
+        assert table.room(name).name == name
+        assert table.config_class(name)().__class__ is table.config_class(name)
+        assert table.report(name) is not None
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_name)
@@ -81,6 +205,7 @@ def test_files_and_signatures_stay_small(path: Path) -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             count = len(node.args.posonlyargs + node.args.args + node.args.kwonlyargs)
             assert count <= 11, f"{path}:{node.lineno}: {node.name} has {count} parameters"
+            assert node.args.kwarg is None, f"{path}:{node.lineno}: {node.name} passes keyword arguments through"
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_name)

@@ -70,3 +70,17 @@ def test_the_readme_has_its_two_commands() -> None:
 def test_the_pages_speak_of_the_project_alone() -> None:
     for page in PAGES:
         assert not re.search(r"/(home|root|work|tmp)/", page.read_text(encoding="utf-8")), page.name
+
+
+def test_contributing_names_files_that_exist() -> None:
+    """Names with NAME or PUBLISHER stand for a new file; their folder exists for classification or timm_vit."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:saccade|tests|benchmarks|docs)/[\w./]+)`", text)
+    assert len(paths) > 30
+    for path in paths:
+        filled = path.replace("PUBLISHER_FAMILY", "timm_vit")
+        if "NAME" in filled:
+            examples = {"models": "vit", "recipes": "finetune", "analysis": "rollout"}
+            folder = filled.split("/")[1]
+            filled = filled.replace("NAME", examples.get(folder, "classification"))
+        assert (ROOT / filled).exists(), path

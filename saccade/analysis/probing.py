@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from saccade.errors import DataError
@@ -150,9 +152,6 @@ def knn_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_labels:
 
 def linear_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) -> float:
     """Multinomial logistic regression; its regularisation is chosen on a fifth of the images to learn from."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import train_test_split
-
     x, mean, scale = whiten(train.double())
     x, y = x[:, :-1].numpy(), train_labels.numpy()
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from saccade import __version__
 from saccade.checkpoints.atomic import new_directory
@@ -29,6 +29,7 @@ from saccade.models.zoo import build
 CONFIG, WEIGHTS, FINGERPRINT = "config.json", "model.safetensors", "fingerprint.safetensors"
 VOCABULARY = ("vocab.json", "merges.txt", "tokenizer.json", "vocab.txt")
 FORMAT = 1
+OWN = "own"  # architecture of a model whose code is not ours
 FINGERPRINT_TOLERANCE = 1e-3  # of the output's scale: other processors round otherwise, other weights do not agree
 
 
@@ -55,6 +56,14 @@ class LoadedModel:
     provenance: dict[str, Any] = field(default_factory=dict)
     report: MappingReport = field(default_factory=MappingReport)
     vocabulary: dict[str, bytes] = field(default_factory=dict)
+
+
+def save_own_weights(path: Path, model: nn.Module) -> Path:
+    """Write the weights of a model whose code is not ours, whole or not at all."""
+    with new_directory(path) as folder:
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+        save_file(state, folder / WEIGHTS, {"format": "pt"})
+    return path
 
 
 def save_model_dir(path: str | Path, loaded: LoadedModel) -> Path:

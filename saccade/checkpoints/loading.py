@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+from torchvision.models import ViT_B_16_Weights
 
 from saccade.checkpoints.directory import CONFIG, LoadedModel, is_model_dir, read_model_dir, read_vocabulary
 from saccade.checkpoints.formats import detect
@@ -169,7 +170,5 @@ def _labels(count: int, told: tuple[str, ...] | None) -> tuple[str, ...]:
     if told is not None and len(told) == count:
         return told
     if count == 1000:
-        from torchvision.models import ViT_B_16_Weights
-
         return tuple(ViT_B_16_Weights.DEFAULT.meta["categories"])
     return tuple(str(i) for i in range(count))

@@ -5,6 +5,13 @@ from typing import Any, Literal
 
 
 @dataclass(frozen=True)
+class DigitsConfig:
+    """Scikit-learn's digits as labelled images (`data.path: digits`)."""
+
+    val: int = 0  # images of the 1,437 to train on that are held out as the validation split; 0: none
+
+
+@dataclass(frozen=True)
 class ScenesConfig:
     """Scenes that are composed of digits (`data.path: scenes`)."""
 
@@ -51,6 +58,7 @@ class DataConfig:
     workers: int | None = None  # loader processes; None: one for each core but the first, 0 for data in memory
     bad_images: Literal["stop", "skip"] = "stop"
     depth_scale: float = 0.001  # metres of one step of a depth PNG
+    digits: DigitsConfig = field(default_factory=DigitsConfig)  # of data.path: digits
     scenes: ScenesConfig = field(default_factory=ScenesConfig)  # of data.path: scenes
     numbers: NumbersConfig = field(default_factory=NumbersConfig)  # of data.path: numbers
     strips: StripsConfig = field(default_factory=StripsConfig)  # of data.path: strips
@@ -85,7 +93,9 @@ class AugmentationConfig:
 
 def read_data_config(values: dict[str, Any]) -> DataConfig:
     """A config from plain values, as a model directory has them."""
-    kinds: dict[str, type] = {"scenes": ScenesConfig, "numbers": NumbersConfig, "strips": StripsConfig}
+    kinds: dict[str, type] = {
+        "digits": DigitsConfig, "scenes": ScenesConfig, "numbers": NumbersConfig, "strips": StripsConfig,
+    }  # fmt: skip
     made = {
         part: kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in (values.get(part) or {}).items()})
         for part, kind in kinds.items()

@@ -65,7 +65,7 @@ def open_data(path: str, config: DataConfig | None = None) -> DataSplits:
     """
     config = config or DataConfig()
     if path == "digits":
-        return digits_splits()
+        return digits_splits(config.digits.val)
     if path == "scenes":
         return labelled_scenes(config.scenes)
     place = Path(path)

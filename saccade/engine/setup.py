@@ -1,10 +1,13 @@
 """What a run trains: the data as the model takes it, the model at step 0, the task. Made by a task's room, or by hand
 for a model and a data set of one's own."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from saccade.checkpoints.directory import LoadedModel
+from torch import nn
+
+from saccade.checkpoints.directory import OWN, LoadedModel
 from saccade.data.batching import BatchDataset
 from saccade.data.samples import Batch, DataSplits
 from saccade.engine.task import Task
@@ -38,6 +41,14 @@ class Unchanged:
 
     def plain(self, batch: Batch) -> Batch:
         return batch
+
+
+def own_model(model: nn.Module, labels: Sequence[str] = ()) -> LoadedModel:
+    """A model of one's own as a run starts with it: any module; what it returns is up to the task.
+
+    Its run directory has the weights (``model/model.safetensors``); the code stays with whoever wrote it.
+    """
+    return LoadedModel(model, OWN, tuple(labels), None, task="own")  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

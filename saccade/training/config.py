@@ -20,7 +20,7 @@ from saccade.errors import ConfigError
 from saccade.tasks import table
 from saccade.upgrade import is_old_config, task_name, upgrade_config
 
-BUILT_IN = ("scenes", "numbers", "strips")  # data sets with options of their own
+BUILT_IN = ("digits", "scenes", "numbers", "strips")  # data sets with options of their own
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,7 @@ class RunConfig:
     batch_size: int = 64  # of one optimizer step, over all processes
     accumulation: int = 1  # parts that a process cuts its share of a batch into, to need less memory
     ema: float = 0.0  # decay of the exponential moving average of the weights, which then is the result; 0: none
+    select: Literal["best", "last"] = "best"  # the resulting weights: of the epoch with the best validation metric
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 on a GPU, float32 on a CPU
     device: str = "auto"
     shard: bool = False  # several processes hold a part of the model each (FSDP2) instead of a copy (DDP)

@@ -4,6 +4,7 @@ Every step is a function of the config, its number and the state before it; so a
 computes the same bits as one that was not.
 """
 
+import copy
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from saccade.checkpoints.directory import save_model_dir
+from saccade.checkpoints.directory import OWN, save_model_dir, save_own_weights
 from saccade.data.batching import BatchDataset, eval_batches
 from saccade.engine.collect import Collected, collect
 from saccade.engine.results import Metrics
@@ -111,6 +112,7 @@ class _Run:
         self.processes = processes
         self.plan, self.setup = plan, plan.setup
         self.notify = notify
+        self.own = copy.deepcopy(plan.model) if plan.setup.start.architecture == OWN else None  # nobody else builds it
         self.progress = Progress()
         self.clock: Counter[str] = Counter()
 
@@ -241,7 +243,7 @@ class _Run:
         return 0
 
     def end_epoch(self, model: nn.Module, ema: ExponentialMovingAverage | None, lr: float, loader: Batches) -> None:
-        """Measure on the validation split, keep the best, write the line of the epoch."""
+        """Measure on the validation split, save the best weights if they are the result, write the epoch's metrics."""
         progress, setup = self.progress, self.setup
         epoch = -(-progress.step // self.plan.order.steps_per_epoch)
         row: dict[str, Any] = {
@@ -256,7 +258,8 @@ class _Run:
                 metrics = setup.task.measure(self.collected(model, setup.val))
                 self.warn(metrics)
                 row |= {f"val_{name}": value for name, value in metrics.scalars().items()}
-                if progress.best is None or metrics.selection > progress.best:
+                is_best = progress.best is None or metrics.selection > progress.best
+                if is_best and self.config.select == "best":
                     progress.best, progress.best_step = metrics.selection, progress.step
                     self.save({"model": model_tensors(unwrapped(model))}, BEST)
         row |= {"seconds": round(progress.seconds, 3), "images_per_second": round(self.rate(), 1)}
@@ -319,8 +322,10 @@ class _Run:
             plain = self.plain_model(weights)
             origin = provenance(self.config, setup, progress, environment=self.run.environment())
             origin |= {"result": None if metrics is None else summary(split, metrics)}
-            done = replace(setup.start, model=plain, provenance=origin)
-            save_model_dir(self.run.model, done)
+            if setup.start.architecture == OWN:
+                save_own_weights(self.run.model, plain)
+            else:
+                save_model_dir(self.run.model, replace(setup.start, model=plain, provenance=origin))
         return RunResult(self.run, metrics, split, progress.seconds, dict(self.clock), is_first=self.processes.is_first)
 
     def collected(self, model: nn.Module, dataset: BatchDataset) -> Collected:
@@ -342,7 +347,10 @@ class _Run:
 
     def plain_model(self, weights: dict[str, Tensor]) -> nn.Module:
         """The model with these weights, in this process alone, on the CPU."""
-        model = build(self.setup.start.architecture, self.plan.model.config.to_dict())
+        if self.own is not None:
+            model = copy.deepcopy(self.own)
+        else:
+            model = build(self.setup.start.architecture, self.plan.model.config.to_dict())
         model.load_state_dict(weights)
         return model.eval()
 

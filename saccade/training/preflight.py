@@ -11,6 +11,7 @@ from saccade.data.batching import TrainBatches
 from saccade.data.check import DataReport, check_data
 from saccade.errors import DataError, TrainingError
 from saccade.models.cost import measure_cost
+from saccade.models.model import Model
 from saccade.nn.recording import format_bytes
 from saccade.training.config import RunConfig
 from saccade.training.distributed import Processes
@@ -42,8 +43,10 @@ def check_before(
         seconds_per_image = overfit_one_batch(plan, processes.device, note)
         images = plan.total_steps * config.batch_size
         minutes = images * seconds_per_image / processes.world / 60
-        needed = memory_needed(config, plan, processes)
-        note(f"expected: {minutes:.1f} min for {plan.total_steps} steps, {format_bytes(needed)} of memory", False)
+        needed = ""
+        if isinstance(plan.model, Model):
+            needed = f", {format_bytes(memory_needed(config, plan, processes))} of memory"
+        note(f"expected: {minutes:.1f} min for {plan.total_steps} steps{needed}", False)
 
 
 def judge_data(report: DataReport, config: RunConfig, note: Callable[[str, bool], None]) -> None:

@@ -21,9 +21,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from saccade import __version__
 from saccade.checkpoints.atomic import check_manifest, new_directory, remove_leftovers, write_atomic, write_manifest
 from saccade.checkpoints.reading import read_json, read_tensors
 from saccade.errors import CheckpointError, ConfigError, TrainingError
@@ -202,11 +205,6 @@ class RunDirectory:
 
 def environment() -> dict[str, Any]:
     """Versions and machine, for whoever wants to repeat a run."""
-    import torch
-    import torchvision
-
-    from saccade import __version__
-
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "saccade": __version__,

@@ -3,11 +3,14 @@
 import json
 from pathlib import Path
 
+import numpy as np
+import pytest
 from PIL import Image
 
 from saccade.data.builtin.digits import digits_splits
 from saccade.data.check import check_data
 from saccade.data.image_folder import open_data
+from saccade.errors import ConfigError
 from tests.photos import make_photos
 
 
@@ -18,6 +21,19 @@ def test_digits_are_sound_and_split_as_always() -> None:
     assert not report.errors
     assert report.looked_at == (1797, 1797)
     assert set(splits.train.names).isdisjoint(splits.test.names)  # type: ignore[union-attr]
+
+
+def test_digits_for_validation_come_from_those_to_train_on() -> None:
+    whole, splits = digits_splits(), digits_splits(val=72)
+    parts = {name: set(source.names) for name, source in (("train", splits.train), ("val", splits.val))}  # type: ignore[union-attr]
+    assert (len(splits.train), len(splits.val)) == (1365, 72)  # type: ignore[arg-type]
+    assert parts["train"] | parts["val"] == set(whole.train.names)
+    assert splits.test.names == whole.test.names  # type: ignore[union-attr]
+    assert np.bincount(splits.val.labels).min() >= 7  # type: ignore[union-attr]  # of each class
+    assert splits.fingerprint != whole.fingerprint
+    assert splits.fingerprint == digits_splits(val=72).fingerprint
+    with pytest.raises(ConfigError, match=r"data\.digits\.val must be 0, or from 10 to 1000"):
+        digits_splits(val=5)
 
 
 def test_finds_broken_copies_and_labels_that_disagree(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from saccade.reporting.classification import Mistake, classification_section, classification_tiles, common_confusions
 
 from saccade.analysis.attention_distance import AttentionDistance
 from saccade.analysis.attention_maps import Explanation
@@ -17,7 +16,9 @@ from saccade.reporting.inside import inside_section
 from saccade.reporting.model_card import model_card
 from saccade.reporting.plots import position_grid
 from saccade.reporting.report import Report, render_report
-from saccade.tasks.predictions import ClassificationMetrics, ClassMetrics
+from saccade.tasks import table
+from saccade.tasks.classification.metrics import ClassificationMetrics, ClassMetrics
+from saccade.tasks.classification.report import Mistake, classification_section, classification_tiles, common_confusions
 
 EVIL = "<script>alert(1)</script>"
 
@@ -108,6 +109,7 @@ def test_the_model_card_has_front_matter() -> None:
         provenance=provenance,
         preprocessing="x",
         metrics=METRICS,
+        card=table.room("classification").card(),
     )
     front = yaml.safe_load(card.split("---")[1])
     assert front["model-index"][0]["results"][0]["metrics"][1]["value"] == 0.75

@@ -1,5 +1,6 @@
 """The loop: what it computes does not depend on how the work is cut, and what goes wrong is said."""
 
+import itertools
 import json
 import math
 import subprocess
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from saccade.errors import ConfigError, DataError, TrainingError
+from saccade.tasks.predictions import ClassificationMetrics
 from saccade.training.config import resolve
 from saccade.training.events import EpochDone, Note, StepDone
 from saccade.training.run_directory import RunDirectory
@@ -126,6 +128,25 @@ def test_photographs_the_best_on_val_and_the_test_split(tmp_path: Path) -> None:
     told = json.loads((tmp_path / "run/predictions.json").read_text())
     assert told["split"] == "test"
     assert len(told["predictions"]) == result.metrics.images
+
+
+@pytest.mark.parametrize(("select", "step"), [("best", 2), ("last", 6)])
+def test_the_result_has_the_weights_that_were_selected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, select: str, step: int
+) -> None:
+    """Three epochs of two steps whose validation accuracy falls: the best weights are those of the first."""
+    falling = itertools.count(0, -1)
+    monkeypatch.setattr(ClassificationMetrics, "goal", property(lambda metrics: next(falling)))
+    sizes = {"data.digits.val": 701, "batch_size": 256, "schedule.steps": 6}
+    chosen = config(**{**STILL, **sizes, "select": select, "augmentation.mixup": 0.0})
+    run = train(chosen, RunDirectory.create(chosen, tmp_path / "run")).run
+    assert [set(row) & {"val_accuracy", "val_loss"} for row in run.metrics()] == [{"val_accuracy", "val_loss"}] * 3
+    files, progress = run.load(run.checkpoints / ("best" if select == "best" else "step-00000006"))
+    assert progress.step == step
+    assert (run.checkpoints / "best").exists() == (select == "best")
+    result = load_file(run.model / "model.safetensors")
+    expected = files["model"] if select == "best" else files["mean"]
+    assert all(torch.equal(result[name], tensor) for name, tensor in expected.items())
 
 
 def test_a_broken_photograph_stops_before_or_is_counted(tmp_path: Path) -> None:

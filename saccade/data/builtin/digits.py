@@ -7,8 +7,11 @@ from functools import cache
 
 import numpy as np
 from PIL import Image
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 
 from saccade.data.samples import DataSplits
+from saccade.errors import ConfigError
 
 LEVELS = 16  # a pixel counts the strokes' dots in a 4 x 4 field
 TEST_FRACTION, SPLIT_SEED = 0.2, 0  # fixed, so that every figure about digits is about the same 360 images
@@ -36,18 +39,29 @@ class DigitsSource:
         return buffer.getvalue()
 
 
-def digits_splits() -> DataSplits:
-    """1,437 digits to train on and 360 to test, the same share of each class; no validation split."""
-    from sklearn.model_selection import train_test_split
+def digits_splits(val: int = 0) -> DataSplits:
+    """1,437 digits to train on and 360 to test, the same fraction of each class in both.
 
+    Args:
+        val: how many of the 1,437 are held out as the validation split, a fraction of each class; 0 for none.
+
+    Raises:
+        ConfigError: `val` is neither 0 nor between one and a hundred images of each class.
+    """
     _, labels = _digits()
     train, test = train_test_split(
         np.arange(len(labels)), test_size=TEST_FRACTION, random_state=SPLIT_SEED, stratify=labels
     )
+    val_source, held_out = None, b""
+    if val:
+        if not 10 <= val <= 1000:
+            raise ConfigError(f"data.digits.val must be 0, or from 10 to 1000 of the {len(train)} images, not {val}")
+        train, indices = train_test_split(train, test_size=val, random_state=SPLIT_SEED, stratify=labels[train])
+        val_source, held_out = DigitsSource(np.sort(indices)), np.sort(indices).tobytes()
     train, test = np.sort(train), np.sort(test)
-    fingerprint = hashlib.sha256(train.tobytes() + test.tobytes()).hexdigest()
+    fingerprint = hashlib.sha256(train.tobytes() + test.tobytes() + held_out).hexdigest()
     source = DigitsSource(train)
-    return DataSplits(source, None, DigitsSource(test), source.classes, "digits", fingerprint)
+    return DataSplits(source, val_source, DigitsSource(test), source.classes, "digits", fingerprint)
 
 
 @cache
@@ -64,7 +78,5 @@ def digits_by_split() -> dict[str, DigitsSource]:
 @cache
 def _digits() -> tuple[np.ndarray, np.ndarray]:
     """Pixels [1797, 8, 8] uint8 and labels [1797] int64."""
-    from sklearn.datasets import load_digits
-
     pixels, labels = load_digits(return_X_y=True)
     return (pixels.reshape(-1, 8, 8) * (255 / LEVELS)).round().astype(np.uint8), labels.astype(np.int64)

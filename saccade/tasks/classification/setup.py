@@ -12,6 +12,7 @@ from saccade.checkpoints.loading import adapt, load_model
 from saccade.checkpoints.pretrained import as_classifier, is_pretrained
 from saccade.data.batch_augmentation import BatchAugmentation
 from saccade.data.image_folder import open_data
+from saccade.data.samples import DataSplits
 from saccade.data.seeding import RandomStream, mix_seed
 from saccade.engine.images import fresh_preprocessing, image_splits
 from saccade.engine.setup import TrainingSetup
@@ -26,9 +27,9 @@ from saccade.tasks.classification.teacher import Teacher
 from saccade.training.config import ModelConfig, RunConfig
 
 
-def make_setup(config: RunConfig, device: torch.device) -> TrainingSetup:
-    """Open labelled images and build a classifier for them."""
-    splits = open_data(config.data.path, config.data)
+def make_setup(config: RunConfig, device: torch.device, splits: DataSplits | None = None) -> TrainingSetup:
+    """Open labelled images, unless `splits` are given, and build a classifier for them."""
+    splits = open_data(config.data.path, config.data) if splits is None else splits
     start = starting_model(config, splits.classes)
     assert start.preprocessing is not None
     images = image_splits(config, splits, start.preprocessing)

@@ -1,0 +1,73 @@
+"""The public seam: a model and a data set of one's own, without a row in any table."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+import saccade
+from saccade.data.own import OwnDataset
+from saccade.engine.setup import TrainingSetup, own_model
+from saccade.errors import CheckpointError
+from saccade.tasks.classification.task import ClassificationTask
+from saccade.training.config import RunConfig, ScheduleConfig
+from saccade.training.events import StepDone
+
+LABELS = ("even", "odd")
+
+
+def pairs(count: int) -> list[tuple[Tensor, int]]:
+    """Images whose brighter half tells the class."""
+    generator = torch.Generator().manual_seed(count)
+    images = torch.rand(count, 1, 4, 4, generator=generator)
+    for index in range(count):
+        images[index, :, :, 2 * (index % 2) :][..., :2] += 1
+    return [(images[index], index % 2) for index in range(count)]
+
+
+def setup() -> TrainingSetup:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
+    data = {name: OwnDataset(pairs(count)) for name, count in (("train", 96), ("val", 20), ("test", 40))}
+    return TrainingSetup(own_model(net, LABELS), ClassificationTask(LABELS), **data)
+
+
+def config(steps: int, **options) -> RunConfig:
+    return RunConfig(batch_size=16, ema=0.9, schedule=ScheduleConfig(steps=steps), checkpoint_seconds=0.0, **options)
+
+
+def test_it_learns_and_is_reported(tmp_path: Path) -> None:
+    result = saccade.train(setup(), config(60), output=tmp_path / "run")
+    assert result.metrics is not None
+    assert result.split == "test"
+    assert result.metrics.count == 40
+    assert result.metrics.selection > 0.9
+    assert "Learning" in result.run.report.read_text()
+    weights = load_file(result.run.model / "model.safetensors")
+    setup().start.model.load_state_dict(weights)
+    with pytest.raises(CheckpointError):
+        saccade.load(tmp_path / "run")
+
+
+def test_it_is_resumed_to_the_same_bits(tmp_path: Path) -> None:
+    whole = saccade.train(setup(), config(8), output=tmp_path / "whole")
+
+    def stop(event: object) -> None:
+        if isinstance(event, StepDone) and event.step == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        saccade.train(setup(), config(8), output=tmp_path / "cut", on_event=stop)
+    resumed = saccade.train(setup(), config(8), output=tmp_path / "cut", resume=True)
+    one, other = (load_file(r.run.model / "model.safetensors") for r in (whole, resumed))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_augmentation_gets_a_seed_that_a_resumed_run_repeats() -> None:
+    seeds = []
+    dataset = OwnDataset(pairs(4), augment=lambda image, seed: seeds.append(seed) or image)
+    dataset[2, (0, 1, 2, 0)]
+    dataset[2, ()]  # evaluation
+    assert seeds == [(0, 1, 2, 0)]
