@@ -40,7 +40,7 @@ class DetectionTask(IndependentParts):
     """
 
     name = "detection"
-    class_targets = ("target_labels",)
+    class_targets: tuple[str, ...] = ("target_labels",)
     smallest_loss = 0.0
 
     def __init__(self, labels: Sequence[str], config: DetectionConfig | None = None, *, threshold: float = 0.5):
