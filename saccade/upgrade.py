@@ -12,10 +12,11 @@ TASKS = {
     "translate": "seq2seq",
     "translation": "seq2seq",
     "words": "masked_lm",
-    "text": "masked_lm",
     "pretrain": "masked_image",
     "pretraining": "masked_image",
 }
+# model directories before 0.2 whose task is "text": architecture -> task
+TEXT_TASKS = {"seq2seq": "seq2seq", "bert": "masked_lm"}
 # block of a run's config before 0.2, which held the options of every task -> task whose options they are
 BLOCKS = {
     "detection": "detection",
@@ -32,15 +33,28 @@ OPTIONS = {  # options that have another name today: task -> old -> new
         "box_weight": "loss_bbox", "giou_weight": "loss_giou", "mask_weight": "loss_mask", "dice_weight": "loss_dice",
         "no_object": "eos_coef", "aux": "aux_loss",
     },
-    "masked_lm": {"share": "mask_ratio", "masked": "mask_token", "random": "random_token"},
+    "segmentation": {"aux": "auxiliary_weight"},
+    "masked_lm": {
+        "share": "mask_ratio",
+        "masked": "mask_token",
+        "random": "random_token",
+        "length": "max_length",
+    },
+    "seq2seq": {"length": "max_length"},
 }
 # old top-level keys that are options of a task today, in these tasks
 MOVED = {"label_smoothing": ("classification", "seq2seq"), "distillation": ("classification",)}
 
 
-def task_name(name: str) -> str:
-    """Today's name of a task."""
-    return TASKS.get(name, name)
+def task_name(name: str, architecture: str = "") -> str:
+    """Today's name of a task, where an old one needs it by the architecture of its model."""
+    return TEXT_TASKS.get(architecture, name) if name == "text" else TASKS.get(name, name)
+
+
+def option_names(task: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a task under today's names."""
+    names = OPTIONS.get(task, {})
+    return {names.get(name, name): value for name, value in options.items()}
 
 
 def is_old_config(values: Mapping[str, Any]) -> bool:
@@ -54,8 +68,7 @@ def upgrade_config(values: Mapping[str, Any]) -> dict[str, Any]:
     options = {}
     for block, owner in BLOCKS.items():
         if owner == task:
-            names = OPTIONS.get(task, {})
-            options = {names.get(key, key): value for key, value in values.get(block, {}).items()}
+            options = option_names(task, values.get(block, {}))
     for key, owners in MOVED.items():
         if task in owners and key in values:
             options[key] = values[key]

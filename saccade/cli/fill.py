@@ -1,4 +1,4 @@
-"""`saccade fill`: hidden words of a text."""
+"""`saccade fill`: predictions for the masked tokens of a text."""
 
 import json
 from typing import Annotated
@@ -18,31 +18,27 @@ def fill(
     device: str = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Name the hidden words of texts: `saccade fill runs/words "two hundred [MASK] seven"`.
+    """Predict the masked tokens of texts: `saccade fill runs/words "two hundred [MASK] seven"`.
 
     Parameters
     ----------
     model
         A run or a model directory of a BERT or a Perceiver of texts, or a published BERT with its vocabulary.
     texts
-        With [MASK] in the place of each word to name.
+        With [MASK] in the place of each token to predict.
     top
-        Words to name for each place.
+        Tokens to print for each [MASK], the most probable first.
     device
         Such as cpu or cuda.
     """
     if top < 1:
         raise ConfigError(f"--top must be at least 1, not {top}")
-    from saccade.inference.predictor import load
-    from saccade.inference.writing import fill as guess
+    from saccade.tasks.loading import load
+    from saccade.tasks.masked_lm.fill import fill as fill_masks
 
-    predictor = load(model, device=device)
-    found = [(text, guess(predictor, text, top=top)) for text in texts]
+    results = fill_masks(load(model, device=device), texts, top=top)
     if as_json:
-        rows = [{"text": text, "guesses": [one.to_dict() for one in guesses]} for text, guesses in found]
-        print(json.dumps(rows, indent=1, ensure_ascii=False))
+        print(json.dumps([result.to_dict() for result in results], indent=1, ensure_ascii=False))
         return
-    for text, guesses in found:
-        print(text)
-        for one in guesses:
-            print(f"  {one}")
+    for result in results:
+        print(result)

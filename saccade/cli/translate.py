@@ -1,8 +1,8 @@
-"""`saccade translate`: texts out of texts, or out of images."""
+"""`saccade translate`: texts generated from texts or images."""
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -10,7 +10,7 @@ from saccade.cli.options import Json
 from saccade.errors import ConfigError
 
 SUFFIXES = (".png", ".svg", ".pdf", ".jpg")
-MOST_DRAWN = 8
+MAX_DRAWN = 8
 
 
 def translate(
@@ -19,31 +19,31 @@ def translate(
     /,
     *,
     beams: int = 1,
-    penalty: float = 1.0,
+    length_penalty: float = 1.0,
     draw: Path | None = None,
     layer: int = -1,
     batch_size: int = 32,
     device: str = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Write what a model makes of texts, or of images: `saccade translate runs/numbers "twenty-one"`.
+    """Generate a text for each source: `saccade translate runs/numbers "twenty-one"`.
 
     Parameters
     ----------
     model
-        A run or a model directory of a model that writes.
+        A run or a model directory of an encoder-decoder model.
     sources
-        Texts, text files (.txt, a text a line), or for a model that looks at images files, folders and patterns.
+        Texts, text files (.txt, a text a line); for a model that reads images, files, folders and patterns.
     beams
-        Sentences that are written side by side, of which the best stays; 1 takes the likeliest word each time.
-    penalty
-        Power of the length by which the score of a beam is divided.
+        Hypotheses of the beam search; 1 decodes greedily.
+    length_penalty
+        Of the beam search: scores are divided by the length to this power.
     draw
-        Draw which word of the source each written word looked at, or which part of the image: .png, .svg, .pdf, .jpg.
+        File to draw the alignment in, which source tokens or image parts each token attends to: .png, .svg, .pdf, .jpg.
     layer
         With --draw: which block of the decoder.
     batch_size
-        Sources at once.
+        Sources that go through the model at once.
     device
         Such as cpu or cuda.
     """
@@ -51,28 +51,29 @@ def translate(
         raise ConfigError(f"--beams must be at least 1, not {beams}")
     if draw is not None and draw.suffix.lower() not in SUFFIXES:
         raise ConfigError(f"--draw must end in {', '.join(SUFFIXES)}, not {draw.suffix or draw.name!r}")
-    from saccade.analysis.alignment import align
     from saccade.checkpoints.atomic import write_atomic
     from saccade.cli.predict import expand
-    from saccade.inference.predictor import load
-    from saccade.inference.writing import reads_images, writer_of
-    from saccade.inference.writing import translate as write
-    from saccade.reporting.texts import alignment_figure
+    from saccade.tasks.loading import load
+    from saccade.tasks.seq2seq.alignment import align
+    from saccade.tasks.seq2seq.report import alignment_figure
+    from saccade.tasks.seq2seq.translate import encoder_decoder
+    from saccade.tasks.seq2seq.translate import translate as generate
 
     predictor = load(model, device=device)
-    writer_of(predictor)
-    told = [part for text in sources for part in (expand(text) if reads_images(predictor) else _texts(text))]
-    found = write(predictor, told, beams=beams, penalty=penalty, batch_size=batch_size)
+    encoder_decoder(predictor)
+    read = expand if predictor.reads_images else _texts
+    inputs: list[Any] = [part for text in sources for part in read(text)]
+    texts = generate(predictor, inputs, num_beams=beams, length_penalty=length_penalty, batch_size=batch_size)
     if draw is not None:
-        if len(told) > MOST_DRAWN:
-            raise ConfigError(f"--draw takes up to {MOST_DRAWN} sources, not {len(told)}")
-        figure = alignment_figure([align(predictor, one, layer=layer) for one in told])
+        if len(inputs) > MAX_DRAWN:
+            raise ConfigError(f"--draw takes up to {MAX_DRAWN} sources, not {len(inputs)}")
+        figure = alignment_figure([align(predictor, source, layer=layer) for source in inputs])
         write_atomic(draw, lambda path: figure.savefig(path, format=draw.suffix[1:].lower()))
     if as_json:
-        print(json.dumps([{"source": one.image, "text": one.text} for one in found], indent=1, ensure_ascii=False))
+        print(json.dumps([text.to_dict() for text in texts], indent=1, ensure_ascii=False))
         return
-    for one in found:
-        print(one)
+    for text in texts:
+        print(text)
 
 
 def _texts(source: str) -> list[str]:
@@ -82,5 +83,5 @@ def _texts(source: str) -> list[str]:
     try:
         lines = Path(source).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{source} is no readable text: {error}") from None
+        raise ConfigError(f"{source} is not a readable text file: {error}") from None
     return [line.strip() for line in lines if line.strip()]

@@ -22,7 +22,7 @@ from saccade.data.images import is_image_name
 from saccade.data.samples import CaptionedImage, DataSplits
 from saccade.data.splits import SPLIT_NAMES, assign_splits
 from saccade.data.storage import FolderStorage, Storage, TarStorage
-from saccade.data.tables import read_objects, read_table
+from saccade.data.tables import read_lines, read_objects, read_table
 from saccade.errors import DataError
 
 TEXT_COLUMNS = ("caption", "text", "title", "sentence")
@@ -82,6 +82,22 @@ def open_pairs(path: str, config: DataConfig | None = None) -> DataSplits:
         raise DataError(f"{path} has no training images")
     digest = fingerprint(storage, entries, splits)
     return DataSplits(train, source("val"), source("test"), (), place.stem, digest)
+
+
+def has_captions(path: str) -> bool:
+    """Whether the data at this path is images with captions rather than pairs of texts, by its name and its columns."""
+    place = Path(path)
+    if path in ("scenes", "strips") or place.is_dir() or place.suffix == ".tar":
+        return True
+    suffix = place.suffix.lower()
+    if not place.is_file() or suffix not in (".csv", ".tsv", ".jsonl"):
+        return False
+    if suffix == ".jsonl":
+        columns = next((set(row) for _, row in read_objects(place, "image and caption")), set())
+    else:
+        header = next((line for line in read_lines(place) if line.strip()), "")
+        columns = {name.strip().lower() for name in header.split("\t" if suffix == ".tsv" else ",")}
+    return bool(columns & set(FILE_COLUMNS)) and bool(columns & set(TEXT_COLUMNS))
 
 
 def _read(place: Path) -> tuple[Storage, list[Row]]:

@@ -104,6 +104,15 @@ def vocabulary_for(files: Mapping[str, bytes], size: int, place: str, *, of_byte
     return vocabulary
 
 
+def find_vocabulary(
+    files: Mapping[str, bytes], size: int, place: str, *, of_bytes: bool = False
+) -> "Vocabulary | None":
+    """As :func:`vocabulary_for`; None where a model came without a vocabulary of a kind that is read here."""
+    if not of_bytes and FILE not in files and WORD_PIECES not in files:
+        return None
+    return vocabulary_for(files, size, place, of_bytes=of_bytes)
+
+
 def vocabulary_from(files: Mapping[str, bytes], place: str) -> Vocabulary:
     """A vocabulary from the contents of `tokenizer.json`, or of BERT's `vocab.txt`, found at a place.
 

@@ -4,6 +4,7 @@ predictor = saccade.load("runs/digits")
 predictor.predict("cat.jpg").label
 """
 
+import copy
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -61,6 +62,16 @@ class Predictor:
         products = choose_products(self.device, self.model)
         self.products: Products = products.products
         log.info("%s", products.reason)
+
+    def with_options(self, options: Mapping[str, Any]) -> "Predictor":
+        """The same model with other options of the task's predictions; it is not copied.
+
+        Raises:
+            ConfigError: the task has no such option.
+        """
+        other = copy.copy(self)
+        other.task = self.room.task(self.source, options)
+        return other
 
     @property
     def reads_images(self) -> bool:

@@ -104,6 +104,9 @@ class DPT(Model):
             assert last.bias is not None
             nn.init.ones_(last.bias)
         self.aux_head = class_head(features, config.num_classes) if config.auxiliary else None
+        # Published, but no output depends on them: with a gradient expected, several processes would wait for it.
+        for unused in (backbone.encoder.norm, self.fuse[3].added):
+            unused.requires_grad_(False)
 
     def forward(self, images: Tensor) -> DPTOutput:
         """``[B, C, H, W]`` -> a number or logits for every pixel."""

@@ -64,7 +64,7 @@ class Fusion(nn.Module):
 
     def __init__(self, features: int, batch_norm: bool):
         super().__init__()
-        self.added = ResidualUnit(features, batch_norm)  # of the deepest fusion it is never asked, but published
+        self.added = ResidualUnit(features, batch_norm)  # published with the deepest fusion too, which does not use it
         self.fused = ResidualUnit(features, batch_norm)
         self.out = nn.Conv2d(features, features, 1)
 

@@ -52,4 +52,4 @@ def predictor_of(
     source: LoadedModel, *, device: torch.device | str = "cpu", options: Mapping[str, Any] | None = None
 ) -> Predictor:
     """A loaded model, ready to predict; arguments as for :func:`load`."""
-    return Predictor(source, table.room(task_name(source.task)), device=device, options=options)
+    return Predictor(source, table.room(task_name(source.task, source.architecture)), device=device, options=options)

@@ -1,18 +1,16 @@
-"""Texts: numbers in words, files of pairs and of sentences, vocabularies, what is hidden."""
+"""Texts: numbers in words, files of pairs and of sentences, vocabularies."""
 
 import json
 from pathlib import Path
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from saccade.data.builtin.number_words import english, french, number_splits
 from saccade.data.builtin.strips import strip_splits
 from saccade.data.config import DataConfig, NumbersConfig, StripsConfig
-from saccade.data.text_batches import IGNORE_INDEX, MaskedTextDataset, TokenMasking, TranslationDataset
-from saccade.data.texts import Texts, open_texts, open_translations
+from saccade.data.texts import open_texts, open_translations
 from saccade.data.vocabulary import Kind, Vocabulary, vocabulary_from
 from saccade.errors import ConfigError, DataError
 
@@ -174,56 +172,6 @@ def test_the_bytes_are_the_perceivers() -> None:
 def test_a_broken_vocabulary_is_named(files: dict[str, bytes], message: str) -> None:
     with pytest.raises(DataError, match=message):
         vocabulary_from(files, "here")
-
-
-def test_texts_are_cut_and_filled_up() -> None:
-    splits = open_translations("numbers", DataConfig(numbers=NumbersConfig(limit=5000, train=50, val=0, test=0)))
-    vocabulary = Vocabulary.learned([english(n) for n in range(5000)] + [french(n) for n in range(5000)])
-    dataset = TranslationDataset(splits.train, vocabulary, 6)  # type: ignore[arg-type]
-    batch, _ = dataset.collate([dataset[i, ()] for i in range(50)])
-    target = batch.labels["target"]  # type: ignore[index]
-    assert target.shape == (50, 6)
-    assert batch.inputs.shape == (50, 6)
-    assert (target[:, 0] == vocabulary.begin).all()
-    assert ((target == vocabulary.end).sum(1) == 1).all()
-    assert ((batch.inputs == vocabulary.end).sum(1) == 1).all()
-
-
-def hidden_of(share: float, **changes) -> tuple[Vocabulary, torch.Tensor, torch.Tensor]:
-    texts = Texts([f"t{i}" for i in range(400)], [english(n) for n in range(10_000, 10_400)], range(400))
-    vocabulary = Vocabulary.learned([texts.text(i) for i in range(400)])
-    passages = MaskedTextDataset(texts, vocabulary, 32, TokenMasking(share, **changes))
-    batch, _ = passages.collate([passages[i, (1, 2, i)] for i in range(400)])
-    return vocabulary, batch.inputs, batch.labels["target"]  # type: ignore[index]
-
-
-def test_fifteen_in_a_hundred_are_hidden_eighty_ten_ten() -> None:
-    vocabulary, shown, target = hidden_of(0.15)
-    asked = target != IGNORE_INDEX
-    words = (shown != vocabulary.pad) & (shown != vocabulary.begin) & (shown != vocabulary.end)
-    count = int(asked.sum())
-    assert count / int(words.sum()) == pytest.approx(0.15, abs=0.02)
-    masked, same = shown == vocabulary.mask, shown == target
-    assert not (masked & ~asked).any()
-    assert int(masked.sum()) / count == pytest.approx(0.8, abs=0.06)
-    assert int((same & asked).sum()) / count == pytest.approx(0.1, abs=0.05)
-    _, all_shown, all_target = hidden_of(0.999, masked=0.0, random=0.0)
-    chosen = all_target != IGNORE_INDEX
-    assert torch.equal(all_shown[chosen], all_target[chosen])
-
-
-def test_pairs_follow_each_other_in_half_of_the_cases() -> None:
-    texts = Texts([str(i) for i in range(300)], [f"w{i}" for i in range(300)], [i // 30 for i in range(300)])
-    vocabulary = Vocabulary.learned([texts.text(i) for i in range(300)])
-    passages = MaskedTextDataset(texts, vocabulary, 8, TokenMasking(0.0001, pairs=True))
-    batch, _ = passages.collate([passages[i, (3, i)] for i in range(300)])
-    follows, types = batch.labels["follows"], batch.labels["types"]  # type: ignore[index]
-    assert (follows == 0).double().mean().item() == pytest.approx(0.5, abs=0.1)
-    for index, (row, answer) in enumerate(zip(batch.inputs.tolist(), follows.tolist())):
-        first, second = (int(vocabulary.tokens([row[place]])[0][1:]) for place in (1, 3))
-        assert first == index
-        assert (second == index + 1 and index % 30 != 29) == (answer == 0)
-    assert types[0].tolist() == [0, 0, 0, 1, 1]
 
 
 def test_strips_are_read_from_other_digits() -> None:

@@ -85,7 +85,7 @@ def rules(config: BertConfig) -> list[Rule]:
 
 
 def task(config: BertConfig) -> str:
-    return "words" if config.masked_lm else "text"
+    return "masked_lm"
 
 
 def preprocessing(config: BertConfig, hints: Hints) -> None:

@@ -81,7 +81,7 @@ def _attention(theirs: str, ours: str, norm: str, *, packed: bool) -> list[Rule]
 
 
 def task(config: Seq2SeqConfig) -> str:
-    return "text"
+    return "seq2seq"
 
 
 def preprocessing(config: Seq2SeqConfig, hints: Hints) -> None:

@@ -38,7 +38,7 @@ def rules(config: PerceiverTextConfig) -> list[Rule]:
 
 
 def task(config: PerceiverTextConfig) -> str:
-    return "words"
+    return "masked_lm"
 
 
 def preprocessing(config: PerceiverTextConfig, hints: Hints) -> None:

@@ -4,26 +4,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-
 DepthLoss = Literal["ssi", "silog", "l1"]
 Alignment = Literal["none", "scale", "scale-shift"]
 
 
 @dataclass(frozen=True)
 class DepthConfig:
-    """How depth is learned and measured.
+    """How depth is learned and measured."""
 
-    Attributes:
-        loss: "silog" for metres, up to a part of their common scale (Eigen et al., arXiv 1406.2283); "l1" for metres;
-            "ssi" for the inverse of depth up to scale and shift (Ranftl et al., arXiv 1907.01341), for data whose scale
-            nobody knows.
-        gradient_weight: of the differences between neighbours, at four sizes, in the ssi loss.
-        alignment: what is fitted to the truth before measuring: nothing, a factor, or a factor and a shift of the
-            inverse depth; with "ssi" always the last.
-    """
-
+    # "silog": metres, partly invariant to their common scale (Eigen et al., arXiv 1406.2283); "l1": metres;
+    # "ssi": inverse depth up to scale and shift (Ranftl et al., arXiv 1907.01341), for data of unknown scale
     loss: DepthLoss = "silog"
-    gradient_weight: float = 0.5
+    gradient_weight: float = 0.5  # of the gradient matching term, at four scales, in the ssi loss
+    # fitted to the ground truth of each image before it is measured: nothing, a factor, or a factor and a shift of
+    # the inverse depth; with the ssi loss always the last
     alignment: Alignment = "none"
 
     ARCHITECTURES: ClassVar[tuple[str, ...]] = ("dpt",)
@@ -36,9 +30,9 @@ class DepthConfig:
 
 @dataclass(frozen=True)
 class SegmentationConfig:
-    """How segmentation is learned: `aux` is the weight of the second head's loss."""
+    """How segmentation is learned."""
 
-    aux: float = 0.2
+    auxiliary_weight: float = 0.2  # weight of the auxiliary head's loss (Zhao et al., arXiv 1612.01105)
 
     ARCHITECTURES: ClassVar[tuple[str, ...]] = ("dpt",)
 

@@ -4,32 +4,35 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from saccade.errors import ConfigError
 
 VocabularyKind = Literal["word", "char", "bpe", "byte"]
 
 
 @dataclass(frozen=True)
 class MaskedLMConfig:
-    """What is hidden of texts, and how they are read.
+    """How texts become tokens, and which of them are masked (Devlin et al., arXiv 1810.04805, section 3.1)."""
 
-    Attributes:
-        vocabulary: what is learned from the texts to train on, unless `model.init` brings one.
-        vocab_size: most words of it.
-        length: tokens of a text with its marks; longer ones are cut.
-        share: of the tokens that are asked for.
-        masked, random: shares of those that become [MASK], and any word; the rest stays as it is.
-        next_sentence: whether texts come in pairs, and it is asked whether the second follows the first.
-    """
-
-    vocabulary: VocabularyKind = "word"
-    vocab_size: int = 8000
-    length: int = 64
-    share: float = 0.15
-    masked: float = 0.8
-    random: float = 0.1
-    next_sentence: bool = False
+    vocabulary: VocabularyKind = "word"  # what a token is; learned from the training texts unless model.init brings one
+    vocab_size: int = 8000  # tokens at most
+    max_length: int = 64  # tokens of a text at most, special ones included; longer texts are truncated
+    mask_ratio: float = 0.15  # fraction of the tokens that are selected for prediction
+    mask_token: float = 0.8  # fraction of the selected tokens that are replaced by [MASK]
+    random_token: float = 0.1  # fraction of them that are replaced by a random token; the others stay unchanged
+    next_sentence: bool = False  # pairs of texts, and next-sentence prediction
 
     ARCHITECTURES: ClassVar[tuple[str, ...]] = ("bert", "perceiver_text")
+
+    def __post_init__(self) -> None:
+        if not 0 < self.mask_ratio < 1:
+            raise ConfigError(f"masked_lm.mask_ratio must lie in (0, 1), not {self.mask_ratio}")
+        if self.mask_token < 0 or self.random_token < 0 or self.mask_token + self.random_token > 1:
+            raise ConfigError(
+                "masked_lm.mask_token and masked_lm.random_token must not be negative, and their sum at most 1, not "
+                f"{self.mask_token} and {self.random_token}"
+            )
+        if self.max_length < 5:
+            raise ConfigError(f"masked_lm.max_length must be at least 5, not {self.max_length}")
 
     @staticmethod
     def default_recipe(data: str | None, model: Mapping[str, Any]) -> str:

@@ -4,26 +4,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from saccade.errors import ConfigError
 
 VocabularyKind = Literal["word", "char", "bpe", "byte"]
 
 
 @dataclass(frozen=True)
 class Seq2SeqConfig:
-    """How a model that writes reads and writes.
+    """How texts become tokens, and the loss."""
 
-    Attributes:
-        vocabulary: what is learned from the texts to train on, one for source and target.
-        vocab_size: most words of it.
-        length: tokens of a text with its marks; longer ones are cut.
-    """
-
-    vocabulary: VocabularyKind = "word"
-    vocab_size: int = 8000
-    length: int = 64
-    label_smoothing: float = 0.0
+    vocabulary: VocabularyKind = "word"  # what a token is; learned from the training texts, one for source and target
+    vocab_size: int = 8000  # tokens at most
+    max_length: int = 64  # tokens of a text at most, special ones included; longer texts are truncated
+    label_smoothing: float = 0.0  # fraction of the target that is spread evenly over the vocabulary
 
     ARCHITECTURES: ClassVar[tuple[str, ...]] = ("seq2seq", "image_to_text")
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_smoothing < 1:
+            raise ConfigError(f"seq2seq.label_smoothing must lie in [0, 1), not {self.label_smoothing}")
+        if self.max_length < 3:
+            raise ConfigError(f"seq2seq.max_length must be at least 3, not {self.max_length}")
 
     @staticmethod
     def default_recipe(data: str | None, model: Mapping[str, Any]) -> str:

@@ -1,0 +1,112 @@
+"""Images with maps as batches: image and map are cropped and flipped together (with torchvision's functions)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import torchvision.transforms.v2.functional as functional
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.transforms import v2
+
+from saccade.data.batching import Item, first_readable
+from saccade.data.config import AugmentationConfig
+from saccade.data.preprocessing import Preprocessing
+from saccade.data.samples import Batch
+from saccade.data.seeding import mix_seed
+from saccade.errors import ConfigError
+from saccade.tasks.dense.sources import IGNORE, DenseSource
+
+
+@dataclass(frozen=True)
+class DenseSample:
+    """One preprocessed image with its map: at the size of the model in training, at that of the image in evaluation."""
+
+    image: Tensor  # [C, h, w]
+    target: Tensor  # [h, w]
+    name: str
+    index: int
+    skipped: str
+
+
+class DenseTransform:
+    """Preprocessing of image and map.
+
+    Args:
+        preprocessing: of the model; images are resized to its size exactly.
+        config: crops, flip and colour jitter of training; None for evaluation.
+    """
+
+    def __init__(self, preprocessing: Preprocessing, config: AugmentationConfig | None = None):
+        self.preprocessing, self.config = preprocessing, config
+        self.colours = None
+        if config is not None:
+            unsupported = ("randaugment", "erasing", "mixup", "cutmix", "affine", "pad_crop")
+            active = [name for name in unsupported if getattr(config, name)]
+            if active:
+                raise ConfigError(f"augmentation.{active[0]} does not transform depth maps or masks: switch it off")
+            strength = config.color_jitter
+            self.colours = v2.ColorJitter(strength, strength, strength) if strength else None
+
+    def __call__(self, image: Image.Image, target: np.ndarray, key: Sequence[int]) -> tuple[Tensor, Tensor]:
+        picture: Any = self.preprocessing.in_colour(image)
+        values = torch.from_numpy(target)
+        if self.config is None:
+            return self.preprocessing(picture), values
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(mix_seed(*key))
+            if self.config.crop_scale is not None:
+                top, left, height, width = _crop(picture, self.config.crop_scale)
+                picture = functional.crop(picture, top, left, height, width)
+                values = values[top : top + height, left : left + width]
+            if self.config.flip and torch.rand(()) < self.config.flip:
+                picture, values = functional.horizontal_flip(picture), values.flip(-1)
+            if self.colours is not None:
+                picture = self.colours(picture)
+        return self.preprocessing(picture), resize_map(values, self.preprocessing.size)
+
+
+def _crop(picture: Image.Image, scale: tuple[float, float]) -> tuple[int, int, int, int]:
+    """(top, left, height, width) of a random crop whose fraction of the area lies within `scale`."""
+    side = float(torch.empty(1).uniform_(*scale)) ** 0.5
+    height, width = max(1, round(picture.height * side)), max(1, round(picture.width * side))
+    top = int(torch.randint(picture.height - height + 1, ()))
+    return top, int(torch.randint(picture.width - width + 1, ())), height, width
+
+
+def resize_map(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """Nearest-neighbour resize of a map ``[H, W]``, which mixes neither classes nor depths."""
+    return F.interpolate(values[None, None].double(), size=size, mode="nearest-exact")[0, 0].to(values.dtype)
+
+
+@dataclass
+class DenseDataset(Dataset):
+    """The images of a source as the inputs of a dense predictor."""
+
+    source: DenseSource
+    transform: DenseTransform
+    skip_bad: bool = False
+    cache: None = None
+
+    def __getitem__(self, item: Item) -> DenseSample:
+        index, key = item
+        (image, target), index, skipped = first_readable(len(self.source), index, self.source.with_map, self.skip_bad)
+        return DenseSample(*self.transform(image, target, key), self.source.names[index], index, skipped)
+
+    @staticmethod
+    def collate(samples: Sequence[DenseSample]) -> tuple[Batch, list[str]]:
+        """Labels `target` and `sizes`; smaller maps are padded at the right and the bottom with ignored pixels."""
+        height, width = (max(s.target.shape[axis] for s in samples) for axis in (0, 1))
+        padding: float = float("nan") if samples[0].target.is_floating_point() else IGNORE
+        target = samples[0].target.new_full((len(samples), height, width), padding)
+        for row, s in enumerate(samples):
+            target[row, : s.target.shape[0], : s.target.shape[1]] = s.target
+        sizes = torch.tensor([s.target.shape for s in samples])
+        labels = {"target": target, "sizes": sizes}
+        images = torch.stack([s.image for s in samples])
+        batch = Batch(images, labels, tuple(s.name for s in samples), torch.tensor([s.index for s in samples]))
+        return batch, [line for s in samples if s.skipped for line in s.skipped.split("\n")]

@@ -1,0 +1,106 @@
+"""How well depth is predicted: the errors of an image, and their mean over images (Eigen et al., arXiv 1406.2283)."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, get_args
+
+import torch
+from torch import Tensor
+
+from saccade.errors import ConfigError
+from saccade.tasks.dense.config import Alignment
+
+ERRORS = ("abs_rel", "rmse", "silog", "delta1", "delta2", "delta3")
+ALIGNED = dict(zip(get_args(Alignment), ("in metres", "up to a factor", "up to scale and shift")))
+
+
+@dataclass(frozen=True)
+class DepthMetrics:
+    """The mean over images.
+
+    Attributes:
+        abs_rel: mean of |pred - target| / target.
+        rmse: root mean squared error in metres.
+        silog: standard deviation of log(pred) - log(target), times 100.
+        delta1, delta2, delta3: fraction of pixels within a factor 1.25, 1.25², 1.25³.
+        alignment: what was fitted to the ground truth before.
+        images: how many.
+    """
+
+    warning = ""
+    abs_rel: float
+    rmse: float
+    silog: float
+    delta1: float
+    delta2: float
+    delta3: float
+    alignment: Alignment
+    images: int
+
+    @property
+    def count(self) -> int:
+        return self.images
+
+    @property
+    def selection(self) -> float:
+        return self.delta1
+
+    def scalars(self) -> dict[str, float]:
+        return {"delta1": self.delta1, "AbsRel": self.abs_rel, "RMSE": self.rmse}
+
+    def table(self) -> str:
+        return ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "DepthMetrics":
+        """What :meth:`to_dict` gave, also after a way through JSON."""
+        return cls(**values)
+
+    def __str__(self) -> str:
+        return (
+            f"delta1 {self.delta1:.4f}, delta2 {self.delta2:.4f}, delta3 {self.delta3:.4f}, AbsRel {self.abs_rel:.4f}, "
+            f"RMSE {self.rmse:.3f} m, SILog {self.silog:.2f} on {self.images} images, {ALIGNED[self.alignment]}"
+        )
+
+
+def depth_errors(pred: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """The errors of one image.
+
+    Args:
+        pred: ``[H, W]`` metres, positive.
+        target: ``[H, W]`` metres, NaN where it is not known.
+
+    Returns:
+        :data:`ERRORS` by name, scalars float32, 0 where no pixel is known; and "known_pixels", int64.
+    """
+    known = ~target.isnan()
+    count = known.sum()
+    if not count:
+        zero = torch.zeros((), device=pred.device)
+        return {**dict.fromkeys(ERRORS, zero), "known_pixels": count}
+    pred, target = pred[known].double(), target[known].double()
+    ratio = torch.maximum(pred / target, target / pred)
+    logs = pred.log() - target.log()
+    errors = (
+        ((pred - target).abs() / target).mean(), (pred - target).square().mean().sqrt(),
+        logs.var(correction=0).sqrt() * 100, *((ratio < 1.25**power).double().mean() for power in (1, 2, 3)),
+    )  # fmt: skip
+    return {**{name: error.float() for name, error in zip(ERRORS, errors)}, "known_pixels": count}
+
+
+def depth_metrics(errors: Mapping[str, Tensor], alignment: Alignment) -> DepthMetrics:
+    """The errors of N images by name, ``[N]`` each, as :func:`depth_errors` returns them -> their mean.
+
+    Images without a known pixel are left out of the mean.
+
+    Raises:
+        ConfigError: no image has a depth.
+    """
+    known = errors["known_pixels"] > 0
+    if not known.any():
+        raise ConfigError("there is nothing to measure on: no image has a depth")
+    means = {name: errors[name][known].double().mean().item() for name in ERRORS}
+    return DepthMetrics(**means, alignment=alignment, images=len(known))

@@ -1,0 +1,68 @@
+"""The room of semantic segmentation."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from saccade.checkpoints.directory import LoadedModel
+from saccade.data.batching import BatchDataset
+from saccade.data.config import DataConfig
+from saccade.data.samples import DataSplits, Source
+from saccade.engine.evaluation import class_index
+from saccade.engine.room import ModelCard, TaskRoom, refuse_fix, refuse_options
+from saccade.engine.setup import TrainingSetup
+from saccade.errors import ConfigError
+from saccade.tasks.dense.check import MapReport, check_maps
+from saccade.tasks.dense.segmentation import SegmentationTask
+from saccade.tasks.dense.setup import eval_maps, segmentation_setup
+from saccade.tasks.dense.sources import DenseSource, RenumberedMasks, open_dense
+
+
+class SegmentationRoom(TaskRoom):
+    """The class of every pixel."""
+
+    name = "segmentation"
+
+    def open_data(self, path: str, config: DataConfig, source: LoadedModel | None = None) -> DataSplits:
+        return open_dense(path, "masks", config)
+
+    def check(
+        self, path: str, *, mode: str = "full", fix: bool = False, on_input: Callable[[int, int], None] | None = None
+    ) -> MapReport:
+        refuse_fix(self.name, fix)
+        return check_maps(open_dense(path, "masks"), "masks", mode=mode, on_image=on_input)
+
+    def setup(self, config: Any, device: torch.device) -> TrainingSetup:
+        return segmentation_setup(config, device)
+
+    def task(self, source: LoadedModel, options: Mapping[str, Any] | None = None) -> SegmentationTask:
+        refuse_options(self.name, options)
+        return SegmentationTask(source.labels)
+
+    def eval_dataset(self, part: Source, source: LoadedModel) -> BatchDataset:
+        """A split with masks in the model's class indices, matched by the names of the classes.
+
+        Raises:
+            DataError: the data has a class that the model does not have.
+        """
+        if source.preprocessing is None:
+            raise ConfigError(f"this {source.architecture} does not record how images are prepared for it")
+        if part.classes != source.labels:
+            part = RenumberedMasks(cast(DenseSource, part), class_index(part.classes, source.labels, "the data"))
+        return eval_maps(part, source.preprocessing)
+
+    def card(self) -> ModelCard:
+        return ModelCard(
+            hub_task="image-segmentation",
+            description="A semantic segmentation model",
+            usage='saccade.load("PATH_OF_THIS_FOLDER").predict("image.jpg").classes',
+            limits="It assigns one of these classes to every pixel, also where the image shows none of them.",
+        )
+
+    def next_steps(self, run: Path, config: Any) -> list[str]:
+        return [*super().next_steps(run, config), f"saccade predict {run} IMAGE --draw FOLDER"]
+
+
+ROOM = SegmentationRoom()

@@ -1,0 +1,41 @@
+"""Predictions for the masked tokens of texts.
+
+fill(saccade.load("runs/words"), ["two hundred [MASK] seven"])[0].masks[0].tokens     # (("and", 0.99), …)
+"""
+
+from collections.abc import Sequence
+
+from saccade.engine.predictor import Predictor
+from saccade.errors import ConfigError
+from saccade.models.model import Model
+from saccade.tasks.masked_lm.results import FilledText
+from saccade.tasks.masked_lm.task import MaskedLMTask
+
+
+def fill(predictor: Predictor, texts: Sequence[str], *, top: int = 5, batch_size: int = 32) -> list[FilledText]:
+    """Predict the tokens at every [MASK] of some texts.
+
+    Args:
+        predictor: of a masked language model, such as a BERT.
+        texts: with one or more "[MASK]"; pairs of sentences with "[SEP]" between.
+        top: tokens for each [MASK], the most probable first.
+        batch_size: texts that go through the model at once.
+
+    Raises:
+        ConfigError: the model is none, a text has no [MASK], or it is longer than the model's context.
+    """
+    masked_language_model(predictor)
+    return predictor.with_options({"top": top}).predict(texts, batch_size=batch_size)
+
+
+def masked_language_model(predictor: Predictor) -> tuple[Model, MaskedLMTask]:
+    """The model and its task.
+
+    Raises:
+        ConfigError: the model is no masked language model.
+    """
+    if not isinstance(predictor.task, MaskedLMTask):
+        raise ConfigError(
+            f"this model predicts no masked tokens: it is a {predictor.source.architecture} for {predictor.task.name}"
+        )
+    return predictor.model, predictor.task

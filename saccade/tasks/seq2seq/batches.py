@@ -1,0 +1,79 @@
+"""Pairs of texts, or images with texts, as batches of token ids.
+
+B samples, L and M tokens of source and target.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import Dataset
+
+from saccade.data.augmentation import ImageTransform
+from saccade.data.batching import Item, first_readable
+from saccade.data.samples import Batch, CaptionSource, TranslationSource
+from saccade.data.seeding import RandomStream, mix_seed
+from saccade.data.text_batches import TextSample, text_batch
+from saccade.data.vocabulary import Vocabulary
+
+
+@dataclass
+class TranslationDataset(Dataset):
+    """Pairs of texts as token ids: the source with an end token, the target between a begin and an end token.
+
+    Attributes:
+        length: maximum number of tokens of a text, special ones included; longer texts are truncated.
+    """
+
+    source: TranslationSource
+    vocabulary: Vocabulary
+    length: int
+    cache: None = None
+
+    def __getitem__(self, item: Item) -> TextSample:
+        index, _ = item
+        pair, name = self.source.pair(index), self.source.names[index]
+        source = source_tokens(self.vocabulary, pair.source, self.length)
+        return TextSample(source, target_tokens(self.vocabulary, pair.target, self.length), name, index)
+
+    def collate(self, samples: Sequence[TextSample]) -> tuple[Batch, list[str]]:
+        """Inputs: sources ``[B, L]``; labels: `target` ``[B, M]``, both padded with the pad token."""
+        pad = self.vocabulary.pad
+        sources = pad_sequence([s.source for s in samples], batch_first=True, padding_value=pad)
+        return text_batch(sources, samples, pad)
+
+
+@dataclass
+class ImageTextDataset(Dataset):
+    """Images with their text between a begin and an end token: of several captions one drawn in each epoch for
+    training, the first for evaluation."""
+
+    source: CaptionSource
+    transform: ImageTransform
+    vocabulary: Vocabulary
+    length: int
+    skip_bad: bool = False
+    cache: None = None
+
+    def __getitem__(self, item: Item) -> TextSample:
+        index, key = item
+        sample, index, skipped = first_readable(len(self.source), index, self.source.with_captions, self.skip_bad)
+        caption = sample.captions[mix_seed(*key, RandomStream.CAPTION) % len(sample.captions) if key else 0]
+        target = target_tokens(self.vocabulary, caption, self.length)
+        return TextSample(self.transform(sample.image, key), target, self.source.names[index], index, skipped)
+
+    def collate(self, samples: Sequence[TextSample]) -> tuple[Batch, list[str]]:
+        """Inputs: images ``[B, C, H, W]``; labels: `target` ``[B, M]``."""
+        return text_batch(torch.stack([s.source for s in samples]), samples, self.vocabulary.pad)
+
+
+def source_tokens(vocabulary: Vocabulary, text: str, length: int) -> Tensor:
+    """The input of an encoder: the token ids of a text and an end token, ``[L]``."""
+    return torch.tensor([*vocabulary([text])[0][: length - 1], vocabulary.end])
+
+
+def target_tokens(vocabulary: Vocabulary, text: str, length: int) -> Tensor:
+    """The target of a decoder: a begin token, the token ids of a text, an end token, ``[M]``."""
+    return torch.tensor([vocabulary.begin, *vocabulary([text])[0][: length - 2], vocabulary.end])

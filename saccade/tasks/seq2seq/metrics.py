@@ -1,0 +1,79 @@
+"""How well texts are generated: exact matches, BLEU, chrF, and the loss under teacher forcing."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from saccade.errors import DataError
+
+
+@dataclass(frozen=True)
+class Seq2SeqMetrics:
+    """How well a model did on pairs of source and target.
+
+    Attributes:
+        loss: mean of -log(probability of the right next token) under teacher forcing, in nats.
+        exact: fraction of generated texts that equal their target.
+        bleu, chrf: of the whole corpus by sacrebleu, in [0, 100].
+        images: how many pairs.
+    """
+
+    warning = ""
+    loss: float
+    exact: float
+    bleu: float
+    chrf: float
+    images: int
+
+    @property
+    def count(self) -> int:
+        return self.images
+
+    @property
+    def selection(self) -> float:
+        """Exact matches; chrF tells better from worse where there are none yet."""
+        return self.exact + self.chrf / 100
+
+    def scalars(self) -> dict[str, float]:
+        return {"loss": self.loss, "exact": self.exact, "BLEU": self.bleu, "chrF": self.chrf}
+
+    def table(self) -> str:
+        return ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Seq2SeqMetrics":
+        """What :meth:`to_dict` gave, also after a way through JSON."""
+        return cls(**values)
+
+    def __str__(self) -> str:
+        return (
+            f"exact match {self.exact:.2%}, BLEU {self.bleu:.2f}, chrF {self.chrf:.2f}, loss {self.loss:.4f} on "
+            f"{self.images} texts"
+        )
+
+
+def seq2seq_metrics(generated: Sequence[str], targets: Sequence[str], loss: float) -> Seq2SeqMetrics:
+    """The metrics of N generated texts.
+
+    Args:
+        generated: one text a source.
+        targets: the right texts, in the same order.
+        loss: mean over all tokens of the targets, in nats.
+
+    Raises:
+        DataError: the package sacrebleu is not installed.
+    """
+    try:
+        from sacrebleu import corpus_bleu, corpus_chrf
+    except ImportError:
+        raise DataError("BLEU and chrF need one more package: pip install saccade[text]") from None
+    return Seq2SeqMetrics(
+        loss=loss,
+        exact=sum(text == target for text, target in zip(generated, targets)) / len(targets),
+        bleu=corpus_bleu(generated, [targets]).score,
+        chrf=corpus_chrf(generated, [targets]).score,
+        images=len(targets),
+    )

@@ -1,0 +1,70 @@
+"""The room of sequence to sequence: translation, and image to text."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from saccade.checkpoints.directory import LoadedModel
+from saccade.data.augmentation import EvalTransform
+from saccade.data.batching import BatchDataset
+from saccade.data.check import DataReport, check_data
+from saccade.data.config import DataConfig
+from saccade.data.pairs import has_captions, open_pairs
+from saccade.data.samples import CaptionSource, DataSplits, Source, TranslationSource
+from saccade.data.texts import open_translations
+from saccade.data.vocabulary import find_vocabulary
+from saccade.engine.room import ModelCard, TaskRoom, refuse_fix, refuse_options
+from saccade.engine.setup import TrainingSetup
+from saccade.tasks.seq2seq.batches import ImageTextDataset, TranslationDataset
+from saccade.tasks.seq2seq.setup import make_setup
+from saccade.tasks.seq2seq.task import Seq2SeqTask
+
+
+class Seq2SeqRoom(TaskRoom):
+    """A text for a text, or for an image."""
+
+    name = "seq2seq"
+    inputs = "pairs"
+
+    def open_data(self, path: str, config: DataConfig, source: LoadedModel | None = None) -> DataSplits:
+        images = has_captions(path) if source is None else source.preprocessing is not None
+        return (open_pairs if images else open_translations)(path, config)
+
+    def check(
+        self, path: str, *, mode: str = "full", fix: bool = False, on_input: Callable[[int, int], None] | None = None
+    ) -> DataReport:
+        refuse_fix(self.name, fix)
+        return check_data(self.open_data(path, DataConfig()), mode=mode, on_image=on_input)
+
+    def setup(self, config: Any, device: torch.device) -> TrainingSetup:
+        return make_setup(config, device)
+
+    def task(self, source: LoadedModel, options: Mapping[str, Any] | None = None) -> Seq2SeqTask:
+        refuse_options(self.name, options, ("num_beams", "length_penalty"))
+        size, length = source.model.config.vocab_size, source.model.config.context_length
+        vocabulary = find_vocabulary(source.vocabulary, size, "the model's folder")
+        images = source.preprocessing is not None
+        return Seq2SeqTask(vocabulary, reads_images=images, max_length=length, **(options or {}))
+
+    def eval_dataset(self, part: Source, source: LoadedModel) -> BatchDataset:
+        vocabulary, length = self.task(source).vocabulary, source.model.config.context_length
+        if source.preprocessing is None:
+            return TranslationDataset(cast(TranslationSource, part), vocabulary, length)
+        return ImageTextDataset(cast(CaptionSource, part), EvalTransform(source.preprocessing), vocabulary, length)
+
+    def card(self) -> ModelCard:
+        return ModelCard(
+            hub_task="translation",
+            description="An encoder-decoder model that generates texts",
+            usage='saccade.load("PATH_OF_THIS_FOLDER").predict("a text, or the path of an image").text',
+            limits="It knows the words of its training texts and no others.",
+        )
+
+    def next_steps(self, run: Path, config: Any) -> list[str]:
+        source = "IMAGE" if has_captions(config.data.path) else '"some words"'
+        return [*super().next_steps(run, config), f"saccade translate {run} {source} --draw alignment.png"]
+
+
+ROOM = Seq2SeqRoom()

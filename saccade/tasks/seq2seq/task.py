@@ -1,0 +1,178 @@
+"""A text for a text, or for an image: cross-entropy of the next token (Vaswani et al., arXiv 1706.03762).
+
+Training uses teacher forcing: the tokens before each are given, and all are predicted at once. Evaluation measures the
+same loss and also generates texts by autoregressive decoding, greedily or with beam search.
+
+B sources, L tokens of a source, M tokens of a target with its begin and end tokens, V tokens of the vocabulary.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from saccade.data.samples import Batch
+from saccade.data.vocabulary import UNKNOWN, Vocabulary
+from saccade.engine.collect import Collected
+from saccade.engine.task import IndependentParts, LossTerm, LossTerms, image_batch
+from saccade.errors import ConfigError
+from saccade.nn.generation import beam_search, greedy
+from saccade.tasks.seq2seq.batches import source_tokens
+from saccade.tasks.seq2seq.metrics import Seq2SeqMetrics, seq2seq_metrics
+from saccade.tasks.seq2seq.results import Text
+
+UNKNOWN_TARGET = "\ufffd"  # stands in a target for an unknown token, which no generated text can match
+
+
+class Generation(NamedTuple):
+    """What a model computes for a batch in evaluation."""
+
+    tokens: tuple[tuple[int, ...], ...]  # of each generated text, without begin and end
+    logits: Tensor | None  # [B, M - 1, V] under teacher forcing; None without targets
+
+
+class Seq2SeqTask(IndependentParts):
+    """Batches have the label `target` ``[B, M]``: begin token, tokens, end token, padding.
+
+    Args:
+        vocabulary: of source and target; None for a model without one, which reads token ids only.
+        reads_images: whether sources are images; texts otherwise.
+        label_smoothing: fraction of the target that is spread evenly over the vocabulary (Szegedy et al., arXiv
+            1512.00567).
+        max_length: tokens of a source text, and of a generated text, at most.
+        num_beams: hypotheses that grow side by side in beam search; 1 decodes greedily.
+        length_penalty: of beam search: scores are divided by the length to this power.
+    """
+
+    name = "seq2seq"
+    labels: tuple[str, ...] = ()
+    class_targets: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary | None,
+        *,
+        reads_images: bool = False,
+        label_smoothing: float = 0.0,
+        max_length: int = 64,
+        num_beams: int = 1,
+        length_penalty: float = 1.0,
+    ):
+        if not 0 <= label_smoothing < 1:
+            raise ConfigError(f"label_smoothing must lie in [0, 1), not {label_smoothing}")
+        if num_beams < 1:
+            raise ConfigError(f"num_beams must be at least 1, not {num_beams}")
+        self._vocabulary, self.reads_images = vocabulary, reads_images
+        self.label_smoothing, self.max_length = label_smoothing, max_length
+        self.num_beams, self.length_penalty = num_beams, length_penalty
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Tokens and their ids.
+
+        Raises:
+            ConfigError: the model came without a vocabulary.
+        """
+        if self._vocabulary is None:
+            raise ConfigError(
+                "this model has no vocabulary (tokenizer.json beside its weights): decode token ids with "
+                "saccade.nn.generation.greedy(predictor.model, ids)"
+            )
+        return self._vocabulary
+
+    @property
+    def smallest_loss(self) -> float:
+        """The entropy of the smoothed target."""
+        size = self.vocabulary.size
+        other = self.label_smoothing / size
+        right = 1 - self.label_smoothing + other
+        return -right * math.log(right) - (size - 1) * (other * math.log(other) if other else 0.0)
+
+    def counts(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Tokens that are predicted: those of the targets but the first of each."""
+        return {"tokens": self.is_token(batch).sum()}
+
+    def train_step(self, model: nn.Module, batch: Batch) -> LossTerms:
+        """Teacher forcing: cross-entropy in nats; how many tokens have the highest probability."""
+        return self.loss_terms(model(batch.inputs, target_of(batch)[:, :-1]), batch)
+
+    def loss_terms(self, logits: Tensor, batch: Batch) -> LossTerms:
+        """Logits ``[B, M - 1, V]`` -> the loss and the accuracy, summed over tokens."""
+        next_tokens = target_of(batch)[:, 1:]
+        loss = F.cross_entropy(
+            logits.float().flatten(0, 1), next_tokens.flatten(), ignore_index=self.vocabulary.pad,
+            label_smoothing=self.label_smoothing, reduction="sum",
+        )  # fmt: skip
+        correct = (logits.detach().argmax(-1) == next_tokens) & self.is_token(batch)
+        return LossTerms(
+            {"cross-entropy": LossTerm(loss, "tokens")}, {"token accuracy": LossTerm(correct.sum(), "tokens")}
+        )
+
+    def is_token(self, batch: Batch) -> Tensor:
+        """Which of the predicted positions are no padding, ``[B, M - 1]`` boolean."""
+        return target_of(batch)[:, 1:] != self.vocabulary.pad
+
+    def eval_step(self, model: nn.Module, batch: Batch) -> Generation:
+        """Generated texts; and the logits under teacher forcing where there are targets."""
+        has_target = isinstance(batch.labels, dict) and "target" in batch.labels
+        logits = model(batch.inputs, target_of(batch)[:, :-1]) if has_target else None
+        net: Any = model  # an AutoregressiveModel
+        if self.num_beams == 1:
+            hypotheses = greedy(net, batch.inputs, self.max_length)
+        else:
+            hypotheses = beam_search(
+                net, batch.inputs, self.num_beams, max_length=self.max_length, length_penalty=self.length_penalty
+            )
+        return Generation(tuple(hypothesis.tokens for hypothesis in hypotheses), logits)
+
+    def collect(self, outputs: Generation, batch: Batch) -> dict[str, Tensor]:
+        """`generated` and `target` (without the begin token), the token ids of all texts one after the other, beside
+        `num_generated [N]` and `num_target [N]`; `loss [N]`, summed over each target, in nats."""
+        next_tokens, is_token = target_of(batch)[:, 1:], self.is_token(batch)
+        assert outputs.logits is not None
+        losses = F.cross_entropy(outputs.logits.float().transpose(1, 2), next_tokens, reduction="none") * is_token
+        return {
+            "generated": torch.tensor([token for text in outputs.tokens for token in text], dtype=torch.long),
+            "num_generated": torch.tensor([len(text) for text in outputs.tokens]),
+            "target": next_tokens[is_token],
+            "num_target": is_token.sum(1),
+            "loss": losses.sum(1),
+        }
+
+    def measure(self, collected: Collected) -> Seq2SeqMetrics:
+        if not len(collected):
+            raise ConfigError("there are no texts to measure on")
+        targets = [text.replace(UNKNOWN, UNKNOWN_TARGET) for text in self.texts(collected, "target")]
+        loss = collected["loss"].double().sum() / collected["num_target"].sum()
+        return seq2seq_metrics(self.texts(collected, "generated"), targets, loss.item())
+
+    def texts(self, collected: Collected, name: str) -> list[str]:
+        """The texts of collected token ids, `generated` or `target`."""
+        return [self.vocabulary.decode(ids.tolist()) for ids in collected.per_input(name, f"num_{name}")]
+
+    def rows(self, collected: Collected) -> list[dict[str, Any]]:
+        texts = zip(collected.names, self.texts(collected, "generated"), self.texts(collected, "target"))
+        return [{"image": name, "text": text, "truth": target} for name, text, target in texts]
+
+    def input_batch(self, inputs: Sequence[Any], sizes: Sequence[tuple[int, int]], names: Sequence[str]) -> Batch:
+        if self.reads_images:
+            return image_batch(inputs, sizes, names)
+        for name, text in zip(names, inputs):
+            if not text.strip():
+                raise ConfigError(f"a text is empty: {name!r}")
+        ids = [source_tokens(self.vocabulary, text, self.max_length) for text in inputs]
+        sources = pad_sequence(ids, batch_first=True, padding_value=self.vocabulary.pad)
+        return Batch(sources, {}, tuple(names), torch.arange(len(ids)))
+
+    def decode(self, outputs: Generation, batch: Batch) -> list[Text]:
+        return [Text(name, self.vocabulary.decode(ids)) for name, ids in zip(batch.names, outputs.tokens)]
+
+
+def target_of(batch: Batch) -> Tensor:
+    """``[B, M]``."""
+    assert isinstance(batch.labels, dict)
+    return batch.labels["target"]

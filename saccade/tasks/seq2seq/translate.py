@@ -1,0 +1,53 @@
+"""Generate texts from texts or images: greedy decoding, or beam search.
+
+translate(saccade.load("runs/numbers"), ["twenty-one"], num_beams=4)[0].text          # vingt et un
+"""
+
+from collections.abc import Sequence
+
+from saccade.engine.predictor import ImageLike, Predictor
+from saccade.errors import ConfigError
+from saccade.models.encoder_decoder import EncoderDecoder
+from saccade.tasks.seq2seq.results import Text
+from saccade.tasks.seq2seq.task import Seq2SeqTask
+
+
+def translate(
+    predictor: Predictor,
+    sources: Sequence[ImageLike],
+    *,
+    num_beams: int = 1,
+    length_penalty: float = 1.0,
+    batch_size: int = 32,
+) -> list[Text]:
+    """Generate a text for each source.
+
+    Args:
+        predictor: of an encoder-decoder model.
+        sources: texts, or images of any kind, as the model reads the one or the other.
+        num_beams: hypotheses that grow side by side in beam search; 1 decodes greedily.
+        length_penalty: of beam search: scores are divided by the length to this power.
+        batch_size: sources that go through the model at once.
+
+    Raises:
+        ConfigError: the model generates no texts, or a text is empty.
+        ImageError: an image cannot be read.
+    """
+    encoder_decoder(predictor)
+    options = {"num_beams": num_beams, "length_penalty": length_penalty}
+    return predictor.with_options(options).predict(sources, batch_size=batch_size)
+
+
+def encoder_decoder(predictor: Predictor) -> tuple[EncoderDecoder, Seq2SeqTask]:
+    """The model and its task.
+
+    Raises:
+        ConfigError: the model generates no texts.
+    """
+    model, task = predictor.model, predictor.task
+    if not isinstance(model, EncoderDecoder) or not isinstance(task, Seq2SeqTask):
+        raise ConfigError(
+            f"this model generates no texts: it is a {predictor.source.architecture} for {task.name}; use saccade "
+            "predict with it"
+        )
+    return model, task

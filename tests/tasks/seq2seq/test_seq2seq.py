@@ -1,0 +1,139 @@
+"""Sequence to sequence: the loss by hand, decoding, metrics, batches."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from saccade.data.builtin.number_words import english, french
+from saccade.data.config import DataConfig, NumbersConfig
+from saccade.data.samples import Batch
+from saccade.data.texts import open_translations
+from saccade.data.vocabulary import Vocabulary
+from saccade.engine.collect import Collected
+from saccade.errors import ConfigError
+from saccade.models.seq2seq import Seq2Seq, Seq2SeqConfig
+from saccade.nn.transformer import BlockConfig
+from saccade.tasks.seq2seq.batches import TranslationDataset
+from saccade.tasks.seq2seq.metrics import Seq2SeqMetrics
+from saccade.tasks.seq2seq.task import Generation, Seq2SeqTask
+
+VOCABULARY = Vocabulary.learned(["un deux trois quatre"] * 2)
+BLOCK = BlockConfig(16, 2, 16, norm_eps=1e-5)
+
+
+def batch(*texts: str) -> Batch:
+    rows = [[VOCABULARY.begin, *VOCABULARY([text])[0], VOCABULARY.end] for text in texts]
+    target = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
+    return Batch(target.clone(), {"target": target}, tuple(texts), torch.arange(len(texts)))
+
+
+def model() -> Seq2Seq:
+    torch.manual_seed(0)
+    config = Seq2SeqConfig(
+        block=BLOCK, encoder_depth=1, decoder_depth=1, vocab_size=VOCABULARY.size, context_length=8,
+        pad=VOCABULARY.pad, begin=VOCABULARY.begin, end=VOCABULARY.end,
+    )  # fmt: skip
+    return Seq2Seq(config).eval()
+
+
+def test_the_loss_is_the_cross_entropy_of_the_tokens_without_padding() -> None:
+    torch.manual_seed(0)
+    task, pairs, net = Seq2SeqTask(VOCABULARY), batch("un deux trois", "un"), model()
+    logits = torch.randn(2, 4, VOCABULARY.size)
+    terms, counts = task.loss_terms(logits, pairs), task.counts(net, pairs)
+    log_probs, target = logits.log_softmax(-1), pairs.labels["target"]  # type: ignore[index]
+    positions = [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0), (1, 1)]  # the words of each and its end
+    expected = -sum(log_probs[b, m, target[b, m + 1]] for b, m in positions) / 6
+    assert counts["tokens"] == 6
+    torch.testing.assert_close(terms.value(counts), expected)
+    correct = sum(bool(logits[b, m].argmax() == target[b, m + 1]) for b, m in positions)
+    assert terms.metrics["token accuracy"].total == correct
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_perfect_prediction_has_the_smallest_loss(smoothing: float) -> None:
+    task, pairs = Seq2SeqTask(VOCABULARY, label_smoothing=smoothing), batch("un deux", "trois quatre")
+    target = pairs.labels["target"][:, 1:]  # type: ignore[index]
+    size = VOCABULARY.size
+    smoothed = F.one_hot(target, size) * (1 - smoothing) + smoothing / size
+    loss = task.loss_terms(smoothed.clamp(min=1e-9).log(), pairs).value(task.counts(model(), pairs))
+    assert loss.item() == pytest.approx(task.smallest_loss, abs=1e-5)
+
+
+def test_only_evaluation_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training step is teacher forcing, with and without gradients; an evaluation step generates texts in both."""
+    net, task, pairs = model(), Seq2SeqTask(VOCABULARY, max_length=5), batch("un deux", "trois")
+    for grad in (True, False):
+        with torch.set_grad_enabled(grad):
+            outputs = task.eval_step(net, pairs)
+        assert len(outputs.tokens) == 2
+        assert max(map(len, outputs.tokens)) <= 5
+        assert outputs.logits is not None
+    collected = Collected(task.collect(outputs, pairs), pairs.names)
+    losses = F.cross_entropy(
+        outputs.logits.transpose(1, 2), pairs.labels["target"][:, 1:], reduction="none"  # type: ignore[index]
+    )  # fmt: skip
+    assert collected["loss"][0].item() == pytest.approx(losses[0, :3].sum().item(), rel=1e-5)
+    assert collected["num_target"].tolist() == [3, 2]  # words and the end
+    assert [len(ids) for ids in collected.per_input("generated", "num_generated")] == [len(t) for t in outputs.tokens]
+
+    def decode(*arguments: object) -> None:
+        raise AssertionError("a training step must not decode")
+
+    monkeypatch.setattr("saccade.tasks.seq2seq.task.greedy", decode)
+    with torch.no_grad():
+        assert task.train_step(net, pairs).loss["cross-entropy"].total > 0
+
+
+def test_beam_search_is_an_option_of_the_task() -> None:
+    net, pairs = model(), batch("un deux", "trois")
+    with torch.inference_mode():
+        beams = Seq2SeqTask(VOCABULARY, max_length=5, num_beams=3).eval_step(net, pairs)
+    assert len(beams.tokens) == 2
+    with pytest.raises(ConfigError, match="num_beams"):
+        Seq2SeqTask(VOCABULARY, num_beams=0)
+
+
+def measured(generated: list[str], targets: list[str]) -> Seq2SeqMetrics:
+    """Through the tensors that are collected: each target has two tokens with a loss of 3 in all."""
+    task, parts = Seq2SeqTask(VOCABULARY), []
+    for text, target in zip(generated, targets):
+        pairs = batch(target)
+        length = pairs.labels["target"].shape[1] - 1  # type: ignore[index]
+        outputs = Generation((tuple(VOCABULARY([text])[0]),), torch.zeros(1, length, VOCABULARY.size))
+        tensors = {**task.collect(outputs, pairs), "loss": torch.tensor([1.5 * length])}
+        parts.append(Collected(tensors, pairs.names))
+    return task.measure(Collected.joined(parts))
+
+
+def test_exact_match_bleu_and_loss() -> None:
+    metrics = measured(["un deux trois quatre", "un", "deux"], ["un deux trois quatre", "un deux", "deux"])
+    assert metrics.exact == pytest.approx(2 / 3)
+    assert metrics.loss == pytest.approx(1.5)
+    assert 0 < metrics.bleu < 100
+    perfect = measured(["un deux trois quatre"], ["un deux trois quatre"])
+    assert (perfect.exact, perfect.bleu, perfect.chrf) == pytest.approx((1.0, 100.0, 100.0))
+    assert perfect.selection > metrics.selection
+    assert Seq2SeqMetrics.from_dict(perfect.to_dict()) == perfect
+
+
+def test_an_unknown_token_is_never_an_exact_match() -> None:
+    assert measured(["cinq"], ["cinq"]).exact == 0  # [UNK] both times
+
+
+def test_texts_are_truncated_and_padded() -> None:
+    splits = open_translations("numbers", DataConfig(numbers=NumbersConfig(limit=5000, train=50, val=0, test=0)))
+    vocabulary = Vocabulary.learned([english(n) for n in range(5000)] + [french(n) for n in range(5000)])
+    dataset = TranslationDataset(splits.train, vocabulary, 6)  # type: ignore[arg-type]
+    pairs, _ = dataset.collate([dataset[i, ()] for i in range(50)])
+    target = pairs.labels["target"]  # type: ignore[index]
+    assert target.shape == (50, 6)
+    assert pairs.inputs.shape == (50, 6)
+    assert (target[:, 0] == vocabulary.begin).all()
+    assert ((target == vocabulary.end).sum(1) == 1).all()
+    assert ((pairs.inputs == vocabulary.end).sum(1) == 1).all()
+
+
+def test_a_model_without_a_vocabulary_names_what_is_missing() -> None:
+    with pytest.raises(ConfigError, match="no vocabulary"):
+        Seq2SeqTask(None).input_batch(["one"], [()], ["one"])  # type: ignore[list-item]
