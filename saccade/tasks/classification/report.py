@@ -19,6 +19,7 @@ from saccade.reporting.report import picture, template
 from saccade.tasks.classification.metrics import ClassificationMetrics
 
 LARGEST_TABLE = 200
+WELL_CALIBRATED = 0.03  # largest calibration error that is called good
 MISTAKES, EXAMPLES = 12, 4
 log = logging.getLogger("saccade")
 
@@ -98,12 +99,29 @@ def classification_section(
         template("saccade.tasks.classification", "report").render(
             labels=labels,
             reliability=Markup(reliability(metrics.reliability)),
+            calibration=calibration(metrics),
             confusion=confusion_rows(metrics.confusion) if small else [],
             confusions=common_confusions(metrics.confusion, labels),
             classes=sorted(metrics.per_class, key=lambda row: row.f1)[:LARGEST_TABLE],
             mistakes=[card(m.explanation, m.truth) for m in mistakes],
             examples=[card(e, "") for e in examples],
         )
+    )
+
+
+def calibration(metrics: ClassificationMetrics) -> str:
+    """What the reliability diagram shows, in a sentence, from the calibration error and its direction."""
+    error = metrics.calibration_error
+    measured = sum(count for *_, count in metrics.reliability)
+    confidence = sum(c * count for c, _, count in metrics.reliability) / max(measured, 1)
+    text = f"Expected calibration error {error:.1%}"
+    if error < WELL_CALIBRATED:
+        return f"{text}: confidence and accuracy agree. On the diagonal they are equal."
+    direction = "above" if confidence > metrics.accuracy else "below"
+    adjective = "overconfident" if confidence > metrics.accuracy else "underconfident"
+    return (
+        f"{text}: the mean confidence of {confidence:.1%} is {direction} the accuracy of {metrics.accuracy:.1%}, so the "
+        f"model is {adjective}. On the diagonal confidence and accuracy are equal."
     )
 
 

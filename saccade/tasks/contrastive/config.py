@@ -22,6 +22,9 @@ class ContrastiveConfig:
     context_length: int = 48
     texts: int = 1
 
+    SUMMARY: ClassVar[str] = "which caption belongs to which image"
+    DATA: ClassVar[str] = 'a CSV or JSONL of image,caption, tar shards, or "scenes"'
+    LABELLED: ClassVar[bool] = True  # `saccade pretrain` trains the tasks without labels
     ARCHITECTURES: ClassVar[tuple[str, ...]] = ("clip",)
 
     @staticmethod

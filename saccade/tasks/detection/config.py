@@ -25,6 +25,9 @@ class DetectionConfig:
     aux_loss: bool = True  # the loss after every decoder layer, not only the last
     aux_repeats: int = 1  # queries matched to each object in all layers but the last (Jia et al., arXiv 2207.13080)
 
+    SUMMARY: ClassVar[str] = "boxes with classes"
+    DATA: ClassVar[str] = 'a folder in the layout of COCO, Pascal VOC or YOLO, or "scenes"'
+    LABELLED: ClassVar[bool] = True  # `saccade pretrain` trains the tasks without labels
     ARCHITECTURES: ClassVar[tuple[str, ...]] = ("detr", "yolo")
 
     @staticmethod
