@@ -1,4 +1,4 @@
-"""How a model of images and texts reads: its tokenizer, and texts as vectors."""
+"""How a CLIP reads: its tokenizer, and texts as vectors."""
 
 from collections.abc import Sequence
 from importlib import resources
@@ -9,20 +9,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from saccade.data.tokenizer import Tokenizer, from_files, open_tokenizer
+from saccade.engine.predictor import Predictor
 from saccade.errors import ConfigError
-from saccade.inference.predictor import Predictor
 from saccade.models.clip import CLIP
 
 
 def tokenizer_of(predictor: Predictor, vocabulary: str = "") -> Tokenizer:
-    """The tokenizer of a CLIP: of a path, else the one beside the model, else OpenAI's where its size fits.
+    """The tokenizer of a CLIP.
+
+    Args:
+        predictor: the model.
+        vocabulary: path of the tokenizer's files; the files in the model's folder unless given, else OpenAI's.
 
     Raises:
-        ConfigError: the model reads no texts, or the vocabulary has another size than the model's.
-        DataError: there is none.
+        ConfigError: the model has no text encoder, or the vocabulary's size is not the model's.
+        DataError: there is no vocabulary.
     """
     if not isinstance(predictor.model, CLIP):
-        raise ConfigError(f"words need a CLIP; this model is a {predictor.source.architecture}")
+        raise ConfigError(f"texts need a CLIP; this model is a {predictor.source.architecture}")
     text = predictor.model.config.text
     files = predictor.source.vocabulary
     if vocabulary or not files:
@@ -37,7 +41,7 @@ def tokenizer_of(predictor: Predictor, vocabulary: str = "") -> Tokenizer:
 
 
 @torch.inference_mode()
-def text_vectors(predictor: Predictor, tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
+def embed_texts(predictor: Predictor, tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
     """Unit vectors of T texts, ``[T, E]`` on the model's device."""
     assert isinstance(predictor.model, CLIP)
     return F.normalize(predictor.model.encode_text(tokenizer(texts).to(predictor.device)).float(), dim=-1)
@@ -56,5 +60,7 @@ def read_lines(name: str) -> list[str]:
     elif "/" not in name and packaged.is_file():
         text = packaged.read_text(encoding="utf-8")
     else:
-        raise ConfigError(f"there is no file {name}; with the package come photos, scenes (sentences), digits (names)")
+        raise ConfigError(
+            f"there is no file {name}; the package has the templates photos and scenes, and the class names digits"
+        )
     return [line.strip() for line in text.splitlines() if line.strip()]

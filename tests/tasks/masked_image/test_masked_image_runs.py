@@ -6,22 +6,26 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from saccade.inference.predictor import load
 
-from saccade.analysis.painting import paint
+import saccade
+from saccade.checkpoints.directory import LoadedModel, save_model_dir
 from saccade.checkpoints.loading import load_model
 from saccade.checkpoints.pretrained import as_classifier, is_pretrained
 from saccade.cli.main import main
 from saccade.data.config import DataConfig
 from saccade.data.image_folder import open_data, open_unlabelled
+from saccade.engine.evaluation import evaluate
+from saccade.engine.images import fresh_preprocessing
 from saccade.errors import ConfigError, DataError
 from saccade.models.vit import VisionTransformer
+from saccade.models.zoo import architecture_of
+from saccade.tasks.masked_image.results import Reconstruction
 from saccade.training.config import resolve
 from saccade.training.run_directory import RunDirectory
 from tests.photos import make_photos
 from tests.running import train
 
-SMALL = {"task": "pretrain", "schedule.steps": 30, "preflight": False, "data.check": "off", "batch_size": 64}
+SMALL = {"task": "masked_image", "schedule.steps": 30, "preflight": False, "data.check": "off", "batch_size": 64}
 
 
 def pretrained(place: Path, **changes: object) -> RunDirectory:
@@ -32,11 +36,14 @@ def pretrained(place: Path, **changes: object) -> RunDirectory:
 @pytest.mark.parametrize("model", ["mae_digits", "masked_vit_digits"])
 def test_the_encoder_starts_a_classifier(tmp_path: Path, model: str) -> None:
     run = pretrained(tmp_path / "pre", **{"model.name": model})
-    told = json.loads((run.path / "predictions.json").read_text())
-    assert told["metrics"]["images"] == 360
-    assert told["predictions"] == []
+    stored = json.loads((run.path / "predictions.json").read_text())
+    assert stored["metrics"]["images"] == 360
+    assert stored["predictions"] == []
+    evaluation = evaluate(saccade.load(run.path), "digits", workers=0)
+    assert evaluation.split == "test"
+    assert evaluation.metrics.to_dict() == pytest.approx(stored["metrics"], rel=1e-5)
     loaded = load_model(run.path)
-    assert loaded.task == "pretraining"
+    assert loaded.task == "masked_image"
     assert is_pretrained(loaded)
     vit = as_classifier(loaded).model
     assert isinstance(vit, VisionTransformer)
@@ -51,7 +58,7 @@ def test_the_encoder_starts_a_classifier(tmp_path: Path, model: str) -> None:
         )
         == 0
     )
-    fine = load(tmp_path / "fine")
+    fine = saccade.load(tmp_path / "fine")
     assert len(fine.labels) == 10
     assert (tmp_path / "fine" / "report.html").is_file()
 
@@ -65,7 +72,7 @@ def test_a_classifier_learns_faster_after_it(tmp_path: Path) -> None:
     for name, start in (("fresh", {"model.name": "vit_digits"}), ("after", {"model.init": str(run.path)})):
         config = resolve("digits", overrides={**start, "preflight": False, "data.check": "off", "schedule.steps": 60})
         result = train(config, RunDirectory.create(config, tmp_path / name))
-        losses[name] = result.metrics.row()["loss"]
+        losses[name] = result.metrics.scalars()["loss"]
     assert losses["after"] < losses["fresh"] - 0.3
 
 
@@ -97,29 +104,55 @@ def test_the_command_writes_model_report_and_card(tmp_path: Path, capsys: pytest
     assert main(["pretrain", str(folder), "--model", "mae_ti16", *size, *options, "--output", str(run)]) == 0
     assert "saccade train DATA --init" in capsys.readouterr().out
     page = (run / "report.html").read_text()
-    assert "What it paints" in page
+    assert "Reconstructions" in page
     assert page.count("<figure>") == 5  # the held-out images
     assert "without labels" in (run / "model" / "README.md").read_text()
     assert main(["pretrain", "--resume", str(run), "--steps", "4"]) == 2
 
 
-def test_paintings_keep_what_was_seen(tmp_path: Path) -> None:
-    run = pretrained(tmp_path / "run", **{"model.name": "mae_digits"})
-    predictor = load(run.path)
+def test_reconstructions_keep_the_visible_patches(tmp_path: Path) -> None:
+    predictor = saccade.load(pretrained(tmp_path / "run", **{"model.name": "mae_digits"}).path)
     source = open_data("digits").test
     assert source is not None
-    (painting,) = paint(predictor, [source.image(0)], ["zero"])
-    assert painting.seen.shape == painting.painted.shape == painting.image.shape == (8, 8, 3)
-    visible = (painting.seen != 128).all(axis=-1)  # hidden patches are grey
+    result = predictor.predict(source.image(0))
+    assert isinstance(result, Reconstruction)
+    assert (result.num_masked, result.num_patches) == (12, 16)
+    assert result.masked.shape == result.reconstruction.shape == result.original.shape == (8, 8, 3)
+    visible = (result.masked != 128).all(axis=-1)  # masked patches are grey
     assert visible.sum() >= 16
-    assert (painting.painted[visible] == painting.image[visible]).all()
-    with pytest.raises(TypeError, match="hides no patches"):
-        paint(load(tmp_path_model(tmp_path)), [source.image(0)], ["zero"])
+    assert (result.reconstruction[visible] == result.original[visible]).all()
+    assert (result.reconstruction[~visible] != result.original[~visible]).any()
+    collected = predictor.task.collect(
+        predictor.model(predictor.prepare(source.image(0))[None]),
+        predictor.task.input_batch([predictor.prepare(source.image(0))], [(8, 8)], ["zero"]),
+    )
+    assert result.loss == pytest.approx(collected["error"].item() / 12, rel=1e-5)
 
 
-def tmp_path_model(place: Path) -> Path:
-    config = resolve("digits", overrides={"schedule.steps": 1, "preflight": False, "data.check": "off"})
-    return train(config, RunDirectory.create(config, place / "classifier")).run.path
+@pytest.mark.parametrize("model", ["mae_digits", "masked_vit_digits"])
+def test_the_commands_of_a_masked_model(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Evaluate, predict and explain, which took it for a classifier without classes."""
+    torch.manual_seed(0)
+    net = saccade.create(model)
+    save_model_dir(
+        tmp_path / "model", LoadedModel(net, architecture_of(model), (), fresh_preprocessing(net), "pretraining")
+    )  # old name
+    place, image = str(tmp_path / "model"), str(tmp_path / "image.png")
+    Image.new("L", (8, 8), 90).save(image)
+    assert main(["evaluate", place, "digits"]) == 0
+    assert "on the masked patches of 360 images" in capsys.readouterr().out
+    assert main(["predict", place, image, "--json", "--draw", str(tmp_path / "drawn")]) == 0
+    (record,) = json.loads(capsys.readouterr().out)
+    assert record.keys() == {"image", "loss", "masked_patches", "patches"}
+    drawn = Image.open(tmp_path / "drawn" / "image.png")
+    assert drawn.width > 3 * 256  # original, masked, reconstruction
+    assert Image.open(tmp_path / "drawn" / "image-reconstruction.png").size == (8, 8)
+    assert main(["predict", place, image, "--csv"]) == 0
+    assert capsys.readouterr().out.startswith("image,loss,masked_patches,patches\n")
+    assert main(["explain", place, image, "-o", str(tmp_path / "attention.png")]) == 0
+    assert (tmp_path / "attention.png").is_file()
+    assert main(["predict", place, image, "--top", "3"]) == 2
+    assert "no option top" in capsys.readouterr().err
 
 
 def test_held_out_images_are_those_of_the_classifier(tmp_path: Path) -> None:
@@ -149,21 +182,21 @@ def test_splits_without_classes(tmp_path: Path) -> None:
     [
         ({"model.name": "vit_ti16"}, "mae_digits"),
         ({"augmentation.mixup": 0.5}, "mixes labels"),
-        ({"distillation.teacher": "x"}, "no teacher"),
+        ({"distillation.teacher": "x"}, "no option distillation"),
     ],
 )
-def test_what_does_not_fit_is_said(tmp_path: Path, overrides: dict, words: str) -> None:
+def test_refusals(tmp_path: Path, overrides: dict, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         pretrained(tmp_path / "run", **overrides)
 
 
-def test_a_classifier_is_not_made_of_a_painter() -> None:
+def test_a_masked_autoencoder_is_not_trained_as_a_classifier() -> None:
     config = resolve("scratch", overrides={"data.path": "digits", "model.name": "mae_digits"})
-    with pytest.raises(ConfigError, match="saccade pretrain"):
+    with pytest.raises(ConfigError, match="choose --task masked_image"):
         train(config)
 
 
 def test_recipes_of_pretraining() -> None:
-    assert resolve(overrides={"task": "pretrain"}).recipe == "mae_digits"
-    assert resolve(overrides={"task": "pretrain", "data.path": "photos"}).recipe == "mae"
-    assert resolve("mae").task == "pretrain"
+    assert resolve(overrides={"task": "masked_image"}).recipe == "mae_digits"
+    assert resolve(overrides={"task": "masked_image", "data.path": "photos"}).recipe == "mae"
+    assert resolve("mae").task == "masked_image"

@@ -1,4 +1,4 @@
-"""Classes in words: the arithmetic against the model's own, the command, refusals."""
+"""Zero-shot classification: logits by hand, the command, refusals."""
 
 import json
 from pathlib import Path
@@ -8,15 +8,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from saccade.training.jobs.images import fresh_preprocessing
 
 import saccade
 from saccade.checkpoints.directory import LoadedModel, save_model_dir
 from saccade.cli.main import main
 from saccade.data.tokenizer import Tokenizer
+from saccade.engine.images import fresh_preprocessing
 from saccade.errors import ConfigError
-from saccade.inference.texts import tokenizer_of
-from saccade.inference.zero_shot import ZeroShot
+from saccade.tasks.contrastive.texts import tokenizer_of
+from saccade.tasks.contrastive.zero_shot import ZeroShot
 
 pytest.importorskip("tokenizers")
 WORDS = ["a small three", "a large seven", "a photo of a five"]
@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     net = saccade.create("clip_small", options={"text.vocab_size": tokenizer.vocab_size, "text.context_length": 16})
     prepare = fresh_preprocessing(net)
     place = tmp_path_factory.mktemp("clip")
-    loaded = LoadedModel(net.eval(), "clip", (), prepare, "contrast", vocabulary=tokenizer.files())
+    loaded = LoadedModel(net.eval(), "clip", (), prepare, "contrastive", vocabulary=tokenizer.files())
     save_model_dir(place / "model", loaded)
     for number in range(3):
         pixels = np.random.default_rng(number).integers(0, 255, (70, 90, 3), dtype=np.uint8)
@@ -37,10 +37,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def test_a_class_is_the_mean_of_its_sentences(folder: Path) -> None:
+def test_a_class_is_the_mean_of_its_prompts(folder: Path) -> None:
     predictor = saccade.load(folder / "model")
     templates = ["a small {}", "a large {}"]
-    asked = ZeroShot(predictor, ["three", "seven"], templates)
+    classifier = ZeroShot(predictor, ["three", "seven"], templates)
     images = torch.stack([predictor.prepare(folder / f"{n}.png") for n in range(3)])
     tokenizer, net = tokenizer_of(predictor), predictor.model
     with torch.no_grad():
@@ -50,9 +50,9 @@ def test_a_class_is_the_mean_of_its_sentences(folder: Path) -> None:
             vectors.append(F.normalize(texts.mean(0), dim=0))
         cosines = F.normalize(net.encode_image(images), dim=-1) @ torch.stack(vectors).T
         expected = (net.logit_scale.exp() * cosines).softmax(-1)
-    torch.testing.assert_close(asked.scores(images), expected)
-    found = list(asked.stream([folder / "0.png", folder / "1.png"]))
-    assert [f.score for f in found] == pytest.approx(expected[:2].max(-1).values.tolist(), abs=1e-5)
+    torch.testing.assert_close(classifier.scores(images), expected)
+    results = list(classifier.stream([folder / "0.png", folder / "1.png"]))
+    assert [result.score for result in results] == pytest.approx(expected[:2].max(-1).values.tolist(), abs=1e-5)
 
 
 def test_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,7 +70,7 @@ def test_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["zeroshot", model, image]) == 2
 
 
-def test_what_cannot_be_asked(folder: Path, tmp_path: Path) -> None:
+def test_refusals(folder: Path, tmp_path: Path) -> None:
     predictor = saccade.load(folder / "model")
     with pytest.raises(ConfigError, match="each once"):
         ZeroShot(predictor, ["a", "a"])

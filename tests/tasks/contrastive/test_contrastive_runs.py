@@ -1,4 +1,4 @@
-"""A CLIP of one's own: trains, goes on, is measured, names, finds."""
+"""Contrastive runs: training, resume, two processes, accumulation, evaluation, zero-shot classification, search."""
 
 import json
 import os
@@ -6,11 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
-from saccade.inference.evaluation import evaluate
-from saccade.training.jobs.images import fresh_preprocessing
 
 import saccade
 from saccade.checkpoints.directory import LoadedModel, save_model_dir
@@ -18,23 +17,26 @@ from saccade.cli.main import main
 from saccade.data.builtin.scenes import SceneSource
 from saccade.data.config import ScenesConfig
 from saccade.data.pairs import open_pairs
+from saccade.engine.evaluation import evaluate
+from saccade.engine.images import fresh_preprocessing
 from saccade.errors import ConfigError
-from saccade.inference.search import SearchIndex
-from saccade.inference.zero_shot import evaluate_zero_shot
 from saccade.models.vit import VisionTransformer
+from saccade.tasks.contrastive.results import Embedding
+from saccade.tasks.contrastive.search import SearchIndex
+from saccade.tasks.contrastive.setup import starting_model
+from saccade.tasks.contrastive.zero_shot import evaluate_zero_shot
 from saccade.training.config import resolve
-from saccade.training.jobs.contrast import starting_model
 from saccade.training.run_directory import RunDirectory
 from tests.running import train
 
 pytest.importorskip("tokenizers")
 
 TINY = {
-    "task": "contrast", "data.path": "scenes", "data.workers": 0, "preflight": False, "batch_size": 8,
+    "task": "contrastive", "data.path": "scenes", "data.workers": 0, "preflight": False, "batch_size": 8,
     "data.scenes": {"size": [32, 32], "digits": [1, 2], "scale": [0.4, 0.8], "train": 48, "val": 8, "test": 12},
     "model.image_size": [32, 32],
     "model.options": {"backbone_config.width": 8, "text.depth": 1, "embed_dim": 16},
-    "contrast.vocab_size": 560, "contrast.texts": 1, "data.scenes.plain_captions": False,
+    "contrastive.vocab_size": 560, "contrastive.texts": 1, "data.scenes.plain_captions": False,
 }  # fmt: skip
 
 
@@ -49,14 +51,14 @@ def test_what_a_run_writes(run: RunDirectory, capsys: pytest.CaptureFixture[str]
     assert {"loss", "R@1", "chance", "val_R@1", "val_R@10", "val_chance", "val_alike"} <= row.keys()
     assert row["chance"] == pytest.approx(1 / 8)
     assert {"vocab.json", "merges.txt"} <= {path.name for path in run.model.iterdir()}
-    told = json.loads((run.path / "predictions.json").read_text())
+    stored = json.loads((run.path / "predictions.json").read_text())
     loaded = saccade.load(run.path)
-    assert loaded.task == "contrast"
+    assert loaded.task.name == "contrastive"
     again = evaluate(loaded, "scenes")
     assert again.split == "test"
-    assert again.metrics.to_dict() == {**told["metrics"], **{
-        name: tuple(told["metrics"][name]) for name in ("image_to_text", "text_to_image", "ranks")
-    }, "alike": pytest.approx(told["metrics"]["alike"], abs=1e-5)}  # fmt: skip
+    assert again.metrics.to_dict() == {**stored["metrics"], **{
+        name: tuple(stored["metrics"][name]) for name in ("image_to_text", "text_to_image", "ranks")
+    }, "alike": pytest.approx(stored["metrics"]["alike"], abs=1e-5)}  # fmt: skip
     assert main(["evaluate", str(run.path), "scenes"]) == 0
     assert "by chance 8.3%" in capsys.readouterr().out
 
@@ -86,7 +88,7 @@ def test_two_processes_end_where_one_does(tmp_path: Path) -> None:
     small = {"backbone_config.depth": 1, "text.depth": 1, "embed_dim": 16}
     values = {**TINY, "model.name": "clip_ti16", "model.options": small}
     settings = [f"--set={key}={json.dumps(value)}" for key, value in values.items() if key not in ("task", "data.path")]
-    command = ["train", "scenes", "--task", "contrast", "--steps", "4", *settings]
+    command = ["train", "scenes", "--task", "contrastive", "--steps", "4", *settings]
     several = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "saccade"]
     launch = {"one": ["saccade"], "two": several}
     for name, start in launch.items():
@@ -97,6 +99,38 @@ def test_two_processes_end_where_one_does(tmp_path: Path) -> None:
     one, two = (RunDirectory.existing(tmp_path / name).metrics()[-1] for name in launch)
     assert two["loss"] == pytest.approx(one["loss"], rel=1e-4)
     assert two["chance"] == one["chance"]
+
+
+def test_a_batch_in_parts_learns_what_a_whole_one_does(tmp_path: Path) -> None:
+    """With a ViT: batch norm sees its own part."""
+    small = {"backbone_config.depth": 1, "text.depth": 1, "embed_dim": 16}
+    changes = {"model.name": "clip_ti16", "model.options": small, "schedule.steps": 3}
+    rows = []
+    for parts in (1, 2):
+        config = resolve(overrides={**TINY, **changes, "accumulation": parts})
+        rows.append(train(config, RunDirectory.create(config, tmp_path / str(parts))).run.metrics()[-1])
+    assert rows[1]["loss"] == pytest.approx(rows[0]["loss"], rel=1e-5)
+    assert rows[1]["chance"] == rows[0]["chance"]
+    assert rows[1]["R@1"] == rows[0]["R@1"]
+
+
+def test_an_image_is_predicted_as_its_embedding(
+    run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = tmp_path / "image.png"
+    SceneSource("test", 1, ScenesConfig(size=(32, 32))).image(0).save(image)
+    predictor = saccade.load(run.path)
+    result = predictor.predict(image)
+    assert isinstance(result, Embedding)
+    vector = torch.nn.functional.normalize(predictor.model.embed(predictor.prepare(image)[None]), dim=-1)
+    torch.testing.assert_close(torch.from_numpy(result.vector), vector[0].detach(), atol=1e-5, rtol=1e-4)
+    assert main(["predict", str(run.path), str(image), "--json", "--draw", str(tmp_path / "drawn")]) == 0
+    (record,) = json.loads(capsys.readouterr().out)
+    assert record["vector"] == pytest.approx(result.vector.tolist(), abs=1e-6)
+    assert np.load(tmp_path / "drawn" / "image-embedding.npy").shape == (16,)
+    assert (tmp_path / "drawn" / "image.png").is_file()
+    assert main(["predict", str(run.path), str(image)]) == 0
+    assert "embedding of 16 values" in capsys.readouterr().out
 
 
 def test_a_trained_tower_is_taken(run: RunDirectory, tmp_path: Path) -> None:
@@ -120,32 +154,32 @@ def test_a_trained_tower_is_taken(run: RunDirectory, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
-        ({"accumulation": 2}, "accumulation"),
-        ({"augmentation.mixup": 0.5}, "no text"),
-        ({"model.name": "vit_ti16", "model.options": {}}, "reads no texts"),
+        ({"contrastive.texts": 0}, "at least 1"),
+        ({"augmentation.mixup": 0.5}, "no text describes"),
+        ({"model.name": "vit_ti16", "model.options": {}}, "no text encoder"),
     ],
 )
-def test_refusals(change: dict, said: str, tmp_path: Path) -> None:
+def test_refusals(change: dict, message: str, tmp_path: Path) -> None:
     config = resolve(overrides={**TINY, **change})
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=message):
         train(config, output=tmp_path / "no")
 
 
 def test_zero_shot_is_measured(run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     loaded = saccade.load(run.path)
     names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-    found = evaluate_zero_shot(loaded, "scenes", names, ["a small red {}", "a large blue {}"])
-    assert found.split == "test"
-    assert found.single.images == found.ensemble.images == 12
-    assert found.single.nll != found.ensemble.nll
+    result = evaluate_zero_shot(loaded, "scenes", names, ["a small red {}", "a large blue {}"])
+    assert result.split == "test"
+    assert result.single.images == result.ensemble.images == 12
+    assert result.single.nll != result.ensemble.nll
     with pytest.raises(ConfigError, match="10 classes"):
         evaluate_zero_shot(loaded, "scenes", names[:3])
     assert main(["zeroshot", str(run.path), "scenes", "--evaluate", "--labels", "digits", "--templates", "scenes"]) == 0
-    said = capsys.readouterr().out
-    assert "single prompt 'a small red {}'" in said
-    assert "ensemble of 18" in said
+    output = capsys.readouterr().out
+    assert "single prompt 'a small red {}'" in output
+    assert "ensemble of 18" in output
 
 
 def test_search(run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -167,8 +201,8 @@ def test_search(run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture
     sheet = tmp_path / "found.png"
     words = ["search", str(run.path), str(tmp_path / "images"), "a red three", "--cache", str(cache)]
     assert main([*words, "--top", "2", "--draw", str(sheet), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert [h["image"] for h in told] == [h.image for h in index.by_text("a red three", 2)]
+    hits = json.loads(capsys.readouterr().out)
+    assert [h["image"] for h in hits] == [h.image for h in index.by_text("a red three", 2)]
     assert Image.open(sheet).width > 100
     assert main([*words[:3], str(tmp_path / "no.png")]) == 2
     pytest.importorskip("faiss")

@@ -1,6 +1,7 @@
-"""Which images fit some words, or are like another image: the nearest vectors of a folder.
+"""Search images by a text or by another image: the nearest vectors of a folder.
 
-The vectors are computed once and kept; a search then is one product (or, for very many images, an index of faiss).
+The vectors are computed once and cached; a search is then one matrix product (or, for millions of images, a graph index
+of faiss).
 
 N images, E width of the vectors.
 """
@@ -17,17 +18,17 @@ from torch import Tensor
 from saccade.data.config import DataConfig
 from saccade.data.image_folder import open_unlabelled
 from saccade.data.samples import ImageSource
+from saccade.engine.features import extract
+from saccade.engine.predictor import ImageLike, Predictor
 from saccade.errors import ConfigError
-from saccade.inference.features import extract
-from saccade.inference.predictor import ImageLike, Predictor
-from saccade.inference.texts import text_vectors, tokenizer_of
+from saccade.tasks.contrastive.texts import embed_texts, tokenizer_of
 
-LINKS, CANDIDATES = 32, 128  # of faiss' graph: neighbours of a node, nodes looked at while searching
+LINKS, CANDIDATES = 32, 128  # of faiss' graph: neighbours of a node, nodes visited in a search
 
 
 @dataclass(frozen=True)
 class Hit:
-    """An image that was found, and its cosine with what was asked."""
+    """An image, and its cosine with the query."""
 
     image: str
     score: float
@@ -37,12 +38,12 @@ class SearchIndex:
     """The images of a data set by their vectors.
 
     Args:
-        predictor: any model; a CLIP where words are asked.
+        predictor: any model; a CLIP for queries by text.
         data: images: a folder at any depth, a zip, tar shards.
         cache: folder that keeps the vectors; None keeps nothing.
         batch_size: images at once.
         approximate: search a graph of faiss (`pip install saccade[search]`) instead of comparing with every image.
-        vocabulary: see :func:`~saccade.inference.texts.tokenizer_of`.
+        vocabulary: see :func:`~saccade.tasks.contrastive.texts.tokenizer_of`.
         on_images: called with the number of images done so far.
     """
 
@@ -61,44 +62,44 @@ class SearchIndex:
         splits = open_unlabelled(data, DataConfig(test_fraction=0.0, val_fraction=0.0))
         self.parts = [cast(ImageSource, p) for p in (splits.train, splits.val, splits.test) if p is not None]
         self.names = [name for part in self.parts for name in part.names]
-        found, self.cached = [], True
+        vectors, self.cached = [], True
         for part in self.parts:
             features = extract(
                 predictor, part, splits.fingerprint, cache=cache, batch_size=batch_size, on_images=on_images
             )
-            found.append(features.values)
+            vectors.append(features.values)
             self.cached &= features.cached
-        self.vectors = F.normalize(torch.cat(found).float(), dim=-1)  # [N, E]
+        self.vectors = F.normalize(torch.cat(vectors).float(), dim=-1)  # [N, E]
         self.graph = _graph(self.vectors) if approximate else None
 
     def by_text(self, text: str, top: int = 5) -> list[Hit]:
-        """The images nearest to some words.
+        """The images nearest to a text, best first.
 
         Raises:
-            ConfigError: the model reads no texts.
+            ConfigError: the model has no text encoder.
         """
         tokenizer = tokenizer_of(self.predictor, self.vocabulary)
-        return self.nearest(text_vectors(self.predictor, tokenizer, [text])[0], top)
+        return self.nearest(embed_texts(self.predictor, tokenizer, [text])[0], top)
 
     @torch.inference_mode()
     def by_image(self, image: ImageLike, top: int = 5) -> list[Hit]:
-        """The images nearest to an image."""
+        """The images nearest to an image, best first."""
         inputs = self.predictor.prepare(image)[None].to(self.predictor.device)
         return self.nearest(F.normalize(self.predictor.model.embed(inputs).float(), dim=-1)[0], top)
 
     def nearest(self, vector: Tensor, top: int = 5) -> list[Hit]:
-        """The images whose vectors are nearest to a unit vector ``[E]``, the nearest first."""
+        """The images whose vectors are nearest to a unit vector ``[E]``, best first."""
         if top < 1:
-            raise ConfigError(f"ask for at least one image, not {top}")
+            raise ConfigError(f"top must be at least 1, not {top}")
         count = min(top, len(self.names))
         if self.graph is None:
-            scores, places = (self.vectors @ vector.cpu()).topk(count)
-            return [Hit(self.names[i], s) for i, s in zip(places.tolist(), scores.tolist())]
-        scores, places = self.graph.search(vector.cpu().numpy()[None], count)
-        return [Hit(self.names[i], float(s)) for i, s in zip(places[0].tolist(), scores[0]) if i >= 0]
+            scores, indices = (self.vectors @ vector.cpu()).topk(count)
+            return [Hit(self.names[i], s) for i, s in zip(indices.tolist(), scores.tolist())]
+        scores, indices = self.graph.search(vector.cpu().numpy()[None], count)
+        return [Hit(self.names[i], float(s)) for i, s in zip(indices[0].tolist(), scores[0]) if i >= 0]
 
     def picture(self, hit: Hit):
-        """The image that was found, as PIL opens it."""
+        """The image of a hit, as PIL opens it."""
         for part in self.parts:
             if hit.image in part.names:
                 return part.image(list(part.names).index(hit.image))

@@ -1,6 +1,6 @@
-"""Classes that a model was never trained on, told in words (Radford et al., arXiv 2103.00020, section 3.1).
+"""Zero-shot classification: classes described by texts (Radford et al., arXiv 2103.00020, section 3.1).
 
-A class is the mean of some sentences about it; an image is of the class whose vector is nearest to its own.
+The vector of a class is the mean of the vectors of its prompts; an image belongs to the class whose vector is nearest.
 
 B images, K classes, M templates, E width of the common space.
 """
@@ -17,34 +17,36 @@ from torch import Tensor
 from saccade.data.image_folder import open_data
 from saccade.data.samples import ImageSource
 from saccade.data.tokenizer import Tokenizer
+from saccade.engine.evaluation import choose_split
+from saccade.engine.features import extract
+from saccade.engine.predictor import ImageLike, Predictor, name_of
 from saccade.errors import ConfigError
-from saccade.inference.evaluation import choose_split
-from saccade.inference.features import extract
-from saccade.inference.predictor import ImageLike, Predictor, name_of
-from saccade.inference.texts import text_vectors, tokenizer_of
 from saccade.models.clip import CLIP, LARGEST_SCALE
-from saccade.tasks.classification import ClassificationTask
-from saccade.tasks.predictions import Classification, ClassificationMetrics
+from saccade.tasks.classification.metrics import ClassificationMetrics, classification_metrics
+from saccade.tasks.classification.results import Classification
+from saccade.tasks.contrastive.texts import embed_texts, tokenizer_of
+
+TEMPLATE = "a photo of a {}."
 
 
 class ZeroShot:
-    """A CLIP with classes of one's own.
+    """A CLIP as a classifier.
 
     Args:
         predictor: a CLIP.
         labels: K class names.
-        templates: M sentences with ``{}`` where the name goes.
-        tokenizer: of the model; found beside it, or in an installed package, unless given.
+        templates: M prompts with ``{}`` in place of the class name.
+        tokenizer: of the model; the one in its folder, or OpenAI's from an installed package, unless given.
 
     Raises:
-        ConfigError: the model reads no texts, or a template has no place for the name.
+        ConfigError: the model has no text encoder, or a template has no ``{}``.
     """
 
     def __init__(
         self,
         predictor: Predictor,
         labels: Sequence[str],
-        templates: Sequence[str] = ("a photo of a {}.",),
+        templates: Sequence[str] = (TEMPLATE,),
         tokenizer: Tokenizer | None = None,
     ):
         if not labels or len(set(labels)) != len(labels):
@@ -56,14 +58,14 @@ class ZeroShot:
         assert isinstance(predictor.model, CLIP)
         self.predictor, self.model = predictor, predictor.model
         self.labels, self.templates = tuple(labels), tuple(templates)
-        self.classes = self._classes()
+        self.classes = self._class_vectors()
 
-    def _classes(self) -> Tensor:
-        """A unit vector for each class: the mean over its sentences, ``[K, E]``."""
+    def _class_vectors(self) -> Tensor:
+        """A unit vector for each class: the mean over its prompts, ``[K, E]``."""
         means = []
         for label in self.labels:
-            sentences = [template.replace("{}", label) for template in self.templates]
-            means.append(text_vectors(self.predictor, self.tokenizer, sentences).mean(dim=0))
+            prompts = [template.replace("{}", label) for template in self.templates]
+            means.append(embed_texts(self.predictor, self.tokenizer, prompts).mean(dim=0))
         return F.normalize(torch.stack(means), dim=-1)
 
     @torch.inference_mode()
@@ -74,24 +76,24 @@ class ZeroShot:
 
     @torch.inference_mode()
     def scores(self, images: Tensor) -> Tensor:
-        """Prepared images ``[B, C, H, W]`` -> probabilities ``[B, K]`` on the CPU."""
+        """Preprocessed images ``[B, C, H, W]`` -> probabilities ``[B, K]`` on the CPU."""
         vectors = self.model.encode_image(images.to(self.predictor.device)).float()
         return self.logits(vectors).softmax(dim=-1).cpu()
 
     def stream(self, images: Sequence[ImageLike], *, top: int = 5, batch_size: int = 32) -> Iterator[Classification]:
-        """What the images show, one after the other."""
+        """The best classes of each image, one after the other."""
         for start in range(0, len(images), batch_size):
             part = images[start : start + batch_size]
             scores = self.scores(torch.stack([self.predictor.prepare(image) for image in part]))
             for index, (image, row) in enumerate(zip(part, scores), start):
-                values, places = row.topk(min(top, len(self.labels)))
-                found = tuple((self.labels[i], v) for i, v in zip(places.tolist(), values.tolist()))
-                yield Classification(name_of(image, index), *found[0], found)
+                values, classes = row.topk(min(top, len(self.labels)))
+                best = tuple((self.labels[i], v) for i, v in zip(classes.tolist(), values.tolist()))
+                yield Classification(name_of(image, index), *best[0], best)
 
 
 @dataclass(frozen=True)
-class ZeroShotResult:
-    """How often the named class was the true one.
+class ZeroShotEvaluation:
+    """The metrics of zero-shot classification.
 
     Attributes:
         single: with the first template alone.
@@ -109,23 +111,23 @@ def evaluate_zero_shot(
     predictor: Predictor,
     data: str,
     labels: Sequence[str] = (),
-    templates: Sequence[str] = ("a photo of a {}.",),
+    templates: Sequence[str] = (TEMPLATE,),
     *,
     vocabulary: str = "",
     split: str = "auto",
     batch_size: int = 32,
     cache: Path | None = None,
     on_images: Callable[[int], None] | None = None,
-) -> ZeroShotResult:
-    """Measure classes in words on labelled images.
+) -> ZeroShotEvaluation:
+    """Measure zero-shot classification on labelled images.
 
     Args:
         predictor: a CLIP.
         data: as for training a classifier.
         labels: a name for each class of the data, in its order; the data's own names unless given.
-        templates: sentences with ``{}`` for the name.
-        vocabulary: see :func:`~saccade.inference.texts.tokenizer_of`.
-        split: as for :func:`~saccade.inference.evaluation.evaluate`.
+        templates: prompts with ``{}`` in place of the class name.
+        vocabulary: see :func:`~saccade.tasks.contrastive.texts.tokenizer_of`.
+        split: as for :func:`~saccade.engine.evaluation.evaluate`.
         batch_size: images at once.
         cache: folder that keeps the images' vectors.
         on_images: called with the number of images done so far.
@@ -141,18 +143,17 @@ def evaluate_zero_shot(
             f"{data} has {len(splits.classes)} classes ({', '.join(splits.classes[:10])}), and {len(names)} names were "
             "given: give one for each, in this order"
         )
-    found, done = [], 0
+    features, done = [], 0
     for part in parts.values():
         report = None if on_images is None else lambda count, before=done: on_images(before + count)
         images = cast(ImageSource, part)
-        found.append(
+        features.append(
             extract(predictor, images, splits.fingerprint, cache=cache, batch_size=batch_size, on_images=report)
         )
         done += len(part)
-    vectors, truth = torch.cat([f.values for f in found]), torch.cat([f.labels for f in found])
-    task = ClassificationTask(names)
+    vectors, target = torch.cat([f.values for f in features]), torch.cat([f.labels for f in features])
     single, ensemble = (
-        task.measure(ZeroShot(predictor, names, used, tokenizer).logits(vectors).cpu(), truth)
-        for used in (templates[:1], templates)
+        classification_metrics(ZeroShot(predictor, names, prompts, tokenizer).logits(vectors).cpu(), target, names)
+        for prompts in (templates[:1], templates)
     )
-    return ZeroShotResult(single, ensemble, "+".join(parts), note)
+    return ZeroShotEvaluation(single, ensemble, "+".join(parts), note)
