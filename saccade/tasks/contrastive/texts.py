@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from saccade.data.tokenizer import Tokenizer, open_tokenizer
+from saccade.data.tokenizer import Tokenizer, open_tokenizer, tokenizer_from_files
 from saccade.engine.predictor import Predictor
 from saccade.errors import ConfigError
 from saccade.models.clip import CLIP
