@@ -14,8 +14,8 @@ from saccade.tasks.table import TASKS
 
 PACKAGE = Path(__file__).parents[1] / "saccade"
 PARTICIPLES = {
-    "asked", "began", "chosen", "found", "given", "goes", "kept", "known", "left", "made", "meant", "named", "needed", "said",
-    "seen", "shown", "taken", "told", "wanted", "written",
+    "asked", "began", "chosen", "found", "given", "goes", "kept", "known", "left", "made", "meant", "named", "needed",
+    "said", "seen", "shown", "taken", "told", "wanted", "written",
 }  # fmt: skip
 
 

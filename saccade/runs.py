@@ -111,11 +111,11 @@ def write_task_report(run: RunDirectory) -> Path:
         stored = json.loads(path.read_text(encoding="utf-8"))
         section = task_report.section(predictor, splits, stored)
         note = NOTES[stored["split"], config.select].format(section.metrics.count, room.inputs)
-    shown = splits.test or splits.val or splits.train
+    source = splits.test or splits.val or splits.train
     inside = inside_section(
         position_similarity(predictor.model),
         patch_filters(predictor.model),
-        _distance(predictor, cast(ImageSource, shown)) if task_report.has_image_attention else None,
+        _distance(predictor, cast(ImageSource, source)) if task_report.has_image_attention else None,
     )
     run_figures = {
         "training": f"{provenance['seconds']:.0f} s",

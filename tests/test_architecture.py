@@ -38,6 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 ROOM_MAY_IMPORT = {
     "setup": {*CORE, "training", "tasks.table"},
     "teacher": CORE,
+    "zero_shot": {*CORE, "tasks.classification"},  # what it returns are classifications
     "room": {*CORE, "training", "tasks.table"},
     "report": {*CORE, "analysis", "reporting", "training"},
     "": {*CORE, "analysis", "reporting.draw", "tasks.table"},

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from saccade.analysis.rollout import attention_rollout
-from saccade.errors import RecordingError
 from saccade.engine.predictor import ImageLike, Predictor, name_of
+from saccade.errors import RecordingError
 from saccade.models.model import Model
 from saccade.nn.recording import Trace, record
 from saccade.nn.tokens import TokenLayout
@@ -66,12 +66,12 @@ def explain(predictor: Predictor, image: ImageLike, *, budget: str | int = "4 Gi
     logits, maps = attention_maps(model, inputs.to(predictor.device), budget=budget)
     scores = logits.softmax(1)[0]
     best = int(scores.argmax())
-    seen = predictor.preprocess.denormalize(inputs[0])
+    pixels = predictor.preprocess.denormalize(inputs[0])
     return Explanation(
         name=name_of(image, 0),
         label=predictor.labels[best] if predictor.labels else "no classes",
         score=scores[best].item() if predictor.labels else None,
-        image=to_pixels(seen),
+        image=to_pixels(pixels),
         rollout=maps.rollout[0].numpy(),
         heads=maps.heads[0].numpy(),
         layer=maps.layer,
@@ -120,10 +120,10 @@ def _latents_look(path: str) -> bool:
 
 def _through_latents(trace: Trace, looks: list[tuple[str, Tensor]], layout: TokenLayout) -> AttentionMaps:
     """Of a Perceiver: what the output's query takes of each latent, times what that took of each input."""
-    asked = next(w.cpu() for path, w in trace.attention.items() if path.endswith("decoder.attn"))
+    decoder = next(w.cpu() for path, w in trace.attention.items() if path.endswith("decoder.attn"))
     path, last = looks[-1]
-    through = asked.mean(dim=1)[:, :1] @ last.mean(dim=1)  # [B, 1, M]
-    heads = asked.mean(dim=1)[:, None, :1] @ last  # [B, heads, 1, M]
+    through = decoder.mean(dim=1)[:, :1] @ last.mean(dim=1)  # [B, 1, M]
+    heads = decoder.mean(dim=1)[:, None, :1] @ last  # [B, heads, 1, M]
     return AttentionMaps(through[:, 0].unflatten(-1, layout.grid), heads[:, :, 0].unflatten(-1, layout.grid), path)
 
 
@@ -151,5 +151,5 @@ def _read_by_head(weights: Tensor, layout: TokenLayout, class_token: bool) -> Te
 
 def to_pixels(image: Tensor) -> np.ndarray:
     """``[C, H, W]`` in [0, 1] -> ``[H, W, 3]`` uint8; of other than 3 channels the first is shown in grey."""
-    shown = image if image.shape[0] == 3 else image[:1].expand(3, -1, -1)
-    return (shown.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+    colour = image if image.shape[0] == 3 else image[:1].expand(3, -1, -1)
+    return (colour.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()

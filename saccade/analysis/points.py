@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from saccade.analysis.attention_maps import self_attention, to_pixels
-from saccade.errors import RecordingError
 from saccade.engine.predictor import ImageLike, Predictor, name_of
+from saccade.errors import RecordingError
 from saccade.nn.recording import record
 
 
@@ -56,8 +56,8 @@ def point_attention(
     layout, layers = self_attention(trace, predictor.model)
     (rows, columns), (x, y) = layout.grid, point
     row, column = min(int(y * rows), rows - 1), min(int(x * columns), columns - 1)
-    asked = layout.index(row, column)
-    maps = torch.stack([w[0, :, asked, layout.num_prefix :].mean(0).unflatten(0, layout.grid) for w in layers.values()])
+    token = layout.index(row, column)
+    maps = torch.stack([w[0, :, token, layout.num_prefix :].mean(0).unflatten(0, layout.grid) for w in layers.values()])
     middle = (column + 0.5) / columns, (row + 0.5) / rows
-    seen = to_pixels(predictor.preprocess.denormalize(inputs[0]))
-    return PointAttention(name_of(image, 0), seen, middle, maps.numpy(), tuple(layers))
+    pixels = to_pixels(predictor.preprocess.denormalize(inputs[0]))
+    return PointAttention(name_of(image, 0), pixels, middle, maps.numpy(), tuple(layers))

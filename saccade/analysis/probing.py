@@ -96,11 +96,11 @@ def probe(
 def draw(features: Tensor, labels: Tensor, shots: int, seed: int) -> tuple[Tensor, Tensor]:
     """`shots` images of each class, drawn by the seed."""
     generator = torch.Generator().manual_seed(seed)
-    chosen = []
+    draws = []
     for label in labels.unique():
         own = (labels == label).nonzero()[:, 0]
-        chosen.append(own[torch.randperm(len(own), generator=generator)[:shots]])
-    index = torch.cat(chosen)
+        draws.append(own[torch.randperm(len(own), generator=generator)[:shots]])
+    index = torch.cat(draws)
     return features[index], labels[index]
 
 
@@ -151,7 +151,7 @@ def knn_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_labels:
 
 
 def linear_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) -> float:
-    """Multinomial logistic regression; its regularisation is chosen on a fifth of the images to learn from."""
+    """Multinomial logistic regression; its regularisation is selected on a fifth of the training images."""
     x, mean, scale = whiten(train.double())
     x, y = x[:, :-1].numpy(), train_labels.numpy()
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from saccade.cli.options import Json
-from saccade.tasks.table import TASKS
+from saccade.tasks.table import TASKS, data_layouts
 
 DEFAULT_TASK = next(iter(TASKS))
 
@@ -17,29 +17,23 @@ app = App(name="data", help="Check a data set, pack it into shards, or compose s
 
 @app.command
 def check(
-    data: str = "digits",
+    data: Annotated[str, Parameter(help=f"Data set. {data_layouts()}")] = "digits",
     /,
     *,
     mode: Literal["full", "sample", "auto"] = "full",
-    task: str = DEFAULT_TASK,
+    task: Annotated[str, Parameter(help=f"Task of the data: {', '.join(TASKS)}.")] = DEFAULT_TASK,
     fix: Annotated[bool, Parameter(negative="")] = False,
     as_json: Json = False,
 ) -> int:
-    """Find broken files, copies across splits, labels that disagree, classes out of balance; boxes of nonsense; maps
-    that do not fit their images.
+    """Find broken files, duplicates across splits, conflicting labels, class imbalance; invalid boxes; maps that do not
+    fit their images. The exit code is 1 if a run should not start on this data.
 
     Parameters
     ----------
-    data
-        A folder, a CSV, a zip, tar shards, or "digits"; for boxes a folder in the layout of COCO, Pascal VOC or YOLO;
-        for depth and segment a folder of images/ and depth/ or masks/; for contrast a CSV or JSONL of image,caption;
-        for translate pairs of texts; for words a text file.
     mode
-        full opens every image; sample some 2,000; auto all of up to 20,000.
-    task
-        What the data is for.
+        full opens every input; sample some 2,000; auto all of up to 20,000.
     fix
-        Write COCO boxes again as they were probably meant; what stood there is kept as NAME.json.orig.
+        Rewrite COCO boxes as they were probably meant; the original is kept as NAME.json.orig.
     """
     from saccade.cli.counting import counting
     from saccade.tasks import table

@@ -1,4 +1,4 @@
-"""`saccade doctor`: what this machine has, and what it can do."""
+"""`saccade doctor`: check this machine and the installation."""
 
 import json
 import os
@@ -11,7 +11,7 @@ PACKAGES = ("saccade", "torch", "torchvision", "pillow", "numpy", "safetensors",
 
 
 def doctor(*, as_json: Json = False) -> int:
-    """Say what this machine has, whether Saccade's parts work on it, and how fast its products are."""
+    """Print versions, cores and devices, the precision of matrix products, and whether each part works here."""
     import torch
 
     from saccade.nn.precision import choose_products
@@ -24,7 +24,7 @@ def doctor(*, as_json: Json = False) -> int:
         "device": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu",
     }
     facts |= {name: _version(name) for name in PACKAGES}
-    facts["products"] = choose_products("cpu").reason.removeprefix("float32 products: ")
+    facts["matrix products"] = choose_products("cpu").reason.removeprefix("float32 products: ")
     problems = _problems()
     if as_json:
         print(json.dumps({"facts": facts, "problems": problems}, indent=2))

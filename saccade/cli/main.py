@@ -15,20 +15,20 @@ EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 ABOUT = "Vision transformers: train on your own images, load published checkpoints, look inside, compare, ship."
 COMMANDS = {  # name -> where it is, what it does
-    "train": ("saccade.cli.train:train", "Train a classifier or a detector and write its model and report."),
-    "pretrain": ("saccade.cli.pretrain:pretrain", "Learn from images without labels, by hiding parts of them."),
-    "evaluate": ("saccade.cli.evaluate:evaluate", "Measure a model on labelled images."),
-    "predict": ("saccade.cli.predict:predict", "Say what images show."),
-    "zeroshot": ("saccade.cli.zeroshot:zeroshot", "Say which of some classes in words images show."),
+    "train": ("saccade.cli.train:train", "Train a model on your own data and write its report."),
+    "pretrain": ("saccade.cli.pretrain:pretrain", "Pre-train without labels: masked images or masked words."),
+    "evaluate": ("saccade.cli.evaluate:evaluate", "Measure a model on data with targets."),
+    "predict": ("saccade.cli.predict:predict", "Predict images or texts; draw the predictions."),
+    "zeroshot": ("saccade.cli.zeroshot:zeroshot", "Classify images by class names in words (CLIP)."),
     "search": ("saccade.cli.search:search", "Find images by words, or by another image."),
-    "translate": ("saccade.cli.translate:translate", "Write what a model makes of texts, or of images."),
-    "fill": ("saccade.cli.fill:fill", "Name the hidden words of texts."),
-    "probe": ("saccade.cli.probe:probe", "Measure what frozen features are worth: k-NN, few-shot, linear."),
+    "translate": ("saccade.cli.translate:translate", "Generate a text from a text or an image."),
+    "fill": ("saccade.cli.fill:fill", "Predict the masked words of a text."),
+    "probe": ("saccade.cli.probe:probe", "Measure frozen features: nearest neighbours, few-shot, linear."),
     "explain": ("saccade.cli.explain:explain", "Draw what a model attends to in an image."),
     "convert": ("saccade.cli.convert:convert", "Write a model in another project's format."),
-    "models": ("saccade.cli.models:models", "List the models, their parameters and their cost."),
+    "models": ("saccade.cli.models:models", "List the models with task, parameters and cost."),
     "data": ("saccade.cli.data:app", "Check a data set, pack it into shards, or compose scenes."),
-    "doctor": ("saccade.cli.doctor:doctor", "Say what this machine has and how fast it is."),
+    "doctor": ("saccade.cli.doctor:doctor", "Check this machine and the installation."),
 }
 
 
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         code = make_app()(arguments, exit_on_error=False, print_error=True, result_action="return_value")
-    except CycloptsError:  # cyclopts has said what was wrong with the arguments
+    except CycloptsError:  # cyclopts has printed what was wrong with the arguments
         return EXIT_USAGE
     except SaccadeError as error:
         print(f"saccade: {error}", file=sys.stderr)
@@ -65,7 +65,7 @@ def overview() -> str:
     commands = "\n".join(f"  {name:<{width}}  {does}" for name, (_, does) in COMMANDS.items())
     return (
         f"Usage: saccade COMMAND\n\n{ABOUT}\n\nCommands:\n{commands}\n\n"
-        "  saccade COMMAND --help  tells what a command takes; saccade --version the version.\n\n"
+        "  saccade COMMAND --help  lists the options of a command; saccade --version prints the version.\n\n"
         "Start with: saccade train"
     )
 

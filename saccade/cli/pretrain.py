@@ -1,52 +1,49 @@
-"""`saccade pretrain`: learn from images without labels, then fine-tune with few; or a language from plain texts."""
+"""`saccade pretrain`: learn without labels, by masked image or masked language modelling, then fine-tune on few."""
 
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from saccade.cli.train import TrainOptions, start_or_resume
-from saccade.tasks.table import pretraining_task
+from saccade.cli.train import RECIPE_HELP, TrainOptions, start_or_resume
+from saccade.tasks.table import data_layouts, pretraining_task
 
 
 def pretrain(
-    data: str | None = None,
+    data: Annotated[str | None, Parameter(help=f"Training data. {data_layouts(labelled=False)}")] = None,
     /,
     *,
-    recipe: str = "",
+    recipe: Annotated[str, Parameter(help=RECIPE_HELP)] = "",
     config: Path | None = None,
     output: Path | None = None,
     resume: Annotated[list[Path] | None, Parameter(consume_multiple=True, negative="")] = None,
     options: TrainOptions | None = None,
     set: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     dry_run: Annotated[bool, Parameter(negative="")] = False,
+    verbose: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Learn from images without labels, or from texts, by hiding parts of them.
+    """Pre-train on images or texts without labels, by masking parts of them and predicting these parts.
 
-    A masked autoencoder (--model mae_...) paints hidden pixels again; masked patch prediction (--model masked_vit_...)
-    names the colours of hidden patches. What comes out starts a classifier: saccade train DATA --init RUN. A BERT names
-    the hidden words of a text.
+    A masked autoencoder (--model mae_...) reconstructs the pixels of masked patches; masked patch prediction (--model
+    masked_vit_...) predicts their mean colours; BERT predicts masked words. The result starts a classifier: saccade
+    train DATA --init RUN. Images that the split of a classifier would hold out are held out here too.
 
     Parameters
     ----------
-    data
-        A folder of images at any depth, a zip, tar shards, or "digits". Labels are not used; images that a
-        classifier's split would hold out are held out here too. Or a text file (.txt), a sentence a line, an empty line
-        between documents; or "numbers".
-    recipe
-        What to start from: mae, or mae_digits; of texts words.
     config
-        A YAML file over the recipe, such as the config.yaml of a run.
+        YAML file over the recipe, such as the config.yaml of a run.
     output
-        The run's folder; runs/NAME after the data unless given.
+        Folder of the run; runs/NAME after the data unless given. An existing run is never overwritten.
     resume
-        Go on with this run, or with the last one of the data's name.
+        Resume this run, or without a value the last one on this data.
     set
         Any option of the config, as KEY=VALUE: --set model.options.mask_ratio=0.6
     dry_run
-        Print the resolved config and stop.
+        Print the resolved config and exit.
+    verbose
+        Print details too, such as the precision of matrix products and why it was chosen.
     """
     overrides = (options or TrainOptions()).overrides()
     if not recipe and config is None:
         overrides = {"task": pretraining_task(data or ""), **overrides}
-    return start_or_resume(data, recipe, config, output, resume, overrides, set, dry_run)
+    return start_or_resume(data, recipe, config, output, resume, overrides, set, dry_run, verbose)

@@ -1,4 +1,4 @@
-"""`saccade probe`: what a frozen backbone's features are worth."""
+"""`saccade probe`: the quality of a frozen backbone's features."""
 
 import json
 from typing import Annotated, cast
@@ -25,8 +25,8 @@ def probe(
 ) -> None:
     """Measure frozen features: nearest neighbours, few-shot ridge regression, a linear classifier.
 
-    The features of the training images are what is learned from, those of the test images what is measured on (the
-    validation images where there are no test images). They are computed once and kept on disk.
+    The probes are trained on features of the training images and measured on those of the test images (of the
+    validation images where there are no test images). Features are computed once and cached on disk.
 
     Parameters
     ----------
@@ -62,25 +62,27 @@ def probe(
         raise ConfigError(f"{data} has neither test nor validation images to measure on")
     parts = {"train": cast(ImageSource, splits.train), name: cast(ImageSource, held_out)}
     total = len(splits.train) + len(held_out)
-    found, done = [], 0
+    features, done = [], 0
     with counting("images") as advance:
         for part in parts.values():
-            found.append(
+            features.append(
                 extract(
                     predictor, part, splits.fingerprint, cache=folder, batch_size=batch_size, workers=workers,
                     on_images=lambda count, before=done: advance(before + count, total),
                 )
             )  # fmt: skip
             done += len(part)
-    train, test = found
+    train, test = features
     result = measure(
         train.values, train.labels, test.values, test.labels, shots=shots or (1, 5, 10, 25), seeds=seeds or (0, 1, 2)
     )
     if as_json:
         print(json.dumps({"cached": train.cached and test.cached, "split": name, **result.to_dict()}, indent=1))
         return
-    came = "from the cache" if train.cached and test.cached else "computed" + ("" if folder is None else " and kept")
-    print(f"{result.features} features of {result.train_images} + {result.test_images} images, {came}")
+    origin = (
+        "from the cache" if train.cached and test.cached else "computed" + ("" if folder is None else " and cached")
+    )
+    print(f"{result.features} features of {result.train_images} + {result.test_images} images, {origin}")
     print(f"measured on {name}:")
     print(f"  nearest neighbours   {result.knn:.2%}")
     for row in result.few_shot:

@@ -17,9 +17,13 @@ class RunDisplay:
 
     The progress bar needs a terminal that can move its cursor, and that both stdout and stderr go there; otherwise
     (``saccade train > log``, ``| tee log``, ``TERM=dumb``) each epoch is one line, and so is each minute of an epoch.
+
+    Args:
+        verbose: print details too, such as the precision of matrix products and why it was chosen.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, verbose: bool = False) -> None:
+        self.verbose = verbose
         self.console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
         self.live = self.console.is_terminal and not self.console.is_dumb_terminal and sys.stdout.isatty()
         self.bar = Progress(
@@ -27,7 +31,7 @@ class RunDisplay:
             BarColumn(bar_width=24),
             TextColumn("{task.fields[rate]:>6.0f} images/s"),
             TimeRemainingColumn(compact=True),
-            TextColumn("loss {task.fields[loss]:.3f}{task.fields[figures]}  lr {task.fields[lr]:.1e}"),
+            TextColumn("loss {task.fields[loss]:.3f}{task.fields[metrics]}  lr {task.fields[lr]:.1e}"),
             console=self.console,
             disable=not self.live,
         )
@@ -45,12 +49,13 @@ class RunDisplay:
 
     def __call__(self, event: Event) -> None:
         match event:
-            case Note(text, warning):
-                self.console.print(("[yellow]warning:[/] " if warning else "") + _escaped(text))
+            case Note(text, warning, detail):
+                if self.verbose or not detail:
+                    self.console.print(("[yellow]warning:[/] " if warning else "") + _escaped(text))
             case RunStarted():
                 self.task = self.bar.add_task(
                     "train", total=event.total_steps, completed=event.start_step,
-                    epoch="", rate=0.0, loss=0.0, figures="", lr=0.0,
+                    epoch="", rate=0.0, loss=0.0, metrics="", lr=0.0,
                 )  # fmt: skip
             case StepDone():
                 self._step(event)
@@ -59,7 +64,7 @@ class RunDisplay:
                     self._line(epoch_line(epoch, row))
 
     def _step(self, event: StepDone) -> None:
-        for name, value in (("rate", event.images_per_second), ("loss", event.loss), *event.figures.items()):
+        for name, value in (("rate", event.images_per_second), ("loss", event.loss), *event.metrics.items()):
             self.smooth[name] = 0.9 * self.smooth.get(name, value) + 0.1 * value
         now = time.monotonic()
         if not self.live:
@@ -67,10 +72,10 @@ class RunDisplay:
                 self._line(step_line(event, self.smooth))
         elif self.task is not None and now - self.last_refresh > REFRESH_SECONDS:
             self.last_refresh = now
-            figures = "".join(f"  {name} {shown(name, self.smooth[name])}" for name in event.figures)
+            metrics = "".join(f"  {name} {formatted(name, self.smooth[name])}" for name in event.metrics)
             self.bar.update(
                 self.task, completed=event.step, epoch=f"{event.epoch:.1f}", rate=self.smooth["rate"],
-                loss=self.smooth["loss"], figures=figures, lr=event.lr,
+                loss=self.smooth["loss"], metrics=metrics, lr=event.lr,
             )  # fmt: skip
 
     def _line(self, text: str) -> None:
@@ -80,19 +85,19 @@ class RunDisplay:
 
 def step_line(event: StepDone, smooth: dict[str, float]) -> str:
     """The state of an unfinished epoch in a log, with metrics averaged over the last steps."""
-    metrics = "".join(f"  {name.replace('_', ' ')} {shown(name, smooth[name])}" for name in event.figures)
+    metrics = "".join(f"  {name.replace('_', ' ')} {formatted(name, smooth[name])}" for name in event.metrics)
     return f"epoch {event.epoch:>6.1f}  loss {smooth['loss']:.4f}{metrics}  {smooth['rate']:.0f} images/s"
 
 
 def epoch_line(epoch: int, row: dict) -> str:
     """One epoch in a log."""
     hidden = ("epoch", "step", "lr", "seconds", "images_per_second", "skipped")
-    figures = [f"{name.replace('_', ' ')} {shown(name, row[name])}" for name in row if name not in hidden]
-    return f"epoch {epoch:>4}  {'  '.join(figures)}  lr {row['lr']:.2e}  {row['images_per_second']:.0f} images/s"
+    metrics = [f"{name.replace('_', ' ')} {formatted(name, row[name])}" for name in row if name not in hidden]
+    return f"epoch {epoch:>4}  {'  '.join(metrics)}  lr {row['lr']:.2e}  {row['images_per_second']:.0f} images/s"
 
 
-def shown(name: str, value: float) -> str:
-    """A figure of a run's log as people read it."""
+def formatted(name: str, value: float) -> str:
+    """A value of a run's log with its unit."""
     return f"{value:.2%}" if name.endswith("accuracy") else f"{value:.4f}"
 
 

@@ -1,4 +1,4 @@
-"""`saccade search`: images by words, or by another image."""
+"""`saccade search`: find images by a text or by another image."""
 
 import json
 from dataclasses import asdict
@@ -26,24 +26,25 @@ def search(
     device: str = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Find images that fit some words, or that are like another image.
+    """Find the images nearest to a text or to another image.
 
-    The vectors of the images are computed once and kept, so the next search answers at once.
+    The vectors of the images are computed once and cached: the next search of the same images takes no time.
 
     Parameters
     ----------
     model
-        A CLIP, or for images like another any model: a run, a model directory, a published file or hub:ORG/NAME.
+        A run, a model directory, a published file or hub:ORG/NAME: a CLIP for a text, any model for an image.
     images
-        Where to search: a folder at any depth, a zip, or tar shards.
+        Images to search: a folder (at any depth), a zip or tar shards.
     query
-        Words, or the path of an image.
+        A text, or the path of an image.
     top
-        How many to find.
+        Number of images to return.
     draw
-        A picture (.png or .jpg) to write: what was found, the nearest first.
+        Write a picture (.png or .jpg) of the images, best first.
     approximate
-        Search a graph instead of comparing with every image: for millions (pip install saccade[search]).
+        Search a graph index instead of comparing with every image, for millions of images (pip install
+        saccade[search]).
     vocabulary
         As for `saccade zeroshot`.
     batch_size
@@ -53,9 +54,9 @@ def search(
     """
     from saccade.cli.counting import counting
     from saccade.data.images import is_image_name
-    from saccade.inference.predictor import load
-    from saccade.inference.search import SearchIndex
-    from saccade.inference.texts import tokenizer_of
+    from saccade.tasks.contrastive.search import SearchIndex
+    from saccade.tasks.contrastive.texts import tokenizer_of
+    from saccade.tasks.loading import load
 
     cache = (keep or CacheOptions()).folder()
     if draw is not None and draw.suffix.lower() not in (".png", ".jpg", ".jpeg"):
@@ -65,19 +66,19 @@ def search(
         raise ConfigError(f"there is no image {query}")
     predictor = load(model, device=device)
     if not by_image:
-        tokenizer_of(predictor, vocabulary)  # before the work
+        tokenizer_of(predictor, vocabulary)  # fails before the images are embedded
     with counting("images") as advance:
         index = SearchIndex(
             predictor, images, cache=cache, batch_size=batch_size,
             approximate=approximate, vocabulary=vocabulary, on_images=lambda done: advance(done, done),
         )  # fmt: skip
-    found = index.by_image(query, top) if by_image else index.by_text(query, top)
+    hits = index.by_image(query, top) if by_image else index.by_text(query, top)
     if draw is not None:
         from saccade.reporting.draw import contact_sheet
 
-        contact_sheet([index.picture(hit) for hit in found], [f"{hit.score:.2f}  {hit.image}" for hit in found], draw)
+        contact_sheet([index.picture(hit) for hit in hits], [f"{hit.score:.2f}  {hit.image}" for hit in hits], draw)
     if as_json:
-        print(json.dumps([asdict(hit) for hit in found], indent=1, ensure_ascii=False))
+        print(json.dumps([asdict(hit) for hit in hits], indent=1, ensure_ascii=False))
         return
-    for hit in found:
+    for hit in hits:
         print(f"{hit.score:.3f}  {hit.image}")

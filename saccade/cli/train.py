@@ -10,53 +10,60 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from saccade.errors import ConfigError
-from saccade.tasks.table import TASKS
-from saccade.training.config import RunConfig, differences, parse_override, resolve, with_overrides
+from saccade.tasks.table import data_layouts, summaries
+from saccade.training.config import (
+    RunConfig,
+    differences,
+    list_recipes,
+    parse_override,
+    resolve,
+    with_overrides,
+)
 
-TASK_HELP = "; ".join(f"{name}, {row.summary}" for name, row in TASKS.items())
+RECIPE_HELP = f"Defaults to start from: {', '.join(list_recipes())}. Chosen for the task, data and model unless given."
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
 class TrainOptions:
-    """What the command line can say; anything else goes by --set."""
+    """Options of the config that have a flag; any other is set by --set."""
 
-    task: Annotated[str | None, Parameter(help=f"What is learned: {TASK_HELP}.")] = None
+    task: Annotated[str | None, Parameter(help=f"What is predicted: {summaries()}.")] = None
     model: str | None = None
-    """Which model to train; `saccade models` lists them."""
+    """Model to train; `saccade models` lists them."""
     init: str | None = None
-    """Checkpoint to start from: a run, a model directory, a published file."""
+    """Checkpoint to start from: a run, a model directory, a published file or hub:ORG/NAME."""
     image_size: Annotated[tuple[int, int] | int | None, Parameter(negative="")] = None
-    """Side in pixels, or height and width."""
+    """Side of the images in pixels, or height and width; the model's own unless given."""
     epochs: int | None = None
-    """Passes over the images."""
+    """Passes over the training data; the recipe's unless given."""
     steps: int | None = None
     """Optimizer steps, instead of epochs."""
     batch_size: int | None = None
-    """Images of one step, over all processes."""
+    """Inputs of one optimizer step, over all processes."""
     lr: float | None = None
-    """Learning rate at the top of the schedule."""
+    """Learning rate after the warm-up."""
     teacher: str | None = None
-    """Checkpoint that knows the classes, to learn from beside the labels."""
+    """Checkpoint with the same classes, for knowledge distillation."""
     sam: float | None = None
-    """Radius of sharpness-aware minimisation, such as 0.05; each step then takes two gradients."""
+    """Radius of sharpness-aware minimisation, such as 0.05; each step then computes two gradients."""
     seed: int | None = None
-    """Of everything random."""
+    """Seed of all random numbers; 0 unless given."""
     precision: Literal["auto", "float32", "bfloat16"] | None = None
-    """Of the products; auto takes bfloat16 on a GPU."""
+    """Precision of matrix products: auto is bfloat16 on a GPU and float32 on a CPU."""
     workers: int | None = None
-    """Processes that load images."""
+    """Processes that load data; one less than the cores unless given."""
     bad_images: Literal["stop", "skip"] | None = None
-    """What a broken image does to the run."""
+    """Whether a broken image stops the run or is replaced by the next one; stop unless given."""
     device: str | None = None
-    """Such as cpu or cuda:1."""
+    """Device, such as cpu or cuda:1; a GPU if there is one unless given."""
     shard: Annotated[bool, Parameter(negative="")] = False
-    """Under torchrun: each process holds a part of the model (FSDP2)."""
+    """Under torchrun: shard the model over the processes (FSDP2)."""
 
     def overrides(self) -> dict[str, object]:
-        """Dotted names of the config -> what was given."""
+        """Dotted names of the config -> the values of the flags that were set."""
         size = (self.image_size, self.image_size) if isinstance(self.image_size, int) else self.image_size
-        given = {
+        values = {
             "task": self.task,
             "model.name": self.model,
             "model.init": self.init,
@@ -74,55 +81,50 @@ class TrainOptions:
             "device": self.device,
             "shard": self.shard or None,
         }
-        return {name: value for name, value in given.items() if value is not None}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 def train(
-    data: str | None = None,
+    data: Annotated[str | None, Parameter(help=f"Training data. {data_layouts()}")] = None,
     /,
     *,
-    recipe: str = "",
+    recipe: Annotated[str, Parameter(help=RECIPE_HELP)] = "",
     config: Path | None = None,
     output: Path | None = None,
     resume: Annotated[list[Path] | None, Parameter(consume_multiple=True, negative="")] = None,
     options: TrainOptions | None = None,
     set: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     dry_run: Annotated[bool, Parameter(negative="")] = False,
+    verbose: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Train a model on images and write it with its report.
+    """Train a model and write its run directory with model and report.
 
     Without arguments: a ViT on scikit-learn's handwritten digits, in less than a minute.
 
     Parameters
     ----------
-    data
-        A folder with one folder a class (with train/, val/, test/ or split by seed), a CSV of file,label, a zip, tar
-        shards, or "digits". With --task detect: a folder in the layout of COCO, Pascal VOC or YOLO, or "scenes".
-        With --task contrast: a CSV or JSONL of image,caption, tar shards, or "scenes". With --task translate: a TSV,
-        CSV or JSONL of source,target, or "numbers"; with --recipe strips images and captions, or "strips".
-    recipe
-        What to start from: digits, scratch, cifar, finetune, deit, sam, detect, depth, segment, contrast, translate or
-        strips.
     config
-        A YAML file over the recipe, such as the config.yaml of a run.
+        YAML file over the recipe, such as the config.yaml of a run.
     output
-        The run's folder; runs/NAME after the data unless given.
+        Folder of the run; runs/NAME after the data unless given. An existing run is never overwritten.
     resume
-        Go on with this run, or with the last one of the data's name.
+        Resume this run, or without a value the last one on this data.
     set
         Any option of the config, as KEY=VALUE: --set augmentation.mixup=0.8
     dry_run
-        Print the resolved config and stop.
+        Print the resolved config and exit.
+    verbose
+        Print details too, such as the precision of matrix products and why it was chosen.
     """
     overrides = (options or TrainOptions()).overrides()
-    return start_or_resume(data, recipe, config, output, resume, overrides, set, dry_run)
+    return start_or_resume(data, recipe, config, output, resume, overrides, set, dry_run, verbose)
 
 
 def start_or_resume(
     data: str | None, recipe: str, config: Path | None, output: Path | None, resume: list[Path] | None,
-    overrides: dict[str, object], settings: Sequence[str], dry_run: bool,
+    overrides: dict[str, object], settings: Sequence[str], dry_run: bool, verbose: bool,
 ) -> int:  # fmt: skip
-    """Run what the options of a training command say; returns the exit code."""
+    """Start or resume a run with the options of a training command; returns the exit code."""
     overrides = overrides | dict(parse_override(text) for text in settings)
     if data is not None:
         overrides["data.path"] = data
@@ -131,15 +133,15 @@ def start_or_resume(
         if dry_run:
             print(resolved.to_yaml(), end="")
             return 0
-        return _run(resolved, output, None)
+        return _run(resolved, output, None, verbose)
     if recipe or config or output:
-        raise ConfigError("--resume goes on with a run as it is: it takes no --recipe, --config or --output")
+        raise ConfigError("--resume continues a run with its own config: it takes no --recipe, --config or --output")
     if len(resume) > 1:
         raise ConfigError(f"--resume takes one run, not {len(resume)}")
-    return _resume(resume[0] if resume else None, overrides)
+    return _resume(resume[0] if resume else None, overrides, verbose)
 
 
-def _resume(path: Path | None, overrides: dict[str, object]) -> int:
+def _resume(path: Path | None, overrides: dict[str, object], verbose: bool) -> int:
     announce(f"resuming {path or 'the last run'}")
     from saccade.training.run_directory import RunDirectory
 
@@ -147,8 +149,10 @@ def _resume(path: Path | None, overrides: dict[str, object]) -> int:
     stored = run.config()
     changed = differences(stored, with_overrides(stored, overrides))
     if changed:
-        raise ConfigError(f"{run.path} was begun otherwise ({', '.join(changed)}): a resumed run stays what it is")
-    return _run(stored, None, run.path)
+        raise ConfigError(
+            f"{run.path} was started with another config ({', '.join(changed)}): a resumed run keeps its own"
+        )
+    return _run(stored, None, run.path, verbose)
 
 
 def announce(text: str) -> None:
@@ -164,7 +168,7 @@ def summary(config: RunConfig) -> str:
     return f"{model} on {config.data.path}: {length}, recipe {config.recipe}, seed {config.seed}"
 
 
-def _run(config: RunConfig, output: Path | None, resume: Path | None) -> int:
+def _run(config: RunConfig, output: Path | None, resume: Path | None, verbose: bool) -> int:
     if resume is None:
         announce(f"training {summary(config)}")
     from saccade.cli.progress import RunDisplay
@@ -173,7 +177,7 @@ def _run(config: RunConfig, output: Path | None, resume: Path | None) -> int:
     from saccade.training.run_directory import RunDirectory
 
     run = None if resume is None else RunDirectory.existing(resume)
-    with RunDisplay() as display:
+    with RunDisplay(verbose=verbose) as display:
         result = train_task(config, run, output=output, resume=resume is not None, on_event=display)
     if int(os.environ.get("RANK", "0")) != 0:
         return 128 + result.stopped_by if result.stopped_by else 0

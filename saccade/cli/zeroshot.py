@@ -1,4 +1,4 @@
-"""`saccade zeroshot`: classes in words."""
+"""`saccade zeroshot`: zero-shot classification."""
 
 import json
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from saccade.cli.options import Json
 from saccade.errors import ConfigError
 
 if TYPE_CHECKING:
-    from saccade.inference.predictor import Predictor
+    from saccade.engine.predictor import Predictor
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
 class MeasureOptions:
-    """Whether classes in words are measured."""
+    """Whether zero-shot classification is measured."""
 
     evaluate: Annotated[bool, Parameter(negative="")] = False
-    """Measure on labelled images, with the first sentence alone and with the mean of all."""
+    """Measure on labelled images: with the first template alone, and with the mean of all templates."""
     split: str = "auto"
     """With --evaluate: as for `saccade evaluate`."""
 
@@ -40,7 +40,7 @@ def zeroshot(
     device: str = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Say which of some classes images show, with a CLIP that was never trained on them.
+    """Classify images with a CLIP: the classes are given as texts, and nothing is trained.
 
     Parameters
     ----------
@@ -49,71 +49,69 @@ def zeroshot(
     images
         Files, folders (all images below them) and patterns; with --evaluate one labelled data set, as for training.
     labels
-        Names with commas between, a text file with one a line, or "digits"; with --evaluate one for each class, in the
-        data's order, its own names unless given.
+        Class names separated by commas, a text file with one name per line, or "digits". With --evaluate one name for
+        each class, in the order of the data; the names of the data unless given.
     template
-        A sentence with {} for the name, "a photo of a {}." unless given; may be given several times.
+        Prompt with {} in place of the class name; may be given several times. Default: "a photo of a {}."
     templates
-        A text file with one sentence a line, or "photos" or "scenes": a class is the mean of all.
+        Text file with one prompt per line, or "photos" or "scenes": the vector of a class is the mean over all prompts.
     vocabulary
-        A folder with vocab.json and merges.txt, or OpenAI's list of merges; found beside the model, or in an installed
-        package, unless given.
+        Folder with vocab.json and merges.txt, or OpenAI's list of merges. Default: the files in the model's folder,
+        else OpenAI's from an installed package.
     top
-        Classes to name for each image.
+        Classes to print for each image.
     batch_size
         Images at once.
     device
         Such as cpu or cuda.
     """
     from saccade.cli.predict import expand
-    from saccade.inference.predictor import load
-    from saccade.inference.texts import read_lines, tokenizer_of
-    from saccade.inference.zero_shot import ZeroShot
+    from saccade.tasks.contrastive.texts import read_lines, tokenizer_of
+    from saccade.tasks.contrastive.zero_shot import TEMPLATE, ZeroShot
+    from saccade.tasks.loading import load
 
     if top < 1:
         raise ConfigError(f"--top must be at least 1, not {top}")
     packaged = labels == "digits" or Path(labels).is_file()
     names = read_lines(labels) if packaged else [n.strip() for n in labels.split(",") if n.strip()]
-    sentences = [*(template or []), *(read_lines(templates) if templates else [])] or ["a photo of a {}."]
-    asked_for = measured or MeasureOptions()
-    if asked_for.evaluate:
+    prompts = [*(template or []), *(read_lines(templates) if templates else [])] or [TEMPLATE]
+    measure = measured or MeasureOptions()
+    if measure.evaluate:
         if len(images) != 1:
             raise ConfigError(f"--evaluate takes one labelled data set, not {len(images)}")
-        _evaluate(
-            load(model, device=device), images[0], names, sentences, vocabulary, asked_for.split, batch_size, as_json
-        )
+        _evaluate(load(model, device=device), images[0], names, prompts, vocabulary, measure.split, batch_size, as_json)
         return
     if not names:
-        raise ConfigError("give the classes: --labels cat,dog, or a text file with one a line")
+        raise ConfigError("give the classes: --labels cat,dog, or a text file with one name per line")
     paths = list(dict.fromkeys(path for text in images for path in expand(text)))
     predictor = load(model, device=device)
-    asked = ZeroShot(predictor, names, sentences, tokenizer_of(predictor, vocabulary))
-    found = asked.stream(paths, top=top, batch_size=batch_size)
+    classifier = ZeroShot(predictor, names, prompts, tokenizer_of(predictor, vocabulary))
+    results = classifier.stream(paths, top=top, batch_size=batch_size)
     if as_json:
-        print(json.dumps([one.to_dict() for one in found], indent=1, ensure_ascii=False))
+        print(json.dumps([result.to_dict() for result in results], indent=1, ensure_ascii=False))
         return
-    for one in found:
-        print(one, flush=True)
+    for result in results:
+        print(result, flush=True)
 
 
 def _evaluate(
-    predictor: "Predictor", data: str, names: list[str], sentences: list[str], vocabulary: str, split: str,
+    predictor: "Predictor", data: str, names: list[str], prompts: list[str], vocabulary: str, split: str,
     batch_size: int, as_json: bool,
 ) -> None:  # fmt: skip
     from dataclasses import asdict
 
     from saccade.cli.counting import counting
-    from saccade.inference.features import default_cache
-    from saccade.inference.zero_shot import evaluate_zero_shot
+    from saccade.engine.features import default_cache
+    from saccade.tasks.contrastive.zero_shot import evaluate_zero_shot
 
     with counting("images") as advance:
-        found = evaluate_zero_shot(
-            predictor, data, names, sentences, vocabulary=vocabulary, split=split, batch_size=batch_size,
+        result = evaluate_zero_shot(
+            predictor, data, names, prompts, vocabulary=vocabulary, split=split, batch_size=batch_size,
             cache=default_cache(), on_images=lambda done: advance(done, done),
         )  # fmt: skip
     if as_json:
-        print(json.dumps(asdict(found), indent=1, ensure_ascii=False))
+        print(json.dumps(asdict(result), indent=1, ensure_ascii=False))
         return
-    print(f"{found.split} ({found.note})")
-    print(f"single prompt {sentences[0]!r}: {found.single}")
-    print(f"ensemble of {len(sentences)}: {found.ensemble}")
+    print(f"{result.split} ({result.note})")
+    print(f"single prompt {prompts[0]!r}: {result.single}")
+    print(f"ensemble of {len(prompts)} prompts: {result.ensemble}")

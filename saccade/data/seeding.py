@@ -23,6 +23,7 @@ class RandomStream(IntEnum):
     GEOMETRY = 4  # (seed, step): crop and flip of a batch
     ERASING = 5  # (seed, step): random erasing of a batch
     COLOUR = 6  # (seed, step), then the group: colour operations of a batch
+    PATCH_MASK = 7  # (seed, step): masked patches of a batch
     CAPTION = 5  # (seed, epoch, image, repeat): which of an image's captions
     MASKING = 6  # (seed, epoch, text, repeat), or (text,) in evaluation: masked tokens and sentence pairs
 

@@ -1,7 +1,7 @@
-"""Masked autoencoder (He et al., arXiv 2111.06377): hide most of an image, learn by painting it again.
+"""Masked autoencoder (MAE; He et al., arXiv 2111.06377): mask most of an image and reconstruct it.
 
-The encoder, a ViT, sees only the patches that are left; so three quarters hidden make it four times cheaper. A small
-decoder gets its tokens, a learned token for each hidden patch, and every position, and says the pixels.
+The encoder, a ViT, runs on the visible patches only, which makes it four times cheaper with three quarters masked. A
+small decoder takes its tokens, a learned mask token for each masked patch, and all positions, and predicts the pixels.
 
 B batch, N patches, V visible ones, p x q pixels of a patch, C channels, D width, E the decoder's width.
 """
@@ -28,9 +28,9 @@ class MAEConfig:
         block: of the encoder; `depth`, `image_size`, `patch_size` and `in_channels` as in a ViT.
         decoder: the decoder's blocks; its width may differ from the encoder's.
         decoder_depth: number of the decoder's blocks.
-        mask_ratio: share of the patches that is hidden.
-        norm_pixels: whether the pixels of each patch are brought to mean 0 and variance 1 before they are compared.
-        num_classes: 0: there are none. An encoder is fine-tuned as a ViT.
+        mask_ratio: fraction of the patches that is masked, in [0, 1).
+        norm_pixels: whether the target of each patch is its pixels normalised to mean 0 and variance 1.
+        num_classes: 0, there are none; the encoder is fine-tuned as a ViT.
     """
 
     block: BlockConfig
@@ -64,19 +64,23 @@ class MAEConfig:
         return cls(**{**values, **sizes, **blocks})
 
 
-class Painted(NamedTuple):
-    """What a masked autoencoder makes of images."""
+class MaskedOutput(NamedTuple):
+    """Predictions for every patch, and which patches the loss counts."""
 
-    patches: Tensor  # [B, N, p*q*C] the pixels of every patch as the decoder says them
-    hidden: Tensor  # [B, N] boolean, True where the encoder has not seen the patch
+    pred: Tensor  # [B, N, p*q*C] pixels; [B, N, K] logits in masked patch prediction
+    mask: Tensor  # [B, N] boolean, True for the patches that are masked
 
 
 class MaskedModel(Model):
-    """A ViT's encoder in training without labels: of the whole image it gives what a ViT gives."""
+    """A ViT encoder pre-trained by masking; :meth:`embed` and :meth:`features` run it on the whole image."""
 
     config: Any
     head_names = ()
     encoder: ViTEncoder
+
+    def num_masked(self, num_patches: int) -> int:
+        """How many of an image's N patches are masked."""
+        raise NotImplementedError
 
     def embed(self, images: Tensor) -> Tensor:
         """The class token of the whole image, ``[B, D]``."""
@@ -84,15 +88,15 @@ class MaskedModel(Model):
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The encoder's patches of the whole image, as one map ``[B, D, h, w]``."""
-        found = self.encoder(images)
-        return (FeatureMap(found.layout.to_map(found.tokens), found.layout.stride),)
+        encoded = self.encoder(images)
+        return (FeatureMap(encoded.layout.to_map(encoded.tokens), encoded.layout.stride),)
 
     def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout:
         return self.encoder.token_layout(self.config.image_size if image_size is None else image_size)
 
 
 class MaskedAutoencoder(MaskedModel):
-    """``net(images [B, C, H, W])`` -> :class:`Painted`."""
+    """``net(images [B, C, H, W])`` -> :class:`MaskedOutput`."""
 
     position_names = ("encoder.pos_embed.table", "decoder_pos_embed.table")
 
@@ -117,40 +121,44 @@ class MaskedAutoencoder(MaskedModel):
             positions.table[:, :1] = 0.0
             positions.table[:, 1:] = sinusoidal_2d(grid, positions.table.shape[-1])
 
-    def forward(self, images: Tensor, noise: Tensor | None = None) -> Painted:
-        """``[B, C, H, W]`` -> every patch painted.
+    def num_masked(self, num_patches: int) -> int:
+        return num_patches - int(num_patches * (1 - self.config.mask_ratio))
+
+    def forward(self, images: Tensor, noise: Tensor | None = None) -> MaskedOutput:
+        """``[B, C, H, W]`` -> the reconstruction of every patch.
 
         Args:
             images: of any legal size.
-            noise: ``[B, N]``; the patches with the smallest values stay visible. Random in training unless given; in
-                evaluation always the same pattern, so that results can be compared.
+            noise: ``[B, N]``; the patches with the smallest values stay visible. Without it the same evenly spread
+                patches are masked in every image, so that results can be compared.
         """
         patches = self.encoder.patch_embed(images)
         tokens = self.encoder.with_prefix(patches.tokens, patches.grid)  # [B, 1 + N, D]
+        num_patches = tokens.shape[1] - 1
         if noise is None:
-            noise = torch.rand_like(tokens[:, 1:, 0]) if self.training else spread_noise(tokens[:, 1:, 0])
+            noise = spread_noise(len(images), num_patches, images.device)
         order = noise.argsort(dim=1)
-        visible = order[:, : int(order.shape[1] * (1 - self.config.mask_ratio))]  # [B, V]
-        seen = torch.cat((tokens[:, :1], _take(tokens[:, 1:], visible)), dim=1)
-        latent = self.encoder.norm(self.encoder.blocks(seen).tokens)  # [B, 1 + V, D]
+        visible = order[:, : num_patches - self.num_masked(num_patches)]  # [B, V]
+        tokens = torch.cat((tokens[:, :1], _take(tokens[:, 1:], visible)), dim=1)
+        latent = self.encoder.norm(self.encoder.blocks(tokens).tokens)  # [B, 1 + V, D]
 
-        known = self.decoder_embed(latent)  # [B, 1 + V, E]
-        unknown = self.mask_token.expand(len(known), order.shape[1] - visible.shape[1], -1)
-        in_order = _take(torch.cat((known[:, 1:], unknown), dim=1), order.argsort(dim=1))  # [B, N, E]
-        painted = torch.cat((known[:, :1], in_order), dim=1) + self.decoder_pos_embed(patches.grid)
-        painted = self.decoder_norm(self.decoder_blocks(painted).tokens)
-        hidden = torch.ones_like(noise, dtype=torch.bool).scatter(1, visible, False)
-        return Painted(self.decoder_pred(painted)[:, 1:], hidden)
+        embedded = self.decoder_embed(latent)  # [B, 1 + V, E]
+        mask_tokens = self.mask_token.expand(len(embedded), num_patches - visible.shape[1], -1)
+        in_order = _take(torch.cat((embedded[:, 1:], mask_tokens), dim=1), order.argsort(dim=1))  # [B, N, E]
+        decoded = torch.cat((embedded[:, :1], in_order), dim=1) + self.decoder_pos_embed(patches.grid)
+        decoded = self.decoder_norm(self.decoder_blocks(decoded).tokens)
+        mask = torch.ones_like(noise, dtype=torch.bool).scatter(1, visible, False)
+        return MaskedOutput(self.decoder_pred(decoded)[:, 1:], mask)
 
-    def images(self, painted: Painted, grid: tuple[int, int]) -> Tensor:
-        """The painted pixels as images ``[B, C, H, W]``, normalised as the input (or by patch, with norm_pixels)."""
-        return unpatchify(painted.patches, grid, self.config.patch_size)
+    def images(self, output: MaskedOutput, grid: tuple[int, int]) -> Tensor:
+        """The predicted pixels as images ``[B, C, H, W]``, normalised as the input (or by patch, with norm_pixels)."""
+        return unpatchify(output.pred, grid, self.config.patch_size)
 
 
-def spread_noise(like: Tensor) -> Tensor:
-    """``[B, N]`` in [0, 1), in every image the same: multiples of the golden ratio, modulo 1, leave no region out."""
-    even = torch.arange(like.shape[1], device=like.device, dtype=torch.float32) * 0.6180339887 % 1
-    return even.expand(like.shape[0], -1)
+def spread_noise(count: int, num_patches: int, device: torch.device | None = None) -> Tensor:
+    """``[B, N]`` in [0, 1), the same for every image: multiples of the golden ratio modulo 1 leave no region out."""
+    even = torch.arange(num_patches, device=device, dtype=torch.float32) * 0.6180339887 % 1
+    return even.expand(count, -1)
 
 
 def _take(tokens: Tensor, index: Tensor) -> Tensor:

@@ -1,19 +1,19 @@
 """Masked patch prediction: the self-supervised ViT of its first paper (Dosovitskiy et al., arXiv 2010.11929, B.1.2).
 
-As BERT with words: half of the patches are asked for; of these, 80 % are replaced by a learned token, 10 % by another
-patch of the image, 10 % stay as they are. The encoder sees all tokens, and a linear head says the mean colour of each
-patch that is asked for.
+As BERT with words: half of the patches are masked; of these, 80 % are replaced by a learned token, 10 % by another
+patch of the image, 10 % are left unchanged. The encoder runs on all tokens, and a linear head predicts the mean colour
+of each masked patch.
 
 B batch, N patches, D width, K colours.
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from saccade.models.mae import MaskedModel, spread_noise
+from saccade.models.mae import MaskedModel, MaskedOutput, spread_noise
 from saccade.models.vit import SIZES, ViTConfig, ViTEncoder, initialise
 from saccade.nn.transformer import BlockConfig
 
@@ -22,14 +22,14 @@ COLOURS = 8  # levels of each channel
 
 @dataclass(frozen=True)
 class MaskedViTConfig:
-    """A ViT encoder that names the colours of hidden patches.
+    """A ViT encoder that predicts the colours of masked patches.
 
     Attributes:
         block, depth, image_size, patch_size, in_channels: as in a ViT.
-        mask_ratio: share of the patches that is asked for.
-        replaced: share of those that the learned token replaces.
-        swapped: share of those that another patch of the image replaces.
-        num_classes: 0: there are none. An encoder is fine-tuned as a ViT.
+        mask_ratio: fraction of the patches that is masked, in (0, 1].
+        replaced: fraction of those that the learned token replaces.
+        swapped: fraction of those that another patch of the image replaces.
+        num_classes: 0, there are none; the encoder is fine-tuned as a ViT.
     """
 
     block: BlockConfig
@@ -48,7 +48,7 @@ class MaskedViTConfig:
         if not 0 < self.mask_ratio <= 1:
             raise ValueError(f"mask_ratio must lie in (0, 1], not {self.mask_ratio}")
         if min(self.replaced, self.swapped) < 0 or self.replaced + self.swapped > 1:
-            raise ValueError(f"replaced and swapped are shares of one whole, not {self.replaced} and {self.swapped}")
+            raise ValueError(f"replaced and swapped are fractions of one whole, not {self.replaced} and {self.swapped}")
 
     @property
     def vit(self) -> ViTConfig:
@@ -63,15 +63,8 @@ class MaskedViTConfig:
         return cls(**{**values, **sizes, "block": BlockConfig(**values["block"])})
 
 
-class Named(NamedTuple):
-    """What the model says of every patch."""
-
-    patches: Tensor  # [B, N, K] logits of colours
-    hidden: Tensor  # [B, N] boolean, True for the patches that are asked for
-
-
 class MaskedViT(MaskedModel):
-    """``net(images [B, C, H, W])`` -> :class:`Named`."""
+    """``net(images [B, C, H, W])`` -> :class:`MaskedOutput` with logits of colours."""
 
     position_names = ("encoder.pos_embed.table",)
 
@@ -86,29 +79,32 @@ class MaskedViT(MaskedModel):
         initialise(self)
         nn.init.normal_(self.mask_token, std=0.02)
 
-    def forward(self, images: Tensor, noise: Tensor | None = None) -> Named:
-        """``[B, C, H, W]`` -> the colour of every patch.
+    def num_masked(self, num_patches: int) -> int:
+        return round(num_patches * self.config.mask_ratio)
+
+    def forward(self, images: Tensor, noise: Tensor | None = None) -> MaskedOutput:
+        """``[B, C, H, W]`` -> the logits of every patch's colour ``[B, N, K]``.
 
         Args:
             images: of any legal size.
-            noise: ``[B, N]``; the patches with the smallest values are asked for. Random in training unless given; in
-                evaluation always the same pattern, so that results can be compared.
+            noise: ``[B, N]``; the patches with the smallest values are masked. Without it the same evenly spread
+                patches are masked in every image, so that results can be compared.
         """
         patches = self.encoder.patch_embed(images)
         tokens = patches.tokens  # [B, N, D]
         if noise is None:
-            noise = torch.rand_like(tokens[:, :, 0]) if self.training else spread_noise(tokens[:, :, 0])
+            noise = spread_noise(len(images), tokens.shape[1], images.device)
         order = noise.argsort(dim=1)
-        rank = order.argsort(dim=1)  # [B, N] 0 for the first patch that is asked for
-        asked = round(order.shape[1] * self.config.mask_ratio)
-        replaced = rank < round(asked * self.config.replaced)
-        swapped = ~replaced & (rank < round(asked * (self.config.replaced + self.config.swapped)))
+        rank = order.argsort(dim=1)  # [B, N] 0 for the first patch that is masked
+        num_masked = self.num_masked(order.shape[1])
+        replaced = rank < round(num_masked * self.config.replaced)
+        swapped = ~replaced & (rank < round(num_masked * (self.config.replaced + self.config.swapped)))
         other = order.flip(1).gather(1, rank)  # a patch from the far end of the random order
         shuffled = tokens.gather(1, other[..., None].expand_as(tokens))
         tokens = torch.where(replaced[..., None], self.mask_token.to(tokens.dtype), tokens)
         tokens = torch.where(swapped[..., None], shuffled, tokens)
-        seen = self.encoder.norm(self.encoder.blocks(self.encoder.with_prefix(tokens, patches.grid)).tokens)
-        return Named(self.colours(seen[:, 1:]), rank < asked)
+        encoded = self.encoder.norm(self.encoder.blocks(self.encoder.with_prefix(tokens, patches.grid)).tokens)
+        return MaskedOutput(self.colours(encoded[:, 1:]), rank < num_masked)
 
 
 def masked_vit_config(size: str, patch_size: int = 16) -> MaskedViTConfig:

@@ -41,7 +41,7 @@ def model_card(
         }]  # fmt: skip
     counts = ", ".join(f"{count} {split}" for split, count in data["images"].items())
     labels = labels if card.lists_classes else ()
-    shown = ", ".join(labels[:20]) + (f" and {len(labels) - 20} more" if len(labels) > 20 else "")
+    names = ", ".join(labels[:20]) + (f" and {len(labels) - 20} more" if len(labels) > 20 else "")
     result = f"{provenance['result']['split']}: {metrics}" if metrics is not None else "not measured"
     origin = "fresh weights" if not provenance["init"] else str(provenance["init"].get("source", "a checkpoint"))
     return f"""---
@@ -50,7 +50,7 @@ def model_card(
 
 # {name}
 
-{card.description} ({architecture}){f" for {len(labels)} classes: {shown}" if labels else ""}.
+{card.description} ({architecture}){f" for {len(labels)} classes: {names}" if labels else ""}.
 
 ```python
 import saccade
@@ -70,6 +70,6 @@ print({card.usage})
 
 ## Limits
 
-{card.limits} It was measured on images of the same origin as those that it was trained on; on others it can be worse. Nobody
-has checked it for uses in which mistakes harm people.
+{card.limits} It was measured on data from the same source as its training data; on other data it can be worse. It
+has not been evaluated for uses in which mistakes harm people.
 """

@@ -118,12 +118,12 @@ def position_grid(similarity: np.ndarray, most: int = 14) -> np.ndarray:
 
 def filter_grid(filters: np.ndarray, columns: int = 14) -> np.ndarray:
     """Filters ``[K, p, q, C]`` in [0, 1] as a picture ``[H, W, 3]`` uint8, row by row."""
-    shown = filters if filters.shape[-1] == 3 else filters[..., :1].repeat(3, axis=-1)
-    rows = -(-len(shown) // columns)
-    columns = min(columns, len(shown))
-    padded = np.full((rows * columns, *shown.shape[1:]), np.nan)
-    padded[: len(shown)] = shown
-    return _mosaic(padded.reshape(rows, columns, *shown.shape[1:]))
+    colour = filters if filters.shape[-1] == 3 else filters[..., :1].repeat(3, axis=-1)
+    rows = -(-len(colour) // columns)
+    columns = min(columns, len(colour))
+    padded = np.full((rows * columns, *colour.shape[1:]), np.nan)
+    padded[: len(colour)] = colour
+    return _mosaic(padded.reshape(rows, columns, *colour.shape[1:]))
 
 
 def _mosaic(tiles: np.ndarray) -> np.ndarray:

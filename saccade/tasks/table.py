@@ -1,4 +1,4 @@
-"""Every task, a line each: the only list of tasks in the product. Loads no torch; rooms are loaded when they are used."""
+"""Every task, a line each: the only list of tasks in the product. Loads no torch; a room is loaded when it is used."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,39 +14,46 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Row:
-    """Where the parts of a task are.
+    """Where the parts of a task are, each as "module:attribute".
 
     Attributes:
-        summary: what is learned from what, for `--help`.
-        config: class of its options in a run's config.
+        config: class of its options in a run's config, with its words for `--help`.
         room: object that answers the contract :class:`~saccade.engine.room.TaskRoom`.
         report: object that answers :class:`~saccade.engine.report.TaskReport`.
-        labelled: whether it learns from targets that people gave; `saccade pretrain` trains the others.
     """
 
-    summary: str
     config: str
     room: str
     report: str
-    labelled: bool = True
 
 
-def _row(summary: str, package: str, config: str, part: str = "", *, labelled: bool = True) -> Row:
+def _row(package: str, config: str, part: str = "") -> Row:
     """The row of a task whose files have the usual names, behind `part` where two tasks share a package."""
     base = f"saccade.tasks.{package}"
-    return Row(summary, f"{base}.config:{config}", f"{base}.{part}room:ROOM", f"{base}.{part}report:REPORT", labelled)
+    return Row(f"{base}.config:{config}", f"{base}.{part}room:ROOM", f"{base}.{part}report:REPORT")
 
 
 TASKS: Mapping[str, Row] = {
-    "classification": _row("the class of an image", "classification", "ClassificationConfig"),
-    "detection": _row("boxes with classes", "detection", "DetectionConfig"),
-    "depth": _row("the distance of every pixel", "dense", "DepthConfig", "depth_"),
-    "segmentation": _row("the class of every pixel", "dense", "SegmentationConfig", "segmentation_"),
-    "contrastive": _row("which caption belongs to which image", "contrastive", "ContrastiveConfig"),
-    "seq2seq": _row("a text for a text or an image", "seq2seq", "Seq2SeqConfig"),
-    "masked_image": _row("hidden patches of images", "masked_image", "MaskedImageConfig", labelled=False),
-    "masked_lm": _row("hidden words of texts", "masked_lm", "MaskedLMConfig", labelled=False),
+    "classification": _row("classification", "ClassificationConfig"),
+    "detection": _row("detection", "DetectionConfig"),
+    "depth": _row("dense", "DepthConfig", "depth_"),
+    "segmentation": _row("dense", "SegmentationConfig", "segmentation_"),
+    "contrastive": _row("contrastive", "ContrastiveConfig"),
+    "seq2seq": _row("seq2seq", "Seq2SeqConfig"),
+    "masked_image": _row("masked_image", "MaskedImageConfig"),
+    "masked_lm": _row("masked_lm", "MaskedLMConfig"),
 }
+
+
+def summaries() -> str:
+    """What each task predicts, for `--help`."""
+    return "; ".join(f"{name}, {config_class(name).SUMMARY}" for name in TASKS)
+
+
+def data_layouts(*, labelled: bool | None = None) -> str:
+    """The layouts of data that each task opens, for `--help`; of the tasks with labels only, or without, if given."""
+    configs = {name: config_class(name) for name in TASKS}
+    return ". ".join(f"{n}: {c.DATA}" for n, c in configs.items() if labelled in (None, c.LABELLED)) + "."
 
 
 def row(name: str) -> Row:
@@ -80,7 +87,8 @@ def task_of(architecture: str) -> str:
 
 def pretraining_task(path: str) -> str:
     """The task that learns from data without labels at this path."""
-    return next(n for n, r in TASKS.items() if not r.labelled and config_class(n).suits(path))
+    configs = {name: config_class(name) for name in TASKS}
+    return next(name for name, config in configs.items() if not config.LABELLED and config.suits(path))
 
 
 def _load(place: str) -> Any:

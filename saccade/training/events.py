@@ -1,4 +1,4 @@
-"""What a run tells whoever watches it: the command line's display, a test, a notebook."""
+"""The events of a run, for whoever watches it: the command line's display, a test, a notebook."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +22,7 @@ class StepDone:
     step: int  # steps done, from 1
     epoch: float  # passes over the images done
     loss: float  # mean over the batch, in nats
-    figures: dict[str, float]  # what the task tells of the (augmented) batch, such as the share that was right
+    metrics: dict[str, float]  # of the (augmented) batch, such as the accuracy
     lr: float
     images_per_second: float
 
@@ -37,10 +37,17 @@ class EpochDone:
 
 @dataclass(frozen=True)
 class Note:
-    """One sentence for people: what was found, chosen or saved."""
+    """One sentence for people.
+
+    Attributes:
+        text: the sentence.
+        warning: whether something may be wrong.
+        detail: whether only a verbose display prints it.
+    """
 
     text: str
     warning: bool = False
+    detail: bool = False
 
 
 Event = RunStarted | StepDone | EpochDone | Note

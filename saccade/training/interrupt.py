@@ -6,7 +6,7 @@ from types import FrameType
 
 
 class StopRequest:
-    """Inside the `with` a first SIGINT or SIGTERM is only noted in `signal`; 0 while there was none."""
+    """Inside the `with` a first SIGINT or SIGTERM only sets `signal` to its number; 0 before."""
 
     def __init__(self) -> None:
         self.signal = 0

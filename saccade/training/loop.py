@@ -126,7 +126,7 @@ class _Run:
         checkpoint = self.run.load_latest(lambda text: self.notify(Note(text, warning=True))) if resume else None
         with fast_products(products):
             if not resume and self.processes.is_first:
-                with self.run.kept_if_all_is_well():
+                with self.run.removed_unless_started():
                     check_before(
                         self.config, self.plan, self.processes, lambda text, warning: self.notify(Note(text, warning))
                     )
@@ -169,7 +169,7 @@ class _Run:
             measured = choose_products(self.processes.device, self.plan.model.train(), batch_size=micro_batch)
             choice = self.processes.broadcast_from_rank0(measured)
             products = choice.products
-            self.notify(Note(choice.reason))
+            self.notify(Note(choice.reason, detail=True))
             if self.processes.is_first:
                 content = {**environment(), "device": str(self.processes.device), "processes": self.processes.world}
                 content["data_fingerprint"] = fingerprint
@@ -223,8 +223,8 @@ class _Run:
                 progress.metric_counts[name] = progress.metric_counts.get(name, 0.0) + count
             progress.seconds = seconds_before + time.perf_counter() - began
             rate = self.config.batch_size / (time.perf_counter() - step_began)
-            shown = {name: total / max(count, 1) for name, (total, count) in metrics.items()}
-            self.notify(StepDone(progress.step, progress.step / order.steps_per_epoch, loss, shown, lr, rate))
+            means = {name: total / (count or 1) for name, (total, count) in metrics.items()}
+            self.notify(StepDone(progress.step, progress.step / order.steps_per_epoch, loss, means, lr, rate))
 
             ends_epoch = progress.step % order.steps_per_epoch == 0 or progress.step == plan.total_steps
             if ends_epoch:
@@ -251,7 +251,7 @@ class _Run:
             "step": progress.step,
             "loss": progress.loss_sum / progress.inputs,
         }
-        row |= {name: total / max(progress.metric_counts[name], 1) for name, total in progress.metric_sums.items()}
+        row |= {name: total / (progress.metric_counts[name] or 1) for name, total in progress.metric_sums.items()}
         row["lr"] = lr
         if setup.val is not None:
             with self.timed("validation"), ema.swapped_in(unwrapped(model)) if ema else nullcontext():

@@ -53,8 +53,8 @@ def is_decayed(name: str, parameter: torch.Tensor) -> bool:
 
 def depth_of(model: nn.Module) -> int:
     """Number of blocks in the model's ViT; 0 if it has none."""
-    found = [int(m[1]) + 1 for name, _ in model.named_parameters() if (m := BLOCK.search(name))]
-    return max(found, default=0)
+    numbers = [int(m[1]) + 1 for name, _ in model.named_parameters() if (m := BLOCK.search(name))]
+    return max(numbers, default=0)
 
 
 def layer_of(name: str, depth: int) -> int:

@@ -1,4 +1,4 @@
-"""Before a long run: is the data sound, can the model learn at all, how long and how much memory will it take?"""
+"""Checks before a long run: the data, overfitting one batch, the expected duration and memory."""
 
 import copy
 import time
@@ -17,24 +17,24 @@ from saccade.training.config import RunConfig
 from saccade.training.distributed import Processes
 from saccade.training.plan import TrainingPlan
 
-STEPS = 40  # of learning one batch by heart
+STEPS = 40  # of overfitting one batch
 SECONDS = 20.0  # at most
 INPUTS = 32  # of that batch, at most
-LEARNED = 0.8  # the loss must fall below this share of where it began
+LEARNED = 0.8  # the loss must fall below this fraction of its first value
 SMALL_LOSS = 0.2  # or is small already: a trained head
 
 
 def check_before(
     config: RunConfig, plan: TrainingPlan, processes: Processes, note: Callable[[str, bool], None]
 ) -> None:
-    """Look at the data, overfit one batch, and say what the run will take.
+    """Check the data, overfit one batch, and report the expected duration and memory.
 
     Args:
         note: called with each finding and whether it is a warning.
 
     Raises:
         DataError: images are broken (with `bad_images: stop`) or carry several labels.
-        TrainingError: the model cannot learn one batch by heart.
+        TrainingError: the model cannot overfit one batch.
     """
     splits = plan.setup.splits
     if config.data.check != "off" and splits is not None:
@@ -50,27 +50,27 @@ def check_before(
 
 
 def judge_data(report: DataReport, config: RunConfig, note: Callable[[str, bool], None]) -> None:
-    """Stop on what would spoil the run, say what might."""
+    """Stop on errors in the data, report warnings."""
     tolerated = set(report.errors[:1]) if report.broken and config.data.bad_images == "skip" else set()
     serious = [error for error in report.errors if error not in tolerated]
     if serious:
         raise DataError(
             "; ".join(serious) + ". See `saccade data check`; --bad-images skip leaves broken ones out, "
-            "--set data.check=off goes on regardless"
+            "--set data.check=off skips this check"
         )
     for text in [*tolerated, *report.warnings]:
         note(text, True)
     done, total = report.looked_at
     classes = len(report.counts["train"])
-    told = f", {classes} classes" if classes > 1 else ""
-    note(f"data: looked at {done} of {total} {report.things}{told}", False)
+    suffix = f", {classes} classes" if classes > 1 else ""
+    note(f"data: checked {done} of {total} {report.things}{suffix}", False)
 
 
 def overfit_one_batch(plan: TrainingPlan, device: torch.device, note: Callable[[str, bool], None]) -> float:
-    """Learn one batch by heart with a copy of the model; returns the seconds that an image takes in a step.
+    """Overfit one batch with a copy of the model; returns the seconds that an input takes in a step.
 
     Raises:
-        TrainingError: the loss does not fall. Then no number of epochs helps.
+        TrainingError: the loss does not fall, so that no number of epochs would help.
     """
     batches = TrainBatches(plan.setup.train, plan.order, start=0, stop=1, workers=0)
     batch = plan.setup.transform.plain(next(islice(batches, 1)).to(device)).rows(slice(INPUTS))
@@ -96,9 +96,9 @@ def overfit_one_batch(plan: TrainingPlan, device: torch.device, note: Callable[[
     learned = last - smallest < max(LEARNED * (first - smallest), SMALL_LOSS)
     if losses[-1] != losses[-1] or (not learned and len(losses) >= 10):
         raise TrainingError(
-            f"the model cannot learn one batch of {len(batch.names)} images by heart (loss {first:.3f} -> "
-            f"{losses[-1]:.3f} in {len(losses)} steps): are labels and images what they should be? "
-            "--set preflight=false goes on regardless"
+            f"the model cannot overfit one batch of {len(batch.names)} inputs (loss {first:.3f} -> "
+            f"{losses[-1]:.3f} in {len(losses)} steps): check labels and inputs. "
+            "--set preflight=false skips this check"
         )
     note(f"one batch overfits: loss {first:.3f} -> {last:.3f} in {len(losses)} steps", False)
     return sorted(times)[len(times) // 2] / len(batch.names)

@@ -79,7 +79,9 @@ class RunDirectory:
         if output is not None:
             path = Path(output)
             if path.exists() and (not path.is_dir() or any(path.iterdir())):
-                raise ConfigError(f"{path} is there already: choose another --output, or go on with --resume {path}")
+                raise ConfigError(
+                    f"{path} is there already: choose another --output, or resume it with --resume {path}"
+                )
         else:
             path = next(p for p in _names(config) if not p.exists())
         (path / "checkpoints").mkdir(parents=True)
@@ -89,14 +91,14 @@ class RunDirectory:
     @classmethod
     def latest(cls, config: RunConfig) -> "RunDirectory":
         """The last run of that name."""
-        found = None
+        latest = None
         for path in _names(config):
             if not path.exists():
                 break
-            found = path
-        if found is None:
-            raise ConfigError(f"there is no run {next(iter(_names(config)))} to go on with")
-        return cls(found)
+            latest = path
+        if latest is None:
+            raise ConfigError(f"there is no run {next(iter(_names(config)))} to resume")
+        return cls(latest)
 
     @classmethod
     def existing(cls, path: str | Path) -> "RunDirectory":
@@ -110,7 +112,7 @@ class RunDirectory:
         return read_config(self.path / "config.yaml")
 
     @contextmanager
-    def kept_if_all_is_well(self) -> Iterator[None]:
+    def removed_unless_started(self) -> Iterator[None]:
         """Remove the new folder if the `with` ends in an error: a run that never began is no run."""
         began = False
         try:
@@ -166,12 +168,11 @@ class RunDirectory:
 
     def _cannot_save(self, error: Exception, step: int) -> str:
         steps = self.steps()
-        kept = f"{steps[-1]} is whole" if steps else "there is no checkpoint yet"
+        intact = f"{steps[-1]} is intact" if steps else "there is no checkpoint yet"
         full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
         what = "the disk is full" if full else f"writing failed ({error})"
-        return (
-            f"step {step} could not be saved: {what}. {kept}; free some space, then: saccade train --resume {self.path}"
-        )
+        advice = f"free some space, then: saccade train --resume {self.path}"
+        return f"step {step} could not be saved: {what}. {intact}; {advice}"
 
     # ---------------------------------------------------------------------------------------------------- metrics
 

@@ -187,7 +187,7 @@ def test_a_clip_there(tmp_path: Path) -> None:
     pytest.importorskip("tokenizers")
     tokenizer = Tokenizer.trained(["a cat", "a dog on a mat"] * 5, 560, 12)
     ours = model_dir(tmp_path / "ours", "clip", **{"text.vocab_size": tokenizer.vocab_size})
-    ours.vocabulary, ours.task = tokenizer.files(), "contrast"
+    ours.vocabulary, ours.task = tokenizer.files(), "contrastive"
     save_model_dir(tmp_path / "ours", ours)
     convert(tmp_path / "ours", tmp_path / "there", "huggingface")
     theirs = transformers.CLIPModel.from_pretrained(tmp_path / "there").eval()
@@ -205,7 +205,7 @@ def test_a_clip_there(tmp_path: Path) -> None:
 
 def test_a_clip_with_another_tower_has_no_place(tmp_path: Path) -> None:
     net = saccade.create("clip_small").eval()
-    loaded = LoadedModel(net, "clip", (), Preprocessing((64, 64)), "contrast")
+    loaded = LoadedModel(net, "clip", (), Preprocessing((64, 64)), "contrastive")
     save_model_dir(tmp_path / "ours", loaded)
     for target, name in (("huggingface", "there"), ("openai", "there.pth")):
         with pytest.raises(CheckpointError, match="through resnet"):

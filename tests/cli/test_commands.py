@@ -34,7 +34,7 @@ def test_training_leaves_a_run_directory(work: Path) -> None:
     for name in ("config.yaml", "env.json", "metrics.jsonl", "predictions.json", "report.html", "model/config.json",
                  "model/model.safetensors", "model/README.md", "model/fingerprint.safetensors"):  # fmt: skip
         assert (run / name).is_file(), name
-    assert "Run it again" in (run / "report.html").read_text()
+    assert "Reproduce" in (run / "report.html").read_text()
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 2
 
 
@@ -139,7 +139,7 @@ def test_models_and_doctor(capsys) -> None:
         (["train", "--set", "optimizer.lrr=1"], 2, "did you mean optimizer.lr"),
         (["train", "--recipe", "magic"], 2, "there are cifar, contrast"),
         (["train", "--resume", "/nowhere"], 2, "is no run"),
-        (["train", "--recipe", "deit", "--resume"], 2, "--resume goes on"),
+        (["train", "--recipe", "deit", "--resume"], 2, "--resume continues"),
         (["predict", "/nowhere", "x.jpg"], 1, "there is no /nowhere"),
         (["evaluate", "/nowhere", "digits"], 1, "there is no /nowhere"),
         (["train", "--epochs", "many"], 2, "epochs"),

@@ -10,7 +10,7 @@ from saccade.cli import progress
 from saccade.cli.progress import RunDisplay
 from saccade.training.events import EpochDone, RunStarted, StepDone
 
-STEP = StepDone(step=5, epoch=0.5, loss=1.25, figures={"accuracy": 0.75}, lr=1e-3, images_per_second=100.0)
+STEP = StepDone(step=5, epoch=0.5, loss=1.25, metrics={"accuracy": 0.75}, lr=1e-3, images_per_second=100.0)
 ROW = {"epoch": 1, "step": 10, "loss": 1.5, "accuracy": 0.5, "lr": 1e-3, "seconds": 1.0, "images_per_second": 640.0}
 
 

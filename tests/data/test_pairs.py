@@ -12,11 +12,11 @@ from PIL import Image
 from saccade.cli.main import main
 from saccade.data.augmentation import EvalTransform
 from saccade.data.config import DataConfig, ScenesConfig
-from saccade.data.pair_batches import NO_TEXT, CaptionDataset
 from saccade.data.pairs import CaptionFiles, open_pairs
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.tokenizer import Tokenizer
 from saccade.errors import DataError
+from saccade.tasks.contrastive.batches import NO_TEXT, CaptionDataset
 
 WHOLE = DataConfig(test_fraction=0.0, val_fraction=0.0)
 
@@ -130,7 +130,7 @@ def test_batches_of_tokens(folder: Path) -> None:
 
 def test_the_check(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "captions.csv").write_text("image,caption,split\n0.png,a,train\n1.png,b,train\n2.png,c,test\n")
-    assert main(["data", "check", str(folder), "--task", "contrast"]) == 0
+    assert main(["data", "check", str(folder), "--task", "contrastive"]) == 0
     assert "train       2 images\ntest        1 images\n" in capsys.readouterr().out
 
 

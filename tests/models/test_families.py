@@ -11,8 +11,8 @@ from saccade.errors import ConfigError
 from saccade.models.cost import measure_cost
 from saccade.models.mae import MaskedAutoencoder
 from saccade.models.zoo import architecture_of, build
-from saccade.tasks.masked import MaskedPixels
-from tests.photos import batch_of
+from saccade.tasks.masked_image.task import MaskedPixelsTask
+from tests.tasks.masked_image.loss import PLAIN, masked_loss
 
 COUNTS = {
     "deit_ti16": 5_910_800, "deit_s16": 22_436_432, "deit_b16": 87_338_192,
@@ -157,9 +157,9 @@ def test_a_masked_autoencoder_compiles_and_exports() -> None:
     net = small_mae().eval()
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
-        plain = net(images).patches
+        plain = net(images).pred
         compiled = torch.compile(net, backend="aot_eager", fullgraph=True)
-        torch.testing.assert_close(compiled(images).patches, plain, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(compiled(images).pred, plain, atol=1e-5, rtol=1e-5)
         exported = torch.export.export(net, (images,))
     torch.testing.assert_close(exported.module()(images)[0], plain, atol=1e-5, rtol=1e-5)
 
@@ -172,19 +172,19 @@ def small_mae(**options) -> MaskedAutoencoder:
     return net
 
 
-def test_a_masked_autoencoder_hides_what_the_noise_says() -> None:
+def test_a_masked_autoencoder_masks_by_the_noise() -> None:
     net = small_mae()
     images, noise = torch.randn(2, 3, 32, 32), torch.rand(2, 16)
-    painted = net(images, noise)
-    assert painted.hidden.sum(dim=1).tolist() == [12, 12]
-    assert all(noise[i][~painted.hidden[i]].max() < noise[i][painted.hidden[i]].min() for i in range(2))
-    # What is hidden has no influence.
+    output = net(images, noise)
+    assert output.mask.sum(dim=1).tolist() == [12, 12]
+    assert all(noise[i][~output.mask[i]].max() < noise[i][output.mask[i]].min() for i in range(2))
+    # Masked pixels have no influence.
     other = images.clone()
-    place = painted.hidden[0].nonzero()[0].item()
+    place = output.mask[0].nonzero()[0].item()
     row, column = divmod(place, 4)
     other[0, :, row * 8 : row * 8 + 8, column * 8 : column * 8 + 8] += 1.0
-    assert torch.equal(net(other, noise).patches, painted.patches)
-    MaskedPixels((8, 8)).loss(painted, batch_of(images)).backward()
+    assert torch.equal(net(other, noise).pred, output.pred)
+    masked_loss(MaskedPixelsTask((8, 8), PLAIN), output, images).backward()
     assert net.encoder.pos_embed.table.grad is None
     assert net.decoder_pred.weight.grad is not None
 
@@ -206,28 +206,28 @@ def test_the_masked_loss_equals_the_official_one(norm_pixels: bool, tmp_path) ->
     images, noise = torch.randn(2, 3, 32, 32), torch.rand(2, 16)
     with torch.no_grad():
         theirs = official(images, noise=noise)
-        painted = net(images, noise)
-    assert torch.equal(painted.hidden, theirs.mask.bool())
-    torch.testing.assert_close(painted.patches, theirs.logits, atol=1e-4, rtol=1e-4)
-    task = MaskedPixels((8, 8), norm_pixels)
-    torch.testing.assert_close(task.loss(painted, batch_of(images)), theirs.loss, atol=1e-5, rtol=1e-5)
+        output = net(images, noise)
+    assert torch.equal(output.mask, theirs.mask.bool())
+    torch.testing.assert_close(output.pred, theirs.logits, atol=1e-4, rtol=1e-4)
+    task = MaskedPixelsTask((8, 8), PLAIN, norm_pixels)
+    torch.testing.assert_close(masked_loss(task, output, images), theirs.loss, atol=1e-5, rtol=1e-5)
 
 
 def test_a_masked_autoencoder_runs_in_half_precision() -> None:
     net, images = small_mae(), torch.randn(2, 3, 32, 32)
     with torch.autocast("cpu", torch.bfloat16):
-        painted = net.train()(images)
-        MaskedPixels((8, 8)).loss(painted, batch_of(images)).backward()
-    assert painted.patches.isfinite().all()
+        output = net.train()(images)
+        masked_loss(MaskedPixelsTask((8, 8), PLAIN), output, images).backward()
+    assert output.pred.isfinite().all()
 
 
 def test_images_come_back_from_patches() -> None:
-    from saccade.models.mae import Painted
+    from saccade.models.mae import MaskedOutput
     from saccade.nn.patches import patchify
 
     net, images = small_mae(), torch.randn(2, 3, 32, 32)
-    painted = Painted(patchify(images, (8, 8)), torch.zeros(2, 16, dtype=torch.bool))
-    assert torch.equal(net.images(painted, (4, 4)), images)
+    output = MaskedOutput(patchify(images, (8, 8)), torch.zeros(2, 16, dtype=torch.bool))
+    assert torch.equal(net.images(output, (4, 4)), images)
 
 
 def test_a_distilled_vit_averages_its_heads() -> None:

@@ -39,7 +39,7 @@ def test_parameters_equal_the_published(name: str, params: int) -> None:
 @pytest.mark.skipif(not CONFORMANCE.is_file(), reason="needs SACCADE_SHARED")
 def test_openais_outputs() -> None:
     loaded = load_model(CONFORMANCE)
-    assert loaded.task == "contrast"
+    assert loaded.task == "contrastive"
     assert any("quick_gelu" in note for note in loaded.report.notes)
     net, io = loaded.model, load_file(CONFORMANCE.with_name("openai_clip_vit.io.safetensors"))
     assert isinstance(net, CLIP)

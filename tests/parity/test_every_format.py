@@ -103,6 +103,6 @@ def test_a_masked_autoencoder_is_resized_too_and_has_nothing_to_predict(tmp_path
     path = case.save(case.build(), tmp_path)
     larger = load_model(path, image_size=(64, 32), options=case.options)
     assert set(larger.report.resized) == {"encoder.pos_embed.table", "decoder_pos_embed.table"}
-    assert larger.model(torch.randn(1, 3, 64, 32)).patches.shape == (1, 32, 192)
+    assert larger.model(torch.randn(1, 3, 64, 32)).pred.shape == (1, 32, 192)
     with pytest.raises(ConfigError, match="no classes to choose from"):
         saccade.load(path).predict(torch.rand(3, 32, 32))

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,13 @@ from saccade.reporting.plots import position_grid
 from saccade.reporting.report import Report, render_report
 from saccade.tasks import table
 from saccade.tasks.classification.metrics import ClassificationMetrics, ClassMetrics
-from saccade.tasks.classification.report import Mistake, classification_section, classification_tiles, common_confusions
+from saccade.tasks.classification.report import (
+    Mistake,
+    calibration,
+    classification_section,
+    classification_tiles,
+    common_confusions,
+)
 
 EVIL = "<script>alert(1)</script>"
 
@@ -56,7 +63,15 @@ def test_nothing_is_loaded_from_anywhere_and_names_are_text() -> None:
     assert not re.search(r"""(src|href)=["'](?!data:|#)""", page)
     assert not re.search(r"url\((?!#)", page)
     assert "<script" not in page
-    for part in ("75.00 %", "Learning", "Confusion", "Classes", "most confident mistakes", "Inside", "Run it again"):
+    for part in (
+        "75.00 %",
+        "Training curves",
+        "Confusion matrix",
+        "Classes",
+        "Most confident errors",
+        "Inside the model",
+        "Reproduce",
+    ):
         assert part in page
 
 
@@ -123,6 +138,17 @@ def test_the_page_opens_in_a_browser_without_a_complaint(tmp_path: Path) -> None
     done = subprocess.run(
         [*command, f"file://{tmp_path / 'report.html'}"], capture_output=True, text=True, timeout=120, check=True
     )
-    assert "Run it again" in done.stdout
+    assert "Reproduce" in done.stdout
     assert "alert(1)</script>" not in done.stdout.replace("&lt;/script&gt;", "")
     assert "CONSOLE" not in done.stderr
+
+
+def test_the_calibration_is_described_by_its_numbers() -> None:
+    def text(confidence: float, accuracy: float) -> str:
+        error = abs(confidence - accuracy)
+        metrics = replace(METRICS, accuracy=accuracy, calibration_error=error, reliability=((confidence, accuracy, 4),))
+        return calibration(metrics)
+
+    assert "agree" in text(0.81, 0.80)
+    assert "95.0% is above the accuracy of 75.0%, so the model is overconfident" in text(0.95, 0.75)
+    assert "underconfident" in text(0.6, 0.9)

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from saccade.errors import ConfigError, DataError, TrainingError
-from saccade.tasks.predictions import ClassificationMetrics
+from saccade.tasks.classification.metrics import ClassificationMetrics
 from saccade.training.config import resolve
 from saccade.training.events import EpochDone, Note, StepDone
 from saccade.training.run_directory import RunDirectory
@@ -84,7 +84,7 @@ def test_a_model_that_cannot_learn_is_refused_before_the_run(tmp_path: Path, mon
 
     monkeypatch.setattr(VisionTransformer, "forward", constant)
     chosen = config(preflight=True)
-    with pytest.raises(TrainingError, match="by heart"):
+    with pytest.raises(TrainingError, match="overfit one batch"):
         train(chosen, RunDirectory.create(chosen, tmp_path / "x"))
     assert not (tmp_path / "x").exists()
 
@@ -94,7 +94,7 @@ def test_preflight_says_what_it_found_and_what_it_takes(tmp_path: Path) -> None:
     events: list = []
     train(chosen, RunDirectory.create(chosen, tmp_path / "p"), on_event=events.append)
     said = " ".join(e.text for e in events if isinstance(e, Note))
-    for part in ("looked at 1797 of 1797", "one batch overfits", "expected:", "of memory", "float32 products"):
+    for part in ("checked 1797 of 1797", "one batch overfits", "expected:", "of memory", "float32 products"):
         assert part in said
 
 
@@ -136,7 +136,7 @@ def test_the_result_has_the_weights_that_were_selected(
 ) -> None:
     """Three epochs of two steps whose validation accuracy falls: the best weights are those of the first."""
     falling = itertools.count(0, -1)
-    monkeypatch.setattr(ClassificationMetrics, "goal", property(lambda metrics: next(falling)))
+    monkeypatch.setattr(ClassificationMetrics, "selection", property(lambda metrics: next(falling)))
     sizes = {"data.digits.val": 701, "batch_size": 256, "schedule.steps": 6}
     chosen = config(**{**STILL, **sizes, "select": select, "augmentation.mixup": 0.0})
     run = train(chosen, RunDirectory.create(chosen, tmp_path / "run")).run

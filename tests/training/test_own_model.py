@@ -44,7 +44,7 @@ def test_it_learns_and_is_reported(tmp_path: Path) -> None:
     assert result.split == "test"
     assert result.metrics.count == 40
     assert result.metrics.selection > 0.9
-    assert "Learning" in result.run.report.read_text()
+    assert "Training curves" in result.run.report.read_text()
     weights = load_file(result.run.model / "model.safetensors")
     setup().start.model.load_state_dict(weights)
     with pytest.raises(CheckpointError):

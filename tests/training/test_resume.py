@@ -1,4 +1,4 @@
-"""A run that was killed goes on to the same bits."""
+"""A run that was killed and resumed computes the same bits."""
 
 import json
 import os
@@ -118,7 +118,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pyte
         real(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(run_directory, "save_file", full)
-    with pytest.raises(TrainingError, match=r"disk is full.*step-\d+ is whole.*--resume"):
+    with pytest.raises(TrainingError, match=r"disk is full.*step-\d+ is intact.*--resume"):
         train(chosen, run)
     kept = run.steps()[-1]
     run.load(kept)  # its checksums hold

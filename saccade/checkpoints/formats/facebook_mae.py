@@ -51,7 +51,7 @@ def rules(config: MAEConfig) -> list[Rule]:
 
 
 def task(config: MAEConfig) -> str:
-    return "pretraining"
+    return "masked_image"
 
 
 def preprocessing(config: MAEConfig, hints: Hints) -> Preprocessing:

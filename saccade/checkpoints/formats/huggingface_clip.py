@@ -126,7 +126,7 @@ def _described(block: BlockConfig, depth: int) -> dict[str, Any]:
 
 
 def task(config: CLIPConfig) -> str:
-    return "contrast"
+    return "contrastive"
 
 
 def preprocessing(config: CLIPConfig, hints: Hints) -> Preprocessing:

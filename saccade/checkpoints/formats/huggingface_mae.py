@@ -85,7 +85,7 @@ def describe(config: MAEConfig) -> dict[str, Any]:
 
 
 def task(config: MAEConfig) -> str:
-    return "pretraining"
+    return "masked_image"
 
 
 def preprocessing(config: MAEConfig, hints: Hints) -> Preprocessing:

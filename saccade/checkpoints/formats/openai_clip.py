@@ -138,7 +138,7 @@ def resnet_rules(config: ClipResNetConfig) -> list[Rule]:
 
 
 def task(config: CLIPConfig) -> str:
-    return "contrast"
+    return "contrastive"
 
 
 def preprocessing(config: CLIPConfig, hints: Hints) -> Preprocessing:

@@ -22,6 +22,9 @@ class ClassificationConfig:
     label_smoothing: float = 0.0  # fraction of the target spread evenly over all classes
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
 
+    SUMMARY: ClassVar[str] = "the class of an image"
+    DATA: ClassVar[str] = 'a folder with one folder a class, a CSV of file,label, a zip, tar shards, or "digits"'
+    LABELLED: ClassVar[bool] = True  # `saccade pretrain` trains the tasks without labels
     ARCHITECTURES: ClassVar[tuple[str, ...]] = ()  # every backbone: those that no other task trains
 
     @staticmethod

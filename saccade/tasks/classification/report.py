@@ -12,13 +12,14 @@ from saccade.data.samples import DataSplits, ImageSource
 from saccade.engine.predictor import ImageLike, Predictor
 from saccade.engine.report import BUDGET, Drawing, ReportSection, TaskReport
 from saccade.errors import RecordingError
+from saccade.reporting.confusion import LARGEST_CONFUSION, confusion_rows
 from saccade.reporting.draw import enlarge, explain_figure, overlay
 from saccade.reporting.plots import reliability
 from saccade.reporting.report import picture, template
 from saccade.tasks.classification.metrics import ClassificationMetrics
 
-LARGEST_CONFUSION = 40  # classes; above it the commonest confusions are listed instead of the whole matrix
 LARGEST_TABLE = 200
+WELL_CALIBRATED = 0.03  # largest calibration error that is called good
 MISTAKES, EXAMPLES = 12, 4
 log = logging.getLogger("saccade")
 
@@ -98,6 +99,7 @@ def classification_section(
         template("saccade.tasks.classification", "report").render(
             labels=labels,
             reliability=Markup(reliability(metrics.reliability)),
+            calibration=calibration(metrics),
             confusion=confusion_rows(metrics.confusion) if small else [],
             confusions=common_confusions(metrics.confusion, labels),
             classes=sorted(metrics.per_class, key=lambda row: row.f1)[:LARGEST_TABLE],
@@ -107,12 +109,20 @@ def classification_section(
     )
 
 
-def confusion_rows(confusion: Sequence[Sequence[int]]) -> list[list[dict[str, Any]]]:
-    """Each cell's number and its share of its row, for the shade."""
-    return [
-        [{"count": n, "share": n / max(sum(row), 1), "right": i == j} for j, n in enumerate(row)]
-        for i, row in enumerate(confusion)
-    ]
+def calibration(metrics: ClassificationMetrics) -> str:
+    """What the reliability diagram shows, in a sentence, from the calibration error and its direction."""
+    error = metrics.calibration_error
+    measured = sum(count for *_, count in metrics.reliability)
+    confidence = sum(c * count for c, _, count in metrics.reliability) / max(measured, 1)
+    text = f"Expected calibration error {error:.1%}"
+    if error < WELL_CALIBRATED:
+        return f"{text}: confidence and accuracy agree. On the diagonal they are equal."
+    direction = "above" if confidence > metrics.accuracy else "below"
+    adjective = "overconfident" if confidence > metrics.accuracy else "underconfident"
+    return (
+        f"{text}: the mean confidence of {confidence:.1%} is {direction} the accuracy of {metrics.accuracy:.1%}, so the "
+        f"model is {adjective}. On the diagonal confidence and accuracy are equal."
+    )
 
 
 def common_confusions(

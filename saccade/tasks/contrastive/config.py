@@ -7,14 +7,14 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True)
 class ContrastiveConfig:
-    """How a model of images and texts reads.
+    """The tokenizer of a model of images and texts, and the captions of a step.
 
     Attributes:
-        vocabulary: a folder or file of byte pairs; "openai" for OpenAI's, from an installed package; "" for the one of
-            `model.init`, else one learned from the captions to train on.
-        vocab_size: tokens of one that is learned; 514 are bytes and marks.
-        context_length: tokens of a text; longer ones are cut.
-        texts: captions that an image brings to each step; its vector is computed once for all of them.
+        vocabulary: a folder or file of a byte-pair encoding; "openai" for OpenAI's, from an installed package; "" for
+            the one of `model.init`, else one learned from the captions of the training split.
+        vocab_size: tokens of a learned one; 514 of them are bytes and special tokens.
+        context_length: tokens of a text; longer texts are truncated.
+        texts: captions of an image in each step; the image is embedded once for all of them.
     """
 
     vocabulary: str = ""
@@ -22,6 +22,9 @@ class ContrastiveConfig:
     context_length: int = 48
     texts: int = 1
 
+    SUMMARY: ClassVar[str] = "which caption belongs to which image"
+    DATA: ClassVar[str] = 'a CSV or JSONL of image,caption, tar shards, or "scenes"'
+    LABELLED: ClassVar[bool] = True  # `saccade pretrain` trains the tasks without labels
     ARCHITECTURES: ClassVar[tuple[str, ...]] = ("clip",)
 
     @staticmethod

@@ -20,6 +20,9 @@ class DepthConfig:
     # the inverse depth; with the ssi loss always the last
     alignment: Alignment = "none"
 
+    SUMMARY: ClassVar[str] = "the distance of every pixel"
+    DATA: ClassVar[str] = 'a folder of images/ and depth/, or "scenes"'
+    LABELLED: ClassVar[bool] = True  # `saccade pretrain` trains the tasks without labels
     ARCHITECTURES: ClassVar[tuple[str, ...]] = ("dpt",)
 
     @staticmethod
@@ -34,6 +37,9 @@ class SegmentationConfig:
 
     auxiliary_weight: float = 0.2  # weight of the auxiliary head's loss (Zhao et al., arXiv 1612.01105)
 
+    SUMMARY: ClassVar[str] = "the class of every pixel"
+    DATA: ClassVar[str] = 'a folder of images/ and masks/, or "scenes"'
+    LABELLED: ClassVar[bool] = True  # `saccade pretrain` trains the tasks without labels
     ARCHITECTURES: ClassVar[tuple[str, ...]] = ("dpt",)
 
     @staticmethod

@@ -9,6 +9,9 @@ from typing import Any, ClassVar
 class MaskedImageConfig:
     """Nothing beyond the model's own options, such as `mask_ratio`."""
 
+    SUMMARY: ClassVar[str] = "masked patches of images"
+    DATA: ClassVar[str] = 'images at any depth of a folder, a zip, tar shards, or "digits"'
+    LABELLED: ClassVar[bool] = False  # `saccade pretrain` trains the tasks without labels
     ARCHITECTURES: ClassVar[tuple[str, ...]] = ("mae", "masked_vit")
 
     @staticmethod

@@ -21,6 +21,9 @@ class MaskedLMConfig:
     random_token: float = 0.1  # fraction of them that are replaced by a random token; the others stay unchanged
     next_sentence: bool = False  # pairs of texts, and next-sentence prediction
 
+    SUMMARY: ClassVar[str] = "masked words of texts"
+    DATA: ClassVar[str] = 'a text file, a sentence a line, an empty line between documents; or "numbers"'
+    LABELLED: ClassVar[bool] = False  # `saccade pretrain` trains the tasks without labels
     ARCHITECTURES: ClassVar[tuple[str, ...]] = ("bert", "perceiver_text")
 
     def __post_init__(self) -> None:

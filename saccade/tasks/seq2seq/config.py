@@ -18,6 +18,9 @@ class Seq2SeqConfig:
     max_length: int = 64  # tokens of a text at most, special ones included; longer texts are truncated
     label_smoothing: float = 0.0  # fraction of the target that is spread evenly over the vocabulary
 
+    SUMMARY: ClassVar[str] = "a text for a text or an image"
+    DATA: ClassVar[str] = 'a TSV, CSV or JSONL of source,target, or "numbers"; images and captions, or "strips"'
+    LABELLED: ClassVar[bool] = True  # `saccade pretrain` trains the tasks without labels
     ARCHITECTURES: ClassVar[tuple[str, ...]] = ("seq2seq", "image_to_text")
 
     def __post_init__(self) -> None:

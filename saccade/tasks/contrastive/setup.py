@@ -1,0 +1,106 @@
+"""Data, model and task of a contrastive run: images with captions, a CLIP, its tokenizer."""
+
+from dataclasses import replace
+from typing import cast
+
+import torch
+
+from saccade.checkpoints.directory import LoadedModel
+from saccade.checkpoints.loading import adapt, load_model
+from saccade.checkpoints.pretrained import with_backbone
+from saccade.data.augmentation import EvalTransform, TrainTransform
+from saccade.data.pairs import open_pairs
+from saccade.data.samples import CaptionSource
+from saccade.data.seeding import RandomStream, mix_seed
+from saccade.data.tokenizer import Tokenizer, from_files, open_tokenizer
+from saccade.engine.images import fresh_preprocessing
+from saccade.engine.room import require_preprocessing
+from saccade.engine.setup import TrainingSetup
+from saccade.errors import ConfigError
+from saccade.models.zoo import architecture_of, create, list_models
+from saccade.tasks.contrastive.batches import CaptionDataset
+from saccade.tasks.contrastive.config import ContrastiveConfig
+from saccade.tasks.contrastive.task import ContrastiveTask
+from saccade.training.config import ModelConfig, RunConfig
+
+OPENAI = "openai"  # for contrastive.vocabulary: the one in an installed package
+MAX_TEXTS = 20000  # captions of the training split from which a vocabulary is learned
+
+
+def make_setup(config: RunConfig, device: torch.device) -> TrainingSetup:
+    """Open images with captions and build a CLIP for them."""
+    options, augmentation = options_of(config), config.augmentation
+    if augmentation.where == "batch" or augmentation.mixup or augmentation.cutmix:
+        raise ConfigError(
+            "no text describes a mixed image: set augmentation.mixup and augmentation.cutmix to 0 and "
+            "augmentation.where to image"
+        )
+    if options.texts < 1:
+        raise ConfigError(f"contrastive.texts must be at least 1, not {options.texts}")
+    splits = open_pairs(config.data.path, config.data)
+    start, tokenizer = starting_model(config, cast(CaptionSource, splits.train))
+    assert start.preprocessing is not None
+    skip_bad, plain = config.data.bad_images == "skip", EvalTransform(start.preprocessing)
+    transform = TrainTransform(start.preprocessing, augmentation)
+    train = CaptionDataset(cast(CaptionSource, splits.train), transform, tokenizer, skip_bad, options.texts)
+    val, test = (
+        None if part is None else CaptionDataset(cast(CaptionSource, part), plain, tokenizer)
+        for part in (splits.val, splits.test)
+    )
+    return TrainingSetup(start, ContrastiveTask(), train, val, test, splits=splits)
+
+
+def options_of(config: RunConfig) -> ContrastiveConfig:
+    assert isinstance(config.options, ContrastiveConfig)
+    return config.options
+
+
+def starting_model(config: RunConfig, source: CaptionSource) -> tuple[LoadedModel, Tokenizer]:
+    """The model at step 0 with its tokenizer: a trained CLIP; or a fresh one, on the trained image encoder that
+    `model.init` names."""
+    torch.manual_seed(mix_seed(config.seed, 0, RandomStream.WEIGHTS))
+    loaded = load_model(config.model.init) if config.model.init else None
+    if loaded is not None and loaded.architecture == "clip":
+        return trained_clip(loaded, config.model, options_of(config).vocabulary)
+    return fresh_clip(loaded, config.model, options_of(config), source)
+
+
+def trained_clip(loaded: LoadedModel, model: ModelConfig, vocabulary: str) -> tuple[LoadedModel, Tokenizer]:
+    """A CLIP to continue with, and its own tokenizer or a given one."""
+    loaded = adapt(loaded, image_size=model.image_size, options=model.options)
+    require_preprocessing(loaded)
+    text = loaded.model.config.text
+    if loaded.vocabulary and not vocabulary:
+        tokenizer = from_files(loaded.vocabulary, model.init, text.context_length)
+    else:
+        tokenizer = named_tokenizer(vocabulary, text.context_length)
+    if tokenizer.vocab_size != text.vocab_size:
+        raise ConfigError(
+            f"the vocabulary has {tokenizer.vocab_size} tokens and {model.init} {text.vocab_size}: give the model's own"
+        )
+    return replace(loaded, vocabulary=tokenizer.files(), task="contrastive"), tokenizer
+
+
+def fresh_clip(
+    encoder: LoadedModel | None, model: ModelConfig, options: ContrastiveConfig, source: CaptionSource
+) -> tuple[LoadedModel, Tokenizer]:
+    """A fresh CLIP, its image encoder trained where one is given, and a tokenizer: a given one, or learned from the
+    captions of `source`."""
+    architecture = architecture_of(model.name)
+    if architecture != "clip":
+        models = ", ".join(list_models("clip*"))
+        raise ConfigError(f"{model.name} has no text encoder; models for contrastive are {models}")
+    if options.vocabulary:
+        tokenizer = named_tokenizer(options.vocabulary, options.context_length)
+    else:
+        step = max(1, len(source) // MAX_TEXTS)
+        texts = [caption for index in range(0, len(source), step) for caption in source.captions(index)]
+        tokenizer = Tokenizer.trained(texts, options.vocab_size, options.context_length)
+    text = {"text.vocab_size": tokenizer.vocab_size, "text.context_length": options.context_length}
+    net = create(model.name, image_size=model.image_size, options={**text, **model.options})
+    start = LoadedModel(net, architecture, (), fresh_preprocessing(net), "contrastive", vocabulary=tokenizer.files())
+    return start if encoder is None else with_backbone(start, encoder, model.drop_path), tokenizer
+
+
+def named_tokenizer(vocabulary: str, context_length: int) -> Tokenizer:
+    return open_tokenizer("" if vocabulary == OPENAI else vocabulary, context_length)

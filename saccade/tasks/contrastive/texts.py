@@ -1,0 +1,66 @@
+"""How a CLIP reads: its tokenizer, and texts as vectors."""
+
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from saccade.data.tokenizer import Tokenizer, from_files, open_tokenizer
+from saccade.engine.predictor import Predictor
+from saccade.errors import ConfigError
+from saccade.models.clip import CLIP
+
+
+def tokenizer_of(predictor: Predictor, vocabulary: str = "") -> Tokenizer:
+    """The tokenizer of a CLIP.
+
+    Args:
+        predictor: the model.
+        vocabulary: path of the tokenizer's files; the files in the model's folder unless given, else OpenAI's.
+
+    Raises:
+        ConfigError: the model has no text encoder, or the vocabulary's size is not the model's.
+        DataError: there is no vocabulary.
+    """
+    if not isinstance(predictor.model, CLIP):
+        raise ConfigError(f"texts need a CLIP; this model is a {predictor.source.architecture}")
+    text = predictor.model.config.text
+    files = predictor.source.vocabulary
+    if vocabulary or not files:
+        tokenizer = open_tokenizer(vocabulary, text.context_length)
+    else:
+        tokenizer = from_files(files, "the model's folder", text.context_length)
+    if tokenizer.vocab_size != text.vocab_size:
+        raise ConfigError(
+            f"the vocabulary has {tokenizer.vocab_size} tokens and the model {text.vocab_size}: give the model's own"
+        )
+    return tokenizer
+
+
+@torch.inference_mode()
+def embed_texts(predictor: Predictor, tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
+    """Unit vectors of T texts, ``[T, E]`` on the model's device."""
+    assert isinstance(predictor.model, CLIP)
+    return F.normalize(predictor.model.encode_text(tokenizer(texts).to(predictor.device)).float(), dim=-1)
+
+
+def read_lines(name: str) -> list[str]:
+    """The lines of a text file, or of one that comes with the package: "photos", "scenes", "digits".
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    path = Path(name)
+    packaged = resources.files("saccade").joinpath("prompts", f"{name}.txt")
+    if path.is_file():
+        text = path.read_text(encoding="utf-8")
+    elif "/" not in name and packaged.is_file():
+        text = packaged.read_text(encoding="utf-8")
+    else:
+        raise ConfigError(
+            f"there is no file {name}; the package has the templates photos and scenes, and the class names digits"
+        )
+    return [line.strip() for line in text.splitlines() if line.strip()]

@@ -1,0 +1,159 @@
+"""Zero-shot classification: classes described by texts (Radford et al., arXiv 2103.00020, section 3.1).
+
+The vector of a class is the mean of the vectors of its prompts; an image belongs to the class whose vector is nearest.
+
+B images, K classes, M templates, E width of the common space.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from saccade.data.image_folder import open_data
+from saccade.data.samples import ImageSource
+from saccade.data.tokenizer import Tokenizer
+from saccade.engine.evaluation import choose_split
+from saccade.engine.features import extract
+from saccade.engine.predictor import ImageLike, Predictor, name_of
+from saccade.errors import ConfigError
+from saccade.models.clip import CLIP, LARGEST_SCALE
+from saccade.tasks.classification.metrics import ClassificationMetrics, classification_metrics
+from saccade.tasks.classification.results import Classification
+from saccade.tasks.contrastive.texts import embed_texts, tokenizer_of
+
+TEMPLATE = "a photo of a {}."
+
+
+class ZeroShot:
+    """A CLIP as a classifier.
+
+    Args:
+        predictor: a CLIP.
+        labels: K class names.
+        templates: M prompts with ``{}`` in place of the class name.
+        tokenizer: of the model; the one in its folder, or OpenAI's from an installed package, unless given.
+
+    Raises:
+        ConfigError: the model has no text encoder, or a template has no ``{}``.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        labels: Sequence[str],
+        templates: Sequence[str] = (TEMPLATE,),
+        tokenizer: Tokenizer | None = None,
+    ):
+        if not labels or len(set(labels)) != len(labels):
+            raise ConfigError(f"give at least one class, each once, not {', '.join(labels) or 'none'}")
+        for template in templates:
+            if "{}" not in template:
+                raise ConfigError(f"the template {template!r} has no {{}} for the name of the class")
+        self.tokenizer = tokenizer or tokenizer_of(predictor)
+        assert isinstance(predictor.model, CLIP)
+        self.predictor, self.model = predictor, predictor.model
+        self.labels, self.templates = tuple(labels), tuple(templates)
+        self.classes = self._class_vectors()
+
+    def _class_vectors(self) -> Tensor:
+        """A unit vector for each class: the mean over its prompts, ``[K, E]``."""
+        means = []
+        for label in self.labels:
+            prompts = [template.replace("{}", label) for template in self.templates]
+            means.append(embed_texts(self.predictor, self.tokenizer, prompts).mean(dim=0))
+        return F.normalize(torch.stack(means), dim=-1)
+
+    @torch.inference_mode()
+    def logits(self, vectors: Tensor) -> Tensor:
+        """Vectors of images ``[B, E]``, of any length -> ``[B, K]``."""
+        scale = self.model.logit_scale.exp().clamp(max=LARGEST_SCALE)
+        return scale * F.normalize(vectors.to(self.classes), dim=-1) @ self.classes.T
+
+    @torch.inference_mode()
+    def scores(self, images: Tensor) -> Tensor:
+        """Preprocessed images ``[B, C, H, W]`` -> probabilities ``[B, K]`` on the CPU."""
+        vectors = self.model.encode_image(images.to(self.predictor.device)).float()
+        return self.logits(vectors).softmax(dim=-1).cpu()
+
+    def stream(self, images: Sequence[ImageLike], *, top: int = 5, batch_size: int = 32) -> Iterator[Classification]:
+        """The best classes of each image, one after the other."""
+        for start in range(0, len(images), batch_size):
+            part = images[start : start + batch_size]
+            scores = self.scores(torch.stack([self.predictor.prepare(image) for image in part]))
+            for index, (image, row) in enumerate(zip(part, scores), start):
+                values, classes = row.topk(min(top, len(self.labels)))
+                best = tuple((self.labels[i], v) for i, v in zip(classes.tolist(), values.tolist()))
+                yield Classification(name_of(image, index), *best[0], best)
+
+
+@dataclass(frozen=True)
+class ZeroShotEvaluation:
+    """The metrics of zero-shot classification.
+
+    Attributes:
+        single: with the first template alone.
+        ensemble: with the mean of all templates.
+        split, note: what was measured, and why that.
+    """
+
+    single: ClassificationMetrics
+    ensemble: ClassificationMetrics
+    split: str
+    note: str
+
+
+def evaluate_zero_shot(
+    predictor: Predictor,
+    data: str,
+    labels: Sequence[str] = (),
+    templates: Sequence[str] = (TEMPLATE,),
+    *,
+    vocabulary: str = "",
+    split: str = "auto",
+    batch_size: int = 32,
+    cache: Path | None = None,
+    on_images: Callable[[int], None] | None = None,
+) -> ZeroShotEvaluation:
+    """Measure zero-shot classification on labelled images.
+
+    Args:
+        predictor: a CLIP.
+        data: as for training a classifier.
+        labels: a name for each class of the data, in its order; the data's own names unless given.
+        templates: prompts with ``{}`` in place of the class name.
+        vocabulary: see :func:`~saccade.tasks.contrastive.texts.tokenizer_of`.
+        split: as for :func:`~saccade.engine.evaluation.evaluate`.
+        batch_size: images at once.
+        cache: folder that keeps the images' vectors.
+        on_images: called with the number of images done so far.
+
+    Raises:
+        ConfigError: other than one name a class.
+    """
+    tokenizer = tokenizer_of(predictor, vocabulary)
+    splits, parts, note = choose_split(predictor, data, split, open_data)
+    names = tuple(labels) or splits.classes
+    if len(names) != len(splits.classes):
+        raise ConfigError(
+            f"{data} has {len(splits.classes)} classes ({', '.join(splits.classes[:10])}), and {len(names)} names were "
+            "given: give one for each, in this order"
+        )
+    features, done = [], 0
+    for part in parts.values():
+        report = None if on_images is None else lambda count, before=done: on_images(before + count)
+        images = cast(ImageSource, part)
+        features.append(
+            extract(predictor, images, splits.fingerprint, cache=cache, batch_size=batch_size, on_images=report)
+        )
+        done += len(part)
+    vectors, target = torch.cat([f.values for f in features]), torch.cat([f.labels for f in features])
+    single, ensemble = (
+        classification_metrics(ZeroShot(predictor, names, prompts, tokenizer).logits(vectors).cpu(), target, names)
+        for prompts in (templates[:1], templates)
+    )
+    return ZeroShotEvaluation(single, ensemble, "+".join(parts), note)

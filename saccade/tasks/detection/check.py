@@ -1,0 +1,199 @@
+"""Check boxes before training: empty, inverted, outside their image, corners in place of a width and height.
+
+One invalid box in thousands is enough to spoil the loss of a detector.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from saccade.data.check import AUTO_FULL, SAMPLE
+from saccade.data.images import read_image
+from saccade.data.samples import DataSplits
+from saccade.data.splits import SPLITS
+from saccade.errors import DataError, ImageError
+from saccade.tasks.detection.sources import Record, RecordSource
+
+Kind = Literal["empty", "negative", "outside", "corners"]
+DESCRIPTIONS = {
+    "empty": "have no area",
+    "negative": "have a negative width or height",
+    "outside": "extend beyond their image",
+    "corners": "look like left, top, right, bottom in place of left, top, width, height",
+}
+TOLERANCE = 1.0  # pixels beyond an edge that are taken for rounding
+MAX_SHOWN = 5  # boxes of each kind in the printed report
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class BoxProblem:
+    """An invalid box: `box` is (left, top, right, bottom) as read, `fixed` the probable correction."""
+
+    image: str
+    label: str
+    kind: Kind
+    box: Box
+    fixed: Box | None
+
+
+@dataclass(frozen=True)
+class BoxReport:
+    """The result of a check; every problem is an error.
+
+    Attributes:
+        counts: split -> class -> boxes.
+        images: split -> images.
+        checked: images that were opened.
+        problems: invalid boxes.
+        broken: image -> why it cannot be read.
+        rewritten: annotations that were corrected.
+    """
+
+    counts: dict[str, dict[str, int]]
+    images: dict[str, int]
+    checked: int
+    problems: list[BoxProblem] = field(default_factory=list)
+    broken: dict[str, str] = field(default_factory=dict)
+    rewritten: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether a run may start on this data."""
+        return bool(self.rewritten) or not (self.problems or self.broken)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        lines = []
+        for split, counts in self.counts.items():
+            total = sum(counts.values())
+            shown = ", ".join(f"{n} {name}" for name, n in sorted(counts.items(), key=lambda item: -item[1])[:12])
+            lines.append(f"{split:<5} {self.images[split]:>6} images, {total} boxes: {shown}")
+        if self.checked < sum(self.images.values()):
+            lines.append(f"checked {self.checked} of {sum(self.images.values())} images")
+        for kind, description in DESCRIPTIONS.items():
+            problems = [p for p in self.problems if p.kind == kind]
+            if problems:
+                shown = "; ".join(
+                    f"{p.image} {p.label} {tuple(round(v, 1) for v in p.box)}" for p in problems[:MAX_SHOWN]
+                )
+                more = f" and {len(problems) - MAX_SHOWN} more" if len(problems) > MAX_SHOWN else ""
+                lines.append(f"error: {len(problems)} boxes {description}: {shown}{more}")
+        lines += [f"error: {text}" for text in list(self.broken.values())[:MAX_SHOWN]]
+        lines.append("errors found" if self.problems or self.broken else "no errors")
+        lines += [f"corrected: {path}" for path in self.rewritten]
+        return "\n".join(lines)
+
+
+def check_boxes(
+    splits: DataSplits, *, mode: str = "full", on_image: Callable[[int, int], None] | None = None
+) -> BoxReport:
+    """Compare boxes with the size of their image.
+
+    Args:
+        splits: from :func:`saccade.tasks.detection.sources.open_boxes`.
+        mode: "full" opens every image, "sample" some 2,000, "auto" all of up to 20,000.
+        on_image: called with (images done, images in all).
+    """
+    parts = {name: part for name in SPLITS if (part := getattr(splits, name)) is not None}
+    counts, problems, broken = {}, [], {}
+    total = sum(len(part) for part in parts.values())
+    stride = max(1, total // SAMPLE) if mode == "sample" or (mode == "auto" and total > AUTO_FULL) else 1
+    work: list[tuple[Record, str]] = []
+    for split, source in parts.items():
+        if not isinstance(source, RecordSource):
+            raise DataError("scenes are generated, so there are no annotations to check")
+        counts[split] = dict(Counter(label for record in source.records for label in record.names))
+        work += zip(source.records, source.names)
+    work = work[::stride]
+    for done, (record, name) in enumerate(work, 1):
+        try:
+            width, height = read_image(record.path).size
+        except ImageError as error:
+            broken[name] = str(error)
+            width, height = record.size or (0, 0)
+        for box, label in zip(record.boxes, record.names):
+            kind = judge(box, width, height)
+            if kind is not None:
+                problems.append(BoxProblem(name, label, kind, box, corrected(box, kind, width, height)))
+        if on_image is not None:
+            on_image(done, len(work))
+    return BoxReport(counts, {split: len(part) for split, part in parts.items()}, len(work), problems, broken)
+
+
+def judge(box: Box, width: int, height: int) -> Kind | None:
+    """The kind of problem of a box (left, top, right, bottom) in an image of that size; None for a valid box."""
+    left, top, right, bottom = box
+    if right < left or bottom < top:
+        return "negative"
+    if right == left or bottom == top:
+        return "empty"
+    beyond = min(left, top) < -TOLERANCE or right > width + TOLERANCE or bottom > height + TOLERANCE
+    if not beyond:
+        return None
+    # As (left, top, width, height) it extends beyond the image, as two corners it does not.
+    corner = (right - left, bottom - top)
+    inside = left < corner[0] <= width + TOLERANCE and top < corner[1] <= height + TOLERANCE and min(left, top) >= 0
+    return "corners" if inside else "outside"
+
+
+def corrected(box: Box, kind: Kind, width: int, height: int) -> Box | None:
+    """The probable correction of an invalid box; None if there is none."""
+    left, top, right, bottom = box
+    if kind == "corners":
+        left, top, right, bottom = left, top, right - left, bottom - top
+    elif kind == "negative":
+        left, right = sorted((left, right))
+        top, bottom = sorted((top, bottom))
+    fixed = (max(left, 0.0), max(top, 0.0), min(right, float(width)), min(bottom, float(height)))
+    return fixed if fixed[2] > fixed[0] and fixed[3] > fixed[1] else None
+
+
+def fix_coco(root: Path, report: BoxReport) -> list[Path]:
+    """Rewrite COCO annotations with corrected boxes, without those that cannot be corrected.
+
+    The original of each changed file is saved beside it as `NAME.json.orig`.
+
+    Returns:
+        the rewritten files.
+
+    Raises:
+        DataError: the folder does not have the layout of COCO.
+    """
+    files = [*sorted(root.glob("annotations/*.json")), *sorted(root.glob("*/_annotations.coco.json"))]
+    if not files:
+        raise DataError(f"{root} has no COCO annotations: only COCO annotations can be fixed")
+    problems = {(Path(p.image).name, p.label, tuple(round(v, 3) for v in p.box)): p for p in report.problems}
+    rewritten = []
+    for file in files:
+        original = file.read_bytes()
+        content = json.loads(original)
+        names = {image["id"]: Path(image["file_name"]).name for image in content["images"]}
+        labels = {category["id"]: category["name"] for category in content["categories"]}
+        annotations, changed = [], False
+        for annotation in content["annotations"]:
+            x, y, w, h = annotation["bbox"]
+            box = tuple(round(float(v), 3) for v in (x, y, x + w, y + h))
+            problem = problems.get(
+                (names.get(annotation["image_id"], ""), labels.get(annotation["category_id"], ""), box)
+            )
+            changed = changed or problem is not None
+            if problem is None:
+                annotations.append(annotation)
+            elif problem.fixed is not None:
+                left, top, right, bottom = problem.fixed
+                size = (right - left, bottom - top)
+                annotations.append({**annotation, "bbox": [left, top, *size], "area": size[0] * size[1]})
+        if changed:
+            file.with_name(f"{file.name}.orig").write_bytes(original)
+            temporary = file.with_name(f".{file.name}.tmp")
+            temporary.write_text(json.dumps({**content, "annotations": annotations}))
+            temporary.replace(file)
+            rewritten.append(file)
+    return rewritten

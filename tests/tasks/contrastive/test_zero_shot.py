@@ -1,0 +1,85 @@
+"""Zero-shot classification: logits by hand, the command, refusals."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+import saccade
+from saccade.checkpoints.directory import LoadedModel, save_model_dir
+from saccade.cli.main import main
+from saccade.data.tokenizer import Tokenizer
+from saccade.engine.images import fresh_preprocessing
+from saccade.errors import ConfigError
+from saccade.tasks.contrastive.texts import tokenizer_of
+from saccade.tasks.contrastive.zero_shot import ZeroShot
+
+pytest.importorskip("tokenizers")
+WORDS = ["a small three", "a large seven", "a photo of a five"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    tokenizer = Tokenizer.trained(WORDS * 5, vocab_size=540, context_length=16)
+    net = saccade.create("clip_small", options={"text.vocab_size": tokenizer.vocab_size, "text.context_length": 16})
+    prepare = fresh_preprocessing(net)
+    place = tmp_path_factory.mktemp("clip")
+    loaded = LoadedModel(net.eval(), "clip", (), prepare, "contrastive", vocabulary=tokenizer.files())
+    save_model_dir(place / "model", loaded)
+    for number in range(3):
+        pixels = np.random.default_rng(number).integers(0, 255, (70, 90, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(place / f"{number}.png")
+    return place
+
+
+def test_a_class_is_the_mean_of_its_prompts(folder: Path) -> None:
+    predictor = saccade.load(folder / "model")
+    templates = ["a small {}", "a large {}"]
+    classifier = ZeroShot(predictor, ["three", "seven"], templates)
+    images = torch.stack([predictor.prepare(folder / f"{n}.png") for n in range(3)])
+    tokenizer, net = tokenizer_of(predictor), predictor.model
+    with torch.no_grad():
+        vectors = []
+        for name in ("three", "seven"):
+            texts = F.normalize(net.encode_text(tokenizer([t.format(name) for t in templates])), dim=-1)
+            vectors.append(F.normalize(texts.mean(0), dim=0))
+        cosines = F.normalize(net.encode_image(images), dim=-1) @ torch.stack(vectors).T
+        expected = (net.logit_scale.exp() * cosines).softmax(-1)
+    torch.testing.assert_close(classifier.scores(images), expected)
+    results = list(classifier.stream([folder / "0.png", folder / "1.png"]))
+    assert [result.score for result in results] == pytest.approx(expected[:2].max(-1).values.tolist(), abs=1e-5)
+
+
+def test_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, image = str(folder / "model"), str(folder / "0.png")
+    (tmp_path / "classes.txt").write_text("three\nseven\nfive\n")
+    (tmp_path / "prompts.txt").write_text("a small {}\na large {}\n")
+    files = ["--labels", str(tmp_path / "classes.txt"), "--templates", str(tmp_path / "prompts.txt")]
+    assert main(["zeroshot", model, image, *files, "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert {entry["label"] for entry in row["top"]} == {"three", "seven", "five"}
+    assert main(["zeroshot", model, str(folder), "--labels", "three, seven", "--template", "a {}"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert main(["zeroshot", model, image, "--labels", "three", "--template", "no place"]) == 2
+    assert "no {} for the name" in capsys.readouterr().err
+    assert main(["zeroshot", model, image]) == 2
+
+
+def test_refusals(folder: Path, tmp_path: Path) -> None:
+    predictor = saccade.load(folder / "model")
+    with pytest.raises(ConfigError, match="each once"):
+        ZeroShot(predictor, ["a", "a"])
+    other = Tokenizer.trained(WORDS, vocab_size=520, context_length=16)
+    for name, data in other.files().items():
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises(ConfigError, match="give the model's own"):
+        tokenizer_of(predictor, str(tmp_path))
+    vit = saccade.create("vit_digits")
+    save_model_dir(tmp_path / "vit", LoadedModel(vit, "vit", tuple("0123456789"), fresh_preprocessing(vit)))
+    with pytest.raises(ConfigError, match="need a CLIP"):
+        ZeroShot(saccade.load(tmp_path / "vit"), ["a"])
