@@ -43,6 +43,7 @@ class LoadedModel:
         labels: class names in the order of the logits.
         preprocessing: of images; None if the checkpoint does not define it.
         task: its name.
+        task_state: what the task needs of its training data, such as the scale of its targets, as plain values.
         provenance: the origin of the weights, as plain values.
         report: which tensors were loaded, resized, new and unused.
         vocabulary: the files of its tokenizer, by name, if it has one.
@@ -56,6 +57,7 @@ class LoadedModel:
     provenance: dict[str, Any] = field(default_factory=dict)
     report: MappingReport = field(default_factory=MappingReport)
     vocabulary: dict[str, bytes] = field(default_factory=dict)
+    task_state: dict[str, Any] = field(default_factory=dict)
 
 
 def save_own_weights(path: Path, model: nn.Module) -> Path:
@@ -82,6 +84,7 @@ def save_model_dir(path: str | Path, loaded: LoadedModel) -> Path:
         "architecture": loaded.architecture,
         "config": config.to_dict(),
         "task": loaded.task,
+        **({"task_state": loaded.task_state} if loaded.task_state else {}),
         "labels": list(loaded.labels),
         "preprocessing": None if loaded.preprocessing is None else loaded.preprocessing.to_dict(),
         "provenance": loaded.provenance,
@@ -120,6 +123,7 @@ def read_model_dir(path: str | Path) -> LoadedModel:
             task=content["task"],
             provenance=content["provenance"],
             vocabulary=read_vocabulary(path),
+            task_state=content.get("task_state", {}),
         )
     except (KeyError, TypeError, ConfigError) as error:
         raise CheckpointError(f"{path / CONFIG} is not a model's config: {error}") from None

@@ -28,7 +28,7 @@ def as_classifier(loaded: LoadedModel) -> LoadedModel:
     tensors = {name: tensor for name, tensor in loaded.model.state_dict().items() if name in names}
     report = MappingReport(format=loaded.report.format, notes=["the encoder of a pre-trained model"])
     place(model, tensors, report, fresh=("fc_norm.weight", "fc_norm.bias"))
-    return replace(loaded, model=model.eval(), architecture="vit", task="classification", report=report)
+    return replace(loaded, model=model.eval(), architecture="vit", task="classification", task_state={}, report=report)
 
 
 def backbone_of(trained: LoadedModel) -> LoadedModel:
@@ -41,7 +41,9 @@ def backbone_of(trained: LoadedModel) -> LoadedModel:
         return adapt(trained, num_classes=0)
     backbone = build(config.backbone, config.backbone_config.to_dict())
     backbone.load_state_dict(trained.model.get_submodule("backbone").state_dict())
-    return replace(trained, model=backbone.eval(), architecture=config.backbone, labels=(), task="classification")
+    return replace(
+        trained, model=backbone.eval(), architecture=config.backbone, labels=(), task="classification", task_state={}
+    )
 
 
 def with_backbone(start: LoadedModel, trained: LoadedModel, drop_path: float = 0.0) -> LoadedModel:
