@@ -12,13 +12,13 @@ import time
 
 import torch
 from machine import describe
-
-import saccade
 from saccade.analysis.suppression import suppression_study
 from saccade.data.boxed_batches import BoxDataset
 from saccade.data.boxes import open_boxes
-from saccade.data.config import DataConfig
 from saccade.inference.predictor import Predictor, unlabelled
+
+import saccade
+from saccade.data.config import DataConfig
 
 IMAGES = 50  # timed
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from machine import describe
-
 from saccade.tasks.predictions import DetectionMetrics
+
 from saccade.training.config import resolve
 from saccade.training.loop import train
 from saccade.training.run_directory import RunDirectory
