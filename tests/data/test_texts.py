@@ -165,7 +165,7 @@ def test_the_bytes_are_the_perceivers() -> None:
     [
         ({}, "has no vocabulary"),
         ({"tokenizer.json": b"{"}, "is broken"),
-        ({"tokenizer.json": b"[1]"}, "no file of the tokenizers library"),
+        ({"tokenizer.json": b"[1]"}, "not a file of the tokenizers library"),
         ({"vocab.txt": b"one\ntwo"}, r"lacks \[PAD\]"),
     ],
 )
