@@ -7,11 +7,11 @@ B batch, C channels, H x W pixels, D width.
 """
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from saccade.config_io import Config
 from saccade.models.model import Classifier, FeatureMap
 from saccade.models.vit import initialise
 from saccade.nn.convolution import ConvStem
@@ -21,7 +21,7 @@ from saccade.nn.transformer import BlockConfig, Encoder
 
 
 @dataclass(frozen=True)
-class ConvViTConfig:
+class ConvViTConfig(Config):
     """A ViT behind convolutions.
 
     Attributes:
@@ -47,14 +47,6 @@ class ConvViTConfig:
     @property
     def stride(self) -> int:
         return math.prod(self.strides)
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "ConvViTConfig":
-        tuples = {name: tuple(values[name]) for name in ("channels", "strides", "image_size")}
-        return cls(**{**values, **tuples, "block": BlockConfig(**values["block"])})
 
 
 class ConvViT(Classifier):

@@ -7,12 +7,13 @@ patch that is asked for.
 B batch, N patches, D width, K colours.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from saccade.config_io import Config
 from saccade.models.mae import MaskedModel, spread_noise
 from saccade.models.vit import SIZES, ViTConfig, ViTEncoder, initialise
 from saccade.nn.transformer import BlockConfig
@@ -21,7 +22,7 @@ COLOURS = 8  # levels of each channel
 
 
 @dataclass(frozen=True)
-class MaskedViTConfig:
+class MaskedViTConfig(Config):
     """A ViT encoder that names the colours of hidden patches.
 
     Attributes:
@@ -53,14 +54,6 @@ class MaskedViTConfig:
     @property
     def vit(self) -> ViTConfig:
         return ViTConfig(self.block, self.depth, self.image_size, self.patch_size, self.in_channels, num_classes=0)
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "MaskedViTConfig":
-        sizes = {name: tuple(values[name]) for name in ("image_size", "patch_size")}
-        return cls(**{**values, **sizes, "block": BlockConfig(**values["block"])})
 
 
 class Named(NamedTuple):
