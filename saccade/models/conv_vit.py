@@ -92,3 +92,9 @@ class ConvViT(Classifier):
 def conv_vit_config(embed_dim: int = 256, depth: int = 7) -> ConvViTConfig:
     """For 32 x 32 pixels: tokens of 2 x 2 pixels, the size of CCT-7."""
     return ConvViTConfig(BlockConfig(embed_dim, embed_dim // 64, 2 * embed_dim), depth)
+
+
+def conv_vit_digits_config() -> ConvViTConfig:
+    """For scikit-learn's digits: 8 x 8 grey pixels, three convolutions to 4 x 4 tokens, two blocks."""
+    block = BlockConfig(embed_dim=64, num_heads=4, mlp_dim=128)
+    return ConvViTConfig(block, depth=2, channels=(64, 128, 128), strides=(1, 2, 1), image_size=(8, 8), in_channels=1)
