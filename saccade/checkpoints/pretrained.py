@@ -21,7 +21,7 @@ def is_pretrained(loaded: LoadedModel) -> bool:
 
 def as_classifier(loaded: LoadedModel) -> LoadedModel:
     """Its encoder as a ViT without a head, which reads the mean of the patches behind a fresh norm (He et al., arXiv
-    2111.06377, appendix A.2); what painted the hidden patches is left behind."""
+    2111.06377, appendix A.2); the decoder is dropped."""
     config = replace(loaded.model.config.vit, pooling="mean", pool_norm=True)
     model = VisionTransformer(config)
     wanted = model.state_dict()
