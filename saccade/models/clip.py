@@ -1,8 +1,8 @@
 """CLIP: images and texts in one space (Radford et al., arXiv 2103.00020).
 
 An image encoder and a text encoder each end in a vector of the same width. The contrastive loss makes the vector of an
-image nearest to that of its own caption; the temperature of the loss is learned too. A class is then a text: "a photo of
-a cat".
+image nearest to that of its own caption; the temperature of the loss is learned too. A class is then a text: "a photo
+of a cat".
 
 B images, T texts, L tokens of a text, W width of the text encoder, E width of the common space.
 """
@@ -208,8 +208,8 @@ def clip_ti16_config() -> CLIPConfig:
 
 
 def clip_small_config() -> CLIPConfig:
-    """For images of 64 pixels and a small vocabulary, trained from fresh weights; on these a ResNet learns faster than a
-    ViT."""
+    """For images of 64 pixels and a small vocabulary, trained from fresh weights; a ResNet learns faster on these than
+    a ViT."""
     backbone = ResNetConfig("basic", (1, 1, 2), image_size=(64, 64), num_classes=0, width=32)
     block = BlockConfig(128, 4, 256, norm_eps=1e-5)
     return CLIPConfig(backbone, TextConfig(block, 3, 1024, 48), 128, "resnet")
