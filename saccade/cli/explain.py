@@ -57,7 +57,7 @@ def explain(
     inputs = list(dict.fromkeys(path for text in images for path in expand(text))) if predictor.reads_images else images
     if point is not None:
         from saccade.analysis.points import point_attention
-        from saccade.reporting.looking import point_figure
+        from saccade.reporting.points import point_figure
 
         figure = point_figure([point_attention(predictor, path, point, budget=budget) for path in inputs])
         lines = [f"{path}: {point[0]:g}, {point[1]:g} in every layer" for path in inputs]

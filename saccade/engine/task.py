@@ -48,7 +48,8 @@ class LossTerms:
         Args:
             counts: of the whole batch, over all parts and processes.
         """
-        return torch.stack([t.weight * t.total / counts[t.count].clamp(min=1) for t in self.loss.values()]).sum()
+        terms = [t.weight * t.total / torch.where(counts[t.count] > 0, counts[t.count], 1) for t in self.loss.values()]
+        return torch.stack(terms).sum()
 
 
 class Evaluator(Protocol):

@@ -1,13 +1,14 @@
-"""The classical detector, for contrast: every place of the map is a candidate (Redmon et al., arXiv 1506.02640).
+"""A dense one-stage detector: every location of the feature maps predicts a box (Redmon et al., arXiv 1506.02640).
 
-No anchors (Tian et al., FCOS, arXiv 1904.01355): a place says which class it lies in and how far the four edges of the
-box are. Thousands of places answer, many of them with the same object; what overlaps is suppressed afterwards. DETR
-does without both.
+Without anchors, as in FCOS (Tian et al., arXiv 1904.01355): a location predicts a class and the distances to the four
+edges of its box. Many of thousands of locations predict the same object, so non-maximum suppression follows, which DETR
+does without.
 
-B batch, P places over all maps, K classes, F features.
+B batch, P locations of all maps, K classes, F features.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from saccade.models.resnet import ResNetConfig
 from saccade.models.zoo import backbone_maps, build, read_config
 from saccade.nn.convolution import ConvNorm
 
-PRIOR = 0.01  # probability of each class at the start: nearly every place is background
+PRIOR = 0.01  # probability of each class at the start: nearly every location is background
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,12 @@ class YoloConfig(OnBackbone):
 
 
 class YoloOutput(NamedTuple):
-    """What every place says."""
+    """The predictions of every location."""
 
-    logits: Tensor  # [B, P, K], each class by itself
-    boxes: Tensor  # [B, P, 4] centre x, y, width, height as shares of the image
-    places: Tensor  # [P, 2] x, y of each place, in pixels
-    strides: Tensor  # [P] pixels from one place of its map to the next
+    logits: Tensor  # [B, P, K], of each class by itself
+    boxes: Tensor  # [B, P, 4] centre x, centre y, width, height as fractions of the image
+    locations: Tensor  # [P, 2] x, y in pixels
+    strides: Tensor  # [P] pixels from one location of its map to the next
 
 
 class Yolo(Model):
@@ -67,38 +68,47 @@ class Yolo(Model):
         self.backbone = build(config.backbone, config.backbone_config.to_dict())
         self.num_features = self.backbone.num_features
         maps = backbone_maps(config.backbone, config.backbone_config)[-config.levels :]
+        self.map_strides = [stride[0] for _, stride in maps]
         self.lateral = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels, _ in maps)
         self.class_tower = nn.Sequential(*(ConvNorm(width, width, 3) for _ in range(config.tower)))
         self.box_tower = nn.Sequential(*(ConvNorm(width, width, 3) for _ in range(config.tower)))
         self.classes = nn.Conv2d(width, config.num_classes, 3, padding=1)
         self.edges = nn.Conv2d(width, 4, 3, padding=1)
         nn.init.constant_(self.classes.bias, -math.log((1 - PRIOR) / PRIOR))  # type: ignore[arg-type]
+        self._map_sizes: dict[tuple[int, int], list[tuple[int, int]]] = {}  # input size -> sizes of the maps
 
     def forward(self, images: Tensor, valid: Tensor | None = None) -> YoloOutput:
-        """What every place says; boxes are shares of the part of a padded image that is `valid [B, H, W]`."""
-        found = []
-        finer: Tensor | None = None
+        """The predictions of every location; boxes are fractions of the part of a padded image that is `valid [B, H,
+        W]`, all of it unless given."""
+        levels: list[tuple[Tensor, Tensor]] = []
+        sizes: list[tuple[int, int]] = []
+        coarser: Tensor | None = None
         maps = self.backbone.features(images)[-self.config.levels :]
-        for lateral, feature_map in reversed(list(zip(self.lateral, maps))):
+        for lateral, feature_map, stride in reversed(list(zip(self.lateral, maps, self.map_strides))):
             x = lateral(feature_map.features)
-            if finer is not None:  # what is coarse tells what is fine of its surroundings
-                x = x + F.interpolate(finer, size=x.shape[-2:])
-            finer = x
-            found.append(self._level(x, feature_map.stride[0]))
-        logits, edges, places, strides = (torch.cat(parts, dim=-2) for parts in zip(*found[::-1]))
-        strides = strides[:, 0]
-        corners = torch.cat((places - edges[..., :2], places + edges[..., 2:]), dim=-1)  # [B, P, 4] pixels
-        extent = self._extent(images, valid)
-        centred = torch.cat(((corners[..., :2] + corners[..., 2:]) / 2, corners[..., 2:] - corners[..., :2]), dim=-1)
-        return YoloOutput(logits, centred / extent, places, strides)
+            if coarser is not None:  # the top-down path of a feature pyramid
+                x = x + F.interpolate(coarser, size=x.shape[-2:])
+            coarser = x
+            logits = self.classes(self.class_tower(x)).flatten(2).transpose(1, 2)  # [B, p, K]
+            edges = F.softplus(self.edges(self.box_tower(x))).flatten(2).transpose(1, 2) * stride  # [B, p, 4] pixels
+            levels.append((logits, edges))
+            sizes.append((x.shape[-2], x.shape[-1]))
+        logits, edges = (torch.cat(parts, dim=1) for parts in zip(*levels[::-1]))
+        locations, strides = grid_locations(sizes[::-1], self.map_strides, images.device)
+        corners = torch.cat((locations - edges[..., :2], locations + edges[..., 2:]), dim=-1)  # [B, P, 4] pixels
+        cxcywh = torch.cat(((corners[..., :2] + corners[..., 2:]) / 2, corners[..., 2:] - corners[..., :2]), dim=-1)
+        return YoloOutput(logits, cxcywh / self._extent(images, valid), locations, strides)
 
-    def _level(self, x: Tensor, stride: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """One map's logits ``[B, p, K]``, edges ``[B, p, 4]`` in pixels, places ``[p, 2]`` and strides ``[p, 1]``."""
-        logits = self.classes(self.class_tower(x)).flatten(2).transpose(1, 2)
-        edges = F.softplus(self.edges(self.box_tower(x))).flatten(2).transpose(1, 2) * stride
-        y, x_ = (torch.arange(n, device=x.device) * stride + stride / 2 for n in x.shape[-2:])
-        places = torch.stack(torch.meshgrid(x_, y, indexing="xy"), dim=-1).flatten(0, 1)
-        return logits, edges, places, torch.full((len(places), 1), float(stride), device=x.device)
+    def locations(self, image_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """``[P, 2]`` and ``[P]``: the locations and strides of :class:`YoloOutput` for inputs of (H, W) pixels, on the
+        CPU. They follow from the shapes of the maps; nothing is computed."""
+        if image_size not in self._map_sizes:
+            config = self.config.backbone_config
+            with torch.device("meta"):
+                probe = build(self.config.backbone, config.to_dict()).eval()
+                maps = probe.features(torch.empty(1, config.in_channels, *image_size))[-self.config.levels :]
+            self._map_sizes[image_size] = [(m.features.shape[-2], m.features.shape[-1]) for m in maps]
+        return grid_locations(self._map_sizes[image_size], self.map_strides, torch.device("cpu"))
 
     def _extent(self, images: Tensor, valid: Tensor | None) -> Tensor:
         """(W, H, W, H) of each image in pixels, ``[B, 1, 4]``."""
@@ -116,6 +126,24 @@ class Yolo(Model):
         return self.backbone.features(images)
 
 
+def grid_locations(
+    sizes: Sequence[tuple[int, int]], strides: Sequence[int], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """The middles of all cells of some maps: x, y in pixels ``[P, 2]``, and the stride of each ``[P]``.
+
+    Args:
+        sizes: (height, width) of each map.
+        strides: pixels from one cell of it to the next.
+        device: of the result.
+    """
+    locations, of_map = [], []
+    for (height, width), stride in zip(sizes, strides):
+        y, x = (torch.arange(n, device=device) * stride + stride / 2 for n in (height, width))
+        locations.append(torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).flatten(0, 1))
+        of_map.append(torch.full((height * width,), float(stride), device=device))
+    return torch.cat(locations), torch.cat(of_map)
+
+
 def yolo_small_config() -> YoloConfig:
-    """For images of about 128 pixels: places every 8 and every 16 pixels."""
+    """For images of about 128 pixels: locations every 8 and every 16 pixels."""
     return YoloConfig(ResNetConfig("basic", (1, 1, 2), image_size=(128, 128), num_classes=0, width=32))

@@ -10,8 +10,6 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from saccade.analysis.attention_maps import Explanation
-from saccade.data.rle import decode_rle
-from saccade.tasks.predictions import FoundBox
 
 STRENGTH = 0.6  # of the overlay at its brightest
 SMALLEST = 256  # pixels; smaller pictures are enlarged, so that a patch can be seen
@@ -39,28 +37,33 @@ def overlay(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
 
 
 def draw_boxes(
-    image: np.ndarray, boxes: Sequence[FoundBox], labels: Sequence[str], smallest: int = 384, scores: bool = True
+    image: np.ndarray,
+    boxes: Sequence[Sequence[float]],
+    texts: Sequence[str],
+    colours: Sequence[tuple[int, int, int]],
+    masks: Sequence[np.ndarray | None] = (),
+    *,
+    smallest: int = 384,
 ) -> np.ndarray:
-    """Boxes with names and scores, and masks where there are some, over a picture ``[H, W, 3]`` uint8,
-    enlarged to at least `smallest` pixels a side.
+    """Boxes with a text each over a picture, the last on top.
 
-    A class has the same colour in every picture of a model.
+    Args:
+        image: ``[H, W, 3]`` uint8; enlarged to at least `smallest` pixels a side.
+        boxes: left, top, right, bottom in pixels of the image.
+        texts, colours: of each box.
+        masks: of each box ``[H, W]`` boolean or None, filled with its colour; or none at all.
     """
     factor = max(1, -(-smallest // min(image.shape[:2])))
-    for found in boxes:
-        if found.segmentation is not None:
-            colour = np.array(class_colour(list(labels).index(found.label), len(labels)))
-            mask = decode_rle(found.segmentation)
-            image = np.where(mask[..., None], image * 0.5 + colour * 0.5, image).astype(np.uint8)
+    for mask, colour in zip(masks, colours):
+        if mask is not None:
+            image = np.where(mask[..., None], image * 0.5 + np.array(colour) * 0.5, image).astype(np.uint8)
     picture = Image.fromarray(image.repeat(factor, axis=0).repeat(factor, axis=1))
     pen = ImageDraw.Draw(picture)
     font = ImageFont.load_default(max(12, min(picture.size) // 32))
     line = max(2, min(picture.size) // 200)
-    for found in sorted(boxes, key=lambda box: box.score):  # the surest on top
-        colour = class_colour(list(labels).index(found.label), len(labels))
-        corners = [value * factor for value in found.box]
+    for box, text, colour in zip(boxes, texts, colours):
+        corners = [value * factor for value in box]
         pen.rectangle(corners, outline=colour, width=line)
-        text = f"{found.label} {found.score:.0%}" if scores else found.label
         left, top, right, bottom = pen.textbbox((corners[0], corners[1]), text, font=font)
         up = min(bottom - top + 4, corners[1])  # above the box where there is room
         pen.rectangle((left - 2, top - up - 1, right + 2, bottom - up + 1), fill=colour)

@@ -223,7 +223,7 @@ class _Run:
                 progress.metric_counts[name] = progress.metric_counts.get(name, 0.0) + count
             progress.seconds = seconds_before + time.perf_counter() - began
             rate = self.config.batch_size / (time.perf_counter() - step_began)
-            means = {name: total / max(count, 1) for name, (total, count) in metrics.items()}
+            means = {name: total / (count or 1) for name, (total, count) in metrics.items()}
             self.notify(StepDone(progress.step, progress.step / order.steps_per_epoch, loss, means, lr, rate))
 
             ends_epoch = progress.step % order.steps_per_epoch == 0 or progress.step == plan.total_steps
@@ -251,7 +251,7 @@ class _Run:
             "step": progress.step,
             "loss": progress.loss_sum / progress.inputs,
         }
-        row |= {name: total / max(progress.metric_counts[name], 1) for name, total in progress.metric_sums.items()}
+        row |= {name: total / (progress.metric_counts[name] or 1) for name, total in progress.metric_sums.items()}
         row["lr"] = lr
         if setup.val is not None:
             with self.timed("validation"), ema.swapped_in(unwrapped(model)) if ema else nullcontext():

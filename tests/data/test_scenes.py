@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from saccade.data.boxes import open_boxes
 from saccade.data.builtin.digits import digits_by_split
 from saccade.data.builtin.scenes import COLOURS, FAR, NAMES, NEAR, SceneSource, compose, relation
 from saccade.data.config import DataConfig, ScenesConfig
 from saccade.errors import ConfigError
+from saccade.tasks.detection.sources import open_boxes
 
 SMALL = ScenesConfig(size=(96, 128), train=10, val=5, test=5)
 

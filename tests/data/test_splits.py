@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from saccade.data.boxes import open_boxes
 from saccade.data.config import DataConfig
 from saccade.data.image_folder import open_data, open_unlabelled
 from saccade.data.pairs import open_pairs
 from saccade.data.samples import DataSplits
 from saccade.data.texts import open_texts, open_translations
 from saccade.tasks.dense.sources import open_dense
+from saccade.tasks.detection.sources import open_boxes
 
 COUNT = 23
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from saccade.training.jobs.images import fresh_preprocessing
 
 import saccade
 from saccade.analysis.attention_maps import explain
 from saccade.checkpoints.directory import LoadedModel, save_model_dir
 from saccade.cli.main import main
+from saccade.engine.images import fresh_preprocessing
 from saccade.models.perceiver import LatentsConfig
 from saccade.nn.transformer import BlockConfig
 

@@ -12,12 +12,12 @@ from saccade.data.samples import DataSplits, ImageSource
 from saccade.engine.predictor import ImageLike, Predictor
 from saccade.engine.report import BUDGET, Drawing, ReportSection, TaskReport
 from saccade.errors import RecordingError
+from saccade.reporting.confusion import LARGEST_CONFUSION, confusion_rows
 from saccade.reporting.draw import enlarge, explain_figure, overlay
 from saccade.reporting.plots import reliability
 from saccade.reporting.report import picture, template
 from saccade.tasks.classification.metrics import ClassificationMetrics
 
-LARGEST_CONFUSION = 40  # classes; above it the commonest confusions are listed instead of the whole matrix
 LARGEST_TABLE = 200
 WELL_CALIBRATED = 0.03  # largest calibration error that is called good
 MISTAKES, EXAMPLES = 12, 4
@@ -123,14 +123,6 @@ def calibration(metrics: ClassificationMetrics) -> str:
         f"{text}: the mean confidence of {confidence:.1%} is {direction} the accuracy of {metrics.accuracy:.1%}, so the "
         f"model is {adjective}. On the diagonal confidence and accuracy are equal."
     )
-
-
-def confusion_rows(confusion: Sequence[Sequence[int]]) -> list[list[dict[str, Any]]]:
-    """Each cell's number and its fraction of its row, for the shade."""
-    return [
-        [{"count": n, "share": n / max(sum(row), 1), "right": i == j} for j, n in enumerate(row)]
-        for i, row in enumerate(confusion)
-    ]
 
 
 def common_confusions(

@@ -1,4 +1,5 @@
-"""Options of a detection run: costs of the matcher and weights of the loss. Loads no torch."""
+"""Options of a detection run: costs of the matcher and weights of the loss, named as in DETR's official code. Loads no
+torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,29 +8,22 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True)
 class DetectionConfig:
-    """The original's costs and weights.
+    """Costs and weights, by default those of Carion et al. (arXiv 2005.12872).
 
-    Attributes:
-        class_cost, box_cost, giou_cost: in the pairing.
-        class_weight, box_weight, giou_weight: in the loss.
-        no_object: weight of the class of a query that has no object.
-        aux: whether every decoder block is asked, not only the last.
-        aux_repeats: queries that each object is paired with in earlier blocks; more than one gives the backbone more
-            to learn from where images are few (Jia et al., arXiv 2207.13080).
-        mask_weight, dice_weight: of masks, in the loss of a detector that has a mask head.
+    The costs, `loss_ce`, `loss_bbox`, `eos_coef` and the `aux` options are DETR's alone; FCOS has `loss_giou`.
     """
 
-    class_cost: float = 1.0
-    box_cost: float = 5.0
-    giou_cost: float = 2.0
-    class_weight: float = 1.0
-    box_weight: float = 5.0
-    giou_weight: float = 2.0
-    no_object: float = 0.1
-    aux: bool = True
-    aux_repeats: int = 1
-    mask_weight: float = 1.0
-    dice_weight: float = 1.0
+    cost_class: float = 1.0  # of the probability of the target's class, in the matcher
+    cost_bbox: float = 5.0  # of the L1 distance between two boxes
+    cost_giou: float = 2.0  # of the generalised IoU
+    loss_ce: float = 1.0  # weight of the cross-entropy of the classes, in the loss
+    loss_bbox: float = 5.0  # of the L1 distance of matched boxes
+    loss_giou: float = 2.0  # of one minus the generalised IoU of matched boxes
+    loss_mask: float = 1.0  # of the focal loss of masks, with a mask head
+    loss_dice: float = 1.0  # of the Dice loss of masks, with a mask head
+    eos_coef: float = 0.1  # weight of the class "no object" in the cross-entropy, relative to the other classes
+    aux_loss: bool = True  # the loss after every decoder layer, not only the last
+    aux_repeats: int = 1  # queries matched to each object in all layers but the last (Jia et al., arXiv 2207.13080)
 
     SUMMARY: ClassVar[str] = "boxes with classes"
     DATA: ClassVar[str] = 'a folder in the layout of COCO, Pascal VOC or YOLO, or "scenes"'

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import cast
 
 import torch
+from torch import nn
 
 from saccade.checkpoints.directory import LoadedModel
 from saccade.checkpoints.loading import adapt, load_model
@@ -14,6 +15,7 @@ from saccade.data.texts import open_texts
 from saccade.data.vocabulary import OF_BYTES, Vocabulary, vocabulary_for
 from saccade.engine.setup import TrainingSetup
 from saccade.errors import ConfigError
+from saccade.models.bert import Bert
 from saccade.models.zoo import architecture_of, create, list_models
 from saccade.tasks.masked_lm.batches import MaskedTextDataset, TokenMasking
 from saccade.tasks.masked_lm.config import MaskedLMConfig
@@ -38,6 +40,7 @@ def make_setup(config: RunConfig, device: torch.device) -> TrainingSetup:
                 f"{config.data.path} has no text that follows another in its document: set masked_lm.next_sentence to "
                 "false"
             )
+    freeze_unused(start.model)
     masking = token_masking(options)
 
     def dataset(part: Source) -> MaskedTextDataset:
@@ -46,6 +49,13 @@ def make_setup(config: RunConfig, device: torch.device) -> TrainingSetup:
     val, test = (None if part is None else dataset(part) for part in (splits.val, splits.test))
     task = MaskedLMTask(vocabulary, max_length=length)
     return TrainingSetup(start, task, dataset(splits.train), val, test, splits=splits)
+
+
+def freeze_unused(model: nn.Module) -> None:
+    """Freeze a BERT's pooler where no next-sentence head reads it: DDP waits for the gradient of every parameter that
+    requires one."""
+    if isinstance(model, Bert) and model.pooler is not None and model.next_head is None:
+        model.pooler.requires_grad_(False)
 
 
 def token_masking(options: MaskedLMConfig) -> TokenMasking:

@@ -10,6 +10,7 @@ from saccade.data.vocabulary import Vocabulary
 from saccade.models.bert import Bert, BertConfig
 from saccade.nn.transformer import BlockConfig
 from saccade.tasks.masked_lm.batches import IGNORE_INDEX
+from saccade.tasks.masked_lm.setup import freeze_unused
 from saccade.tasks.masked_lm.task import MaskedLMTask
 from tests.engine.batch_cuts import Case, check_cuts
 
@@ -31,7 +32,8 @@ def make_case(*, pairs: bool) -> Case:
     if pairs:
         labels["follows"] = torch.tensor([0, 1, 1, 1, 0, 0, 1, 0])
     block = BlockConfig(16, 2, 32, "post", 1e-12)
-    model = Bert(BertConfig(block, 1, vocabulary.size, 8, pooler=pairs, masked_lm=True, next_sentence=pairs))
+    model = Bert(BertConfig(block, 1, vocabulary.size, 8, masked_lm=True, next_sentence=pairs))
+    freeze_unused(model)
     return Case(model, MaskedLMTask(vocabulary), Batch(inputs, labels, tuple("abcdefgh"), torch.arange(8)))
 
 

@@ -1,9 +1,13 @@
 """Sequence to sequence: the loss by hand, decoding, metrics, batches."""
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
 
+import saccade
+from saccade.checkpoints.directory import LoadedModel, save_model_dir
 from saccade.data.builtin.number_words import english, french
 from saccade.data.config import DataConfig, NumbersConfig
 from saccade.data.samples import Batch
@@ -11,6 +15,7 @@ from saccade.data.texts import open_translations
 from saccade.data.vocabulary import Vocabulary
 from saccade.engine.collect import Collected
 from saccade.errors import ConfigError
+from saccade.models.bert import Bert, BertConfig
 from saccade.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from saccade.nn.transformer import BlockConfig
 from saccade.tasks.seq2seq.batches import TranslationDataset
@@ -137,3 +142,14 @@ def test_texts_are_truncated_and_padded() -> None:
 def test_a_model_without_a_vocabulary_names_what_is_missing() -> None:
     with pytest.raises(ConfigError, match="no vocabulary"):
         Seq2SeqTask(None).input_batch(["one"], [()], ["one"])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(("architecture", "task"), [("seq2seq", "seq2seq"), ("bert", "masked_lm")])
+def test_an_old_text_model_opens_without_a_vocabulary(tmp_path: Path, architecture: str, task: str) -> None:
+    """Before 0.2 the task of a translator, or of a BERT without heads, was "text"."""
+    net = model() if architecture == "seq2seq" else Bert(BertConfig(BLOCK, 1, 50, 8))
+    save_model_dir(tmp_path / "model", LoadedModel(net, architecture, (), None, "text"))
+    predictor = saccade.load(tmp_path / "model")
+    assert predictor.task.name == task
+    with pytest.raises(ConfigError, match="no vocabulary"):
+        predictor.predict("one")

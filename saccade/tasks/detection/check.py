@@ -10,10 +10,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from saccade.data.boxes import RecordSource
+from saccade.data.check import AUTO_FULL, SAMPLE
 from saccade.data.images import read_image
 from saccade.data.samples import DataSplits
+from saccade.data.splits import SPLITS
 from saccade.errors import DataError, ImageError
+from saccade.tasks.detection.sources import Record, RecordSource
 
 Kind = Literal["empty", "negative", "outside", "corners"]
 DESCRIPTIONS = {
@@ -41,12 +43,28 @@ class BoxProblem:
 
 @dataclass(frozen=True)
 class BoxReport:
-    """The result of a check, with a readable `str`; every problem is an error."""
+    """The result of a check; every problem is an error.
 
-    counts: dict[str, dict[str, int]]  # split -> class -> boxes
-    images: dict[str, int]  # split -> images
+    Attributes:
+        counts: split -> class -> boxes.
+        images: split -> images.
+        checked: images that were opened.
+        problems: invalid boxes.
+        broken: image -> why it cannot be read.
+        rewritten: annotations that were corrected.
+    """
+
+    counts: dict[str, dict[str, int]]
+    images: dict[str, int]
+    checked: int
     problems: list[BoxProblem] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
+    rewritten: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether a run may start on this data."""
+        return bool(self.rewritten) or not (self.problems or self.broken)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -57,6 +75,8 @@ class BoxReport:
             total = sum(counts.values())
             shown = ", ".join(f"{n} {name}" for name, n in sorted(counts.items(), key=lambda item: -item[1])[:12])
             lines.append(f"{split:<5} {self.images[split]:>6} images, {total} boxes: {shown}")
+        if self.checked < sum(self.images.values()):
+            lines.append(f"checked {self.checked} of {sum(self.images.values())} images")
         for kind, description in DESCRIPTIONS.items():
             problems = [p for p in self.problems if p.kind == kind]
             if problems:
@@ -67,39 +87,44 @@ class BoxReport:
                 lines.append(f"error: {len(problems)} boxes {description}: {shown}{more}")
         lines += [f"error: {text}" for text in list(self.broken.values())[:MAX_SHOWN]]
         lines.append("errors found" if self.problems or self.broken else "no errors")
+        lines += [f"corrected: {path}" for path in self.rewritten]
         return "\n".join(lines)
 
 
-def check_boxes(splits: DataSplits, *, on_image: Callable[[int, int], None] | None = None) -> BoxReport:
-    """Compare every box with the size of its image.
+def check_boxes(
+    splits: DataSplits, *, mode: str = "full", on_image: Callable[[int, int], None] | None = None
+) -> BoxReport:
+    """Compare boxes with the size of their image.
 
     Args:
-        splits: from :func:`saccade.data.boxes.open_boxes`.
+        splits: from :func:`saccade.tasks.detection.sources.open_boxes`.
+        mode: "full" opens every image, "sample" some 2,000, "auto" all of up to 20,000.
         on_image: called with (images done, images in all).
     """
-    parts = {name: part for name in ("train", "val", "test") if (part := getattr(splits, name)) is not None}
+    parts = {name: part for name in SPLITS if (part := getattr(splits, name)) is not None}
     counts, problems, broken = {}, [], {}
-    total, done = sum(len(part) for part in parts.values()), 0
+    total = sum(len(part) for part in parts.values())
+    stride = max(1, total // SAMPLE) if mode == "sample" or (mode == "auto" and total > AUTO_FULL) else 1
+    work: list[tuple[Record, str]] = []
     for split, source in parts.items():
         if not isinstance(source, RecordSource):
             raise DataError("scenes are generated, so there are no annotations to check")
-        counter: Counter[str] = Counter()
-        for record, name in zip(source.records, source.names):
-            try:
-                width, height = read_image(record.path).size
-            except ImageError as error:
-                broken[name] = str(error)
-                width, height = record.size or (0, 0)
-            counter.update(record.names)
-            for box, label in zip(record.boxes, record.names):
-                kind = judge(box, width, height)
-                if kind is not None:
-                    problems.append(BoxProblem(name, label, kind, box, corrected(box, kind, width, height)))
-            done += 1
-            if on_image is not None:
-                on_image(done, total)
-        counts[split] = dict(counter)
-    return BoxReport(counts, {split: len(part) for split, part in parts.items()}, problems, broken)
+        counts[split] = dict(Counter(label for record in source.records for label in record.names))
+        work += zip(source.records, source.names)
+    work = work[::stride]
+    for done, (record, name) in enumerate(work, 1):
+        try:
+            width, height = read_image(record.path).size
+        except ImageError as error:
+            broken[name] = str(error)
+            width, height = record.size or (0, 0)
+        for box, label in zip(record.boxes, record.names):
+            kind = judge(box, width, height)
+            if kind is not None:
+                problems.append(BoxProblem(name, label, kind, box, corrected(box, kind, width, height)))
+        if on_image is not None:
+            on_image(done, len(work))
+    return BoxReport(counts, {split: len(part) for split, part in parts.items()}, len(work), problems, broken)
 
 
 def judge(box: Box, width: int, height: int) -> Kind | None:

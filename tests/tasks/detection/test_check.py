@@ -8,13 +8,13 @@ import pytest
 from PIL import Image
 
 from saccade.cli.main import main
-from saccade.data.boxes import open_boxes
 from saccade.data.builtin.scenes import scene_splits
 from saccade.data.builtin.write_scenes import write_scenes
-from saccade.data.check_boxes import check_boxes, corrected, judge
 from saccade.data.config import DataConfig, ScenesConfig
 from saccade.errors import DataError
-from tests.data.test_boxes import WHOLE, write_coco, write_voc
+from saccade.tasks.detection.check import check_boxes, corrected, judge
+from saccade.tasks.detection.sources import open_boxes
+from tests.tasks.detection.test_sources import WHOLE, write_coco, write_voc
 
 
 @pytest.mark.parametrize(
@@ -46,11 +46,12 @@ def test_found_named_and_corrected(tmp_path: Path, capsys: pytest.CaptureFixture
     file.write_text(json.dumps(content))
     report = check_boxes(open_boxes(str(root), WHOLE))
     assert sorted(p.kind for p in report.problems) == ["corners", "empty", "negative", "outside"]
-    assert main(["data", "check", str(root), "--task", "detect"]) == 1
+    assert main(["data", "check", str(root), "--task", "detection"]) == 1
     assert "p3.png cell" in capsys.readouterr().out
-    assert main(["data", "check", str(root), "--task", "detect", "--fix"]) == 0
+    assert main(["data", "check", str(root), "--task", "detection", "--fix"]) == 0
+    assert f"corrected: {file}" in capsys.readouterr().out
     assert file.with_name("instances_train.json.orig").is_file()
-    assert main(["data", "check", str(root), "--task", "detect"]) == 0
+    assert main(["data", "check", str(root), "--task", "detection"]) == 0
     assert len(json.loads(file.read_text())["annotations"]) == len(content["annotations"]) - 1
     with pytest.raises(DataError, match="no annotations to check"):
         check_boxes(open_boxes("scenes"))
@@ -82,3 +83,15 @@ def test_scenes_as_files(tmp_path: Path) -> None:
         == 0
     )
     assert len(open_boxes(str(tmp_path / "more"), DataConfig(val_fraction=0.0)).train) == 2
+
+
+def test_a_sample_of_the_images_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("saccade.tasks.detection.check.SAMPLE", 2)
+    splits = open_boxes(str(write_coco(tmp_path / "data")), WHOLE)
+    seen: list[tuple[int, int]] = []
+    report = check_boxes(splits, mode="sample", on_image=lambda done, total: seen.append((done, total)))
+    assert report.checked == 2
+    assert seen == [(1, 2), (2, 2)]
+    assert "checked 2 of 4 images" in str(report)
+    assert sum(report.counts["train"].values()) == 6
+    assert check_boxes(splits, mode="auto").checked == 4

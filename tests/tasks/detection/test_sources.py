@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from saccade.data.boxed_batches import BoxDataset, BoxTransform
-from saccade.data.boxes import open_boxes
 from saccade.data.config import AugmentationConfig, DataConfig
 from saccade.data.preprocessing import Preprocessing
 from saccade.errors import ConfigError, DataError, ImageError
+from saccade.tasks.detection.batches import BoxDataset, BoxTransform
+from saccade.tasks.detection.sources import open_boxes
 
 BOXES = [(2.0, 3.0, 12.0, 9.0), (20.0, 4.0, 30.0, 20.0)]
 NAMES = ["cell", "plate"]

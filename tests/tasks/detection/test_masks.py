@@ -10,32 +10,44 @@ from PIL import Image
 
 import saccade
 from saccade.cli.main import main
-from saccade.data.boxed_batches import BoxDataset, BoxTransform
-from saccade.data.boxes import drawn, open_boxes
 from saccade.data.builtin.scenes import SceneSource, scene_splits
 from saccade.data.builtin.write_scenes import write_scenes
 from saccade.data.config import AugmentationConfig, DataConfig, ScenesConfig
 from saccade.data.preprocessing import Preprocessing
 from saccade.errors import DataError
-from saccade.tasks.mask_losses import mask_losses, mask_overlaps
+from saccade.tasks.detection.batches import BoxDataset, BoxTransform
+from saccade.tasks.detection.mask_losses import mask_iou, mask_losses
+from saccade.tasks.detection.masks import masks_at_size
+from saccade.tasks.detection.sources import open_boxes, rasterize
 from saccade.training.config import resolve
 from tests.running import train
-from tests.training.test_detecting import TINY
+from tests.tasks.detection.test_runs import TINY
 
 SCENES = ScenesConfig(size=(64, 64), digits=(1, 3), train=24, val=4, test=6)
 
 
 def test_losses_by_hand() -> None:
-    said = torch.tensor([[[20.0, -20.0], [20.0, -20.0]], [[0.0, 0.0], [0.0, 0.0]]])
-    true = torch.tensor([[[True, False], [True, False]], [[True, True], [False, False]]])
-    found = mask_losses(said, true)
-    # A sure and right mask costs nothing; an unsure one has p = 1/2 everywhere: Dice (2*1 + 1) / (2 + 2 + 1).
-    assert found["Dice"].item() == pytest.approx((0 + (1 - 3 / 5)) / 2, abs=1e-6)
-    # 0.25 (ink) or 0.75 (ground) of (1/2)^2 ln 2, half a picture each.
-    assert found["mask"].item() == pytest.approx(0.5 * (0.25 + 0.75) / 2 * 0.25 * np.log(2), rel=1e-5)
-    assert mask_overlaps(torch.stack((said[0], said[0].T)), true).tolist() == pytest.approx([1.0, 1.0])
-    empty = mask_losses(said[:0].requires_grad_(), true[:0])
+    logits = torch.tensor([[[20.0, -20.0], [20.0, -20.0]], [[0.0, 0.0], [0.0, 0.0]]])
+    target = torch.tensor([[[True, False], [True, False]], [[True, True], [False, False]]])
+    sums = mask_losses(logits, target)
+    # A confident and right mask costs nothing; logits of 0 give p = 1/2 everywhere: Dice (2*1 + 1) / (2 + 2 + 1).
+    assert sums["loss_dice"].item() == pytest.approx(0 + (1 - 3 / 5), abs=1e-6)
+    # alpha 0.25 (foreground) or 0.75 (background) times (1/2)^2 ln 2, half of the pixels each.
+    assert sums["loss_mask"].item() == pytest.approx((0.25 + 0.75) / 2 * 0.25 * np.log(2), rel=1e-5)
+    assert mask_iou(torch.stack((logits[0], logits[0].T)), target).tolist() == pytest.approx([1.0, 1.0])
+    empty = mask_losses(logits[:0].requires_grad_(), target[:0])
     assert sum(part.item() for part in empty.values()) == 0.0
+
+
+def test_masks_of_a_padded_image_end_at_its_edge() -> None:
+    """The left half of an image of 4 x 6 in an input of 8 x 8 is the left half of the original image."""
+    masks = torch.full((1, 8, 8), -5.0)
+    masks[:, :4, :3] = 5.0
+    original = masks_at_size(masks, (8, 8), (4, 6), (40, 60)) > 0
+    assert original[0, :, :29].all()
+    assert not original[0, :, 31:].any()
+    plain = masks_at_size(masks, (8, 8), (8, 8), (8, 8))
+    assert torch.equal(plain, masks)
 
 
 def test_masks_move_with_their_boxes() -> None:
@@ -59,7 +71,7 @@ def test_files_bring_their_masks(tmp_path: Path) -> None:
     for index in range(3):
         ours, theirs = splits.train.with_boxes(index), stored.with_boxes(index)
         np.testing.assert_array_equal(ours.masks, theirs.masks)
-    square = drawn([[1, 1, 5, 1, 5, 5, 1, 5]], (8, 8))
+    square = rasterize([[1, 1, 5, 1, 5, 5, 1, 5]], (8, 8))
     assert square[2:5, 2:5].all()
     assert square.sum() == 16
     file = tmp_path / "scenes" / "annotations" / "instances_train.json"
@@ -68,7 +80,7 @@ def test_files_bring_their_masks(tmp_path: Path) -> None:
     file.write_text(json.dumps(content))
     part = open_boxes(str(tmp_path / "scenes")).train
     images = BoxDataset(part, BoxTransform(Preprocessing((48, 48))), masks=True)
-    with pytest.raises(DataError, match="not all of its boxes"):
+    with pytest.raises(DataError, match="a mask for every box"):
         [images[(index, ())] for index in range(3)]
 
 
@@ -77,20 +89,20 @@ def test_a_mask_head_on_a_trained_detector(tmp_path: Path, capsys: pytest.Captur
     changed = {"model.init": str(tmp_path / "boxes"), "model.options": {"masks": True}, "schedule.epochs": 2}
     result = train(resolve(overrides={**TINY, **changed}), output=tmp_path / "masks")
     row = result.run.metrics()[-1]
-    assert {"mask", "Dice", "mask IoU", "val_mask IoU"} <= row.keys()
-    assert result.metrics.mask_iou == pytest.approx(result.metrics.row()["mask IoU"])
+    assert {"loss_mask", "loss_dice", "mask IoU", "val_mask IoU"} <= row.keys()
+    assert result.metrics.mask_iou == pytest.approx(result.metrics.scalars()["mask IoU"])
     assert "mask IoU" in str(result.metrics)
     before, after = (saccade.load(r.run.path).model for r in (boxes, result))
     assert not before.config.masks
     assert after.config.masks
     Image.fromarray(SceneSource("test", 1, SCENES).scene(0).image).save(tmp_path / "a.png")
     assert main(["predict", str(tmp_path / "masks"), str(tmp_path / "a.png"), "--threshold", "0", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told[0]["segmentation"]["size"] == [64, 64]
+    records = json.loads(capsys.readouterr().out)
+    assert records[0]["segmentation"]["size"] == [64, 64]
     assert main(["evaluate", str(tmp_path / "masks"), "scenes"]) == 0
     assert "mask IoU" in capsys.readouterr().out
 
 
-def test_splits_keep_what_is_known() -> None:
+def test_scenes_have_masks() -> None:
     splits = open_boxes("scenes", DataConfig(scenes=SCENES))
     assert splits.train.with_boxes(0).masks is not None

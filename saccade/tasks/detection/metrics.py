@@ -1,0 +1,244 @@
+"""How well a detector does: average precision by COCO's own code (pycocotools), confusion, errors of single images."""
+
+import contextlib
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from torchvision.ops import box_iou
+
+from saccade.engine.collect import Collected
+from saccade.errors import ConfigError
+from saccade.tasks.detection.results import Box
+
+MAX_DETECTIONS = 100  # of an image, as in COCO
+MATCH_IOU = 0.5  # from which a box counts as a detection of an object, in confusion and errors
+
+
+@dataclass(frozen=True)
+class ClassAP:
+    """Average precision of one class.
+
+    Attributes:
+        label: its name.
+        ap: mean over IoU thresholds 0.50, 0.55 … 0.95; -1 where the class does not occur.
+        ap50: at IoU 0.50.
+        boxes: objects of the class.
+        precision: at recalls 0, 0.05, … 1 with IoU 0.50.
+    """
+
+    label: str
+    ap: float
+    ap50: float
+    boxes: int
+    precision: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class DetectionMetrics:
+    """How well a detector did, by COCO's definitions; -1 where there was nothing to measure.
+
+    Attributes:
+        ap: average precision, the mean over classes and over IoU thresholds 0.50, 0.55 … 0.95.
+        ap50, ap75: at one IoU threshold.
+        ap_small, ap_medium, ap_large: of objects below 32 x 32 pixels, below 96 x 96, and above.
+        recall: average recall over classes and IoU thresholds, with up to 100 boxes an image.
+        images, boxes: how many images, and objects in them.
+        per_class: in the order of the labels.
+        mask_iou: mean IoU of the masks of matched queries and objects, where masks are learned.
+    """
+
+    warning = ""
+    ap: float
+    ap50: float
+    ap75: float
+    ap_small: float
+    ap_medium: float
+    ap_large: float
+    recall: float
+    images: int
+    boxes: int
+    per_class: tuple[ClassAP, ...]
+    mask_iou: float | None = None
+
+    @property
+    def count(self) -> int:
+        return self.images
+
+    @property
+    def selection(self) -> float:
+        return self.ap
+
+    @property
+    def ap_by_size(self) -> dict[str, float]:
+        """AP of small, medium and large objects, of those that there are."""
+        sizes = {"AP small": self.ap_small, "AP medium": self.ap_medium, "AP large": self.ap_large}
+        return {name: value for name, value in sizes.items() if value >= 0}
+
+    def scalars(self) -> dict[str, float]:
+        recall = {} if self.recall < 0 else {"AR": self.recall}
+        masks = {} if self.mask_iou is None else {"mask IoU": self.mask_iou}
+        return {"AP": self.ap, "AP50": self.ap50, "AP75": self.ap75, **self.ap_by_size, **recall, **masks}
+
+    def table(self) -> str:
+        """AP of each class that occurs."""
+        rows = [row for row in self.per_class if row.boxes]
+        width = max((len(row.label) for row in rows), default=5)
+        lines = [f"{row.label:<{width}}  {row.ap:.3f}  {row.ap50:.3f} {row.boxes:>6}" for row in rows]
+        return "\n".join([f"{'class':<{width}}     AP   AP50  boxes", *lines])
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "DetectionMetrics":
+        """What :meth:`to_dict` gave, also after a way through JSON."""
+        rows = [ClassAP(**{**row, "precision": tuple(row["precision"])}) for row in values["per_class"]]
+        return cls(**{**values, "per_class": tuple(rows)})
+
+    def __str__(self) -> str:
+        sizes = ", ".join(f"{name.removeprefix('AP ')} {value:.3f}" for name, value in self.ap_by_size.items())
+        return (
+            f"AP {self.ap:.3f}, AP50 {self.ap50:.3f}, AP75 {self.ap75:.3f}{f' ({sizes})' if sizes else ''}, "
+            f"recall {self.recall:.3f} on {self.boxes} boxes in {self.images} images"
+            + (f"; mask IoU {self.mask_iou:.3f}" if self.mask_iou is not None else "")
+        )
+
+
+def detection_metrics(collected: Collected, labels: Sequence[str]) -> DetectionMetrics:
+    """The metrics of a split.
+
+    Args:
+        collected: the tensors of :meth:`saccade.tasks.detection.task.DetectionTask.collect`.
+        labels: class names.
+
+    Raises:
+        ConfigError: the split is empty.
+    """
+    if not len(collected):
+        raise ConfigError("there are no images to measure on")
+    pred = [collected.per_input(name, "num_boxes") for name in ("boxes", "scores", "labels")]
+    target = [collected.per_input(name, "num_targets") for name in ("target_boxes", "target_labels")]
+    annotations: list[dict[str, Any]] = []
+    for image, (boxes, classes) in enumerate(zip(*target)):
+        for box, label in zip(coco_boxes(boxes), classes.tolist()):
+            about = {"bbox": box, "area": box[2] * box[3], "iscrowd": 0, "image_id": image}
+            annotations.append({**about, "id": len(annotations) + 1, "category_id": label})
+    results = [
+        {"image_id": image, "category_id": label, "bbox": box, "score": score}
+        for image, (boxes, scores, classes) in enumerate(zip(*pred))
+        for box, score, label in zip(coco_boxes(boxes), scores.double().tolist(), classes.tolist())
+    ]
+    masks = None
+    if "mask_iou" in collected.tensors:
+        overlaps = collected["mask_iou"]
+        masks = overlaps.mean().item() if len(overlaps) else 0.0
+    return average_precision(annotations, results, len(collected), labels, masks)
+
+
+def average_precision(
+    annotations: list[dict[str, Any]],
+    results: list[dict[str, Any]],
+    images: int,
+    labels: Sequence[str],
+    mask_iou: float | None = None,
+) -> DetectionMetrics:
+    """COCO's average precision of boxes.
+
+    Args:
+        annotations, results: in COCO's formats; images and categories are numbers from 0.
+        images: how many.
+        labels: class names.
+        mask_iou: goes into the metrics as it is.
+    """
+    coco: Any = COCO()
+    coco.dataset = {
+        "images": [{"id": image} for image in range(images)],
+        "annotations": annotations,
+        "categories": [{"id": number, "name": name} for number, name in enumerate(labels)],
+    }
+    if not annotations or not results:
+        none = tuple(ClassAP(name, 0.0, 0.0, 0, ()) for name in labels)
+        return DetectionMetrics(0.0, 0.0, 0.0, -1.0, -1.0, -1.0, 0.0, images, len(annotations), none, mask_iou)
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
+        coco.createIndex()
+        evaluation: Any = COCOeval(coco, coco.loadRes(results), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    precision = evaluation.eval["precision"]  # [IoU, recall, class, area, number of boxes]
+    per_class = []
+    for number, name in enumerate(labels):
+        values, at_half = precision[:, :, number, 0, -1], precision[0, :, number, 0, -1]
+        count = sum(a["category_id"] == number for a in annotations)
+        curve = tuple(float(p) for p in at_half[::5])
+        per_class.append(ClassAP(name, _mean(values), _mean(at_half), count, curve))
+    stats = [float(value) for value in evaluation.stats]
+    return DetectionMetrics(
+        ap=stats[0], ap50=stats[1], ap75=stats[2], ap_small=stats[3], ap_medium=stats[4], ap_large=stats[5],
+        recall=stats[8], images=images, boxes=len(annotations), per_class=tuple(per_class), mask_iou=mask_iou,
+    )  # fmt: skip
+
+
+def coco_boxes(boxes: torch.Tensor) -> list[list[float]]:
+    """Corners ``[n, 4]`` -> left, top, width, height of each."""
+    return torch.cat((boxes[:, :2].double(), (boxes[:, 2:].double() - boxes[:, :2].double())), dim=1).tolist()
+
+
+def _mean(values: np.ndarray) -> float:
+    """Over what could be measured; -1 where nothing could."""
+    measured = values[values > -1]
+    return float(measured.mean()) if measured.size else -1.0
+
+
+def confusion_matrix(images: Sequence[tuple[Sequence[Box], Sequence[Box]]], labels: Sequence[str]) -> list[list[int]]:
+    """[true class][predicted class] boxes over all images. The last row counts boxes where there is no object, the last
+    column missed objects.
+
+    Boxes are assigned in the order of their scores, each to the free object with the highest IoU, from 0.5 on.
+
+    Args:
+        images: (predicted boxes, target boxes) of each.
+        labels: K class names.
+    """
+    number = {name: index for index, name in enumerate(labels)}
+    counts = [[0] * (len(labels) + 1) for _ in range(len(labels) + 1)]
+    for pred, target in images:
+        free = set(range(len(target)))
+        overlaps = box_iou(corners_of(pred), corners_of(target))
+        for index in sorted(range(len(pred)), key=lambda i: -pred[i].score):
+            best = max(free, key=lambda i: overlaps[index, i].item(), default=None)
+            column = number[pred[index].label]
+            if best is None or overlaps[index, best] < MATCH_IOU:
+                counts[-1][column] += 1
+            else:
+                free.remove(best)
+                counts[number[target[best].label]][column] += 1
+        for missed in free:
+            counts[number[target[missed].label]][-1] += 1
+    return counts
+
+
+def count_errors(pred: Sequence[Box], target: Sequence[Box]) -> tuple[int, int]:
+    """(false negatives, false positives) of one image: objects without a box of their class at IoU 0.5, and boxes
+    without an object; boxes take objects in the order of their scores."""
+    free = list(range(len(target)))
+    false_positives = 0
+    for box in sorted(pred, key=lambda b: -b.score):
+        same_class = [i for i in free if target[i].label == box.label]
+        overlaps = box_iou(corners_of([box]), corners_of([target[i] for i in same_class]))[0]
+        if len(same_class) and overlaps.max() >= MATCH_IOU:
+            free.remove(same_class[int(overlaps.argmax())])
+        else:
+            false_positives += 1
+    return len(free), false_positives
+
+
+def corners_of(boxes: Sequence[Box]) -> torch.Tensor:
+    """``[n, 4]``."""
+    return torch.tensor([box.box for box in boxes]).reshape(-1, 4)

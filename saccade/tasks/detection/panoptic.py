@@ -1,0 +1,92 @@
+"""Panoptic segmentation by a detector with a mask head (Carion et al., arXiv 2005.12872, section 4.4).
+
+Q queries, K classes, h x w of the mask head, H x W pixels of the image.
+"""
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from saccade.data.samples import Batch
+from saccade.errors import ConfigError
+from saccade.tasks.detection.boxes import valid_sizes
+from saccade.tasks.detection.detr import DetrTask, SetPrediction
+from saccade.tasks.detection.masks import masks_at_size
+from saccade.tasks.detection.results import PanopticSegmentation, Segment
+from saccade.tasks.detection.task import targets_of
+
+MIN_AREA = 4  # pixels; segments up to this are dropped
+THRESHOLD = 0.85
+COCO_PANOPTIC, COCO_THINGS = 250, 91  # classes of COCO's panoptic task; those from the second number on are stuff
+
+
+class PanopticTask(DetrTask):
+    """A detector with a mask head that predicts one segment for every pixel instead of boxes.
+
+    Args:
+        labels: K class names.
+        stuff: names of classes that are not counted, such as grass: all of one image is one segment. None: of the 250
+            classes of COCO's panoptic task those from 91 on, of any others none.
+        threshold: score above which a query takes part.
+    """
+
+    def __init__(self, labels: Sequence[str], *, stuff: Collection[str] | None = None, threshold: float = THRESHOLD):
+        super().__init__(labels, threshold=threshold)
+        unknown = [name for name in stuff or () if name not in self.labels]
+        if unknown:
+            raise ConfigError(f"--stuff {unknown[0]}: the model has no such class")
+        if stuff is not None:
+            self.stuff = frozenset(self.labels.index(name) for name in stuff)
+        else:
+            self.stuff = frozenset(range(COCO_THINGS, COCO_PANOPTIC) if len(self.labels) == COCO_PANOPTIC else ())
+
+    def decode(self, outputs: SetPrediction, batch: Batch) -> list[PanopticSegmentation]:
+        assert outputs.masks is not None
+        valid = targets_of(batch)["valid"]
+        sizes = zip(valid_sizes(valid).tolist(), targets_of(batch)["sizes"].tolist())
+        results = []
+        for name, logits, masks, (inside, original) in zip(batch.names, outputs.logits, outputs.masks, sizes):
+            scores, classes = logits.float().softmax(-1).max(-1)
+            chosen = ((classes < len(self.labels)) & (scores > self.threshold)).nonzero()[:, 0]
+            if not len(chosen):
+                results.append(PanopticSegmentation(name, np.zeros(original, np.int64), (), self.labels))
+                continue
+            pixels = masks_at_size(masks[chosen], valid.shape[-2:], inside, original).cpu()
+            ids, queries = merge_masks(pixels, classes[chosen].tolist(), self.stuff)
+            areas = torch.bincount(ids.flatten(), minlength=len(queries) + 1).tolist()
+            segments = tuple(
+                Segment(i, self.labels[int(classes[chosen[q]])], scores[chosen[q]].item(), areas[i])
+                for i, q in enumerate(queries, 1)
+            )
+            results.append(PanopticSegmentation(name, ids.numpy(), segments, self.labels))
+        return results
+
+
+def merge_masks(masks: Tensor, classes: Sequence[int], stuff: Collection[int] = ()) -> tuple[Tensor, list[int]]:
+    """Each pixel goes to the query with the highest logit there; queries of one class of stuff share a segment.
+
+    Args:
+        masks: logits of the confident queries ``[Q, H, W]``.
+        classes: of each.
+        stuff: classes that are not counted.
+
+    Returns:
+        the segment of every pixel ``[H, W]`` int64, from 1, and for each segment its query. 0 and none where no segment
+        is large enough.
+    """
+    queries = list(range(len(masks)))
+    while queries:
+        first: dict[int, int] = {}  # class of stuff -> the query that stands for its segment
+        owners = [first.setdefault(classes[q], q) if classes[q] in stuff else q for q in queries]
+        owner = torch.tensor(owners)[masks[queries].argmax(0)]  # [H, W]
+        areas = torch.bincount(owner.flatten(), minlength=len(masks)).tolist()
+        large = [query for query, own in zip(queries, owners) if areas[own] > MIN_AREA]
+        if len(large) == len(queries):
+            segments = sorted(set(owners))
+            number = torch.zeros(len(masks), dtype=torch.long)
+            number[segments] = torch.arange(1, len(segments) + 1)
+            return number[owner], segments
+        queries = large  # the pixels of the others go to those that are left, which may then be large enough
+    return torch.zeros(masks.shape[-2:], dtype=torch.long), []

@@ -1,0 +1,51 @@
+"""Object queries: their recorded cross-attention and their boxes; only a DETR has them."""
+
+import numpy as np
+import pytest
+import torch
+
+import saccade
+from saccade.checkpoints.directory import LoadedModel
+from saccade.engine.predictor import Predictor
+from saccade.errors import ConfigError
+from saccade.tasks.detection.queries import object_queries, query_boxes
+from saccade.tasks.detection.report import queries_figure, queries_svg
+from saccade.tasks.detection.setup import detector_preprocessing
+from saccade.tasks.loading import predictor_of
+
+IMAGE = np.random.default_rng(0).integers(0, 255, (128, 128, 3), dtype=np.uint8)
+
+
+def detector(name: str) -> Predictor:
+    torch.manual_seed(0)
+    net = saccade.create(name)
+    labels = tuple(map(str, range(net.config.num_classes)))
+    return predictor_of(LoadedModel(net, name.split("_")[0], labels, detector_preprocessing(net), task="detection"))
+
+
+def test_attention_and_boxes_of_queries() -> None:
+    predictor = detector("detr_small")
+    queries = object_queries(predictor, IMAGE, threshold=0.0, top=3)
+    assert len(queries.objects) == 3
+    scores = [query.box.score for query in queries.objects]
+    assert scores == sorted(scores, reverse=True)
+    for query in queries.objects:
+        assert query.attention.shape == (8, 8)
+        assert query.attention.sum() == pytest.approx(1, abs=1e-4)
+    assert len(queries_figure([queries]).axes) == 4
+    boxes = query_boxes(predictor, [IMAGE, IMAGE[::-1]])
+    assert boxes.shape == (2, 16, 5)
+    first = queries.objects[0]
+    left, top, right, bottom = first.box.box
+    x, y, *_, score = boxes[0, first.query]
+    np.testing.assert_allclose(
+        [x * 128, y * 128, score], [(left + right) / 2, (top + bottom) / 2, first.box.score], atol=1e-3
+    )
+    assert queries_svg(boxes).startswith("<svg")
+
+
+def test_only_a_detr_has_object_queries() -> None:
+    with pytest.raises(ConfigError, match="no object queries"):
+        object_queries(detector("yolo_small"), IMAGE)
+    with pytest.raises(ConfigError, match="no object queries"):
+        query_boxes(detector("yolo_small"), [IMAGE])
