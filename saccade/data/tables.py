@@ -15,14 +15,21 @@ def read_table(place: Path) -> tuple[list[str], list[dict[str, str]]]:
     Raises:
         DataError: the file cannot be read.
     """
+    columns, rows = read_numbered_table(place)
+    return columns, [row for _, row in rows]
+
+
+def read_numbered_table(place: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """As :func:`read_table`, each row with the number of its last line: empty lines and quoted line breaks count."""
     try:
         with open(place, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, delimiter="\t" if place.suffix.lower() == ".tsv" else ",")
             columns = [c.strip().lower() for c in reader.fieldnames or []]
-            return columns, [
-                {c: (v or "").strip() for c, v in zip(columns, row.values()) if isinstance(v, str | None)}
-                for row in reader
-            ]
+            rows = []
+            for row in reader:
+                values = zip(columns, row.values())
+                rows.append((reader.line_num, {c: (v or "").strip() for c, v in values if isinstance(v, str | None)}))
+            return columns, rows
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{place} is not a readable table: {error}") from None
 

@@ -39,12 +39,14 @@ class ModelCard:
         description: what it is, "An image classifier".
         usage: an expression of Python that uses it; PATH_OF_THIS_FOLDER stands for its directory.
         limits: what it cannot do, in one sentence.
+        lists_classes: whether the model's labels are classes.
     """
 
     hub_task: str
     description: str
     usage: str
     limits: str
+    lists_classes: bool = True
 
 
 class TaskRoom(ABC):

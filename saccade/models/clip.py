@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saccade.models.clip_resnet import ClipResNetConfig
-from saccade.models.model import FeatureMap, Model, OnBackbone
+from saccade.models.model import FeatureMap, Model, WithBackbone, example_tokens
 from saccade.models.resnet import ResNetConfig
 from saccade.models.vit import ViTConfig
 from saccade.models.zoo import build, read_config
@@ -51,7 +51,7 @@ class TextConfig:
 
 
 @dataclass(frozen=True)
-class CLIPConfig(OnBackbone):
+class CLIPConfig(WithBackbone):
     """An image encoder and a text encoder.
 
     Attributes:
@@ -164,8 +164,10 @@ class CLIP(Model):
         """The image encoder's maps."""
         return self.backbone.features(images)
 
-    def inputs_for(self, images: Tensor) -> tuple[Tensor, ...]:
-        return images, torch.zeros(len(images), self.config.text.context_length, dtype=torch.long, device=images.device)
+    def example_inputs(self, batch_size: int = 1, image_size: tuple[int, int] | None = None) -> tuple[Tensor, ...]:
+        text = self.config.text
+        tokens = example_tokens(batch_size, text.context_length, text.vocab_size, None)
+        return *super().example_inputs(batch_size, image_size), tokens
 
     def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout | None:
         return self.backbone.token_layout(image_size)

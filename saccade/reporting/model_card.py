@@ -40,6 +40,7 @@ def model_card(
             }],
         }]  # fmt: skip
     counts = ", ".join(f"{count} {split}" for split, count in data["images"].items())
+    labels = labels if card.lists_classes else ()
     names = ", ".join(labels[:20]) + (f" and {len(labels) - 20} more" if len(labels) > 20 else "")
     result = f"{provenance['result']['split']}: {metrics}" if metrics is not None else "not measured"
     origin = "fresh weights" if not provenance["init"] else str(provenance["init"].get("source", "a checkpoint"))

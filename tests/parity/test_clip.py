@@ -153,5 +153,5 @@ def test_an_archive_gives_its_tensors_and_runs_nothing(tmp_path: Path) -> None:
         for member in old.namelist():
             evil = pickle.dumps(print, 2) if member.endswith("/data.pkl") else old.read(member)
             new.writestr(member, evil)
-    with pytest.raises(CheckpointError, match="refused"):
+    with pytest.raises(CheckpointError, match="not read"):
         read_tensors(tmp_path / "evil.pt")
