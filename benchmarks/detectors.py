@@ -1,9 +1,9 @@
-"""DETR beside the classical detector on the same images: AP, duplicates, time, and what suppression removes.
+"""DETR and a dense detector on the same images: AP with and without non-maximum suppression, duplicates, time.
 
-    python benchmarks/detectors.py runs/detr runs/classical --data scenes
+    python benchmarks/detectors.py runs/detr runs/dense --data scenes
 
-The slide's contrast. Time is that of one image after the other on the machine at hand: the network, and what comes
-behind it (a softmax, or choosing candidates and suppressing what overlaps).
+Times are medians of one image after the other on this machine: of the network, and of the postprocessing (a softmax; or
+the choice of candidates and non-maximum suppression).
 """
 
 import argparse
@@ -14,31 +14,37 @@ import torch
 from machine import describe
 
 import saccade
-from saccade.analysis.suppression import suppression_study
-from saccade.data.boxed_batches import BoxDataset
-from saccade.data.boxes import open_boxes
 from saccade.data.config import DataConfig
-from saccade.inference.predictor import Predictor, unlabelled
+from saccade.engine.predictor import Predictor
+from saccade.tasks.detection.sources import open_boxes
+from saccade.tasks.detection.stages import suppression_study
+from saccade.tasks.detection.task import DetectionTask
 
 IMAGES = 50  # timed
+HEADS = (
+    "model", "stage", "AP", "AP50", "AP with NMS", "AP50 with NMS", "boxes/image", "duplicates", "network",
+    "postprocessing",
+)  # fmt: skip
 
 
 @torch.inference_mode()
 def milliseconds(predictor: Predictor, data: str) -> tuple[float, float]:
-    """(network, what comes behind it) of one image, medians."""
+    """(network, postprocessing) of one image, medians."""
     splits = open_boxes(data, DataConfig())
     source = splits.test or splits.train
-    network, behind = [], []
+    task = predictor.task
+    assert isinstance(task, DetectionTask)
+    network, postprocessing = [], []
     for index in range(min(IMAGES, len(source))):
         image = source.image(index)
-        batch, _ = BoxDataset.collate([unlabelled(predictor.prepare(image), (image.height, image.width))])
+        batch = task.input_batch([predictor.prepare(image)], [(image.height, image.width)], [""])
         start = time.perf_counter()
-        outputs = predictor.about.run(predictor.model, batch)
+        outputs = task.eval_step(predictor.model, batch)
         middle = time.perf_counter()
-        predictor.about.keep(outputs, batch)
+        task.postprocess(outputs, batch)
         network.append(middle - start)
-        behind.append(time.perf_counter() - middle)
-    return 1000 * statistics.median(network), 1000 * statistics.median(behind)
+        postprocessing.append(time.perf_counter() - middle)
+    return 1000 * statistics.median(network), 1000 * statistics.median(postprocessing)
 
 
 def main() -> None:
@@ -47,26 +53,14 @@ def main() -> None:
     parser.add_argument("--data", default="scenes")
     options = parser.parse_args()
     print(describe())
-    heads = [
-        "model",
-        "stage",
-        "AP",
-        "AP50",
-        "AP suppressed",
-        "AP50 suppressed",
-        "boxes told",
-        "duplicates",
-        "network",
-        "behind",
-    ]
-    print(f"\n| {' | '.join(heads)} |\n|{' --- |' * len(heads)}")
+    print(f"\n| {' | '.join(HEADS)} |\n|{' --- |' * len(HEADS)}")
     for run in options.runs:
         predictor = saccade.load(run)
         times = milliseconds(predictor, options.data)
-        for row in suppression_study(predictor, options.data):
-            figures = [row.plain.ap, row.plain.ap50, row.suppressed.ap, row.suppressed.ap50]
-            cells = [predictor.source.architecture, row.stage, *(f"{value:.3f}" for value in figures)]
-            cells += [f"{row.told:.1f}", f"{row.duplicates:.1%}", *(f"{value:.1f} ms" for value in times)]
+        for row in suppression_study(predictor, options.data).stages:
+            values = [row.plain.ap, row.plain.ap50, row.suppressed.ap, row.suppressed.ap50]
+            cells = [predictor.source.architecture, row.stage, *(f"{value:.3f}" for value in values)]
+            cells += [f"{row.boxes_per_image:.1f}", f"{row.duplicates:.1%}", *(f"{value:.1f} ms" for value in times)]
             print(f"| {' | '.join(cells)} |", flush=True)
 
 

@@ -1,11 +1,11 @@
-"""What a DETR needs: where positions are told, how deep encoder and decoder are. The lecture's ablations on scenes.
+"""Ablations of a DETR on scenes: where positions are added, how many encoder and decoder layers.
 
     python benchmarks/detr_study.py positions
-    python benchmarks/detr_study.py encoder --values 0 1 2 --init runs/classical
+    python benchmarks/detr_study.py encoder --values 0 1 2 --init runs/dense
 
-Each row is a setting, trained from the same backbone (a classical detector's: `--init`, or trained on the same scenes
-first) on the same scenes by the recipe `detect`, once a seed. AP is measured on the test scenes, whose
-digits are in no other split.
+Each row is a setting, trained once per seed by the recipe `detect` on the same scenes, from the same backbone: that of a
+dense detector (`--init`, or trained on the same scenes first). AP is measured on the test scenes, whose digits are in no
+other split.
 """
 
 import argparse
@@ -16,9 +16,9 @@ from typing import Any
 
 from machine import describe
 
-from saccade.tasks.predictions import DetectionMetrics
+from saccade.runs import train_task
+from saccade.tasks.detection.metrics import DetectionMetrics
 from saccade.training.config import resolve
-from saccade.training.loop import train
 from saccade.training.run_directory import RunDirectory
 
 STUDIES: dict[str, tuple[str, list[Any]]] = {
@@ -32,7 +32,7 @@ def trained(place: Path, overrides: dict[str, Any]) -> tuple[DetectionMetrics, f
     """(metrics on the test split, seconds) of one run."""
     quiet = {"preflight": False, "data.check": "off", "data.scenes.val": 0}
     config = resolve("detect", overrides={**quiet, **overrides})
-    result = train(config, RunDirectory.create(config, place))
+    result = train_task(config, RunDirectory.create(config, place))
     assert isinstance(result.metrics, DetectionMetrics)
     return result.metrics, result.seconds
 
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("--values", nargs="+", help="of the study's option")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--init", default="", help="a classical detector on whose backbone all begin")
+    parser.add_argument("--init", default="", help="a dense detector whose backbone all start from")
     parser.add_argument("--scenes", type=int, default=20000, help="to train on")
     parser.add_argument("--side", type=int, default=64, help="of a scene in pixels")
     parser.add_argument("--most", type=int, default=3, help="digits in a scene")
@@ -59,21 +59,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         start = options.init
         if not start:
-            start = str(Path(folder) / "classical")
-            classical = {"model.name": "yolo_small", "model.options": {"levels": 1}, "optimizer.lr": 2e-3}
-            metrics, seconds = trained(Path(start), {**data, **classical})
-            print(f"the backbone's first detector: AP {metrics.ap:.3f}, AP50 {metrics.ap50:.3f} in {seconds:.0f} s")
+            start = str(Path(folder) / "dense")
+            dense = {"model.name": "yolo_small", "model.options": {"levels": 1}, "optimizer.lr": 2e-3}
+            metrics, seconds = trained(Path(start), {**data, **dense})
+            print(f"dense detector: AP {metrics.ap:.3f}, AP50 {metrics.ap50:.3f} in {seconds:.0f} s")
         print(f"\n| {option} | AP | AP50 | seconds a run |\n| --- | --- | --- | --- |")
         for value in values:
-            found, times = [], []
+            results, times = [], []
             for seed in options.seeds:
                 model = {"model.init": start, "model.options": {option: value}, "seed": seed}
                 metrics, seconds = trained(Path(folder) / f"{value}-{seed}", {**data, **model})
-                found.append(metrics)
+                results.append(metrics)
                 times.append(seconds)
             cells = [
                 f"{statistics.mean(kind):.3f} ± {statistics.pstdev(kind):.3f}"
-                for kind in ([m.ap for m in found], [m.ap50 for m in found])
+                for kind in ([m.ap for m in results], [m.ap50 for m in results])
             ]
             print(f"| {value} | {' | '.join(cells)} | {statistics.mean(times):.0f} |", flush=True)
 

@@ -39,13 +39,14 @@ CONFORMANCE = ROOT / "tests" / "conformance"
 
 
 def models() -> list[str]:
-    rows = ["| model | architecture | image | parameters | GMAC |", "| --- | --- | --- | ---: | ---: |"]
+    rows = ["| model | architecture | input | parameters | GMAC |", "| --- | --- | --- | ---: | ---: |"]
     for name in ZOO:
         with torch.device("meta"):
             net = saccade.create(name)
         cost, size = measure_cost(net), net.config.image_size
+        shown = f"{net.config.context_length} tokens" if size is None else f"{size[0]} × {size[1]}"
         gmacs = f"{cost.gmacs:.3f}" if cost.gmacs >= 0.001 else f"{cost.gmacs:.6f}"
-        rows.append(f"| `{name}` | {architecture_of(name)} | {size[0]} × {size[1]} | {cost.params:,} | {gmacs} |")
+        rows.append(f"| `{name}` | {architecture_of(name)} | {shown} | {cost.params:,} | {gmacs} |")
     return rows
 
 

@@ -2,7 +2,7 @@
 
     python benchmarks/vit_speed.py --model vit_s16 --batch-size 8
 
-Saccade's way in float32 is `nn.precision.fast_products` with what `choose_products` found on this machine; a peer runs
+Saccade multiplies in the float32 precision that `choose_matmul_precision` chose for this machine; a peer runs
 as its users run it. A ratio above 1 means that Saccade is faster.
 """
 
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 import saccade
 from saccade.models.vit import VisionTransformer
-from saccade.nn.precision import choose_products, fast_products
+from saccade.nn.matmul_precision import choose_matmul_precision, matmul_precision
 
 TIMM_NAMES = {"vit_ti16": "vit_tiny_patch16_224", "vit_s16": "vit_small_patch16_224", "vit_b16": "vit_base_patch16_224"}
 
@@ -87,7 +87,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(0)
     images = torch.randn(options.batch_size, 3, 224, 224)
-    choice = choose_products("cpu", saccade.create(options.model).eval(), batch_size=options.batch_size)
+    choice = choose_matmul_precision("cpu", saccade.create(options.model).eval(), batch_size=options.batch_size)
     print(f"{options.model}, batch {options.batch_size}, {options.rounds} rounds; {describe()}\n{choice.reason}\n")
     print("| job | way | images/s | saccade is faster by (median of rounds) |\n| --- | --- | --- | --- |")
     for job, make in (("inference", forward), ("training step", training_step)):
@@ -96,7 +96,7 @@ def main() -> None:
             plain = steps["saccade"]
 
             def fast(step: Callable[[], None] = plain) -> None:
-                with fast_products(choice.products):
+                with matmul_precision(choice.precision):
                     step()
 
             seconds: dict[str, list[float]] = {name: [] for name in steps}

@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from PIL import Image
@@ -12,15 +13,45 @@ from saccade.cli.main import main
 from tests.photos import make_photos
 
 ROOT = Path(__file__).parents[1]
-pytestmark = pytest.mark.timeout(900)  # a page may train several small models
+pytestmark = pytest.mark.timeout(900)  # a page as it stands trains several models
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+CODE_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory) -> Path:
+class Workspace(NamedTuple):
+    """A folder where pages run, and whether their trainings are cut short there."""
+
+    folder: Path
+    shortens: bool
+
+
+# A model that a page trains, or a recipe -> an option that leaves one of its blocks. Their weights fill the disk.
+ONE_BLOCK = {
+    "vit_ti16": "model.options.depth=1",
+    "deit_ti16": "model.options.depth=1",
+    "mae_ti16": "model.options.depth=1",
+    "image_to_text_ti16": "model.options.backbone_config.depth=1",
+    "cifar": "model.options.depth=1",
+}
+
+
+def shortened(command: list[str]) -> list[str]:
+    """The same training of two small steps, of one block, without the check before it."""
+    if command[0] not in ("train", "pretrain") or "--resume" in command:
+        return command
+    options = ["preflight=false", *(option for name, option in ONE_BLOCK.items() if name in command)]
+    if not any(part == "--batch-size" or part.startswith("batch_size=") for part in command):
+        options.append("batch_size=4")
+    if "numbers" in command:
+        options += ["data.numbers.val=8", "data.numbers.test=16"]
+    steps = [] if "--steps" in command else ["--steps", "2"]
+    return [*command, *steps, *(part for option in options for part in ("--set", option))]
+
+
+@pytest.fixture(scope="module", params=["short", pytest.param("whole", marks=pytest.mark.slow)])
+def workspace(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """What the pages speak of: photographs, a picture of a cat, a finished run on digits and one on photographs."""
-    folder = tmp_path_factory.mktemp("docs")
+    folder = tmp_path_factory.mktemp(request.param)
     make_photos(folder / "photos", count=160)
     Image.open(folder / "photos/cat/0.png").resize((90, 70)).save(folder / "cat.jpg")
     for path in (folder / "photos").rglob("*.png"):
@@ -38,20 +69,23 @@ def workspace(tmp_path_factory) -> Path:
         assert main(["train", "photos", "--image-size", "32", "--steps", "1", "--set", small]) == 0
     finally:
         os.chdir(before)
-    return folder
+    return Workspace(folder, shortens=request.param == "short")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_what_a_page_shows_runs(page: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    monkeypatch.chdir(workspace)
+def test_what_a_page_shows_runs(page: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """As it stands where it is marked slow, else with short trainings."""
+    monkeypatch.chdir(workspace.folder)
     names: dict = {}
-    for language, text in BLOCK.findall(page.read_text(encoding="utf-8")):
+    for language, text in CODE_BLOCK.findall(page.read_text(encoding="utf-8")):
         if language == "python":
             exec(compile(text, str(page), "exec"), names)
         elif language == "bash":
             for line in text.splitlines():
                 if line.startswith("saccade "):
-                    assert main(shlex.split(line)[1:]) == 0, f"{page.name}: {line}\n{capsys.readouterr().err}"
+                    command = shlex.split(line)[1:]
+                    command = shortened(command) if workspace.shortens else command
+                    assert main(command) == 0, f"{page.name}: {line}\n{capsys.readouterr().err}"
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"], ids=lambda page: page.name)

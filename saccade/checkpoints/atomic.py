@@ -1,9 +1,8 @@
-"""Files and folders that are either whole or absent, whatever moment the process dies at.
+"""Atomic writes of files and folders: complete or absent, even if the process is killed.
 
-A write goes to a temporary name beside its target, is flushed to the disk, and is renamed over the target: a rename
-is the one step that a file system makes whole. Before it the old content is untouched (also when the disk is full);
-after it the new content is complete. What a killed process leaves behind are names that start with `.` and end in
-`.tmp`.
+Content is written to a temporary name beside its target, flushed to the disk, and renamed over the target: a rename is
+atomic in a file system. Before it the old content is unchanged (also if the disk is full); after it the new content is
+complete. A killed process leaves only names that start with `.` and end in `.tmp`.
 """
 
 import hashlib
@@ -21,10 +20,10 @@ MANIFEST = "manifest.json"
 
 
 def write_atomic(path: str | Path, content: bytes | Callable[[Path], object]) -> str:
-    """Write one file whole, and return the SHA-256 of what was written, as 64 hexadecimal digits.
+    """Write a file atomically, and return the SHA-256 of its content as 64 hexadecimal digits.
 
-    content: the bytes, or a function that writes them to the (temporary) path it is given. An error of the function,
-    or a full disk, leaves the old file as it was and no temporary file. The folder must exist.
+    content: the bytes, or a function that writes them to the (temporary) path that is its argument. An error of the
+    function, or a full disk, leaves the old file unchanged and no temporary file. The folder must exist.
     """
     path = Path(path)
     temporary = _temporary_beside(path)
@@ -36,7 +35,7 @@ def write_atomic(path: str | Path, content: bytes | Callable[[Path], object]) ->
         digest = sha256_of(temporary)
         _flush(temporary)
         os.replace(temporary, path)
-    finally:  # whatever ends the write, Ctrl-C too, no half file stays behind
+    finally:  # also after Ctrl-C, no partial file remains
         temporary.unlink(missing_ok=True)
     _flush(path.parent)
     return digest
@@ -44,10 +43,10 @@ def write_atomic(path: str | Path, content: bytes | Callable[[Path], object]) ->
 
 @contextmanager
 def new_directory(path: str | Path) -> Iterator[Path]:
-    """A folder to fill inside the `with`; at its end it appears whole under `path`, in place of what stood there.
+    """A temporary folder to fill inside the `with`, which is renamed to `path` at its end and replaces what is there.
 
-    An existing folder is first renamed aside and deleted after the new one stands, so its files are never mixed with
-    the new ones. An error inside the `with` leaves the old folder as it was.
+    An existing folder is first renamed, and deleted when the new one is in place, so its files are never mixed with
+    the new ones. An error inside the `with` leaves the old folder unchanged.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,9 +63,9 @@ def new_directory(path: str | Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: str | Path) -> list[str]:
-    """Delete the temporary files and folders that a killed process left in `folder`; return their names.
+    """Delete the temporary files and folders of a killed process in `folder`; return their names.
 
-    Call it only where no other process writes at the same time: one's own run directory.
+    Only for folders to which no other process writes at the same time, such as a run directory.
     """
     names = []
     for entry in sorted(Path(folder).glob(".*.tmp")):
@@ -96,24 +95,24 @@ def write_manifest(folder: str | Path) -> dict[str, str]:
 
 
 def check_manifest(folder: str | Path) -> None:
-    """Raise CheckpointError, naming the file, unless every file of the manifest is there with the content it had."""
+    """Raise CheckpointError, with the name of the file, unless every file of the manifest is there and unchanged."""
     folder = Path(folder)
     try:
         digests = json.loads((folder / MANIFEST).read_text())
     except FileNotFoundError:
-        raise CheckpointError(f"{folder} has no {MANIFEST}: it was cut off, or is not a checkpoint.") from None
+        raise CheckpointError(f"{folder} has no {MANIFEST}: it is incomplete, or not a checkpoint.") from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder / MANIFEST} cannot be read ({error}).") from None
     if not isinstance(digests, dict):
-        raise CheckpointError(f"{folder / MANIFEST} is damaged: it must be a table of file names and checksums.")
+        raise CheckpointError(f"{folder / MANIFEST} is damaged: it must be a JSON object of file names and checksums.")
     for name, digest in digests.items():
         inside = folder / name
         if not inside.resolve().is_relative_to(folder.resolve()):
-            raise CheckpointError(f"{folder / MANIFEST} names {name!r}, which lies outside its folder: refused.")
+            raise CheckpointError(f"{folder / MANIFEST} names {name!r}, which is outside of its folder: not read.")
         if not inside.is_file():
             raise CheckpointError(f"{folder} is incomplete: {name} is missing.")
         if sha256_of(inside) != digest:
-            raise CheckpointError(f"{inside} is damaged: its checksum is not the one that was stored with it.")
+            raise CheckpointError(f"{inside} is damaged: its checksum differs from the one in the manifest.")
 
 
 def _temporary_beside(path: Path) -> Path:
@@ -138,7 +137,7 @@ def _swap(new: Path, path: Path) -> None:
     try:
         os.rename(new, path)
     finally:
-        if not path.exists():  # the new one did not get there: the old one stays
+        if not path.exists():  # renaming the new one failed: restore the old one
             os.rename(old, path)
     if old.is_dir() and not old.is_symlink():
         shutil.rmtree(old)

@@ -1,7 +1,7 @@
-"""Take a model to another project: the same numbers under that project's names, with its config and preprocessing.
+"""Convert a model to the format of another project: its names and layouts, its config and preprocessing.
 
-What is written is read back and compared before the command says that it is done: every tensor to the bit, and the
-config. So an option for which the other project has no place is an error and never a silent loss.
+The result is read back and compared before it is moved to its place: every tensor bit by bit, and the config. So an
+option that the other project does not have is an error, and nothing is lost silently.
 """
 
 import json
@@ -47,7 +47,7 @@ from saccade.checkpoints.timm_names import timm_arguments
 from saccade.errors import CheckpointError, ConfigError
 
 Target = Literal["saccade", "huggingface", "timm", "torchvision", "openai"]
-FILES = ("torchvision", "openai")  # whose checkpoints are single files
+FILES = ("torchvision", "openai")  # projects whose checkpoints are single files
 
 WRITERS: dict[str, dict[str, ModuleType]] = {
     "huggingface": {
@@ -81,34 +81,34 @@ WRITERS: dict[str, dict[str, ModuleType]] = {
     },
     "openai": {"clip": openai_clip},
 }
-TOWERS = {"huggingface": ("vit",), "openai": ("vit", "clip_resnet")}  # of images, in the CLIPs of each project
-# What training does is no part of the network that is handed on.
+TOWERS = {"huggingface": ("vit",), "openai": ("vit", "clip_resnet")}  # image towers of the CLIPs of each project
+# Options of training are not part of a converted network.
 TRAINING_ONLY = {"drop_path", "dropout", "attention_dropout", "mask_ratio", "norm_pixels"}
 
 
 def convert(source: str | Path, out: str | Path, to: Target, *, image_size: tuple[int, int] | None = None) -> list[str]:
-    """Open a checkpoint and write it as another project's.
+    """Open a checkpoint and write it in the format of another project.
 
     Args:
-        source: whatever :func:`saccade.load` opens.
+        source: anything that :func:`saccade.load` opens.
         out: a new folder; a new `.pth` file for torchvision and openai.
         to: saccade (a model directory), huggingface, timm (a folder as on the hub), torchvision, or openai (CLIP).
-        image_size: (H, W) in pixels, where it shall differ; positions are resampled.
+        image_size: (H, W) in pixels, if it should differ; positions are resampled.
 
     Returns:
-        notes for people, one sentence each.
+        messages, one sentence each.
 
     Raises:
         ConfigError: no such target, or `out` exists.
-        CheckpointError: the other project has no such network, or no place for an option of this one.
+        CheckpointError: the other project has no such network, or does not support one of its options.
     """
     out = Path(out)
     if to not in get_args(Target):
         raise ConfigError(f"--to must be one of {', '.join(get_args(Target))}, not {to!r}")
     if out.exists():
-        raise ConfigError(f"{out} exists already; give a new name")
+        raise ConfigError(f"{out} exists already: give another name")
     if to in FILES and out.suffix != ".pth":
-        raise ConfigError(f"{to}'s checkpoints are files: give a name that ends in .pth, not {out.name!r}")
+        raise ConfigError(f"checkpoints of {to} are files: give a name that ends in .pth, not {out.name!r}")
     loaded = load_model(source, image_size=image_size)
     if to == "saccade":
         save_model_dir(out, loaded)
@@ -118,7 +118,9 @@ def convert(source: str | Path, out: str | Path, to: Target, *, image_size: tupl
         raise CheckpointError(f"{to} has no {loaded.architecture}; it has {', '.join(WRITERS[to])}")
     config = loaded.model.config
     if loaded.architecture == "clip" and config.backbone not in TOWERS[to]:
-        raise CheckpointError(f"{to}'s CLIPs see through {' or '.join(TOWERS[to])}, this one through {config.backbone}")
+        raise CheckpointError(
+            f"the CLIPs of {to} have the image towers {' or '.join(TOWERS[to])}, and this one has {config.backbone}"
+        )
     state = {name: tensor.detach().cpu() for name, tensor in loaded.model.state_dict().items()}
     tensors = to_theirs(state, writer.rules(config))
     if to in FILES:
@@ -137,9 +139,9 @@ def convert(source: str | Path, out: str | Path, to: Target, *, image_size: tupl
             for name, data in loaded.vocabulary.items():
                 (folder / name).write_bytes(data)
             _check(loaded, state, folder)
-    notes = [f"{loaded.report}", f"written as {writer.NAME}, read back and found equal: {len(tensors)} tensors"]
+    notes = [f"{loaded.report}", f"written as {writer.NAME}, read back and compared: {len(tensors)} tensors are equal"]
     if to in FILES:
-        notes.append(f"{to}'s files hold neither labels nor preprocessing: " + _described(loaded))
+        notes.append(f"files of {to} contain neither labels nor preprocessing: " + _preprocessing(loaded))
     return notes
 
 
@@ -166,37 +168,40 @@ def _timm_files(loaded: LoadedModel) -> dict[str, dict[str, Any]]:
         "model_args": arguments,
     }
     if loaded.preprocessing is not None:
-        told = {"num_classes": loaded.model.config.num_classes, "fixed_input_size": "img_size" in arguments}
-        config["pretrained_cfg"] = {**to_timm(loaded.preprocessing), **told}
+        config["pretrained_cfg"] = {
+            **to_timm(loaded.preprocessing),
+            "num_classes": loaded.model.config.num_classes,
+            "fixed_input_size": "img_size" in arguments,
+        }
     return {"config.json": config}
 
 
-def _check(loaded: LoadedModel, state: dict[str, Tensor], written: Path) -> None:
-    """Raise CheckpointError unless reading what was written gives the same network and the same bits."""
+def _check(loaded: LoadedModel, state: dict[str, Tensor], path: Path) -> None:
+    """Raise CheckpointError unless the written file gives the same network with bitwise equal tensors."""
     config = loaded.model.config
-    back = load_model(written, image_size=config.image_size, options=_invisible(config))
-    ours, theirs = _function(config.to_dict()), _function(back.model.config.to_dict())
+    back = load_model(path, image_size=config.image_size, options=_uninferable(config))
+    ours, theirs = _flat_options(config.to_dict()), _flat_options(back.model.config.to_dict())
     lost = [f"{key}: {ours[key]!r} would become {theirs.get(key)!r}" for key in ours if ours[key] != theirs.get(key)]
     if lost:
-        raise CheckpointError(f"{back.report.format} has no place for {'; '.join(lost)}")
-    found = back.model.state_dict()
-    changed = [name for name, tensor in state.items() if not torch.equal(tensor, found[name])]
-    if changed:
-        raise CheckpointError(f"reading back what was written gave other numbers: {', '.join(changed[:8])}")
+        raise CheckpointError(f"{back.report.format} does not support {'; '.join(lost)}")
+    read_back = back.model.state_dict()
+    different = [name for name, tensor in state.items() if not torch.equal(tensor, read_back[name])]
+    if different:
+        raise CheckpointError(f"tensors differ after reading the written file: {', '.join(different[:8])}")
 
 
-def _invisible(config: Any) -> dict[str, Any]:
-    """What tensors do not show and torchvision's files do not say: their reader asks for it."""
+def _uninferable(config: Any) -> dict[str, Any]:
+    """Options that cannot be inferred from the tensors of a torchvision file, which has no config."""
     block = getattr(config, "block", None)
     return {"block.num_heads": block.num_heads} if block is not None and not isinstance(block, str) else {}
 
 
-def _function(values: dict[str, Any], path: str = "") -> dict[str, Any]:
-    """The fields of a config that decide what is computed, flat; of a layer scale only whether there is one."""
+def _flat_options(values: dict[str, Any], path: str = "") -> dict[str, Any]:
+    """The options of a config that affect inference, flat; of a layer scale only whether there is one."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            flat |= _function(value, f"{path}{key}.")
+            flat |= _flat_options(value, f"{path}{key}.")
         elif key == "layer_scale":
             flat[path + key] = value is not None
         elif key not in TRAINING_ONLY:
@@ -204,5 +209,5 @@ def _function(values: dict[str, Any], path: str = "") -> dict[str, Any]:
     return flat
 
 
-def _described(loaded: LoadedModel) -> str:
-    return "none known" if loaded.preprocessing is None else loaded.preprocessing.describe()
+def _preprocessing(loaded: LoadedModel) -> str:
+    return "unknown" if loaded.preprocessing is None else loaded.preprocessing.describe()

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from saccade.checkpoints.hints import Hints
 from saccade.checkpoints.mapping import Rule, rename_both
+from saccade.checkpoints.metadata import CheckpointMetadata
 from saccade.models.resnet import ResNetConfig
 
 
@@ -16,21 +16,21 @@ def backbone_rules(rules: list[Rule], prefix: str) -> list[Rule]:
     ]
 
 
-def dilated(backbone: ResNetConfig, hints: Hints) -> ResNetConfig:
+def dilated(backbone: ResNetConfig, metadata: CheckpointMetadata) -> ResNetConfig:
     """The backbone with frozen norms and, where the file's name or config says so, a dilated last stage (DC5)."""
-    told = hints.config.get("backbone")
+    told = metadata.config.get("backbone")
     inner = told.get("dilated_last_stage") if isinstance(told, dict) else False
-    asked = bool(hints.options.get("backbone_config.dilated", False))
-    far = "dc5" in hints.file_name or bool(hints.config.get("dilation")) or bool(inner) or asked
-    return replace(backbone, frozen_norm=True, dilated=far, num_classes=0, image_size=hints.size((800, 1066)))
+    asked = bool(metadata.options.get("backbone_config.dilated", False))
+    far = "dc5" in metadata.file_name or bool(metadata.config.get("dilation")) or bool(inner) or asked
+    return replace(backbone, frozen_norm=True, dilated=far, num_classes=0, image_size=metadata.size((800, 1066)))
 
 
-def num_heads(dim: int, hints: Hints) -> int:
+def num_heads(dim: int, metadata: CheckpointMetadata) -> int:
     """Heads are not visible in packed weights: the caller's, the config's, else 32 features each, as published."""
-    told = hints.options.get("block.num_heads")
-    told = told or hints.config.get("nheads") or hints.config.get("encoder_attention_heads")
+    told = metadata.options.get("block.num_heads")
+    told = told or metadata.config.get("nheads") or metadata.config.get("encoder_attention_heads")
     if told is None:
-        hints.notes.append(f"{max(dim // 32, 1)} heads assumed, of 32 features each")
+        metadata.notes.append(f"{max(dim // 32, 1)} heads assumed, of 32 features each")
     return told or max(dim // 32, 1)
 
 

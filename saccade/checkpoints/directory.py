@@ -1,10 +1,10 @@
-"""The model directory: everything that is needed to use a model, in files that run nothing.
+"""The model directory: everything that is needed to use a model, in files without code.
 
-config.json               architecture and its config, task, labels, preprocessing, where it comes from
+config.json               architecture and its config, task, labels, preprocessing, provenance
 model.safetensors         the weights
-fingerprint.safetensors   one input and the output it gave when the directory was written
-vocab.json, merges.txt    of a model that reads texts; or tokenizer.json, vocab.txt
-README.md, report.html    for people; nothing reads them
+fingerprint.safetensors   example inputs and the output for them when the directory was written
+vocab.json, merges.txt    the tokenizer of a text model; or tokenizer.json, vocab.txt
+README.md, report.html    for people; not read
 """
 
 import json
@@ -20,7 +20,7 @@ from saccade import __version__
 from saccade.checkpoints.atomic import new_directory
 from saccade.checkpoints.mapping import MappingReport, place
 from saccade.checkpoints.reading import read_json, read_tensors
-from saccade.checkpoints.upgrade import upgrade
+from saccade.checkpoints.upgrade import upgrade, upgrade_fingerprint
 from saccade.data.preprocessing import Preprocessing
 from saccade.errors import CheckpointError, ConfigError
 from saccade.models.model import Model
@@ -35,18 +35,18 @@ FINGERPRINT_TOLERANCE = 1e-3  # of the output's scale: other processors round ot
 
 @dataclass
 class LoadedModel:
-    """A model with what it needs to be used.
+    """A model with everything that is needed to use it.
 
     Attributes:
         model: the network, in evaluation mode.
         architecture: its name in the zoo, such as "vit"; `model.config` is its config.
         labels: class names in the order of the logits.
-        preprocessing: how images are prepared; None where the file does not say.
-        task: what the model does.
-        task_state: what the task needs to know of its training data, such as the scale of its targets: plain values.
-        provenance: where the weights come from: plain values.
-        report: what was loaded, resized, new and unused.
-        vocabulary: the files of its tokenizer, where it reads texts and brings one.
+        preprocessing: of images; None if the checkpoint does not define it.
+        task: its name.
+        task_state: what the task needs of its training data, such as the scale of its targets, as plain values.
+        provenance: the origin of the weights, as plain values.
+        report: which tensors were loaded, resized, new and unused.
+        vocabulary: the files of its tokenizer, by name, if it has one.
     """
 
     model: Model
@@ -69,10 +69,10 @@ def save_own_weights(path: Path, model: nn.Module) -> Path:
 
 
 def save_model_dir(path: str | Path, loaded: LoadedModel) -> Path:
-    """Write a model directory, whole or not at all; one that stands there is replaced.
+    """Write a model directory atomically; an existing one is replaced.
 
     Raises:
-        CheckpointError: labels and logits differ in number, or the model is not of the zoo's architecture.
+        CheckpointError: the numbers of labels and logits differ.
     """
     path = Path(path)
     model, config = loaded.model, loaded.model.config
@@ -101,16 +101,16 @@ def save_model_dir(path: str | Path, loaded: LoadedModel) -> Path:
 
 
 def read_model_dir(path: str | Path) -> LoadedModel:
-    """Open a model directory and check that it computes what it computed when it was written.
+    """Open a model directory and verify that its output is the same as when it was written.
 
     Raises:
-        CheckpointError: a file is missing, damaged or of a later format, or the fingerprint does not fit.
+        CheckpointError: a file is missing, damaged or of a later format, or the fingerprint does not match.
     """
     path = Path(path)
     content = read_json(path / CONFIG)
     if content.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path / CONFIG} is of format {content.get('format')!r}, this version reads {FORMAT}: update saccade"
+            f"{path / CONFIG} has the format {content.get('format')!r}, this version reads {FORMAT}: update saccade"
         )
     try:
         model = build(content["architecture"], content["config"])
@@ -134,7 +134,7 @@ def read_model_dir(path: str | Path) -> LoadedModel:
 
 
 def read_vocabulary(folder: Path) -> dict[str, bytes]:
-    """The files of a tokenizer that stand in a folder."""
+    """The files of a tokenizer in a folder, by name."""
     return {name: (folder / name).read_bytes() for name in VOCABULARY if (folder / name).is_file()}
 
 
@@ -144,21 +144,19 @@ def is_model_dir(path: Path) -> bool:
 
 @torch.no_grad()
 def fingerprint(model: Model) -> dict[str, Tensor]:
-    """A fixed input ``[1, C, H, W]`` and the model's output for it, float32 on the CPU."""
-    config = model.config
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(1, config.in_channels, *config.image_size, generator=generator)
-    return {"input": images, "output": _output(model, images)}
+    """The model's example inputs and its output for them, on the CPU: ``inputs.0``, ``inputs.1``, …, ``output``."""
+    inputs = model.example_inputs()
+    return {"output": _output(model, inputs)} | {f"inputs.{i}": tensor.clone() for i, tensor in enumerate(inputs)}
 
 
 def check_fingerprint(model: Model, path: Path) -> None:
     """Raise CheckpointError unless the model gives the stored output for the stored input."""
-    stored = read_tensors(path / FINGERPRINT).tensors
+    stored = upgrade_fingerprint(model, read_tensors(path / FINGERPRINT).tensors)
     expected = stored["output"]
-    found = _output(model, stored["input"])
-    if found.shape != expected.shape:
-        raise CheckpointError(f"{path}: the model's output is {list(found.shape)}, it was {list(expected.shape)}")
-    distance = (found - expected).abs().max().item() / max(expected.abs().max().item(), 1e-6)
+    output = _output(model, tuple(stored[f"inputs.{i}"] for i in range(len(stored) - 1)))
+    if output.shape != expected.shape:
+        raise CheckpointError(f"{path}: the model's output is {list(output.shape)}, it was {list(expected.shape)}")
+    distance = (output - expected).abs().max().item() / max(expected.abs().max().item(), 1e-6)
     if not distance <= FINGERPRINT_TOLERANCE:
         raise CheckpointError(
             f"{path} does not compute what it computed when it was written (off by {distance:.1e} of the output's "
@@ -167,11 +165,11 @@ def check_fingerprint(model: Model, path: Path) -> None:
 
 
 @torch.no_grad()
-def _output(model: Model, images: Tensor) -> Tensor:
+def _output(model: Model, inputs: tuple[Tensor, ...]) -> Tensor:
     training = model.training
     device = next(model.parameters()).device
     try:
-        output = model.eval()(*model.inputs_for(images.to(device)))
+        output = model.eval()(*(tensor.to(device) for tensor in inputs))
         first = output[0] if isinstance(output, tuple) else output
         return first.float().cpu().contiguous()
     finally:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from saccade.checkpoints.hints import Hints
 from saccade.checkpoints.mapping import Rule
+from saccade.checkpoints.metadata import CheckpointMetadata
 from saccade.errors import CheckpointError
 
 TAPS = {12: (2, 5, 8, 11), 24: (5, 11, 17, 23)}  # depth -> blocks of the published models
@@ -18,9 +18,9 @@ def under(prefix: str, rules: list[Rule], their_prefix: str = "") -> list[Rule]:
     ]
 
 
-def taps(told: Any, depth: int, hybrid: bool, hints: Hints) -> tuple[int, ...]:
+def taps(told: Any, depth: int, hybrid: bool, metadata: CheckpointMetadata) -> tuple[int, ...]:
     """Blocks that are tapped, which no tensor shows: the caller's, the config's, those of the published depths."""
-    asked: Sequence[int] | None = hints.options.get("taps") or told
+    asked: Sequence[int] | None = metadata.options.get("taps") or told
     count = 2 if hybrid else 4
     if asked is not None:
         return tuple(int(i) for i in asked)[-count:]

@@ -1,4 +1,4 @@
-"""Open a model from wherever it comes: a run, a model directory, or a file that another project published."""
+"""Open a model: from a run, a model directory, or a checkpoint of another project."""
 
 import math
 from collections.abc import Mapping
@@ -11,16 +11,16 @@ from torchvision.models import ViT_B_16_Weights
 
 from saccade.checkpoints.directory import CONFIG, LoadedModel, is_model_dir, read_model_dir, read_vocabulary
 from saccade.checkpoints.formats import detect
-from saccade.checkpoints.hints import read_hints, told_labels
 from saccade.checkpoints.hub import download, is_hub_name
 from saccade.checkpoints.mapping import MappingReport, place, to_ours
+from saccade.checkpoints.metadata import class_names, read_metadata
 from saccade.checkpoints.reading import read_tensors
 from saccade.errors import CheckpointError
 from saccade.models.model import Model
 from saccade.models.zoo import build, change_config
 from saccade.nn.positions import Resampling, resample_positions
 
-# option of a config -> parameters that a model has with it only
+# option of a config -> parameters that a model has only with this option
 OPTIONAL_HEADS = {
     "masks": ("mask_head.", "bbox_attention."),
     "masked_lm": ("word_head.",),
@@ -40,20 +40,20 @@ def load_model(
 
     Args:
         path: a run, a model directory, a Hugging Face folder, a file (.safetensors, .npz, .pth), or `hub:ORG/NAME`.
-        num_classes: put a fresh head of this width on it, with labels "0", "1", …
-        image_size: (H, W) in pixels; positions are resampled, preprocessing follows.
-        strict: refuse a file with tensors that have no place, or a model with parts that have no values.
-        options: fields of the model's config that a file cannot tell: ``{"block.num_heads": 4}``.
+        num_classes: replace the head by a new one of this width, with labels "0", "1", …
+        image_size: (H, W) in pixels; positions are resampled, and preprocessing is adapted.
+        strict: raise if the file has tensors that the model does not have, or the model tensors that the file does not.
+        options: fields of the model's config that cannot be inferred from a file: ``{"block.num_heads": 4}``.
 
     Raises:
-        CheckpointError: what cannot be read, placed or verified, and what to do.
+        CheckpointError: the checkpoint cannot be read, matched or verified; the message has what to do.
     """
     path = download(str(path)) if is_hub_name(path) else Path(path)
     if not path.exists():
         raise CheckpointError(f"there is no {path}: give a run, a model directory or a weights file")
-    place_of_model = _inside_run(path)
-    if place_of_model.is_dir() and is_model_dir(place_of_model):
-        loaded = read_model_dir(place_of_model)
+    model_dir = _inside_run(path)
+    if model_dir.is_dir() and is_model_dir(model_dir):
+        loaded = read_model_dir(model_dir)
         return adapt(loaded, num_classes=num_classes, image_size=image_size, options=options)
     return _load_published(path, num_classes, image_size, strict, options or {})
 
@@ -63,34 +63,36 @@ def _inside_run(path: Path) -> Path:
     if not (path / "config.yaml").is_file():
         return path
     if not (path / "model" / CONFIG).is_file():
-        raise CheckpointError(f"the run {path} is not finished, so it has no model yet: saccade train --resume {path}")
+        raise CheckpointError(
+            f"the run {path} is not finished, so it has no model yet: run saccade train --resume {path}"
+        )
     return path / "model"
 
 
 def _load_published(
     path: Path, num_classes: int | None, image_size: tuple[int, int] | None, strict: bool, options: Mapping[str, Any]
 ) -> LoadedModel:
-    found = read_tensors(path)
-    publisher, named = detect(found.tensors)
-    hints = read_hints(path, image_size, options)
-    shapes = {name: tuple(tensor.shape) for name, tensor in named.items()}
+    content = read_tensors(path)
+    publisher, theirs = detect(content.tensors)
+    metadata = read_metadata(path, image_size, options)
+    shapes = {name: tuple(tensor.shape) for name, tensor in theirs.items()}
     try:
-        config = publisher.infer(shapes, hints)
+        config = publisher.infer(shapes, metadata)
     except KeyError as error:
         raise CheckpointError(f"{path} looks like {publisher.NAME}, but has no {error.args[0]}") from None
     except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{path} looks like {publisher.NAME}, but is not one: {error}") from None
+        raise CheckpointError(f"{path} looks like {publisher.NAME}, but is invalid: {error}") from None
     config = change_config(config, options)
-    tensors, unused = to_ours(named, publisher.rules(config))
-    preprocessing = publisher.preprocessing(config, hints)
-    report = MappingReport(unused=unused, notes=[*found.notes, *hints.notes], format=publisher.NAME)
-    usual = publisher.labels(config) if hasattr(publisher, "labels") else None
+    tensors, unused = to_ours(theirs, publisher.rules(config))
+    preprocessing = publisher.preprocessing(config, metadata)
+    report = MappingReport(unused=unused, notes=[*content.notes, *metadata.notes], format=publisher.NAME)
+    default_labels = publisher.labels(config) if hasattr(publisher, "labels") else None
     model = build(publisher.ARCHITECTURE, config.to_dict())
     place(model, tensors, report, strict=strict)
     loaded = LoadedModel(
         model=model.eval(),
         architecture=publisher.ARCHITECTURE,
-        labels=_labels(config.num_classes, told_labels(hints) or usual),
+        labels=_labels(config.num_classes, class_names(metadata) or default_labels),
         preprocessing=preprocessing,
         task=publisher.task(config) if hasattr(publisher, "task") else "classification",
         provenance={"source": path.name, "format": publisher.NAME},
@@ -113,18 +115,20 @@ def adapt(
     options: Mapping[str, Any] | None = None,
     method: Resampling = "bicubic-antialias",
 ) -> LoadedModel:
-    """The model for another image size, another number of classes, other options; itself where nothing changes.
+    """The model with another image size, another number of classes, other options; itself if nothing changes.
 
     Args:
-        loaded: stays as it is.
-        num_classes: a fresh head of this width, where it is not the width already; 0 for none.
-        image_size: (H, W) in pixels; positions are resampled by `method`, preprocessing follows.
-        options: other fields of the model's config; another number of a detector's queries makes fresh ones, and an
-            optional head that is switched on is a fresh one.
-        method: how positions are resampled.
+        loaded: is not changed.
+        num_classes: a new head of this width, if it differs; 0 for none.
+        image_size: (H, W) in pixels; positions are resampled by `method`, and preprocessing is adapted.
+        options: other fields of the model's config; if the number of queries of a detector changes they are new, and an
+            optional head that is switched on is new.
+        method: of resampling positions.
     """
     config = loaded.model.config
     changes: dict[str, Any] = dict(options or {})
+    if image_size is not None and config.image_size is None:
+        raise CheckpointError(f"{loaded.architecture} reads texts: it has no image size")
     if image_size is not None and tuple(image_size) != tuple(config.image_size):
         changes["image_size"] = tuple(image_size)
     new_head = num_classes is not None and num_classes != config.num_classes
@@ -144,7 +148,7 @@ def adapt(
     report = replace(loaded.report, loaded=[], resized={}, new=[], unused=[])
     for name in model.position_names:
         if "image_size" in changes and name in tensors:
-            tensors[name] = _resampled(loaded.model, model, name, tensors[name], method, report)
+            tensors[name] = _resample(loaded.model, model, name, tensors[name], method, report)
     place(model, tensors, report, fresh=head)
     preprocessing = loaded.preprocessing
     if preprocessing is not None and "image_size" in changes:
@@ -153,11 +157,11 @@ def adapt(
     return replace(loaded, model=model.eval(), preprocessing=preprocessing, labels=labels, report=report)
 
 
-def _resampled(old: Model, new: Model, name: str, table: Tensor, method: Resampling, report: MappingReport) -> Tensor:
-    before, after = old.token_layout(), new.token_layout()
-    assert before, f"{name} belongs to no tokens"
-    assert after, f"{name} belongs to no tokens"
-    old_grid, new_grid = before.grid, after.grid
+def _resample(old: Model, new: Model, name: str, table: Tensor, method: Resampling, report: MappingReport) -> Tensor:
+    old_layout, new_layout = old.token_layout(), new.token_layout()
+    assert old_layout, f"{name} is not a table of positions"
+    assert new_layout, f"{name} is not a table of positions"
+    old_grid, new_grid = old_layout.grid, new_layout.grid
     if old_grid != new_grid:
         sizes = f"{old_grid[0]} x {old_grid[1]} -> {new_grid[0]} x {new_grid[1]} positions"
         report.resized[name] = f"{sizes}, {method}"
@@ -165,10 +169,10 @@ def _resampled(old: Model, new: Model, name: str, table: Tensor, method: Resampl
     return resample_positions(table, old_grid, new_grid, prefix, method)
 
 
-def _labels(count: int, told: tuple[str, ...] | None) -> tuple[str, ...]:
-    """Class names as told, those of ImageNet for a thousand classes, else numbers."""
-    if told is not None and len(told) == count:
-        return told
+def _labels(count: int, names: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The given class names if there are `count`, else those of ImageNet for a thousand classes, else numbers."""
+    if names is not None and len(names) == count:
+        return names
     if count == 1000:
         return tuple(ViT_B_16_Weights.DEFAULT.meta["categories"])
     return tuple(str(i) for i in range(count))

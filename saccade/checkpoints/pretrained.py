@@ -1,4 +1,4 @@
-"""What a trained model lends to a fresh one: its encoder to a classifier, its backbone to a detector or a DPT."""
+"""Transfer of trained weights to a new model: of an encoder to a classifier, of a backbone to a detector or a DPT."""
 
 from dataclasses import replace
 from typing import Any
@@ -7,7 +7,7 @@ from saccade.checkpoints.directory import LoadedModel
 from saccade.checkpoints.loading import adapt
 from saccade.checkpoints.mapping import MappingReport, place
 from saccade.errors import CheckpointError
-from saccade.models.model import OnBackbone
+from saccade.models.model import WithBackbone
 from saccade.models.vit import VisionTransformer
 from saccade.models.zoo import build
 
@@ -15,29 +15,29 @@ PRETRAINED = ("mae", "masked_vit")  # architectures whose encoder is a ViT's
 
 
 def is_pretrained(loaded: LoadedModel) -> bool:
-    """Whether it has an encoder to start from, and no classes of its own."""
+    """Whether it is an encoder trained without labels."""
     return loaded.architecture in PRETRAINED
 
 
 def as_classifier(loaded: LoadedModel) -> LoadedModel:
-    """Its encoder as a ViT without a head, which reads the mean of the patches behind a fresh norm (He et al., arXiv
-    2111.06377, appendix A.2); what painted the hidden patches is left behind."""
+    """The encoder as a ViT without a head, with mean pooling and a new norm (He et al., arXiv 2111.06377, appendix
+    A.2); the decoder is dropped."""
     config = replace(loaded.model.config.vit, pooling="mean", pool_norm=True)
     model = VisionTransformer(config)
-    wanted = model.state_dict()
-    tensors = {name: tensor for name, tensor in loaded.model.state_dict().items() if name in wanted}
+    names = model.state_dict()
+    tensors = {name: tensor for name, tensor in loaded.model.state_dict().items() if name in names}
     report = MappingReport(format=loaded.report.format, notes=["the encoder of a pre-trained model"])
     place(model, tensors, report, fresh=("fc_norm.weight", "fc_norm.bias"))
     return replace(loaded, model=model.eval(), architecture="vit", task="classification", task_state={}, report=report)
 
 
 def backbone_of(trained: LoadedModel) -> LoadedModel:
-    """What a fresh detector or DPT can stand on: the backbone of one, an encoder trained without labels, or any other
-    model of the zoo without its head."""
+    """The backbone for a new detector or DPT: that of a trained one, an encoder trained without labels, or any other
+    model of the catalogue without its head."""
     if is_pretrained(trained):
         trained = as_classifier(trained)
     config = trained.model.config
-    if not isinstance(config, OnBackbone):
+    if not isinstance(config, WithBackbone):
         return adapt(trained, num_classes=0)
     backbone = build(config.backbone, config.backbone_config.to_dict())
     backbone.load_state_dict(trained.model.get_submodule("backbone").state_dict())
@@ -47,46 +47,50 @@ def backbone_of(trained: LoadedModel) -> LoadedModel:
 
 
 def with_backbone(start: LoadedModel, trained: LoadedModel, drop_path: float = 0.0) -> LoadedModel:
-    """A fresh detector or DPT that stands on a trained backbone; its images are then prepared as those of that one.
+    """A new detector or DPT on a trained backbone, with the image statistics of that backbone.
 
     Args:
-        start: fresh; what does not depend on the backbone stays as its config says.
+        start: the new model; its config determines all that does not depend on the backbone.
         trained: see :func:`backbone_of`.
         drop_path: stochastic depth of a ViT's last block.
 
     Raises:
-        CheckpointError: a DPT cannot stand on it.
+        CheckpointError: the backbone does not match the DPT.
     """
     options = {"drop_path": drop_path} if drop_path else None
-    under = adapt(backbone_of(trained), image_size=start.model.config.image_size, options=options)
-    told, config = under.preprocessing, start.model.config
+    backbone = adapt(backbone_of(trained), image_size=start.model.config.image_size, options=options)
+    statistics, config = backbone.preprocessing, start.model.config
     if start.architecture == "dpt":
-        _check_dpt(config, under)
+        _check_dpt(config, backbone)
     model = build(
         start.architecture,
-        replace(config, backbone=under.architecture, backbone_config=under.model.config).to_dict(),
+        replace(config, backbone=backbone.architecture, backbone_config=backbone.model.config).to_dict(),
     )
-    tensors = {f"backbone.{name}": tensor for name, tensor in under.model.state_dict().items()}
+    tensors = {f"backbone.{name}": tensor for name, tensor in backbone.model.state_dict().items()}
     fresh = [name for name in model.state_dict() if name not in tensors]
-    note = f"a trained {under.architecture} in a fresh {start.architecture}"
+    note = f"a new {start.architecture} on a trained {backbone.architecture}"
     report = MappingReport(format=trained.report.format, notes=[note])
     place(model, tensors, report, fresh=fresh)
     preprocessing = start.preprocessing
-    if preprocessing is not None and told is not None:
+    if preprocessing is not None and statistics is not None:
         preprocessing = replace(
-            preprocessing, channels=told.channels, mean=told.mean, std=told.std, value_range=told.value_range
+            preprocessing,
+            channels=statistics.channels,
+            mean=statistics.mean,
+            std=statistics.std,
+            value_range=statistics.value_range,
         )
     return replace(start, model=model.eval(), preprocessing=preprocessing, provenance=trained.provenance, report=report)
 
 
-def _check_dpt(config: Any, under: LoadedModel) -> None:
-    theirs = under.model.config
-    if under.architecture != config.backbone:
+def _check_dpt(config: Any, backbone: LoadedModel) -> None:
+    backbone_config = backbone.model.config
+    if backbone.architecture != config.backbone:
         raise CheckpointError(
-            f"a {under.architecture} cannot stand in a DPT on a {config.backbone}: choose a DPT on it, such as dpt_ti "
-            "for a ViT-Ti/16"
+            f"a {backbone.architecture} cannot replace the {config.backbone} of this DPT: choose another DPT, such as "
+            "dpt_ti for a ViT-Ti/16"
         )
-    if (theirs.block.embed_dim, theirs.depth, theirs.patch_size) != (
+    if (backbone_config.block.embed_dim, backbone_config.depth, backbone_config.patch_size) != (
         config.backbone_config.block.embed_dim, config.backbone_config.depth, config.backbone_config.patch_size,
     ):  # fmt: skip
-        raise CheckpointError("the trained ViT is of another width, depth or patch size than the DPT's")
+        raise CheckpointError("the trained ViT differs from that of the DPT in width, depth or patch size")

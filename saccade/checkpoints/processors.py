@@ -1,64 +1,74 @@
-"""How Hugging Face and timm write down the preprocessing of a model, in both directions."""
+"""The preprocessing of a model in the formats of Hugging Face and timm, in both directions."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from saccade.checkpoints.hints import Hints
+from saccade.checkpoints.metadata import CheckpointMetadata
 from saccade.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Interpolation, Preprocessing, Resize
 from saccade.errors import CheckpointError
 
-INTERPOLATIONS: dict[int, Interpolation] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # PIL's numbers
+INTERPOLATIONS: dict[int, Interpolation] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # PIL's constants
 CROP_MODES: dict[str, Resize] = {"center": "shortest", "squash": "exact", "border": "pad"}
 HALF = (0.5, 0.5, 0.5)
 
 
-def plain(size: tuple[int, int], channels: int, hints: Hints, **options: Any) -> Preprocessing:
+def plain(
+    size: tuple[int, int],
+    channels: int,
+    metadata: CheckpointMetadata,
+    *,
+    resize: Resize = "shortest",
+    crop_pct: float = 0.875,
+    interpolation: Interpolation = "bicubic",
+    mean: tuple[float, ...] = IMAGENET_MEAN,
+    std: tuple[float, ...] = IMAGENET_STD,
+) -> Preprocessing:
     """A publisher's usual preprocessing for three channels; mean 0 and std 1 for any other number, and a note."""
-    if channels == 3:
-        return Preprocessing(size, **options)
-    hints.notes.append(f"no preprocessing beside the file for {channels} channels: mean 0 and std 1 assumed")
-    options |= {"mean": (0.0,) * channels, "std": (1.0,) * channels}
-    return Preprocessing(size, channels=channels, **options)
+    if channels != 3:
+        metadata.notes.append(f"no preprocessing beside the file for {channels} channels: mean 0 and std 1 assumed")
+        mean, std = (0.0,) * channels, (1.0,) * channels
+    return Preprocessing(size, resize, crop_pct, interpolation, channels=channels, mean=mean, std=std)
 
 
-def from_huggingface(size: tuple[int, int], channels: int, hints: Hints) -> Preprocessing:
-    """What `preprocessor_config.json` says; without it what `ViTImageProcessor` does by default."""
-    told = hints.processor
-    if not told:
-        hints.notes.append("no preprocessor_config.json: the defaults of ViTImageProcessor assumed")
+def from_huggingface(size: tuple[int, int], channels: int, metadata: CheckpointMetadata) -> Preprocessing:
+    """The preprocessing of `preprocessor_config.json`; without one the defaults of `ViTImageProcessor`."""
+    config = metadata.processor
+    if not config:
+        metadata.notes.append("no preprocessor_config.json: the defaults of ViTImageProcessor assumed")
     half = (0.5,) * channels
-    final, resize, crop_pct = target_size(told, size)
-    normal = told.get("do_normalize", True)
+    final, resize, crop_pct = target_size(config, size)
+    normalize = config.get("do_normalize", True)
     return Preprocessing(
         size=final,
         resize=resize,
         crop_pct=crop_pct,
-        interpolation=INTERPOLATIONS.get(told.get("resample", 2), "bilinear"),
+        interpolation=INTERPOLATIONS.get(config.get("resample", 2), "bilinear"),
         channels=channels,
-        mean=tuple(told.get("image_mean") or half) if normal else (0.0,) * channels,
-        std=tuple(told.get("image_std") or half) if normal else (1.0,) * channels,
+        mean=tuple(config.get("image_mean") or half) if normalize else (0.0,) * channels,
+        std=tuple(config.get("image_std") or half) if normalize else (1.0,) * channels,
     )
 
 
-def target_size(told: dict[str, Any], size: tuple[int, int]) -> tuple[tuple[int, int], Resize, float]:
-    """(final (H, W), way of resizing, share of the shorter side that is kept) of a `preprocessor_config.json`."""
-    wanted = told.get("size") or {}
-    if isinstance(wanted, int):
-        wanted = {"height": wanted, "width": wanted} if told.get("crop_pct") is None else {"shortest_edge": wanted}
-    edge = wanted.get("shortest_edge")
-    height, width = wanted.get("height", edge or size[0]), wanted.get("width", edge or size[1])
-    if edge is not None and told.get("crop_pct") is not None:  # ConvNeXt's: from 384 pixels on nothing is cut off
-        return (edge, edge), "shortest" if edge < 384 else "exact", told["crop_pct"] if edge < 384 else 1.0
-    if not told.get("do_center_crop"):
+def target_size(config: dict[str, Any], size: tuple[int, int]) -> tuple[tuple[int, int], Resize, float]:
+    """((H, W), resize mode, crop fraction of the sides) of a `preprocessor_config.json`."""
+    resize = config.get("size") or {}
+    if isinstance(resize, int):
+        resize = {"height": resize, "width": resize} if config.get("crop_pct") is None else {"shortest_edge": resize}
+    edge = resize.get("shortest_edge")
+    height, width = resize.get("height", edge or size[0]), resize.get("width", edge or size[1])
+    if edge is not None and config.get("crop_pct") is not None:  # ConvNeXt's: no crop from 384 pixels on
+        return (edge, edge), "shortest" if edge < 384 else "exact", config["crop_pct"] if edge < 384 else 1.0
+    if not config.get("do_center_crop"):
         return (height, width) if edge is None else size, "exact", 1.0
-    crop = told.get("crop_size") or size[0]
+    crop = config.get("crop_size") or size[0]
     crop = {"height": crop, "width": crop} if isinstance(crop, int) else crop
-    kept = min(1.0, crop["height"] / height)
-    return (crop["height"], crop["width"]), "exact" if edge is None else "shortest", kept  # DeiT's squeezes, then crops
+    fraction = min(1.0, crop["height"] / height)
+    # DeiT's processor stretches the image, then crops.
+    return (crop["height"], crop["width"]), "exact" if edge is None else "shortest", fraction
 
 
 def to_huggingface(preprocessing: Preprocessing) -> dict[str, Any]:
-    """The `preprocessor_config.json` that does the same; raises CheckpointError where none does."""
+    """The equivalent `preprocessor_config.json`; raises CheckpointError if there is none."""
     height, width = preprocessing.size
     numbers = {name: number for number, name in INTERPOLATIONS.items()}
     content: dict[str, Any] = {
@@ -73,29 +83,32 @@ def to_huggingface(preprocessing: Preprocessing) -> dict[str, Any]:
     crop = {"do_center_crop": True, "crop_size": {"height": height, "width": width}}
     if preprocessing.resize == "exact" and preprocessing.crop_pct == 1:
         return {**content, "image_processor_type": "ViTImageProcessor", "size": {"height": height, "width": width}}
-    covered = preprocessing.covered
+    resize_size = preprocessing.resize_size
     if preprocessing.resize == "exact":
-        squeezed = {"height": covered[0], "width": covered[1]}
-        return {**content, **crop, "image_processor_type": "DeiTImageProcessor", "size": squeezed}
+        size = {"height": resize_size[0], "width": resize_size[1]}
+        return {**content, **crop, "image_processor_type": "DeiTImageProcessor", "size": size}
     if preprocessing.resize == "shortest" and height == width:
-        edge = {"shortest_edge": covered[0]}
+        edge = {"shortest_edge": resize_size[0]}
         return {**content, **crop, "image_processor_type": "BitImageProcessor", "size": edge}
     raise CheckpointError(f"Hugging Face has no processor for {preprocessing}")
 
 
-def from_timm(size: tuple[int, int], channels: int, hints: Hints) -> Preprocessing | None:
-    """What timm's `config.json` says; None without one."""
-    told: dict[str, Any] = hints.config.get("pretrained_cfg") or {}
-    if not told:
+def from_timm(size: tuple[int, int], channels: int, metadata: CheckpointMetadata) -> Preprocessing | None:
+    """The preprocessing of timm's `config.json`; None without one."""
+    config: dict[str, Any] = metadata.config.get("pretrained_cfg") or {}
+    if not config:
         return None
-    mean, std = _each(told.get("mean", IMAGENET_MEAN), channels), _each(told.get("std", IMAGENET_STD), channels)
-    resize = CROP_MODES[told.get("crop_mode") or "center"]
-    crop, mode = told.get("crop_pct") or 0.875, told.get("interpolation") or "bicubic"
+    mean, std = (
+        _per_channel(config.get("mean", IMAGENET_MEAN), channels),
+        _per_channel(config.get("std", IMAGENET_STD), channels),
+    )
+    resize = CROP_MODES[config.get("crop_mode") or "center"]
+    crop, mode = config.get("crop_pct") or 0.875, config.get("interpolation") or "bicubic"
     return Preprocessing(size, resize, crop, mode, channels, mean=mean, std=std)
 
 
 def to_timm(preprocessing: Preprocessing) -> dict[str, Any]:
-    """The `pretrained_cfg` of timm's `config.json` that does the same."""
+    """The equivalent `pretrained_cfg` of timm's `config.json`."""
     modes = {resize: mode for mode, resize in CROP_MODES.items()}
     return {
         "input_size": [preprocessing.channels, *preprocessing.size],
@@ -107,6 +120,6 @@ def to_timm(preprocessing: Preprocessing) -> dict[str, Any]:
     }
 
 
-def _each(values: Sequence[float], channels: int) -> tuple[float, ...]:
-    """One value a channel; another number of channels than the file's gets the mean of its values."""
+def _per_channel(values: Sequence[float], channels: int) -> tuple[float, ...]:
+    """One value for each channel: those given, or their mean for another number of channels."""
     return tuple(values) if len(values) == channels else (sum(values) / len(values),) * channels

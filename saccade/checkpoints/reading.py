@@ -1,8 +1,8 @@
-"""Open a weights file of any project without running anything that is in it.
+"""Read a weights file of any project without running code from it.
 
-What a file is, its content tells, not its name. Nothing here unpickles: `.pth` files go through PyTorch's weights-only
-reader, TorchScript archives through one that knows only tensors, `.npz` files through NumPy with pickles off, and what
-these refuse is an error, never a second try in a less careful way.
+The format is detected from the content, not from the name. Nothing is unpickled freely: `.pth` files are read by
+PyTorch's weights-only reader, TorchScript archives by a reader for tensors only, `.npz` files by NumPy without pickles.
+What these reject is an error; there is no less careful second attempt.
 """
 
 import argparse
@@ -23,12 +23,12 @@ from torch import Tensor
 from saccade.checkpoints.torchscript import is_torchscript, read_torchscript
 from saccade.errors import CheckpointError
 
-MAX_TENSORS = 100_000  # the largest published models have some thousand
+MAX_TENSORS = 100_000  # the largest published models have thousands
 MAX_NAME_LENGTH = 512
-MAX_EXPANSION = 200  # weights hardly compress: a file that grows more than this is a bomb
+MAX_EXPANSION = 200  # weights hardly compress: a file that expands by more is a zip bomb
 EXPANSION_ALWAYS_ALLOWED = 256 * 2**20  # bytes
 
-# Where projects keep the state dict inside what they save; averaged weights first, as they are what is published.
+# Keys under which projects save a state dict; averaged weights first, as these are published.
 WRAPPERS = ("state_dict_ema", "model_ema", "ema", "state_dict", "model_state_dict", "model", "module")
 PREFIXES = ("module.", "_orig_mod.")
 
@@ -46,25 +46,25 @@ Container = Literal["safetensors", "npz", "torch", "torchscript"]
 
 @dataclass
 class Tensors:
-    """The tensors of a file (or of all its shards) on the CPU, in the dtype they were stored in.
+    """The tensors of a file (or of all its shards) on the CPU, in their stored dtype.
 
     Attributes:
-        tensors: name -> tensor; wrappers and the prefixes of DDP and torch.compile are taken off.
-        metadata: the strings that a safetensors header carries.
-        format_hint: the kind of container.
-        notes: what was done on the way, one sentence each.
+        tensors: name -> tensor; without the prefixes of DDP and torch.compile.
+        metadata: the strings of a safetensors header.
+        container: the format of the file.
+        notes: what was changed while reading, one sentence each.
     """
 
     tensors: dict[str, Tensor]
     metadata: dict[str, str]
-    format_hint: Container
+    container: Container
     notes: list[str] = field(default_factory=list)
 
 
 def read_tensors(path: str | Path) -> Tensors:
     """Read `.safetensors`, `.npz`, `.pth`/`.pt`/`.bin`, an index of shards, or a folder with one of these.
 
-    Raises CheckpointError when the file is none of them, is damaged, or would have to run code to be opened.
+    Raises CheckpointError if the file is none of them, is damaged, or can only be opened by running code.
     """
     path = Path(path)
     if path.is_dir():
@@ -72,32 +72,32 @@ def read_tensors(path: str | Path) -> Tensors:
     if not path.is_file():
         raise CheckpointError(f"There is no file {path}.")
     if path.name.endswith(".index.json"):
-        found = _read_shards(path)
+        content = _read_shards(path)
     else:
-        found = _read_one(path)
-    if not found.tensors:
-        raise CheckpointError(f"{path} holds no tensors.")
-    if len(found.tensors) > MAX_TENSORS:
-        raise CheckpointError(f"{path} holds {len(found.tensors)} tensors, more than the {MAX_TENSORS} allowed.")
-    for name in found.tensors:
+        content = _read_one(path)
+    if not content.tensors:
+        raise CheckpointError(f"{path} contains no tensors.")
+    if len(content.tensors) > MAX_TENSORS:
+        raise CheckpointError(f"{path} contains {len(content.tensors)} tensors; the maximum is {MAX_TENSORS}.")
+    for name in content.tensors:
         if len(name) > MAX_NAME_LENGTH or not name.isprintable():
-            raise CheckpointError(f"{path} has a tensor with an impossible name: {name[:80]!r}.")
-    return found
+            raise CheckpointError(f"{path} has a tensor with an invalid name: {name[:80]!r}.")
+    return content
 
 
 def weights_in(folder: Path) -> Path:
-    """The weights file, or the index of shards, of a model folder; a single file of another name is taken too."""
+    """The weights file, or the index of shards, of a model folder, or its only weights file under another name."""
     for name in FOLDER_FILES:
         if (folder / name).is_file():
             return folder / name
     others = [path for path in folder.iterdir() if path.suffix in SINGLE_SUFFIXES]
     if len(others) == 1:
         return others[0]
-    raise CheckpointError(f"{folder} holds no weights: one of {', '.join(FOLDER_FILES)} was expected.")
+    raise CheckpointError(f"{folder} contains no weights: one of {', '.join(FOLDER_FILES)} was expected.")
 
 
 def has_weights(folder: Path) -> bool:
-    """Whether there is anything that :func:`weights_in` would find."""
+    """Whether :func:`weights_in` finds a file."""
     try:
         return weights_in(folder).is_file()
     except CheckpointError:
@@ -105,7 +105,7 @@ def has_weights(folder: Path) -> bool:
 
 
 def read_json(path: Path) -> dict:
-    """The JSON object in a file; {} where there is no such file."""
+    """The JSON object in a file; {} if there is no such file."""
     if not path.is_file():
         return {}
     try:
@@ -113,7 +113,7 @@ def read_json(path: Path) -> dict:
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not readable JSON ({error}).") from None
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path} must hold a JSON object, not a {type(content).__name__}.")
+        raise CheckpointError(f"{path} must be a JSON object, not a {type(content).__name__}.")
     return content
 
 
@@ -124,7 +124,9 @@ def _read_one(path: Path) -> Tensors:
     if container == "npz":
         return _read_npz(path)
     if container == "torchscript":
-        return _tidy(read_torchscript(path), {}, container, ["read the tensors of a TorchScript archive, not its code"])
+        return _strip_prefixes(
+            read_torchscript(path), {}, container, ["read the tensors of a TorchScript archive, not its code"]
+        )
     return _read_torch(path)
 
 
@@ -138,7 +140,7 @@ def _container_of(path: Path) -> Container:
             with zipfile.ZipFile(path) as archive:
                 members = archive.infolist()
         except (zipfile.BadZipFile, OSError, ValueError) as error:
-            raise CheckpointError(f"{path} is damaged or cut off ({error}).") from None
+            raise CheckpointError(f"{path} is damaged or truncated ({error}).") from None
         _refuse_bomb(path, members)
         if is_torchscript([member.filename for member in members]):
             return "torchscript"
@@ -153,8 +155,8 @@ def _refuse_bomb(path: Path, members: list[zipfile.ZipInfo]) -> None:
     expanded = sum(member.file_size for member in members)
     if expanded > max(EXPANSION_ALWAYS_ALLOWED, MAX_EXPANSION * path.stat().st_size):
         raise CheckpointError(
-            f"{path} has {path.stat().st_size} bytes and would expand to {expanded}: refused, weights do not compress "
-            "like that."
+            f"{path} has {path.stat().st_size} bytes and would expand to {expanded}: not read, since weights do not "
+            "compress so well."
         )
 
 
@@ -165,7 +167,7 @@ def _read_safetensors(path: Path) -> Tensors:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path} is a damaged safetensors file ({error}).") from None
-    return _tidy(tensors, metadata, "safetensors", [])
+    return _strip_prefixes(tensors, metadata, "safetensors", [])
 
 
 def _read_npz(path: Path) -> Tensors:
@@ -181,33 +183,33 @@ def _read_npz(path: Path) -> Tensors:
 
 def _tensor(array: np.ndarray) -> Tensor:
     array = np.ascontiguousarray(array).reshape(array.shape)
-    if array.dtype == np.dtype("V2"):  # how NumPy keeps bfloat16, which it does not know
+    if array.dtype == np.dtype("V2"):  # NumPy has no bfloat16 and stores it as raw bytes
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(array)
 
 
 def _read_torch(path: Path) -> Tensors:
     try:
-        # Namespace only holds attributes; training checkpoints of several projects keep their arguments in one.
+        # argparse.Namespace only has attributes; training checkpoints of several projects contain one.
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error).strip().splitlines()[-1] if "GLOBAL" not in str(error) else _unsafe_global(str(error))
         raise CheckpointError(
-            f"{path} is more than weights ({reason}): opening it would run what its author put there. Ask for a "
+            f"{path} contains more than weights ({reason}): opening it could run arbitrary code. Use a "
             ".safetensors file, or save its state_dict() in an environment where you trust it."
         ) from None
     except (RuntimeError, OSError, ValueError, EOFError, KeyError, IndexError, TypeError, AttributeError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} is damaged or not a PyTorch file ({first}).") from None
     notes: list[str] = []
-    return _tidy(_unwrap(path, content, notes), {}, "torch", notes)
+    return _strip_prefixes(_unwrap(path, content, notes), {}, "torch", notes)
 
 
 def _unsafe_global(message: str) -> str:
-    """The name of what the file wanted to call, out of PyTorch's long message."""
+    """The name of the object that the file refers to, from PyTorch's message."""
     after = message.split("GLOBAL", 1)[1].split()
-    return f"it calls {after[0]}" if after else "it calls something"
+    return f"it refers to {after[0]}" if after else "it refers to an object"
 
 
 def _unwrap(path: Path, content: object, notes: list[str]) -> dict[str, Tensor]:
@@ -218,19 +220,21 @@ def _unwrap(path: Path, content: object, notes: list[str]) -> dict[str, Tensor]:
         notes.append(f"weights taken from the file's {wrapper!r}")
         content = content[wrapper]
     if not isinstance(content, Mapping):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a table of tensors.")
+        raise CheckpointError(f"{path} contains a {type(content).__name__}, not a table of tensors.")
     tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
     others = [str(key) for key, value in content.items() if not isinstance(value, Tensor)]
     if others:
-        notes.append(f"left out what is not a tensor: {', '.join(others[:8])}")
+        notes.append(f"skipped values that are not tensors: {', '.join(others[:8])}")
     return tensors
 
 
-def _tidy(tensors: dict[str, Tensor], metadata: dict[str, str], container: Container, notes: list[str]) -> Tensors:
+def _strip_prefixes(
+    tensors: dict[str, Tensor], metadata: dict[str, str], container: Container, notes: list[str]
+) -> Tensors:
     for prefix in PREFIXES:
         while tensors and all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-            notes.append(f"took the prefix {prefix!r} off every name")
+            notes.append(f"removed the prefix {prefix!r} from every name")
     return Tensors(tensors, metadata, container, notes)
 
 
@@ -241,14 +245,14 @@ def _read_shards(index: Path) -> Tensors:
     shards: dict[str, Tensors] = {}
     for name in sorted(set(table.values())):
         if Path(name).name != name or name in ("", ".", ".."):
-            raise CheckpointError(f"{index} names the shard {name!r}, which lies outside its folder: refused.")
+            raise CheckpointError(f"{index} names the shard {name!r}, which is outside of its folder: not read.")
         if not (index.parent / name).is_file():
             raise CheckpointError(f"{index} names the shard {name}, which is missing.")
         shards[name] = _read_one(index.parent / name)
     tensors = {}
     for name, shard in table.items():
         if name not in shards[shard].tensors:
-            raise CheckpointError(f"{index.parent / shard} should hold {name} by its index, and does not.")
+            raise CheckpointError(f"{index.parent / shard} has no {name}, which its index lists.")
         tensors[name] = shards[shard].tensors[name]
     first = next(iter(shards.values()))
-    return Tensors(tensors, first.metadata, first.format_hint, [f"read {len(shards)} shards"])
+    return Tensors(tensors, first.metadata, first.container, [f"read {len(shards)} shards"])

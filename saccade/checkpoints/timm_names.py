@@ -1,4 +1,4 @@
-"""Which of timm's models a config is: the name of its nearest, and the arguments that make it equal."""
+"""The timm model of a config: its name, and the arguments that make it equal."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ STEMS = {(): "vit_tiny_r_s16_p8_224", (2, 2, 2, 2): "vit_small_r26_s32_224", (3,
          (3, 4, 6, 3): "vit_large_r50_s32_224"}  # fmt: skip
 
 
-# Of these timm builds the published sizes only.
+# timm builds these in the published sizes only.
 CONVMIXERS = {(768, 32, 7, 7): "convmixer_768_32", (1536, 20, 9, 7): "convmixer_1536_20",
               (1024, 20, 9, 14): "convmixer_1024_20_ks9_p14"}  # fmt: skip
 BITS = {(depths, width): f"resnetv2_{layers}x{width}_bit" for layers, depths in BIT_DEPTHS.items()
@@ -68,7 +68,7 @@ def timm_arguments(architecture: str, config: Any) -> tuple[str, dict[str, Any]]
 
 def _published(names: dict[Any, str], sizes: tuple, in_channels: int) -> tuple[str, dict[str, Any]]:
     if sizes not in names:
-        raise CheckpointError(f"timm builds {', '.join(names.values())}, and none of the size {sizes}")
+        raise CheckpointError(f"timm has {', '.join(names.values())}, but none of the size {sizes}")
     return names[sizes], {"in_chans": in_channels}
 
 

@@ -1,7 +1,7 @@
-"""The tensors of a TorchScript archive, as OpenAI published CLIP, without its code.
+"""The tensors of a TorchScript archive, such as OpenAI's CLIP, without its code.
 
-Such an archive holds a program and the objects that it works on. Only the objects are read, by an unpickler that knows
-tensors, plain values and nothing else: a module of the program becomes a bag of its attributes.
+Such an archive contains a program and its objects. Only the objects are read, by an unpickler that accepts tensors and
+plain values: a module of the program becomes a container of its attributes.
 """
 
 import collections
@@ -25,7 +25,7 @@ STORAGES = {
 
 
 def is_torchscript(names: list[str]) -> bool:
-    """Whether the members of a zip file are those of an archive with a program."""
+    """Whether the members of a zip file are those of a TorchScript archive."""
     return any(name.endswith("/constants.pkl") for name in names) and any("/code/" in name for name in names)
 
 
@@ -33,12 +33,12 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
     """Every tensor by the path of its attribute, such as ``visual.conv1.weight``.
 
     Raises:
-        CheckpointError: the archive is damaged, or holds something that only its program could open.
+        CheckpointError: the archive is damaged, or contains objects other than tensors and plain values.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            pickled = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
-            found = _Reader(archive, pickled).load()
+            pickle_name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
+            content = _Reader(archive, pickle_name).load()
     except StopIteration:
         raise CheckpointError(f"{path} is a TorchScript archive without data.") from None
     except pickle.UnpicklingError as error:
@@ -46,36 +46,36 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
     except (zipfile.BadZipFile, OSError, EOFError, LookupError, ValueError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"{path} is a damaged TorchScript archive ({error}).") from None
     tensors: dict[str, Tensor] = {}
-    _gather(found, "", tensors, set())
+    _collect(content, "", tensors, set())
     return tensors
 
 
-class _Bag:
-    """What stands for any object of the program."""
+class _Attributes:
+    """Stands for any object of the program."""
 
     def __setstate__(self, state: object) -> None:
         self.state = state
 
 
 class _Reader(pickle.Unpickler):
-    def __init__(self, archive: zipfile.ZipFile, pickled: str):
-        super().__init__(io.BytesIO(archive.read(pickled)))
-        self.archive, self.root = archive, pickled.rsplit("/", 1)[0]
+    def __init__(self, archive: zipfile.ZipFile, pickle_name: str):
+        super().__init__(io.BytesIO(archive.read(pickle_name)))
+        self.archive, self.root = archive, pickle_name.rsplit("/", 1)[0]
 
     def find_class(self, module: str, name: str) -> Any:
         if module.split(".")[0] == "__torch__":
-            return _Bag
+            return _Attributes
         if module == "torch" and name in STORAGES:
             return STORAGES[name]
-        known = {
+        allowed = {
             ("torch._utils", "_rebuild_tensor_v2"): _tensor,
             ("collections", "OrderedDict"): collections.OrderedDict,
             ("torch.jit._pickle", "build_intlist"): list,
             ("torch.jit._pickle", "build_tensorlist"): list,
         }
-        if (module, name) not in known:
-            raise pickle.UnpicklingError(f"the archive calls {module}.{name}: refused, only tensors are read")
-        return known[module, name]
+        if (module, name) not in allowed:
+            raise pickle.UnpicklingError(f"the archive calls {module}.{name}: not read, since only tensors are")
+        return allowed[module, name]
 
     def persistent_load(self, pid: Any) -> Tensor:
         _, dtype, key, _, count = pid
@@ -87,10 +87,14 @@ def _tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[i
     return storage.as_strided(size, stride, offset).clone()
 
 
-def _gather(thing: object, name: str, tensors: dict[str, Tensor], seen: set[int]) -> None:
-    if isinstance(thing, Tensor):
-        tensors[name] = thing
-    elif isinstance(thing, _Bag) and isinstance(getattr(thing, "state", None), Mapping) and id(thing) not in seen:
-        seen.add(id(thing))
-        for key, value in thing.state.items():  # type: ignore[attr-defined]
-            _gather(value, f"{name}.{key}" if name else str(key), tensors, seen)
+def _collect(value: object, name: str, tensors: dict[str, Tensor], visited: set[int]) -> None:
+    if isinstance(value, Tensor):
+        tensors[name] = value
+    elif (
+        isinstance(value, _Attributes)
+        and isinstance(getattr(value, "state", None), Mapping)
+        and id(value) not in visited
+    ):
+        visited.add(id(value))
+        for key, attribute in value.state.items():  # type: ignore[attr-defined]
+            _collect(attribute, f"{name}.{key}" if name else str(key), tensors, visited)

@@ -6,8 +6,10 @@ the optimizer's moments (``NAME.exp_avg``); these are renamed and cut like the p
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
+from saccade.models.model import Model
 from saccade.nn.attention import MultiHeadAttention
 
 # Class of the model -> {old name of a parameter: new name}
@@ -41,6 +43,27 @@ def upgrade(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor
             pieces = tensor.split(list(parts.values())) if tensor.ndim else [tensor] * len(parts)
             upgraded |= {new + name.removeprefix(old): piece.clone() for new, piece in zip(parts, pieces)}
     return upgraded
+
+
+def upgrade_fingerprint(model: Model, stored: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The fingerprint of a model directory as ``inputs.0``, ``inputs.1``, … and ``output``.
+
+    It used to hold one ``input``, an image; models that read texts made token ids of an image of one row.
+    """
+    if "input" not in stored:
+        return stored
+    images, config = stored["input"], model.config
+    inputs = [images]
+    kind = type(model).__name__
+    if kind == "CLIP":
+        inputs.append(torch.zeros(len(images), config.text.context_length, dtype=torch.long))
+    elif kind == "ImageToText":
+        inputs.append(torch.full((len(images), config.context_length), config.begin))
+    elif kind in ("Bert", "PerceiverText"):
+        inputs = [(images[:, 0, 0].abs() * 1000).long() % config.vocab_size]
+    elif kind == "Seq2Seq":
+        inputs = 2 * [3 + (images[:, 0, 0].abs() * 1000).long() % (config.vocab_size - 3)]
+    return {"output": stored["output"]} | {f"inputs.{i}": tensor for i, tensor in enumerate(inputs)}
 
 
 def _cuts(model: nn.Module) -> dict[str, dict[str, int]]:

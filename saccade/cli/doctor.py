@@ -14,7 +14,7 @@ def doctor(*, as_json: Json = False) -> int:
     """Print versions, cores and devices, the precision of matrix products, and whether each part works here."""
     import torch
 
-    from saccade.nn.precision import choose_products
+    from saccade.nn.matmul_precision import choose_matmul_precision
 
     facts: dict[str, str] = {
         "python": platform.python_version(),
@@ -24,7 +24,7 @@ def doctor(*, as_json: Json = False) -> int:
         "device": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu",
     }
     facts |= {name: _version(name) for name in PACKAGES}
-    facts["matrix products"] = choose_products("cpu").reason.removeprefix("float32 products: ")
+    facts["matmul precision"] = choose_matmul_precision("cpu").reason.removeprefix("float32 matmul precision: ")
     problems = _problems()
     if as_json:
         print(json.dumps({"facts": facts, "problems": problems}, indent=2))

@@ -39,7 +39,7 @@ def evaluate(
     device
         Such as cpu or cuda.
     stages
-        Of a detector: measure after every decoder block (DETR), or before suppression (classical), each with and
+        Of a detector: measure after every decoder layer (DETR), or its candidates (FCOS), each with and
         without suppression of duplicates.
     """
     from saccade.cli.counting import counting

@@ -1,4 +1,4 @@
-"""`saccade models`: what there is to train and load."""
+"""`saccade models`: the models that can be trained and loaded."""
 
 import json
 
@@ -7,7 +7,7 @@ from saccade.models.zoo import list_models
 
 
 def models(pattern: str = "*", /, *, image_size: int | None = None, as_json: Json = False) -> None:
-    """List the models with their parameters and the multiply-adds of one image.
+    """List the models with their task, parameters, and multiply-adds of one input.
 
     Parameters
     ----------
@@ -27,24 +27,23 @@ def models(pattern: str = "*", /, *, image_size: int | None = None, as_json: Jso
         with torch.device("meta"):  # shapes without memory
             model = create(name, image_size=image_size)
         cost = measure_cost(model)
-        height, width = model.config.image_size
-        task = task_of(architecture_of(name))
+        size = model.config.image_size
         rows.append(
             {
                 "name": name,
-                "task": task,
+                "task": task_of(architecture_of(name)),
                 "params": cost.params,
                 "gmacs": round(cost.gmacs, 3),
-                "image_size": [height, width],
+                "image_size": None if size is None else list(size),
+                "tokens": model.config.context_length if size is None else None,
             }
         )
     if as_json:
         print(json.dumps(rows, indent=2))
         return
     width = max((len(row["name"]) for row in rows), default=5)
-    print(f"{'model':<{width}} {'task':<14} {'parameters':>13} {'GMAC':>9}  image")
+    print(f"{'model':<{width}} {'task':<14} {'parameters':>13} {'GMAC':>9}  input")
     for row in rows:
-        height, breadth = row["image_size"]
-        print(
-            f"{row['name']:<{width}} {row['task']:<14} {row['params']:>13,} {row['gmacs']:>9.3f}  {height} x {breadth}"
-        )
+        size = row["image_size"]
+        shape = f"{row['tokens']} tokens" if size is None else f"{size[0]} x {size[1]}"
+        print(f"{row['name']:<{width}} {row['task']:<14} {row['params']:>13,} {row['gmacs']:>9.3f}  {shape}")

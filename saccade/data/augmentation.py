@@ -1,7 +1,7 @@
-"""What training adds to images, as a function of (seed, epoch, image) or (seed, step) and of nothing else.
+"""Augmentation of single images in the workers of the loader: random resized crop, flip, RandAugment, colour jitter,
+erasing, all from torchvision.
 
-Here per image, in the loader's workers: random resized crop, flip, RandAugment, colour jitter, erasing, all
-torchvision's. What happens to whole batches on the model's device is in `batch_augmentation.py`.
+Every draw is a function of (seed, epoch, image). `batch_augmentation.py` augments whole batches on the device.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from saccade.errors import ConfigError
 
 
 class ImageTransform(Protocol):
-    """A PIL image and the numbers that name this view of it -> the model's input ``[C, H, W]``."""
+    """A PIL image, and the numbers that identify this view of it -> the model's input ``[C, H, W]``."""
 
     deterministic: bool
 
@@ -36,11 +36,11 @@ class EvalTransform:
         self.preprocessing = preprocessing
 
     def __call__(self, image: Image.Image, key: Sequence[int]) -> Tensor:
-        return self.preprocessing(self.preprocessing.in_colour(image))
+        return self.preprocessing(self.preprocessing.convert_mode(image))
 
 
-class Pixels:
-    """The image at the model's size as ``[C, H, W]`` uint8: what stays of it when all else happens to whole batches."""
+class PixelTransform:
+    """The image at the model's size as ``[C, H, W]`` uint8, for augmentation of whole batches on the device."""
 
     deterministic = True
 
@@ -48,8 +48,8 @@ class Pixels:
         self.preprocessing = preprocessing
 
     def __call__(self, image: Image.Image, key: Sequence[int]) -> Tensor:
-        fitted: Any = self.preprocessing.fit(self.preprocessing.in_colour(image))
-        return functional.pil_to_tensor(fitted)
+        pixels: Any = self.preprocessing.fit(self.preprocessing.convert_mode(image))
+        return functional.pil_to_tensor(pixels)
 
 
 class TrainTransform:
@@ -57,11 +57,11 @@ class TrainTransform:
 
     def __init__(self, preprocessing: Preprocessing, config: AugmentationConfig):
         if config.pad_crop:
-            raise ConfigError("augmentation.pad_crop is cut from whole batches: set augmentation.where to batch")
+            raise ConfigError("augmentation.pad_crop works on whole batches: set augmentation.where to batch")
         self.preprocessing = preprocessing
         self.geometry = _geometry(preprocessing, config)
         self.flip = config.flip
-        self.colours = colours(config)
+        self.colours = colour_transform(config)
         noise: Any = "random"  # documented, but typed as a number
         self.erasing = v2.RandomErasing(config.erasing, value=noise) if config.erasing else None
         self.deterministic = not (self.geometry or self.flip or self.colours or self.erasing)
@@ -69,13 +69,13 @@ class TrainTransform:
     def __call__(self, image: Image.Image, key: Sequence[int]) -> Tensor:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(mix_seed(*key))
-            picture = self.preprocessing.in_colour(image)
-            fitted: Any = self.geometry(picture) if self.geometry else self.preprocessing.fit(picture)
+            converted: Any = self.preprocessing.convert_mode(image)
+            pixels: Any = self.geometry(converted) if self.geometry else self.preprocessing.fit(converted)
             if self.flip and torch.rand(()) < self.flip:
-                fitted = v2.functional.horizontal_flip(fitted)
+                pixels = v2.functional.horizontal_flip(pixels)
             if self.colours:
-                fitted = self.colours(fitted)
-            tensor = self.preprocessing.normalize(fitted)
+                pixels = self.colours(pixels)
+            tensor = self.preprocessing.normalize(pixels)
             return self.erasing(tensor) if self.erasing else tensor
 
 
@@ -85,14 +85,14 @@ def _geometry(preprocessing: Preprocessing, config: AugmentationConfig) -> v2.Tr
     low, high = config.crop_scale
     if not 0 < low <= high <= 1:
         raise ConfigError(
-            f"augmentation.crop_scale must be two shares of the area with 0 < low <= high <= 1, not {low}, {high}"
+            f"augmentation.crop_scale must be two fractions of the area with 0 < low <= high <= 1, not {low}, {high}"
         )
     mode = InterpolationMode(preprocessing.interpolation)
     return v2.RandomResizedCrop(list(preprocessing.size), scale=(low, high), interpolation=mode, antialias=True)
 
 
-def colours(config: AugmentationConfig) -> v2.Transform | None:
-    """Colour jitter and RandAugment, as far as the config asks for them."""
+def colour_transform(config: AugmentationConfig) -> v2.Transform | None:
+    """Colour jitter and RandAugment by the config; None if both are off."""
     steps: list[torch.nn.Module] = []
     if config.color_jitter:
         strength = config.color_jitter

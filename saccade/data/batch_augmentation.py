@@ -1,8 +1,8 @@
-"""What happens to a whole batch at once, on the device of the model, where a processor that loads images would be too
-slow: pad and crop, flip, colours, erasing; rotation, shift and scaling; mixup and cutmix.
+"""Augmentation of whole batches on the device of the model, for speed: pad and crop, flip, colours, erasing; rotation,
+translation and scaling; mixup and cutmix.
 
-Everything is a function of (seed, step) and the row. Numbers are drawn for the whole batch, and each process takes its
-rows; so neither the number of processes nor that of loader workers changes a pixel.
+Every draw is a function of (seed, step) and the row. Random numbers are drawn for the whole batch and each process uses
+those of its rows, so neither the number of processes nor the number of loader workers changes a pixel.
 """
 
 import math
@@ -12,57 +12,57 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from saccade.data.augmentation import colours
+from saccade.data.augmentation import colour_transform
 from saccade.data.config import AffineConfig, AugmentationConfig
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch
 from saccade.data.seeding import RandomStream, mix_seed
 from saccade.errors import ConfigError
 
-GROUP = 16  # neighbouring images that draw the same colour operations: one call of the library for all of them
+GROUP = 16  # consecutive images with the same colour operations, applied in one call
 
 
 class BatchAugmentation:
-    """Makes the model's input of a batch.
+    """Augments and normalises batches.
 
     Args:
-        config: what is done to images; crops, flips, colours and erasing only with ``where="batch"``.
-        preprocessing: of the model; it says how pixels are normalised.
-        num_classes: width K of the mixed targets.
+        config: of the run; crops, flips, colours and erasing are applied here only with ``where="batch"``.
+        preprocessing: of the model, for the normalisation.
+        num_classes: width K of the targets of mixup and cutmix.
         seed: of the run.
     """
 
     def __init__(self, config: AugmentationConfig, preprocessing: Preprocessing, num_classes: int, seed: int):
         if config.mixup < 0 or config.cutmix < 0:
-            raise ConfigError("augmentation.mixup and augmentation.cutmix must not be negative; 0 switches them off")
+            raise ConfigError("augmentation.mixup and augmentation.cutmix must be at least 0 (off)")
         self.on_batch = config.where == "batch"
         if self.on_batch and config.crop_scale is not None:
             raise ConfigError(
-                "augmentation.where=batch takes crops of one size: set augmentation.crop_scale=null and, for crops, "
+                "augmentation.where=batch has no resized crops: set augmentation.crop_scale=null and, for crops, "
                 "augmentation.pad_crop=4"
             )
         self.config = config
         self.preprocessing = preprocessing
         self.num_classes = num_classes
         self.seed = seed
-        self.colours = colours(config) if self.on_batch else None
+        self.colours = colour_transform(config) if self.on_batch else None
 
     def __call__(self, batch: Batch, *, step: int, rows: slice, batch_size: int) -> Batch:
         """Augment some rows of the batch of `step`.
 
         Args:
-            batch: images of those rows, on any device: uint8 pixels, or normalised ones.
-            rows: which rows of the whole batch they are. With mixing, `rows.start` and their number must be even.
+            batch: the images of those rows, on any device: uint8 pixels, or normalised.
+            rows: of the whole batch. For mixup and cutmix `rows.start` and the number of rows must be even.
             batch_size: rows of the whole batch, over all processes.
         """
         images, labels = batch.inputs, batch.labels
         if self.on_batch:
-            images = self._pixels(images, step, rows, batch_size)
-        images = self.normalised(images)
+            images = self._augment_pixels(images, step, rows, batch_size)
+        images = self.normalize(images)
         if self.on_batch and self.config.erasing:
             generator = torch.Generator().manual_seed(mix_seed(self.seed, step, RandomStream.ERASING))
             boxes = erasing_boxes(self.config.erasing, batch_size, images.shape[-2:], generator)[rows]
-            noise = torch.randn(images.shape[1:], generator=generator)  # one picture for all: their boxes differ
+            noise = torch.randn(images.shape[1:], generator=generator)  # the same for all images, in other boxes
             images = erase(images, boxes, noise.to(images.device))
         generator = torch.Generator().manual_seed(mix_seed(self.seed, step, RandomStream.MIXING))
         if self.config.affine is not None:
@@ -73,25 +73,25 @@ class BatchAugmentation:
         return batch._replace(inputs=images, labels=labels)
 
     def plain(self, batch: Batch) -> Batch:
-        """The batch as evaluation sees it: normalised, and no more."""
-        return batch._replace(inputs=self.normalised(batch.inputs))
+        """The batch normalised, without augmentation, as in evaluation."""
+        return batch._replace(inputs=self.normalize(batch.inputs))
 
-    def normalised(self, images: Tensor) -> Tensor:
-        """Pixels ``[B, C, H, W]`` uint8 -> float32 as the model takes them; what is float is so already."""
+    def normalize(self, images: Tensor) -> Tensor:
+        """Pixels ``[B, C, H, W]`` uint8 -> normalised float32; float images are returned unchanged."""
         return self.preprocessing.standardise(images.float() / 255) if images.dtype == torch.uint8 else images
 
-    def _pixels(self, images: Tensor, step: int, rows: slice, batch_size: int) -> Tensor:
+    def _augment_pixels(self, images: Tensor, step: int, rows: slice, batch_size: int) -> Tensor:
         """Crop, flip and colour uint8 pixels."""
         generator = torch.Generator().manual_seed(mix_seed(self.seed, step, RandomStream.GEOMETRY))
         if self.config.pad_crop:
-            places = torch.randint(2 * self.config.pad_crop + 1, (batch_size, 2), generator=generator)
-            images = crop_padded(images, self.config.pad_crop, places[rows].to(images.device))
+            corners = torch.randint(2 * self.config.pad_crop + 1, (batch_size, 2), generator=generator)
+            images = crop_padded(images, self.config.pad_crop, corners[rows].to(images.device))
         if self.config.flip:
-            flipped = (torch.rand(batch_size, generator=generator) < self.config.flip)[rows].to(images.device)
-            images = torch.where(flipped[:, None, None, None], images.flip(-1), images)
+            flip = (torch.rand(batch_size, generator=generator) < self.config.flip)[rows].to(images.device)
+            images = torch.where(flip[:, None, None, None], images.flip(-1), images)
         if self.colours is not None:
             parts = []
-            # A group is cut by the place in the whole batch, so that two processes colour as one.
+            # Groups are cut by the row in the whole batch, so that two processes draw the colours of one.
             edges = [rows.start, *range((rows.start // GROUP + 1) * GROUP, rows.stop, GROUP), rows.stop]
             with torch.random.fork_rng(devices=[]):
                 for start, stop in pairwise(edges):
@@ -102,29 +102,29 @@ class BatchAugmentation:
 
     def _mix(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Mix each image with its neighbour: rows 0 and 1, 2 and 3 … Neighbours in a shuffled batch are random pairs,
-        and they are in the same process however many there are."""
+        and are in the same process."""
         partner = torch.arange(len(images), device=images.device) ^ 1
-        partner = partner.clamp(max=len(images) - 1)  # the last of an odd number stays alone
+        partner = partner.clamp(max=len(images) - 1)  # the last of an odd number is not mixed
         targets = F.one_hot(labels, self.num_classes).float()
         cut = bool(self.config.cutmix) and (not self.config.mixup or torch.rand((), generator=generator).item() < 0.5)
-        share = _beta(self.config.cutmix if cut else self.config.mixup, generator)
+        weight = _beta(self.config.cutmix if cut else self.config.mixup, generator)
         if cut:
             height, width = images.shape[-2:]
-            top, bottom, left, right = _rectangle(height, width, 1 - share, generator)
+            top, bottom, left, right = _rectangle(height, width, 1 - weight, generator)
             images = images.clone()
             images[:, :, top:bottom, left:right] = images[partner, :, top:bottom, left:right]
-            share = 1 - (bottom - top) * (right - left) / (height * width)
+            weight = 1 - (bottom - top) * (right - left) / (height * width)
         else:
-            images = images * share + images[partner] * (1 - share)
-        return images, targets * share + targets[partner] * (1 - share)
+            images = images * weight + images[partner] * (1 - weight)
+        return images, targets * weight + targets[partner] * (1 - weight)
 
 
-def crop_padded(images: Tensor, margin: int, places: Tensor) -> Tensor:
+def crop_padded(images: Tensor, margin: int, corners: Tensor) -> Tensor:
     """Crops of the images' own size from ``[B, C, H, W]`` with black margins; top left corners ``[B, 2]`` (y, x)."""
     height, width = images.shape[-2:]
     padded = F.pad(images, (margin,) * 4)
-    y = places[:, 0, None] + torch.arange(height, device=images.device)  # [B, H]
-    x = places[:, 1, None] + torch.arange(width, device=images.device)
+    y = corners[:, 0, None] + torch.arange(height, device=images.device)  # [B, H]
+    x = corners[:, 1, None] + torch.arange(width, device=images.device)
     batch = torch.arange(len(images), device=images.device)[:, None, None, None]
     channel = torch.arange(images.shape[1], device=images.device)[:, None, None]
     return padded[batch, channel, y[:, None, :, None], x[:, None, None, :]]
@@ -133,23 +133,23 @@ def crop_padded(images: Tensor, margin: int, places: Tensor) -> Tensor:
 def erasing_boxes(
     probability: float, count: int, size: tuple[int, ...] | torch.Size, generator: torch.Generator
 ) -> Tensor:
-    """(top, bottom, left, right) of a rectangle an image, ``[count, 4]``; empty for images that stay whole.
+    """(top, bottom, left, right) of a rectangle for each image, ``[count, 4]``; empty for images that are not erased.
 
-    Two to 33 % of the area, sides in a ratio from 0.3 to 3.3 (Zhong et al., arXiv 1708.04896).
+    2 % to 33 % of the area, aspect ratios from 0.3 to 3.3 (Zhong et al., arXiv 1708.04896).
     """
     height, width = size
-    chosen, share, ratio, y, x = torch.rand(5, count, generator=generator)
-    area = (0.02 + share * 0.31) * height * width
+    selection, fraction, ratio, y, x = torch.rand(5, count, generator=generator)
+    area = (0.02 + fraction * 0.31) * height * width
     aspect = (math.log(0.3) + ratio * (math.log(3.3) - math.log(0.3))).exp()
     rows = (area * aspect).sqrt().round().clamp(1, height)
     columns = (area / aspect).sqrt().round().clamp(1, width)
-    rows = torch.where(chosen < probability, rows, 0)
+    rows = torch.where(selection < probability, rows, 0)
     top, left = (y * (height - rows + 1)).floor(), (x * (width - columns + 1)).floor()
     return torch.stack((top, top + rows, left, left + columns), dim=1)
 
 
 def erase(images: Tensor, boxes: Tensor, noise: Tensor) -> Tensor:
-    """Images ``[B, C, H, W]`` with the noise ``[C, H, W]`` inside each one's box ``[B, 4]``."""
+    """Images ``[B, C, H, W]`` with the noise ``[C, H, W]`` inside the box of each, ``[B, 4]``."""
     top, bottom, left, right = boxes.to(images.device).T[:, :, None, None]
     y = torch.arange(images.shape[-2], device=images.device)[:, None]
     x = torch.arange(images.shape[-1], device=images.device)
@@ -160,9 +160,9 @@ def erase(images: Tensor, boxes: Tensor, noise: Tensor) -> Tensor:
 def affine_matrices(
     config: AffineConfig, count: int, size: tuple[int, ...] | torch.Size, generator: torch.Generator
 ) -> Tensor:
-    """Random rotations, sizes and shifts as ``[count, 2, 3]``: where in the input each place of the output is sampled.
+    """Random rotations, scales and translations as ``[count, 2, 3]``, from output to input coordinates.
 
-    Angles stay angles on images that are not square.
+    The aspect ratio is taken into account, so that angles are preserved.
     """
     height, width = size
 
@@ -180,10 +180,9 @@ def affine_matrices(
 
 
 def warp(images: Tensor, theta: Tensor) -> Tensor:
-    """Sample ``[B, C, H, W]`` at affine places ``[B, 2, 3]``; beyond the edge the edge goes on.
+    """Warp ``[B, C, H, W]`` by affine matrices ``[B, 2, 3]``, with the border repeated.
 
-    Bicubic, because a bilinear shift by half a pixel blurs, and a model that learns from blurred images is tested on
-    sharp ones.
+    Bicubic, because bilinear resampling blurs, and the model is evaluated on sharp images.
     """
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, mode="bicubic", padding_mode="border", align_corners=False)
@@ -196,7 +195,7 @@ def _beta(alpha: float, generator: torch.Generator) -> float:
 
 
 def _rectangle(height: int, width: int, area: float, generator: torch.Generator) -> tuple[int, int, int, int]:
-    """(top, bottom, left, right) of a rectangle of that share of the area, cut off at the image's edges."""
+    """(top, bottom, left, right) of a rectangle with that fraction of the area, clipped to the image."""
     y, x = (int(torch.randint(n, (), generator=generator)) for n in (height, width))
     half_h, half_w = int(height * math.sqrt(area)) // 2, int(width * math.sqrt(area)) // 2
     return max(y - half_h, 0), min(y + half_h, height), max(x - half_w, 0), min(x + half_w, width)

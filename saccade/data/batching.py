@@ -1,7 +1,7 @@
-"""From images to batches, in an order that is a function of the seed: any step can be made again, by any process.
+"""Batches of samples in an order that is a function of the seed: any step can be repeated, by any process.
 
-Step t of a run always holds the same images with the same augmentation, whether the run started at step 0 or at t, with
-0 workers or 8, in one process or in four.
+Step t of a run always has the same images with the same augmentation, whether the run started at step 0 or at t, with 0
+workers or 8, in one process or in four.
 """
 
 import math
@@ -16,32 +16,32 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from saccade.data.augmentation import ImageTransform, Pixels
+from saccade.data.augmentation import ImageTransform, PixelTransform
 from saccade.data.samples import Batch, ImageSource, Source
 from saccade.data.seeding import RandomStream, mix_seed
 from saccade.errors import ConfigError, DataError, ImageError
 
-CACHE_BYTES = 256 * 2**20  # prepared images that never change are kept, up to this
-RESIDENT_BYTES = 2**30  # pixels of a training split that are kept on the device, up to this
+CACHE_BYTES = 256 * 2**20  # largest data set whose preprocessed images are cached in memory
+RESIDENT_BYTES = 2**30  # largest training split whose pixels are stored on the device
 LOADED_AT_ONCE = 64
-MAX_ATTEMPTS = 100  # broken images in a row that are passed over
-MAX_BAD_SHARE = 0.01  # of the images; with more broken ones than that, skipping them would hide a problem
+MAX_ATTEMPTS = 100  # broken images in a row that are skipped
+MAX_BROKEN_FRACTION = 0.01  # of the images; skipping more would hide a problem
 
 T = TypeVar("T")
-# What a worker is asked for: an image's index, and the numbers that seed its augmentation.
+# The index of a sample, and the numbers that seed its augmentation; () in evaluation.
 Item = tuple[int, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
 class TrainOrder:
-    """Which images are in the batch of a step.
+    """The order of the training samples: which are in the batch of a step.
 
     Attributes:
         num_images: in the training split.
         batch_size: of one optimizer step, over all processes.
         seed: of the run.
-        repeats: how often an image appears in its batch, each time augmented anew.
-        rank, world: this process and how many there are; each takes its consecutive rows of the batch.
+        repeats: how often an image appears in its batch, each time with another augmentation.
+        rank, world: index and number of processes; each has consecutive rows of the batch.
     """
 
     num_images: int
@@ -54,7 +54,7 @@ class TrainOrder:
     def __post_init__(self) -> None:
         if self.batch_size % (self.world * self.repeats):
             raise ConfigError(
-                f"a batch of {self.batch_size} cannot be shared evenly by {self.world} processes"
+                f"a batch of {self.batch_size} cannot be divided evenly among {self.world} processes"
                 + (f" and {self.repeats} repeats" if self.repeats > 1 else "")
             )
         if self.images_per_batch > self.num_images:
@@ -69,7 +69,7 @@ class TrainOrder:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches in a pass over the images; what is left over is another part in every epoch."""
+        """Whole batches in a pass over the images; the remainder, another one in every epoch, is dropped."""
         return self.num_images // self.images_per_batch
 
     @property
@@ -80,26 +80,26 @@ class TrainOrder:
 
     def items(self, step: int) -> list[Item]:
         """This process's part of the batch of a step."""
-        epoch, place = divmod(step, self.steps_per_epoch)
-        start = place * self.images_per_batch
-        chosen = _permutation(self.num_images, self.seed, epoch)[start : start + self.images_per_batch]
-        # Views of one image lie apart, because neighbours are mixed with each other.
-        whole = [
-            (index, (self.seed, epoch, index, repeat)) for repeat in range(self.repeats) for index in chosen.tolist()
+        epoch, batch_index = divmod(step, self.steps_per_epoch)
+        start = batch_index * self.images_per_batch
+        indices = _permutation(self.num_images, self.seed, epoch)[start : start + self.images_per_batch]
+        # Views of one image are apart, because mixup and cutmix mix neighbours.
+        items = [
+            (index, (self.seed, epoch, index, repeat)) for repeat in range(self.repeats) for index in indices.tolist()
         ]
-        return whole[self.rows]
+        return items[self.rows]
 
 
 @lru_cache(maxsize=2)
 def _permutation(count: int, seed: int, epoch: int) -> Tensor:
-    """The order of the images in an epoch; kept, as steps ask for it one after the other."""
+    """The order of the images in an epoch, cached for its steps."""
     generator = torch.Generator().manual_seed(mix_seed(seed, epoch, RandomStream.ORDER))
     return torch.randperm(count, generator=generator)
 
 
 @dataclass
 class ImageDataset(Dataset):
-    """The images of a source as the model takes them; with a deterministic transform made only once, if they fit."""
+    """The preprocessed images of a source; `cache` stores them, for deterministic transforms."""
 
     source: ImageSource
     transform: ImageTransform
@@ -107,19 +107,21 @@ class ImageDataset(Dataset):
     cache: dict[int, Tensor] | None = field(default=None, repr=False)
 
     def __getitem__(self, item: Item) -> tuple[Tensor, int, str, int, str]:
-        """(image [C, H, W], label, name, index, name of a broken image that was left out or "")."""
+        """(image [C, H, W], label, name, index, errors of the broken images that it replaces)."""
         index, key = item
-        image, index, skipped = first_readable(len(self.source), index, lambda i: self._prepared(i, key), self.skip_bad)
+        image, index, skipped = first_readable(
+            len(self.source), index, lambda i: self._transformed(i, key), self.skip_bad
+        )
         return image, int(self.source.labels[index]), self.source.names[index], index, skipped
 
     @staticmethod
     def collate(samples: Sequence[tuple[Tensor, int, str, int, str]]) -> tuple[Batch, list[str]]:
-        """(the batch, names of broken images that were left out)."""
+        """(the batch, errors of broken images that were skipped)."""
         images, labels, names, indices, skipped = zip(*samples)
         batch = Batch(torch.stack(images), torch.tensor(labels), names, torch.tensor(indices))
         return batch, [line for lines in skipped if lines for line in lines.split("\n")]
 
-    def _prepared(self, index: int, key: tuple[int, ...]) -> Tensor:
+    def _transformed(self, index: int, key: tuple[int, ...]) -> Tensor:
         if self.cache is None:
             return self.transform(self.source.image(index), key)
         if index not in self.cache:
@@ -130,16 +132,16 @@ class ImageDataset(Dataset):
 def image_dataset(
     source: ImageSource, transform: ImageTransform, size: tuple[int, int, int], skip_bad: bool = False
 ) -> ImageDataset:
-    """The data set of a loader; `size` is [C, H, W] of its tensors."""
+    """A data set that is cached if its transform is deterministic and it fits; `size` is [C, H, W] of its tensors."""
     channels, height, width = size
     fits = transform.deterministic and len(source) * channels * height * width * 4 <= CACHE_BYTES
     return ImageDataset(source, transform, skip_bad, {} if fits else None)
 
 
 def first_readable(count: int, index: int, read: Callable[[int], T], skip_bad: bool) -> tuple[T, int, str]:
-    """(what `read` gives, of which image, what was wrong with those passed over, a line each).
+    """(the result of `read`, the index that was read, the errors of skipped images, one line each).
 
-    With `skip_bad` the next readable one of `count` images takes the place of one that is broken.
+    With `skip_bad` a broken one of `count` images is replaced by the next one that can be read.
     """
     skipped: list[str] = []
     for attempt in range(count):
@@ -150,11 +152,11 @@ def first_readable(count: int, index: int, read: Callable[[int], T], skip_bad: b
                 raise
             skipped.append(str(error))
             index = (index + 1) % count
-    raise DataError("not one image can be read")
+    raise DataError("no image can be read")
 
 
 class BatchDataset(Protocol):
-    """Images as a model takes them, one by one, and how they become a batch."""
+    """Preprocessed samples, and the function that collates them into a batch."""
 
     @property
     def source(self) -> Source: ...
@@ -168,26 +170,26 @@ class BatchDataset(Protocol):
 
 
 class Order(Protocol):
-    """Which images are in the batch of a step."""
+    """Which samples are in the batch of a step."""
 
     def items(self, step: int) -> list[Item]: ...
 
 
 class TrainBatches:
-    """The batches of steps `start` to `stop`, one after the other; `skipped` names the broken images left out."""
+    """The batches of steps `start` to `stop`; `skipped` has the errors of broken images that were skipped."""
 
-    def __init__(self, images: BatchDataset, order: Order, *, start: int, stop: int, workers: int):
+    def __init__(self, dataset: BatchDataset, order: Order, *, start: int, stop: int, workers: int):
         self.order = order
         self.start, self.stop = start, stop
         self.skipped: dict[str, None] = {}
-        self._limit = max(1, int(len(images.source) * MAX_BAD_SHARE))
+        self._limit = max(1, int(len(dataset.source) * MAX_BROKEN_FRACTION))
         sampler = _Steps(order, start, stop)
         self._loader = DataLoader(
-            images,  # type: ignore[arg-type]
-            batch_sampler=sampler,  # type: ignore[arg-type]  # yields the items themselves, which the data set takes
+            dataset,  # type: ignore[arg-type]
+            batch_sampler=sampler,  # type: ignore[arg-type]  # yields the items of the data set
             num_workers=workers,
-            worker_init_fn=_leave_interrupts_to_the_parent,
-            collate_fn=images.collate,
+            worker_init_fn=_ignore_interrupts,
+            collate_fn=dataset.collate,
             pin_memory=torch.cuda.is_available(),
         )
 
@@ -196,8 +198,8 @@ class TrainBatches:
             self.skipped |= dict.fromkeys(skipped)
             if len(self.skipped) > self._limit:
                 raise DataError(
-                    f"more than {MAX_BAD_SHARE:.0%} of the images cannot be read; the last: {list(self.skipped)[-1]}. "
-                    "Run `saccade data check`"
+                    f"more than {MAX_BROKEN_FRACTION:.0%} of the images cannot be read; the last: "
+                    f"{list(self.skipped)[-1]}. Run `saccade data check`"
                 )
             yield batch
 
@@ -216,38 +218,38 @@ class _Steps:
 
 
 def eval_batches(
-    images: BatchDataset, batch_size: int, *, workers: int = 0, rank: int = 0, world: int = 1
+    dataset: BatchDataset, batch_size: int, *, workers: int = 0, rank: int = 0, world: int = 1
 ) -> Iterator[Batch]:
-    """Every image once, in order; process `rank` takes its consecutive share."""
-    count = len(images.source)
-    share = range(count * rank // world, count * (rank + 1) // world)
-    items = [[(i, ()) for i in share[start : start + batch_size]] for start in range(0, len(share), batch_size)]
+    """Every sample once, in order; process `rank` has a consecutive part."""
+    count = len(dataset.source)
+    indices = range(count * rank // world, count * (rank + 1) // world)
+    items = [[(i, ()) for i in indices[start : start + batch_size]] for start in range(0, len(indices), batch_size)]
     loader = DataLoader(
-        images,  # type: ignore[arg-type]
+        dataset,  # type: ignore[arg-type]
         batch_sampler=items,  # type: ignore[arg-type]  # as above
         num_workers=workers,
-        worker_init_fn=_leave_interrupts_to_the_parent,
-        collate_fn=images.collate,
+        worker_init_fn=_ignore_interrupts,
+        collate_fn=dataset.collate,
     )
     return (batch for batch, _ in loader)
 
 
 class ResidentBatches:
-    """As :class:`TrainBatches`, from images that all lie on the device: read once, cut into batches by index.
+    """The batches of :class:`TrainBatches`, from images that are all stored on the device and indexed there.
 
-    For images that change only there (``augmentation.where=batch``, or not at all). Pixels come as uint8.
+    For runs without augmentation in the loader (``augmentation.where=batch``, or none). Pixels are uint8.
     """
 
     def __init__(
-        self, images: BatchDataset, order: TrainOrder, device: torch.device, *, start: int, stop: int, workers: int
+        self, dataset: BatchDataset, order: TrainOrder, device: torch.device, *, start: int, stop: int, workers: int
     ):
         self.order = order
         self.start, self.stop = start, stop
-        count = len(images.source)
-        # As a run over all images, so that what is broken is treated as there.
-        whole = TrainBatches(images, _InOrder(count), start=0, stop=-(-count // LOADED_AT_ONCE), workers=workers)
-        parts = list(whole)
-        self.skipped = whole.skipped
+        count = len(dataset.source)
+        # Loaded as one epoch of training, so that broken images are handled in the same way.
+        loader = TrainBatches(dataset, _InOrder(count), start=0, stop=-(-count // LOADED_AT_ONCE), workers=workers)
+        parts = list(loader)
+        self.skipped = loader.skipped
         self.inputs = torch.cat([part.inputs for part in parts]).to(device)
         self.labels = torch.cat([part.classes for part in parts]).to(device)
         self.indices = torch.cat([part.indices for part in parts])
@@ -255,16 +257,16 @@ class ResidentBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         for step in range(self.start, self.stop):
-            chosen = [index for index, _ in self.order.items(step)]
-            rows = torch.tensor(chosen)
-            here = rows.to(self.inputs.device)
-            names = tuple(self.names[index] for index in chosen)
-            yield Batch(self.inputs[here], self.labels[here], names, self.indices[rows])
+            indices = [index for index, _ in self.order.items(step)]
+            rows = torch.tensor(indices)
+            device_rows = rows.to(self.inputs.device)
+            names = tuple(self.names[index] for index in indices)
+            yield Batch(self.inputs[device_rows], self.labels[device_rows], names, self.indices[rows])
 
 
 @dataclass(frozen=True)
 class _InOrder:
-    """Every image once, in the order of :class:`TrainOrder`'s interface."""
+    """Every image once, in the order of the source."""
 
     num_images: int
 
@@ -273,19 +275,19 @@ class _InOrder:
         return [(index, ()) for index in range(start, min(start + LOADED_AT_ONCE, self.num_images))]
 
 
-def fits_device(images: BatchDataset, size: tuple[int, int, int]) -> bool:
-    """Whether all pixels of a source are few enough to be kept on the device."""
-    if not isinstance(images, ImageDataset):
+def fits_device(dataset: BatchDataset, size: tuple[int, int, int]) -> bool:
+    """Whether the pixels of a data set fit on the device, without augmentation in the loader."""
+    if not isinstance(dataset, ImageDataset):
         return False
-    return isinstance(images.transform, Pixels) and len(images.source) * math.prod(size) <= RESIDENT_BYTES
+    return isinstance(dataset.transform, PixelTransform) and len(dataset.source) * math.prod(size) <= RESIDENT_BYTES
 
 
-def default_workers(images: BatchDataset) -> int:
-    """0 for images that are made once and kept; else one for each core but the first."""
+def default_workers(dataset: BatchDataset) -> int:
+    """0 for a cached data set, else one for each core but one, at most 16."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 0 if images.cache is not None else max(0, min(cores - 1, 16))
+    return 0 if dataset.cache is not None else max(0, min(cores - 1, 16))
 
 
-def _leave_interrupts_to_the_parent(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal; the parent still needs the batches of the step that it finishes."""
+def _ignore_interrupts(worker: int) -> None:
+    """Ctrl-C interrupts every process of a terminal; the parent still needs the batches of its current step."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

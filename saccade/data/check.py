@@ -1,5 +1,5 @@
-"""Look at a data set before a long run: broken files, copies across splits, labels that disagree, missing classes; of
-images, and of texts."""
+"""Check of a data set before a long run: broken files, duplicates across splits, contradicting labels, missing classes;
+of images, and of texts."""
 
 import hashlib
 from collections import Counter
@@ -8,27 +8,28 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from saccade.data.samples import DataSplits, ImageSource
+from saccade.data.samples import DataSplits, Source
 from saccade.errors import ImageError
 
-SAMPLE = 2_000  # images that `sample` looks at
-AUTO_FULL = 20_000  # up to so many images `auto` looks at all of them
-IMBALANCE = 10.0  # the largest class over the smallest from which a warning is due
-SHOWN = 8
+SAMPLE = 2_000  # images that `sample` checks
+AUTO_FULL = 20_000  # largest number of images of which `auto` checks all
+IMBALANCE = 10.0  # largest ratio of the sizes of two classes without a warning
+MAX_SHOWN = 8  # names in one line of the report
 
 
 @dataclass(frozen=True)
 class DataReport:
-    """What was found. Printable; `errors` stop a run, `warnings` do not.
+    """The result of a check, with a readable `str`; `errors` stop a run, `warnings` do not.
 
     Attributes:
         counts: split -> class -> images.
-        broken: name -> what is wrong with it.
-        leaks: groups of names with the same bytes that lie in more than one split.
+        broken: name -> error.
+        leaks: groups of names with the same bytes in more than one split.
         duplicates: groups of names with the same bytes within one split.
         conflicts: groups of names with the same bytes and different labels.
-        looked_at: how many images were opened, of how many.
-        sizes: how often each (width, height) came, the commonest first.
+        coverage: number of images checked, and in all.
+        sizes: (width, height, number of images), the most frequent first.
+        things: "images" or "texts".
     """
 
     name: str
@@ -37,18 +38,18 @@ class DataReport:
     leaks: list[list[str]] = field(default_factory=list)
     duplicates: list[list[str]] = field(default_factory=list)
     conflicts: list[list[str]] = field(default_factory=list)
-    looked_at: tuple[int, int] = (0, 0)
-    sizes: list[tuple[int, int, int]] = field(default_factory=list)  # width, height, images
+    coverage: tuple[int, int] = (0, 0)
+    sizes: list[tuple[int, int, int]] = field(default_factory=list)
     things: str = "images"
 
     @property
     def errors(self) -> list[str]:
-        found = []
+        errors = []
         if self.broken:
-            found.append(f"{len(self.broken)} broken: {_few(self.broken.values())}")
+            errors.append(f"{len(self.broken)} broken: {_shortened(self.broken.values())}")
         if self.conflicts:
-            found.append(f"{len(self.conflicts)} {self.things} have several labels: {_groups(self.conflicts)}")
-        return found
+            errors.append(f"{len(self.conflicts)} {self.things} have several labels: {_groups(self.conflicts)}")
+        return errors
 
     @property
     def ok(self) -> bool:
@@ -57,20 +58,20 @@ class DataReport:
 
     @property
     def warnings(self) -> list[str]:
-        found = []
+        warnings = []
         if self.leaks:
-            found.append(f"{len(self.leaks)} {self.things} lie in more than one split: {_groups(self.leaks)}")
+            warnings.append(f"{len(self.leaks)} {self.things} are in more than one split: {_groups(self.leaks)}")
         if self.duplicates:
-            found.append(f"{len(self.duplicates)} {self.things} are there twice: {_groups(self.duplicates)}")
+            warnings.append(f"{len(self.duplicates)} {self.things} are duplicates: {_groups(self.duplicates)}")
         train = self.counts["train"]
         largest, smallest = max(train, key=train.__getitem__), min(train, key=train.__getitem__)
         if train[largest] > IMBALANCE * train[smallest]:
-            found.append(f"unbalanced: {train[largest]} of {largest}, {train[smallest]} of {smallest}")
+            warnings.append(f"unbalanced: {train[largest]} of {largest}, {train[smallest]} of {smallest}")
         for split, classes in self.counts.items():
             empty = [name for name, count in classes.items() if not count]
             if empty:
-                found.append(f"no {self.things} in {split} of {_few(empty)}")
-        return found
+                warnings.append(f"no {self.things} in {split} of {_shortened(empty)}")
+        return warnings
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "errors": self.errors, "warnings": self.warnings}
@@ -79,71 +80,67 @@ class DataReport:
         lines = []
         for split, classes in self.counts.items():
             count, low, high = sum(classes.values()), min(classes.values()), max(classes.values())
-            told = f", {len(classes)} classes of {low} to {high}" if len(classes) > 1 else ""
-            lines.append(f"{split:<5} {count:>7} {self.things}{told}")
+            balance = f", {len(classes)} classes of {low} to {high}" if len(classes) > 1 else ""
+            lines.append(f"{split:<5} {count:>7} {self.things}{balance}")
         if self.sizes:
             lines.append("sizes " + ", ".join(f"{w} x {h} ({n})" for w, h, n in self.sizes[:5]))
         lines += [f"error: {text}" for text in self.errors] + [f"warning: {text}" for text in self.warnings]
-        done, total = self.looked_at
-        lines.append(
-            f"looked at {done} of {total} {self.things}: "
-            + ("found the above" if self.errors or self.warnings else "all is well")
-        )
+        done, total = self.coverage
+        result = f"{len(self.errors)} errors, {len(self.warnings)} warnings"
+        lines.append(f"checked {done} of {total} {self.things}: {result}")
         return "\n".join(lines)
 
 
 def check_data(
     splits: DataSplits, *, mode: str = "full", on_image: Callable[[int, int], None] | None = None
 ) -> DataReport:
-    """Open the images and compare their bytes.
+    """Decode the images, and compare their bytes and labels.
 
     Args:
         splits: the data.
-        mode: "full"; "sample", an even sample of 2,000; "auto", full up to 20,000 images.
-        on_image: called with (images done, images in all).
+        mode: "full"; "sample", 2,000 evenly spaced images; "auto", full up to 20,000 images, else a sample.
+        on_image: called with (images done, total images).
     """
-    parts = {name: getattr(splits, name) for name in ("train", "val", "test") if getattr(splits, name) is not None}
-    work = [(name, source, index) for name, source in parts.items() for index in range(len(source))]
-    if mode == "sample" or (mode == "auto" and len(work) > AUTO_FULL):
-        stride = max(1, len(work) // SAMPLE)
-        chosen = work[::stride]
-    else:
-        chosen = work
+    samples = [(name, source, index) for name, source in splits.parts.items() for index in range(len(source))]
+    total = len(samples)
+    if mode == "sample" or (mode == "auto" and total > AUTO_FULL):
+        samples = samples[:: max(1, total // SAMPLE)]
     broken: dict[str, str] = {}
     sizes: Counter[tuple[int, int]] = Counter()
-    same: dict[bytes, list[tuple[str, str, int]]] = {}  # hash -> split, name, label
+    by_digest: dict[bytes, list[tuple[str, str, int]]] = {}  # digest -> split, name, label
     with ThreadPoolExecutor() as pool:
-        results = pool.map(_look, chosen, chunksize=16)
-        for done, ((split, source, index), (digest, size, error)) in enumerate(zip(chosen, results), 1):
+        results = pool.map(_check, samples, chunksize=16)
+        for done, ((split, source, index), (digest, size, error)) in enumerate(zip(samples, results), 1):
             name = source.names[index]
             if error:
                 broken[name] = error
             if size:
                 sizes[size] += 1
             if digest:
-                same.setdefault(digest, []).append((split, name, int(source.labels[index])))
+                by_digest.setdefault(digest, []).append((split, name, int(source.labels[index])))
             if on_image is not None:
-                on_image(done, len(chosen))
-    groups = [group for group in same.values() if len(group) > 1]
+                on_image(done, len(samples))
+    groups = [group for group in by_digest.values() if len(group) > 1]
 
-    def named(wanted: Callable[[list], bool]) -> list[list[str]]:
-        return [[f"{split}:{name}" for split, name, _ in group] for group in groups if wanted(group)]
+    def names_of(condition: Callable[[list], bool]) -> list[list[str]]:
+        return [[f"{split}:{name}" for split, name, _ in group] for group in groups if condition(group)]
 
     return DataReport(
         name=splits.name,
-        counts={name: _counts(source) for name, source in parts.items()},
+        counts={name: _counts(source) for name, source in splits.parts.items()},
         broken=broken,
-        leaks=named(lambda g: len({split for split, _, _ in g}) > 1),
-        duplicates=named(lambda g: len({split for split, _, _ in g}) == 1),
-        conflicts=named(lambda g: len({label for _, _, label in g}) > 1),
-        looked_at=(len(chosen), len(work)),
+        leaks=names_of(lambda g: len({split for split, _, _ in g}) > 1),
+        duplicates=names_of(lambda g: len({split for split, _, _ in g}) == 1),
+        conflicts=names_of(lambda g: len({label for _, _, label in g}) > 1),
+        coverage=(len(samples), total),
         sizes=[(w, h, n) for (w, h), n in sizes.most_common()],
         things="images" if hasattr(splits.train, "image") else "texts",
     )
 
 
-def _look(task: tuple[str, ImageSource, int]) -> tuple[bytes, tuple[int, int] | None, str]:
-    _, source, index = task
+def _check(sample: tuple[str, Any, int]) -> tuple[bytes, tuple[int, int] | None, str]:
+    """(digest of the bytes, (width, height), error) of a sample."""
+    _, source, index = sample
     try:
         data = source.data(index)
     except ImageError as error:
@@ -157,15 +154,15 @@ def _look(task: tuple[str, ImageSource, int]) -> tuple[bytes, tuple[int, int] | 
         return digest, None, str(error)
 
 
-def _counts(source: ImageSource) -> dict[str, int]:
+def _counts(source: Source) -> dict[str, int]:
     counts = Counter(source.labels.tolist())
     return {name: counts[i] for i, name in enumerate(source.classes or ("all",))}
 
 
 def _groups(groups: list[list[str]]) -> str:
-    return _few(" = ".join(group) for group in groups)
+    return _shortened(" = ".join(group) for group in groups)
 
 
-def _few(items: Iterable[str]) -> str:
+def _shortened(items: Iterable[str]) -> str:
     items = list(items)
-    return ", ".join(items[:SHOWN]) + (f" and {len(items) - SHOWN} more" if len(items) > SHOWN else "")
+    return ", ".join(items[:MAX_SHOWN]) + (f" and {len(items) - MAX_SHOWN} more" if len(items) > MAX_SHOWN else "")

@@ -1,4 +1,4 @@
-"""What a run says about its data: plain dataclasses that go into `config.yaml`. Loads no torch."""
+"""The data options of a run: plain dataclasses that are written to `config.yaml`. Imports no torch."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -6,19 +6,19 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class DigitsConfig:
-    """Scikit-learn's digits as labelled images (`data.path: digits`)."""
+    """scikit-learn's digits as labelled images (`data.path: digits`)."""
 
-    val: int = 0  # images of the 1,437 to train on that are held out as the validation split; 0: none
+    val: int = 0  # training images, of 1,437, that are held out for validation
 
 
 @dataclass(frozen=True)
 class ScenesConfig:
-    """Scenes that are composed of digits (`data.path: scenes`)."""
+    """Scenes composed of digits (`data.path: scenes`)."""
 
     size: tuple[int, int] = (128, 128)  # (height, width) in pixels
-    digits: tuple[int, int] = (1, 8)  # fewest and most in a scene
-    scale: tuple[float, float] = (0.16, 0.45)  # heights of digits, shares of the shorter side
-    plain_captions: bool = False  # scenes to train on have a second caption, without sizes and colours
+    digits: tuple[int, int] = (1, 8)  # minimum and maximum in a scene
+    scale: tuple[float, float] = (0.16, 0.45)  # heights of digits, as fractions of the shorter side
+    plain_captions: bool = False  # training scenes have a second caption, without sizes and colours
     seed: int = 0
     train: int = 20000  # scenes of an epoch
     val: int = 100
@@ -29,18 +29,18 @@ class ScenesConfig:
 class NumbersConfig:
     """Numbers in words (`data.path: numbers`)."""
 
-    limit: int = 1_000_000  # they are smaller than this
+    limit: int = 1_000_000  # exclusive upper bound
     seed: int = 0
-    train: int = 20000  # different numbers; those of the other splits are others
+    train: int = 20000  # numbers in the split; the splits are disjoint
     val: int = 500
     test: int = 1000
 
 
 @dataclass(frozen=True)
 class StripsConfig:
-    """Handwritten digits in a row (`data.path: strips`), to be read as words."""
+    """Handwritten digits in a row (`data.path: strips`), with their reading in words."""
 
-    digits: tuple[int, int] = (1, 4)  # fewest and most in a strip
+    digits: tuple[int, int] = (1, 4)  # minimum and maximum in a strip
     seed: int = 0
     train: int = 20000  # strips of an epoch
     val: int = 300
@@ -49,20 +49,20 @@ class StripsConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which images, how they are split, and what happens to broken ones."""
+    """The data set, its splits, and the handling of broken images."""
 
     path: str = "digits"  # "digits", a folder of class folders, a CSV, a zip, or tar shards
-    val_fraction: float = 0.1  # cut from train where the data has no val split of its own
-    test_fraction: float = 0.2  # cut first, where the data has no test split of its own
+    val_fraction: float = 0.1  # held out from train if the data has no val split
+    test_fraction: float = 0.2  # held out first, if the data has no test split
     split_seed: int = 0
-    workers: int | None = None  # loader processes; None: one for each core but the first, 0 for data in memory
+    workers: int | None = None  # loader processes; None: one for each core but one, 0 for data in memory
     bad_images: Literal["stop", "skip"] = "stop"
-    depth_scale: float = 0.001  # metres of one step of a depth PNG
-    digits: DigitsConfig = field(default_factory=DigitsConfig)  # of data.path: digits
-    scenes: ScenesConfig = field(default_factory=ScenesConfig)  # of data.path: scenes
-    numbers: NumbersConfig = field(default_factory=NumbersConfig)  # of data.path: numbers
-    strips: StripsConfig = field(default_factory=StripsConfig)  # of data.path: strips
-    check: Literal["auto", "full", "sample", "off"] = "auto"  # look at the data before the run; auto: full if small
+    depth_scale: float = 0.001  # metres per unit of a depth PNG
+    digits: DigitsConfig = field(default_factory=DigitsConfig)  # for data.path: digits
+    scenes: ScenesConfig = field(default_factory=ScenesConfig)  # for data.path: scenes
+    numbers: NumbersConfig = field(default_factory=NumbersConfig)  # for data.path: numbers
+    strips: StripsConfig = field(default_factory=StripsConfig)  # for data.path: strips
+    check: Literal["auto", "full", "sample", "off"] = "auto"  # check the data before the run; auto: full if small
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class AffineConfig:
 
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """What training adds to an image. By default crops and flips only; a recipe sets the rest."""
+    """Data augmentation for training: crops and flips by default; recipes set the rest."""
 
     crop_scale: tuple[float, float] | None = (0.08, 1.0)  # area of the random resized crop; None: the whole image
     pad_crop: int = 0  # with where=batch: pixels added on every side before a crop of the image's size
@@ -88,16 +88,16 @@ class AugmentationConfig:
     cutmix: float = 0.0  # alpha of the Beta distribution (Yun et al. 2019); 0: off
     affine: AffineConfig | None = None
     repeats: int = 1  # repeated augmentation: how often an image appears in a batch (Hoffer et al. 2020)
-    where: Literal["image", "batch"] = "image"  # flips, colours, erasing: one by one in the loader, or on the device
+    where: Literal["image", "batch"] = "image"  # flips, colours, erasing: in the loader, or on the device
 
 
 def read_data_config(values: dict[str, Any]) -> DataConfig:
-    """A config from plain values, as a model directory has them."""
+    """A config from plain values, as stored in a model directory."""
     kinds: dict[str, type] = {
         "digits": DigitsConfig, "scenes": ScenesConfig, "numbers": NumbersConfig, "strips": StripsConfig,
     }  # fmt: skip
-    made = {
+    parts = {
         part: kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in (values.get(part) or {}).items()})
         for part, kind in kinds.items()
     }
-    return DataConfig(**{**values, **made})
+    return DataConfig(**{**values, **parts})

@@ -1,7 +1,8 @@
-"""Pictures from strangers: what claims to be an image -> an upright one of 8 bits a channel, or one clear error.
+"""Reading of untrusted image files: an upright image with 8 bits per channel, or one clear error.
 
-What is read how: EXIF orientation is applied once; 16 bits are divided by 257; transparency lies over white; palettes
-and CMYK become RGB; of an animation or a document the first frame counts. Colour profiles are not applied.
+EXIF orientation is applied once; 16-bit values are divided by 257; transparent images are composited over white;
+palettes and CMYK are converted to RGB; of an animation or a multi-page document the first frame is read. Colour
+profiles are not applied.
 """
 
 import io
@@ -18,13 +19,13 @@ from torch import Tensor
 
 from saccade.errors import ImageError
 
-# By name, so that no other decoder of the library ever runs on a stranger's bytes (EPS starts an interpreter).
+# An explicit list, so that no other decoder of the library runs on untrusted bytes (EPS starts an interpreter).
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "MPO")
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm", ".pnm")
 MAX_PIXELS = 40_000_000  # checked on the header, before any pixel is decoded
 log = logging.getLogger("saccade")
 
-# What a decoder raises on damaged bytes.
+# Raised by decoders on damaged bytes.
 DAMAGE = (
     OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError, OverflowError,
     MemoryError, RuntimeError, struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning,
@@ -32,7 +33,7 @@ DAMAGE = (
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file's name ends like that of an image."""
+    """Whether a file name has the suffix of an image format."""
     return name.lower().endswith(SUFFIXES)
 
 
@@ -52,19 +53,19 @@ def read_image(source: FileLike | Numbers, *, channels: int = 3, name: str | Non
     Args:
         source: a path, the bytes of an image file, a PIL image, an array ``[H, W]`` or ``[H, W, C]`` (uint8, uint16,
             or float in [0, 1]), or a tensor ``[C, H, W]`` (uint8, or float in [0, 1]).
-        channels: what the model takes: 1 gives mode "L", 3 gives "RGB"; other numbers take arrays and tensors only.
-        name: what an error calls the image; its path unless given.
+        channels: of the model: 1 gives mode "L", 3 gives "RGB"; other numbers accept arrays and tensors only.
+        name: the name of the image in errors; by default its path.
 
     Returns:
         an upright PIL image of mode "L" or "RGB"; for arrays and tensors ``[C, H, W]`` float32 in [0, 1].
 
     Raises:
-        ImageError: not an image, damaged, above 40 megapixels, of a format or depth that is not read.
+        ImageError: not an image, damaged, above 40 megapixels, or of an unsupported format or bit depth.
     """
     if isinstance(source, np.ndarray | Tensor):
         return _from_numbers(source, channels, name or "the image")
     if channels not in (1, 3):
-        raise ImageError(f"{name or 'an image file'}: a model of {channels} channels takes arrays and tensors only")
+        raise ImageError(f"{name or 'an image file'}: a model with {channels} channels accepts arrays and tensors only")
     if isinstance(source, Image.Image):
         return _read_pil(source, channels, name or getattr(source, "filename", "") or "the image")
     if isinstance(source, bytes):
@@ -79,14 +80,14 @@ def read_image(source: FileLike | Numbers, *, channels: int = 3, name: str | Non
     except FileNotFoundError:
         raise ImageError(f"{name}: there is no such file") from None
     except PermissionError:
-        raise ImageError(f"{name}: reading it is not permitted") from None
+        raise ImageError(f"{name}: permission denied") from None
 
 
 def _decode(file, channels: int, name: str) -> Image.Image:
     try:
         image = Image.open(file, formats=FORMATS)
     except Image.UnidentifiedImageError:
-        raise ImageError(f"{name} is not an image that is read here ({', '.join(FORMATS)})") from None
+        raise ImageError(f"{name} is not an image of a supported format ({', '.join(FORMATS)})") from None
     except (FileNotFoundError, PermissionError):
         raise
     except DAMAGE as error:
@@ -97,7 +98,7 @@ def _decode(file, channels: int, name: str) -> Image.Image:
 def _read_pil(image: Image.Image, channels: int, name: str) -> Image.Image:
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(
-            f"{name} has {image.width} x {image.height} pixels; more than {MAX_PIXELS // 10**6} megapixels are refused"
+            f"{name} has {image.width} x {image.height} pixels; the maximum is {MAX_PIXELS // 10**6} megapixels"
         )
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
@@ -126,23 +127,23 @@ def _to_eight_bits(image: Image.Image, name: str) -> Image.Image:
     values = np.asarray(image)
     if image.mode == "F":
         if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
-            raise ImageError(f"{name} holds decimal numbers outside [0, 1]: how bright they are cannot be known")
+            raise ImageError(f"{name} has floating-point values outside [0, 1], so their scale is unknown")
         return Image.fromarray((values * 255).round().astype(np.uint8))
     if values.min() < 0 or values.max() > 65535:
-        raise ImageError(f"{name} holds whole numbers outside 16 bits: how bright they are cannot be known")
+        raise ImageError(f"{name} has integer values beyond 16 bits, so their scale is unknown")
     return Image.fromarray((values.astype(np.float64) / 257).round().astype(np.uint8))
 
 
 def _from_numbers(source: np.ndarray | Tensor, channels: int, name: str) -> Tensor:
     if isinstance(source, np.ndarray):
         if source.ndim not in (2, 3):
-            raise ImageError(f"{name}: an array of an image is [H, W] or [H, W, C], not {list(source.shape)}")
+            raise ImageError(f"{name}: an image array has the shape [H, W] or [H, W, C], not {list(source.shape)}")
         values = torch.from_numpy(np.ascontiguousarray(source))
         values = values[None] if values.ndim == 2 else values.permute(2, 0, 1)
     else:
         values = source[None] if source.ndim == 2 else source
         if values.ndim != 3:
-            raise ImageError(f"{name}: a tensor of an image is [C, H, W], not {list(source.shape)}")
+            raise ImageError(f"{name}: an image tensor has the shape [C, H, W], not {list(source.shape)}")
     if not all(values.shape):
         raise ImageError(f"{name} is empty: {list(values.shape)}")
     if values.dtype == torch.uint8:
@@ -152,7 +153,7 @@ def _from_numbers(source: np.ndarray | Tensor, channels: int, name: str) -> Tens
     elif values.is_floating_point():
         values = values.float()
         if not values.isfinite().all() or values.min() < 0 or values.max() > 1:
-            raise ImageError(f"{name}: decimal pixel values must lie in [0, 1]; give uint8 for 0 to 255")
+            raise ImageError(f"{name}: floating-point pixel values must be in [0, 1]; use uint8 for 0 to 255")
     else:
         raise ImageError(f"{name}: pixels must be uint8, uint16 or float, not {values.dtype}")
     if values.shape[0] == channels:
@@ -161,7 +162,7 @@ def _from_numbers(source: np.ndarray | Tensor, channels: int, name: str) -> Tens
         return values.expand(3, -1, -1)
     if values.shape[0] == 3 and channels == 1:
         return (values * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(0, keepdim=True)
-    raise ImageError(f"{name} has {values.shape[0]} channels, the model takes {channels}")
+    raise ImageError(f"{name} has {values.shape[0]} channels, the model expects {channels}")
 
 
 def _first_line(error: BaseException) -> str:

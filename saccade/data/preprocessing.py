@@ -1,7 +1,7 @@
-"""What evaluation does to an image, as plain data that travels with a model.
+"""Preprocessing of images for evaluation, as plain data that is stored with a model.
 
-A picture is resized, cropped, scaled to a range and normalised; which way, decides what a model sees, so a checkpoint
-without it is not complete. Training adds to it (`augmentation.py`) and never replaces it.
+An image is resized, cropped, scaled to a range and normalised. The parameters are part of a checkpoint: a model
+evaluated with others is another model. Training adds augmentation (`augmentation.py`) and keeps the rest.
 """
 
 import math
@@ -17,7 +17,7 @@ from torchvision.transforms import InterpolationMode
 
 from saccade.errors import ConfigError
 
-# Typed for tensors, these functions take PIL images just as well.
+# These functions are typed for tensors, and accept PIL images too.
 F: Any = functional
 
 Resize = Literal["shortest", "exact", "pad", "range"]
@@ -31,16 +31,16 @@ class Preprocessing:
     """Image in, tensor ``[C, H, W]`` out.
 
     Attributes:
-        size: (H, W) in pixels of what the model sees.
-        resize: ``shortest`` scales the image until it covers ``size / crop_pct``, ``exact`` squeezes it to exactly
-            that, and the middle is cut out; ``pad`` scales it until it fits inside and fills the rest with the mean;
-            ``range`` scales the shorter side to the smaller number unless the longer one would pass the larger, and
-            keeps the shape (detectors).
-        crop_pct: the share of the sides that the crop keeps, in (0, 1]; not for ``pad``.
-        interpolation: how pixels are resampled (with antialiasing when shrinking, as PIL does).
-        channels: 1 for grey, 3 for colour; other numbers take tensors only.
-        value_range: what black and white become, before mean and std.
-        mean, std: subtracted and divided by, one number a channel.
+        size: (H, W) in pixels of the model's input.
+        resize: ``shortest`` scales the image to cover ``size / crop_pct`` with its aspect ratio, ``exact`` without it,
+            both followed by a centre crop; ``pad`` scales it to fit inside `size` and pads with the mean; ``range``
+            scales the shorter side to the smaller number of `size`, or the longer side to the larger number if that
+            is less (detectors), so that the input has the aspect ratio of the image.
+        crop_pct: the fraction of each side that the centre crop keeps, in (0, 1]; not for ``pad`` and ``range``.
+        interpolation: of resizing, with antialiasing when shrinking, as in PIL.
+        channels: 1 for greyscale, 3 for RGB; other numbers accept tensors only.
+        value_range: the values of black and white before mean and std are applied.
+        mean, std: subtracted, and divided by; one number for each channel.
     """
 
     size: tuple[int, int] = (224, 224)
@@ -54,7 +54,7 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         if len(self.size) != 2 or min(self.size) < 1:
-            raise ConfigError(f"size must be two lengths in pixels, not {self.size}")
+            raise ConfigError(f"size must be a height and a width in pixels, not {self.size}")
         if self.resize not in ("shortest", "exact", "pad", "range"):
             raise ConfigError(f"resize must be shortest, exact, pad or range, not {self.resize!r}")
         if self.interpolation not in ("nearest", "bilinear", "bicubic", "lanczos"):
@@ -62,7 +62,7 @@ class Preprocessing:
                 f"interpolation must be nearest, bilinear, bicubic or lanczos, not {self.interpolation!r}"
             )
         if not 0 < self.crop_pct <= 1:
-            raise ConfigError(f"crop_pct must lie in (0, 1], not {self.crop_pct}")
+            raise ConfigError(f"crop_pct must be in (0, 1], not {self.crop_pct}")
         if not len(self.mean) == len(self.std) == self.channels:
             raise ConfigError(f"{len(self.mean)} means and {len(self.std)} stds for {self.channels} channels")
         if min(self.std) <= 0:
@@ -72,35 +72,35 @@ class Preprocessing:
         """A PIL image, or a tensor ``[C, H, W]`` with values in [0, 1] -> ``[C, *size]`` float32, normalised."""
         return self.normalize(self.fit(image))
 
-    def in_colour(self, image: Image.Image | Tensor) -> Image.Image | Tensor:
-        """A PIL image in grey for a model of colour, or the other way round, in the model's own mode."""
+    def convert_mode(self, image: Image.Image | Tensor) -> Image.Image | Tensor:
+        """A PIL image in the mode of the model, greyscale or RGB; tensors are returned unchanged."""
         mode = {1: "L", 3: "RGB"}.get(self.channels)
         return image.convert(mode) if isinstance(image, Image.Image) and mode else image
 
     def fit(self, image: Image.Image | Tensor) -> Image.Image | Tensor:
-        """The image at the model's size, its values untouched."""
+        """The image resized, cropped or padded to the model's size, its values unchanged."""
         height, width = F.get_size(image)
         if self.resize == "range":
-            return self._resized(image, self.size_within(height, width))
+            return self._resize(image, self.size_within(height, width))
         if self.resize == "pad":
             factor = min(self.size[0] / height, self.size[1] / width)
             inner = (max(1, round(height * factor)), max(1, round(width * factor)))
             top, left = (self.size[0] - inner[0]) // 2, (self.size[1] - inner[1]) // 2
             margins = [left, top, self.size[1] - inner[1] - left, self.size[0] - inner[0] - top]
-            return F.pad(self._resized(image, inner), margins, fill=self._background(image))
-        covered = self.covered
+            return F.pad(self._resize(image, inner), margins, fill=self._background(image))
+        resize_size = self.resize_size
         if self.resize == "exact":
-            return F.center_crop(self._resized(image, covered), list(self.size))
-        factor = max(covered[0] / height, covered[1] / width)
-        # The side that decides is exact; the other is cut to whole pixels, as torchvision and timm do.
+            return F.center_crop(self._resize(image, resize_size), list(self.size))
+        factor = max(resize_size[0] / height, resize_size[1] / width)
+        # The limiting side is exact; the other is truncated to whole pixels, as in torchvision and timm.
         scaled = tuple(
             target if target / length == factor else max(target, int(length * factor))
-            for target, length in zip(covered, (height, width))
+            for target, length in zip(resize_size, (height, width))
         )
-        return F.center_crop(self._resized(image, scaled), list(self.size))
+        return F.center_crop(self._resize(image, scaled), list(self.size))
 
     def size_within(self, height: int, width: int) -> tuple[int, int]:
-        """(H, W) that an image gets with ``range``."""
+        """(H, W) of an image after resizing with ``range``."""
         short, long = min(self.size), max(self.size)
         if max(height, width) / min(height, width) * short > long:
             short = round(long * min(height, width) / max(height, width))
@@ -109,8 +109,8 @@ class Preprocessing:
         return int(short * height / width), short
 
     @property
-    def covered(self) -> tuple[int, int]:
-        """(H, W) that the image covers before its middle is cut out."""
+    def resize_size(self) -> tuple[int, int]:
+        """(H, W) that the image covers before the centre crop."""
         height, width = (math.floor(length / self.crop_pct + 1e-6) for length in self.size)  # 224 / (224 / 236) is 236
         return height, width
 
@@ -118,7 +118,7 @@ class Preprocessing:
         """An image of the model's size -> ``[C, H, W]`` float32, in the value range, less mean, over std."""
         pixels: Tensor = image if isinstance(image, Tensor) else F.pil_to_tensor(image)
         if pixels.shape[0] != self.channels:
-            raise ConfigError(f"an image with {pixels.shape[0]} channels for a model of {self.channels}")
+            raise ConfigError(f"the image has {pixels.shape[0]} channels, the model expects {self.channels}")
         low, high = self.value_range
         values: Tensor = F.to_dtype(pixels, torch.float32, scale=True)
         if (low, high) != (0.0, 1.0):
@@ -126,11 +126,11 @@ class Preprocessing:
         return F.normalize(values, list(self.mean), list(self.std))
 
     def denormalize(self, images: Tensor) -> Tensor:
-        """The inverse of :meth:`normalize`: ``[..., C, H, W]`` -> values in [0, 1], for people to look at."""
+        """The inverse of :meth:`normalize`: ``[..., C, H, W]`` -> values in [0, 1], for display."""
         return self.levels(images).clamp(0, 1)
 
     def levels(self, images: Tensor) -> Tensor:
-        """Normalised ``[..., C, H, W]`` -> black at 0 and white at 1; what augmentation made may lie outside."""
+        """Normalised ``[..., C, H, W]`` -> black at 0 and white at 1; augmented values may be outside of [0, 1]."""
         mean, std = (torch.tensor(x, device=images.device)[:, None, None] for x in (self.mean, self.std))
         low, high = self.value_range
         return (images * std + mean - low) / (high - low)
@@ -142,32 +142,32 @@ class Preprocessing:
         return (levels * (high - low) + low - mean) / std
 
     def box_of(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
-        """What the model sees of an image of (H, W) pixels, as (left, top, right, bottom) in that image's pixels.
+        """The part of an image of (H, W) pixels that the model sees: (left, top, right, bottom) in its pixels.
 
-        With ``pad`` it reaches beyond the image.
+        With ``pad`` it extends beyond the image.
         """
         height, width = size
         if self.resize == "range":
             return 0.0, 0.0, float(width), float(height)
         if self.resize == "exact":
-            h, w = (length * n / full for length, n, full in zip(size, self.size, self.covered))
+            h, w = (length * n / full for length, n, full in zip(size, self.size, self.resize_size))
             return (width - w) / 2, (height - h) / 2, (width + w) / 2, (height + h) / 2
         if self.resize == "pad":
             factor = min(self.size[0] / height, self.size[1] / width)
         else:
-            factor = max(full / length for full, length in zip(self.covered, (height, width)))
+            factor = max(full / length for full, length in zip(self.resize_size, (height, width)))
         h, w = self.size[0] / factor, self.size[1] / factor
         return (width - w) / 2, (height - h) / 2, (width + w) / 2, (height + h) / 2
 
     def describe(self) -> str:
-        """One line for people."""
-        how = {
-            "shortest": f"covering {self.size[0]} x {self.size[1]}, middle {self.crop_pct:.1%} kept",
-            "exact": f"squeezed to {self.size[0]} x {self.size[1]}, middle {self.crop_pct:.1%} kept",
-            "pad": f"fitted into {self.size[0]} x {self.size[1]}",
-            "range": f"shorter side {min(self.size)} unless the longer would pass {max(self.size)}",
+        """A one-line description."""
+        resize = {
+            "shortest": f"resized to cover {self.size[0]} x {self.size[1]}, centre crop of {self.crop_pct:.1%}",
+            "exact": f"stretched to {self.size[0]} x {self.size[1]}, centre crop of {self.crop_pct:.1%}",
+            "pad": f"padded to {self.size[0]} x {self.size[1]}",
+            "range": f"shorter side {min(self.size)}, longer side at most {max(self.size)}",
         }[self.resize]
-        return f"{self.channels} channels, {how}, {self.interpolation}, mean {self.mean}, std {self.std}"
+        return f"{self.channels} channels, {resize}, {self.interpolation}, mean {self.mean}, std {self.std}"
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -182,14 +182,14 @@ class Preprocessing:
         plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
         return cls(**plain)
 
-    def _resized(self, image: Image.Image | Tensor, size: tuple[int, ...]) -> Image.Image | Tensor:
+    def _resize(self, image: Image.Image | Tensor, size: tuple[int, ...]) -> Image.Image | Tensor:
         if tuple(F.get_size(image)) == tuple(size):
             return image
         mode = InterpolationMode(self.interpolation)
         return F.resize(image, list(size), interpolation=mode, antialias=self.interpolation != "nearest")
 
     def _background(self, image: Image.Image | Tensor) -> list[float]:
-        """What becomes 0 after normalisation."""
+        """The pixel values that become 0 by normalisation."""
         low, high = self.value_range
         levels = [(m - low) / (high - low) for m in self.mean]
         return levels if isinstance(image, Tensor) else [round(255 * level) for level in levels]

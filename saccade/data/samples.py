@@ -1,4 +1,4 @@
-"""The nouns of the data room: one image source, one batch, and the splits of a data set."""
+"""Sources of samples, batches, and the splits of a data set."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,20 +11,20 @@ from torch import Tensor
 
 
 class Source(Protocol):
-    """Things that are read one at a time, by index, from wherever they lie: images, or texts."""
+    """Samples that are read one at a time, by index: images, or texts."""
 
     classes: tuple[str, ...]
-    names: Sequence[str]  # what a person can find each by: a path inside the data, "digits/17", "poems.txt:17"
+    names: Sequence[str]  # where a person finds each: a path inside the data, "digits/17", "poems.txt:17"
 
     @property
     def labels(self) -> np.ndarray:
-        """``[len(self)]`` int64, an index into `classes`; all 0 where there are none."""
+        """``[len(self)]`` int64, an index into `classes`; all 0 for samples without a class."""
         ...
 
     def __len__(self) -> int: ...
 
     def data(self, index: int) -> bytes:
-        """The stored bytes, undecoded: what a check hashes and a shard holds."""
+        """The encoded bytes, for checksums and shards."""
         ...
 
 
@@ -32,12 +32,12 @@ class ImageSource(Source, Protocol):
     """Labelled images."""
 
     def image(self, index: int) -> Image.Image:
-        """The upright image in mode "RGB" or "L"; raises `ImageError` naming it."""
+        """The upright image in mode "RGB" or "L"; raises `ImageError` with its name."""
         ...
 
 
 class Translation(NamedTuple):
-    """A text and the same in other words, or in another language."""
+    """A text and its translation."""
 
     source: str
     target: str
@@ -50,34 +50,34 @@ class TranslationSource(Source, Protocol):
 
 
 class TextSource(Source, Protocol):
-    """Texts, one after the other; several that belong together are a document."""
+    """Texts in order; consecutive ones may belong to the same document."""
 
     def text(self, index: int) -> str: ...
 
     def follower(self, index: int) -> int | None:
-        """The index of the text that follows in the same document; None after its last."""
+        """The index of the next text of the same document; None for its last."""
         ...
 
 
 class BoxedImage(NamedTuple):
-    """An image and the things in it."""
+    """An image and its objects."""
 
     image: Image.Image
     boxes: np.ndarray  # [n, 4] float32: left, top, right, bottom in pixels
     labels: np.ndarray  # [n] int64, an index into the source's classes
-    masks: np.ndarray | None = None  # [n, H, W] boolean, where the data knows which pixels each thing has
+    masks: np.ndarray | None = None  # [n, H, W] boolean, if the data has them
 
 
 class BoxSource(ImageSource, Protocol):
     """Images with boxes; `labels` are all 0."""
 
     def with_boxes(self, index: int) -> BoxedImage:
-        """The image with its boxes, read once; raises `ImageError` naming it."""
+        """The image with its boxes; raises `ImageError` with its name."""
         ...
 
 
 class CaptionedImage(NamedTuple):
-    """An image and what is said of it."""
+    """An image and its captions."""
 
     image: Image.Image
     captions: tuple[str, ...]  # at least one
@@ -89,31 +89,37 @@ class CaptionSource(ImageSource, Protocol):
     def captions(self, index: int) -> tuple[str, ...]: ...
 
     def with_captions(self, index: int) -> CaptionedImage:
-        """The image with its captions, read once; raises `ImageError` naming it."""
+        """The image with its captions; raises `ImageError` with its name."""
         ...
 
 
 @dataclass(frozen=True)
 class DataSplits:
-    """A data set cut in three. `val` and `test` are None where the data or the config leaves none."""
+    """The splits of a data set; `val` and `test` are None if they are empty."""
 
     train: Source
     val: Source | None
     test: Source | None
     classes: tuple[str, ...]  # sorted; the order is part of the result
     name: str
-    fingerprint: str  # changes when a file, a label or the split changes; kept with a run for its resume
+    fingerprint: str  # a digest of files, labels and splits, stored with a run and compared when it resumes
+
+    @property
+    def parts(self) -> dict[str, Source]:
+        """The splits that are not empty, by name."""
+        parts = {"train": self.train, "val": self.val, "test": self.test}
+        return {name: part for name, part in parts.items() if part is not None}
 
 
 class Batch(NamedTuple):
     """The inputs of one step and their targets.
 
     Attributes:
-        inputs: ``[B, C, H, W]`` float32, normalised; or uint8 pixels that the device will normalise; of texts their
-            numbers ``[B, L]`` int64.
-        labels: ``[B]`` int64; or ``[B, K]`` float32 rows that sum to 1 after mixing; or, for tasks that know more of an
-            image than its class, several tensors by name, each ``[B, ...]``.
-        names, indices: ``[B]``, which images they are, so that a bad batch can be named.
+        inputs: ``[B, C, H, W]`` float32, normalised; or uint8 pixels, to be normalised on the device; or token ids
+            ``[B, L]`` int64.
+        labels: ``[B]`` int64; or ``[B, K]`` float32 rows that sum to 1, after mixup; or several tensors by name, each
+            ``[B, ...]``.
+        names, indices: ``[B]``, of the samples in their source.
     """
 
     inputs: Tensor
@@ -123,7 +129,7 @@ class Batch(NamedTuple):
 
     @property
     def classes(self) -> Tensor:
-        """The labels, where they are one tensor."""
+        """The labels, if they are one tensor."""
         assert isinstance(self.labels, Tensor)
         return self.labels
 
@@ -132,7 +138,7 @@ class Batch(NamedTuple):
         return self.map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def rows(self, rows: slice) -> "Batch":
-        """Some images of the batch."""
+        """Some samples of the batch."""
         part = self.map(lambda tensor: tensor[rows])
         return part._replace(names=self.names[rows], indices=self.indices[rows])
 

@@ -1,4 +1,4 @@
-"""Pack a data set into tar files of WebDataset's layout: few large files instead of many small ones."""
+"""Write a data set as tar files in the WebDataset layout: few large files in place of many small ones."""
 
 import io
 import json
@@ -10,7 +10,7 @@ from PIL import Image
 
 from saccade.data.image_folder import CLASSES_FILE
 from saccade.data.images import FORMATS
-from saccade.data.samples import DataSplits, ImageSource
+from saccade.data.samples import DataSplits, Source
 from saccade.errors import DataError
 
 EXTENSIONS = {
@@ -32,26 +32,25 @@ def write_shards(
     shard_bytes: int = 256 * 2**20,
     on_image: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
-    """Write `train-000000.tar`, … for every split, and the class names beside them. Files are copied, byte for byte.
+    """Write `train-000000.tar`, … for every split, and the class names beside them. Image files are copied unchanged.
 
     Args:
-        splits: what to pack; the split of every image is kept.
+        splits: the data; every image stays in its split.
         folder: must not exist, or be empty.
-        shard_bytes: a shard is closed when it has grown past this.
-        on_image: called with (images done, images in all).
+        shard_bytes: a new shard starts when one has grown past this size.
+        on_image: called with (images done, total images).
 
     Returns:
-        the tar files. The folder opens with :func:`saccade.data.image_folder.open_data`.
+        the tar files. The folder can be opened with :func:`saccade.data.image_folder.open_data`.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"{folder} is there already and not empty: choose another folder")
+        raise DataError(f"{folder} exists and is not empty: choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    parts = [(name, getattr(splits, name)) for name in ("train", "val", "test") if getattr(splits, name) is not None]
-    total = sum(len(source) for _, source in parts)
+    total = sum(len(source) for source in splits.parts.values())
     paths: list[Path] = []
     done = 0
-    for name, source in parts:
+    for name, source in splits.parts.items():
         index = 0
         while index < len(source):
             path = folder / f"{name}-{len([p for p in paths if p.name.startswith(name)]):06d}.tar"
@@ -68,7 +67,7 @@ def write_shards(
     return paths
 
 
-def _add(archive: tarfile.TarFile, source: ImageSource, index: int) -> None:
+def _add(archive: tarfile.TarFile, source: Source, index: int) -> None:
     data = source.data(index)
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:

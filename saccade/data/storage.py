@@ -1,6 +1,6 @@
-"""Where files lie: a folder, a zip that is never unpacked, tar files that are read by offset.
+"""Storage of files: a folder, a zip that is read without unpacking, tar files that are read by offset.
 
-All three give names and bytes, and can be sent to a loader's worker process: handles are opened where they are used.
+All three can be pickled for the workers of a loader: file handles are opened in the process that uses them.
 """
 
 import os
@@ -13,11 +13,11 @@ from typing import Protocol
 
 from saccade.errors import DataError, ImageError
 
-MAX_FILE_BYTES = 200 * 2**20  # of one image in an archive; a small archive can claim to hold more than a machine has
+MAX_FILE_BYTES = 200 * 2**20  # of one image in an archive; a small archive can expand to more than the memory
 
 
 class Storage(Protocol):
-    """Files by name. `sizes` are in bytes, as the archive or file system tells them."""
+    """Files by name. `sizes` are in bytes, from the archive or the file system."""
 
     path: Path
 
@@ -31,7 +31,7 @@ class Storage(Protocol):
 
 
 class FolderStorage:
-    """The files under a folder, hidden ones left out; names are relative, with forward slashes, sorted."""
+    """The files under a folder except hidden ones; names are relative, with forward slashes, sorted."""
 
     def __init__(self, path: Path, names: Sequence[str] | None = None):
         self.path = path
@@ -70,7 +70,7 @@ class ZipStorage:
         try:
             if archive.getinfo(name).file_size > MAX_FILE_BYTES:
                 raise ImageError(
-                    f"{self.path}: {name} would unpack to more than {MAX_FILE_BYTES // 2**20} MiB: refused"
+                    f"{self.path}: {name} would unpack to more than {MAX_FILE_BYTES // 2**20} MiB: not read"
                 )
             return archive.read(name)
         except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError) as error:
@@ -81,12 +81,12 @@ class ZipStorage:
 
 
 class TarStorage:
-    """The files of one or more uncompressed tars, by offset: any order, any place to start, no scan but the first."""
+    """The files of one or more uncompressed tars: indexed once, then read by offset in any order."""
 
     def __init__(self, paths: Sequence[Path]):
         self.path = paths[0].parent
         self.paths = list(paths)
-        places: dict[str, tuple[int, int, int]] = {}  # name -> shard, offset, size
+        locations: dict[str, tuple[int, int, int]] = {}  # name -> shard, offset, size
         for shard, path in enumerate(self.paths):
             try:
                 with tarfile.open(path, "r:") as archive:
@@ -98,13 +98,13 @@ class TarStorage:
             for member in members:
                 if member.offset_data + member.size > size:
                     raise DataError(f"{path} is cut off inside {member.name}")
-                places[f"{path.name}/{member.name}"] = (shard, member.offset_data, member.size)
-        self._places = places
-        self.names: Sequence[str] = sorted(places)
-        self.sizes: Sequence[int] = [places[name][2] for name in self.names]
+                locations[f"{path.name}/{member.name}"] = (shard, member.offset_data, member.size)
+        self._locations = locations
+        self.names: Sequence[str] = sorted(locations)
+        self.sizes: Sequence[int] = [locations[name][2] for name in self.names]
 
     def read(self, name: str) -> bytes:
-        shard, offset, size = self._places[name]
+        shard, offset, size = self._locations[name]
         try:
             with open(self.paths[shard], "rb") as file:
                 file.seek(offset)
@@ -120,7 +120,7 @@ def _walk(path: Path) -> list[str]:
         base = Path(folder).relative_to(path).as_posix()
         names += [f if base == "." else f"{base}/{f}" for f in files if not _hidden(f)]
         if len(Path(base).parts) > 32:
-            raise DataError(f"{path} is nested more than 32 folders deep: does a link lead back into it?")
+            raise DataError(f"{path} is nested more than 32 folders deep, perhaps by a link to a parent folder")
     return names
 
 
@@ -132,7 +132,7 @@ def _size_of(path: Path) -> int:
     try:
         return path.stat().st_size
     except OSError:
-        return -1  # a dangling link: reading it will say so, with its name
+        return -1  # a dangling link: the error comes with its name when the file is read
 
 
 def _is_compressed(path: Path) -> bool:

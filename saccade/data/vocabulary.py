@@ -1,11 +1,11 @@
-"""Words, letters, byte pairs or bytes as numbers: vocabularies that are learned from the data at hand.
+"""Vocabularies of words, characters, byte pairs or bytes, learned from texts.
 
-    word        what stands between spaces; unknown ones are [UNK]
-    char        letters, signs and spaces
-    bpe         bytes and their commonest neighbours (Sennrich et al., arXiv 1508.07909): every text has tokens
-    byte        bytes themselves, with the numbers of the Perceiver (Jaegle et al., arXiv 2107.14795); nothing to learn
+    word        separated by spaces; unknown words are [UNK]
+    char        characters, spaces included
+    bpe         byte-pair encoding (Sennrich et al., arXiv 1508.07909): every text can be encoded
+    byte        bytes, with the ids of the Perceiver (Jaegle et al., arXiv 2107.14795); nothing is learned
 
-BERT's word pieces are read, not learned. Needs `pip install saccade[text]`.
+BERT's word pieces can be read, but not learned. Needs `pip install saccade[text]`.
 """
 
 import json
@@ -18,158 +18,158 @@ from saccade.errors import DataError
 Kind = Literal["word", "char", "bpe", "byte"]
 PAD, BEGIN, END, UNKNOWN, MASK = "[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"
 SPECIAL = (PAD, BEGIN, END, UNKNOWN, MASK)
-PERCEIVER_SPECIAL = (PAD, "[BOS]", "[EOS]", MASK, BEGIN, END)  # numbers 0 to 5; bytes follow
-EACH_LETTER = r"[\s\S]"
-OF_BYTES = ("perceiver_text",)  # architectures that are published without a vocabulary
+PERCEIVER_SPECIAL = (PAD, "[BOS]", "[EOS]", MASK, BEGIN, END)  # ids 0 to 5; bytes follow
+EACH_CHARACTER = r"[\s\S]"
+BYTE_ARCHITECTURES = ("perceiver_text",)  # published without a vocabulary, since they read bytes
 FILE, WORD_PIECES = "tokenizer.json", "vocab.txt"
 
 
 class Vocabulary:
-    """Texts as numbers and back.
+    """Texts as token ids and back.
 
     Args:
-        inner: a `tokenizers.Tokenizer` that knows [PAD], [CLS], [SEP] and [MASK].
+        inner: a `tokenizers.Tokenizer` with [PAD], [CLS], [SEP] and [MASK].
         place: where it comes from, for errors.
 
     Attributes:
-        size: how many numbers there are.
-        pad, begin, end, mask: numbers of the marks.
-        special: numbers of all marks.
+        size: number of tokens.
+        pad, begin, end, mask: ids of special tokens.
+        special: ids of all special tokens.
     """
 
     def __init__(self, inner: Any, place: str = "the vocabulary"):
         inner.no_truncation()
         inner.no_padding()
-        numbers = {mark: inner.token_to_id(mark) for mark in SPECIAL}
-        missing = [mark for mark in (PAD, BEGIN, END, MASK) if numbers[mark] is None]
+        ids = {token: inner.token_to_id(token) for token in SPECIAL}
+        missing = [token for token in (PAD, BEGIN, END, MASK) if ids[token] is None]
         if missing:
-            raise DataError(f"{place} lacks {', '.join(missing)}")
+            raise DataError(f"{place} has no {', '.join(missing)}")
         self.inner = inner
         self.size: int = inner.get_vocab_size()
-        self.pad: int = numbers[PAD]
-        self.begin: int = numbers[BEGIN]
-        self.end: int = numbers[END]
-        self.mask: int = numbers[MASK]
-        marks = {*SPECIAL, *PERCEIVER_SPECIAL}
-        self.special = frozenset(n for n in (inner.token_to_id(mark) for mark in marks) if n is not None)
+        self.pad: int = ids[PAD]
+        self.begin: int = ids[BEGIN]
+        self.end: int = ids[END]
+        self.mask: int = ids[MASK]
+        special = (inner.token_to_id(token) for token in {*SPECIAL, *PERCEIVER_SPECIAL})
+        self.special = frozenset(token_id for token_id in special if token_id is not None)
 
     def __call__(self, texts: Sequence[str]) -> list[list[int]]:
-        """Numbers of each text, without marks but those that are written in it, as in "two [MASK] one"."""
-        return [encoded.ids for encoded in self.inner.encode_batch(list(texts), add_special_tokens=False)]
+        """The token ids of each text, without special tokens except those in the text, as in "two [MASK] one"."""
+        return [encoding.ids for encoding in self.inner.encode_batch(list(texts), add_special_tokens=False)]
 
-    def decode(self, numbers: Sequence[int]) -> str:
-        """A text back, without marks (but unknown words) and up to the first end."""
-        kept = []
-        for number in numbers:
-            if number == self.end:
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids up to the first end token, without special tokens except [UNK]."""
+        text_ids = []
+        for token_id in ids:
+            if token_id == self.end:
                 break
-            if number not in self.special or self.inner.id_to_token(number) == UNKNOWN:
-                kept.append(number)
-        return self.inner.decode(kept, skip_special_tokens=False)
+            if token_id not in self.special or self.inner.id_to_token(token_id) == UNKNOWN:
+                text_ids.append(token_id)
+        return self.inner.decode(text_ids, skip_special_tokens=False)
 
-    def tokens(self, numbers: Sequence[int]) -> list[str]:
-        """Each number as people read it; a byte that is no letter of its own stays the sign that stands for it."""
-        return [self.inner.id_to_token(number).replace("\u0120", " ") for number in numbers]
+    def tokens(self, ids: Sequence[int]) -> list[str]:
+        """The token of each id, for display; an unprintable byte is shown as the letter that stands for it."""
+        return [self.inner.id_to_token(token_id).replace("\u0120", " ") for token_id in ids]
 
     def files(self) -> dict[str, bytes]:
-        """`tokenizer.json`, as the tokenizers library writes it."""
+        """`tokenizer.json`, in the format of the tokenizers library."""
         return {FILE: self.inner.to_str().encode()}
 
     @classmethod
-    def learned(cls, texts: Iterable[str], kind: Kind = "word", size: int = 8000) -> "Vocabulary":
-        """The commonest words, letters or byte pairs of some texts, at most so many."""
-        parts = tokenizers_library()
+    def train(cls, texts: Iterable[str], kind: Kind = "word", size: int = 8000) -> "Vocabulary":
+        """Learn the most frequent words, characters or byte pairs of texts, at most `size` tokens."""
+        library = tokenizers_library()
         if kind == "byte":
-            return cls(_bytes(parts))
-        inner = _untrained(parts, kind)
-        told: dict[str, Any] = {"vocab_size": size, "special_tokens": list(SPECIAL), "show_progress": False}
+            return cls(_byte_tokenizer(library))
+        inner = _empty_tokenizer(library, kind)
+        options: dict[str, Any] = {"vocab_size": size, "special_tokens": list(SPECIAL), "show_progress": False}
         if kind == "bpe":
-            alphabet = sorted(parts.pre_tokenizers.ByteLevel.alphabet())
-            trainer = parts.trainers.BpeTrainer(initial_alphabet=alphabet, **told)
+            alphabet = sorted(library.pre_tokenizers.ByteLevel.alphabet())
+            trainer = library.trainers.BpeTrainer(initial_alphabet=alphabet, **options)
         else:
-            trainer = parts.trainers.WordLevelTrainer(**told)
+            trainer = library.trainers.WordLevelTrainer(**options)
         inner.train_from_iterator(texts, trainer)
         return cls(inner)
 
 
 def vocabulary_for(files: Mapping[str, bytes], size: int, place: str, *, of_bytes: bool = False) -> Vocabulary:
-    """The words of a model that reads so many; bytes for a model `of_bytes` without a file.
+    """The vocabulary of a model with an embedding of `size` tokens; bytes for a model `of_bytes` without a file.
 
     Raises:
-        DataError: there are none, or more than the model reads.
+        DataError: there is none, or it is larger than the embedding.
     """
-    vocabulary = Vocabulary.learned((), "byte") if of_bytes and not files else vocabulary_from(files, place)
+    vocabulary = Vocabulary.train((), "byte") if of_bytes and not files else vocabulary_from(files, place)
     if vocabulary.size > size:
-        raise DataError(f"{place} has a vocabulary of {vocabulary.size} words, and the model reads {size}")
+        raise DataError(f"{place} has a vocabulary of {vocabulary.size} tokens, but the model an embedding of {size}")
     return vocabulary
 
 
 def find_vocabulary(
     files: Mapping[str, bytes], size: int, place: str, *, of_bytes: bool = False
 ) -> "Vocabulary | None":
-    """As :func:`vocabulary_for`; None where a model came without a vocabulary of a kind that is read here."""
+    """As :func:`vocabulary_for`; None where there is no vocabulary file of a supported kind."""
     if not of_bytes and FILE not in files and WORD_PIECES not in files:
         return None
     return vocabulary_for(files, size, place, of_bytes=of_bytes)
 
 
 def vocabulary_from(files: Mapping[str, bytes], place: str) -> Vocabulary:
-    """A vocabulary from the contents of `tokenizer.json`, or of BERT's `vocab.txt`, found at a place.
+    """A vocabulary from the contents of `tokenizer.json`, or of BERT's `vocab.txt`; `place` is for errors.
 
     Raises:
-        DataError: neither is there, or it is broken.
+        DataError: neither is there, or it is invalid.
     """
-    parts = tokenizers_library()
+    library = tokenizers_library()
     try:
         if FILE in files:
             text = files[FILE].decode()
-            told = json.loads(text)
-            if not isinstance(told, dict) or not {"model", "added_tokens"} <= set(told):
-                raise DataError(f"{FILE} in {place} is no file of the tokenizers library")
-            return Vocabulary(parts.Tokenizer.from_str(text), place)
+            content = json.loads(text)
+            if not isinstance(content, dict) or not {"model", "added_tokens"} <= set(content):
+                raise DataError(f"{FILE} in {place} is not a file of the tokenizers library")
+            return Vocabulary(library.Tokenizer.from_str(text), place)
         if WORD_PIECES in files:
-            return Vocabulary(_word_pieces(parts, files[WORD_PIECES].decode().splitlines()), place)
+            return Vocabulary(_word_pieces(library, files[WORD_PIECES].decode().splitlines()), place)
     except ValueError as error:
-        raise DataError(f"the vocabulary in {place} is broken ({error})") from None
+        raise DataError(f"the vocabulary in {place} is invalid ({error})") from None
     raise DataError(f"{place} has no vocabulary: neither {FILE} nor {WORD_PIECES}")
 
 
-def _untrained(parts: Any, kind: Kind) -> Any:
-    pre, split = parts.pre_tokenizers, parts.pre_tokenizers.Split
+def _empty_tokenizer(library: Any, kind: Kind) -> Any:
+    pre, split = library.pre_tokenizers, library.pre_tokenizers.Split
     if kind == "bpe":
-        inner = parts.Tokenizer(parts.models.BPE())
-        inner.pre_tokenizer, inner.decoder = pre.ByteLevel(add_prefix_space=False), parts.decoders.ByteLevel()
+        inner = library.Tokenizer(library.models.BPE())
+        inner.pre_tokenizer, inner.decoder = pre.ByteLevel(add_prefix_space=False), library.decoders.ByteLevel()
         return inner
-    inner = parts.Tokenizer(parts.models.WordLevel(unk_token=UNKNOWN))
-    inner.normalizer = parts.normalizers.NFC()
+    inner = library.Tokenizer(library.models.WordLevel(unk_token=UNKNOWN))
+    inner.normalizer = library.normalizers.NFC()
     if kind == "char":
-        inner.pre_tokenizer, inner.decoder = split(parts.Regex(EACH_LETTER), "isolated"), parts.decoders.Fuse()
+        inner.pre_tokenizer, inner.decoder = split(library.Regex(EACH_CHARACTER), "isolated"), library.decoders.Fuse()
     else:
         inner.pre_tokenizer = pre.WhitespaceSplit()
     return inner
 
 
-def _bytes(parts: Any) -> Any:
-    """The Perceiver's numbers: six marks, then the 256 bytes in their order."""
+def _byte_tokenizer(library: Any) -> Any:
+    """The tokens of the Perceiver: six special ones, then the 256 bytes in their order."""
     letters = sorted(byte_values().items(), key=lambda item: item[1])
     tokens = [*PERCEIVER_SPECIAL, *(letter for letter, _ in letters)]
-    vocab = {token: number for number, token in enumerate(tokens)}
-    inner = parts.Tokenizer(parts.models.WordLevel(vocab, unk_token=PAD))
-    pre = parts.pre_tokenizers
+    vocab = {token: token_id for token_id, token in enumerate(tokens)}
+    inner = library.Tokenizer(library.models.WordLevel(vocab, unk_token=PAD))
+    pre = library.pre_tokenizers
     inner.pre_tokenizer = pre.Sequence([
-        pre.ByteLevel(add_prefix_space=False, use_regex=False), pre.Split(parts.Regex(EACH_LETTER), "isolated"),
+        pre.ByteLevel(add_prefix_space=False, use_regex=False), pre.Split(library.Regex(EACH_CHARACTER), "isolated"),
     ])  # fmt: skip
-    inner.decoder = parts.decoders.ByteLevel()
+    inner.decoder = library.decoders.ByteLevel()
     inner.add_special_tokens(list(PERCEIVER_SPECIAL))
     return inner
 
 
-def _word_pieces(parts: Any, pieces: Sequence[str]) -> Any:
-    """BERT's: text is lowered where no piece has a capital."""
+def _word_pieces(library: Any, pieces: Sequence[str]) -> Any:
+    """BERT's word pieces; texts are lower-cased if no piece has a capital letter."""
     lower = not any(piece != piece.lower() for piece in pieces if not piece.startswith("["))
-    vocab = {piece: number for number, piece in enumerate(pieces)}
-    inner = parts.Tokenizer(parts.models.WordPiece(vocab, unk_token=UNKNOWN, max_input_chars_per_word=100))
-    inner.normalizer = parts.normalizers.BertNormalizer(lowercase=lower)
-    inner.pre_tokenizer, inner.decoder = parts.pre_tokenizers.BertPreTokenizer(), parts.decoders.WordPiece()
-    inner.add_special_tokens([mark for mark in SPECIAL if mark in vocab])
+    vocab = {piece: token_id for token_id, piece in enumerate(pieces)}
+    inner = library.Tokenizer(library.models.WordPiece(vocab, unk_token=UNKNOWN, max_input_chars_per_word=100))
+    inner.normalizer = library.normalizers.BertNormalizer(lowercase=lower)
+    inner.pre_tokenizer, inner.decoder = library.pre_tokenizers.BertPreTokenizer(), library.decoders.WordPiece()
+    inner.add_special_tokens([token for token in SPECIAL if token in vocab])
     return inner

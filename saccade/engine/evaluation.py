@@ -14,7 +14,7 @@ from saccade.engine.predictor import Predictor
 from saccade.engine.results import Metrics
 from saccade.engine.task import Evaluator
 from saccade.errors import ConfigError, DataError
-from saccade.nn.precision import fast_products
+from saccade.nn.matmul_precision import matmul_precision
 
 SPLITS = ("train", "val", "test")
 OpenData = Callable[[str, DataConfig], DataSplits]
@@ -84,7 +84,7 @@ def collect_split(
         index = torch.from_numpy(class_index(splits.classes, predictor.labels, data))
     total = sum(len(part) for part in parts.values())
     collected, done = [], 0
-    with fast_products(predictor.products):
+    with matmul_precision(predictor.matmul_precision):
         for part in parts.values():
             dataset = room.eval_dataset(part, predictor.source)
             count = default_workers(dataset) if workers is None else workers

@@ -23,7 +23,7 @@ from saccade.data.samples import Batch, ImageSource
 from saccade.engine.collect import collect
 from saccade.engine.predictor import Predictor
 from saccade.models.model import Model
-from saccade.nn.precision import fast_products
+from saccade.nn.matmul_precision import matmul_precision
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def extract(
     size = (predictor.preprocess.channels, *predictor.preprocess.size)
     images = image_dataset(source, EvalTransform(predictor.preprocess), size)
     batches = eval_batches(images, batch_size, workers=default_workers(images) if workers is None else workers)
-    with fast_products(predictor.products):
+    with matmul_precision(predictor.matmul_precision):
         collected = collect(predictor.model, batches, predictor.device, EmbedSteps(), on_inputs=on_images)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)

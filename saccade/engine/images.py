@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, cast
 
-from saccade.data.augmentation import EvalTransform, ImageTransform, Pixels, TrainTransform
+from saccade.data.augmentation import EvalTransform, ImageTransform, PixelTransform, TrainTransform
 from saccade.data.batching import ImageDataset, image_dataset
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import DataSplits, ImageSource, Source
@@ -31,11 +31,11 @@ def image_splits(config: Any, splits: DataSplits, preprocessing: Preprocessing) 
     skip_bad = config.data.bad_images == "skip"
     transform: ImageTransform
     if config.augmentation.where == "batch":
-        transform = Pixels(preprocessing)
+        transform = PixelTransform(preprocessing)
     else:
         transform = TrainTransform(preprocessing, config.augmentation)
         if transform.deterministic:
-            transform = Pixels(preprocessing)
+            transform = PixelTransform(preprocessing)
     train = image_dataset(cast(ImageSource, splits.train), transform, size, skip_bad)
     val, test = (None if part is None else eval_images(part, preprocessing) for part in (splits.val, splits.test))
     return ImageSplits(train, val, test)

@@ -25,7 +25,7 @@ from saccade.engine.room import TaskRoom
 from saccade.engine.task import Task
 from saccade.errors import ConfigError, ImageError
 from saccade.models.model import Model
-from saccade.nn.precision import Products, choose_products, fast_products
+from saccade.nn.matmul_precision import MatmulPrecision, choose_matmul_precision, matmul_precision
 
 ImageLike = str | Path | bytes | Image.Image | np.ndarray | Tensor
 log = logging.getLogger("saccade")
@@ -59,9 +59,9 @@ class Predictor:
         self.model: Model = source.model.eval().to(self.device)
         self.labels = source.labels
         self.task: Task = room.task(source, options)
-        products = choose_products(self.device, self.model)
-        self.products: Products = products.products
-        log.info("%s", products.reason)
+        choice = choose_matmul_precision(self.device, self.model)
+        self.matmul_precision: MatmulPrecision = choice.precision
+        log.info("%s", choice.reason)
 
     def with_options(self, options: Mapping[str, Any]) -> "Predictor":
         """The same model with other options of the task's predictions; it is not copied.
@@ -158,7 +158,7 @@ class Predictor:
     def decode(self, batch: Batch) -> Sequence[Result]:
         """A batch of :meth:`Task.input_batch` -> one result an input."""
         batch = batch.to(self.device)
-        with fast_products(self.products):
+        with matmul_precision(self.matmul_precision):
             return self.task.decode(self.task.eval_step(self.model, batch), batch)
 
     def prepare(self, image: ImageLike) -> Tensor:
@@ -168,7 +168,7 @@ class Predictor:
     @torch.inference_mode()
     def run(self, inputs: Tensor) -> Tensor:
         """The model's input ``[B, C, H, W]`` -> raw outputs ``[B, K]``, on the CPU."""
-        with fast_products(self.products):
+        with matmul_precision(self.matmul_precision):
             return self.model(inputs.to(self.device)).float().cpu()
 
 

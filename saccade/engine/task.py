@@ -67,9 +67,20 @@ class Evaluator(Protocol):
 class Task(Evaluator, Protocol):
     """One kind of question that a model answers about its inputs."""
 
-    name: str
-    labels: tuple[str, ...]
-    class_targets: tuple[str, ...]  # collected tensors that hold the data's class numbers
+    @property
+    def name(self) -> str:
+        """As in the table of tasks."""
+        ...
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in the order of the logits; () where there are none."""
+        ...
+
+    @property
+    def class_targets(self) -> tuple[str, ...]:
+        """Names of the collected tensors that hold class numbers of the data, which evaluation maps to the model's."""
+        ...
 
     @property
     def smallest_loss(self) -> float:

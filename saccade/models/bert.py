@@ -12,14 +12,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from saccade.models.model import Model, OfText
+from saccade.models.model import Model, TextInput, example_tokens
 from saccade.nn.embedding import TiedLinear
-from saccade.nn.masks import padding_mask
+from saccade.nn.masks import key_padding_mask
 from saccade.nn.transformer import BlockConfig, Encoder
 
 
 @dataclass(frozen=True)
-class BertConfig(OfText):
+class BertConfig(TextInput):
     """A text encoder.
 
     Attributes:
@@ -101,8 +101,7 @@ class Bert(Model):
         """
         types = torch.zeros_like(tokens) if types is None else types
         x = self.token_embed(tokens) + self.pos_embed[: tokens.shape[1]] + self.type_embed(types)
-        mask = None if valid is None else padding_mask(valid)
-        hidden = self.encoder(self.dropout(self.embed_norm(x)), mask=mask).tokens
+        hidden = self.encoder(self.dropout(self.embed_norm(x)), mask=key_padding_mask(valid)).tokens
         pooled = None if self.pooler is None else torch.tanh(self.pooler(hidden[:, 0]))
         logits = None if self.word_head is None else self.word_head(hidden)
         follows = None
@@ -110,8 +109,8 @@ class Bert(Model):
             follows = self.next_head(pooled)
         return BertOutput(hidden, pooled, logits, follows)
 
-    def inputs_for(self, images: Tensor) -> tuple[Tensor, ...]:
-        return ((images[:, 0, 0].abs() * 1000).long() % self.config.vocab_size,)
+    def example_inputs(self, batch_size: int = 1, image_size: tuple[int, int] | None = None) -> tuple[Tensor, ...]:
+        return (example_tokens(batch_size, self.config.context_length, self.config.vocab_size, image_size),)
 
 
 #            width, depth

@@ -69,7 +69,7 @@ class DistilledViT(Model):
         initialise(self)
 
     def forward(self, images: Tensor, *, return_both_heads: bool = False) -> Tensor | DeiTLogits:
-        """``[B, C, H, W]`` -> logits ``[B, num_classes]``, the mean of both heads; or those of each, for distillation."""
+        """``[B, C, H, W]`` -> logits ``[B, num_classes]``, the mean of both heads; or the logits of each head."""
         logits = self.logits(images)
         return logits if return_both_heads else (logits.label + logits.teacher) / 2
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from saccade.models.dpt_decoder import Doubled, Fusion, Readout, Reassemble, class_head, depth_head
 from saccade.models.hybrid import HybridConfig, HybridViT, StemConfig, hybrid_config
-from saccade.models.model import FeatureMap, Model, OnBackbone
+from saccade.models.model import FeatureMap, Model, WithBackbone
 from saccade.models.vit import SIZES, VisionTransformer, vit_config
 from saccade.models.zoo import build, read_config
 from saccade.nn.positions import LearnedPositions
@@ -23,7 +23,7 @@ from saccade.nn.transformer import BlockConfig
 
 
 @dataclass(frozen=True)
-class DPTConfig(OnBackbone):
+class DPTConfig(WithBackbone):
     """A dense predictor.
 
     Attributes:
@@ -50,7 +50,7 @@ class DPTConfig(OnBackbone):
     num_classes: int = 0
     auxiliary: bool = False
 
-    ALIASES: ClassVar[dict[str, str]] = {**OnBackbone.ALIASES, "drop_path": "backbone_config.drop_path"}
+    ALIASES: ClassVar[dict[str, str]] = {**WithBackbone.ALIASES, "drop_path": "backbone_config.drop_path"}
 
     def __post_init__(self) -> None:
         if self.head == "depth" and self.num_classes:

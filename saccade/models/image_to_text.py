@@ -9,21 +9,21 @@ B images, N patches of an image, M tokens of a text, V tokens of the vocabulary.
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from saccade.models.backbones import backbone_maps
 from saccade.models.conv_vit import ConvViTConfig
 from saccade.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
-from saccade.models.model import OnBackbone
+from saccade.models.model import WithBackbone, example_tokens
 from saccade.models.vit import ViTConfig
-from saccade.models.zoo import backbone_maps, build, read_config
+from saccade.models.zoo import build, read_config
 from saccade.nn.generation import EncoderOutput
 from saccade.nn.tokens import TokenLayout
 from saccade.nn.transformer import BlockConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageToTextConfig(OnBackbone, EncoderDecoderConfig):
+class ImageToTextConfig(WithBackbone, EncoderDecoderConfig):
     """A vision encoder of the zoo and a text decoder.
 
     Attributes:
@@ -63,9 +63,9 @@ class ImageToText(EncoderDecoder):
         stride = backbone_maps(self.config.backbone, self.config.backbone_config)[-1][1]
         return TokenLayout(0, (-(-height // stride[0]), -(-width // stride[1])), stride)
 
-    def inputs_for(self, images: Tensor) -> tuple[Tensor, ...]:
-        words = torch.full((len(images), self.config.context_length), self.config.begin, device=images.device)
-        return images, words
+    def example_inputs(self, batch_size: int = 1, image_size: tuple[int, int] | None = None) -> tuple[Tensor, ...]:
+        tokens = example_tokens(batch_size, self.config.context_length, self.config.vocab_size, None)
+        return *super().example_inputs(batch_size, image_size), tokens
 
 
 def image_to_text_strips_config() -> ImageToTextConfig:

@@ -1,8 +1,9 @@
-"""What every model of the zoo publishes, whatever is inside."""
+"""The base class of all models, and mixins of their configs."""
 
 from dataclasses import asdict
 from typing import Any, ClassVar, NamedTuple, Self
 
+import torch
 from torch import Tensor, nn
 
 from saccade.errors import ConfigError
@@ -10,8 +11,8 @@ from saccade.nn.tokens import TokenLayout
 from saccade.nn.transformer import BlockConfig
 
 
-class OnBackbone:
-    """What the configs of models around another model of the zoo share: size and channels are those of that model.
+class WithBackbone:
+    """Mixin of the configs of models around another model of the zoo, whose image size and channels they have.
 
     `ALIASES` are names by which `create` finds fields of the backbone's config.
     """
@@ -35,20 +36,13 @@ class OnBackbone:
         return asdict(self)  # type: ignore[call-overload]  # every config is a dataclass
 
 
-class OfText:
-    """What the configs of models of texts share: a text counts as a picture of one row, so that what a model costs and
-    computes is measured as everywhere. `inputs_for` makes words of such a row."""
+class TextInput:
+    """Mixin of the configs of models that read texts, which have no image size and no channels."""
 
+    image_size: ClassVar[None] = None
+    in_channels: ClassVar[None] = None
     block: BlockConfig
     context_length: int
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        return 1, self.context_length
-
-    @property
-    def in_channels(self) -> int:
-        return 1
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)  # type: ignore[call-overload]  # every config is a dataclass
@@ -70,8 +64,8 @@ class Model(nn.Module):
 
     Attributes:
         config: a frozen dataclass with `to_dict()` and `from_dict()`, from which the network can be built again. It
-            has `image_size`, `in_channels` and `num_classes`.
-        num_features: width of what :meth:`embed` gives.
+            has `image_size`, `in_channels` (both None for models of texts) and `num_classes`.
+        num_features: width of the output of :meth:`embed`.
         head_names: parameters that depend on the number of classes.
         position_names: tables of learned positions, which are resampled for another image size.
     """
@@ -89,13 +83,40 @@ class Model(nn.Module):
         """``[B, C, H, W]`` -> feature maps, from the finest to the coarsest."""
         raise ConfigError(f"{type(self).__name__} has no feature maps")
 
-    def inputs_for(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Everything that a call takes, for counting what it costs: images ``[B, C, H, W]`` alone but in few models."""
-        return (images,)
+    def example_inputs(self, batch_size: int = 1, image_size: tuple[int, int] | None = None) -> tuple[Tensor, ...]:
+        """Positional arguments of a call, on the CPU: for tracing, counting FLOPs and comparing outputs.
+
+        The same numbers every time; the global random state is left alone.
+
+        Args:
+            batch_size: B.
+            image_size: (H, W) in pixels; the config's unless given.
+
+        Raises:
+            ConfigError: an image size for a model of texts.
+        """
+        height, width = self.config.image_size if image_size is None else image_size
+        return (torch.randn(batch_size, self.config.in_channels, height, width, generator=generator()),)
 
     def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout | None:
         """How tokens lie over an image of (H, W) pixels, the config's size unless given; None where there are none."""
         return None
+
+
+def example_tokens(batch_size: int, length: int, vocab_size: int, image_size: tuple[int, int] | None) -> Tensor:
+    """Token ids ``[B, L]`` for :meth:`Model.example_inputs`.
+
+    Raises:
+        ConfigError: there is an image size.
+    """
+    if image_size is not None:
+        raise ConfigError("this model reads texts: it has no image size")
+    return torch.randint(vocab_size, (batch_size, length), generator=generator())
+
+
+def generator() -> torch.Generator:
+    """Of example inputs."""
+    return torch.Generator().manual_seed(0)
 
 
 class Classifier(Model):

@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from saccade.models.model import Model, OfText
+from saccade.models.model import Model, TextInput, example_tokens
 from saccade.models.perceiver import CrossBlock, Latents, LatentsConfig
 from saccade.nn.embedding import TiedLinear
-from saccade.nn.masks import padding_mask
+from saccade.nn.masks import key_padding_mask
 from saccade.nn.transformer import BlockConfig
 
 
 @dataclass(frozen=True)
-class PerceiverTextConfig(OfText):
+class PerceiverTextConfig(TextInput):
     """A Perceiver that predicts masked bytes.
 
     Attributes:
@@ -84,12 +84,12 @@ class PerceiverText(Model):
         """
         length = tokens.shape[1]
         inputs = self.token_embed(tokens) + self.pos_embed[:length]
-        latents = self.latents(inputs, None if valid is None else padding_mask(valid))
+        latents = self.latents(inputs, key_padding_mask(valid))
         hidden = self.decoder(self.queries[:length].expand(len(tokens), -1, -1), latents)
         return MaskedBytesOutput(self.output(hidden))
 
-    def inputs_for(self, images: Tensor) -> tuple[Tensor, ...]:
-        return ((images[:, 0, 0].abs() * 1000).long() % self.config.vocab_size,)
+    def example_inputs(self, batch_size: int = 1, image_size: tuple[int, int] | None = None) -> tuple[Tensor, ...]:
+        return (example_tokens(batch_size, self.config.context_length, self.config.vocab_size, image_size),)
 
 
 def perceiver_text_config() -> PerceiverTextConfig:

@@ -11,7 +11,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from saccade.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
-from saccade.models.model import OfText
+from saccade.models.model import TextInput, example_tokens
 from saccade.nn.attention import xavier_uniform
 from saccade.nn.generation import EncoderOutput
 from saccade.nn.masks import padding_mask
@@ -19,7 +19,7 @@ from saccade.nn.transformer import BlockConfig, Encoder
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seq2SeqConfig(OfText, EncoderDecoderConfig):
+class Seq2SeqConfig(TextInput, EncoderDecoderConfig):
     """An encoder and a decoder with the same kind of blocks and one vocabulary.
 
     Attributes:
@@ -48,8 +48,8 @@ class Seq2Seq(EncoderDecoder):
         mask = padding_mask(source != self.config.pad)
         return EncoderOutput(self.encoder_norm(self.encoder(self.embedded(source), mask=mask).tokens), mask)
 
-    def inputs_for(self, images: Tensor) -> tuple[Tensor, ...]:
-        tokens = 3 + (images[:, 0, 0].abs() * 1000).long() % (self.config.vocab_size - 3)
+    def example_inputs(self, batch_size: int = 1, image_size: tuple[int, int] | None = None) -> tuple[Tensor, ...]:
+        tokens = example_tokens(batch_size, self.config.context_length, self.config.vocab_size, image_size)
         return tokens, tokens
 
 

@@ -11,14 +11,18 @@ from dataclasses import asdict, dataclass
 from typing import Literal, NamedTuple
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 from saccade.models.model import FeatureMap, Model
-from saccade.nn.masks import padding_mask
+from saccade.nn.masks import key_padding_mask
 from saccade.nn.patches import PatchEmbed, Size
 from saccade.nn.positions import PositionKind, make_positions
 from saccade.nn.tokens import TokenLayout
 from saccade.nn.transformer import AttentionPool, BlockConfig, Encoder, masked_mean
+
+for function in ("key_padding_mask", "masked_mean"):
+    torch.fx.wrap(function)  # decides by an argument, which torch.fx does not follow: one node of a traced graph
 
 
 @dataclass(frozen=True)
@@ -85,12 +89,12 @@ class ViTConfig:
 
 
 class Features(NamedTuple):
-    """What :class:`ViTEncoder` makes of images."""
+    """Output of :class:`ViTEncoder`."""
 
     tokens: Tensor  # [B, P + h*w, D] after the last norm
     layout: TokenLayout
-    taps: tuple[Tensor, ...]  # [B, P + h*w, D] after each block asked for
-    valid: Tensor | None  # [B, P + h*w] boolean, False for tokens of padding; None: all are image
+    taps: tuple[Tensor, ...]  # [B, P + h*w, D] after each tapped block
+    valid: Tensor | None  # [B, h*w] boolean, False for patches of padding; None: all are image
 
 
 class ViTEncoder(nn.Module):
@@ -119,17 +123,15 @@ class ViTEncoder(nn.Module):
 
         Args:
             images: normalised as the checkpoint's preprocessing says.
-            taps: blocks (from 0) whose output is wanted too.
+            taps: blocks (from 0) whose output is returned too.
             valid: for images padded to one size, which pixels are image, ``[B, H, W]`` boolean.
         """
         patches = self.patch_embed(images, valid)
-        x, valid = self.with_prefix(patches.tokens, patches.grid), patches.valid
-        if valid is not None:
-            valid = torch.cat((valid.new_ones(valid.shape[0], self.config.num_prefix), valid), dim=1)
-        mask = None if valid is None else padding_mask(valid)
-        x, tapped = self.blocks(self.input_norm(self.dropout(x)), taps=taps, mask=mask)
+        x = self.input_norm(self.dropout(self.with_prefix(patches.tokens, patches.grid)))
+        mask = key_padding_mask(patches.valid, self.config.num_prefix)
+        encoded = self.blocks(x, taps=taps, mask=mask)
         layout = self.token_layout((images.shape[-2], images.shape[-1]))
-        return Features(self.norm(x), layout, tapped, valid)
+        return Features(self.norm(encoded.tokens), layout, encoded.taps, patches.valid)
 
     def token_layout(self, image_size: Size) -> TokenLayout:
         """How tokens lie over an image of (H, W) pixels."""
@@ -138,18 +140,13 @@ class ViTEncoder(nn.Module):
     def with_prefix(self, patches: Tensor, grid: Size) -> Tensor:
         """Patches ``[B, h*w, D]`` with their positions, behind the prefix tokens with theirs: ``[B, P + h*w, D]``."""
         prefix: list[Tensor] = [t for t in (self.cls_token, self.registers) if t is not None]
-        if self.pos_embed is None:
-            tokens = prefix
-        else:
-            table = self.pos_embed(grid)  # [1, positions of the prefix + h*w, D]
-            places = table[:, self.pos_embed.num_prefix :]
-            patches = patches + places
-            tokens = prefix
-            if self.pos_embed.num_prefix:
-                front = torch.cat(prefix, dim=1)
-                with_position = front[:, : self.pos_embed.num_prefix] + table[:, : self.pos_embed.num_prefix]
-                tokens = [with_position, front[:, self.pos_embed.num_prefix :]]
-        return torch.cat([*(t.expand(patches.shape[0], -1, -1) for t in tokens), patches], dim=1)
+        if self.pos_embed is not None:
+            table, count = self.pos_embed(grid), self.pos_embed.num_prefix  # [1, positions of the prefix + h*w, D]
+            patches = patches + table[:, count:]
+            if count:
+                tokens = torch.cat(prefix, dim=1)
+                prefix = [tokens[:, :count] + table[:, :count], tokens[:, count:]]
+        return torch.cat([*(t.expand(patches.shape[0], -1, -1) for t in prefix), patches], dim=1)
 
 
 class VisionTransformer(Model):
@@ -190,11 +187,10 @@ class VisionTransformer(Model):
         if self.config.pooling == "cls":
             return features.tokens[:, 0]
         if self.config.pooling in ("mean", "cls+mean"):
-            valid = None if features.valid is None else features.valid[:, features.layout.num_prefix :]
-            mean = masked_mean(features.layout.split(features.tokens)[1], valid)
+            mean = masked_mean(features.layout.split(features.tokens)[1], features.valid)
             return mean if self.config.pooling == "mean" else torch.cat((features.tokens[:, 0], mean), dim=1)
         if self.pool is not None:
-            return self.pool(features.tokens, None if features.valid is None else padding_mask(features.valid))
+            return self.pool(features.tokens, key_padding_mask(features.valid, features.layout.num_prefix))
         return features.tokens
 
     def token_layout(self, image_size: Size | None = None) -> TokenLayout:

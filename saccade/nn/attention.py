@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -58,6 +59,9 @@ def attend(
     mask, alive = _keep_rows_finite(mask)
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, scale=scale)
     return out.masked_fill(~alive, 0.0)
+
+
+torch.fx.wrap("attend")  # decides by the mask, which torch.fx does not follow: one node of a traced graph
 
 
 def _keep_rows_finite(mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -197,12 +201,13 @@ class MultiHeadAttention(Attention):
             self.tap(q, k, v, mask, out)
         return self.proj(out.transpose(1, 2).flatten(2))
 
-    def project(self, query: Tensor, key: Tensor | None, value: Tensor | None) -> Sequence[Tensor]:
+    def project(self, query: Tensor, key: Tensor | None, value: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries ``[B, Q, key_dim]``, keys ``[B, K, key_dim]`` and values ``[B, K, value_dim]``."""
         if self.packed:
             if key is not None or value is not None:
                 raise ValueError("a packed projection takes the query alone; build the attention with packed=False")
-            return self.qkv(query).split(self.widths, dim=-1)
+            q, k, v = self.qkv(query).split(self.widths, dim=-1)
+            return q, k, v
         key = query if key is None else key
         return self.q(query), self.k(key), self.v(key if value is None else value)
 

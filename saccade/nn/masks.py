@@ -11,6 +11,21 @@ def padding_mask(valid: Tensor) -> Tensor:
     return valid[:, None, None, :]
 
 
+def key_padding_mask(valid: Tensor | None, num_prefix: int = 0) -> Tensor | None:
+    """:func:`padding_mask` where some tokens may be padding, behind prefix tokens that never are.
+
+    Args:
+        valid: ``[B, K]`` boolean; None where nothing is padded, which gives None.
+        num_prefix: P, number of prefix tokens in front.
+
+    Returns:
+        ``[B, 1, 1, P + K]``.
+    """
+    if valid is None:
+        return None
+    return padding_mask(torch.cat((valid.new_ones(valid.shape[0], num_prefix), valid), dim=1))
+
+
 def lengths_mask(lengths: Tensor, num_keys: int) -> Tensor:
     """Hide what lies past the end of each sequence: ``lengths [B]`` -> ``[B, 1, 1, num_keys]``."""
     return padding_mask(torch.arange(num_keys, device=lengths.device) < lengths[:, None])

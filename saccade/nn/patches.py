@@ -6,6 +6,7 @@ B batch, C channels, H x W pixels, p x q patch size, h x w grid of patches, N = 
 from typing import NamedTuple
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -59,6 +60,18 @@ def require_multiple(size: tuple[int, ...], patch_size: Size) -> None:
     )
 
 
+def valid_patches(valid: Tensor | None, patch_size: Size) -> Tensor | None:
+    """Which patches hold any pixel of the image: ``[B, H, W]`` -> ``[B, h*w]`` boolean; None where all do."""
+    if valid is None:
+        return None
+    return F.max_pool2d(valid[:, None].float(), patch_size).flatten(1).bool()
+
+
+# These decide by sizes and arguments, which torch.fx does not follow: each is one node of a traced graph.
+torch.fx.wrap("require_multiple")
+torch.fx.wrap("valid_patches")
+
+
 def pad_images(images: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Images ``[C, H_i, W_i]`` of any sizes -> one batch ``[B, C, H, W]``, zeros at the right and the bottom, and
     which pixels are image, ``[B, H, W]`` boolean."""
@@ -102,9 +115,7 @@ class PatchEmbed(nn.Module):
             require_multiple(images.shape[-2:], self.patch_size)
         features = self.proj(images)  # [B, D, h, w]
         grid = (features.shape[-2], features.shape[-1])
-        if valid is not None:
-            valid = F.max_pool2d(valid[:, None].float(), self.patch_size).flatten(1).bool()  # any pixel of the patch
-        return Patches(features.flatten(2).transpose(1, 2), grid, valid)
+        return Patches(features.flatten(2).transpose(1, 2), grid, valid_patches(valid, self.patch_size))
 
     def grid(self, size: tuple[int, ...]) -> Size:
         """(rows, columns) of patches for an image of ``size`` (H, W) pixels."""

@@ -8,6 +8,7 @@ import math
 from typing import Literal, get_args
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -78,6 +79,18 @@ def fourier_features(positions: Tensor, num_bands: int, max_resolution: tuple[in
     return torch.cat((positions, angles.sin(), angles.cos()), dim=-1)
 
 
+def fixed_positions(kind: FixedKind, grid: Grid, dim: int) -> Tensor:
+    """Sinusoids along the sequence or over the grid, ``[1, h * w, dim]``."""
+    if kind == "sincos_1d":
+        return sinusoidal_1d(grid[0] * grid[1], dim)[None]
+    return sinusoidal_2d(grid, dim, endpoint=kind == "sincos_2d_endpoint")[None]
+
+
+def fixed_positions_for(table: Tensor, table_grid: Grid, grid: Grid, kind: FixedKind) -> Tensor:
+    """The table where it is of this grid, else a new one on its device and in its dtype."""
+    return table if grid == table_grid else fixed_positions(kind, grid, table.shape[2]).to(table)
+
+
 def grid_coordinates(grid: Grid) -> Tensor:
     """(y, x) of every cell, corner cells at -1 and 1, ``[h * w, 2]``: what :func:`fourier_features` takes."""
     axes = (torch.linspace(-1, 1, n) if n > 1 else torch.zeros(1) for n in grid)
@@ -117,6 +130,12 @@ def resample_positions(
         antialias = method == "bicubic-antialias"
         image = F.interpolate(image, size=tuple(new_grid), mode="bicubic", align_corners=False, antialias=antialias)
     return torch.cat((prefix, image.flatten(2).transpose(1, 2).to(table.dtype)), dim=1)
+
+
+# These depend on the grid, which torch.fx does not follow: each is one node of a traced graph.
+torch.fx.wrap("resample_positions")
+torch.fx.wrap("fixed_positions_for")
+torch.fx.wrap("grid_coordinates")
 
 
 class LearnedPositions(nn.Module):
@@ -161,19 +180,13 @@ class FixedPositions(nn.Module):
     def __init__(self, grid: Grid, dim: int, kind: FixedKind):
         super().__init__()
         self.grid = grid
-        self.dim = dim
-        self.kind = kind
+        self.kind: FixedKind = kind
         self.num_prefix = 0
         self.table: Tensor
-        self.register_buffer("table", self.positions(grid), persistent=False)
+        self.register_buffer("table", fixed_positions(kind, grid, dim), persistent=False)
 
     def forward(self, grid: Grid) -> Tensor:
-        return self.table if grid == self.grid else self.positions(grid).to(self.table)
-
-    def positions(self, grid: Grid) -> Tensor:
-        if self.kind == "sincos_1d":
-            return sinusoidal_1d(grid[0] * grid[1], self.dim)[None]
-        return sinusoidal_2d(grid, self.dim, endpoint=self.kind == "sincos_2d_endpoint")[None]
+        return fixed_positions_for(self.table, self.grid, grid, self.kind)
 
 
 class FourierPositions(nn.Module):

@@ -6,7 +6,17 @@ B batch, N tokens, P prefix tokens (class token, registers), D width, h x w grid
 from dataclasses import dataclass
 
 import torch
+import torch.fx
 from torch import Tensor
+
+
+def require_tokens(tokens: Tensor, count: int) -> None:
+    """Refuse a sequence ``[B, N, D]`` whose length N is not the layout's."""
+    if tokens.shape[1] != count:
+        raise ValueError(f"{tokens.shape[1]} tokens do not fit this layout, which has {count}")
+
+
+torch.fx.wrap("require_tokens")  # depends on sizes, which torch.fx does not follow: one node of a traced graph
 
 
 @dataclass(frozen=True)
@@ -61,8 +71,7 @@ class TokenLayout:
 
     def split(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """``[B, P + h*w, D]`` -> prefix tokens ``[B, P, D]`` and patch tokens ``[B, h*w, D]``."""
-        if tokens.shape[1] != self.num_tokens:
-            raise ValueError(f"{tokens.shape[1]} tokens do not fit {self}, which has {self.num_tokens}")
+        require_tokens(tokens, self.num_tokens)
         return tokens[:, : self.num_prefix], tokens[:, self.num_prefix :]
 
     def to_map(self, tokens: Tensor) -> Tensor:

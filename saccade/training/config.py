@@ -71,7 +71,7 @@ class SAMConfig:
 class RunConfig:
     """Everything that decides what a run computes, and where it computes it.
 
-    The options of the run's task are written under the name of the task: ``detection: {class_weight: 3.0}``.
+    The options of the run's task are written under the name of the task: ``detection: {loss_ce: 3.0}``.
     """
 
     recipe: str = "scratch"

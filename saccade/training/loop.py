@@ -23,7 +23,8 @@ from saccade.engine.results import Metrics
 from saccade.engine.setup import TrainingSetup
 from saccade.errors import CheckpointError, DataError, TrainingError
 from saccade.models.zoo import build
-from saccade.nn.precision import best_layout, choose_products, fast_products
+from saccade.nn.convolution import preferred_memory_format
+from saccade.nn.matmul_precision import choose_matmul_precision, matmul_precision
 from saccade.training.config import RunConfig
 from saccade.training.distributed import Processes, copy_full, full_tensor, joined_processes, unwrapped, wrap
 from saccade.training.ema import ExponentialMovingAverage
@@ -120,11 +121,11 @@ class _Run:
         # ---------------------------------------------------------------------------- the machine, and what it has
         if self.processes.is_first and resume:
             self.run.clean()
-        products = self.machine(resume)
+        precision = self.machine(resume)
 
         # ---------------------------------------------------------------------------------------- checks, once only
         checkpoint = self.run.load_latest(lambda text: self.notify(Note(text, warning=True))) if resume else None
-        with fast_products(products):
+        with matmul_precision(precision):
             if not resume and self.processes.is_first:
                 with self.run.removed_unless_started():
                     check_before(
@@ -132,7 +133,7 @@ class _Run:
                     )
 
             # ----------------------------------------------------------------------- model, optimizer, where to start
-            layout = torch.contiguous_format if self.config.shard else best_layout(self.plan.model)
+            layout = torch.contiguous_format if self.config.shard else preferred_memory_format(self.plan.model)
             placed = self.plan.model.to(self.processes.device).to(memory_format=layout)  # type: ignore[call-overload]
             model = wrap(placed, self.processes, shard=self.config.shard)
             optimizer = make_optimizer(unwrapped(model), self.config.optimizer)
@@ -163,21 +164,22 @@ class _Run:
                 f"{self.config.data.path} is not the data that {self.run.path} was started with (a file, a label or "
                 "the split has changed): start a new run"
             )
-        products = stored.get("products")
-        if products is None:
+        precision = stored.get("matmul_precision", stored.get("products"))  # "products" in runs of earlier versions
+        if precision is None:
             micro_batch = self.config.batch_size // self.processes.world // self.config.accumulation
-            measured = choose_products(self.processes.device, self.plan.model.train(), batch_size=micro_batch)
+            measured = choose_matmul_precision(self.processes.device, self.plan.model.train(), batch_size=micro_batch)
             choice = self.processes.broadcast_from_rank0(measured)
-            products = choice.products
+            precision = choice.precision
             self.notify(Note(choice.reason, detail=True))
             if self.processes.is_first:
                 content = {**environment(), "device": str(self.processes.device), "processes": self.processes.world}
                 content["data_fingerprint"] = fingerprint
-                self.run.write_json(ENVIRONMENT, {**content, "products": products, "products_reason": choice.reason})
+                content |= {"matmul_precision": precision, "matmul_precision_reason": choice.reason}
+                self.run.write_json(ENVIRONMENT, content)
         elif stored.get("threads") not in (None, torch.get_num_threads()):
             threads = f"started with {stored['threads']} threads, now {torch.get_num_threads()}"
             self.notify(Note(f"{threads}: the last bits of the weights may differ", warning=True))
-        return products
+        return precision
 
     # --------------------------------------------------------------------------------------------------------- steps
 

@@ -60,7 +60,7 @@ def judge_data(report: DataReport, config: RunConfig, note: Callable[[str, bool]
         )
     for text in [*tolerated, *report.warnings]:
         note(text, True)
-    done, total = report.looked_at
+    done, total = report.coverage
     classes = len(report.counts["train"])
     suffix = f", {classes} classes" if classes > 1 else ""
     note(f"data: checked {done} of {total} {report.things}{suffix}", False)

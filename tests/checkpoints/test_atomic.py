@@ -105,7 +105,7 @@ def test_the_manifest_notices_damage_loss_and_escape(tmp_path):
     with pytest.raises(CheckpointError, match=r"sub/b is missing"):
         check_manifest(folder)
     (folder / "manifest.json").write_text('{"../x": "0"}')
-    with pytest.raises(CheckpointError, match="outside its folder"):
+    with pytest.raises(CheckpointError, match="outside of its folder"):
         check_manifest(folder)
     (folder / "manifest.json").write_text("{")
     with pytest.raises(CheckpointError, match="cannot be read"):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from saccade.checkpoints.hints import Hints
+from saccade.checkpoints.metadata import CheckpointMetadata
 from saccade.checkpoints.processors import from_huggingface, from_timm, to_huggingface, to_timm
 from saccade.data.preprocessing import Preprocessing
 from saccade.errors import CheckpointError
@@ -37,7 +37,7 @@ def test_hugging_faces_processors(case: str, tmp_path: Path) -> None:
     theirs = getattr(transformers, name)(**options)
     theirs.save_pretrained(tmp_path)
     told = json.loads((tmp_path / "preprocessor_config.json").read_text())
-    ours = from_huggingface((48, 48), 3, Hints(processor=told))
+    ours = from_huggingface((48, 48), 3, CheckpointMetadata(processor=told))
     expected = theirs(picture(), return_tensors="pt").pixel_values[0]
     found = ours(picture())
     assert found.shape == expected.shape
@@ -50,8 +50,8 @@ def test_hugging_faces_processors(case: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("crop_pct", [1.0, 0.875, 224 / 236])
 def test_there_and_back(resize, crop_pct: float) -> None:
     ours = Preprocessing((224, 224), resize, crop_pct, "bilinear", mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
-    assert from_huggingface((224, 224), 3, Hints(processor=to_huggingface(ours))) == ours
-    assert from_timm((224, 224), 3, Hints(config={"pretrained_cfg": to_timm(ours)})) == ours
+    assert from_huggingface((224, 224), 3, CheckpointMetadata(processor=to_huggingface(ours))) == ours
+    assert from_timm((224, 224), 3, CheckpointMetadata(config={"pretrained_cfg": to_timm(ours)})) == ours
 
 
 @pytest.mark.parametrize("crop_mode", ["center", "squash", "border"])
@@ -60,7 +60,7 @@ def test_timms_transforms(crop_mode: str) -> None:
     told = {"crop_mode": crop_mode, "crop_pct": 0.9 if crop_mode != "border" else 1.0, "interpolation": "bicubic"}
     told |= {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
     theirs = data.create_transform((48, 48), is_training=False, **told)
-    ours = from_timm((48, 48), 3, Hints(config={"pretrained_cfg": told}))
+    ours = from_timm((48, 48), 3, CheckpointMetadata(config={"pretrained_cfg": told}))
     assert ours is not None
     found, expected = ours(picture()), theirs(picture())
     inner = slice(None) if crop_mode != "border" else slice(12, -12)  # timm fills the border with black

@@ -112,10 +112,10 @@ def test_explain_draws(work: Path, tmp_path: Path, capsys) -> None:
 
 def test_data_check_and_shard(work: Path, tmp_path: Path, capsys) -> None:
     assert main(["data", "check", str(work / "photos")]) == 0
-    assert "all is well" in capsys.readouterr().out
+    assert "0 errors, 0 warnings" in capsys.readouterr().out
     assert main(["data", "shard", str(work / "photos"), str(tmp_path / "shards")]) == 0
     assert main(["data", "check", str(tmp_path / "shards"), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out.split("\n", 3)[3])["looked_at"] == [24, 24]
+    assert json.loads(capsys.readouterr().out.split("\n", 3)[3])["coverage"] == [24, 24]
     (work / "photos/cat/0.png").rename(work / "photos/cat/kept")
     (work / "photos/cat/0.png").write_bytes(b"broken")
     assert main(["data", "check", str(work / "photos")]) == 1

@@ -1,11 +1,12 @@
 """Augmentation of whole batches: the same for any number of processes, and each part does what it says."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from saccade.data.augmentation import EvalTransform, Pixels
+from saccade.data.augmentation import EvalTransform, PixelTransform
 from saccade.data.batch_augmentation import BatchAugmentation, crop_padded, erase, erasing_boxes
 from saccade.data.batching import ResidentBatches, TrainBatches, TrainOrder, fits_device, image_dataset
 from saccade.data.config import AugmentationConfig, DataConfig
@@ -77,7 +78,7 @@ def test_what_cannot_be_done_to_a_batch_is_said() -> None:
 def test_resident_batches_equal_loaded_ones(tmp_path: Path) -> None:
     photos = make_photos(tmp_path / "photos", count=9)
     train = open_data(str(photos), DataConfig(val_fraction=0, test_fraction=0)).train
-    images = image_dataset(train, Pixels(HALF), (3, 8, 8))
+    images = image_dataset(train, PixelTransform(HALF), (3, 8, 8))
     assert fits_device(images, (3, 8, 8))
     assert not fits_device(images, (3, 2**15, 2**15))
     assert not fits_device(image_dataset(train, EvalTransform(HALF), (3, 8, 8)), (3, 8, 8))
@@ -98,12 +99,11 @@ def test_a_broken_image_is_treated_as_in_the_loader(tmp_path: Path) -> None:
     (photos / "cat" / "3.png").write_bytes(b"no picture")
     train = open_data(str(photos), DataConfig(val_fraction=0, test_fraction=0)).train
     order, device = TrainOrder(len(train), 4, 0), torch.device("cpu")
+    dataset = image_dataset(train, PixelTransform(HALF), (3, 8, 8))
     with pytest.raises(ImageError, match=r"3\.png"):
-        ResidentBatches(image_dataset(train, Pixels(HALF), (3, 8, 8)), order, device, start=0, stop=1, workers=0)
-    kept = ResidentBatches(
-        image_dataset(train, Pixels(HALF), (3, 8, 8), True), order, device, start=0, stop=40, workers=0
-    )
-    assert any("3.png" in line for line in kept.skipped)
-    names = [name for batch in kept for name in batch.names]
+        ResidentBatches(dataset, order, device, start=0, stop=1, workers=0)
+    loader = ResidentBatches(replace(dataset, skip_bad=True), order, device, start=0, stop=40, workers=0)
+    assert any("3.png" in line for line in loader.skipped)
+    names = [name for batch in loader for name in batch.names]
     assert "cat/3.png" not in names
     assert len(names) == 160

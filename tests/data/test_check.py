@@ -19,7 +19,7 @@ def test_digits_are_sound_and_split_as_always() -> None:
     report = check_data(splits)
     assert (len(splits.train), splits.val, len(splits.test)) == (1437, None, 360)  # type: ignore[arg-type]
     assert not report.errors
-    assert report.looked_at == (1797, 1797)
+    assert report.coverage == (1797, 1797)
     assert set(splits.train.names).isdisjoint(splits.test.names)  # type: ignore[union-attr]
 
 
@@ -68,7 +68,7 @@ def test_a_sample_looks_at_fewer(tmp_path: Path) -> None:
     splits = digits_splits()
     before, check.SAMPLE = check.SAMPLE, 100
     try:
-        assert check_data(splits, mode="sample").looked_at[0] < 120
-        assert check_data(splits, mode="auto").looked_at == (1797, 1797)
+        assert check_data(splits, mode="sample").coverage[0] < 120
+        assert check_data(splits, mode="auto").coverage == (1797, 1797)
     finally:
         check.SAMPLE = before

@@ -111,7 +111,7 @@ def test_batches_of_tokens(folder: Path) -> None:
     (folder / "captions.csv").write_text("image,caption\n0.png,a cat\n0.png,one cat\n1.png,a dog\n")
     source = open_pairs(str(folder), WHOLE).train
     assert isinstance(source, CaptionFiles)
-    tokenizer = Tokenizer.trained(["a cat", "a dog", "one cat"], 540, 8)
+    tokenizer = Tokenizer.train(["a cat", "a dog", "one cat"], 540, 8)
     images = CaptionDataset(source, EvalTransform(Preprocessing((8, 8), crop_pct=1.0)), tokenizer)
     batch, _ = images.collate([images[(0, ())], images[(1, ())]])
     tokens = batch.labels["tokens"]

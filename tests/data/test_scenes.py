@@ -24,20 +24,20 @@ def test_a_scene_is_a_function_of_its_number() -> None:
 @pytest.mark.parametrize("number", range(12))
 def test_everything_known_fits_together(number: int) -> None:
     scene = compose(number, "train", ScenesConfig(digits=(2, 8)))
-    assert 1 <= len(scene.things) <= 8
+    assert 1 <= len(scene.objects) <= 8
     taken = np.zeros(scene.semantic.shape, int)
-    for thing in scene.things:
-        rows, columns = np.nonzero(thing.mask)
-        assert thing.box == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
-        assert (scene.semantic[thing.mask] == thing.label + 1).all()
-        assert np.allclose(scene.depth[thing.mask], thing.depth)
-        taken += thing.mask
-        assert f"{thing.size} {thing.colour} {NAMES[thing.label]}" in scene.caption
+    for item in scene.objects:
+        rows, columns = np.nonzero(item.mask)
+        assert item.box == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+        assert (scene.semantic[item.mask] == item.label + 1).all()
+        assert np.allclose(scene.depth[item.mask], item.depth)
+        taken += item.mask
+        assert f"{item.size} {item.colour} {NAMES[item.label]}" in scene.caption
     assert taken.max() == 1
     assert ((scene.semantic > 0) == (taken > 0)).all()
     ground = np.linspace(FAR, NEAR, 128)[:, None].repeat(128, axis=1)
     assert np.allclose(scene.depth[taken == 0], ground[taken == 0])
-    assert [t.depth for t in scene.things] == sorted((t.depth for t in scene.things), reverse=True)
+    assert [t.depth for t in scene.objects] == sorted((t.depth for t in scene.objects), reverse=True)
 
 
 def test_no_digit_is_in_two_splits() -> None:
@@ -48,10 +48,10 @@ def test_no_digit_is_in_two_splits() -> None:
 
 def test_words() -> None:
     scene = compose(0, "train", ScenesConfig(digits=(1, 1)))
-    assert scene.caption == scene.things[0].words()
-    assert scene.things[0].colour in COLOURS
-    pair = next(s for n in range(50) if len((s := compose(n, "train", ScenesConfig(digits=(2, 2)))).things) == 2)
-    one, other = pair.things
+    assert scene.caption == scene.objects[0].describe()
+    assert scene.objects[0].colour in COLOURS
+    pair = next(s for n in range(50) if len((s := compose(n, "train", ScenesConfig(digits=(2, 2)))).objects) == 2)
+    one, other = pair.objects
     opposite = {
         "to the left of": "to the right of", "to the right of": "to the left of", "above": "below", "below": "above",
         "behind": "in front of", "in front of": "behind",

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from saccade.checkpoints.loading import load_model
-from saccade.nn.precision import ProductsChoice
+from saccade.nn.matmul_precision import MatmulPrecisionChoice
 from saccade.training import loop
 from saccade.training.config import with_overrides
 from saccade.training.events import StepDone
@@ -35,7 +35,9 @@ def main() -> None:
     parser.add_argument("kind", choices=["curves", "run"])
     parser.add_argument("names", nargs="*")
     arguments = parser.parse_args()
-    loop.choose_products = lambda *_, **__: ProductsChoice("highest", "float32 products: highest")  # as in every test
+    loop.choose_matmul_precision = lambda *_, **__: MatmulPrecisionChoice(
+        "highest", "float32 matmul precision: highest"
+    )  # as in every test
     names = arguments.names or (list(CASES) if arguments.kind == "curves" else [])
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
@@ -52,8 +54,7 @@ def record_run(name: str, place: Path) -> None:
     """Store the run directory of a case, and the outputs of its model for a fixed input."""
     curve(name, place)
     model = load_model(place).model
-    images = torch.randn(1, model.config.in_channels, *model.config.image_size, generator=torch.manual_seed(1))
-    inputs = model.inputs_for(images)
+    inputs = model.example_inputs()
     with torch.inference_mode():
         outputs = tensors_of(model(*inputs))
     file = place / "predictions.json"

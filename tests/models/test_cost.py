@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 import saccade
+from saccade.errors import ConfigError
 from saccade.models.cost import measure_cost
 
 GMACS = [  # the products of attention counted; without them ViT-B/16 would be 16.849
@@ -24,15 +26,37 @@ def test_multiply_adds_equal_the_table(name: str, image_size: int, gmacs: float)
     assert round(measure_cost(model).gmacs, 3) == gmacs
 
 
-def test_every_layer_is_counted_by_hand() -> None:
-    model = saccade.create("vit_digits")  # 8 x 8 pixels, 16 patches and a class token, width 64, MLP 128, 4 blocks
-    cost = measure_cost(model)
+def test_the_closed_form_of_a_vit() -> None:
+    """8 x 8 pixels, 16 patches and a class token, width 64, MLP 128, 4 blocks; the fused attention is counted."""
+    cost = measure_cost(saccade.create("vit_digits"))
     tokens, dim, mlp = 17, 64, 128
     projections = tokens * dim * (3 * dim + dim + 2 * mlp)
     attention = 2 * tokens * tokens * dim
     assert cost.macs == 16 * 4 * dim + 4 * (projections + attention) + dim * 10
-    assert cost.params == sum(layer.params for layer in cost.layers)
-    assert cost.macs == sum(layer.macs for layer in cost.layers)
+    assert cost.params == 135_050
+
+
+@pytest.mark.parametrize("name", ["vit_digits", "detr_small", "seq2seq_small", "perceiver_digits", "local_resnet26"])
+def test_meta_tensors_give_the_same_count(name: str) -> None:
+    """On the meta device attention is not fused, and torch's counter sees its two matrix products."""
+    with torch.device("meta"):
+        model = saccade.create(name).eval()
+    with FlopCounterMode(display=False) as counter:
+        model(*(tensor.to("meta") for tensor in model.example_inputs()))
+    assert counter.get_total_flops() == 2 * measure_cost(model).macs
+
+
+def test_example_inputs() -> None:
+    for name, count in (("vit_digits", 1), ("bert_small", 1), ("clip_small", 2), ("seq2seq_small", 2)):
+        first, again = (saccade.create(name).example_inputs(3) for _ in range(2))
+        assert [len(tensor) for tensor in first] == [3] * count
+        assert all(torch.equal(one, other) for one, other in zip(first, again))
+    net = saccade.create("vit_digits")
+    state = torch.get_rng_state()
+    assert net.example_inputs(2, (16, 12))[0].shape == (2, 1, 16, 12)
+    assert torch.equal(state, torch.get_rng_state())
+    with pytest.raises(ConfigError, match="no image size"):
+        saccade.create("bert_small").example_inputs(1, (8, 8))
 
 
 def test_cost_follows_the_image_and_leaves_the_model_alone() -> None:

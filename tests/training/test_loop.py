@@ -94,7 +94,7 @@ def test_preflight_says_what_it_found_and_what_it_takes(tmp_path: Path) -> None:
     events: list = []
     train(chosen, RunDirectory.create(chosen, tmp_path / "p"), on_event=events.append)
     said = " ".join(e.text for e in events if isinstance(e, Note))
-    for part in ("checked 1797 of 1797", "one batch overfits", "expected:", "of memory", "float32 products"):
+    for part in ("checked 1797 of 1797", "one batch overfits", "expected:", "of memory", "float32 matmul precision"):
         assert part in said
 
 

@@ -6,9 +6,9 @@ Each file has the same names:
     RESAMPLING                       how its publisher resamples positions, where it has any
     canonical(tensors)               where a project has had several layouts: the tensors in the one that the rules know
     matches(names)                   whether these tensor names are its own
-    infer(shapes, hints)             the architecture's config from names and shapes, and what is said beside the file
+    infer(shapes, metadata)          the architecture's config from names, shapes and the metadata of the checkpoint
     rules(config)                    tensor names and layouts, in both directions
-    preprocessing(config, hints)     how its publisher prepares images
+    preprocessing(config, metadata)  how its publisher prepares images
     task(config)                     what the model does, where that is not to classify
     labels(config)                   the classes of its published models, where files do not name them
     describe(config)                 the `config.json` of the same network, where the project writes one

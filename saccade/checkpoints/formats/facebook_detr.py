@@ -1,11 +1,12 @@
 """DETR as Meta writes it: `detr-r50-e632da11.pth` and its relatives, with and without the mask head."""
 
 from torch import Tensor
+from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
 from saccade.checkpoints.detr_parts import backbone_rules, box_head, dilated, mask_head, num_heads
 from saccade.checkpoints.formats import torchvision_resnet
-from saccade.checkpoints.hints import Hints, Shapes, count_layers
 from saccade.checkpoints.mapping import Rule, rename, rename_both, split
+from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers
 from saccade.checkpoints.processors import plain
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.detr import DETRConfig
@@ -26,17 +27,17 @@ def matches(names: set[str]) -> bool:
     return {"query_embed.weight", "input_proj.weight", f"{ENCODER.format(0)}.self_attn.in_proj_weight"} <= names
 
 
-def infer(shapes: Shapes, hints: Hints) -> DETRConfig:
+def infer(shapes: Shapes, metadata: CheckpointMetadata) -> DETRConfig:
     """The config: the shapes show all of it but the number of heads and whether the last stage is dilated."""
     num_queries, dim = shapes["query_embed.weight"]
     body = {name.removeprefix(BODY): shape for name, shape in shapes.items() if name.startswith(BODY)}
     return DETRConfig(
         block=BlockConfig(
-            dim, num_heads(dim, hints), shapes[f"{ENCODER.format(0)}.linear1.weight"][0],
+            dim, num_heads(dim, metadata), shapes[f"{ENCODER.format(0)}.linear1.weight"][0],
             norm="pre" if "transformer.encoder.norm.weight" in shapes else "post", norm_eps=1e-5, activation="relu",
             dropout=0.1, attention_dropout=0.1,
         ),
-        backbone_config=dilated(torchvision_resnet.infer(body, hints), hints),
+        backbone_config=dilated(torchvision_resnet.infer(body, metadata), metadata),
         encoder_depth=count_layers(shapes, ENCODER + ".linear1.weight"),
         decoder_depth=count_layers(shapes, DECODER + ".linear1.weight"),
         num_queries=num_queries,
@@ -84,11 +85,9 @@ def labels(config: DETRConfig) -> tuple[str, ...] | None:
     """COCO's names by their ids, 1 to 90 with holes, for as many classes as its models have."""
     if config.num_classes != 91:
         return None
-    from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
-
     return tuple(FasterRCNN_ResNet50_FPN_Weights.DEFAULT.meta["categories"])
 
 
-def preprocessing(config: DETRConfig, hints: Hints) -> Preprocessing:
+def preprocessing(config: DETRConfig, metadata: CheckpointMetadata) -> Preprocessing:
     """The shorter side to 800 pixels, unless the longer one would pass 1333; ImageNet's statistics."""
-    return plain((800, 1333), config.in_channels, hints, resize="range", crop_pct=1.0, interpolation="bilinear")
+    return plain((800, 1333), config.in_channels, metadata, resize="range", crop_pct=1.0, interpolation="bilinear")

@@ -4,8 +4,8 @@ Files with the encoder alone are plain ViTs in timm's names.
 """
 
 from saccade.checkpoints.blocks import timm_block
-from saccade.checkpoints.hints import Hints, Shapes, count_layers, image_size, num_heads
 from saccade.checkpoints.mapping import Rule, rename, rename_both
+from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers, image_size, num_heads
 from saccade.checkpoints.processors import plain
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.mae import MAEConfig
@@ -20,18 +20,18 @@ def matches(names: set[str]) -> bool:
     return {"mask_token", "decoder_embed.weight", "decoder_blocks.0.attn.qkv.weight"} <= names
 
 
-def infer(shapes: Shapes, hints: Hints) -> MAEConfig:
+def infer(shapes: Shapes, metadata: CheckpointMetadata) -> MAEConfig:
     """The config: the shapes show all of it but the numbers of heads."""
     embed_dim, in_channels, *patch_size = shapes["patch_embed.proj.weight"]
     depth = count_layers(shapes, "blocks.{}.norm1.weight")
     width = shapes["decoder_embed.weight"][0]
     patch = (patch_size[0], patch_size[1])
     return MAEConfig(
-        block=BlockConfig(embed_dim, num_heads(embed_dim, depth, hints), shapes["blocks.0.mlp.fc1.weight"][0]),
+        block=BlockConfig(embed_dim, num_heads(embed_dim, depth, metadata), shapes["blocks.0.mlp.fc1.weight"][0]),
         decoder=BlockConfig(width, DECODER_HEADS, shapes["decoder_blocks.0.mlp.fc1.weight"][0]),
         depth=depth,
         decoder_depth=count_layers(shapes, "decoder_blocks.{}.norm1.weight"),
-        image_size=image_size(shapes["pos_embed"][1] - 1, patch, hints),
+        image_size=image_size(shapes["pos_embed"][1] - 1, patch, metadata),
         patch_size=patch,
         in_channels=in_channels,
     )
@@ -54,6 +54,6 @@ def task(config: MAEConfig) -> str:
     return "masked_image"
 
 
-def preprocessing(config: MAEConfig, hints: Hints) -> Preprocessing:
+def preprocessing(config: MAEConfig, metadata: CheckpointMetadata) -> Preprocessing:
     """ImageNet's statistics, the middle of 256 pixels."""
-    return plain(config.image_size, config.in_channels, hints)
+    return plain(config.image_size, config.in_channels, metadata)

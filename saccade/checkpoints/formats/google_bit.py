@@ -3,8 +3,8 @@
 from torch import Tensor
 
 from saccade.checkpoints.blocks import INPUT_FIRST
-from saccade.checkpoints.hints import Hints, Shapes
 from saccade.checkpoints.mapping import Reshape, Rule, Transpose, rename
+from saccade.checkpoints.metadata import CheckpointMetadata, Shapes
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.bit import BiTConfig
 
@@ -25,7 +25,7 @@ def matches(names: set[str]) -> bool:
     return {f"root_block/{CONV}", f"block1/unit01/a/{CONV}", "group_norm/gamma"} <= names
 
 
-def infer(shapes: Shapes, hints: Hints) -> BiTConfig:
+def infer(shapes: Shapes, metadata: CheckpointMetadata) -> BiTConfig:
     """Blocks and units are counted from 1, units with two digits."""
     depths = []
     while f"block{len(depths) + 1}/unit01/a/{CONV}" in shapes:
@@ -35,7 +35,7 @@ def infer(shapes: Shapes, hints: Hints) -> BiTConfig:
     return BiTConfig(
         tuple(depths),
         width_factor=width // 64,
-        image_size=hints.size((224, 224)),
+        image_size=metadata.size((224, 224)),
         in_channels=in_channels,
         num_classes=shapes["head/conv2d/kernel"][3] if "head/conv2d/kernel" in shapes else 0,
         conv_eps=1e-10,
@@ -62,7 +62,7 @@ def rules(config: BiTConfig) -> list[Rule]:
     return [*found, head, rename("head/conv2d/bias", "head.bias")]
 
 
-def preprocessing(config: BiTConfig, hints: Hints) -> Preprocessing:
+def preprocessing(config: BiTConfig, metadata: CheckpointMetadata) -> Preprocessing:
     """BiT's evaluation: squeezed to the size, bilinear, into [-1, 1]."""
     half = (0.5,) * config.in_channels
     return Preprocessing(config.image_size, "exact", 1.0, "bilinear", config.in_channels, mean=half, std=half)

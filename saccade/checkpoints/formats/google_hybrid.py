@@ -2,8 +2,8 @@
 
 from saccade.checkpoints.blocks import INPUT_FIRST, stem_config
 from saccade.checkpoints.formats import google_vit
-from saccade.checkpoints.hints import Hints, Shapes, count_layers, image_size
 from saccade.checkpoints.mapping import Rule, rename
+from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers, image_size
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.hybrid import HybridConfig
 
@@ -19,7 +19,7 @@ def matches(names: set[str]) -> bool:
     return {"conv_root/kernel", "gn_root/scale", "embedding/kernel", f"{layer}/query/kernel"} <= names
 
 
-def infer(shapes: Shapes, hints: Hints) -> HybridConfig:
+def infer(shapes: Shapes, metadata: CheckpointMetadata) -> HybridConfig:
     """Everything is visible but a grid that is not square."""
     p, q, _, _ = shapes["embedding/kernel"]
     _, _, in_channels, width = shapes["conv_root/kernel"]
@@ -30,7 +30,7 @@ def infer(shapes: Shapes, hints: Hints) -> HybridConfig:
         block=google_vit.block_config(shapes),
         depth=count_layers(shapes, "Transformer/encoderblock_{}/LayerNorm_0/scale"),
         stem=found,
-        image_size=image_size(shapes[google_vit.POSITIONS][1] - 1, (p * found.stride, q * found.stride), hints),
+        image_size=image_size(shapes[google_vit.POSITIONS][1] - 1, (p * found.stride, q * found.stride), metadata),
         patch_size=(p, q),
         in_channels=in_channels,
         num_classes=shapes["head/kernel"][1] if "head/kernel" in shapes else 0,
@@ -63,7 +63,7 @@ def pair(conv: str, norm: str, ours: str) -> list[Rule]:
     ]
 
 
-def preprocessing(config: HybridConfig, hints: Hints) -> Preprocessing:
+def preprocessing(config: HybridConfig, metadata: CheckpointMetadata) -> Preprocessing:
     """Google's evaluation: squeezed to the size, bilinear, into [-1, 1]."""
     half = (0.5,) * config.in_channels
     return Preprocessing(config.image_size, "exact", 1.0, "bilinear", config.in_channels, mean=half, std=half)

@@ -8,8 +8,8 @@ import re
 
 from torch import Tensor
 
-from saccade.checkpoints.hints import Hints, Shapes, count_layers, image_size
 from saccade.checkpoints.mapping import Reshape, Rule, Transpose, join, rename
+from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers, image_size
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.vit import ViTConfig
 from saccade.nn.transformer import BlockConfig
@@ -58,14 +58,14 @@ def matches(names: set[str]) -> bool:
     return needed <= names and "conv_root/kernel" not in names
 
 
-def infer(shapes: Shapes, hints: Hints) -> ViTConfig:
+def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ViTConfig:
     """The config: every part of it is visible, heads too, but a grid that is not square."""
     p, q, in_channels, _ = shapes["embedding/kernel"]
     class_token = "cls" in shapes
     places = shapes[POSITIONS][1] - class_token if POSITIONS in shapes else 0
-    size = image_size(places, (p, q), hints) if places else hints.image_size or (224, 224)
+    size = image_size(places, (p, q), metadata) if places else metadata.image_size or (224, 224)
     if not places:
-        hints.notes.append(f"no positions in the file: big_vision's fixed ones for {size[0]} x {size[1]} assumed")
+        metadata.notes.append(f"no positions in the file: big_vision's fixed ones for {size[0]} x {size[1]} assumed")
     return ViTConfig(
         block=block_config(shapes),
         depth=count_layers(shapes, "Transformer/encoderblock_{}/LayerNorm_0/scale"),
@@ -113,7 +113,7 @@ def rules(config: ViTConfig, vit: str = "") -> list[Rule]:
     return found
 
 
-def preprocessing(config: ViTConfig, hints: Hints) -> Preprocessing:
+def preprocessing(config: ViTConfig, metadata: CheckpointMetadata) -> Preprocessing:
     """Google's evaluation: squeezed to the size, bilinear, into [-1, 1]."""
     half = (0.5,) * config.in_channels
     return Preprocessing(config.image_size, "exact", 1.0, "bilinear", config.in_channels, mean=half, std=half)

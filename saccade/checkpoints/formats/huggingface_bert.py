@@ -5,8 +5,8 @@ from typing import Any
 from torch import Tensor
 
 from saccade.checkpoints.formats.huggingface_vit import ACTIVATIONS, activation
-from saccade.checkpoints.hints import Hints, Shapes, count_layers
 from saccade.checkpoints.mapping import Rule, join, rename, rename_both
+from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers
 from saccade.models.bert import BertConfig
 from saccade.nn.transformer import BlockConfig
 
@@ -30,9 +30,9 @@ def matches(names: set[str]) -> bool:
     return {WORDS, "bert.encoder.layer.0.attention.self.query.weight"} <= names
 
 
-def infer(shapes: Shapes, hints: Hints) -> BertConfig:
+def infer(shapes: Shapes, metadata: CheckpointMetadata) -> BertConfig:
     """The config; without a JSON heads have 64 features."""
-    told = hints.config
+    told = metadata.config
     vocab_size, dim = shapes[WORDS]
     block = BlockConfig(
         dim,
@@ -88,7 +88,7 @@ def task(config: BertConfig) -> str:
     return "masked_lm"
 
 
-def preprocessing(config: BertConfig, hints: Hints) -> None:
+def preprocessing(config: BertConfig, metadata: CheckpointMetadata) -> None:
     """Texts are not images."""
 
 

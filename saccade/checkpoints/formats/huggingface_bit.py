@@ -6,8 +6,8 @@ from torch import Tensor
 
 from saccade.checkpoints.blocks import prefixed
 from saccade.checkpoints.formats.timm_bit import unit
-from saccade.checkpoints.hints import Hints, Shapes, count_layers
 from saccade.checkpoints.mapping import Rule, rename, rename_both
+from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers
 from saccade.checkpoints.processors import from_huggingface, target_size
 from saccade.data.preprocessing import Preprocessing
 from saccade.errors import CheckpointError
@@ -29,17 +29,17 @@ def matches(names: set[str]) -> bool:
     return {"bit.embedder.convolution.weight", f"{BLOCK.format(0, 0)}.conv3.weight", "bit.norm.weight"} <= names
 
 
-def infer(shapes: Shapes, hints: Hints) -> BiTConfig:
+def infer(shapes: Shapes, metadata: CheckpointMetadata) -> BiTConfig:
     for name, value in ONLY.items():
-        if hints.config.get(name, value) != value:
-            raise CheckpointError(f"a BiT with {name}={hints.config[name]!r} is not known here, only {value!r}")
+        if metadata.config.get(name, value) != value:
+            raise CheckpointError(f"a BiT with {name}={metadata.config[name]!r} is not known here, only {value!r}")
     width, in_channels = shapes["bit.embedder.convolution.weight"][:2]
     stages = count_layers(shapes, BLOCK.format("{}", 0) + ".conv3.weight")
     first = BLOCK.format("{}", "{{}}") + ".conv3.weight"
     return BiTConfig(
         tuple(count_layers(shapes, first.format(stage)) for stage in range(stages)),
         width_factor=width // 64,
-        image_size=target_size(hints.processor, hints.size((224, 224)))[0],
+        image_size=target_size(metadata.processor, metadata.size((224, 224)))[0],
         in_channels=in_channels,
         num_classes=shapes["classifier.1.weight"][0] if "classifier.1.weight" in shapes else 0,
     )
@@ -68,5 +68,5 @@ def describe(config: BiTConfig) -> dict[str, Any]:
     }
 
 
-def preprocessing(config: BiTConfig, hints: Hints) -> Preprocessing:
-    return from_huggingface(config.image_size, config.in_channels, hints)
+def preprocessing(config: BiTConfig, metadata: CheckpointMetadata) -> Preprocessing:
+    return from_huggingface(config.image_size, config.in_channels, metadata)

@@ -4,8 +4,8 @@ from typing import Any
 
 from saccade.checkpoints.formats.huggingface_vit import ACTIVATIONS, activation
 from saccade.checkpoints.formats.openai_clip import MEAN, STD
-from saccade.checkpoints.hints import Hints, Shapes, count_layers, image_size
 from saccade.checkpoints.mapping import Reshape, Rule, join, rename, rename_both
+from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers, image_size
 from saccade.checkpoints.processors import target_size
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.clip import CLIPConfig, TextConfig
@@ -22,21 +22,21 @@ def matches(names: set[str]) -> bool:
     return {"text_projection.weight", "visual_projection.weight", "vision_model.pre_layrnorm.weight"} <= names
 
 
-def infer(shapes: Shapes, hints: Hints) -> CLIPConfig:
+def infer(shapes: Shapes, metadata: CheckpointMetadata) -> CLIPConfig:
     """The config; without a JSON heads have 64 features and the activation is OpenAI's."""
     vocab_size, width = shapes[f"{TEXT}.embeddings.token_embedding.weight"]
     dim, in_channels, *patch = shapes[f"{VISION}.embeddings.patch_embedding.weight"]
     text = TextConfig(
-        _block(shapes, TEXT, width, hints.config.get("text_config") or {}),
+        _block(shapes, TEXT, width, metadata.config.get("text_config") or {}),
         count_layers(shapes, TEXT + ".encoder.layers.{}.layer_norm1.weight"),
         vocab_size,
         shapes[f"{TEXT}.embeddings.position_embedding.weight"][0],
     )
     backbone = ViTConfig(
-        block=_block(shapes, VISION, dim, hints.config.get("vision_config") or {}),
+        block=_block(shapes, VISION, dim, metadata.config.get("vision_config") or {}),
         depth=count_layers(shapes, VISION + ".encoder.layers.{}.layer_norm1.weight"),
         image_size=image_size(
-            shapes[f"{VISION}.embeddings.position_embedding.weight"][0] - 1, (patch[0], patch[1]), hints
+            shapes[f"{VISION}.embeddings.position_embedding.weight"][0] - 1, (patch[0], patch[1]), metadata
         ),
         patch_size=(patch[0], patch[1]),
         in_channels=in_channels,
@@ -129,9 +129,9 @@ def task(config: CLIPConfig) -> str:
     return "contrastive"
 
 
-def preprocessing(config: CLIPConfig, hints: Hints) -> Preprocessing:
+def preprocessing(config: CLIPConfig, metadata: CheckpointMetadata) -> Preprocessing:
     """What `preprocessor_config.json` says; without it OpenAI's."""
-    told = hints.processor
+    told = metadata.processor
     final, resize, crop_pct = target_size(told, config.image_size) if told else (config.image_size, "shortest", 1.0)
     mean, std = tuple(told.get("image_mean") or MEAN), tuple(told.get("image_std") or STD)
     return Preprocessing(final, resize=resize, crop_pct=crop_pct, interpolation="bicubic", mean=mean, std=std)

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from saccade.checkpoints.blocks import prefixed
 from saccade.checkpoints.formats import huggingface_vit
-from saccade.checkpoints.hints import Hints, Shapes, count_layers
 from saccade.checkpoints.mapping import Rule, rename, rename_both
+from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers
 from saccade.checkpoints.processors import from_huggingface, target_size
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.convnext import ConvNeXtConfig
@@ -26,8 +26,8 @@ def matches(names: set[str]) -> bool:
     return {"convnext.embeddings.patch_embeddings.weight", f"{BLOCK.format(0, 0)}.dwconv.weight"} <= names
 
 
-def infer(shapes: Shapes, hints: Hints) -> ConvNeXtConfig:
-    told = hints.config
+def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ConvNeXtConfig:
+    told = metadata.config
     stages = count_layers(shapes, BLOCK.format("{}", 0) + ".dwconv.weight")
     _, in_channels, patch, _ = shapes["convnext.embeddings.patch_embeddings.weight"]
     first = BLOCK.format("{}", "{{}}") + ".dwconv.weight"
@@ -35,7 +35,7 @@ def infer(shapes: Shapes, hints: Hints) -> ConvNeXtConfig:
         tuple(count_layers(shapes, first.format(stage)) for stage in range(stages)),
         tuple(shapes[BLOCK.format(stage, 0) + ".dwconv.weight"][0] for stage in range(stages)),
         patch_size=patch,
-        image_size=target_size(hints.processor, hints.size((224, 224)))[0],
+        image_size=target_size(metadata.processor, metadata.size((224, 224)))[0],
         in_channels=in_channels,
         num_classes=shapes["classifier.weight"][0] if "classifier.weight" in shapes else 0,
         last_norm_eps=told.get("layer_norm_eps", 1e-12),
@@ -81,5 +81,5 @@ def describe(config: ConvNeXtConfig) -> dict[str, Any]:
     }
 
 
-def preprocessing(config: ConvNeXtConfig, hints: Hints) -> Preprocessing:
-    return from_huggingface(config.image_size, config.in_channels, hints)
+def preprocessing(config: ConvNeXtConfig, metadata: CheckpointMetadata) -> Preprocessing:
+    return from_huggingface(config.image_size, config.in_channels, metadata)

@@ -4,8 +4,8 @@ from typing import Any
 
 from saccade.checkpoints.blocks import huggingface_layer
 from saccade.checkpoints.formats import huggingface_vit
-from saccade.checkpoints.hints import Hints, Shapes, count_layers
 from saccade.checkpoints.mapping import Rule, rename, rename_both
+from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers
 from saccade.checkpoints.processors import from_huggingface
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.deit import DeiTConfig
@@ -19,14 +19,14 @@ def matches(names: set[str]) -> bool:
     return {"cls_classifier.weight", "distillation_classifier.weight", "deit.embeddings.distillation_token"} <= names
 
 
-def infer(shapes: Shapes, hints: Hints) -> DeiTConfig:
+def infer(shapes: Shapes, metadata: CheckpointMetadata) -> DeiTConfig:
     _, in_channels, *patch_size = shapes["deit.embeddings.patch_embeddings.projection.weight"]
     depth = count_layers(shapes, "deit.encoder.layer.{}.layernorm_before.weight")
     patch = (patch_size[0], patch_size[1])
     return DeiTConfig(
-        block=huggingface_vit.block_config(shapes, "deit.encoder.layer.0", depth, hints),
+        block=huggingface_vit.block_config(shapes, "deit.encoder.layer.0", depth, metadata),
         depth=depth,
-        image_size=huggingface_vit.told_size(shapes["deit.embeddings.position_embeddings"][1] - 2, patch, hints),
+        image_size=huggingface_vit.told_size(shapes["deit.embeddings.position_embeddings"][1] - 2, patch, metadata),
         patch_size=patch,
         in_channels=in_channels,
         num_classes=shapes["cls_classifier.weight"][0],
@@ -48,5 +48,5 @@ def describe(config: DeiTConfig) -> dict[str, Any]:
     return {**kind, **huggingface_vit.describe_vit(config.vit)}
 
 
-def preprocessing(config: DeiTConfig, hints: Hints) -> Preprocessing:
-    return from_huggingface(config.image_size, config.in_channels, hints)
+def preprocessing(config: DeiTConfig, metadata: CheckpointMetadata) -> Preprocessing:
+    return from_huggingface(config.image_size, config.in_channels, metadata)

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from saccade.checkpoints.detr_parts import backbone_rules, box_head, dilated, mask_head, num_heads
 from saccade.checkpoints.formats import huggingface_resnet, torchvision_resnet
-from saccade.checkpoints.hints import Hints, Shapes, count_layers
 from saccade.checkpoints.mapping import Rule, rename, rename_both
+from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers
 from saccade.checkpoints.processors import plain
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.detr import DETRConfig
@@ -36,16 +36,16 @@ def matches(names: set[str]) -> bool:
     return {"model.query_position_embeddings.weight", "class_labels_classifier.weight"} <= names
 
 
-def infer(shapes: Shapes, hints: Hints) -> DETRConfig:
+def infer(shapes: Shapes, metadata: CheckpointMetadata) -> DETRConfig:
     num_queries, dim = shapes["model.query_position_embeddings.weight"]
     body = {name.removeprefix(BODY): shape for name, shape in shapes.items() if name.startswith(BODY)}
     publisher = huggingface_resnet if huggingface_resnet.matches(set(body)) else torchvision_resnet
     return DETRConfig(
         block=BlockConfig(
-            dim, num_heads(dim, hints), shapes[f"{ENCODER.format(0)}.fc1.weight"][0], norm="post", norm_eps=1e-5,
+            dim, num_heads(dim, metadata), shapes[f"{ENCODER.format(0)}.fc1.weight"][0], norm="post", norm_eps=1e-5,
             activation="relu", dropout=0.1,
         ),
-        backbone_config=dilated(publisher.infer(body, Hints()), hints),
+        backbone_config=dilated(publisher.infer(body, CheckpointMetadata()), metadata),
         encoder_depth=count_layers(shapes, ENCODER + ".fc1.weight"),
         decoder_depth=count_layers(shapes, DECODER + ".fc1.weight"),
         num_queries=num_queries,
@@ -90,12 +90,18 @@ def task(config: DETRConfig) -> str:
     return "detection"
 
 
-def preprocessing(config: DETRConfig, hints: Hints) -> Preprocessing:
+def preprocessing(config: DETRConfig, metadata: CheckpointMetadata) -> Preprocessing:
     """What a `preprocessor_config.json` says of the shorter and the longer side."""
-    told: dict[str, Any] = hints.processor
+    told: dict[str, Any] = metadata.processor
     size = told.get("size") if isinstance(told.get("size"), dict) else {}
     short, long = (size or {}).get("shortest_edge", 800), (size or {}).get("longest_edge", told.get("max_size", 1333))
     statistics = {k: tuple(told[f"image_{k}"]) for k in ("mean", "std") if told.get(f"image_{k}")}
     return plain(
-        (short, long), config.in_channels, hints, resize="range", crop_pct=1.0, interpolation="bilinear", **statistics
+        (short, long),
+        config.in_channels,
+        metadata,
+        resize="range",
+        crop_pct=1.0,
+        interpolation="bilinear",
+        **statistics,
     )

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from saccade.checkpoints.blocks import huggingface_attention, prefixed
 from saccade.checkpoints.formats import huggingface_vit
-from saccade.checkpoints.hints import Hints, Shapes, count_layers, num_heads
 from saccade.checkpoints.mapping import Rule, rename, rename_both
+from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers, num_heads
 from saccade.checkpoints.processors import from_huggingface
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.vit import ViTConfig
@@ -34,8 +34,8 @@ def matches(names: set[str]) -> bool:
     return {f"{LAYER}.layer_scale1.lambda1", f"{LAYER}.attention.attention.query.weight"} <= names
 
 
-def infer(shapes: Shapes, hints: Hints) -> ViTConfig:
-    told = hints.config
+def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ViTConfig:
+    told = metadata.config
     embed_dim, in_channels, *patch_size = shapes["dinov2.embeddings.patch_embeddings.projection.weight"]
     depth = count_layers(shapes, "dinov2.encoder.layer.{}.norm1.weight")
     gated = f"{LAYER}.mlp.weights_in.weight" in shapes
@@ -43,7 +43,7 @@ def infer(shapes: Shapes, hints: Hints) -> ViTConfig:
     registers = shapes.get("dinov2.embeddings.register_tokens", (1, 0))[1]
     block = BlockConfig(
         embed_dim=embed_dim,
-        num_heads=told.get("num_attention_heads") or num_heads(embed_dim, depth, hints),
+        num_heads=told.get("num_attention_heads") or num_heads(embed_dim, depth, metadata),
         mlp_dim=shapes[f"{LAYER}.mlp.{'weights_out' if gated else 'fc2'}.weight"][1],
         norm_eps=told.get("layer_norm_eps", 1e-6),
         activation="swiglu" if gated else huggingface_vit.activation(told),
@@ -53,7 +53,7 @@ def infer(shapes: Shapes, hints: Hints) -> ViTConfig:
     return ViTConfig(
         block=block,
         depth=depth,
-        image_size=huggingface_vit.told_size(shapes["dinov2.embeddings.position_embeddings"][1] - 1, patch, hints),
+        image_size=huggingface_vit.told_size(shapes["dinov2.embeddings.position_embeddings"][1] - 1, patch, metadata),
         patch_size=patch,
         in_channels=in_channels,
         num_classes=shapes["classifier.weight"][0] if "classifier.weight" in shapes else 0,
@@ -78,6 +78,6 @@ def rules(config: ViTConfig) -> list[Rule]:
     return found + (rename_both("classifier", "head") if config.num_classes else [])
 
 
-def preprocessing(config: ViTConfig, hints: Hints) -> Preprocessing:
+def preprocessing(config: ViTConfig, metadata: CheckpointMetadata) -> Preprocessing:
     """What `preprocessor_config.json` says; DINOv2 is published with a crop smaller than the size of its positions."""
-    return from_huggingface(config.image_size, config.in_channels, hints)
+    return from_huggingface(config.image_size, config.in_channels, metadata)

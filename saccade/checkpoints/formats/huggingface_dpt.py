@@ -8,8 +8,8 @@ from saccade.checkpoints.blocks import batch_norm, group_norm_pair, huggingface_
 from saccade.checkpoints.dpt_parts import taps
 from saccade.checkpoints.formats import huggingface_hybrid, huggingface_vit
 from saccade.checkpoints.formats.isl_dpt import class_head, depth_head
-from saccade.checkpoints.hints import Hints, Shapes
 from saccade.checkpoints.mapping import Rule, rename, rename_both
+from saccade.checkpoints.metadata import CheckpointMetadata, Shapes
 from saccade.checkpoints.processors import from_huggingface
 from saccade.data.preprocessing import Preprocessing
 from saccade.errors import CheckpointError
@@ -35,13 +35,15 @@ def as_vit(name: str) -> str:
     return "vit." + name.replace("dpt.embeddings.projection", "dpt.embeddings.patch_embeddings.projection")[4:]
 
 
-def infer(shapes: Shapes, hints: Hints) -> DPTConfig:
-    told = hints.config
+def infer(shapes: Shapes, metadata: CheckpointMetadata) -> DPTConfig:
+    told = metadata.config
     if told.get("head_in_index", -1) not in (-1, 3) or told.get("add_projection"):
         raise CheckpointError("a DPT whose head looks elsewhere than at the last map is not known here")
     inner = {as_vit(name): shape for name, shape in shapes.items() if name.startswith("dpt.")}
     hybrid = f"{HYBRID}.embedder.convolution.weight" in shapes
-    about = Hints({**told, "image_size": told.get("image_size", 384)}, image_size=hints.image_size, notes=hints.notes)
+    about = CheckpointMetadata(
+        {**told, "image_size": told.get("image_size", 384)}, image_size=metadata.image_size, notes=metadata.notes
+    )
     backbone = huggingface_hybrid.infer(inner, about) if hybrid else huggingface_vit.infer(inner, about)
     if hybrid:  # the JSON's size is that of the image, the projection's patch one place of the map
         backbone = replace(backbone, image_size=huggingface_vit.told_size(0, (16, 16), about))
@@ -51,7 +53,7 @@ def infer(shapes: Shapes, hints: Hints) -> DPTConfig:
     return DPTConfig(
         backbone_config=replace(backbone, num_classes=0, pre_logits=None),
         backbone="hybrid" if hybrid else "vit",
-        taps=taps(told.get("backbone_out_indices"), backbone.depth, hybrid, hints),
+        taps=taps(told.get("backbone_out_indices"), backbone.depth, hybrid, metadata),
         channels=(channels[0], channels[1], channels[2], channels[3]),
         features=shapes["neck.convs.0.weight"][0],
         readout="project" if first in shapes else told.get("readout_type", "ignore"),
@@ -103,5 +105,5 @@ def task(config: DPTConfig) -> str:
     return config.head
 
 
-def preprocessing(config: DPTConfig, hints: Hints) -> Preprocessing:
-    return from_huggingface(config.image_size, config.in_channels, hints)
+def preprocessing(config: DPTConfig, metadata: CheckpointMetadata) -> Preprocessing:
+    return from_huggingface(config.image_size, config.in_channels, metadata)

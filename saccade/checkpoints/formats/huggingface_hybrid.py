@@ -2,8 +2,8 @@
 
 from saccade.checkpoints.blocks import group_norm_pair, huggingface_layer, stem, stem_config
 from saccade.checkpoints.formats import huggingface_vit
-from saccade.checkpoints.hints import Hints, Shapes, count_layers
 from saccade.checkpoints.mapping import Rule, rename_both
+from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers
 from saccade.checkpoints.processors import from_huggingface
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.hybrid import HybridConfig
@@ -23,17 +23,17 @@ def matches(names: set[str]) -> bool:
     return needed | {f"{BACKBONE}.embedder.norm.weight"} <= names
 
 
-def infer(shapes: Shapes, hints: Hints) -> HybridConfig:
+def infer(shapes: Shapes, metadata: CheckpointMetadata) -> HybridConfig:
     width, in_channels = shapes[f"{BACKBONE}.embedder.convolution.weight"][:2]
     _, _, *patch_size = shapes["vit.embeddings.patch_embeddings.projection.weight"]
     depth = count_layers(shapes, "vit.encoder.layer.{}.layernorm_before.weight")
     found = stem_config(set(shapes), width, UNIT + "conv1.weight", norm_eps=1e-5, conv_eps=1e-8)
     pixels = (patch_size[0] * found.stride, patch_size[1] * found.stride)
     return HybridConfig(
-        block=huggingface_vit.block_config(shapes, huggingface_vit.LAYER, depth, hints),
+        block=huggingface_vit.block_config(shapes, huggingface_vit.LAYER, depth, metadata),
         depth=depth,
         stem=found,
-        image_size=huggingface_vit.told_size(shapes["vit.embeddings.position_embeddings"][1] - 1, pixels, hints),
+        image_size=huggingface_vit.told_size(shapes["vit.embeddings.position_embeddings"][1] - 1, pixels, metadata),
         patch_size=(patch_size[0], patch_size[1]),
         in_channels=in_channels,
         num_classes=shapes["classifier.weight"][0] if "classifier.weight" in shapes else 0,
@@ -50,5 +50,5 @@ def rules(config: HybridConfig) -> list[Rule]:
     return found + (rename_both("classifier", "vit.head") if config.num_classes else [])
 
 
-def preprocessing(config: HybridConfig, hints: Hints) -> Preprocessing:
-    return from_huggingface(config.image_size, config.in_channels, hints)
+def preprocessing(config: HybridConfig, metadata: CheckpointMetadata) -> Preprocessing:
+    return from_huggingface(config.image_size, config.in_channels, metadata)

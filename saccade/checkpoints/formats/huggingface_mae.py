@@ -6,8 +6,8 @@ from torch import Tensor
 
 from saccade.checkpoints.blocks import huggingface_layer
 from saccade.checkpoints.formats import huggingface_vit
-from saccade.checkpoints.hints import Hints, Shapes, count_layers
 from saccade.checkpoints.mapping import Rule, rename, rename_both
+from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers
 from saccade.checkpoints.processors import from_huggingface
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.mae import MAEConfig
@@ -29,12 +29,12 @@ def matches(names: set[str]) -> bool:
     return {"decoder.mask_token", "decoder.decoder_embed.weight", f"{LAYERS}0.layernorm_before.weight"} <= names
 
 
-def infer(shapes: Shapes, hints: Hints) -> MAEConfig:
-    told = hints.config
+def infer(shapes: Shapes, metadata: CheckpointMetadata) -> MAEConfig:
+    told = metadata.config
     _, in_channels, *patch_size = shapes["vit.embeddings.patch_embeddings.projection.weight"]
     depth = count_layers(shapes, "vit.encoder.layer.{}.layernorm_before.weight")
     patch = (patch_size[0], patch_size[1])
-    block = huggingface_vit.block_config(shapes, huggingface_vit.LAYER, depth, hints)
+    block = huggingface_vit.block_config(shapes, huggingface_vit.LAYER, depth, metadata)
     decoder = BlockConfig(
         embed_dim=shapes["decoder.decoder_embed.weight"][0],
         num_heads=told.get("decoder_num_attention_heads", 16),
@@ -48,7 +48,7 @@ def infer(shapes: Shapes, hints: Hints) -> MAEConfig:
         decoder=decoder,
         depth=depth,
         decoder_depth=count_layers(shapes, LAYERS + "{}.layernorm_before.weight"),
-        image_size=huggingface_vit.told_size(shapes["vit.embeddings.position_embeddings"][1] - 1, patch, hints),
+        image_size=huggingface_vit.told_size(shapes["vit.embeddings.position_embeddings"][1] - 1, patch, metadata),
         patch_size=patch,
         in_channels=in_channels,
         mask_ratio=told.get("mask_ratio", 0.75),
@@ -88,5 +88,5 @@ def task(config: MAEConfig) -> str:
     return "masked_image"
 
 
-def preprocessing(config: MAEConfig, hints: Hints) -> Preprocessing:
-    return from_huggingface(config.image_size, config.in_channels, hints)
+def preprocessing(config: MAEConfig, metadata: CheckpointMetadata) -> Preprocessing:
+    return from_huggingface(config.image_size, config.in_channels, metadata)

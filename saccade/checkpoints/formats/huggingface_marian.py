@@ -3,8 +3,8 @@
 from torch import Tensor
 
 from saccade.checkpoints.formats.huggingface_vit import activation
-from saccade.checkpoints.hints import Hints, Shapes, count_layers
 from saccade.checkpoints.mapping import Reshape, Rule, join, rename, rename_both
+from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers
 from saccade.models.seq2seq import Seq2SeqConfig
 from saccade.nn.transformer import BlockConfig
 
@@ -29,9 +29,9 @@ def matches(names: set[str]) -> bool:
     return own <= names and "model.encoder.layernorm_embedding.weight" not in names
 
 
-def infer(shapes: Shapes, hints: Hints) -> Seq2SeqConfig:
+def infer(shapes: Shapes, metadata: CheckpointMetadata) -> Seq2SeqConfig:
     """The config; without a JSON that of OPUS-MT: eight heads, sentences begin and are filled up with the last word."""
-    told = hints.config
+    told = metadata.config
     vocab_size, dim = shapes["model.shared.weight"]
     last = vocab_size - 1
     block = BlockConfig(
@@ -84,5 +84,5 @@ def task(config: Seq2SeqConfig) -> str:
     return "seq2seq"
 
 
-def preprocessing(config: Seq2SeqConfig, hints: Hints) -> None:
+def preprocessing(config: Seq2SeqConfig, metadata: CheckpointMetadata) -> None:
     """Texts are not images."""

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from saccade.checkpoints.hints import Hints, Shapes, count_layers
 from saccade.checkpoints.mapping import Reshape, Rule, rename, rename_both
+from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers
 from saccade.checkpoints.processors import from_huggingface
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.perceiver import LatentsConfig, PerceiverConfig, Reading
@@ -22,9 +22,9 @@ def matches(names: set[str]) -> bool:
     return {"perceiver.embeddings.latents", FINAL} <= names
 
 
-def infer(shapes: Shapes, hints: Hints) -> PerceiverConfig:
+def infer(shapes: Shapes, metadata: CheckpointMetadata) -> PerceiverConfig:
     """The config; what shapes do not tell (heads, passes, the size of images) is DeepMind's without a JSON."""
-    told = hints.config
+    told = metadata.config
     num_classes = shapes[FINAL][0]
     reading: Reading = "pixels"
     size, width, channels = 224, 256, 3
@@ -35,13 +35,13 @@ def infer(shapes: Shapes, hints: Hints) -> PerceiverConfig:
     elif f"{INPUT}.convnet.conv.weight" in shapes:
         reading, channels = "conv", shapes[f"{INPUT}.convnet.conv.weight"][1]
     resolution = (56, 56) if reading == "conv" else (224, 224)
-    latents = latents_of(shapes, hints, told.get("num_blocks", 8))
+    latents = latents_of(shapes, metadata, told.get("num_blocks", 8))
     return PerceiverConfig(latents, reading, 64, resolution, width, (size, size), channels, num_classes)
 
 
-def latents_of(shapes: Shapes, hints: Hints, passes: int, cross_heads: int = 1) -> LatentsConfig:
+def latents_of(shapes: Shapes, metadata: CheckpointMetadata, passes: int, cross_heads: int = 1) -> LatentsConfig:
     """What is the same for images and texts; `cross_heads` without a JSON."""
-    told = hints.config
+    told = metadata.config
     count, dim = shapes["perceiver.embeddings.latents"]
     layer = "perceiver.encoder.self_attends.{}.layernorm.weight"
     cross, own = "perceiver.encoder.cross_attention", "perceiver.encoder.self_attends.0"
@@ -125,11 +125,11 @@ def describe(config: PerceiverConfig) -> dict[str, Any]:
     }
 
 
-def preprocessing(config: PerceiverConfig, hints: Hints) -> Preprocessing:
+def preprocessing(config: PerceiverConfig, metadata: CheckpointMetadata) -> Preprocessing:
     """DeepMind's: the central 224 of 256 pixels; ImageNet's statistics unless `preprocessor_config.json` has others."""
-    if hints.processor and hints.processor.get("image_processor_type") not in PROCESSORS:
-        return from_huggingface(config.image_size, config.in_channels, hints)
-    told, default = hints.processor, Preprocessing(config.image_size, crop_pct=0.875, channels=config.in_channels)
+    if metadata.processor and metadata.processor.get("image_processor_type") not in PROCESSORS:
+        return from_huggingface(config.image_size, config.in_channels, metadata)
+    told, default = metadata.processor, Preprocessing(config.image_size, crop_pct=0.875, channels=config.in_channels)
     if not told.get("image_mean") or not told.get("image_std"):
         return default
     return replace(default, mean=tuple(told["image_mean"]), std=tuple(told["image_std"]))

@@ -3,8 +3,8 @@
 from typing import Any
 
 from saccade.checkpoints.formats.huggingface_perceiver import cross_rules, latents_of, latents_rules
-from saccade.checkpoints.hints import Hints, Shapes
 from saccade.checkpoints.mapping import Rule, rename
+from saccade.checkpoints.metadata import CheckpointMetadata, Shapes
 from saccade.models.perceiver_text import PerceiverTextConfig
 
 NAME = "Hugging Face Perceiver of texts"
@@ -17,11 +17,11 @@ def matches(names: set[str]) -> bool:
     return {"perceiver.embeddings.latents", "embedding_decoder.bias", f"{INPUT}.embeddings.weight"} <= names
 
 
-def infer(shapes: Shapes, hints: Hints) -> PerceiverTextConfig:
+def infer(shapes: Shapes, metadata: CheckpointMetadata) -> PerceiverTextConfig:
     """The config; heads are eight everywhere without a JSON."""
-    told = hints.config
+    told = metadata.config
     vocab_size, width = shapes[f"{INPUT}.embeddings.weight"]
-    latents = latents_of(shapes, hints, told.get("num_blocks", 1), cross_heads=8)
+    latents = latents_of(shapes, metadata, told.get("num_blocks", 1), cross_heads=8)
     length = shapes[f"{INPUT}.position_embeddings.weight"][0]
     return PerceiverTextConfig(latents, width, vocab_size, length, HEADS, KEY_DIM)
 
@@ -41,7 +41,7 @@ def task(config: PerceiverTextConfig) -> str:
     return "masked_lm"
 
 
-def preprocessing(config: PerceiverTextConfig, hints: Hints) -> None:
+def preprocessing(config: PerceiverTextConfig, metadata: CheckpointMetadata) -> None:
     """Texts are not images."""
 
 

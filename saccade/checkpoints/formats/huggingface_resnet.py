@@ -5,8 +5,8 @@ from typing import Any
 from torch import Tensor
 
 from saccade.checkpoints.blocks import conv_norm, prefixed
-from saccade.checkpoints.hints import Hints, Shapes, count_layers
 from saccade.checkpoints.mapping import Rule, rename_both
+from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers
 from saccade.checkpoints.processors import from_huggingface, target_size
 from saccade.data.preprocessing import Preprocessing
 from saccade.errors import CheckpointError
@@ -27,8 +27,8 @@ def matches(names: set[str]) -> bool:
     return {f"{ROOT}.convolution.weight", f"{BLOCK.format(0, 0)}.layer.0.convolution.weight"} <= names
 
 
-def infer(shapes: Shapes, hints: Hints) -> ResNetConfig:
-    if hints.config.get("downsample_in_bottleneck") or hints.config.get("downsample_in_first_stage"):
+def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ResNetConfig:
+    if metadata.config.get("downsample_in_bottleneck") or metadata.config.get("downsample_in_first_stage"):
         raise CheckpointError("a ResNet that halves the map in another place than torchvision's is not known here")
     bottleneck = f"{BLOCK.format(0, 0)}.layer.2.convolution.weight" in shapes
     width = shapes[f"{ROOT}.convolution.weight"][0]
@@ -38,7 +38,7 @@ def infer(shapes: Shapes, hints: Hints) -> ResNetConfig:
         "bottleneck" if bottleneck else "basic",
         tuple(count_layers(shapes, first.format(stage)) for stage in range(stages)),
         width_factor=shapes[f"{BLOCK.format(0, 0)}.layer.0.convolution.weight"][0] / width if bottleneck else 1,
-        image_size=target_size(hints.processor, hints.size((224, 224)))[0],
+        image_size=target_size(metadata.processor, metadata.size((224, 224)))[0],
         in_channels=shapes[f"{ROOT}.convolution.weight"][1],
         num_classes=shapes["classifier.1.weight"][0] if "classifier.1.weight" in shapes else 0,
         width=width,
@@ -75,5 +75,5 @@ def describe(config: ResNetConfig) -> dict[str, Any]:
     }
 
 
-def preprocessing(config: ResNetConfig, hints: Hints) -> Preprocessing:
-    return from_huggingface(config.image_size, config.in_channels, hints)
+def preprocessing(config: ResNetConfig, metadata: CheckpointMetadata) -> Preprocessing:
+    return from_huggingface(config.image_size, config.in_channels, metadata)

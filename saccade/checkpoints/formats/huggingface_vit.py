@@ -5,8 +5,8 @@ from typing import Any
 from torch import Tensor
 
 from saccade.checkpoints.blocks import huggingface_layer, prefixed
-from saccade.checkpoints.hints import Hints, Shapes, count_layers, image_size, num_heads
 from saccade.checkpoints.mapping import Rule, rename, rename_both
+from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers, image_size, num_heads
 from saccade.checkpoints.processors import from_huggingface
 from saccade.data.preprocessing import Preprocessing
 from saccade.errors import CheckpointError
@@ -36,7 +36,7 @@ def matches(names: set[str]) -> bool:
     return needed | {f"{LAYER}.layernorm_before.weight"} <= names and not others & names
 
 
-def infer(shapes: Shapes, hints: Hints) -> ViTConfig:
+def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ViTConfig:
     """The config: what the JSON does not say is read off the shapes, with the defaults of `ViTConfig` there."""
     _, in_channels, *patch_size = shapes["vit.embeddings.patch_embeddings.projection.weight"]
     depth = count_layers(shapes, "vit.encoder.layer.{}.layernorm_before.weight")
@@ -44,9 +44,9 @@ def infer(shapes: Shapes, hints: Hints) -> ViTConfig:
     patch = (patch_size[0], patch_size[1])
     pooler = "vit.pooler.dense.weight" if "classifier.weight" not in shapes else ""
     return ViTConfig(
-        block=block_config(shapes, LAYER, depth, hints),
+        block=block_config(shapes, LAYER, depth, metadata),
         depth=depth,
-        image_size=told_size(shapes["vit.embeddings.position_embeddings"][1] - 1 - distilled, patch, hints),
+        image_size=told_size(shapes["vit.embeddings.position_embeddings"][1] - 1 - distilled, patch, metadata),
         patch_size=patch,
         in_channels=in_channels,
         num_classes=shapes["classifier.weight"][0] if "classifier.weight" in shapes else 0,
@@ -56,13 +56,13 @@ def infer(shapes: Shapes, hints: Hints) -> ViTConfig:
     )
 
 
-def block_config(shapes: Shapes, layer: str, depth: int, hints: Hints) -> BlockConfig:
+def block_config(shapes: Shapes, layer: str, depth: int, metadata: CheckpointMetadata) -> BlockConfig:
     """The block from its first layer's shapes and the JSON."""
-    told = hints.config
+    told = metadata.config
     embed_dim = shapes[f"{layer}.attention.attention.query.weight"][1]
     return BlockConfig(
         embed_dim=embed_dim,
-        num_heads=told.get("num_attention_heads") or num_heads(embed_dim, depth, hints),
+        num_heads=told.get("num_attention_heads") or num_heads(embed_dim, depth, metadata),
         mlp_dim=shapes[f"{layer}.intermediate.dense.weight"][0],
         norm_eps=told.get("layer_norm_eps", 1e-12),
         activation=activation(told),
@@ -77,11 +77,11 @@ def activation(told: dict[str, Any]) -> Activation:
     return ACTIVATIONS[name]
 
 
-def told_size(places: int, patch_size: tuple[int, int], hints: Hints) -> tuple[int, int]:
+def told_size(places: int, patch_size: tuple[int, int], metadata: CheckpointMetadata) -> tuple[int, int]:
     """(H, W) as the JSON says, else as the number of positions shows."""
-    size = hints.config.get("image_size")
+    size = metadata.config.get("image_size")
     if size is None:
-        return image_size(places, patch_size, hints)
+        return image_size(places, patch_size, metadata)
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
@@ -127,6 +127,6 @@ def describe_vit(config: ViTConfig) -> dict[str, Any]:
     }
 
 
-def preprocessing(config: ViTConfig, hints: Hints) -> Preprocessing:
+def preprocessing(config: ViTConfig, metadata: CheckpointMetadata) -> Preprocessing:
     """What `preprocessor_config.json` says; without it what `ViTImageProcessor` does by default."""
-    return from_huggingface(config.image_size, config.in_channels, hints)
+    return from_huggingface(config.image_size, config.in_channels, metadata)

@@ -7,8 +7,8 @@ from torch import Tensor
 from saccade.checkpoints.blocks import batch_norm
 from saccade.checkpoints.dpt_parts import taps, under
 from saccade.checkpoints.formats import timm_hybrid, timm_vit
-from saccade.checkpoints.hints import Hints, Shapes
 from saccade.checkpoints.mapping import Rule, rename, rename_both
+from saccade.checkpoints.metadata import CheckpointMetadata, Shapes
 from saccade.checkpoints.processors import HALF, plain
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.dpt import DPTConfig
@@ -28,21 +28,25 @@ def matches(names: set[str]) -> bool:
     return {f"{VIT}blocks.0.attn.qkv.weight", "scratch.layer1_rn.weight", "scratch.output_conv.0.weight"} <= names
 
 
-def infer(shapes: Shapes, hints: Hints) -> DPTConfig:
+def infer(shapes: Shapes, metadata: CheckpointMetadata) -> DPTConfig:
     inner = {name.removeprefix(VIT): shape for name, shape in shapes.items() if name.startswith(VIT)}
     hybrid = timm_hybrid.matches(set(inner))
     publisher = timm_hybrid if hybrid else timm_vit
-    heads = hints.options.get("backbone_config.block.num_heads") or hints.config.get("heads")
+    heads = metadata.options.get("backbone_config.block.num_heads") or metadata.config.get("heads")
     options = {"block.num_heads": heads} if heads else {}
-    backbone = publisher.infer(inner, Hints(image_size=hints.image_size, options=options, notes=hints.notes))
+    backbone = publisher.infer(
+        inner, CheckpointMetadata(image_size=metadata.image_size, options=options, notes=metadata.notes)
+    )
     segments = "scratch.output_conv.4.weight" in shapes and "scratch.output_conv.1.running_mean" in shapes
     first = f"{POST}{3 if hybrid else 1}.0.project.0.weight"
-    readout = "project" if first in shapes else hints.options.get("readout") or hints.config.get("readout") or "ignore"
+    readout = (
+        "project" if first in shapes else metadata.options.get("readout") or metadata.config.get("readout") or "ignore"
+    )
     channels = [shapes[f"scratch.layer{level}_rn.weight"][1] for level in (1, 2, 3, 4)]
     return DPTConfig(
         backbone_config=replace(backbone, num_classes=0, pre_logits=None),
         backbone="hybrid" if hybrid else "vit",
-        taps=taps(hints.config.get("hooks"), backbone.depth, hybrid, hints),
+        taps=taps(metadata.config.get("hooks"), backbone.depth, hybrid, metadata),
         channels=(channels[0], channels[1], channels[2], channels[3]),
         features=shapes["scratch.layer1_rn.weight"][0],
         readout=readout,
@@ -95,6 +99,6 @@ def task(config: DPTConfig) -> str:
     return config.head
 
 
-def preprocessing(config: DPTConfig, hints: Hints) -> Preprocessing:
+def preprocessing(config: DPTConfig, metadata: CheckpointMetadata) -> Preprocessing:
     """384 x 384 pixels in [-1, 1]."""
-    return plain(config.image_size, config.in_channels, hints, resize="exact", crop_pct=1.0, mean=HALF, std=HALF)
+    return plain(config.image_size, config.in_channels, metadata, resize="exact", crop_pct=1.0, mean=HALF, std=HALF)

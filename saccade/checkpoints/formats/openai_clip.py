@@ -3,8 +3,8 @@
 from torch import Tensor
 
 from saccade.checkpoints.blocks import conv_norm
-from saccade.checkpoints.hints import Hints, Shapes, count_layers, image_size
 from saccade.checkpoints.mapping import Reshape, Rule, Transpose, rename, rename_both
+from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers, image_size
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.clip import CLIPConfig, TextConfig
 from saccade.models.clip_resnet import ClipResNetConfig
@@ -27,9 +27,9 @@ def matches(names: set[str]) -> bool:
     return {"visual.conv1.weight", "text_projection", "logit_scale", "transformer.resblocks.0.ln_1.weight"} <= names
 
 
-def infer(shapes: Shapes, hints: Hints) -> CLIPConfig:
+def infer(shapes: Shapes, metadata: CheckpointMetadata) -> CLIPConfig:
     """The config: heads have 64 features; the activation is told by what stands beside the file, else OpenAI's."""
-    act = activation(hints)
+    act = activation(metadata)
     vocab_size, width = shapes["token_embedding.weight"]
     depth = count_layers(shapes, "transformer.resblocks.{}.ln_1.weight")
     hidden = shapes["transformer.resblocks.0.mlp.c_fc.weight"][0]
@@ -41,7 +41,7 @@ def infer(shapes: Shapes, hints: Hints) -> CLIPConfig:
     backbone = ViTConfig(
         block=block(dim, shapes["visual.transformer.resblocks.0.mlp.c_fc.weight"][0], act),
         depth=count_layers(shapes, "visual.transformer.resblocks.{}.ln_1.weight"),
-        image_size=image_size(shapes["visual.positional_embedding"][0] - 1, (patch[0], patch[1]), hints),
+        image_size=image_size(shapes["visual.positional_embedding"][0] - 1, (patch[0], patch[1]), metadata),
         patch_size=(patch[0], patch[1]),
         in_channels=in_channels,
         num_classes=0,
@@ -50,12 +50,12 @@ def infer(shapes: Shapes, hints: Hints) -> CLIPConfig:
     return CLIPConfig(backbone, text, embed_dim)
 
 
-def activation(hints: Hints) -> Activation:
+def activation(metadata: CheckpointMetadata) -> Activation:
     """What open_clip's JSON beside the file says; else OpenAI's, and a note: open_clip's own models use GELU."""
-    told = hints.config.get("model_cfg") or hints.config
+    told = metadata.config.get("model_cfg") or metadata.config
     if "quick_gelu" in told or "vision_cfg" in told:
         return "quick_gelu" if told.get("quick_gelu") else "gelu"
-    hints.notes.append(
+    metadata.notes.append(
         "quick_gelu assumed, OpenAI's activation: for a model that open_clip trained with GELU put its "
         "open_clip_config.json beside the file as config.json"
     )
@@ -141,6 +141,6 @@ def task(config: CLIPConfig) -> str:
     return "contrastive"
 
 
-def preprocessing(config: CLIPConfig, hints: Hints) -> Preprocessing:
+def preprocessing(config: CLIPConfig, metadata: CheckpointMetadata) -> Preprocessing:
     """The shorter side to the size, the middle of the rest; OpenAI's statistics."""
     return Preprocessing(config.image_size, crop_pct=1.0, interpolation="bicubic", mean=MEAN, std=STD)

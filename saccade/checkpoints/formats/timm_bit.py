@@ -1,7 +1,7 @@
 """BiT ResNets as timm writes them."""
 
-from saccade.checkpoints.hints import Hints, Shapes, count_layers
 from saccade.checkpoints.mapping import Reshape, Rule, rename, rename_both
+from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers
 from saccade.checkpoints.processors import HALF, from_timm, plain
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.bit import BiTConfig
@@ -15,13 +15,13 @@ def matches(names: set[str]) -> bool:
     return needed <= names and "stem.norm.weight" not in names
 
 
-def infer(shapes: Shapes, hints: Hints) -> BiTConfig:
+def infer(shapes: Shapes, metadata: CheckpointMetadata) -> BiTConfig:
     width, in_channels = shapes["stem.conv.weight"][:2]
     stages = count_layers(shapes, "stages.{}.blocks.0.norm1.weight")
     return BiTConfig(
         tuple(count_layers(shapes, f"stages.{stage}.blocks.{{}}.norm1.weight") for stage in range(stages)),
         width_factor=width // 64,
-        image_size=hints.size((224, 224)),
+        image_size=metadata.size((224, 224)),
         in_channels=in_channels,
         num_classes=shapes["head.fc.weight"][0] if "head.fc.weight" in shapes else 0,
     )
@@ -48,8 +48,8 @@ def unit(theirs: str, ours: str, first: bool) -> list[Rule]:
     return found + ([rename(f"{theirs}.downsample.conv.weight", f"{ours}.shortcut.weight")] if first else [])
 
 
-def preprocessing(config: BiTConfig, hints: Hints) -> Preprocessing:
+def preprocessing(config: BiTConfig, metadata: CheckpointMetadata) -> Preprocessing:
     """What timm's `config.json` says; for a bare file mean and std 0.5, bilinear."""
-    return from_timm(config.image_size, config.in_channels, hints) or plain(
-        config.image_size, config.in_channels, hints, interpolation="bilinear", mean=HALF, std=HALF
+    return from_timm(config.image_size, config.in_channels, metadata) or plain(
+        config.image_size, config.in_channels, metadata, interpolation="bilinear", mean=HALF, std=HALF
     )

@@ -1,7 +1,7 @@
 """ConvNeXt as timm writes it."""
 
-from saccade.checkpoints.hints import Hints, Shapes, count_layers
 from saccade.checkpoints.mapping import Rule, rename, rename_both
+from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers
 from saccade.checkpoints.processors import from_timm, plain
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.convnext import ConvNeXtConfig
@@ -14,14 +14,14 @@ def matches(names: set[str]) -> bool:
     return {"stem.0.weight", "stages.0.blocks.0.conv_dw.weight", "stages.0.blocks.0.mlp.fc1.weight"} <= names
 
 
-def infer(shapes: Shapes, hints: Hints) -> ConvNeXtConfig:
+def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ConvNeXtConfig:
     stages = count_layers(shapes, "stages.{}.blocks.0.conv_dw.weight")
     _, in_channels, patch, _ = shapes["stem.0.weight"]
     return ConvNeXtConfig(
         tuple(count_layers(shapes, f"stages.{stage}.blocks.{{}}.conv_dw.weight") for stage in range(stages)),
         tuple(shapes[f"stages.{stage}.blocks.0.conv_dw.weight"][0] for stage in range(stages)),
         patch_size=patch,
-        image_size=hints.size((224, 224)),
+        image_size=metadata.size((224, 224)),
         in_channels=in_channels,
         num_classes=shapes["head.fc.weight"][0] if "head.fc.weight" in shapes else 0,
         layer_scale=1e-6 if "stages.0.blocks.0.gamma" in shapes else None,
@@ -43,8 +43,8 @@ def rules(config: ConvNeXtConfig) -> list[Rule]:
     return found
 
 
-def preprocessing(config: ConvNeXtConfig, hints: Hints) -> Preprocessing:
+def preprocessing(config: ConvNeXtConfig, metadata: CheckpointMetadata) -> Preprocessing:
     """What timm's `config.json` says; for a bare file ImageNet's statistics."""
-    return from_timm(config.image_size, config.in_channels, hints) or plain(
-        config.image_size, config.in_channels, hints, crop_pct=0.875 if max(config.image_size) < 384 else 1.0
+    return from_timm(config.image_size, config.in_channels, metadata) or plain(
+        config.image_size, config.in_channels, metadata, crop_pct=0.875 if max(config.image_size) < 384 else 1.0
     )

@@ -2,8 +2,8 @@
 
 from saccade.checkpoints.blocks import timm_block
 from saccade.checkpoints.formats import timm_vit
-from saccade.checkpoints.hints import Hints, Shapes, count_layers, image_size, num_heads
 from saccade.checkpoints.mapping import Rule, rename, rename_both
+from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers, image_size, num_heads
 from saccade.checkpoints.processors import from_timm, plain
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.deit import DeiTConfig
@@ -18,15 +18,15 @@ def matches(names: set[str]) -> bool:
     return {"dist_token", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight"} <= names
 
 
-def infer(shapes: Shapes, hints: Hints) -> DeiTConfig:
+def infer(shapes: Shapes, metadata: CheckpointMetadata) -> DeiTConfig:
     """The config: the shapes show all of it but the number of heads."""
     embed_dim, in_channels, *patch_size = shapes["patch_embed.proj.weight"]
     depth = count_layers(shapes, "blocks.{}.norm1.weight")
     patch = (patch_size[0], patch_size[1])
-    told = hints.config.get("model_args") or {}
+    told = metadata.config.get("model_args") or {}
     block = BlockConfig(
         embed_dim=embed_dim,
-        num_heads=told.get("num_heads") or num_heads(embed_dim, depth, hints),
+        num_heads=told.get("num_heads") or num_heads(embed_dim, depth, metadata),
         mlp_dim=shapes["blocks.0.mlp.fc1.weight"][0],
         qkv_bias="blocks.0.attn.qkv.bias" in shapes,
         layer_scale=1e-5 if "blocks.0.ls1.gamma" in shapes else None,
@@ -34,7 +34,7 @@ def infer(shapes: Shapes, hints: Hints) -> DeiTConfig:
     return DeiTConfig(
         block=block,
         depth=depth,
-        image_size=image_size(shapes["pos_embed"][1] - 2, patch, hints),
+        image_size=image_size(shapes["pos_embed"][1] - 2, patch, metadata),
         patch_size=patch,
         in_channels=in_channels,
         num_classes=shapes["head.weight"][0] if "head.weight" in shapes else 0,
@@ -51,9 +51,9 @@ def rules(config: DeiTConfig) -> list[Rule]:
     return found + (rename_both("head", "head") + rename_both("head_dist", "head_dist") if config.num_classes else [])
 
 
-def preprocessing(config: DeiTConfig, hints: Hints) -> Preprocessing:
+def preprocessing(config: DeiTConfig, metadata: CheckpointMetadata) -> Preprocessing:
     """ImageNet's statistics; the middle of 256 pixels at 224, nothing cut off at 384."""
     crop = 0.875 if max(config.image_size) < 384 else 1.0
-    return from_timm(config.image_size, config.in_channels, hints) or plain(
-        config.image_size, config.in_channels, hints, crop_pct=crop
+    return from_timm(config.image_size, config.in_channels, metadata) or plain(
+        config.image_size, config.in_channels, metadata, crop_pct=crop
     )

@@ -2,8 +2,8 @@
 
 from saccade.checkpoints.blocks import group_norm_pair, stem, stem_config, timm_block
 from saccade.checkpoints.formats import timm_vit
-from saccade.checkpoints.hints import Hints, Shapes, count_layers, image_size, num_heads
 from saccade.checkpoints.mapping import Rule, rename, rename_both
+from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers, image_size, num_heads
 from saccade.checkpoints.processors import HALF, from_timm, plain
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.hybrid import HybridConfig
@@ -27,17 +27,17 @@ def matches(names: set[str]) -> bool:
     return bool(roots & names) and {"patch_embed.proj.weight", "blocks.0.attn.qkv.weight"} <= names
 
 
-def infer(shapes: Shapes, hints: Hints) -> HybridConfig:
+def infer(shapes: Shapes, metadata: CheckpointMetadata) -> HybridConfig:
     """The config: the shapes show all of it but the number of heads."""
     embed_dim, _, *patch_size = shapes["patch_embed.proj.weight"]
     root = shapes[root_of(f"{root_of(True)}.conv.weight" in shapes) + ".conv.weight"]
     depth = count_layers(shapes, "blocks.{}.norm1.weight")
     found = stem_config(set(shapes), root[0], UNIT + "conv1.weight", norm_eps=1e-5, conv_eps=1e-8)
     pixels = (patch_size[0] * found.stride, patch_size[1] * found.stride)
-    told = hints.config.get("model_args") or {}
+    told = metadata.config.get("model_args") or {}
     block = BlockConfig(
         embed_dim=embed_dim,
-        num_heads=told.get("num_heads") or num_heads(embed_dim, depth, hints),
+        num_heads=told.get("num_heads") or num_heads(embed_dim, depth, metadata),
         mlp_dim=shapes["blocks.0.mlp.fc1.weight"][0],
         qkv_bias="blocks.0.attn.qkv.bias" in shapes,
     )
@@ -45,7 +45,7 @@ def infer(shapes: Shapes, hints: Hints) -> HybridConfig:
         block=block,
         depth=depth,
         stem=found,
-        image_size=image_size(shapes["pos_embed"][1] - 1, pixels, hints),
+        image_size=image_size(shapes["pos_embed"][1] - 1, pixels, metadata),
         patch_size=(patch_size[0], patch_size[1]),
         in_channels=root[1],
         num_classes=shapes["head.weight"][0] if "head.weight" in shapes else 0,
@@ -67,9 +67,9 @@ def rules(config: HybridConfig) -> list[Rule]:
     return found + (rename_both("head", "vit.head") if config.num_classes else [])
 
 
-def preprocessing(config: HybridConfig, hints: Hints) -> Preprocessing:
+def preprocessing(config: HybridConfig, metadata: CheckpointMetadata) -> Preprocessing:
     """What timm's `config.json` says; for a bare file what its ViTs were evaluated with."""
     crop = 0.9 if max(config.image_size) < 384 else 1.0
-    return from_timm(config.image_size, config.in_channels, hints) or plain(
-        config.image_size, config.in_channels, hints, crop_pct=crop, mean=HALF, std=HALF
+    return from_timm(config.image_size, config.in_channels, metadata) or plain(
+        config.image_size, config.in_channels, metadata, crop_pct=crop, mean=HALF, std=HALF
     )

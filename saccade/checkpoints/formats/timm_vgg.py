@@ -1,8 +1,8 @@
 """VGG as timm writes it: torchvision's convolutions, and the linear layers as convolutions."""
 
 from saccade.checkpoints.formats import torchvision_vgg
-from saccade.checkpoints.hints import Hints, Shapes
 from saccade.checkpoints.mapping import Reshape, Rule, rename, rename_both
+from saccade.checkpoints.metadata import CheckpointMetadata, Shapes
 from saccade.checkpoints.processors import from_timm
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.vgg import VGGConfig
@@ -15,10 +15,10 @@ def matches(names: set[str]) -> bool:
     return {"features.0.weight", "pre_logits.fc1.weight", "pre_logits.fc2.weight"} <= names
 
 
-def infer(shapes: Shapes, hints: Hints) -> VGGConfig:
+def infer(shapes: Shapes, metadata: CheckpointMetadata) -> VGGConfig:
     """As torchvision's, and no head at all where there is none."""
     head = shapes.get("head.fc.weight", (0, 4096))
-    return torchvision_vgg.infer({**shapes, "classifier.6.weight": head}, hints)
+    return torchvision_vgg.infer({**shapes, "classifier.6.weight": head}, metadata)
 
 
 def rules(config: VGGConfig) -> list[Rule]:
@@ -30,6 +30,6 @@ def rules(config: VGGConfig) -> list[Rule]:
     return found + (rename_both("head.fc", "head") if config.num_classes else [])
 
 
-def preprocessing(config: VGGConfig, hints: Hints) -> Preprocessing:
+def preprocessing(config: VGGConfig, metadata: CheckpointMetadata) -> Preprocessing:
     """What timm's `config.json` says; for a bare file as torchvision's."""
-    return from_timm(config.image_size, config.in_channels, hints) or torchvision_vgg.preprocessing(config, hints)
+    return from_timm(config.image_size, config.in_channels, metadata) or torchvision_vgg.preprocessing(config, metadata)

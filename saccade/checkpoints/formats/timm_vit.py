@@ -3,8 +3,8 @@
 from torch import Tensor
 
 from saccade.checkpoints.blocks import timm_block
-from saccade.checkpoints.hints import Hints, Shapes, count_layers, image_size, num_heads
 from saccade.checkpoints.mapping import Rule, rename, rename_both
+from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers, image_size, num_heads
 from saccade.checkpoints.processors import HALF, from_timm, plain
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.vit import ViTConfig
@@ -24,21 +24,21 @@ def matches(names: set[str]) -> bool:
     return {"patch_embed.proj.weight", "blocks.0.attn.qkv.weight", "blocks.0.norm1.weight"} <= names
 
 
-def infer(shapes: Shapes, hints: Hints) -> ViTConfig:
+def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ViTConfig:
     """The config: the shapes show all of it but the number of heads."""
     embed_dim, in_channels, *patch_size = shapes["patch_embed.proj.weight"]
     depth = count_layers(shapes, "blocks.{}.norm1.weight")
-    told = hints.config.get("model_args") or {}
-    name = f"{hints.file_name} {hints.config.get('architecture', '')}"
+    told = metadata.config.get("model_args") or {}
+    name = f"{metadata.file_name} {metadata.config.get('architecture', '')}"
     class_token = "cls_token" in shapes
     registers = shapes["reg_token"][1] if "reg_token" in shapes else 0
     prefix = int(class_token) + registers
     positions = shapes["pos_embed"][1] if "pos_embed" in shapes else 0
-    size, prefix_positions = _places(positions, prefix, (patch_size[0], patch_size[1]), hints)
+    size, prefix_positions = _places(positions, prefix, (patch_size[0], patch_size[1]), metadata)
     pool_norm = "fc_norm.weight" in shapes
     block = BlockConfig(
         embed_dim=embed_dim,
-        num_heads=told.get("num_heads") or num_heads(embed_dim, depth, hints),
+        num_heads=told.get("num_heads") or num_heads(embed_dim, depth, metadata),
         mlp_dim=shapes["blocks.0.mlp.fc1.weight"][0],
         norm_eps=1e-5 if "norm_pre.weight" in shapes else 1e-6,  # CLIP's towers
         qkv_bias="blocks.0.attn.qkv.bias" in shapes,
@@ -63,16 +63,18 @@ def infer(shapes: Shapes, hints: Hints) -> ViTConfig:
     )
 
 
-def _places(positions: int, prefix: int, patch_size: tuple[int, int], hints: Hints) -> tuple[tuple[int, int], int]:
+def _places(
+    positions: int, prefix: int, patch_size: tuple[int, int], metadata: CheckpointMetadata
+) -> tuple[tuple[int, int], int]:
     """(image size, how many prefix tokens have a position). DeiT III and registers leave them without."""
     if not positions:
-        return hints.image_size or (224, 224), 0
+        return metadata.image_size or (224, 224), 0
     side = round(positions**0.5)
-    wanted = hints.image_size
+    wanted = metadata.image_size
     fits_bare = wanted and wanted[0] // patch_size[0] * (wanted[1] // patch_size[1]) == positions
     if prefix and (side * side == positions or fits_bare):
-        return image_size(positions, patch_size, hints), 0
-    return image_size(positions - prefix, patch_size, hints), prefix
+        return image_size(positions, patch_size, metadata), 0
+    return image_size(positions - prefix, patch_size, metadata), prefix
 
 
 def rules(config: ViTConfig) -> list[Rule]:
@@ -92,14 +94,14 @@ def rules(config: ViTConfig) -> list[Rule]:
     return found
 
 
-def preprocessing(config: ViTConfig, hints: Hints) -> Preprocessing:
+def preprocessing(config: ViTConfig, metadata: CheckpointMetadata) -> Preprocessing:
     """What timm's `config.json` says; for a bare file, what its publisher used by its name."""
-    told = from_timm(config.image_size, config.in_channels, hints)
+    told = from_timm(config.image_size, config.in_channels, metadata)
     small = max(config.image_size) < 384
     if told is not None:
         return told
-    if "deit" in hints.file_name or "mae" in hints.file_name:
-        return plain(config.image_size, config.in_channels, hints, crop_pct=0.875 if small else 1.0)
+    if "deit" in metadata.file_name or "mae" in metadata.file_name:
+        return plain(config.image_size, config.in_channels, metadata, crop_pct=0.875 if small else 1.0)
     if config.in_channels == 3:
-        hints.notes.append("no preprocessing beside the file: timm's for ViT assumed (mean and std 0.5, crop 0.9)")
-    return plain(config.image_size, config.in_channels, hints, crop_pct=0.9 if small else 1.0, mean=HALF, std=HALF)
+        metadata.notes.append("no preprocessing beside the file: timm's for ViT assumed (mean and std 0.5, crop 0.9)")
+    return plain(config.image_size, config.in_channels, metadata, crop_pct=0.9 if small else 1.0, mean=HALF, std=HALF)

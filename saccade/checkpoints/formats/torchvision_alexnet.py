@@ -1,7 +1,7 @@
 """AlexNet as torchvision writes it."""
 
-from saccade.checkpoints.hints import Hints, Shapes
 from saccade.checkpoints.mapping import Rule, rename_both
+from saccade.checkpoints.metadata import CheckpointMetadata, Shapes
 from saccade.checkpoints.processors import plain
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.alexnet import LAYERS, AlexNetConfig
@@ -16,8 +16,8 @@ def matches(names: set[str]) -> bool:
     return {"features.10.weight", "classifier.1.weight", "classifier.4.weight", "classifier.6.weight"} <= names
 
 
-def infer(shapes: Shapes, hints: Hints) -> AlexNetConfig:
-    size = hints.size((224, 224))
+def infer(shapes: Shapes, metadata: CheckpointMetadata) -> AlexNetConfig:
+    size = metadata.size((224, 224))
     in_channels = shapes["features.0.weight"][1]
     return AlexNetConfig(size, in_channels, num_classes=shapes["classifier.6.weight"][0])
 
@@ -28,6 +28,6 @@ def rules(config: AlexNetConfig) -> list[Rule]:
     return found + (rename_both("classifier.6", "head") if config.num_classes else [])
 
 
-def preprocessing(config: AlexNetConfig, hints: Hints) -> Preprocessing:
+def preprocessing(config: AlexNetConfig, metadata: CheckpointMetadata) -> Preprocessing:
     """ImageNet's statistics, the middle of 256 pixels."""
-    return plain(config.image_size, config.in_channels, hints, interpolation="bilinear")
+    return plain(config.image_size, config.in_channels, metadata, interpolation="bilinear")

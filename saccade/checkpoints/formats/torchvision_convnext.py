@@ -1,7 +1,7 @@
 """ConvNeXt as torchvision writes it."""
 
-from saccade.checkpoints.hints import Hints, Shapes
 from saccade.checkpoints.mapping import Reshape, Rule, rename, rename_both
+from saccade.checkpoints.metadata import CheckpointMetadata, Shapes
 from saccade.checkpoints.processors import plain
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.convnext import ConvNeXtConfig
@@ -14,7 +14,7 @@ def matches(names: set[str]) -> bool:
     return {"features.0.0.weight", "features.1.0.layer_scale", "features.1.0.block.5.weight"} <= names
 
 
-def infer(shapes: Shapes, hints: Hints) -> ConvNeXtConfig:
+def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ConvNeXtConfig:
     """Odd places hold stages, even ones what stands between them."""
     depths, widths = [], []
     while f"features.{2 * len(depths) + 1}.0.layer_scale" in shapes:
@@ -26,7 +26,7 @@ def infer(shapes: Shapes, hints: Hints) -> ConvNeXtConfig:
         tuple(depths),
         tuple(widths),
         patch_size=patch,
-        image_size=hints.size((224, 224)),
+        image_size=metadata.size((224, 224)),
         in_channels=in_channels,
         num_classes=shapes["classifier.2.weight"][0] if "classifier.2.weight" in shapes else 0,
     )
@@ -45,6 +45,6 @@ def rules(config: ConvNeXtConfig) -> list[Rule]:
     return found
 
 
-def preprocessing(config: ConvNeXtConfig, hints: Hints) -> Preprocessing:
+def preprocessing(config: ConvNeXtConfig, metadata: CheckpointMetadata) -> Preprocessing:
     """ImageNet's statistics; the middle of 236 pixels, as torchvision evaluates the tiny one."""
-    return plain(config.image_size, config.in_channels, hints, crop_pct=224 / 236, interpolation="bilinear")
+    return plain(config.image_size, config.in_channels, metadata, crop_pct=224 / 236, interpolation="bilinear")

@@ -1,8 +1,8 @@
 """ResNet and Wide ResNet as torchvision writes them; timm's plain ResNets have the same names."""
 
 from saccade.checkpoints.blocks import conv_norm
-from saccade.checkpoints.hints import Hints, Shapes, count_layers
 from saccade.checkpoints.mapping import Rule, rename_both
+from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers
 from saccade.checkpoints.processors import from_timm, plain
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.resnet import ResNetConfig
@@ -15,7 +15,7 @@ def matches(names: set[str]) -> bool:
     return {"conv1.weight", "bn1.running_mean", "layer1.0.conv1.weight", "layer4.0.conv1.weight"} <= names
 
 
-def infer(shapes: Shapes, hints: Hints) -> ResNetConfig:
+def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ResNetConfig:
     """Everything is visible: blocks by their convolutions, width by the middle of the first."""
     bottleneck = "layer1.0.conv3.weight" in shapes
     width, in_channels, kernel_size, _ = shapes["conv1.weight"]
@@ -25,7 +25,7 @@ def infer(shapes: Shapes, hints: Hints) -> ResNetConfig:
         "bottleneck" if bottleneck else "basic",
         depths,
         width_factor=shapes["layer1.0.conv1.weight"][0] / width if bottleneck else 1,
-        image_size=hints.size((32, 32) if small_images else (224, 224)),
+        image_size=metadata.size((32, 32) if small_images else (224, 224)),
         in_channels=in_channels,
         num_classes=shapes["fc.weight"][0] if "fc.weight" in shapes else 0,
         width=width,
@@ -48,8 +48,8 @@ def rules(config: ResNetConfig) -> list[Rule]:
     return found + (rename_both("fc", "head") if config.num_classes else [])
 
 
-def preprocessing(config: ResNetConfig, hints: Hints) -> Preprocessing:
+def preprocessing(config: ResNetConfig, metadata: CheckpointMetadata) -> Preprocessing:
     """What a `config.json` of timm says beside it; else ImageNet's statistics, the middle of 256 pixels."""
-    return from_timm(config.image_size, config.in_channels, hints) or plain(
-        config.image_size, config.in_channels, hints, interpolation="bilinear"
+    return from_timm(config.image_size, config.in_channels, metadata) or plain(
+        config.image_size, config.in_channels, metadata, interpolation="bilinear"
     )

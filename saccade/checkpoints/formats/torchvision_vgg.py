@@ -1,8 +1,8 @@
 """VGG as torchvision writes it, with or without batch norm: layers by their place among ReLUs and poolings."""
 
 from saccade.checkpoints.blocks import batch_norm
-from saccade.checkpoints.hints import Hints, Shapes
 from saccade.checkpoints.mapping import Rule, rename_both
+from saccade.checkpoints.metadata import CheckpointMetadata, Shapes
 from saccade.checkpoints.processors import plain
 from saccade.data.preprocessing import Preprocessing
 from saccade.errors import CheckpointError
@@ -17,7 +17,7 @@ def matches(names: set[str]) -> bool:
     return {"features.0.weight", *heads} <= names and "conv1.weight" not in names
 
 
-def infer(shapes: Shapes, hints: Hints) -> VGGConfig:
+def infer(shapes: Shapes, metadata: CheckpointMetadata) -> VGGConfig:
     """Depth and norms from which places hold what."""
     convs = [name for name, shape in shapes.items() if name.startswith("features.") and len(shape) == 4]
     depths = next((d for d in DEPTHS.values() if sum(d) == len(convs)), None)
@@ -26,7 +26,7 @@ def infer(shapes: Shapes, hints: Hints) -> VGGConfig:
     return VGGConfig(
         depths,
         batch_norm="features.1.running_mean" in shapes,
-        image_size=hints.size((224, 224)),
+        image_size=metadata.size((224, 224)),
         in_channels=shapes["features.0.weight"][1],
         num_classes=shapes["classifier.6.weight"][0],
     )
@@ -51,6 +51,6 @@ def convolutions(config: VGGConfig) -> list[Rule]:
     return found
 
 
-def preprocessing(config: VGGConfig, hints: Hints) -> Preprocessing:
+def preprocessing(config: VGGConfig, metadata: CheckpointMetadata) -> Preprocessing:
     """ImageNet's statistics, the middle of 256 pixels."""
-    return plain(config.image_size, config.in_channels, hints, interpolation="bilinear")
+    return plain(config.image_size, config.in_channels, metadata, interpolation="bilinear")

@@ -1,7 +1,7 @@
 """ViT as torchvision writes it."""
 
-from saccade.checkpoints.hints import Hints, Shapes, count_layers, image_size, num_heads
 from saccade.checkpoints.mapping import Rule, rename, rename_both
+from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers, image_size, num_heads
 from saccade.checkpoints.processors import plain
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.vit import ViTConfig
@@ -18,20 +18,20 @@ def matches(names: set[str]) -> bool:
     return {"conv_proj.weight", "encoder.pos_embedding", LAYER.format(0) + ".self_attention.in_proj_weight"} <= names
 
 
-def infer(shapes: Shapes, hints: Hints) -> ViTConfig:
+def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ViTConfig:
     embed_dim, in_channels, *patch_size = shapes["conv_proj.weight"]
     depth = count_layers(shapes, LAYER + ".ln_1.weight")
     patch = (patch_size[0], patch_size[1])
     block = BlockConfig(
         embed_dim=embed_dim,
-        num_heads=num_heads(embed_dim, depth, hints),
+        num_heads=num_heads(embed_dim, depth, metadata),
         mlp_dim=shapes[LAYER.format(0) + ".mlp.0.weight"][0],
         norm_eps=1e-6,
     )
     return ViTConfig(
         block=block,
         depth=depth,
-        image_size=image_size(shapes["encoder.pos_embedding"][1] - 1, patch, hints),
+        image_size=image_size(shapes["encoder.pos_embedding"][1] - 1, patch, metadata),
         patch_size=patch,
         in_channels=in_channels,
         num_classes=shapes["heads.head.weight"][0] if "heads.head.weight" in shapes else 0,
@@ -59,8 +59,8 @@ def rules(config: ViTConfig) -> list[Rule]:
     return found
 
 
-def preprocessing(config: ViTConfig, hints: Hints) -> Preprocessing:
+def preprocessing(config: ViTConfig, metadata: CheckpointMetadata) -> Preprocessing:
     """ImageNet's statistics; the weights at 224 were evaluated on a crop of 256, larger ones uncropped and bicubic."""
     if max(config.image_size) > 256:
-        return plain(config.image_size, config.in_channels, hints, crop_pct=1.0)
-    return plain(config.image_size, config.in_channels, hints, interpolation="bilinear")
+        return plain(config.image_size, config.in_channels, metadata, crop_pct=1.0)
+    return plain(config.image_size, config.in_channels, metadata, interpolation="bilinear")

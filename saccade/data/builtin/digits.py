@@ -1,4 +1,4 @@
-"""The data that is always there: scikit-learn's 1,797 real handwritten digits of 8 x 8 pixels."""
+"""scikit-learn's 1,797 real handwritten digits of 8 x 8 pixels, installed with the package."""
 
 import hashlib
 import io
@@ -13,8 +13,8 @@ from sklearn.model_selection import train_test_split
 from saccade.data.samples import DataSplits
 from saccade.errors import ConfigError
 
-LEVELS = 16  # a pixel counts the strokes' dots in a 4 x 4 field
-TEST_FRACTION, SPLIT_SEED = 0.2, 0  # fixed, so that every figure about digits is about the same 360 images
+LEVELS = 16  # a pixel is the number of dark dots in a 4 x 4 cell
+TEST_FRACTION, SPLIT_SEED = 0.2, 0  # fixed, so that all published results are on the same 360 images
 
 
 class DigitsSource:
@@ -40,39 +40,39 @@ class DigitsSource:
 
 
 def digits_splits(val: int = 0) -> DataSplits:
-    """1,437 digits to train on and 360 to test, the same fraction of each class in both.
+    """1,437 training and 360 test digits, stratified by class.
 
     Args:
-        val: how many of the 1,437 are held out as the validation split, a fraction of each class; 0 for none.
+        val: number of training digits that are held out for validation, stratified by class; 0 for none.
 
     Raises:
-        ConfigError: `val` is neither 0 nor between one and a hundred images of each class.
+        ConfigError: `val` is neither 0 nor in [10, 1000].
     """
     _, labels = _digits()
     train, test = train_test_split(
         np.arange(len(labels)), test_size=TEST_FRACTION, random_state=SPLIT_SEED, stratify=labels
     )
-    val_source, held_out = None, b""
+    val_source, val_bytes = None, b""
     if val:
         if not 10 <= val <= 1000:
             raise ConfigError(f"data.digits.val must be 0, or from 10 to 1000 of the {len(train)} images, not {val}")
         train, indices = train_test_split(train, test_size=val, random_state=SPLIT_SEED, stratify=labels[train])
-        val_source, held_out = DigitsSource(np.sort(indices)), np.sort(indices).tobytes()
+        val_source, val_bytes = DigitsSource(np.sort(indices)), np.sort(indices).tobytes()
     train, test = np.sort(train), np.sort(test)
-    fingerprint = hashlib.sha256(train.tobytes() + test.tobytes() + held_out).hexdigest()
+    fingerprint = hashlib.sha256(train.tobytes() + test.tobytes() + val_bytes).hexdigest()
     source = DigitsSource(train)
     return DataSplits(source, val_source, DigitsSource(test), source.classes, "digits", fingerprint)
 
 
 @cache
 def digits_by_split() -> dict[str, DigitsSource]:
-    """What each split of composed data is made of: a tenth of the training digits to choose by; none is in two."""
+    """Disjoint digits for the splits of composed data; a tenth of the training digits are for validation."""
     splits = digits_splits()
     assert splits.test is not None
     train, test = ([int(name.split("/")[1]) for name in part.names] for part in (splits.train, splits.test))
-    held_out = train[::10]
-    kept = sorted(set(train) - set(held_out))
-    return {name: DigitsSource(np.array(found)) for name, found in (("train", kept), ("val", held_out), ("test", test))}
+    val = train[::10]
+    indices = {"train": sorted(set(train) - set(val)), "val": val, "test": test}
+    return {name: DigitsSource(np.array(part)) for name, part in indices.items()}
 
 
 @cache

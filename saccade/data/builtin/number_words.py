@@ -1,4 +1,4 @@
-"""Numbers in words, English and French: a small language whose grammar is known, so that what can be learned is too.
+"""Numbers in words, English and French: a small language with a known grammar, so that the best result is known too.
 
 342 781    three hundred and forty-two thousand seven hundred and eighty-one
            trois cent quarante-deux mille sept cent quatre-vingt-un
@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 
 from saccade.data.config import NumbersConfig
+from saccade.data.splits import SPLITS
 from saccade.errors import ConfigError
 
 LIMIT = 1_000_000  # the grammar ends here
@@ -29,7 +30,7 @@ DIZAINES = (
 
 
 def english(number: int) -> str:
-    """A number in [0, 1,000,000) as the British say it."""
+    """A number in [0, 1,000,000) in British English."""
     thousands, rest = divmod(_checked(number), 1000)
     if not thousands:
         return _hundreds(rest)
@@ -39,7 +40,7 @@ def english(number: int) -> str:
 
 
 def french(number: int) -> str:
-    """A number in [0, 1,000,000) as it is said in France, in the spelling before 1990."""
+    """A number in [0, 1,000,000) in the French of France, in the spelling before 1990."""
     milliers, reste = divmod(_checked(number), 1000)
     if not milliers:
         return _centaines(reste, last=True)
@@ -49,20 +50,20 @@ def french(number: int) -> str:
 
 @cache
 def number_splits(config: NumbersConfig) -> dict[str, np.ndarray]:
-    """Different numbers to train on, to choose by and to test on; none is in two.
+    """Numbers for training, validation and testing, disjoint.
 
     Raises:
-        ConfigError: more numbers are wanted than there are.
+        ConfigError: there are fewer numbers than the splits need.
     """
     sizes = (config.train, config.val, config.test)
     if not 0 < config.limit <= LIMIT or min(sizes) < 0 or not config.train or sum(sizes) > config.limit:
         raise ConfigError(
-            f"data.numbers: {' + '.join(map(str, sizes))} different numbers below {config.limit} are not to be had "
-            f"(the limit is at most {LIMIT})"
+            f"data.numbers: {' + '.join(map(str, sizes))} different numbers need a larger "
+            f"data.numbers.limit than {config.limit} (at most {LIMIT})"
         )
-    drawn = np.random.default_rng(config.seed).permutation(config.limit)[: sum(sizes)]
-    parts = np.split(drawn, np.cumsum(sizes)[:2])
-    return dict(zip(("train", "val", "test"), parts))
+    numbers = np.random.default_rng(config.seed).permutation(config.limit)[: sum(sizes)]
+    parts = np.split(numbers, np.cumsum(sizes)[:2])
+    return dict(zip(SPLITS, parts))
 
 
 def _hundreds(n: int) -> str:
@@ -80,7 +81,7 @@ def _below_hundred(n: int) -> str:
 
 
 def _centaines(n: int, *, last: bool) -> str:
-    """`last`: nothing follows, so that cents and quatre-vingts have their s."""
+    """`last`: the end of the number, where cents and quatre-vingts have an s."""
     centaines, reste = divmod(n, 100)
     cent = "" if not centaines else "cent" if centaines == 1 else f"{UNITES[centaines]} cent"
     if not reste:
@@ -93,15 +94,15 @@ def _moins_de_cent(n: int, *, last: bool) -> str:
     if n < 20:
         return UNITES[n]
     dizaine, unite = divmod(n, 10)
-    if dizaine in (7, 9):  # soixante-dix, quatre-vingt-dix: counted on from 60 and 80
+    if dizaine in (7, 9):  # soixante-dix, quatre-vingt-dix: counted from 60 and 80
         unite += 10
     if not unite:
         return "quatre-vingts" if dizaine == 8 and last else DIZAINES[dizaine]
-    joint = " et " if unite in (1, 11) and dizaine < 8 else "-"
-    return f"{DIZAINES[dizaine]}{joint}{UNITES[unite]}"
+    connector = " et " if unite in (1, 11) and dizaine < 8 else "-"
+    return f"{DIZAINES[dizaine]}{connector}{UNITES[unite]}"
 
 
 def _checked(number: int) -> int:
     if not 0 <= number < LIMIT:
-        raise ValueError(f"the grammar knows numbers from 0 to {LIMIT - 1}, not {number}")
+        raise ValueError(f"the grammar covers numbers from 0 to {LIMIT - 1}, not {number}")
     return number

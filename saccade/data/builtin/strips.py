@@ -1,4 +1,4 @@
-"""Strips of handwritten digits, and what they say: scikit-learn's digits in a row, "three seven one"."""
+"""Strips of handwritten digits with their reading: scikit-learn's digits in a row, "three seven one"."""
 
 import hashlib
 import io
@@ -13,9 +13,9 @@ from saccade.data.config import StripsConfig
 from saccade.data.samples import CaptionedImage, DataSplits
 from saccade.errors import ConfigError
 
-HEIGHT, SIDE, GAP = 12, 8, 3  # pixels of a strip, of a digit, most between two
-MOST = 5  # digits that a strip has room for
-WIDTH = 56
+HEIGHT, WIDTH = 12, 56  # pixels of a strip
+SIDE, MAX_GAP = 8, 3  # pixels of a digit, and between two
+MAX_DIGITS = 5
 
 
 class StripSource:
@@ -37,15 +37,15 @@ class StripSource:
         canvas = np.zeros((HEIGHT, WIDTH), np.uint8)
         low, high = self.config.digits
         left, words = 0, []
-        for chosen in random.integers(len(source), size=int(random.integers(low, high + 1))).tolist():
-            left += int(random.integers(GAP + 1))
+        for digit_index in random.integers(len(source), size=int(random.integers(low, high + 1))).tolist():
+            left += int(random.integers(MAX_GAP + 1))
             top = int(random.integers(HEIGHT - SIDE + 1))
-            digit = source.image(chosen)
+            digit = source.image(digit_index)
             if self.split == "train":
-                digit = _varied(digit, random)
+                digit = _augment(digit, random)
             canvas[top : top + SIDE, left : left + SIDE] = np.asarray(digit)
             left += SIDE
-            words.append(NAMES[int(source.labels[chosen])])
+            words.append(NAMES[int(source.labels[digit_index])])
         return CaptionedImage(Image.fromarray(canvas), (" ".join(words),))
 
     def captions(self, index: int) -> tuple[str, ...]:
@@ -60,25 +60,27 @@ class StripSource:
         return buffer.getvalue()
 
 
-def _varied(digit: Image.Image, random: np.random.Generator) -> Image.Image:
-    """Turned and stretched a little, so that few digits teach what digits look like."""
-    turn, slant = np.radians(random.uniform(-12, 12)), random.uniform(-0.1, 0.1)
-    wide, tall = random.uniform(0.85, 1.15, 2)
-    back = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) @ [[wide, slant], [0, tall]]
-    middle = np.full(2, SIDE / 2)
-    offset = middle - back @ (middle + random.uniform(-0.5, 0.5, 2))
-    terms = (back[0, 0], back[0, 1], offset[0], back[1, 0], back[1, 1], offset[1])
-    return digit.transform((SIDE, SIDE), Image.Transform.AFFINE, terms, Image.Resampling.BICUBIC)  # else strokes blur
+def _augment(digit: Image.Image, random: np.random.Generator) -> Image.Image:
+    """A small random affine transformation, since the training digits are few."""
+    angle, shear = np.radians(random.uniform(-12, 12)), random.uniform(-0.1, 0.1)
+    width, height = random.uniform(0.85, 1.15, 2)
+    matrix = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) @ [[width, shear], [0, height]]
+    centre = np.full(2, SIDE / 2)
+    offset = centre - matrix @ (centre + random.uniform(-0.5, 0.5, 2))
+    terms = (matrix[0, 0], matrix[0, 1], offset[0], matrix[1, 0], matrix[1, 1], offset[1])
+    return digit.transform(
+        (SIDE, SIDE), Image.Transform.AFFINE, terms, Image.Resampling.BICUBIC
+    )  # bilinear blurs strokes
 
 
 def strip_splits(config: StripsConfig) -> DataSplits:
-    """Strips to train on, to choose by and to test on.
+    """Strips for training, validation and testing.
 
     Raises:
-        ConfigError: more digits than a strip has room for, or no strips.
+        ConfigError: more digits than a strip can hold, or no training strips.
     """
-    if not 1 <= config.digits[0] <= config.digits[1] <= MOST:
-        raise ConfigError(f"data.strips.digits must be the fewest and the most, up to {MOST}, not {config.digits}")
+    if not 1 <= config.digits[0] <= config.digits[1] <= MAX_DIGITS:
+        raise ConfigError(f"data.strips.digits must be a minimum and a maximum up to {MAX_DIGITS}, not {config.digits}")
     train, val, test = (
         StripSource(name, count, config) if count else None
         for name, count in (("train", config.train), ("val", config.val), ("test", config.test))

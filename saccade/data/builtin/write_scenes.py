@@ -1,4 +1,4 @@
-"""Scenes as files in COCO's layout, for other programs: boxes and masks as JSON, classes, depth and captions beside."""
+"""Scenes as files in the layout of COCO, for other programs: boxes and masks as JSON, class masks, depth, captions."""
 
 import csv
 import io
@@ -19,21 +19,21 @@ from saccade.errors import DataError
 def write_scenes(splits: DataSplits, folder: str | Path, *, on_image: Callable[[int, int], None] | None = None) -> Path:
     """Write every split's scenes.
 
-    images/SPLIT/000000.png        the pictures
-    annotations/instances_SPLIT.json    boxes and masks (run lengths)
+    images/SPLIT/000000.png        the images
+    annotations/instances_SPLIT.json    boxes and masks (RLE)
     masks/SPLIT/000000.png         8 bits: 0 ground, 1 + digit
     depth/SPLIT/000000.png         16 bits: millimetres
     captions.csv                   image, caption, split
 
     Args:
-        splits: of :func:`saccade.data.builtin.scenes.scene_splits`.
+        splits: from :func:`saccade.data.builtin.scenes.scene_splits`.
         folder: must not exist, or be empty.
-        on_image: called with (images done, images in all).
+        on_image: called with (images done, total images).
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"{folder} is there already and not empty: choose another folder")
-    parts = {name: part for name in ("train", "val", "test") if (part := getattr(splits, name)) is not None}
+        raise DataError(f"{folder} exists and is not empty: choose another folder")
+    parts = splits.parts
     total, done = sum(len(part) for part in parts.values()), 0
     captions = io.StringIO()
     table = csv.writer(captions, lineterminator="\n")
@@ -65,10 +65,10 @@ def write_scenes(splits: DataSplits, folder: str | Path, *, on_image: Callable[[
 def _describe(scene: Scene, number: int, name: str, content: dict[str, list[Any]]) -> None:
     height, width = scene.semantic.shape
     content["images"].append({"id": number, "file_name": name, "height": height, "width": width})
-    for thing in scene.things:
-        left, top, right, bottom = thing.box
+    for item in scene.objects:
+        left, top, right, bottom = item.box
         content["annotations"].append({
-            "id": len(content["annotations"]) + 1, "image_id": number, "category_id": thing.label, "iscrowd": 0,
-            "bbox": [left, top, right - left, bottom - top], "area": int(thing.mask.sum()),
-            "segmentation": encode_rle(thing.mask),
+            "id": len(content["annotations"]) + 1, "image_id": number, "category_id": item.label, "iscrowd": 0,
+            "bbox": [left, top, right - left, bottom - top], "area": int(item.mask.sum()),
+            "segmentation": encode_rle(item.mask),
         })  # fmt: skip

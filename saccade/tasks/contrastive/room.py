@@ -13,7 +13,7 @@ from saccade.data.check import DataReport, check_data
 from saccade.data.config import DataConfig
 from saccade.data.pairs import open_pairs
 from saccade.data.samples import CaptionSource, DataSplits, Source
-from saccade.data.tokenizer import from_files, open_tokenizer
+from saccade.data.tokenizer import open_tokenizer, tokenizer_from_files
 from saccade.engine.room import ModelCard, TaskRoom, refuse_fix, refuse_options, require_preprocessing
 from saccade.engine.setup import TrainingSetup
 from saccade.tasks.contrastive.batches import CaptionDataset
@@ -48,7 +48,7 @@ class ContrastiveRoom(TaskRoom):
         transform = EvalTransform(source.preprocessing)
         context_length = source.model.config.text.context_length
         if source.vocabulary:
-            tokenizer = from_files(source.vocabulary, "the model's folder", context_length)
+            tokenizer = tokenizer_from_files(source.vocabulary, "the model's folder", context_length)
         else:
             tokenizer = open_tokenizer("", context_length)
         return CaptionDataset(cast(CaptionSource, part), transform, tokenizer)

@@ -12,7 +12,7 @@ from saccade.data.augmentation import EvalTransform, TrainTransform
 from saccade.data.pairs import open_pairs
 from saccade.data.samples import CaptionSource
 from saccade.data.seeding import RandomStream, mix_seed
-from saccade.data.tokenizer import Tokenizer, from_files, open_tokenizer
+from saccade.data.tokenizer import Tokenizer, open_tokenizer, tokenizer_from_files
 from saccade.engine.images import fresh_preprocessing
 from saccade.engine.room import require_preprocessing
 from saccade.engine.setup import TrainingSetup
@@ -71,7 +71,7 @@ def trained_clip(loaded: LoadedModel, model: ModelConfig, vocabulary: str) -> tu
     require_preprocessing(loaded)
     text = loaded.model.config.text
     if loaded.vocabulary and not vocabulary:
-        tokenizer = from_files(loaded.vocabulary, model.init, text.context_length)
+        tokenizer = tokenizer_from_files(loaded.vocabulary, model.init, text.context_length)
     else:
         tokenizer = named_tokenizer(vocabulary, text.context_length)
     if tokenizer.vocab_size != text.vocab_size:
@@ -95,7 +95,7 @@ def fresh_clip(
     else:
         step = max(1, len(source) // MAX_TEXTS)
         texts = [caption for index in range(0, len(source), step) for caption in source.captions(index)]
-        tokenizer = Tokenizer.trained(texts, options.vocab_size, options.context_length)
+        tokenizer = Tokenizer.train(texts, options.vocab_size, options.context_length)
     text = {"text.vocab_size": tokenizer.vocab_size, "text.context_length": options.context_length}
     net = create(model.name, image_size=model.image_size, options={**text, **model.options})
     start = LoadedModel(net, architecture, (), fresh_preprocessing(net), "contrastive", vocabulary=tokenizer.files())

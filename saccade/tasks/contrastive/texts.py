@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from saccade.data.tokenizer import Tokenizer, from_files, open_tokenizer
+from saccade.data.tokenizer import Tokenizer, open_tokenizer, tokenizer_from_files
 from saccade.engine.predictor import Predictor
 from saccade.errors import ConfigError
 from saccade.models.clip import CLIP
@@ -32,7 +32,7 @@ def tokenizer_of(predictor: Predictor, vocabulary: str = "") -> Tokenizer:
     if vocabulary or not files:
         tokenizer = open_tokenizer(vocabulary, text.context_length)
     else:
-        tokenizer = from_files(files, "the model's folder", text.context_length)
+        tokenizer = tokenizer_from_files(files, "the model's folder", text.context_length)
     if tokenizer.vocab_size != text.vocab_size:
         raise ConfigError(
             f"the vocabulary has {tokenizer.vocab_size} tokens and the model {text.vocab_size}: give the model's own"

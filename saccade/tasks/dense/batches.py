@@ -53,7 +53,7 @@ class DenseTransform:
             self.colours = v2.ColorJitter(strength, strength, strength) if strength else None
 
     def __call__(self, image: Image.Image, target: np.ndarray, key: Sequence[int]) -> tuple[Tensor, Tensor]:
-        picture: Any = self.preprocessing.in_colour(image)
+        picture: Any = self.preprocessing.convert_mode(image)
         values = torch.from_numpy(target)
         if self.config is None:
             return self.preprocessing(picture), values

@@ -67,7 +67,7 @@ class BoxTransform:
 
     def __call__(self, sample: BoxedImage, key: Sequence[int]) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """(image ``[C, h, w]``, boxes ``[n, 4]`` as fractions of it, labels ``[n]``, masks ``[n, h, w]`` or None)."""
-        image: Any = self.preprocessing.in_colour(sample.image)
+        image: Any = self.preprocessing.convert_mode(sample.image)
         boxes, labels = torch.from_numpy(sample.boxes), torch.from_numpy(sample.labels)
         masks = None if sample.masks is None else torch.from_numpy(sample.masks)
         if self.steps is not None:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import yaml
 from PIL import Image
+from pycocotools import mask as coco_masks
 
 from saccade.data.builtin.scenes import scene_splits
 from saccade.data.config import DataConfig
@@ -187,8 +188,6 @@ def _read_coco_file(root: Path, file: Path, split: str) -> tuple[list[Record], d
 
 def rasterize(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
     """A COCO segmentation (polygons or RLE) as a mask ``[H, W]`` boolean; `size` is (width, height)."""
-    from pycocotools import mask as coco_masks
-
     width, height = size
     if isinstance(segmentation, list):
         rle = coco_masks.merge(coco_masks.frPyObjects(segmentation, height, width))

@@ -12,7 +12,7 @@ from saccade.data.check import DataReport, check_data
 from saccade.data.config import DataConfig
 from saccade.data.samples import DataSplits, Source, TextSource
 from saccade.data.texts import open_texts
-from saccade.data.vocabulary import OF_BYTES, find_vocabulary
+from saccade.data.vocabulary import BYTE_ARCHITECTURES, find_vocabulary
 from saccade.engine.room import ModelCard, TaskRoom, refuse_fix, refuse_options
 from saccade.engine.setup import TrainingSetup
 from saccade.tasks.masked_lm.batches import MaskedTextDataset
@@ -43,7 +43,7 @@ class MaskedLMRoom(TaskRoom):
     def task(self, source: LoadedModel, options: Mapping[str, Any] | None = None) -> MaskedLMTask:
         refuse_options(self.name, options, ("top",))
         size, length = source.model.config.vocab_size, source.model.config.context_length
-        of_bytes = source.architecture in OF_BYTES
+        of_bytes = source.architecture in BYTE_ARCHITECTURES
         vocabulary = find_vocabulary(source.vocabulary, size, "the model's folder", of_bytes=of_bytes)
         return MaskedLMTask(vocabulary, max_length=length, **(options or {}))
 

@@ -12,7 +12,7 @@ from saccade.checkpoints.loading import adapt, load_model
 from saccade.data.samples import DataSplits, Source, TextSource
 from saccade.data.seeding import RandomStream, mix_seed
 from saccade.data.texts import open_texts
-from saccade.data.vocabulary import OF_BYTES, Vocabulary, vocabulary_for
+from saccade.data.vocabulary import BYTE_ARCHITECTURES, Vocabulary, vocabulary_for
 from saccade.engine.setup import TrainingSetup
 from saccade.errors import ConfigError
 from saccade.models.bert import Bert
@@ -74,7 +74,7 @@ def starting_model(config: RunConfig, splits: DataSplits) -> tuple[LoadedModel, 
             raise ConfigError(f"{model_config.init} is a {start.architecture}, not a masked language model")
         needed = {"masked_lm": True, **heads} if start.architecture == "bert" else {}
         start = adapt(start, options={**needed, **model_config.options})
-        of_bytes, size = start.architecture in OF_BYTES, start.model.config.vocab_size
+        of_bytes, size = start.architecture in BYTE_ARCHITECTURES, start.model.config.vocab_size
         vocabulary = vocabulary_for(start.vocabulary, size, model_config.init, of_bytes=of_bytes)
         return replace(start, task="masked_lm", labels=(), vocabulary=vocabulary.files()), vocabulary
     architecture = architecture_of(model_config.name)
@@ -85,8 +85,8 @@ def starting_model(config: RunConfig, splits: DataSplits) -> tuple[LoadedModel, 
         heads["masked_lm"] = True
     source = cast(TextSource, splits.train)
     texts = (source.text(index) for index in range(len(source)))
-    kind = "byte" if architecture in OF_BYTES else options.vocabulary
-    vocabulary = Vocabulary.learned(texts, kind, options.vocab_size)
+    kind = "byte" if architecture in BYTE_ARCHITECTURES else options.vocabulary
+    vocabulary = Vocabulary.train(texts, kind, options.vocab_size)
     fields = {"vocab_size": vocabulary.size, "context_length": options.max_length, **heads, **model_config.options}
     model = create(model_config.name, options=fields)
     return LoadedModel(model, architecture, (), None, "masked_lm", vocabulary=vocabulary.files()), vocabulary

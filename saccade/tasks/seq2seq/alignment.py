@@ -10,7 +10,7 @@ from saccade.analysis.attention_maps import to_pixels
 from saccade.engine.predictor import ImageLike, Predictor, name_of
 from saccade.errors import ConfigError
 from saccade.nn.generation import greedy
-from saccade.nn.precision import fast_products
+from saccade.nn.matmul_precision import matmul_precision
 from saccade.nn.recording import record
 from saccade.tasks.seq2seq.translate import encoder_decoder
 
@@ -61,7 +61,7 @@ def align(predictor: Predictor, source: ImageLike, *, layer: int = -1, budget: s
     inputs = task.input_batch([value], [size], [name]).inputs.to(predictor.device)
     path = f"decoder.{layer % depth}.cross_attn"
     vocabulary = task.vocabulary
-    with fast_products(predictor.products):
+    with matmul_precision(predictor.matmul_precision):
         (hypothesis,) = greedy(model, inputs, task.max_length)
         target = torch.tensor([[vocabulary.begin, *hypothesis.tokens]], device=predictor.device)
         with record(model, layers=[path], budget=budget, tokens=False) as trace:

@@ -79,7 +79,7 @@ def starting_model(
         start = adapt(initial, image_size=model_config.image_size, options=model_config.options)
         vocabulary = vocabulary_for(start.vocabulary, start.model.config.vocab_size, model_config.init)
         return replace(start, task="seq2seq"), vocabulary
-    vocabulary = Vocabulary.learned(_texts(splits.train), options.vocabulary, options.vocab_size)
+    vocabulary = Vocabulary.train(_texts(splits.train), options.vocabulary, options.vocab_size)
     fields = {
         "vocab_size": vocabulary.size, "pad": vocabulary.pad, "begin": vocabulary.begin, "end": vocabulary.end,
         "context_length": options.max_length,

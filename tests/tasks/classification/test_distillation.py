@@ -107,7 +107,7 @@ def test_a_teacher_gets_its_own_size_statistics_and_channels(tmp_path: Path) -> 
     teacher = Teacher(tmp_path / "t", tuple("0123456789"), STUDENT, torch.device("cpu"))
     picture = digits_splits().train.image(0)
     student = STUDENT(picture)[None]
-    expected = own(own.in_colour(picture))[None]
+    expected = own(own.convert_mode(picture))[None]
     assert (teacher.translated(student) - expected).abs().max() < 2 / 255 / 0.4  # rounding to 256 levels
     answers = teacher(student)
     assert answers.shape == (1, 10)

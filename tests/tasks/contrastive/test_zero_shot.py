@@ -25,7 +25,7 @@ WORDS = ["a small three", "a large seven", "a photo of a five"]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
-    tokenizer = Tokenizer.trained(WORDS * 5, vocab_size=540, context_length=16)
+    tokenizer = Tokenizer.train(WORDS * 5, vocab_size=540, context_length=16)
     net = saccade.create("clip_small", options={"text.vocab_size": tokenizer.vocab_size, "text.context_length": 16})
     prepare = fresh_preprocessing(net)
     place = tmp_path_factory.mktemp("clip")
@@ -74,7 +74,7 @@ def test_refusals(folder: Path, tmp_path: Path) -> None:
     predictor = saccade.load(folder / "model")
     with pytest.raises(ConfigError, match="each once"):
         ZeroShot(predictor, ["a", "a"])
-    other = Tokenizer.trained(WORDS, vocab_size=520, context_length=16)
+    other = Tokenizer.train(WORDS, vocab_size=520, context_length=16)
     for name, data in other.files().items():
         (tmp_path / name).write_bytes(data)
     with pytest.raises(ConfigError, match="give the model's own"):

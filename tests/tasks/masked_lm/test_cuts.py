@@ -20,7 +20,7 @@ MASKED = (0, 0, 1, 5, 2, 0, 3, 1)  # masked tokens of each text: the first quart
 
 def make_case(*, pairs: bool) -> Case:
     torch.manual_seed(0)
-    vocabulary = Vocabulary.learned(["one two three four five six"])
+    vocabulary = Vocabulary.train(["one two three four five six"])
     generator = torch.Generator().manual_seed(1)
     tokens = torch.randint(len(vocabulary.special), vocabulary.size, (8, 7), generator=generator)
     target = torch.full_like(tokens, IGNORE_INDEX)

@@ -20,7 +20,7 @@ from saccade.tasks.masked_lm.bayes_optimum import bayes_optimum
 from saccade.tasks.masked_lm.metrics import MaskedLMMetrics
 from saccade.tasks.masked_lm.task import MaskedLMTask
 
-VOCABULARY = Vocabulary.learned(["un deux trois quatre"] * 2)
+VOCABULARY = Vocabulary.train(["un deux trois quatre"] * 2)
 BLOCK = BlockConfig(16, 2, 16, norm_eps=1e-5)
 
 
@@ -91,7 +91,7 @@ def test_several_texts_are_filled_as_each_alone() -> None:
 
 def masked(ratio: float, **changes: float) -> tuple[Vocabulary, torch.Tensor, torch.Tensor]:
     texts = Texts([f"t{i}" for i in range(400)], [english(n) for n in range(10_000, 10_400)], range(400))
-    vocabulary = Vocabulary.learned([texts.text(i) for i in range(400)])
+    vocabulary = Vocabulary.train([texts.text(i) for i in range(400)])
     passages = MaskedTextDataset(texts, vocabulary, 32, TokenMasking(ratio, **changes))  # type: ignore[arg-type]
     samples, _ = passages.collate([passages[i, (1, 2, i)] for i in range(400)])
     return vocabulary, samples.inputs, samples.labels["target"]  # type: ignore[index]
@@ -114,7 +114,7 @@ def test_fifteen_percent_are_selected_eighty_ten_ten() -> None:
 
 def test_pairs_follow_each_other_in_half_of_the_cases() -> None:
     texts = Texts([str(i) for i in range(300)], [f"w{i}" for i in range(300)], [i // 30 for i in range(300)])
-    vocabulary = Vocabulary.learned([texts.text(i) for i in range(300)])
+    vocabulary = Vocabulary.train([texts.text(i) for i in range(300)])
     passages = MaskedTextDataset(texts, vocabulary, 8, TokenMasking(0.0001, pairs=True))
     samples, _ = passages.collate([passages[i, (3, i)] for i in range(300)])
     follows, types = samples.labels["follows"], samples.labels["types"]  # type: ignore[index]
@@ -128,7 +128,7 @@ def test_pairs_follow_each_other_in_half_of_the_cases() -> None:
 
 def passages(limit: int, masking: TokenMasking) -> MaskedTextDataset:
     texts = Texts([str(n) for n in range(limit)], [english(n) for n in range(limit)], range(limit))
-    vocabulary = Vocabulary.learned([english(n) for n in range(limit)])
+    vocabulary = Vocabulary.train([english(n) for n in range(limit)])
     return MaskedTextDataset(texts, vocabulary, 32, masking)
 
 

@@ -30,7 +30,7 @@ TARGETS = (
 
 def make_batch(inputs: torch.Tensor | None = None) -> tuple[Vocabulary, Batch]:
     """Eight pairs whose targets have 2 to 8 tokens, the end included; the quarters have 5, 11, 4 and 8."""
-    vocabulary = Vocabulary.learned(TARGETS)
+    vocabulary = Vocabulary.train(TARGETS)
     samples = [
         TextSample(source_tokens(vocabulary, text[::-1], 12), target_tokens(vocabulary, text, 12), text, index)
         for index, text in enumerate(TARGETS)

@@ -22,7 +22,7 @@ from saccade.tasks.seq2seq.batches import TranslationDataset
 from saccade.tasks.seq2seq.metrics import Seq2SeqMetrics
 from saccade.tasks.seq2seq.task import Generation, Seq2SeqTask
 
-VOCABULARY = Vocabulary.learned(["un deux trois quatre"] * 2)
+VOCABULARY = Vocabulary.train(["un deux trois quatre"] * 2)
 BLOCK = BlockConfig(16, 2, 16, norm_eps=1e-5)
 
 
@@ -128,7 +128,7 @@ def test_an_unknown_token_is_never_an_exact_match() -> None:
 
 def test_texts_are_truncated_and_padded() -> None:
     splits = open_translations("numbers", DataConfig(numbers=NumbersConfig(limit=5000, train=50, val=0, test=0)))
-    vocabulary = Vocabulary.learned([english(n) for n in range(5000)] + [french(n) for n in range(5000)])
+    vocabulary = Vocabulary.train([english(n) for n in range(5000)] + [french(n) for n in range(5000)])
     dataset = TranslationDataset(splits.train, vocabulary, 6)  # type: ignore[arg-type]
     pairs, _ = dataset.collate([dataset[i, ()] for i in range(50)])
     target = pairs.labels["target"]  # type: ignore[index]
