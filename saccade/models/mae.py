@@ -1,12 +1,13 @@
-"""Masked autoencoder (He et al., arXiv 2111.06377): hide most of an image, learn by painting it again.
+"""Masked autoencoder (He et al., arXiv 2111.06377): mask most patches of an image and reconstruct their pixels.
 
-The encoder, a ViT, sees only the patches that are left; so three quarters hidden make it four times cheaper. A small
-decoder gets its tokens, a learned token for each hidden patch, and every position, and says the pixels.
+The encoder, a ViT, sees only the visible patches, so a mask ratio of 75 % makes it four times cheaper. A small decoder
+gets its output, a learned mask token for each masked patch, and all positions, and predicts the pixels.
 
 B batch, N patches, V visible ones, p x q pixels of a patch, C channels, D width, E the decoder's width.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 
 from saccade.config_io import Config
 from saccade.models.model import FeatureMap, Model
-from saccade.models.vit import SIZES, ViTConfig, ViTEncoder, initialise
+from saccade.models.vit import SIZES, initialise
+from saccade.models.vit_encoder import ViTConfig, ViTEncoder
 from saccade.nn.patches import unpatchify
 from saccade.nn.positions import LearnedPositions, sinusoidal_2d
 from saccade.nn.tokens import TokenLayout
@@ -29,8 +31,8 @@ class MAEConfig(Config):
         block: of the encoder; `depth`, `image_size`, `patch_size` and `in_channels` as in a ViT.
         decoder: the decoder's blocks; its width may differ from the encoder's.
         decoder_depth: number of the decoder's blocks.
-        mask_ratio: share of the patches that is hidden.
-        norm_pixels: whether the pixels of each patch are brought to mean 0 and variance 1 before they are compared.
+        mask_ratio: fraction of the patches that is masked.
+        norm_pixels: whether the target pixels of each patch are normalised to mean 0 and variance 1.
         num_classes: 0: there are none. An encoder is fine-tuned as a ViT.
     """
 
@@ -56,15 +58,15 @@ class MAEConfig(Config):
         return ViTConfig(self.block, self.depth, self.image_size, self.patch_size, self.in_channels, num_classes=0)
 
 
-class Painted(NamedTuple):
-    """What a masked autoencoder makes of images."""
+class MAEOutput(NamedTuple):
+    """The reconstruction of a masked autoencoder."""
 
-    patches: Tensor  # [B, N, p*q*C] the pixels of every patch as the decoder says them
-    hidden: Tensor  # [B, N] boolean, True where the encoder has not seen the patch
+    patches: Tensor  # [B, N, p*q*C] predicted pixels of every patch
+    hidden: Tensor  # [B, N] boolean, True for masked patches
 
 
 class MaskedModel(Model):
-    """A ViT's encoder in training without labels: of the whole image it gives what a ViT gives."""
+    """Base of models that pre-train a ViT's encoder; for a whole image they give the features of a ViT."""
 
     config: Any
     head_names = ()
@@ -76,15 +78,15 @@ class MaskedModel(Model):
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The encoder's patches of the whole image, as one map ``[B, D, h, w]``."""
-        found = self.encoder(images)
-        return (FeatureMap(found.layout.to_map(found.tokens), found.layout.stride),)
+        encoded = self.encoder(images)
+        return (FeatureMap(encoded.layout.to_map(encoded.tokens), encoded.layout.stride),)
 
     def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout:
         return self.encoder.token_layout(self.config.image_size if image_size is None else image_size)
 
 
 class MaskedAutoencoder(MaskedModel):
-    """``net(images [B, C, H, W])`` -> :class:`Painted`."""
+    """``net(images [B, C, H, W])`` -> :class:`MAEOutput`."""
 
     position_names = ("encoder.pos_embed.table", "decoder_pos_embed.table")
 
@@ -109,8 +111,8 @@ class MaskedAutoencoder(MaskedModel):
             positions.table[:, :1] = 0.0
             positions.table[:, 1:] = sinusoidal_2d(grid, positions.table.shape[-1])
 
-    def forward(self, images: Tensor, noise: Tensor | None = None) -> Painted:
-        """``[B, C, H, W]`` -> every patch painted.
+    def forward(self, images: Tensor, noise: Tensor | None = None) -> MAEOutput:
+        """``[B, C, H, W]`` -> the reconstruction of every patch.
 
         Args:
             images: of any legal size.
@@ -123,20 +125,20 @@ class MaskedAutoencoder(MaskedModel):
             noise = torch.rand_like(tokens[:, 1:, 0]) if self.training else spread_noise(tokens[:, 1:, 0])
         order = noise.argsort(dim=1)
         visible = order[:, : int(order.shape[1] * (1 - self.config.mask_ratio))]  # [B, V]
-        seen = torch.cat((tokens[:, :1], _take(tokens[:, 1:], visible)), dim=1)
-        latent = self.encoder.norm(self.encoder.blocks(seen).tokens)  # [B, 1 + V, D]
+        unmasked = torch.cat((tokens[:, :1], _take(tokens[:, 1:], visible)), dim=1)
+        latent = self.encoder.norm(self.encoder.blocks(unmasked).tokens)  # [B, 1 + V, D]
 
-        known = self.decoder_embed(latent)  # [B, 1 + V, E]
-        unknown = self.mask_token.expand(len(known), order.shape[1] - visible.shape[1], -1)
-        in_order = _take(torch.cat((known[:, 1:], unknown), dim=1), order.argsort(dim=1))  # [B, N, E]
-        painted = torch.cat((known[:, :1], in_order), dim=1) + self.decoder_pos_embed(patches.grid)
-        painted = self.decoder_norm(self.decoder_blocks(painted).tokens)
+        embedded = self.decoder_embed(latent)  # [B, 1 + V, E]
+        mask_tokens = self.mask_token.expand(len(embedded), order.shape[1] - visible.shape[1], -1)
+        unshuffled = _take(torch.cat((embedded[:, 1:], mask_tokens), dim=1), order.argsort(dim=1))  # [B, N, E]
+        x = torch.cat((embedded[:, :1], unshuffled), dim=1) + self.decoder_pos_embed(patches.grid)
+        x = self.decoder_norm(self.decoder_blocks(x).tokens)
         hidden = torch.ones_like(noise, dtype=torch.bool).scatter(1, visible, False)
-        return Painted(self.decoder_pred(painted)[:, 1:], hidden)
+        return MAEOutput(self.decoder_pred(x)[:, 1:], hidden)
 
-    def images(self, painted: Painted, grid: tuple[int, int]) -> Tensor:
-        """The painted pixels as images ``[B, C, H, W]``, normalised as the input (or by patch, with norm_pixels)."""
-        return unpatchify(painted.patches, grid, self.config.patch_size)
+    def reconstruct(self, output: MAEOutput, grid: tuple[int, int]) -> Tensor:
+        """Predicted images ``[B, C, H, W]``, normalised as the input is, or by patch with ``norm_pixels``."""
+        return unpatchify(output.patches, grid, self.config.patch_size)
 
 
 def spread_noise(like: Tensor) -> Tensor:
@@ -162,3 +164,11 @@ def mae_config(size: str, patch_size: int = 16) -> MAEConfig:
 def mae_digits_config() -> MAEConfig:
     """For scikit-learn's digits: 8 x 8 grey pixels, 16 patches of 2 x 2, of which four stay visible."""
     return MAEConfig(BlockConfig(64, 4, 128), BlockConfig(64, 4, 128), 4, 2, (8, 8), (2, 2), in_channels=1)
+
+
+# The named models of the catalogue.
+mae_ti16_config = partial(mae_config, "ti")
+mae_s16_config = partial(mae_config, "s")
+mae_b16_config = partial(mae_config, "b")
+mae_l16_config = partial(mae_config, "l")
+mae_h14_config = partial(mae_config, "h", patch_size=14)

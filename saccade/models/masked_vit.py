@@ -8,6 +8,7 @@ B batch, N patches, D width, K colours.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 
 from saccade.config_io import Config
 from saccade.models.mae import MaskedModel, spread_noise
-from saccade.models.vit import SIZES, ViTConfig, ViTEncoder, initialise
+from saccade.models.vit import SIZES, initialise
+from saccade.models.vit_encoder import ViTConfig, ViTEncoder
 from saccade.nn.transformer import BlockConfig
 
 COLOURS = 8  # levels of each channel
@@ -56,7 +58,7 @@ class MaskedViTConfig(Config):
         return ViTConfig(self.block, self.depth, self.image_size, self.patch_size, self.in_channels, num_classes=0)
 
 
-class Named(NamedTuple):
+class MaskedViTOutput(NamedTuple):
     """What the model says of every patch."""
 
     patches: Tensor  # [B, N, K] logits of colours
@@ -64,7 +66,7 @@ class Named(NamedTuple):
 
 
 class MaskedViT(MaskedModel):
-    """``net(images [B, C, H, W])`` -> :class:`Named`."""
+    """``net(images [B, C, H, W])`` -> :class:`MaskedViTOutput`."""
 
     position_names = ("encoder.pos_embed.table",)
 
@@ -79,7 +81,7 @@ class MaskedViT(MaskedModel):
         initialise(self)
         nn.init.normal_(self.mask_token, std=0.02)
 
-    def forward(self, images: Tensor, noise: Tensor | None = None) -> Named:
+    def forward(self, images: Tensor, noise: Tensor | None = None) -> MaskedViTOutput:
         """``[B, C, H, W]`` -> the colour of every patch.
 
         Args:
@@ -101,7 +103,7 @@ class MaskedViT(MaskedModel):
         tokens = torch.where(replaced[..., None], self.mask_token.to(tokens.dtype), tokens)
         tokens = torch.where(swapped[..., None], shuffled, tokens)
         seen = self.encoder.norm(self.encoder.blocks(self.encoder.with_prefix(tokens, patches.grid)).tokens)
-        return Named(self.colours(seen[:, 1:]), rank < asked)
+        return MaskedViTOutput(self.colours(seen[:, 1:]), rank < asked)
 
 
 def masked_vit_config(size: str, patch_size: int = 16) -> MaskedViTConfig:
@@ -113,3 +115,8 @@ def masked_vit_config(size: str, patch_size: int = 16) -> MaskedViTConfig:
 def masked_vit_digits_config() -> MaskedViTConfig:
     """The ViT of scikit-learn's digits: 8 x 8 grey pixels, 16 patches of 2 x 2."""
     return MaskedViTConfig(BlockConfig(64, 4, 128), 4, (8, 8), (2, 2), in_channels=1)
+
+
+# The named models of the catalogue.
+masked_vit_ti16_config = partial(masked_vit_config, "ti")
+masked_vit_b16_config = partial(masked_vit_config, "b")

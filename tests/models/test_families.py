@@ -222,12 +222,12 @@ def test_a_masked_autoencoder_runs_in_half_precision() -> None:
 
 
 def test_images_come_back_from_patches() -> None:
-    from saccade.models.mae import Painted
+    from saccade.models.mae import MAEOutput
     from saccade.nn.patches import patchify
 
     net, images = small_mae(), torch.randn(2, 3, 32, 32)
-    painted = Painted(patchify(images, (8, 8)), torch.zeros(2, 16, dtype=torch.bool))
-    assert torch.equal(net.images(painted, (4, 4)), images)
+    output = MAEOutput(patchify(images, (8, 8)), torch.zeros(2, 16, dtype=torch.bool))
+    assert torch.equal(net.reconstruct(output, (4, 4)), images)
 
 
 def test_a_distilled_vit_averages_its_heads() -> None:

@@ -6,8 +6,8 @@ import torch
 import saccade
 from saccade.data.preprocessing import Preprocessing
 from saccade.errors import ConfigError
-from saccade.models.mae import Painted
-from saccade.models.masked_vit import COLOURS, MaskedViT, Named
+from saccade.models.mae import MAEOutput
+from saccade.models.masked_vit import COLOURS, MaskedViT, MaskedViTOutput
 from saccade.tasks.masked import LEVELS, MaskedColours, MaskedPixels
 from saccade.tasks.predictions import MaskedMetrics
 from tests.photos import batch_of
@@ -29,7 +29,7 @@ def test_only_hidden_patches_count() -> None:
     patches[0, 3] = 9.0
     hidden = torch.tensor([[False, True, True, False]])
     task = MaskedPixels((2, 2), norm_pixels=False)
-    outputs = Painted(patches, hidden)
+    outputs = MAEOutput(patches, hidden)
     assert task.loss(outputs, batch_of(images)).item() == pytest.approx((4 + 0) / 2)
     kept = task.keep(outputs, batch_of(images))
     assert task.measure(*kept) == MaskedMetrics(loss=2.0, images=1)
@@ -37,7 +37,7 @@ def test_only_hidden_patches_count() -> None:
 
 def test_a_patch_is_compared_without_its_brightness_and_contrast() -> None:
     images = torch.randn(2, 1, 4, 4)
-    outputs = Painted(torch.randn(2, 4, 4), torch.ones(2, 4, dtype=torch.bool))
+    outputs = MAEOutput(torch.randn(2, 4, 4), torch.ones(2, 4, dtype=torch.bool))
     task = MaskedPixels((2, 2))
     plain, brighter = (task.loss(outputs, batch_of(x)).item() for x in (images, 3 * images + 5))
     assert plain == pytest.approx(brighter, rel=1e-4)
@@ -55,7 +55,7 @@ def test_colours_are_three_bits_a_channel() -> None:
 def test_the_loss_of_colours_is_cross_entropy() -> None:
     images = torch.rand(2, 3, 4, 4)
     task = MaskedColours((2, 2), PLAIN)
-    outputs = Named(torch.randn(2, 4, 512), torch.tensor([[True, False, True, False]] * 2))
+    outputs = MaskedViTOutput(torch.randn(2, 4, 512), torch.tensor([[True, False, True, False]] * 2))
     logs = outputs.patches.log_softmax(-1)
     right = task.colours(images)
     expected = -sum(logs[b, n, right[b, n]] for b in range(2) for n in (0, 2)) / 4
