@@ -55,7 +55,7 @@ def test_hugging_face(backbone: str, masks: bool, variant: str, tmp_path: Path) 
     settings = {**SMALL, "position_embedding_type": "learned" if variant == "learned" else "sine"}
     if backbone == "timm":
         pytest.importorskip("timm")
-        settings |= {"use_timm_backbone": True, "backbone": "resnet50", "dilation": variant == "dilated"}
+        settings |= {"use_timm_backbone": True, "backbone": "resnet26", "dilation": variant == "dilated"}
     else:
         settings |= {"use_timm_backbone": False, "backbone": None, "backbone_config": OWN_BACKBONE}
     kind = transformers.DetrForSegmentation if masks else transformers.DetrForObjectDetection
