@@ -4,6 +4,7 @@ Two steps reach the whole image, at the cost of h + w instead of h w keys for ea
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -97,3 +98,10 @@ class AxialResNet(PooledClassifier):
 def axial_resnet_config(layers: int, size: str) -> AxialResNetConfig:
     """The published sizes, such as ``axial_resnet_config(50, "s")``."""
     return AxialResNetConfig(DEPTHS[layers], SIZES[size])
+
+
+# The named models of the catalogue.
+axial_resnet26_s_config = partial(axial_resnet_config, 26, size="s")
+axial_resnet50_s_config = partial(axial_resnet_config, 50, size="s")
+axial_resnet50_m_config = partial(axial_resnet_config, 50, size="m")
+axial_resnet50_l_config = partial(axial_resnet_config, 50, size="l")

@@ -66,3 +66,12 @@ class BiT(PooledClassifier):
 def bit_config(layers: int, width_factor: int) -> BiTConfig:
     """The published sizes: ``bit_config(50, 1)`` is R50x1."""
     return BiTConfig(DEPTHS[layers], width_factor)
+
+
+# The named models of the catalogue.
+bit_r50x1_config = partial(bit_config, 50, width_factor=1)
+bit_r50x3_config = partial(bit_config, 50, width_factor=3)
+bit_r101x1_config = partial(bit_config, 101, width_factor=1)
+bit_r101x3_config = partial(bit_config, 101, width_factor=3)
+bit_r152x2_config = partial(bit_config, 152, width_factor=2)
+bit_r152x4_config = partial(bit_config, 152, width_factor=4)

@@ -8,6 +8,7 @@ B batch, C channels, H x W pixels, D width.
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -98,3 +99,7 @@ def conv_vit_digits_config() -> ConvViTConfig:
     """For scikit-learn's digits: 8 x 8 grey pixels, three convolutions to 4 x 4 tokens, two blocks."""
     block = BlockConfig(embed_dim=64, num_heads=4, mlp_dim=128)
     return ConvViTConfig(block, depth=2, channels=(64, 128, 128), strides=(1, 2, 1), image_size=(8, 8), in_channels=1)
+
+
+# The named models of the catalogue.
+conv_vit7_config = partial(conv_vit_config, 256, depth=7)

@@ -5,6 +5,7 @@ mix the places, 1 x 1 convolutions the channels.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from torch import Tensor, nn
@@ -69,3 +70,9 @@ def convmixer_config(width: int, depth: int) -> ConvMixerConfig:
     """The published sizes 768/32 (ReLU, 7 x 7 filters) and 1536/20 (GELU, 9 x 9)."""
     small = width == 768
     return ConvMixerConfig(width, depth, kernel_size=7 if small else 9, activation="relu" if small else "gelu")
+
+
+# The named models of the catalogue.
+convmixer_256_8_config = partial(convmixer_small_config, 256, depth=8)
+convmixer_768_32_config = partial(convmixer_config, 768, depth=32)
+convmixer_1536_20_config = partial(convmixer_config, 1536, depth=20)

@@ -7,6 +7,7 @@ B batch, C channels, H x W places.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -123,3 +124,10 @@ def convnext_config(size: str) -> ConvNeXtConfig:
     """The published sizes ``"t"``, ``"s"``, ``"b"`` and ``"l"``."""
     depths, widths = SIZES[size]
     return ConvNeXtConfig(depths, widths)
+
+
+# The named models of the catalogue.
+convnext_t_config = partial(convnext_config, "t")
+convnext_s_config = partial(convnext_config, "s")
+convnext_b_config = partial(convnext_config, "b")
+convnext_l_config = partial(convnext_config, "l")

@@ -7,13 +7,15 @@ B batch, C channels, H x W pixels, D width.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from saccade.config_io import Config
 from saccade.models.model import FeatureMap, Model
-from saccade.models.vit import SIZES, ViTConfig, ViTEncoder, initialise
+from saccade.models.vit import SIZES, initialise
+from saccade.models.vit_encoder import ViTConfig, ViTEncoder
 from saccade.nn.tokens import TokenLayout
 from saccade.nn.transformer import BlockConfig
 
@@ -88,3 +90,9 @@ def deit_config(size: str) -> DeiTConfig:
     """The published sizes ``"ti"``, ``"s"`` and ``"b"``."""
     embed_dim, depth, mlp_dim, num_heads = SIZES[size]
     return DeiTConfig(BlockConfig(embed_dim, num_heads, mlp_dim), depth)
+
+
+# The named models of the catalogue.
+deit_ti16_config = partial(deit_config, "ti")
+deit_s16_config = partial(deit_config, "s")
+deit_b16_config = partial(deit_config, "b")

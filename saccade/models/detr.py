@@ -10,6 +10,7 @@ B batch, H x W pixels, h x w map, Q queries, K classes, D width.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -207,3 +208,11 @@ def detr_small_config() -> DETRConfig:
     backbone = ResNetConfig("basic", (1, 1, 2), image_size=(128, 128), num_classes=0, width=32)
     block = BlockConfig(128, 4, 256, norm="pre", norm_eps=1e-5, activation="relu")
     return DETRConfig(block, backbone, encoder_depth=2, decoder_depth=3, num_queries=16, num_classes=10)
+
+
+# The named models of the catalogue.
+detr_r50_config = partial(detr_config, 50)
+detr_r50_dc5_config = partial(detr_config, 50, dilated=True)
+detr_r101_config = partial(detr_config, 101)
+detr_r101_dc5_config = partial(detr_config, 101, dilated=True)
+detr_r50_panoptic_config = partial(detr_config, 50, masks=True)

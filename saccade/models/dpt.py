@@ -7,6 +7,7 @@ B batch, H x W pixels, N tokens, D width, C channels, F features of the decoder.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch.nn.functional as F
@@ -178,3 +179,14 @@ def _finished(config: DPTConfig, num_classes: int) -> DPTConfig:
     if not num_classes:
         return config
     return replace(config, head="segmentation", batch_norm=True, num_classes=num_classes, auxiliary=True)
+
+
+# The named models of the catalogue.
+dpt_small_seg_config = partial(dpt_small_config, num_classes=11)
+dpt_small_hybrid_seg_config = partial(dpt_small_hybrid_config, num_classes=11)
+dpt_ti_config = partial(dpt_config, "ti")
+dpt_s_config = partial(dpt_config, "s")
+dpt_b_config = partial(dpt_config, "b")
+dpt_l_config = partial(dpt_config, "l")
+dpt_l_seg_config = partial(dpt_config, "l", num_classes=150)
+dpt_hybrid_seg_config = partial(dpt_hybrid_config, num_classes=150)

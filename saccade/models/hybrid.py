@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from saccade.config_io import Config
 from saccade.models.model import FeatureMap, Model
 from saccade.models.stages import Stages
-from saccade.models.vit import SIZES, VisionTransformer, ViTConfig, ViTEncoder
+from saccade.models.vit import SIZES, VisionTransformer
+from saccade.models.vit_encoder import ViTConfig, ViTEncoder
 from saccade.nn.convolution import Bottleneck, ConvNorm, StdConv2d, pad_same
 from saccade.nn.tokens import TokenLayout
 from saccade.nn.transformer import BlockConfig
@@ -143,3 +144,10 @@ def hybrid_config(size: str, stem_depths: tuple[int, ...], patch_size: int = 1) 
     embed_dim, depth, mlp_dim, num_heads = SIZES[size]
     block = BlockConfig(embed_dim, num_heads, mlp_dim)
     return HybridConfig(block, depth, StemConfig(stem_depths), patch_size=(patch_size, patch_size))
+
+
+# The named models of the catalogue.
+hybrid_r_ti16_config = partial(hybrid_config, "ti", stem_depths=(), patch_size=8)
+hybrid_r26_s32_config = partial(hybrid_config, "s", stem_depths=(2, 2, 2, 2))
+hybrid_r50_b16_config = partial(hybrid_config, "b", stem_depths=(3, 4, 9))
+hybrid_r50_l32_config = partial(hybrid_config, "l", stem_depths=(3, 4, 6, 3))

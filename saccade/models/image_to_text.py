@@ -15,7 +15,7 @@ from saccade.models.backbone import WithBackbone, backbone_maps
 from saccade.models.conv_vit import ConvViTConfig
 from saccade.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from saccade.models.model import example_tokens
-from saccade.models.vit import ViTConfig
+from saccade.models.vit_encoder import ViTConfig
 from saccade.models.zoo import build
 from saccade.nn.generation import EncoderOutput
 from saccade.nn.tokens import TokenLayout

@@ -4,6 +4,7 @@ The window moves with the place, as a convolution's does; but what is taken from
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -67,3 +68,9 @@ class LocalResNet(PooledClassifier):
 def local_resnet_config(layers: int) -> LocalResNetConfig:
     """The published depths 26, 38 and 50."""
     return LocalResNetConfig(DEPTHS[layers])
+
+
+# The named models of the catalogue.
+local_resnet26_config = partial(local_resnet_config, 26)
+local_resnet38_config = partial(local_resnet_config, 38)
+local_resnet50_config = partial(local_resnet_config, 50)

@@ -110,3 +110,14 @@ def resnet_config(layers: int, width_factor: int = 1) -> ResNetConfig:
     """The published depths, such as ``resnet_config(50)``; ``resnet_config(50, 2)`` is Wide ResNet-50-2."""
     block, depths = VARIANTS[layers]
     return ResNetConfig(block, depths, width_factor)
+
+
+# The named models of the catalogue.
+resnet18_config = partial(resnet_config, 18)
+resnet18_small_config = partial(resnet_small_config, 18)
+resnet34_config = partial(resnet_config, 34)
+resnet50_config = partial(resnet_config, 50)
+resnet101_config = partial(resnet_config, 101)
+resnet152_config = partial(resnet_config, 152)
+wide_resnet50_2_config = partial(resnet_config, 50, width_factor=2)
+wide_resnet101_2_config = partial(resnet_config, 101, width_factor=2)

@@ -1,6 +1,7 @@
 """VGG (Simonyan & Zisserman, arXiv 1409.1556): nothing but 3 x 3 convolutions, deeper and deeper."""
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import torch.nn.functional as F
@@ -74,3 +75,14 @@ class VGG(Classifier):
 def vgg_config(layers: int, batch_norm: bool = False) -> VGGConfig:
     """The published depths, such as ``vgg_config(16)``."""
     return VGGConfig(DEPTHS[layers], batch_norm)
+
+
+# The named models of the catalogue.
+vgg11_config = partial(vgg_config, 11)
+vgg11_bn_config = partial(vgg_config, 11, batch_norm=True)
+vgg13_config = partial(vgg_config, 13)
+vgg13_bn_config = partial(vgg_config, 13, batch_norm=True)
+vgg16_config = partial(vgg_config, 16)
+vgg16_bn_config = partial(vgg_config, 16, batch_norm=True)
+vgg19_config = partial(vgg_config, 19)
+vgg19_bn_config = partial(vgg_config, 19, batch_norm=True)

@@ -5,6 +5,7 @@ few. (The wide ResNets for large images are those of saccade.models.resnet with 
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -66,3 +67,7 @@ class WideResNet(PooledClassifier):
 def wide_resnet_config(layers: int, width_factor: int) -> WideResNetConfig:
     """WRN-n-k, such as ``wide_resnet_config(28, 10)``."""
     return WideResNetConfig(layers, width_factor)
+
+
+# The named models of the catalogue.
+wrn28_10_config = partial(wide_resnet_config, 28, width_factor=10)

@@ -25,7 +25,7 @@ def architecture_of(name: str) -> str:
         close = get_close_matches(name, ZOO, n=3, cutoff=0.4)
         hint = f"did you mean {' or '.join(close)}?" if close else "saccade.list_models() names them all"
         raise ConfigError(f"there is no model {name!r}; {hint}")
-    return ZOO[name][0]
+    return ZOO[name]
 
 
 def config_of(
@@ -38,7 +38,6 @@ def config_of(
 ) -> Any:
     """The config of a named model, with changes; arguments as for :func:`create`."""
     module = import_module(ARCHITECTURES[architecture_of(name)][0])
-    _, function, arguments = ZOO[name]
     changes: dict[str, Any] = dict(options or {})
     if num_classes is not None:
         changes["num_classes"] = num_classes
@@ -46,7 +45,7 @@ def config_of(
         changes["image_size"] = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
     if in_channels is not None:
         changes["in_channels"] = in_channels
-    return change_config(getattr(module, function)(*arguments), changes)
+    return change_config(getattr(module, f"{name}_config")(), changes)
 
 
 def create(
