@@ -32,7 +32,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": {*CORE, "tasks.table"},
     "analysis": CORE,
     "reporting": {"errors", "engine", "analysis", "data.rle"},
-    "inference": {*CORE, "tasks.table"},
     "runs": {*CORE, "analysis", "reporting", "training", "tasks.table", "tasks.loading"},
 }  # fmt: skip
 # modules of a task's room by their role: the end of the module's name -> what they may import beside the room itself

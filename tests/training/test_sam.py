@@ -9,9 +9,10 @@ from torch import nn
 
 from saccade.cli.main import main
 from saccade.errors import ConfigError
+from saccade.nn.batch_norm import frozen_statistics
 from saccade.training.config import resolve
 from saccade.training.run_directory import RunDirectory
-from saccade.training.sam import frozen_statistics, perturbed_weights
+from saccade.training.sam import perturbed_weights
 from tests.running import train
 
 SHORT = {
