@@ -12,10 +12,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import saccade.training.jobs.classify as classify
 from machine import describe
 from sklearn.model_selection import StratifiedKFold
 
-import saccade.training.jobs.classify as classify
 from saccade.data.builtin.digits import DigitsSource, digits_splits
 from saccade.data.samples import DataSplits
 from saccade.training.config import resolve

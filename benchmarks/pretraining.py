@@ -1,10 +1,10 @@
-"""Does pre-training without labels help where labels are few? A ViT on digits, some labelled images a class.
+"""Accuracy with few labels after masked pre-training: a ViT on digits, some labelled images for each class.
 
     python benchmarks/pretraining.py
 
-A masked autoencoder and a model of masked patches see the 1,437 training digits without labels; then a classifier
-starts from their encoder, and one from fresh weights, all with the recipe `digits` on the same labelled images. Another
-choice of labelled images for each seed. The 360 test images are looked at once a run.
+A masked autoencoder and masked patch prediction are trained on the 1,437 training digits without labels; then their
+encoders, and fresh weights, are trained as classifiers with the recipe `digits` on the same labelled images, drawn anew
+for each seed. Each run is measured once on the 360 test images.
 """
 
 import argparse
@@ -16,8 +16,8 @@ import numpy as np
 from machine import describe
 
 from saccade.data.builtin.digits import digits_splits
+from saccade.runs import train_task
 from saccade.training.config import resolve
-from saccade.training.loop import train
 from saccade.training.run_directory import RunDirectory
 
 QUIET = {"preflight": False, "data.check": "off"}
@@ -41,9 +41,9 @@ def write_few(folder: Path, shots: int, seed: int) -> Path:
 
 def pretrain(model: str, place: Path, epochs: int) -> float:
     """Seconds of pre-training; the model is in the run's folder."""
-    overrides = {**QUIET, "task": "pretrain", "model.name": model, "schedule.epochs": epochs}
+    overrides = {**QUIET, "task": "masked_image", "model.name": model, "schedule.epochs": epochs}
     config = resolve("mae_digits", overrides=overrides)
-    return train(config, RunDirectory.create(config, place)).seconds
+    return train_task(config, RunDirectory.create(config, place)).seconds
 
 
 def classify(data: Path, start: Path | None, seed: int, place: Path) -> float:
@@ -54,9 +54,9 @@ def classify(data: Path, start: Path | None, seed: int, place: Path) -> float:
         "batch_size": 32,
     }  # fmt: skip
     config = resolve("digits", overrides=overrides)
-    result = train(config, RunDirectory.create(config, place))
+    result = train_task(config, RunDirectory.create(config, place))
     assert result.metrics is not None
-    return result.metrics.goal
+    return result.metrics.selection
 
 
 def main() -> None:
@@ -75,13 +75,13 @@ def main() -> None:
         for shots in options.shots:
             cells = []
             for name, start in starts.items():
-                found = []
+                accuracies = []
                 for seed in options.seeds:
                     data = Path(folder) / f"few-{shots}-{seed}"
                     if not data.exists():
                         write_few(data, shots, seed)
-                    found.append(classify(data, start, seed, Path(folder) / f"{name}-{shots}-{seed}"))
-                cells.append(f"{statistics.mean(found):.2%} ± {statistics.stdev(found):.2%}")
+                    accuracies.append(classify(data, start, seed, Path(folder) / f"{name}-{shots}-{seed}"))
+                cells.append(f"{statistics.mean(accuracies):.2%} ± {statistics.stdev(accuracies):.2%}")
             print(f"| {shots} | {' | '.join(cells)} |", flush=True)
 
 

@@ -12,13 +12,22 @@ CROP_MODES: dict[str, Resize] = {"center": "shortest", "squash": "exact", "borde
 HALF = (0.5, 0.5, 0.5)
 
 
-def plain(size: tuple[int, int], channels: int, metadata: CheckpointMetadata, **options: Any) -> Preprocessing:
-    """The default preprocessing of a publisher for three channels; mean 0 and std 1, with a note, for other numbers."""
-    if channels == 3:
-        return Preprocessing(size, **options)
-    metadata.notes.append(f"no preprocessing beside the file for {channels} channels: mean 0 and std 1 assumed")
-    options |= {"mean": (0.0,) * channels, "std": (1.0,) * channels}
-    return Preprocessing(size, channels=channels, **options)
+def plain(
+    size: tuple[int, int],
+    channels: int,
+    metadata: CheckpointMetadata,
+    *,
+    resize: Resize = "shortest",
+    crop_pct: float = 0.875,
+    interpolation: Interpolation = "bicubic",
+    mean: tuple[float, ...] = IMAGENET_MEAN,
+    std: tuple[float, ...] = IMAGENET_STD,
+) -> Preprocessing:
+    """A publisher's usual preprocessing for three channels; mean 0 and std 1 for any other number, and a note."""
+    if channels != 3:
+        metadata.notes.append(f"no preprocessing beside the file for {channels} channels: mean 0 and std 1 assumed")
+        mean, std = (0.0,) * channels, (1.0,) * channels
+    return Preprocessing(size, resize, crop_pct, interpolation, channels=channels, mean=mean, std=std)
 
 
 def from_huggingface(size: tuple[int, int], channels: int, metadata: CheckpointMetadata) -> Preprocessing:

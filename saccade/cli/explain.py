@@ -23,9 +23,9 @@ def explain(
 ) -> None:
     """Draw what a model attends to.
 
-    Of a classifier the rollout of all layers and each head of the last, over the image. Of a DETR what it found, and
-    where the query that found it looked. Of a model that writes where each word looked. With --point, where one place
-    of the image looks in every layer: also of a DPT.
+    For a classifier the rollout of all layers and each head of the last, over the image. For a DETR its detections and
+    the cross-attention of their queries. For a model that generates texts the cross-attention of each token. With
+    --point, the attention of one patch in every layer: also for a DPT.
 
     Parameters
     ----------

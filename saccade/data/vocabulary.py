@@ -107,7 +107,7 @@ def vocabulary_for(files: Mapping[str, bytes], size: int, place: str, *, of_byte
 def find_vocabulary(
     files: Mapping[str, bytes], size: int, place: str, *, of_bytes: bool = False
 ) -> "Vocabulary | None":
-    """As :func:`vocabulary_for`; None where a model came without a vocabulary of a kind that is read here."""
+    """As :func:`vocabulary_for`; None where there is no vocabulary file of a supported kind."""
     if not of_bytes and FILE not in files and WORD_PIECES not in files:
         return None
     return vocabulary_for(files, size, place, of_bytes=of_bytes)

@@ -1,10 +1,10 @@
-"""CLIP: pictures and sentences in one space (Radford et al., arXiv 2103.00020).
+"""CLIP: images and texts in one space (Radford et al., arXiv 2103.00020).
 
-An image tower and a text tower each end in a vector of the same width. Of a batch of pairs, the vector of each picture
-is to lie nearest to that of its own sentence; how sharply is learned too, as a temperature. A class is then just a
-sentence: "a photo of a cat".
+An image encoder and a text encoder each end in a vector of the same width. The contrastive loss makes the vector of an
+image nearest to that of its own caption; the temperature of the loss is learned too. A class is then a text: "a photo
+of a cat".
 
-B images, T texts, L tokens of a text, W width of the text tower, E width of the common space.
+B images, T texts, L tokens of a text, W width of the text encoder, E width of the common space.
 """
 
 import math
@@ -24,20 +24,19 @@ from saccade.nn.masks import causal_mask
 from saccade.nn.tokens import TokenLayout
 from saccade.nn.transformer import BlockConfig, Encoder, masked_mean
 
-LARGEST_SCALE = 100.0  # of the cosines: a temperature below 0.01 made training unstable
+LARGEST_SCALE = 100.0  # of the cosines: temperatures below 0.01 made training unstable
 
 
 @dataclass(frozen=True)
 class TextConfig:
-    """The text tower: a transformer in which a token sees only what stands before it; or, for few captions, a bag of
-    words (depth 0 and pooling "mean").
+    """The text encoder: a causal transformer; or, for few captions, a bag of words (depth 0 and pooling "mean").
 
     Attributes:
-        block: of the tower.
+        block: of the encoder.
         depth: number of blocks.
-        vocab_size: tokens; the last of them ends a text.
-        context_length: most tokens of a text, the beginning and the end among them.
-        pooling: what stands for a text: its end, which has seen all of it, or the mean of its tokens.
+        vocab_size: tokens; the last of them is the end of a text.
+        context_length: maximum number of tokens of a text, with its begin and end tokens.
+        pooling: the output for a text: its end token, which attends to all others, or the mean of its tokens.
     """
 
     block: BlockConfig
@@ -48,16 +47,16 @@ class TextConfig:
 
     def __post_init__(self) -> None:
         if not self.depth and self.pooling == "end":
-            raise ValueError("without blocks the end of a text has seen nothing of it: pooling must be mean")
+            raise ValueError("without blocks the end token attends to no other: pooling must be mean")
 
 
 @dataclass(frozen=True)
 class CLIPConfig(WithBackbone):
-    """Two towers.
+    """An image encoder and a text encoder.
 
     Attributes:
-        backbone, backbone_config: the image tower: a ViT, or a "clip_resnet".
-        text: the text tower.
+        backbone, backbone_config: the image encoder: any backbone, OpenAI's are "vit" and "clip_resnet".
+        text: the text encoder.
         embed_dim: E.
     """
 
@@ -75,7 +74,7 @@ class CLIPConfig(WithBackbone):
 
 
 class ClipOutput(NamedTuple):
-    """Unit vectors of both kinds, and the factor of their cosines."""
+    """Unit vectors of images and texts, and the factor of their cosines."""
 
     image: Tensor  # [B, E]
     text: Tensor  # [T, E]
@@ -83,12 +82,12 @@ class ClipOutput(NamedTuple):
 
     @property
     def logits(self) -> Tensor:
-        """How well each image fits each text: ``[B, T]``."""
+        """Similarity of each image with each text: ``[B, T]``."""
         return self.scale * self.image @ self.text.T
 
 
 class TextTower(nn.Module):
-    """Tokens ``[T, L]`` -> what stands for each text, ``[T, W]``."""
+    """Tokens ``[T, L]`` -> one vector a text, ``[T, W]``."""
 
     def __init__(self, config: TextConfig):
         super().__init__()
@@ -144,7 +143,7 @@ class CLIP(Model):
 
         Args:
             images: normalised as the checkpoint's preprocessing says.
-            tokens: ``[T, L]``, of a tokenizer; behind the end zeros.
+            tokens: ``[T, L]`` from the tokenizer; zeros after the end token.
         """
         scale = self.logit_scale.exp().clamp(max=LARGEST_SCALE)
         image, text = self.encode_image(images), self.encode_text(tokens)
@@ -162,7 +161,7 @@ class CLIP(Model):
         return self.encode_image(images)
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
-        """The image tower's maps."""
+        """The image encoder's maps."""
         return self.backbone.features(images)
 
     def example_inputs(self, batch_size: int = 1, image_size: tuple[int, int] | None = None) -> tuple[Tensor, ...]:
@@ -199,20 +198,20 @@ def clip_resnet_config(layers: int) -> CLIPConfig:
 
 
 def clip_block(width: int) -> BlockConfig:
-    """A block of either tower: heads of 64 features, OpenAI's approximation of GELU."""
+    """A block of either encoder: heads of 64 features, OpenAI's approximation of GELU."""
     return BlockConfig(width, width // 64, 4 * width, norm_eps=1e-5, activation="quick_gelu")
 
 
 def clip_ti16_config() -> CLIPConfig:
-    """A ViT-Ti/16 that may be trained already (``--init``), and a text tower as wide for few captions."""
+    """A ViT-Ti/16, which may be pre-trained (``--init``), and a text encoder of the same width, for few captions."""
     block = BlockConfig(192, 3, 768)
     backbone = ViTConfig(block, 12, (224, 224), (16, 16), num_classes=0)
     return CLIPConfig(backbone, TextConfig(replace(block, norm_eps=1e-5), 4, 1024, 48), 192)
 
 
 def clip_small_config() -> CLIPConfig:
-    """For images of 64 pixels and a small vocabulary, trained from fresh weights: a ResNet finds strokes sooner than
-    patches would."""
+    """For images of 64 pixels and a small vocabulary, trained from fresh weights; a ResNet learns faster on these than
+    a ViT."""
     backbone = ResNetConfig("basic", (1, 1, 2), image_size=(64, 64), num_classes=0, width=32)
     block = BlockConfig(128, 4, 256, norm_eps=1e-5)
     return CLIPConfig(backbone, TextConfig(block, 3, 1024, 48), 128, "resnet")

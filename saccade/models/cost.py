@@ -69,6 +69,9 @@ def measure_cost(model: Model, image_size: tuple[int, int] | None = None) -> Cos
     return Cost(sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2, activation_bytes)
 
 
-def _fused_attention_flops(query: Any, key: Any, value: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+def _fused_attention_flops(
+    query: Any, key: Any, value: Any, dropout_p: float = 0.0, is_causal: bool = False, *,
+    attn_mask: Any = None, scale: float | None = None, out_shape: Any = None,
+) -> int:  # fmt: skip
     """FLOPs of the CPU's fused attention from the shapes of its arguments, which `torch` counts on a GPU only."""
     return sdpa_flop_count(query, key, value)

@@ -16,10 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from saccade.models.backbones import backbone_maps
 from saccade.models.detr_masks import BoxAttention, MaskHead
 from saccade.models.model import FeatureMap, Model, WithBackbone
 from saccade.models.resnet import ResNetConfig, resnet_config
-from saccade.models.zoo import backbone_maps, build, read_config
+from saccade.models.zoo import build, read_config
 from saccade.nn.attention import xavier_uniform
 from saccade.nn.masks import padding_mask
 from saccade.nn.patches import pad_images

@@ -11,11 +11,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from saccade.models.backbones import backbone_maps
 from saccade.models.conv_vit import ConvViTConfig
 from saccade.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from saccade.models.model import WithBackbone, example_tokens
 from saccade.models.vit import ViTConfig
-from saccade.models.zoo import backbone_maps, build, read_config
+from saccade.models.zoo import build, read_config
 from saccade.nn.generation import EncoderOutput
 from saccade.nn.tokens import TokenLayout
 from saccade.nn.transformer import BlockConfig

@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from saccade.models.backbones import backbone_maps
 from saccade.models.model import FeatureMap, Model, WithBackbone
 from saccade.models.resnet import ResNetConfig
-from saccade.models.zoo import backbone_maps, build, read_config
+from saccade.models.zoo import build, read_config
 from saccade.nn.convolution import ConvNorm
 
 PRIOR = 0.01  # probability of each class at the start: nearly every location is background

@@ -91,16 +91,6 @@ def read_config(architecture: str, config: Mapping[str, Any]) -> Any:
         raise ConfigError(f"this is no config of the architecture {architecture!r}: {error}") from error
 
 
-def backbone_maps(architecture: str, config: Any) -> list[tuple[int, tuple[int, int]]]:
-    """(channels, stride) of a backbone's feature maps, from the finest to the coarsest; nothing is computed."""
-    import torch
-
-    with torch.device("meta"):
-        probe = build(architecture, config.to_dict()).eval()
-        maps = probe.features(torch.empty(1, config.in_channels, *config.image_size))
-    return [(m.features.shape[1], m.stride) for m in maps]
-
-
 def change_config(config: Any, changes: Mapping[str, Any]) -> Any:
     """A copy of a (nested) config dataclass with fields changed; nested fields are named with dots.
 

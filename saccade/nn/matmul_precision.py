@@ -79,7 +79,7 @@ def choose_matmul_precision(
                     samples[setting].append(time.perf_counter() - start)
     # The worst round counts: a shared machine may stall in any one of them, and a wrong choice costs a whole run.
     speedups = {p: min(base / own for base, own in zip(samples["highest"], samples[p])) for p in PRECISIONS}
-    usable = [p for p in PRECISIONS if errors[p] <= LARGEST_ERROR and speedups[p] >= MIN_SPEEDUP]
+    usable: list[MatmulPrecision] = [p for p in PRECISIONS if errors[p] <= LARGEST_ERROR and speedups[p] >= MIN_SPEEDUP]
     fastest: MatmulPrecision = max(usable, key=lambda p: speedups[p]) if usable else "highest"
     measured = ", ".join(f"{p} {speedups[p]:.2f}x with error {errors[p]:.0e}" for p in PRECISIONS)
     reason = f"float32 matmul precision: {fastest} (one block on {list(tokens.shape)}: {measured})"

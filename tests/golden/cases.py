@@ -64,6 +64,9 @@ CASES: dict[str, dict[str, Any]] = {
     "pretrain_colours": {
         **DIGITS, "task": "masked_image", "model.name": "masked_vit_digits", "model.options": {**BLOCK, "depth": 2},
     },
+    "regression": {
+        **DIGITS, "task": "regression", "model.name": "vit_digits", "model.options": {**BLOCK, "depth": 2},
+    },
     "detect_detr": {**DETECT, "model.options": DETR},
     "detect_masks": {**DETECT, "model.options": {**DETR, "masks": True}},
     "detect_yolo": {

@@ -201,7 +201,9 @@ def test_the_masked_loss_equals_the_official_one(norm_pixels: bool, tmp_path) ->
     )
     official = randomised(transformers.ViTMAEForPreTraining(settings))
     official.save_pretrained(tmp_path)
-    net = load_model(tmp_path).model
+    loaded = load_model(tmp_path)
+    net = loaded.model
+    assert loaded.task == "masked_image"
     assert isinstance(net, MaskedAutoencoder)
     images, noise = torch.randn(2, 3, 32, 32), torch.rand(2, 16)
     with torch.no_grad():

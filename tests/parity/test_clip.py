@@ -114,7 +114,7 @@ def test_the_scale_is_clamped_and_texts_see_only_what_came_before() -> None:
 
 @torch.no_grad()
 def test_a_bag_of_words_is_the_mean_of_what_is_there() -> None:
-    with pytest.raises(ConfigError, match="has seen nothing"):
+    with pytest.raises(ConfigError, match="attends to no other"):
         saccade.create("clip_small", options={"text.depth": 0})
     net = saccade.create("clip_small", options={"text": {"depth": 0, "pooling": "mean"}}).eval()
     tokens = torch.tensor([[1, 5, 9, 1023, 0, 0]])

@@ -8,7 +8,6 @@ import torch
 import saccade
 from saccade.checkpoints.formats import FORMATS
 from saccade.checkpoints.loading import load_model
-from saccade.errors import ConfigError
 from tests.parity.cases import CASES, SMALL_VIT, Case, randomised
 
 
@@ -98,11 +97,14 @@ def test_another_size_and_another_head(case: Case, tmp_path: Path) -> None:
     assert loaded.preprocessing.size == (2 * height, width)
 
 
-def test_a_masked_autoencoder_is_resized_too_and_has_nothing_to_predict(tmp_path: Path) -> None:
+def test_a_published_masked_autoencoder_is_resized_and_reconstructs(tmp_path: Path) -> None:
     case = next(c for c in CASES if c.format == "facebook_mae")
     path = case.save(case.build(), tmp_path)
     larger = load_model(path, image_size=(64, 32), options=case.options)
     assert set(larger.report.resized) == {"encoder.pos_embed.table", "decoder_pos_embed.table"}
     assert larger.model(torch.randn(1, 3, 64, 32)).pred.shape == (1, 32, 192)
-    with pytest.raises(ConfigError, match="no classes to choose from"):
-        saccade.load(path).predict(torch.rand(3, 32, 32))
+    predictor = saccade.load(path)
+    assert predictor.task.name == "masked_image"
+    result = predictor.predict(torch.rand(3, 32, 32))
+    assert result.reconstruction.shape == (32, 32, 3)
+    assert result.loss > 0

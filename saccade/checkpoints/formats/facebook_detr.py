@@ -1,6 +1,7 @@
 """DETR as Meta writes it: `detr-r50-e632da11.pth` and its relatives, with and without the mask head."""
 
 from torch import Tensor
+from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
 from saccade.checkpoints.detr_parts import backbone_rules, box_head, dilated, mask_head, num_heads
 from saccade.checkpoints.formats import torchvision_resnet
@@ -84,8 +85,6 @@ def labels(config: DETRConfig) -> tuple[str, ...] | None:
     """COCO's names by their ids, 1 to 90 with holes, for as many classes as its models have."""
     if config.num_classes != 91:
         return None
-    from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
-
     return tuple(FasterRCNN_ResNet50_FPN_Weights.DEFAULT.meta["categories"])
 
 

@@ -72,6 +72,7 @@ class ContrastiveTask:
         seeds = torch.randint(2**62, (len(parts),)).tolist()
         with torch.no_grad(), frozen_statistics(model):
             cached = [embed(model, part, seed) for part, seed in zip(parts, seeds)]
+        torch.clear_autocast_cache()  # its copies of the weights were made without gradients
         with torch.enable_grad():
             leaves = Embeddings(
                 torch.cat([c.image for c in cached]).requires_grad_(),

@@ -116,3 +116,17 @@ def test_metrics_of_parts_add_up() -> None:
     for name in ("R@1", "chance"):
         total = sum(terms.metrics[name].total.item() for terms in parts)
         assert total == pytest.approx(whole.metrics[name].total.item())
+
+
+def test_parts_in_half_precision_have_gradients() -> None:
+    """Autocast caches its copies of the weights: those of the pass without gradients must not serve the one with."""
+    model, task, batch = make_model(), ContrastiveTask(), make_batch(1)
+    task.train_step(model, batch).value(task.counts(model, batch)).backward()
+    whole = gradients(model)
+    model.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16):
+        backward_in_parts(model, task, batch, 2)
+    cut = gradients(model)
+    assert cut.keys() == whole.keys()
+    for name, gradient in whole.items():
+        assert (cut[name] - gradient).norm() < 0.1 * gradient.norm() + 1e-4, name

@@ -155,6 +155,13 @@ def test_the_commands_of_a_masked_model(model: str, tmp_path: Path, capsys: pyte
     assert "no option top" in capsys.readouterr().err
 
 
+def test_an_unknown_task_is_an_error(tmp_path: Path) -> None:
+    net = saccade.create("mae_digits")
+    save_model_dir(tmp_path / "model", LoadedModel(net, "mae", (), fresh_preprocessing(net), task="sorting"))
+    with pytest.raises(ConfigError, match="there is no task 'sorting'"):
+        saccade.load(tmp_path / "model")
+
+
 def test_held_out_images_are_those_of_the_classifier(tmp_path: Path) -> None:
     photos = make_photos(tmp_path / "photos", count=20)
     labelled, plain = open_data(str(photos), DataConfig()), open_unlabelled(str(photos), DataConfig())
