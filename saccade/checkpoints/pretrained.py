@@ -7,7 +7,7 @@ from saccade.checkpoints.directory import LoadedModel
 from saccade.checkpoints.loading import adapt
 from saccade.checkpoints.mapping import MappingReport, place
 from saccade.errors import CheckpointError
-from saccade.models.model import WithBackbone
+from saccade.models.backbone import WithBackbone
 from saccade.models.vit import VisionTransformer
 from saccade.models.zoo import build
 

@@ -3,12 +3,12 @@
 Two steps reach the whole image, at the cost of h + w instead of h w keys for each place.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from saccade.config_io import Config
 from saccade.models.model import FeatureMap, PooledClassifier
 from saccade.models.stages import Stages
 from saccade.nn.convolution import ConvNorm
@@ -19,7 +19,7 @@ SIZES = {"s": 32, "m": 48, "l": 64}  # channels after the stem
 
 
 @dataclass(frozen=True)
-class AxialResNetConfig:
+class AxialResNetConfig(Config):
     """An Axial-ResNet for any image whose sides are multiples of 32.
 
     Attributes:
@@ -36,13 +36,6 @@ class AxialResNetConfig:
     image_size: tuple[int, int] = (224, 224)
     in_channels: int = 3
     num_classes: int = 1000
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "AxialResNetConfig":
-        return cls(**{**values, "depths": tuple(values["depths"]), "image_size": tuple(values["image_size"])})
 
 
 class AxialBlock(nn.Module):

@@ -23,6 +23,7 @@ ZOO: dict[str, tuple[str, str, tuple]] = {
     "hybrid_r26_s32": ("hybrid", "hybrid_config", ("s", (2, 2, 2, 2))),
     "hybrid_r50_b16": ("hybrid", "hybrid_config", ("b", (3, 4, 9))),
     "hybrid_r50_l32": ("hybrid", "hybrid_config", ("l", (3, 4, 6, 3))),
+    "conv_vit_digits": ("conv_vit", "conv_vit_digits_config", ()),
     "conv_vit7": ("conv_vit", "conv_vit_config", (256, 7)),
     "mae_digits": ("mae", "mae_digits_config", ()),
     "mae_ti16": ("mae", "mae_config", ("ti", 16)),

@@ -15,11 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from saccade.models.backbone import WithBackbone
 from saccade.models.clip_resnet import ClipResNetConfig
-from saccade.models.model import FeatureMap, Model, WithBackbone, example_tokens
+from saccade.models.model import FeatureMap, Model, example_tokens
 from saccade.models.resnet import ResNetConfig
 from saccade.models.vit import ViTConfig
-from saccade.models.zoo import build, read_config
+from saccade.models.zoo import build
 from saccade.nn.masks import causal_mask
 from saccade.nn.tokens import TokenLayout
 from saccade.nn.transformer import BlockConfig, Encoder, masked_mean
@@ -65,12 +66,6 @@ class CLIPConfig(WithBackbone):
     embed_dim: int
     backbone: str = "vit"
     num_classes: int = 0
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "CLIPConfig":
-        text = {**values["text"], "block": BlockConfig(**values["text"]["block"])}
-        backbone = read_config(values["backbone"], values["backbone_config"])
-        return cls(**{**values, "text": TextConfig(**text), "backbone_config": backbone})
 
 
 class ClipOutput(NamedTuple):

@@ -4,11 +4,12 @@ A ViT's patches and constant resolution with convolutions in place of attention 
 mix the places, 1 x 1 convolutions the channels.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor, nn
 
+from saccade.config_io import Config
 from saccade.models.model import FeatureMap, PooledClassifier
 from saccade.nn.convolution import MixerBlock
 from saccade.nn.patches import require_multiple
@@ -17,7 +18,7 @@ ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU}
 
 
 @dataclass(frozen=True)
-class ConvMixerConfig:
+class ConvMixerConfig(Config):
     """A ConvMixer for any image that patches tile.
 
     Attributes:
@@ -36,13 +37,6 @@ class ConvMixerConfig:
     in_channels: int = 3
     num_classes: int = 1000
     activation: Literal["gelu", "relu"] = "gelu"
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "ConvMixerConfig":
-        return cls(**{**values, "image_size": tuple(values["image_size"])})
 
 
 class ConvMixer(PooledClassifier):

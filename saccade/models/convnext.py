@@ -6,11 +6,11 @@ channels at each place (an MLP of four times the width); layer norm, GELU, a lea
 B batch, C channels, H x W places.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from saccade.config_io import Config
 from saccade.models.model import Classifier, FeatureMap
 from saccade.nn.convolution import ChannelNorm
 from saccade.nn.transformer import Activation, LayerScale, Mlp, StochasticDepth
@@ -25,7 +25,7 @@ SIZES = {
 
 
 @dataclass(frozen=True)
-class ConvNeXtConfig:
+class ConvNeXtConfig(Config):
     """A ConvNeXt for any image of at least 32 x 32 pixels.
 
     Attributes:
@@ -50,13 +50,6 @@ class ConvNeXtConfig:
     activation: Activation = "gelu"
     layer_scale: float | None = 1e-6
     drop_path: float = 0.0
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "ConvNeXtConfig":
-        return cls(**{**values, **{name: tuple(values[name]) for name in ("depths", "widths", "image_size")}})
 
 
 class ConvNeXtBlock(nn.Module):

@@ -6,11 +6,12 @@ class token's head learns the label; afterwards their logits are averaged. DeiT 
 B batch, C channels, H x W pixels, D width.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from saccade.config_io import Config
 from saccade.models.model import FeatureMap, Model
 from saccade.models.vit import SIZES, ViTConfig, ViTEncoder, initialise
 from saccade.nn.tokens import TokenLayout
@@ -18,7 +19,7 @@ from saccade.nn.transformer import BlockConfig
 
 
 @dataclass(frozen=True)
-class DeiTConfig:
+class DeiTConfig(Config):
     """A distilled DeiT. The fields mean what they mean in :class:`~saccade.models.vit.ViTConfig`."""
 
     block: BlockConfig
@@ -36,14 +37,6 @@ class DeiTConfig:
             self.block, self.depth, self.image_size, self.patch_size, self.in_channels, self.num_classes,
             num_registers=1, prefix_positions=2, drop_path=self.drop_path,
         )  # fmt: skip
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "DeiTConfig":
-        sizes = {name: tuple(values[name]) for name in ("image_size", "patch_size")}
-        return cls(**{**values, **sizes, "block": BlockConfig(**values["block"])})
 
 
 class DeiTLogits(NamedTuple):

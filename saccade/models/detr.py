@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saccade.models.backbones import backbone_maps
+from saccade.models.backbone import WithBackbone, backbone_maps
 from saccade.models.detr_masks import BoxAttention, MaskHead
-from saccade.models.model import FeatureMap, Model, WithBackbone
+from saccade.models.model import FeatureMap, Model
 from saccade.models.resnet import ResNetConfig, resnet_config
-from saccade.models.zoo import build, read_config
+from saccade.models.zoo import build
 from saccade.nn.attention import xavier_uniform
 from saccade.nn.masks import padding_mask
 from saccade.nn.patches import pad_images
@@ -60,11 +60,6 @@ class DETRConfig(WithBackbone):
     position_use: PositionUse = "attention"
     padding: Literal["exact", "batched"] = "exact"
     masks: bool = False
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "DETRConfig":
-        backbone = read_config(values["backbone"], values["backbone_config"])
-        return cls(**{**values, "block": BlockConfig(**values["block"]), "backbone_config": backbone})
 
 
 class DetrOutput(NamedTuple):

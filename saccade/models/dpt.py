@@ -12,11 +12,12 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from saccade.models.backbone import WithBackbone
 from saccade.models.dpt_decoder import Doubled, Fusion, Readout, Reassemble, class_head, depth_head
 from saccade.models.hybrid import HybridConfig, HybridViT, StemConfig, hybrid_config
-from saccade.models.model import FeatureMap, Model, WithBackbone
+from saccade.models.model import FeatureMap, Model
 from saccade.models.vit import SIZES, VisionTransformer, vit_config
-from saccade.models.zoo import build, read_config
+from saccade.models.zoo import build
 from saccade.nn.positions import LearnedPositions
 from saccade.nn.tokens import TokenLayout
 from saccade.nn.transformer import BlockConfig
@@ -58,12 +59,6 @@ class DPTConfig(WithBackbone):
         wanted = 2 if self.backbone == "hybrid" else 4
         if len(self.taps) != wanted:
             raise ValueError(f"a {self.backbone} backbone gives {wanted} of the maps: taps are {wanted} blocks")
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "DPTConfig":
-        tuples = {name: tuple(values[name]) for name in ("taps", "channels")}
-        backbone = read_config(values["backbone"], values["backbone_config"])
-        return cls(**{**values, **tuples, "backbone_config": backbone})
 
 
 class DPTOutput(NamedTuple):

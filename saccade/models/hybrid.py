@@ -7,13 +7,13 @@ between tokens, of which every one has already met its neighbours.
 B batch, C channels, H x W pixels, D width.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from saccade.config_io import Config
 from saccade.models.model import FeatureMap, Model
 from saccade.models.stages import Stages
 from saccade.models.vit import SIZES, VisionTransformer, ViTConfig, ViTEncoder
@@ -49,7 +49,7 @@ class StemConfig:
 
 
 @dataclass(frozen=True)
-class HybridConfig:
+class HybridConfig(Config):
     """A hybrid ViT. ``patch_size`` counts places of the stem's map; the other fields are those of a ViT."""
 
     block: BlockConfig
@@ -74,15 +74,6 @@ class HybridConfig:
     def map_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """(rows, columns) of the stem's map; a part of a place counts as one."""
         return -(-image_size[0] // self.stem.stride), -(-image_size[1] // self.stem.stride)
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "HybridConfig":
-        sizes = {name: tuple(values[name]) for name in ("image_size", "patch_size")}
-        stem = StemConfig(**{**values["stem"], "depths": tuple(values["stem"]["depths"])})
-        return cls(**{**values, **sizes, "stem": stem, "block": BlockConfig(**values["block"])})
 
 
 class ResNetStem(nn.Module):

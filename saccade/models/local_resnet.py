@@ -3,12 +3,12 @@
 The window moves with the place, as a convolution's does; but what is taken from it depends on what is there.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from saccade.config_io import Config
 from saccade.models.model import FeatureMap, PooledClassifier
 from saccade.models.stages import Stages
 from saccade.nn.convolution import Bottleneck, ConvNorm
@@ -19,7 +19,7 @@ DEPTHS = {26: (1, 2, 4, 1), 38: (2, 3, 5, 2), 50: (3, 4, 6, 3)}
 
 
 @dataclass(frozen=True)
-class LocalResNetConfig:
+class LocalResNetConfig(Config):
     """A ResNet with local attention for any image of at least 32 x 32 pixels.
 
     Attributes:
@@ -34,13 +34,6 @@ class LocalResNetConfig:
     image_size: tuple[int, int] = (224, 224)
     in_channels: int = 3
     num_classes: int = 1000
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "LocalResNetConfig":
-        return cls(**{**values, "depths": tuple(values["depths"]), "image_size": tuple(values["image_size"])})
 
 
 class LocalResNet(PooledClassifier):

@@ -6,12 +6,13 @@ small decoder takes its tokens, a learned mask token for each masked patch, and 
 B batch, N patches, V visible ones, p x q pixels of a patch, C channels, D width, E the decoder's width.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from saccade.config_io import Config
 from saccade.models.model import FeatureMap, Model
 from saccade.models.vit import SIZES, ViTConfig, ViTEncoder, initialise
 from saccade.nn.patches import unpatchify
@@ -21,7 +22,7 @@ from saccade.nn.transformer import BlockConfig, Encoder
 
 
 @dataclass(frozen=True)
-class MAEConfig:
+class MAEConfig(Config):
     """A masked autoencoder.
 
     Attributes:
@@ -53,15 +54,6 @@ class MAEConfig:
     @property
     def vit(self) -> ViTConfig:
         return ViTConfig(self.block, self.depth, self.image_size, self.patch_size, self.in_channels, num_classes=0)
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "MAEConfig":
-        sizes = {name: tuple(values[name]) for name in ("image_size", "patch_size")}
-        blocks = {name: BlockConfig(**values[name]) for name in ("block", "decoder")}
-        return cls(**{**values, **sizes, **blocks})
 
 
 class MaskedOutput(NamedTuple):

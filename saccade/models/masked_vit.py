@@ -7,12 +7,12 @@ of each masked patch.
 B batch, N patches, D width, K colours.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from saccade.config_io import Config
 from saccade.models.mae import MaskedModel, MaskedOutput, spread_noise
 from saccade.models.vit import SIZES, ViTConfig, ViTEncoder, initialise
 from saccade.nn.transformer import BlockConfig
@@ -21,7 +21,7 @@ COLOURS = 8  # levels of each channel
 
 
 @dataclass(frozen=True)
-class MaskedViTConfig:
+class MaskedViTConfig(Config):
     """A ViT encoder that predicts the colours of masked patches.
 
     Attributes:
@@ -53,14 +53,6 @@ class MaskedViTConfig:
     @property
     def vit(self) -> ViTConfig:
         return ViTConfig(self.block, self.depth, self.image_size, self.patch_size, self.in_channels, num_classes=0)
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "MaskedViTConfig":
-        sizes = {name: tuple(values[name]) for name in ("image_size", "patch_size")}
-        return cls(**{**values, **sizes, "block": BlockConfig(**values["block"])})
 
 
 class MaskedViT(MaskedModel):

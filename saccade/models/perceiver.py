@@ -8,13 +8,14 @@ B batch, M inputs, C features of an input, N latents of width D, O output querie
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from saccade.config_io import Config
 from saccade.models.model import Model
 from saccade.nn.attention import MultiHeadAttention
 from saccade.nn.positions import fourier_features
@@ -56,7 +57,7 @@ class LatentsConfig:
 
 
 @dataclass(frozen=True)
-class PerceiverConfig:
+class PerceiverConfig(Config):
     """A Perceiver of images.
 
     Attributes:
@@ -77,15 +78,6 @@ class PerceiverConfig:
     in_channels: int = 3
     num_classes: int = 1000
     output: Literal["class", "grid"] = "class"
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "PerceiverConfig":
-        latents = {**values["latents"], "block": BlockConfig(**values["latents"]["block"])}
-        sizes = {name: tuple(values[name]) for name in ("image_size", "resolution")}
-        return cls(**{**values, **sizes, "latents": LatentsConfig(**latents)})
 
 
 class CrossBlock(nn.Module):

@@ -1,12 +1,12 @@
 """VGG (Simonyan & Zisserman, arXiv 1409.1556): nothing but 3 x 3 convolutions, deeper and deeper."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from saccade.config_io import Config
 from saccade.models.model import Classifier, FeatureMap
 
 WIDTHS = (64, 128, 256, 512, 512)  # of the five stages; a pooling by two ends each
@@ -16,7 +16,7 @@ HIDDEN = 4096
 
 
 @dataclass(frozen=True)
-class VGGConfig:
+class VGGConfig(Config):
     """A VGG of any depth; any image of at least 32 x 32 pixels.
 
     Attributes:
@@ -30,13 +30,6 @@ class VGGConfig:
     in_channels: int = 3
     num_classes: int = 1000
     dropout: float = 0.5
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "VGGConfig":
-        return cls(**{**values, "depths": tuple(values["depths"]), "image_size": tuple(values["image_size"])})
 
 
 class VGG(Classifier):

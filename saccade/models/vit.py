@@ -7,13 +7,14 @@ B batch, H x W pixels, N tokens, P prefix tokens (class token, registers), h x w
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
 import torch.fx
 from torch import Tensor, nn
 
+from saccade.config_io import Config
 from saccade.models.model import FeatureMap, Model
 from saccade.nn.masks import key_padding_mask
 from saccade.nn.patches import PatchEmbed, Size
@@ -26,7 +27,7 @@ for function in ("key_padding_mask", "masked_mean"):
 
 
 @dataclass(frozen=True)
-class ViTConfig:
+class ViTConfig(Config):
     """A Vision Transformer with every option that published ones use. Round-trips through JSON.
 
     Attributes:
@@ -77,15 +78,6 @@ class ViTConfig:
     @property
     def num_prefix(self) -> int:
         return int(self.class_token) + self.num_registers
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain values for JSON; :meth:`from_dict` reads them."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict) -> "ViTConfig":
-        sizes = {name: tuple(values[name]) for name in ("image_size", "patch_size") if name in values}
-        return cls(**{**values, **sizes, "block": BlockConfig(**values["block"])})
 
 
 class Features(NamedTuple):

@@ -86,9 +86,9 @@ def read_config(architecture: str, config: Mapping[str, Any]) -> Any:
         raise ConfigError(f"there is no architecture {architecture!r}; there are {', '.join(ARCHITECTURES)}")
     module, config_class, _ = ARCHITECTURES[architecture]
     try:
-        return getattr(import_module(module), config_class).from_dict(dict(config))
-    except (TypeError, KeyError, ValueError) as error:
-        raise ConfigError(f"this is no config of the architecture {architecture!r}: {error}") from error
+        return getattr(import_module(module), config_class).from_dict(config)
+    except (ConfigError, ValueError) as error:
+        raise ConfigError(f"invalid config of the architecture {architecture!r}: {error}") from error
 
 
 def change_config(config: Any, changes: Mapping[str, Any]) -> Any:

@@ -71,7 +71,7 @@ def test_round_trip_and_bad_values() -> None:
 
     given = Preprocessing((32, 48), "pad", interpolation="bilinear")
     assert Preprocessing.from_dict(json.loads(json.dumps(given.to_dict()))) == given
-    with pytest.raises(ConfigError, match="did you mean crop_pct"):
+    with pytest.raises(ConfigError, match=r"did you mean preprocessing\.crop_pct"):
         Preprocessing.from_dict({"crop_pc": 0.9})
     for wrong in ({"size": (0, 3)}, {"resize": "x"}, {"crop_pct": 0}, {"mean": (0.5,)}, {"std": (0.0, 1.0, 1.0)}):
         with pytest.raises(ConfigError):

@@ -14,7 +14,14 @@ from saccade.training.run_directory import RunDirectory
 from saccade.training.sam import frozen_statistics, perturbed_weights
 from tests.running import train
 
-SHORT = {"schedule.steps": 6, "preflight": False, "data.check": "off", "batch_size": 16, "ema": 0.0}
+SHORT = {
+    "model.name": "vit_digits",
+    "schedule.steps": 6,
+    "preflight": False,
+    "data.check": "off",
+    "batch_size": 16,
+    "ema": 0.0,
+}
 
 
 def weights(folder: Path, name: str, **overrides) -> dict[str, torch.Tensor]:
