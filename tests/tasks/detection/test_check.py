@@ -1,4 +1,4 @@
-"""Boxes of nonsense are found, named and mended; scenes as files say what they say in memory."""
+"""Invalid boxes are reported and corrected; scenes read from files equal those in memory."""
 
 import json
 from pathlib import Path
@@ -69,7 +69,7 @@ def test_scenes_as_files(tmp_path: Path) -> None:
         made, read = splits.train.with_boxes(index), again.train.with_boxes(index)
         assert (np.asarray(made.image) == np.asarray(read.image)).all()
         assert made.boxes == pytest.approx(read.boxes)
-        names = [[source.classes[i] for i in found.labels] for source, found in ((splits, made), (again, read))]
+        names = [[source.classes[i] for i in sample.labels] for source, sample in ((splits, made), (again, read))]
         assert names[0] == names[1]
     scene = splits.train.scene(0)
     depth = np.asarray(Image.open(folder / "depth" / "train" / "000000.png"))
