@@ -92,9 +92,9 @@ def check_boxes(splits: DataSplits, *, on_image: Callable[[int, int], None] | No
                 width, height = record.size or (0, 0)
             counter.update(record.names)
             for box, label in zip(record.boxes, record.names):
-                kind = judge(box, width, height)
+                kind = find_problem(box, width, height)
                 if kind is not None:
-                    problems.append(BoxProblem(name, label, kind, box, corrected(box, kind, width, height)))
+                    problems.append(BoxProblem(name, label, kind, box, correction(box, kind, width, height)))
             done += 1
             if on_image is not None:
                 on_image(done, total)
@@ -102,7 +102,7 @@ def check_boxes(splits: DataSplits, *, on_image: Callable[[int, int], None] | No
     return BoxReport(counts, {split: len(part) for split, part in parts.items()}, problems, broken)
 
 
-def judge(box: Box, width: int, height: int) -> Kind | None:
+def find_problem(box: Box, width: int, height: int) -> Kind | None:
     """The kind of problem of a box (left, top, right, bottom) in an image of that size; None for a valid box."""
     left, top, right, bottom = box
     if right < left or bottom < top:
@@ -118,7 +118,7 @@ def judge(box: Box, width: int, height: int) -> Kind | None:
     return "corners" if inside else "outside"
 
 
-def corrected(box: Box, kind: Kind, width: int, height: int) -> Box | None:
+def correction(box: Box, kind: Kind, width: int, height: int) -> Box | None:
     """The probable correction of an invalid box; None if there is none."""
     left, top, right, bottom = box
     if kind == "corners":

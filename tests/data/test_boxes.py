@@ -73,9 +73,9 @@ def test_three_layouts_one_meaning(write, tmp_path: Path) -> None:
     assert splits.classes == ("cell", "plate")
     assert len(splits.train) == 4
     by_name = {Path(name).name: index for index, name in enumerate(splits.train.names)}
-    found = splits.train.with_boxes(by_name["p1.png"])
-    assert found.boxes == pytest.approx(np.array(BOXES), abs=1e-4)
-    assert found.labels.tolist() == [0, 1]
+    sample = splits.train.with_boxes(by_name["p1.png"])
+    assert sample.boxes == pytest.approx(np.array(BOXES), abs=1e-4)
+    assert sample.labels.tolist() == [0, 1]
     assert splits.train.with_boxes(by_name["p3.png"]).boxes.shape == (0, 4)
 
 
@@ -131,8 +131,8 @@ def test_boxes_move_with_their_image(tmp_path: Path) -> None:
     assert torch.equal(labels, again)
     crops = BoxTransform(preprocessing, AugmentationConfig(crop_scale=(0.3, 1.0), flip=0.5, color_jitter=0.2))
     for seed in range(20):
-        _, boxes, kept, _ = crops(source.with_boxes(0), (seed,))
-        assert len(boxes) == len(kept)
+        _, boxes, labels, _ = crops(source.with_boxes(0), (seed,))
+        assert len(boxes) == len(labels)
         assert ((boxes > 0) & (boxes <= 1)).all()
     with pytest.raises(ConfigError, match="mixup"):
         BoxTransform(preprocessing, AugmentationConfig(mixup=0.5))

@@ -48,10 +48,10 @@ def test_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path, "masks", [mask])
     (tmp_path / "classes.json").write_text('["ground", "road", "sky"]')
     assert main(["data", "check", str(tmp_path), "--task", "segment", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["values"]["train"] == {"ground": 36, "road": 11}
-    assert told["holes"]["train"] == pytest.approx(1 / 48)
-    assert told["warnings"] == ["no training pixel of the class sky"]
+    report = json.loads(capsys.readouterr().out)
+    assert report["values"]["train"] == {"ground": 36, "road": 11}
+    assert report["holes"]["train"] == pytest.approx(1 / 48)
+    assert report["warnings"] == ["no training pixel of the class sky"]
     Image.fromarray(np.full((6, 8), 255, np.uint8)).save(tmp_path / "train/masks/0.png")
     assert main(["data", "check", str(tmp_path), "--task", "segment"]) == 1
     assert "the mask of train/images/0.png has no class" in capsys.readouterr().out
