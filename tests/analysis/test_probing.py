@@ -14,9 +14,9 @@ from saccade.cli.main import main
 from saccade.data.builtin.digits import digits_splits
 from saccade.data.preprocessing import Preprocessing
 from saccade.engine import features
-from saccade.tasks.loading import predictor_of
 from saccade.engine.predictor import Predictor
 from saccade.errors import DataError
+from saccade.tasks.loading import predictor_of
 
 
 def clouds(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -208,10 +208,10 @@ def test_loading_says_what_became_of_every_tensor(tmp_path: Path, capsys: pytest
     saccade.load(tmp_path / "ours")
     assert capsys.readouterr().err == ""
     saccade.load(tmp_path / "hf", image_size=64, num_classes=3)
-    said = capsys.readouterr().err
-    assert "Hugging Face ViT" in said
-    assert "resized encoder.pos_embed.table: 2 x 2 -> 4 x 4" in said
-    assert "new     head.weight, head.bias" in said
+    errors = capsys.readouterr().err
+    assert "Hugging Face ViT" in errors
+    assert "resized encoder.pos_embed.table: 2 x 2 -> 4 x 4" in errors
+    assert "new     head.weight, head.bias" in errors
 
 
 def test_a_clip_there(tmp_path: Path) -> None:
@@ -228,8 +228,8 @@ def test_a_clip_there(tmp_path: Path) -> None:
     read = transformers.CLIPTokenizer.from_pretrained(tmp_path / "there")(texts, padding="max_length", max_length=12)
     tokens = tokenizer(texts)
     ends = tokens.argmax(1)
-    for row, (told, end) in enumerate(zip(read["input_ids"], ends)):
-        assert told[: end + 1] == tokens[row, : end + 1].tolist()
+    for row, (ids, end) in enumerate(zip(read["input_ids"], ends)):
+        assert ids[: end + 1] == tokens[row, : end + 1].tolist()
     with torch.no_grad():
         expected = theirs(pixel_values=images, input_ids=tokens).logits_per_image
         torch.testing.assert_close(ours.model(images, tokens).logits, expected, atol=1e-4, rtol=1e-4)

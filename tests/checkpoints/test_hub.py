@@ -36,8 +36,8 @@ def serve(folder: Path) -> ThreadingHTTPServer:
             path, name = self.path.split("?")[0], self.path.split("?")[0].rsplit("/", 1)[1]
             headers = {"X-Repo-Commit": COMMIT}
             if path.startswith("/api/models/some/vit/tree/"):
-                found = [{"type": "file", "path": n, "size": len(f), "oid": COMMIT} for n, f in files.items()]
-                content = json.dumps(found).encode()
+                listing = [{"type": "file", "path": n, "size": len(f), "oid": COMMIT} for n, f in files.items()]
+                content = json.dumps(listing).encode()
             elif path.startswith("/api/models/some/vit"):
                 siblings = [{"rfilename": file} for file in files]
                 content = json.dumps({"id": "some/vit", "sha": COMMIT, "siblings": siblings}).encode()
