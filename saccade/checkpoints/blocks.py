@@ -14,30 +14,30 @@ INPUT_FIRST = Transpose((3, 2, 0, 1))  # a convolution's kernel as TensorFlow an
 
 def timm_block(theirs: str, ours: str, config: BlockConfig) -> list[Rule]:
     """A block as timm, Meta and we ourselves name its parts."""
-    found = []
+    rules = []
     for layer in ("norm1", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"):
-        found += rename_both(f"{theirs}.{layer}", f"{ours}.{layer}")
-    found += [rename(f"{theirs}.attn.qkv.weight", f"{ours}.attn.qkv.weight")]
-    found += [rename(f"{theirs}.attn.qkv.bias", f"{ours}.attn.qkv.bias")] if config.qkv_bias else []
+        rules += rename_both(f"{theirs}.{layer}", f"{ours}.{layer}")
+    rules += [rename(f"{theirs}.attn.qkv.weight", f"{ours}.attn.qkv.weight")]
+    rules += [rename(f"{theirs}.attn.qkv.bias", f"{ours}.attn.qkv.bias")] if config.qkv_bias else []
     if config.layer_scale is not None:
-        found += [rename(f"{theirs}.{ls}.gamma", f"{ours}.{ls}.gamma") for ls in ("ls1", "ls2")]
-    return found
+        rules += [rename(f"{theirs}.{ls}.gamma", f"{ours}.{ls}.gamma") for ls in ("ls1", "ls2")]
+    return rules
 
 
 def huggingface_attention(theirs: str, ours: str, config: BlockConfig) -> list[Rule]:
     """Three tensors of Hugging Face are our one."""
     qkv = [f"{theirs}.attention.attention.{name}" for name in ("query", "key", "value")]
     parts = ("weight", "bias") if config.qkv_bias else ("weight",)
-    found = [join([f"{name}.{part}" for name in qkv], f"{ours}.attn.qkv.{part}") for part in parts]
-    return found + rename_both(f"{theirs}.attention.output.dense", f"{ours}.attn.proj")
+    rules = [join([f"{name}.{part}" for name in qkv], f"{ours}.attn.qkv.{part}") for part in parts]
+    return rules + rename_both(f"{theirs}.attention.output.dense", f"{ours}.attn.proj")
 
 
 def huggingface_layer(theirs: str, ours: str, config: BlockConfig) -> list[Rule]:
     """A block as Hugging Face names the parts of ViT, DeiT, MAE and MSN."""
-    found = rename_both(f"{theirs}.layernorm_before", f"{ours}.norm1") + huggingface_attention(theirs, ours, config)
-    found += rename_both(f"{theirs}.layernorm_after", f"{ours}.norm2")
-    found += rename_both(f"{theirs}.intermediate.dense", f"{ours}.mlp.fc1")
-    return found + rename_both(f"{theirs}.output.dense", f"{ours}.mlp.fc2")
+    rules = rename_both(f"{theirs}.layernorm_before", f"{ours}.norm1") + huggingface_attention(theirs, ours, config)
+    rules += rename_both(f"{theirs}.layernorm_after", f"{ours}.norm2")
+    rules += rename_both(f"{theirs}.intermediate.dense", f"{ours}.mlp.fc1")
+    return rules + rename_both(f"{theirs}.output.dense", f"{ours}.mlp.fc2")
 
 
 def conv_norm(conv: str, norm: str, ours: str) -> list[Rule]:
@@ -59,15 +59,15 @@ def stem(config: StemConfig, root: tuple[str, str], unit: str, projection: tuple
         projection: names of the shortcut's convolution and norm within a unit.
         pair: (convolution, norm, ours) -> their rules.
     """
-    found = pair(*root, "stem.root")
+    rules = pair(*root, "stem.root")
     for stage, depth in enumerate(config.depths):
         for number in range(depth):
             theirs, ours = unit.format(stage=stage, number=number), f"stem.stages.{stage}.{number}"
             for i in (1, 2, 3):
-                found += pair(f"{theirs}conv{i}", f"{theirs}norm{i}", f"{ours}.conv{i}")
+                rules += pair(f"{theirs}conv{i}", f"{theirs}norm{i}", f"{ours}.conv{i}")
             if number == 0:
-                found += pair(f"{theirs}{projection[0]}", f"{theirs}{projection[1]}", f"{ours}.shortcut")
-    return found
+                rules += pair(f"{theirs}{projection[0]}", f"{theirs}{projection[1]}", f"{ours}.shortcut")
+    return rules
 
 
 Pair = Callable[[str, str, str], list[Rule]]

@@ -17,21 +17,25 @@ def backbone_rules(rules: list[Rule], prefix: str) -> list[Rule]:
 
 
 def dilated(backbone: ResNetConfig, metadata: CheckpointMetadata) -> ResNetConfig:
-    """The backbone with frozen norms and, where the file's name or config says so, a dilated last stage (DC5)."""
-    told = metadata.config.get("backbone")
-    inner = told.get("dilated_last_stage") if isinstance(told, dict) else False
-    asked = bool(metadata.options.get("backbone_config.dilated", False))
-    far = "dc5" in metadata.file_name or bool(metadata.config.get("dilation")) or bool(inner) or asked
+    """The backbone with frozen norms and, where the file's name or config has it, a dilated last stage (DC5)."""
+    backbone_json = metadata.config.get("backbone")
+    flags = (
+        "dc5" in metadata.file_name,
+        metadata.config.get("dilation"),
+        isinstance(backbone_json, dict) and backbone_json.get("dilated_last_stage"),
+        metadata.options.get("backbone_config.dilated"),
+    )
+    far = any(flags)
     return replace(backbone, frozen_norm=True, dilated=far, num_classes=0, image_size=metadata.size((800, 1066)))
 
 
 def num_heads(dim: int, metadata: CheckpointMetadata) -> int:
     """Heads are not visible in packed weights: the caller's, the config's, else 32 features each, as published."""
-    told = metadata.options.get("block.num_heads")
-    told = told or metadata.config.get("nheads") or metadata.config.get("encoder_attention_heads")
-    if told is None:
+    heads = metadata.options.get("block.num_heads")
+    heads = heads or metadata.config.get("nheads") or metadata.config.get("encoder_attention_heads")
+    if heads is None:
         metadata.notes.append(f"{max(dim // 32, 1)} heads assumed, of 32 features each")
-    return told or max(dim // 32, 1)
+    return heads or max(dim // 32, 1)
 
 
 def box_head(theirs: str) -> list[Rule]:
@@ -41,11 +45,11 @@ def box_head(theirs: str) -> list[Rule]:
 
 def mask_head(attention: str, head: str) -> list[Rule]:
     """What a detector with masks has more."""
-    found = rename_both(f"{attention}.q_linear", "bbox_attention.q")
-    found += rename_both(f"{attention}.k_linear", "bbox_attention.k")
+    rules = rename_both(f"{attention}.q_linear", "bbox_attention.q")
+    rules += rename_both(f"{attention}.k_linear", "bbox_attention.k")
     for number, ours in enumerate(("first", "second", "refine.0", "refine.1", "refine.2"), 1):
-        found += rename_both(f"{head}.lay{number}", f"mask_head.{ours}.0")
-        found += rename_both(f"{head}.gn{number}", f"mask_head.{ours}.1")
+        rules += rename_both(f"{head}.lay{number}", f"mask_head.{ours}.0")
+        rules += rename_both(f"{head}.gn{number}", f"mask_head.{ours}.1")
     for number in (1, 2, 3):
-        found += rename_both(f"{head}.adapter{number}", f"mask_head.adapters.{number - 1}")
-    return found + rename_both(f"{head}.out_lay", "mask_head.out")
+        rules += rename_both(f"{head}.adapter{number}", f"mask_head.adapters.{number - 1}")
+    return rules + rename_both(f"{head}.out_lay", "mask_head.out")

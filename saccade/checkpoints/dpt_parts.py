@@ -18,14 +18,14 @@ def under(prefix: str, rules: list[Rule], their_prefix: str = "") -> list[Rule]:
     ]
 
 
-def taps(told: Any, depth: int, hybrid: bool, metadata: CheckpointMetadata) -> tuple[int, ...]:
+def taps(out_indices: Any, depth: int, hybrid: bool, metadata: CheckpointMetadata) -> tuple[int, ...]:
     """Blocks that are tapped, which no tensor shows: the caller's, the config's, those of the published depths."""
-    asked: Sequence[int] | None = metadata.options.get("taps") or told
+    blocks: Sequence[int] | None = metadata.options.get("taps") or out_indices
     count = 2 if hybrid else 4
-    if asked is not None:
-        return tuple(int(i) for i in asked)[-count:]
+    if blocks is not None:
+        return tuple(int(i) for i in blocks)[-count:]
     if depth not in TAPS:
         raise CheckpointError(
-            f"which blocks of {depth} are tapped cannot be told from the tensors: say it with options={{'taps': (…)}}"
+            f"which blocks of {depth} are tapped is not visible in the tensors: give it with options={{'taps': (…)}}"
         )
     return TAPS[depth][-count:]

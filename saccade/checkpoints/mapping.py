@@ -86,21 +86,21 @@ def to_ours(tensors: Mapping[str, Tensor], rules: Iterable[Rule]) -> tuple[dict[
     A rule of which some tensors are missing is not applied: what it would have given is missing in the result.
     Raises CheckpointError where a tensor does not have the shape that its rule needs.
     """
-    found: dict[str, Tensor] = {}
+    named: dict[str, Tensor] = {}
     used: set[str] = set()
     for rule in rules:
         if not all(name in tensors for name in rule.theirs):
             continue
         parts = [_turned(rule, name, tensors[name]) for name in rule.theirs]
         whole = parts[0] if len(parts) == 1 else torch.cat(parts)
-        found.update(zip(rule.ours, _cut(rule, whole, len(rule.ours))))
+        named.update(zip(rule.ours, _cut(rule, whole, len(rule.ours))))
         used.update(rule.theirs)
-    return found, [name for name in tensors if name not in used]
+    return named, [name for name in tensors if name not in used]
 
 
 def to_theirs(tensors: Mapping[str, Tensor], rules: Iterable[Rule]) -> dict[str, Tensor]:
     """Our tensors under their names: the inverse of :func:`to_ours`. Every tensor of ours must have a rule."""
-    found: dict[str, Tensor] = {}
+    named: dict[str, Tensor] = {}
     used: set[str] = set()
     for rule in rules:
         missing = [name for name in rule.ours if name not in tensors]
@@ -112,12 +112,12 @@ def to_theirs(tensors: Mapping[str, Tensor], rules: Iterable[Rule]) -> dict[str,
         for name, part in zip(rule.theirs, cut):
             for step in reversed(rule.steps):
                 part = step.theirs(part)
-            found[name] = part.contiguous()
+            named[name] = part.contiguous()
         used.update(rule.ours)
     left = [name for name in tensors if name not in used]
     if left:
         raise CheckpointError(f"The format has no place for {_listed(left)}.")
-    return found
+    return named
 
 
 def _turned(rule: Rule, name: str, tensor: Tensor) -> Tensor:

@@ -72,7 +72,7 @@ class RunDisplay:
                 self._line(step_line(event, self.smooth))
         elif self.task is not None and now - self.last_refresh > REFRESH_SECONDS:
             self.last_refresh = now
-            metrics = "".join(f"  {name} {formatted(name, self.smooth[name])}" for name in event.metrics)
+            metrics = "".join(f"  {name} {format_metric(name, self.smooth[name])}" for name in event.metrics)
             self.bar.update(
                 self.task, completed=event.step, epoch=f"{event.epoch:.1f}", rate=self.smooth["rate"],
                 loss=self.smooth["loss"], metrics=metrics, lr=event.lr,
@@ -85,19 +85,19 @@ class RunDisplay:
 
 def step_line(event: StepDone, smooth: dict[str, float]) -> str:
     """The state of an unfinished epoch in a log, with metrics averaged over the last steps."""
-    metrics = "".join(f"  {name.replace('_', ' ')} {formatted(name, smooth[name])}" for name in event.metrics)
+    metrics = "".join(f"  {name.replace('_', ' ')} {format_metric(name, smooth[name])}" for name in event.metrics)
     return f"epoch {event.epoch:>6.1f}  loss {smooth['loss']:.4f}{metrics}  {smooth['rate']:.0f} images/s"
 
 
 def epoch_line(epoch: int, row: dict) -> str:
     """One epoch in a log."""
     hidden = ("epoch", "step", "lr", "seconds", "images_per_second", "skipped")
-    metrics = [f"{name.replace('_', ' ')} {formatted(name, row[name])}" for name in row if name not in hidden]
+    metrics = [f"{name.replace('_', ' ')} {format_metric(name, row[name])}" for name in row if name not in hidden]
     return f"epoch {epoch:>4}  {'  '.join(metrics)}  lr {row['lr']:.2e}  {row['images_per_second']:.0f} images/s"
 
 
-def formatted(name: str, value: float) -> str:
-    """A value of a run's log with its unit."""
+def format_metric(name: str, value: float) -> str:
+    """A metric as text: accuracies in percent, everything else with four decimals."""
     return f"{value:.2%}" if name.endswith("accuracy") else f"{value:.4f}"
 
 

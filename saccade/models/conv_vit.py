@@ -1,7 +1,7 @@
 """Early convolutions help transformers see better (Xiao et al., arXiv 2106.14881; Hassani et al., arXiv 2104.05704).
 
 A few 3 x 3 convolutions in place of one large patch, then a plain ViT over every place of their map, and the mean over
-its tokens. With few images the convolutions bring what a ViT would have to learn: that neighbours belong together.
+its tokens. With few images the convolutions provide what a ViT would have to learn: neighbours belong together.
 
 B batch, C channels, H x W pixels, D width.
 """
@@ -74,8 +74,8 @@ class ConvViT(Classifier):
 
     def tokens(self, images: Tensor) -> Tensor:
         """``[B, C, H, W]`` -> ``[B, h*w, D]`` after the last norm."""
-        found = self.stem(images)  # [B, D, h, w]
-        tokens = found.flatten(2).transpose(1, 2) + self.pos_embed((found.shape[-2], found.shape[-1]))
+        x = self.stem(images)  # [B, D, h, w]
+        tokens = x.flatten(2).transpose(1, 2) + self.pos_embed((x.shape[-2], x.shape[-1]))
         return self.norm(self.blocks(self.dropout(tokens)).tokens)
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:

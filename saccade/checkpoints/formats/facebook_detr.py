@@ -49,32 +49,32 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> DETRConfig:
 
 
 def rules(config: DETRConfig) -> list[Rule]:
-    found = backbone_rules(torchvision_resnet.rules(config.backbone_config), BODY)
-    found += rename_both("input_proj", "input_proj") + rename_both("class_embed", "class_embed")
-    found += [rename("query_embed.weight", "queries"), *box_head("bbox_embed")]
+    rules = backbone_rules(torchvision_resnet.rules(config.backbone_config), BODY)
+    rules += rename_both("input_proj", "input_proj") + rename_both("class_embed", "class_embed")
+    rules += [rename("query_embed.weight", "queries"), *box_head("bbox_embed")]
     if config.positions == "learned":
-        found += [rename("backbone.1.row_embed.weight", "pos_embed.rows")]
-        found += [rename("backbone.1.col_embed.weight", "pos_embed.columns")]
+        rules += [rename("backbone.1.row_embed.weight", "pos_embed.rows")]
+        rules += [rename("backbone.1.col_embed.weight", "pos_embed.columns")]
     for i in range(config.encoder_depth):
-        found += _layer(ENCODER.format(i), f"encoder.{i}", {"self_attn": "attn"}, ("norm1", "norm2"))
+        rules += _layer(ENCODER.format(i), f"encoder.{i}", {"self_attn": "attn"}, ("norm1", "norm2"))
     for i in range(config.decoder_depth):
         attentions = {"self_attn": "attn", "multihead_attn": "cross_attn"}
-        found += _layer(DECODER.format(i), f"decoder.{i}", attentions, ("norm1", "norm_cross", "norm2"))
+        rules += _layer(DECODER.format(i), f"decoder.{i}", attentions, ("norm1", "norm_cross", "norm2"))
     if config.block.norm == "pre":
-        found += rename_both("transformer.encoder.norm", "encoder_norm")
-    found += rename_both("transformer.decoder.norm", "decoder_norm")
-    return found + (mask_head("bbox_attention", "mask_head") if config.masks else [])
+        rules += rename_both("transformer.encoder.norm", "encoder_norm")
+    rules += rename_both("transformer.decoder.norm", "decoder_norm")
+    return rules + (mask_head("bbox_attention", "mask_head") if config.masks else [])
 
 
 def _layer(theirs: str, ours: str, attentions: dict[str, str], norms: tuple[str, ...]) -> list[Rule]:
-    found = rename_both(f"{theirs}.linear1", f"{ours}.mlp.fc1") + rename_both(f"{theirs}.linear2", f"{ours}.mlp.fc2")
+    rules = rename_both(f"{theirs}.linear1", f"{ours}.mlp.fc1") + rename_both(f"{theirs}.linear2", f"{ours}.mlp.fc2")
     for name, part in attentions.items():
         for kind in ("weight", "bias"):
-            found.append(split(f"{theirs}.{name}.in_proj_{kind}", [f"{ours}.{part}.{x}.{kind}" for x in "qkv"]))
-        found += rename_both(f"{theirs}.{name}.out_proj", f"{ours}.{part}.proj")
+            rules.append(split(f"{theirs}.{name}.in_proj_{kind}", [f"{ours}.{part}.{x}.{kind}" for x in "qkv"]))
+        rules += rename_both(f"{theirs}.{name}.out_proj", f"{ours}.{part}.proj")
     for number, norm in enumerate(norms, 1):
-        found += rename_both(f"{theirs}.norm{number}", f"{ours}.{norm}")
-    return found
+        rules += rename_both(f"{theirs}.norm{number}", f"{ours}.{norm}")
+    return rules
 
 
 def task(config: DETRConfig) -> str:

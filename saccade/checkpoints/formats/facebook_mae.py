@@ -38,16 +38,16 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> MAEConfig:
 
 
 def rules(config: MAEConfig) -> list[Rule]:
-    found = [rename("cls_token", "encoder.cls_token"), rename("pos_embed", "encoder.pos_embed.table")]
-    found += [rename("mask_token", "mask_token"), rename("decoder_pos_embed", "decoder_pos_embed.table")]
-    found += rename_both("patch_embed.proj", "encoder.patch_embed.proj") + rename_both("norm", "encoder.norm")
+    rules = [rename("cls_token", "encoder.cls_token"), rename("pos_embed", "encoder.pos_embed.table")]
+    rules += [rename("mask_token", "mask_token"), rename("decoder_pos_embed", "decoder_pos_embed.table")]
+    rules += rename_both("patch_embed.proj", "encoder.patch_embed.proj") + rename_both("norm", "encoder.norm")
     for layer in ("decoder_embed", "decoder_norm", "decoder_pred"):
-        found += rename_both(layer, layer)
+        rules += rename_both(layer, layer)
     for i in range(config.depth):
-        found += timm_block(f"blocks.{i}", f"encoder.blocks.{i}", config.block)
+        rules += timm_block(f"blocks.{i}", f"encoder.blocks.{i}", config.block)
     for i in range(config.decoder_depth):
-        found += timm_block(f"decoder_blocks.{i}", f"decoder_blocks.{i}", config.decoder)
-    return found
+        rules += timm_block(f"decoder_blocks.{i}", f"decoder_blocks.{i}", config.decoder)
+    return rules
 
 
 def task(config: MAEConfig) -> str:

@@ -43,23 +43,23 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> BiTConfig:
 
 
 def rules(config: BiTConfig) -> list[Rule]:
-    found = [rename(f"root_block/{CONV}", "root.weight", INPUT_FIRST)]
-    found += [rename(f"group_norm/{name}", f"norm.{part}") for name, part in GROUP_NORM.items()]
+    rules = [rename(f"root_block/{CONV}", "root.weight", INPUT_FIRST)]
+    rules += [rename(f"group_norm/{name}", f"norm.{part}") for name, part in GROUP_NORM.items()]
     for stage, depth in enumerate(config.depths):
         for number in range(depth):
             theirs, ours = f"block{stage + 1}/unit{number + 1:02d}", f"stages.{stage}.{number}"
             for i, letter in enumerate("abc"):
-                found += [rename(f"{theirs}/{letter}/{CONV}", f"{ours}.convs.{i}.weight", INPUT_FIRST)]
+                rules += [rename(f"{theirs}/{letter}/{CONV}", f"{ours}.convs.{i}.weight", INPUT_FIRST)]
                 names = GROUP_NORM.items()
-                found += [rename(f"{theirs}/{letter}/group_norm/{n}", f"{ours}.norms.{i}.{p}") for n, p in names]
+                rules += [rename(f"{theirs}/{letter}/group_norm/{n}", f"{ours}.norms.{i}.{p}") for n, p in names]
             if number == 0:
-                found += [rename(f"{theirs}/a/proj/{CONV}", f"{ours}.shortcut.weight", INPUT_FIRST)]
+                rules += [rename(f"{theirs}/a/proj/{CONV}", f"{ours}.shortcut.weight", INPUT_FIRST)]
     if not config.num_classes:
-        return found
+        return rules
     width = 256 * 2 ** (len(config.depths) - 1) * config.width_factor
     flat = Reshape((1, 1, width, config.num_classes), (width, config.num_classes))
     head = rename("head/conv2d/kernel", "head.weight", flat, Transpose((1, 0)))
-    return [*found, head, rename("head/conv2d/bias", "head.bias")]
+    return [*rules, head, rename("head/conv2d/bias", "head.bias")]
 
 
 def preprocessing(config: BiTConfig, metadata: CheckpointMetadata) -> Preprocessing:

@@ -25,12 +25,12 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> HybridConfig:
     _, _, in_channels, width = shapes["conv_root/kernel"]
     names = {f"{name.split('/', 2)[0]}/{name.split('/', 2)[1]}" for name in shapes if name.startswith("block")}
     counted = {f"{int(name[5 : name.index('/')]) - 1}/{int(name[name.index('unit') + 4 :]) - 1}" for name in names}
-    found = stem_config(counted, width, "{stage}/{number}", norm_eps=1e-6, conv_eps=1e-10)
+    resnet = stem_config(counted, width, "{stage}/{number}", norm_eps=1e-6, conv_eps=1e-10)
     return HybridConfig(
         block=google_vit.block_config(shapes),
         depth=count_layers(shapes, "Transformer/encoderblock_{}/LayerNorm_0/scale"),
-        stem=found,
-        image_size=image_size(shapes[google_vit.POSITIONS][1] - 1, (p * found.stride, q * found.stride), metadata),
+        stem=resnet,
+        image_size=image_size(shapes[google_vit.POSITIONS][1] - 1, (p * resnet.stride, q * resnet.stride), metadata),
         patch_size=(p, q),
         in_channels=in_channels,
         num_classes=shapes["head/kernel"][1] if "head/kernel" in shapes else 0,
@@ -43,15 +43,15 @@ def rules(config: HybridConfig) -> list[Rule]:
 
 
 def _stem(config: HybridConfig) -> list[Rule]:
-    found = pair("conv_root", "gn_root", "stem.root")
+    rules = pair("conv_root", "gn_root", "stem.root")
     for stage, depth in enumerate(config.stem.depths):
         for number in range(depth):
             theirs, ours = f"block{stage + 1}/unit{number + 1}", f"stem.stages.{stage}.{number}"
             for i in (1, 2, 3):
-                found += pair(f"{theirs}/conv{i}", f"{theirs}/gn{i}", f"{ours}.conv{i}")
+                rules += pair(f"{theirs}/conv{i}", f"{theirs}/gn{i}", f"{ours}.conv{i}")
             if number == 0:
-                found += pair(f"{theirs}/conv_proj", f"{theirs}/gn_proj", f"{ours}.shortcut")
-    return found
+                rules += pair(f"{theirs}/conv_proj", f"{theirs}/gn_proj", f"{ours}.shortcut")
+    return rules
 
 
 def pair(conv: str, norm: str, ours: str) -> list[Rule]:

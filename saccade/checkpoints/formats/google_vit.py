@@ -34,7 +34,7 @@ LATER_NAMES = {
 
 def canonical(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The names of the first published files, for those of every later layout."""
-    found = {}
+    renamed = {}
     prefix = next((p for p in PREFIXES if f"{p}embedding/kernel" in tensors), "")
     for name, tensor in tensors.items():
         if prefix and name.startswith(("opt/state/", "opt/step")):  # what an optimizer left behind
@@ -45,12 +45,12 @@ def canonical(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         name = POSITIONS if name == "pos_embedding" else name
         if name.startswith(STACK):
             rest = name.removeprefix(STACK)
-            found |= {f"Transformer/encoderblock_{i}/{rest}": layer for i, layer in enumerate(tensor)}
+            renamed |= {f"Transformer/encoderblock_{i}/{rest}": layer for i, layer in enumerate(tensor)}
         else:
             # Norms of the first files broadcast over images: [1, 1, 1, C].
             flat = tensor.ndim == 4 and tuple(tensor.shape[:3]) == (1, 1, 1) and name.endswith(("/scale", "/bias"))
-            found[name] = tensor.flatten() if flat else tensor
-    return found
+            renamed[name] = tensor.flatten() if flat else tensor
+    return renamed
 
 
 def matches(names: set[str]) -> bool:
@@ -91,26 +91,26 @@ def block_config(shapes: Shapes) -> BlockConfig:
 
 def rules(config: ViTConfig, vit: str = "") -> list[Rule]:
     """The rules of a ViT whose names here begin with `vit`."""
-    found = [
+    rules = [
         rename("embedding/kernel", f"{vit}encoder.patch_embed.proj.weight", Transpose((3, 2, 0, 1))),
         rename("embedding/bias", f"{vit}encoder.patch_embed.proj.bias"),
     ]
-    found += [rename("cls", f"{vit}encoder.cls_token")] if config.class_token else []
-    found += [rename(POSITIONS, f"{vit}encoder.pos_embed.table")] if config.positions == "learned" else []
+    rules += [rename("cls", f"{vit}encoder.cls_token")] if config.class_token else []
+    rules += [rename(POSITIONS, f"{vit}encoder.pos_embed.table")] if config.positions == "learned" else []
     for i in range(config.depth):
         theirs, ours = f"Transformer/encoderblock_{i}", f"{vit}encoder.blocks.{i}"
-        found += _norm(f"{theirs}/LayerNorm_0", f"{ours}.norm1")
-        found += _attention(f"{theirs}/{ATTENTION}", f"{ours}.attn", config.block, packed=True)
-        found += _norm(f"{theirs}/LayerNorm_2", f"{ours}.norm2")
-        found += _mlp(f"{theirs}/MlpBlock_3", f"{ours}.mlp")
-    found += _norm("Transformer/encoder_norm", f"{vit}encoder.norm")
+        rules += _norm(f"{theirs}/LayerNorm_0", f"{ours}.norm1")
+        rules += _attention(f"{theirs}/{ATTENTION}", f"{ours}.attn", config.block, packed=True)
+        rules += _norm(f"{theirs}/LayerNorm_2", f"{ours}.norm2")
+        rules += _mlp(f"{theirs}/MlpBlock_3", f"{ours}.mlp")
+    rules += _norm("Transformer/encoder_norm", f"{vit}encoder.norm")
     if config.pooling == "attention":
-        found += [rename("MAPHead_0/probe", f"{vit}pool.query"), *_norm("MAPHead_0/LayerNorm_0", f"{vit}pool.norm")]
-        found += _attention(f"MAPHead_0/{ATTENTION}", f"{vit}pool.attn", config.block, packed=False)
-        found += _mlp("MAPHead_0/MlpBlock_3", f"{vit}pool.mlp")
-    found += _dense("pre_logits", f"{vit}pre_logits.0") if config.pre_logits is not None else []
-    found += _dense("head", f"{vit}head") if config.num_classes else []
-    return found
+        rules += [rename("MAPHead_0/probe", f"{vit}pool.query"), *_norm("MAPHead_0/LayerNorm_0", f"{vit}pool.norm")]
+        rules += _attention(f"MAPHead_0/{ATTENTION}", f"{vit}pool.attn", config.block, packed=False)
+        rules += _mlp("MAPHead_0/MlpBlock_3", f"{vit}pool.mlp")
+    rules += _dense("pre_logits", f"{vit}pre_logits.0") if config.pre_logits is not None else []
+    rules += _dense("head", f"{vit}head") if config.num_classes else []
+    return rules
 
 
 def preprocessing(config: ViTConfig, metadata: CheckpointMetadata) -> Preprocessing:

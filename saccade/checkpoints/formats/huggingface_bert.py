@@ -32,17 +32,17 @@ def matches(names: set[str]) -> bool:
 
 def infer(shapes: Shapes, metadata: CheckpointMetadata) -> BertConfig:
     """The config; without a JSON heads have 64 features."""
-    told = metadata.config
+    config_json = metadata.config
     vocab_size, dim = shapes[WORDS]
     block = BlockConfig(
         dim,
-        told.get("num_attention_heads") or max(dim // 64, 1),
+        config_json.get("num_attention_heads") or max(dim // 64, 1),
         shapes["bert.encoder.layer.0.intermediate.dense.weight"][0],
         "post",
-        told.get("layer_norm_eps", 1e-12),
-        activation({"hidden_act": told.get("hidden_act", "gelu")}),
-        dropout=told.get("hidden_dropout_prob", 0.1),
-        attention_dropout=told.get("attention_probs_dropout_prob", 0.1),
+        config_json.get("layer_norm_eps", 1e-12),
+        activation({"hidden_act": config_json.get("hidden_act", "gelu")}),
+        dropout=config_json.get("hidden_dropout_prob", 0.1),
+        attention_dropout=config_json.get("attention_probs_dropout_prob", 0.1),
     )
     return BertConfig(
         block,
@@ -57,7 +57,7 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> BertConfig:
 
 
 def rules(config: BertConfig) -> list[Rule]:
-    found = [
+    rules = [
         rename(WORDS, "token_embed.weight"),
         rename("bert.embeddings.position_embeddings.weight", "pos_embed"),
         rename("bert.embeddings.token_type_embeddings.weight", "type_embed.weight"),
@@ -67,21 +67,21 @@ def rules(config: BertConfig) -> list[Rule]:
         old, new = f"bert.encoder.layer.{i}", f"encoder.{i}"
         for part in ("weight", "bias"):
             names = [f"{old}.attention.self.{name}.{part}" for name in ("query", "key", "value")]
-            found.append(join(names, f"{new}.attn.qkv.{part}"))
+            rules.append(join(names, f"{new}.attn.qkv.{part}"))
         for theirs, ours in (
             ("attention.output.dense", "attn.proj"), ("attention.output.LayerNorm", "norm1"),
             ("intermediate.dense", "mlp.fc1"), ("output.dense", "mlp.fc2"), ("output.LayerNorm", "norm2"),
         ):  # fmt: skip
-            found += rename_both(f"{old}.{theirs}", f"{new}.{ours}")
+            rules += rename_both(f"{old}.{theirs}", f"{new}.{ours}")
     if config.pooler:
-        found += rename_both("bert.pooler.dense", "pooler")
+        rules += rename_both("bert.pooler.dense", "pooler")
     if config.masked_lm:
-        found += rename_both("cls.predictions.transform.dense", "word_head.transform")
-        found += rename_both("cls.predictions.transform.LayerNorm", "word_head.norm")
-        found.append(rename("cls.predictions.bias", "word_head.decoder.bias"))
+        rules += rename_both("cls.predictions.transform.dense", "word_head.transform")
+        rules += rename_both("cls.predictions.transform.LayerNorm", "word_head.norm")
+        rules.append(rename("cls.predictions.bias", "word_head.decoder.bias"))
     if config.next_sentence:
-        found += rename_both("cls.seq_relationship", "next_head")
-    return found
+        rules += rename_both("cls.seq_relationship", "next_head")
+    return rules
 
 
 def task(config: BertConfig) -> str:

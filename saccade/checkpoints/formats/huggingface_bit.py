@@ -46,11 +46,11 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> BiTConfig:
 
 
 def rules(config: BiTConfig) -> list[Rule]:
-    found = [rename("bit.embedder.convolution.weight", "root.weight"), *rename_both("bit.norm", "norm")]
+    rules = [rename("bit.embedder.convolution.weight", "root.weight"), *rename_both("bit.norm", "norm")]
     for stage, depth in enumerate(config.depths):
         for number in range(depth):
-            found += unit(BLOCK.format(stage, number), f"stages.{stage}.{number}", number == 0)
-    return found + (rename_both("classifier.1", "head") if config.num_classes else [])
+            rules += unit(BLOCK.format(stage, number), f"stages.{stage}.{number}", number == 0)
+    return rules + (rename_both("classifier.1", "head") if config.num_classes else [])
 
 
 def describe(config: BiTConfig) -> dict[str, Any]:

@@ -46,13 +46,13 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> CLIPConfig:
     return CLIPConfig(backbone, text, shapes["text_projection.weight"][0])
 
 
-def _block(shapes: Shapes, tower: str, width: int, told: dict[str, Any]) -> BlockConfig:
+def _block(shapes: Shapes, tower: str, width: int, config_json: dict[str, Any]) -> BlockConfig:
     return BlockConfig(
         width,
-        told.get("num_attention_heads") or max(width // 64, 1),
+        config_json.get("num_attention_heads") or max(width // 64, 1),
         shapes[f"{tower}.encoder.layers.0.mlp.fc1.weight"][0],
-        norm_eps=told.get("layer_norm_eps", 1e-5),
-        activation=activation({"hidden_act": told.get("hidden_act", "quick_gelu")}),
+        norm_eps=config_json.get("layer_norm_eps", 1e-5),
+        activation=activation({"hidden_act": config_json.get("hidden_act", "quick_gelu")}),
     )
 
 
@@ -60,7 +60,7 @@ def rules(config: CLIPConfig) -> list[Rule]:
     tower = config.backbone_config
     dim = tower.block.embed_dim
     places = 1 + (tower.image_size[0] // tower.patch_size[0]) * (tower.image_size[1] // tower.patch_size[1])
-    found = [
+    rules = [
         rename("logit_scale", "logit_scale"),
         rename("text_projection.weight", "text_proj.weight"),
         rename("visual_projection.weight", "image_proj.weight"),
@@ -76,22 +76,22 @@ def rules(config: CLIPConfig) -> list[Rule]:
         *rename_both(f"{VISION}.pre_layrnorm", "backbone.encoder.input_norm"),
         *rename_both(f"{VISION}.post_layernorm", "backbone.encoder.norm"),
     ]  # fmt: skip
-    found += _layers(TEXT, "text.blocks", config.text.depth)
-    return found + _layers(VISION, "backbone.encoder.blocks", tower.depth)
+    rules += _layers(TEXT, "text.blocks", config.text.depth)
+    return rules + _layers(VISION, "backbone.encoder.blocks", tower.depth)
 
 
 def _layers(tower: str, ours: str, depth: int) -> list[Rule]:
-    found = []
+    rules = []
     for i in range(depth):
         old, new = f"{tower}.encoder.layers.{i}", f"{ours}.{i}"
         for part in ("weight", "bias"):
-            found.append(join([f"{old}.self_attn.{name}_proj.{part}" for name in "qkv"], f"{new}.attn.qkv.{part}"))
+            rules.append(join([f"{old}.self_attn.{name}_proj.{part}" for name in "qkv"], f"{new}.attn.qkv.{part}"))
         for layer, part in (
             ("self_attn.out_proj", "attn.proj"), ("layer_norm1", "norm1"), ("layer_norm2", "norm2"),
             ("mlp.fc1", "mlp.fc1"), ("mlp.fc2", "mlp.fc2"),
         ):  # fmt: skip
-            found += rename_both(f"{old}.{layer}", f"{new}.{part}")
-    return found
+            rules += rename_both(f"{old}.{layer}", f"{new}.{part}")
+    return rules
 
 
 def describe(config: CLIPConfig) -> dict[str, Any]:
@@ -130,8 +130,10 @@ def task(config: CLIPConfig) -> str:
 
 
 def preprocessing(config: CLIPConfig, metadata: CheckpointMetadata) -> Preprocessing:
-    """What `preprocessor_config.json` says; without it OpenAI's."""
-    told = metadata.processor
-    final, resize, crop_pct = target_size(told, config.image_size) if told else (config.image_size, "shortest", 1.0)
-    mean, std = tuple(told.get("image_mean") or MEAN), tuple(told.get("image_std") or STD)
+    """As `preprocessor_config.json` says; without it OpenAI's."""
+    processor = metadata.processor
+    final, resize, crop_pct = (
+        target_size(processor, config.image_size) if processor else (config.image_size, "shortest", 1.0)
+    )
+    mean, std = tuple(processor.get("image_mean") or MEAN), tuple(processor.get("image_std") or STD)
     return Preprocessing(final, resize=resize, crop_pct=crop_pct, interpolation="bicubic", mean=mean, std=std)

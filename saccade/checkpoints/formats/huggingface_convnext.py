@@ -27,7 +27,7 @@ def matches(names: set[str]) -> bool:
 
 
 def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ConvNeXtConfig:
-    told = metadata.config
+    config_json = metadata.config
     stages = count_layers(shapes, BLOCK.format("{}", 0) + ".dwconv.weight")
     _, in_channels, patch, _ = shapes["convnext.embeddings.patch_embeddings.weight"]
     first = BLOCK.format("{}", "{{}}") + ".dwconv.weight"
@@ -38,29 +38,29 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ConvNeXtConfig:
         image_size=target_size(metadata.processor, metadata.size((224, 224)))[0],
         in_channels=in_channels,
         num_classes=shapes["classifier.weight"][0] if "classifier.weight" in shapes else 0,
-        last_norm_eps=told.get("layer_norm_eps", 1e-12),
-        activation=huggingface_vit.activation(told),
+        last_norm_eps=config_json.get("layer_norm_eps", 1e-12),
+        activation=huggingface_vit.activation(config_json),
         layer_scale=1e-6 if f"{BLOCK.format(0, 0)}.layer_scale_parameter" in shapes else None,
     )
 
 
 def rules(config: ConvNeXtConfig) -> list[Rule]:
-    found = rename_both("convnext.embeddings.patch_embeddings", "stages.0.entrance.0")
-    found += rename_both("convnext.embeddings.layernorm", "stages.0.entrance.1")
+    rules = rename_both("convnext.embeddings.patch_embeddings", "stages.0.entrance.0")
+    rules += rename_both("convnext.embeddings.layernorm", "stages.0.entrance.1")
     for stage, depth in enumerate(config.depths):
         for i in range(2 if stage > 0 else 0):
             theirs = f"convnext.encoder.stages.{stage}.downsampling_layer.{i}"
-            found += rename_both(theirs, f"stages.{stage}.entrance.{i}")
+            rules += rename_both(theirs, f"stages.{stage}.entrance.{i}")
         for number in range(depth):
             theirs, ours = BLOCK.format(stage, number), f"stages.{stage}.blocks.{number}"
             for name, part in (
                 ("dwconv", "spatial"), ("layernorm", "norm"), ("pwconv1", "mlp.fc1"), ("pwconv2", "mlp.fc2")
             ):  # fmt: skip
-                found += rename_both(f"{theirs}.{name}", f"{ours}.{part}")
+                rules += rename_both(f"{theirs}.{name}", f"{ours}.{part}")
             if config.layer_scale is not None:
-                found += [rename(f"{theirs}.layer_scale_parameter", f"{ours}.scale.gamma")]
-    found += rename_both("convnext.layernorm", "norm")
-    return found + (rename_both("classifier", "head") if config.num_classes else [])
+                rules += [rename(f"{theirs}.layer_scale_parameter", f"{ours}.scale.gamma")]
+    rules += rename_both("convnext.layernorm", "norm")
+    return rules + (rename_both("classifier", "head") if config.num_classes else [])
 
 
 def describe(config: ConvNeXtConfig) -> dict[str, Any]:

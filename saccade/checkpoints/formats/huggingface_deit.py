@@ -34,12 +34,12 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> DeiTConfig:
 
 
 def rules(config: DeiTConfig) -> list[Rule]:
-    found = huggingface_vit.embeddings("deit", "encoder")
-    found += [rename("deit.embeddings.distillation_token", "encoder.registers")]
+    rules = huggingface_vit.embeddings("deit", "encoder")
+    rules += [rename("deit.embeddings.distillation_token", "encoder.registers")]
     for i in range(config.depth):
-        found += huggingface_layer(f"deit.encoder.layer.{i}", f"encoder.blocks.{i}", config.block)
-    found += rename_both("deit.layernorm", "encoder.norm")
-    return found + rename_both("cls_classifier", "head") + rename_both("distillation_classifier", "head_dist")
+        rules += huggingface_layer(f"deit.encoder.layer.{i}", f"encoder.blocks.{i}", config.block)
+    rules += rename_both("deit.layernorm", "encoder.norm")
+    return rules + rename_both("cls_classifier", "head") + rename_both("distillation_classifier", "head_dist")
 
 
 def describe(config: DeiTConfig) -> dict[str, Any]:

@@ -22,14 +22,14 @@ ENCODER, DECODER = "model.encoder.layers.{}", "model.decoder.layers.{}"
 
 def canonical(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """One name for what has had several: the detector inside a segmenter, positions, the two ResNets."""
-    found = {}
+    renamed = {}
     for name, tensor in tensors.items():
         name = name.removeprefix("detr.").replace("model.backbone.position_embedding.", "model.position_embedding.")
         if name.startswith((f"{BODY}embedder.", f"{BODY}encoder.")):
             name = BODY + OWN + name.removeprefix(BODY)
         if not (name.startswith(BODY) and name.endswith("num_batches_tracked")):
-            found[name] = tensor
-    return found
+            renamed[name] = tensor
+    return renamed
 
 
 def matches(names: set[str]) -> bool:
@@ -58,32 +58,32 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> DETRConfig:
 
 def rules(config: DETRConfig) -> list[Rule]:
     """For both backbones: of two rules for the same tensor of ours the one whose names are in the file is used."""
-    found = backbone_rules(huggingface_resnet.rules(config.backbone_config), BODY)
-    found += backbone_rules(torchvision_resnet.rules(config.backbone_config), BODY)
-    found += rename_both("model.input_projection", "input_proj")
-    found += rename_both("class_labels_classifier", "class_embed")
-    found += [rename("model.query_position_embeddings.weight", "queries"), *box_head("bbox_predictor")]
+    rules = backbone_rules(huggingface_resnet.rules(config.backbone_config), BODY)
+    rules += backbone_rules(torchvision_resnet.rules(config.backbone_config), BODY)
+    rules += rename_both("model.input_projection", "input_proj")
+    rules += rename_both("class_labels_classifier", "class_embed")
+    rules += [rename("model.query_position_embeddings.weight", "queries"), *box_head("bbox_predictor")]
     if config.positions == "learned":
-        found += [rename("model.position_embedding.row_embeddings.weight", "pos_embed.rows")]
-        found += [rename("model.position_embedding.column_embeddings.weight", "pos_embed.columns")]
+        rules += [rename("model.position_embedding.row_embeddings.weight", "pos_embed.rows")]
+        rules += [rename("model.position_embedding.column_embeddings.weight", "pos_embed.columns")]
     for i in range(config.encoder_depth):
-        found += _layer(ENCODER.format(i), f"encoder.{i}", {"self_attn": ("attn", "norm1")})
+        rules += _layer(ENCODER.format(i), f"encoder.{i}", {"self_attn": ("attn", "norm1")})
     for i in range(config.decoder_depth):
         parts = {"self_attn": ("attn", "norm1"), "encoder_attn": ("cross_attn", "norm_cross")}
-        found += _layer(DECODER.format(i), f"decoder.{i}", parts)
-    found += rename_both("model.decoder.layernorm", "decoder_norm")
-    return found + (mask_head("bbox_attention", "mask_head") if config.masks else [])
+        rules += _layer(DECODER.format(i), f"decoder.{i}", parts)
+    rules += rename_both("model.decoder.layernorm", "decoder_norm")
+    return rules + (mask_head("bbox_attention", "mask_head") if config.masks else [])
 
 
 def _layer(theirs: str, ours: str, attentions: dict[str, tuple[str, str]]) -> list[Rule]:
-    found = rename_both(f"{theirs}.fc1", f"{ours}.mlp.fc1") + rename_both(f"{theirs}.fc2", f"{ours}.mlp.fc2")
-    found += rename_both(f"{theirs}.final_layer_norm", f"{ours}.norm2")
+    rules = rename_both(f"{theirs}.fc1", f"{ours}.mlp.fc1") + rename_both(f"{theirs}.fc2", f"{ours}.mlp.fc2")
+    rules += rename_both(f"{theirs}.final_layer_norm", f"{ours}.norm2")
     for name, (attention, norm) in attentions.items():
         for part in "qkv":
-            found += rename_both(f"{theirs}.{name}.{part}_proj", f"{ours}.{attention}.{part}")
-        found += rename_both(f"{theirs}.{name}.out_proj", f"{ours}.{attention}.proj")
-        found += rename_both(f"{theirs}.{name}_layer_norm", f"{ours}.{norm}")
-    return found
+            rules += rename_both(f"{theirs}.{name}.{part}_proj", f"{ours}.{attention}.{part}")
+        rules += rename_both(f"{theirs}.{name}.out_proj", f"{ours}.{attention}.proj")
+        rules += rename_both(f"{theirs}.{name}_layer_norm", f"{ours}.{norm}")
+    return rules
 
 
 def task(config: DETRConfig) -> str:
@@ -92,10 +92,13 @@ def task(config: DETRConfig) -> str:
 
 def preprocessing(config: DETRConfig, metadata: CheckpointMetadata) -> Preprocessing:
     """What a `preprocessor_config.json` says of the shorter and the longer side."""
-    told: dict[str, Any] = metadata.processor
-    size = told.get("size") if isinstance(told.get("size"), dict) else {}
-    short, long = (size or {}).get("shortest_edge", 800), (size or {}).get("longest_edge", told.get("max_size", 1333))
-    statistics = {k: tuple(told[f"image_{k}"]) for k in ("mean", "std") if told.get(f"image_{k}")}
+    processor: dict[str, Any] = metadata.processor
+    size = processor.get("size") if isinstance(processor.get("size"), dict) else {}
+    short, long = (
+        (size or {}).get("shortest_edge", 800),
+        (size or {}).get("longest_edge", processor.get("max_size", 1333)),
+    )
+    statistics = {k: tuple(processor[f"image_{k}"]) for k in ("mean", "std") if processor.get(f"image_{k}")}
     return plain(
         (short, long),
         config.in_channels,

@@ -25,9 +25,9 @@ GATED = {"fc1": "weights_in", "fc2": "weights_out"}
 
 def canonical(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """One prefix for all, and without the mask token."""
-    found = {n.replace("dinov2_with_registers.", "dinov2.", 1): t for n, t in tensors.items()}
-    found = prefixed(found, "dinov2", ("embeddings.", "encoder.", "layernorm."))
-    return {name: tensor for name, tensor in found.items() if name != "dinov2.embeddings.mask_token"}
+    renamed = {n.replace("dinov2_with_registers.", "dinov2.", 1): t for n, t in tensors.items()}
+    renamed = prefixed(renamed, "dinov2", ("embeddings.", "encoder.", "layernorm."))
+    return {name: tensor for name, tensor in renamed.items() if name != "dinov2.embeddings.mask_token"}
 
 
 def matches(names: set[str]) -> bool:
@@ -35,7 +35,7 @@ def matches(names: set[str]) -> bool:
 
 
 def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ViTConfig:
-    told = metadata.config
+    config_json = metadata.config
     embed_dim, in_channels, *patch_size = shapes["dinov2.embeddings.patch_embeddings.projection.weight"]
     depth = count_layers(shapes, "dinov2.encoder.layer.{}.norm1.weight")
     gated = f"{LAYER}.mlp.weights_in.weight" in shapes
@@ -43,12 +43,12 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ViTConfig:
     registers = shapes.get("dinov2.embeddings.register_tokens", (1, 0))[1]
     block = BlockConfig(
         embed_dim=embed_dim,
-        num_heads=told.get("num_attention_heads") or num_heads(embed_dim, depth, metadata),
+        num_heads=config_json.get("num_attention_heads") or num_heads(embed_dim, depth, metadata),
         mlp_dim=shapes[f"{LAYER}.mlp.{'weights_out' if gated else 'fc2'}.weight"][1],
-        norm_eps=told.get("layer_norm_eps", 1e-6),
-        activation="swiglu" if gated else huggingface_vit.activation(told),
+        norm_eps=config_json.get("layer_norm_eps", 1e-6),
+        activation="swiglu" if gated else huggingface_vit.activation(config_json),
         qkv_bias=f"{LAYER}.attention.attention.query.bias" in shapes,
-        layer_scale=told.get("layerscale_value", 1.0),
+        layer_scale=config_json.get("layerscale_value", 1.0),
     )
     return ViTConfig(
         block=block,
@@ -63,21 +63,21 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ViTConfig:
 
 
 def rules(config: ViTConfig) -> list[Rule]:
-    found = huggingface_vit.embeddings("dinov2", "encoder")
-    found += [rename("dinov2.embeddings.register_tokens", "encoder.registers")] if config.num_registers else []
+    rules = huggingface_vit.embeddings("dinov2", "encoder")
+    rules += [rename("dinov2.embeddings.register_tokens", "encoder.registers")] if config.num_registers else []
     for i in range(config.depth):
         theirs, ours = f"dinov2.encoder.layer.{i}", f"encoder.blocks.{i}"
-        found += huggingface_attention(theirs, ours, config.block)
+        rules += huggingface_attention(theirs, ours, config.block)
         for part in ("norm1", "norm2"):
-            found += rename_both(f"{theirs}.{part}", f"{ours}.{part}")
+            rules += rename_both(f"{theirs}.{part}", f"{ours}.{part}")
         for part in ("fc1", "fc2"):
             name = GATED[part] if config.block.activation == "swiglu" else part
-            found += rename_both(f"{theirs}.mlp.{name}", f"{ours}.mlp.{part}")
-        found += [rename(f"{theirs}.layer_scale{n}.lambda1", f"{ours}.ls{n}.gamma") for n in (1, 2)]
-    found += rename_both("dinov2.layernorm", "encoder.norm")
-    return found + (rename_both("classifier", "head") if config.num_classes else [])
+            rules += rename_both(f"{theirs}.mlp.{name}", f"{ours}.mlp.{part}")
+        rules += [rename(f"{theirs}.layer_scale{n}.lambda1", f"{ours}.ls{n}.gamma") for n in (1, 2)]
+    rules += rename_both("dinov2.layernorm", "encoder.norm")
+    return rules + (rename_both("classifier", "head") if config.num_classes else [])
 
 
 def preprocessing(config: ViTConfig, metadata: CheckpointMetadata) -> Preprocessing:
-    """What `preprocessor_config.json` says; DINOv2 is published with a crop smaller than the size of its positions."""
+    """As `preprocessor_config.json` says; DINOv2 is published with a crop smaller than the size of its positions."""
     return from_huggingface(config.image_size, config.in_channels, metadata)

@@ -36,13 +36,15 @@ def as_vit(name: str) -> str:
 
 
 def infer(shapes: Shapes, metadata: CheckpointMetadata) -> DPTConfig:
-    told = metadata.config
-    if told.get("head_in_index", -1) not in (-1, 3) or told.get("add_projection"):
+    config_json = metadata.config
+    if config_json.get("head_in_index", -1) not in (-1, 3) or config_json.get("add_projection"):
         raise CheckpointError("a DPT whose head looks elsewhere than at the last map is not known here")
     inner = {as_vit(name): shape for name, shape in shapes.items() if name.startswith("dpt.")}
     hybrid = f"{HYBRID}.embedder.convolution.weight" in shapes
     about = CheckpointMetadata(
-        {**told, "image_size": told.get("image_size", 384)}, image_size=metadata.image_size, notes=metadata.notes
+        {**config_json, "image_size": config_json.get("image_size", 384)},
+        image_size=metadata.image_size,
+        notes=metadata.notes,
     )
     backbone = huggingface_hybrid.infer(inner, about) if hybrid else huggingface_vit.infer(inner, about)
     if hybrid:  # the JSON's size is that of the image, the projection's patch one place of the map
@@ -53,10 +55,10 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> DPTConfig:
     return DPTConfig(
         backbone_config=replace(backbone, num_classes=0, pre_logits=None),
         backbone="hybrid" if hybrid else "vit",
-        taps=taps(told.get("backbone_out_indices"), backbone.depth, hybrid, metadata),
+        taps=taps(config_json.get("backbone_out_indices"), backbone.depth, hybrid, metadata),
         channels=(channels[0], channels[1], channels[2], channels[3]),
         features=shapes["neck.convs.0.weight"][0],
-        readout="project" if first in shapes else told.get("readout_type", "ignore"),
+        readout="project" if first in shapes else config_json.get("readout_type", "ignore"),
         head="segmentation" if segments else "depth",
         batch_norm="neck.fusion_stage.layers.0.residual_layer1.batch_norm1.weight" in shapes,
         num_classes=shapes["head.head.4.weight"][0] if segments else 0,
@@ -69,36 +71,36 @@ def rules(config: DPTConfig) -> list[Rule]:
     if config.backbone == "hybrid":
         root = (f"{HYBRID}.embedder.convolution", f"{HYBRID}.embedder.norm")
         unit = HYBRID + ".encoder.stages.{stage}.layers.{number}."
-        found = stem(inner.stem, root, unit, ("downsample.conv", "downsample.norm"), group_norm_pair)
-        found = [Rule(r.theirs, tuple(f"backbone.{name}" for name in r.ours), r.steps) for r in found]
+        rules = stem(inner.stem, root, unit, ("downsample.conv", "downsample.norm"), group_norm_pair)
+        rules = [Rule(r.theirs, tuple(f"backbone.{name}" for name in r.ours), r.steps) for r in rules]
         ours, projection = "backbone.vit.encoder", "dpt.embeddings.projection"
     else:
-        found, ours, projection = [], "backbone.encoder", "dpt.embeddings.patch_embeddings.projection"
-    found += [rename("dpt.embeddings.cls_token", f"{ours}.cls_token")]
-    found += [rename("dpt.embeddings.position_embeddings", f"{ours}.pos_embed.table")]
-    found += rename_both(projection, f"{ours}.patch_embed.proj") + rename_both("dpt.layernorm", f"{ours}.norm")
+        rules, ours, projection = [], "backbone.encoder", "dpt.embeddings.patch_embeddings.projection"
+    rules += [rename("dpt.embeddings.cls_token", f"{ours}.cls_token")]
+    rules += [rename("dpt.embeddings.position_embeddings", f"{ours}.pos_embed.table")]
+    rules += rename_both(projection, f"{ours}.patch_embed.proj") + rename_both("dpt.layernorm", f"{ours}.norm")
     for i in range(inner.depth):
-        found += huggingface_layer(f"dpt.encoder.layer.{i}", f"{ours}.blocks.{i}", inner.block)
+        rules += huggingface_layer(f"dpt.encoder.layer.{i}", f"{ours}.blocks.{i}", inner.block)
     for index in range(len(config.taps)):
         number = index + 4 - len(config.taps)
         theirs, part = f"neck.reassemble_stage.layers.{number}", f"reassemble.{index}"
         if config.readout == "project":
-            found += rename_both(f"neck.reassemble_stage.readout_projects.{number}.0", f"{part}.readout.0")
-        found += rename_both(f"{theirs}.projection", f"{part}.project")
-        found += rename_both(f"{theirs}.resize", f"{part}.resize") if number != 2 else []
+            rules += rename_both(f"neck.reassemble_stage.readout_projects.{number}.0", f"{part}.readout.0")
+        rules += rename_both(f"{theirs}.projection", f"{part}.project")
+        rules += rename_both(f"{theirs}.resize", f"{part}.resize") if number != 2 else []
     for level in range(4):
-        found.append(rename(f"neck.convs.{level}.weight", f"narrow.{level}.weight"))
+        rules.append(rename(f"neck.convs.{level}.weight", f"narrow.{level}.weight"))
         theirs, part = f"neck.fusion_stage.layers.{3 - level}", f"fuse.{level}"  # theirs begin with the coarsest
-        found += rename_both(f"{theirs}.projection", f"{part}.out")
+        rules += rename_both(f"{theirs}.projection", f"{part}.out")
         for unit, name in (("residual_layer1", "added"), ("residual_layer2", "fused")):
             for n in (1, 2):
                 conv = f"{theirs}.{unit}.convolution{n}"
-                found.append(rename(f"{conv}.weight", f"{part}.{name}.conv{n}.weight"))
-                found += [] if config.batch_norm else [rename(f"{conv}.bias", f"{part}.{name}.conv{n}.bias")]
+                rules.append(rename(f"{conv}.weight", f"{part}.{name}.conv{n}.weight"))
+                rules += [] if config.batch_norm else [rename(f"{conv}.bias", f"{part}.{name}.conv{n}.bias")]
                 norm = f"{theirs}.{unit}.batch_norm{n}"
-                found += batch_norm(norm, f"{part}.{name}.norm{n}") if config.batch_norm else []
-    found += class_head("head.head", "head") if config.head == "segmentation" else depth_head("head.head")
-    return found + (class_head("auxiliary_head.head", "aux_head") if config.auxiliary else [])
+                rules += batch_norm(norm, f"{part}.{name}.norm{n}") if config.batch_norm else []
+    rules += class_head("head.head", "head") if config.head == "segmentation" else depth_head("head.head")
+    return rules + (class_head("auxiliary_head.head", "aux_head") if config.auxiliary else [])
 
 
 def task(config: DPTConfig) -> str:

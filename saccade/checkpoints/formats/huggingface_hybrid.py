@@ -27,12 +27,12 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> HybridConfig:
     width, in_channels = shapes[f"{BACKBONE}.embedder.convolution.weight"][:2]
     _, _, *patch_size = shapes["vit.embeddings.patch_embeddings.projection.weight"]
     depth = count_layers(shapes, "vit.encoder.layer.{}.layernorm_before.weight")
-    found = stem_config(set(shapes), width, UNIT + "conv1.weight", norm_eps=1e-5, conv_eps=1e-8)
-    pixels = (patch_size[0] * found.stride, patch_size[1] * found.stride)
+    resnet = stem_config(set(shapes), width, UNIT + "conv1.weight", norm_eps=1e-5, conv_eps=1e-8)
+    pixels = (patch_size[0] * resnet.stride, patch_size[1] * resnet.stride)
     return HybridConfig(
         block=huggingface_vit.block_config(shapes, huggingface_vit.LAYER, depth, metadata),
         depth=depth,
-        stem=found,
+        stem=resnet,
         image_size=huggingface_vit.told_size(shapes["vit.embeddings.position_embeddings"][1] - 1, pixels, metadata),
         patch_size=(patch_size[0], patch_size[1]),
         in_channels=in_channels,
@@ -42,12 +42,12 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> HybridConfig:
 
 def rules(config: HybridConfig) -> list[Rule]:
     root = (f"{BACKBONE}.embedder.convolution", f"{BACKBONE}.embedder.norm")
-    found = stem(config.stem, root, UNIT, ("downsample.conv", "downsample.norm"), group_norm_pair)
-    found += huggingface_vit.embeddings("vit", "vit.encoder")
+    rules = stem(config.stem, root, UNIT, ("downsample.conv", "downsample.norm"), group_norm_pair)
+    rules += huggingface_vit.embeddings("vit", "vit.encoder")
     for i in range(config.depth):
-        found += huggingface_layer(f"vit.encoder.layer.{i}", f"vit.encoder.blocks.{i}", config.block)
-    found += rename_both("vit.layernorm", "vit.encoder.norm")
-    return found + (rename_both("classifier", "vit.head") if config.num_classes else [])
+        rules += huggingface_layer(f"vit.encoder.layer.{i}", f"vit.encoder.blocks.{i}", config.block)
+    rules += rename_both("vit.layernorm", "vit.encoder.norm")
+    return rules + (rename_both("classifier", "vit.head") if config.num_classes else [])
 
 
 def preprocessing(config: HybridConfig, metadata: CheckpointMetadata) -> Preprocessing:

@@ -30,14 +30,14 @@ def matches(names: set[str]) -> bool:
 
 
 def infer(shapes: Shapes, metadata: CheckpointMetadata) -> MAEConfig:
-    told = metadata.config
+    config_json = metadata.config
     _, in_channels, *patch_size = shapes["vit.embeddings.patch_embeddings.projection.weight"]
     depth = count_layers(shapes, "vit.encoder.layer.{}.layernorm_before.weight")
     patch = (patch_size[0], patch_size[1])
     block = huggingface_vit.block_config(shapes, huggingface_vit.LAYER, depth, metadata)
     decoder = BlockConfig(
         embed_dim=shapes["decoder.decoder_embed.weight"][0],
-        num_heads=told.get("decoder_num_attention_heads", 16),
+        num_heads=config_json.get("decoder_num_attention_heads", 16),
         mlp_dim=shapes[f"{LAYERS}0.intermediate.dense.weight"][0],
         norm_eps=block.norm_eps,
         activation=block.activation,
@@ -51,22 +51,22 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> MAEConfig:
         image_size=huggingface_vit.told_size(shapes["vit.embeddings.position_embeddings"][1] - 1, patch, metadata),
         patch_size=patch,
         in_channels=in_channels,
-        mask_ratio=told.get("mask_ratio", 0.75),
-        norm_pixels=told.get("norm_pix_loss", False),
+        mask_ratio=config_json.get("mask_ratio", 0.75),
+        norm_pixels=config_json.get("norm_pix_loss", False),
     )
 
 
 def rules(config: MAEConfig) -> list[Rule]:
-    found = huggingface_vit.embeddings("vit", "encoder") + rename_both("vit.layernorm", "encoder.norm")
+    rules = huggingface_vit.embeddings("vit", "encoder") + rename_both("vit.layernorm", "encoder.norm")
     for i in range(config.depth):
-        found += huggingface_layer(f"vit.encoder.layer.{i}", f"encoder.blocks.{i}", config.block)
+        rules += huggingface_layer(f"vit.encoder.layer.{i}", f"encoder.blocks.{i}", config.block)
     for i in range(config.decoder_depth):
-        found += huggingface_layer(f"{LAYERS}{i}", f"decoder_blocks.{i}", config.decoder)
-    found += [rename("decoder.mask_token", "mask_token")]
-    found += [rename("decoder.decoder_pos_embed", "decoder_pos_embed.table")]
+        rules += huggingface_layer(f"{LAYERS}{i}", f"decoder_blocks.{i}", config.decoder)
+    rules += [rename("decoder.mask_token", "mask_token")]
+    rules += [rename("decoder.decoder_pos_embed", "decoder_pos_embed.table")]
     for part in ("decoder_embed", "decoder_norm", "decoder_pred"):
-        found += rename_both(f"decoder.{part}", part)
-    return found
+        rules += rename_both(f"decoder.{part}", part)
+    return rules
 
 
 def describe(config: MAEConfig) -> dict[str, Any]:

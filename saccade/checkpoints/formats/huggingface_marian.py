@@ -31,14 +31,19 @@ def matches(names: set[str]) -> bool:
 
 def infer(shapes: Shapes, metadata: CheckpointMetadata) -> Seq2SeqConfig:
     """The config; without a JSON that of OPUS-MT: eight heads, sentences begin and are filled up with the last word."""
-    told = metadata.config
+    config_json = metadata.config
     vocab_size, dim = shapes["model.shared.weight"]
     last = vocab_size - 1
     block = BlockConfig(
-        dim, told.get("encoder_attention_heads", 8), shapes["model.encoder.layers.0.fc1.weight"][0], "post", 1e-5,
-        activation({"hidden_act": told.get("activation_function", "swish")}), dropout=told.get("dropout", 0.1),
-        attention_dropout=told.get("attention_dropout", 0.0),
-    )  # fmt: skip
+        dim,
+        config_json.get("encoder_attention_heads", 8),
+        shapes["model.encoder.layers.0.fc1.weight"][0],
+        "post",
+        1e-5,
+        activation({"hidden_act": config_json.get("activation_function", "swish")}),
+        dropout=config_json.get("dropout", 0.1),
+        attention_dropout=config_json.get("attention_dropout", 0.0),
+    )
     return Seq2SeqConfig(
         block=block,
         encoder_depth=count_layers(shapes, "model.encoder.layers.{}.fc1.weight"),
@@ -46,38 +51,38 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> Seq2SeqConfig:
         vocab_size=vocab_size,
         output_bias=True,
         positions="halves",
-        scaled=told.get("scale_embedding", True),
-        pad=told.get("pad_token_id", last),
-        begin=told.get("decoder_start_token_id", last),
-        end=told.get("eos_token_id", 0),
-        context_length=told.get("max_position_embeddings", 512),
+        scaled=config_json.get("scale_embedding", True),
+        pad=config_json.get("pad_token_id", last),
+        begin=config_json.get("decoder_start_token_id", last),
+        end=config_json.get("eos_token_id", 0),
+        context_length=config_json.get("max_position_embeddings", 512),
     )
 
 
 def rules(config: Seq2SeqConfig) -> list[Rule]:
     size = config.vocab_size
-    found = [
+    rules = [
         rename("model.shared.weight", "token_embed.weight"),
         rename("final_logits_bias", "output.bias", Reshape((1, size), (size,))),
     ]
     for part, depth in (("encoder", config.encoder_depth), ("decoder", config.decoder_depth)):
         for i in range(depth):
             old, new = f"model.{part}.layers.{i}", f"{part}.{i}"
-            found += _attention(f"{old}.self_attn", f"{new}.attn", f"{new}.norm1", packed=True)
+            rules += _attention(f"{old}.self_attn", f"{new}.attn", f"{new}.norm1", packed=True)
             if part == "decoder":
-                found += _attention(f"{old}.encoder_attn", f"{new}.cross_attn", f"{new}.norm_cross", packed=False)
+                rules += _attention(f"{old}.encoder_attn", f"{new}.cross_attn", f"{new}.norm_cross", packed=False)
             for theirs, ours in (("fc1", "mlp.fc1"), ("fc2", "mlp.fc2"), ("final_layer_norm", "norm2")):
-                found += rename_both(f"{old}.{theirs}", f"{new}.{ours}")
-    return found
+                rules += rename_both(f"{old}.{theirs}", f"{new}.{ours}")
+    return rules
 
 
 def _attention(theirs: str, ours: str, norm: str, *, packed: bool) -> list[Rule]:
-    found = rename_both(f"{theirs}.out_proj", f"{ours}.proj") + rename_both(f"{theirs}_layer_norm", norm)
+    rules = rename_both(f"{theirs}.out_proj", f"{ours}.proj") + rename_both(f"{theirs}_layer_norm", norm)
     if not packed:
-        return found + [rule for name in "qkv" for rule in rename_both(f"{theirs}.{name}_proj", f"{ours}.{name}")]
+        return rules + [rule for name in "qkv" for rule in rename_both(f"{theirs}.{name}_proj", f"{ours}.{name}")]
     for part in ("weight", "bias"):
-        found.append(join([f"{theirs}.{name}_proj.{part}" for name in "qkv"], f"{ours}.qkv.{part}"))
-    return found
+        rules.append(join([f"{theirs}.{name}_proj.{part}" for name in "qkv"], f"{ours}.qkv.{part}"))
+    return rules
 
 
 def task(config: Seq2SeqConfig) -> str:

@@ -25,7 +25,7 @@ def matches(names: set[str]) -> bool:
 
 def infer(shapes: Shapes, metadata: CheckpointMetadata) -> PerceiverConfig:
     """The config; what shapes do not tell (heads, passes, the size of images) is DeepMind's without a JSON."""
-    told = metadata.config
+    config_json = metadata.config
     num_classes = shapes[FINAL][0]
     reading: Reading = "pixels"
     size, width, channels = 224, 256, 3
@@ -36,63 +36,71 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> PerceiverConfig:
     elif f"{INPUT}.convnet.conv.weight" in shapes:
         reading, channels = "conv", shapes[f"{INPUT}.convnet.conv.weight"][1]
     resolution = (56, 56) if reading == "conv" else (224, 224)
-    latents = latents_of(shapes, metadata, told.get("num_blocks", 8))
+    latents = latents_of(shapes, metadata, config_json.get("num_blocks", 8))
     return PerceiverConfig(latents, reading, 64, resolution, width, (size, size), channels, num_classes)
 
 
 def latents_of(shapes: Shapes, metadata: CheckpointMetadata, passes: int, cross_heads: int = 1) -> LatentsConfig:
     """What is the same for images and texts; `cross_heads` without a JSON."""
-    told = metadata.config
+    config_json = metadata.config
     count, dim = shapes["perceiver.embeddings.latents"]
     layer = "perceiver.encoder.self_attends.{}.layernorm.weight"
     cross, own = "perceiver.encoder.cross_attention", "perceiver.encoder.self_attends.0"
     key_dim = shapes[f"{own}.attention.self.query.weight"][0]
     block = BlockConfig(
-        dim, told.get("num_self_attention_heads", 8), shapes[f"{own}.mlp.dense1.weight"][0], norm_eps=1e-5,
-        attention_dropout=told.get("attention_probs_dropout_prob", 0.1), key_dim=None if key_dim == dim else key_dim,
-    )  # fmt: skip
+        dim,
+        config_json.get("num_self_attention_heads", 8),
+        shapes[f"{own}.mlp.dense1.weight"][0],
+        norm_eps=1e-5,
+        attention_dropout=config_json.get("attention_probs_dropout_prob", 0.1),
+        key_dim=None if key_dim == dim else key_dim,
+    )
     return LatentsConfig(
-        block, count, count_layers(shapes, layer), passes, heads=told.get("num_cross_attention_heads", cross_heads),
+        block,
+        count,
+        count_layers(shapes, layer),
+        passes,
+        heads=config_json.get("num_cross_attention_heads", cross_heads),
         key_dim=shapes[f"{cross}.attention.self.key.weight"][0],
         value_dim=shapes[f"{cross}.attention.self.value.weight"][0],
-    )  # fmt: skip
+    )
 
 
 def rules(config: PerceiverConfig) -> list[Rule]:
-    found = latents_rules(config.latents)
-    found += cross_rules(f"{DECODER}.decoding_cross_attention", "decoder")
-    found += [rename(f"{DECODER}.output_position_encodings.position_embeddings", "queries")]
-    found += rename_both(f"{DECODER}.final_layer", "head")
+    rules = latents_rules(config.latents)
+    rules += cross_rules(f"{DECODER}.decoding_cross_attention", "decoder")
+    rules += [rename(f"{DECODER}.output_position_encodings.position_embeddings", "queries")]
+    rules += rename_both(f"{DECODER}.final_layer", "head")
     if config.reading == "conv1x1":
         places = config.image_size[0] * config.image_size[1]
         table = Reshape((places, config.width), (1, places, config.width))
-        found += rename_both(f"{INPUT}.convnet_1x1", "stem")
-        found += [rename(f"{INPUT}.position_embeddings.position_embeddings", "pos_embed", table)]
-        found += rename_both(f"{INPUT}.positions_projection", "pos_proj")
+        rules += rename_both(f"{INPUT}.convnet_1x1", "stem")
+        rules += [rename(f"{INPUT}.position_embeddings.position_embeddings", "pos_embed", table)]
+        rules += rename_both(f"{INPUT}.positions_projection", "pos_proj")
     elif config.reading == "conv":
-        found += conv_norm(f"{INPUT}.convnet.conv", f"{INPUT}.convnet.batchnorm", "stem.0")
-    return found
+        rules += conv_norm(f"{INPUT}.convnet.conv", f"{INPUT}.convnet.batchnorm", "stem.0")
+    return rules
 
 
 def latents_rules(config: LatentsConfig) -> list[Rule]:
-    found = [rename("perceiver.embeddings.latents", "latents.latents")]
-    found += cross_rules("perceiver.encoder.cross_attention", "latents.read.0")
+    rules = [rename("perceiver.embeddings.latents", "latents.latents")]
+    rules += cross_rules("perceiver.encoder.cross_attention", "latents.read.0")
     dim = config.block.embed_dim
     key_dim = config.block.key_dim or dim
     for i in range(config.depth):
         theirs, ours = f"perceiver.encoder.self_attends.{i}", f"latents.blocks.0.{i}"
         for part in ("weight", "bias"):
             names = tuple(f"{theirs}.attention.self.{name}.{part}" for name in ("query", "key", "value"))
-            found.append(Rule(names, (f"{ours}.attn.qkv.{part}",), sizes=(key_dim, key_dim, dim)))
-        found += _common(theirs, ours)
-    return found
+            rules.append(Rule(names, (f"{ours}.attn.qkv.{part}",), sizes=(key_dim, key_dim, dim)))
+        rules += _common(theirs, ours)
+    return rules
 
 
 def cross_rules(theirs: str, ours: str) -> list[Rule]:
-    found = rename_both(f"{theirs}.attention.self.layernorm2", f"{ours}.context_norm")
+    rules = rename_both(f"{theirs}.attention.self.layernorm2", f"{ours}.context_norm")
     for name in ("query", "key", "value"):
-        found += rename_both(f"{theirs}.attention.self.{name}", f"{ours}.attn.{name[0]}")
-    return found + _common(theirs, ours)
+        rules += rename_both(f"{theirs}.attention.self.{name}", f"{ours}.attn.{name[0]}")
+    return rules + _common(theirs, ours)
 
 
 def _common(theirs: str, ours: str) -> list[Rule]:
@@ -127,7 +135,10 @@ def preprocessing(config: PerceiverConfig, metadata: CheckpointMetadata) -> Prep
     """DeepMind's: the central 224 of 256 pixels; ImageNet's statistics unless `preprocessor_config.json` has others."""
     if metadata.processor and metadata.processor.get("image_processor_type") not in PROCESSORS:
         return from_huggingface(config.image_size, config.in_channels, metadata)
-    told, default = metadata.processor, Preprocessing(config.image_size, crop_pct=0.875, channels=config.in_channels)
-    if not told.get("image_mean") or not told.get("image_std"):
+    processor, default = (
+        metadata.processor,
+        Preprocessing(config.image_size, crop_pct=0.875, channels=config.in_channels),
+    )
+    if not processor.get("image_mean") or not processor.get("image_std"):
         return default
-    return replace(default, mean=tuple(told["image_mean"]), std=tuple(told["image_std"]))
+    return replace(default, mean=tuple(processor["image_mean"]), std=tuple(processor["image_std"]))

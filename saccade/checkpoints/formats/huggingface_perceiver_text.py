@@ -19,9 +19,9 @@ def matches(names: set[str]) -> bool:
 
 def infer(shapes: Shapes, metadata: CheckpointMetadata) -> PerceiverTextConfig:
     """The config; heads are eight everywhere without a JSON."""
-    told = metadata.config
+    config_json = metadata.config
     vocab_size, width = shapes[f"{INPUT}.embeddings.weight"]
-    latents = latents_of(shapes, metadata, told.get("num_blocks", 1), cross_heads=8)
+    latents = latents_of(shapes, metadata, config_json.get("num_blocks", 1), cross_heads=8)
     length = shapes[f"{INPUT}.position_embeddings.weight"][0]
     return PerceiverTextConfig(latents, width, vocab_size, length, HEADS, KEY_DIM)
 

@@ -46,17 +46,17 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ResNetConfig:
 
 
 def rules(config: ResNetConfig) -> list[Rule]:
-    found = conv_norm(f"{ROOT}.convolution", f"{ROOT}.normalization", "stem")
+    rules = conv_norm(f"{ROOT}.convolution", f"{ROOT}.normalization", "stem")
     for stage, depth in enumerate(config.depths):
         for number in range(depth):
             theirs, ours = BLOCK.format(stage, number), f"stages.{stage}.{number}"
             for i in range(2 if config.block == "basic" else 3):
                 layer = f"{theirs}.layer.{i}"
-                found += conv_norm(f"{layer}.convolution", f"{layer}.normalization", f"{ours}.conv{i + 1}")
+                rules += conv_norm(f"{layer}.convolution", f"{layer}.normalization", f"{ours}.conv{i + 1}")
             if number == 0 and (stage > 0 or config.expansion > 1):
                 layer = f"{theirs}.shortcut"
-                found += conv_norm(f"{layer}.convolution", f"{layer}.normalization", f"{ours}.shortcut")
-    return found + (rename_both("classifier.1", "head") if config.num_classes else [])
+                rules += conv_norm(f"{layer}.convolution", f"{layer}.normalization", f"{ours}.shortcut")
+    return rules + (rename_both("classifier.1", "head") if config.num_classes else [])
 
 
 def describe(config: ResNetConfig) -> dict[str, Any]:

@@ -58,20 +58,20 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ViTConfig:
 
 def block_config(shapes: Shapes, layer: str, depth: int, metadata: CheckpointMetadata) -> BlockConfig:
     """The block from its first layer's shapes and the JSON."""
-    told = metadata.config
+    config_json = metadata.config
     embed_dim = shapes[f"{layer}.attention.attention.query.weight"][1]
     return BlockConfig(
         embed_dim=embed_dim,
-        num_heads=told.get("num_attention_heads") or num_heads(embed_dim, depth, metadata),
+        num_heads=config_json.get("num_attention_heads") or num_heads(embed_dim, depth, metadata),
         mlp_dim=shapes[f"{layer}.intermediate.dense.weight"][0],
-        norm_eps=told.get("layer_norm_eps", 1e-12),
-        activation=activation(told),
+        norm_eps=config_json.get("layer_norm_eps", 1e-12),
+        activation=activation(config_json),
         qkv_bias=f"{layer}.attention.attention.query.bias" in shapes,
     )
 
 
-def activation(told: dict[str, Any]) -> Activation:
-    name = told.get("hidden_act", "gelu")
+def activation(config_json: dict[str, Any]) -> Activation:
+    name = config_json.get("hidden_act", "gelu")
     if name not in ACTIVATIONS:
         raise CheckpointError(f"the activation {name!r} is not known here")
     return ACTIVATIONS[name]
@@ -86,13 +86,13 @@ def told_size(places: int, patch_size: tuple[int, int], metadata: CheckpointMeta
 
 
 def rules(config: ViTConfig) -> list[Rule]:
-    found = embeddings("vit", "encoder")
-    found += [rename("vit.embeddings.distillation_token", "encoder.registers")] if config.num_registers else []
+    rules = embeddings("vit", "encoder")
+    rules += [rename("vit.embeddings.distillation_token", "encoder.registers")] if config.num_registers else []
     for i in range(config.depth):
-        found += huggingface_layer(f"vit.encoder.layer.{i}", f"encoder.blocks.{i}", config.block)
-    found += rename_both("vit.layernorm", "encoder.norm")
-    found += rename_both("vit.pooler.dense", "pre_logits.0") if config.pre_logits is not None else []
-    return found + (rename_both("classifier", "head") if config.num_classes else [])
+        rules += huggingface_layer(f"vit.encoder.layer.{i}", f"encoder.blocks.{i}", config.block)
+    rules += rename_both("vit.layernorm", "encoder.norm")
+    rules += rename_both("vit.pooler.dense", "pre_logits.0") if config.pre_logits is not None else []
+    return rules + (rename_both("classifier", "head") if config.num_classes else [])
 
 
 def embeddings(theirs: str, ours: str) -> list[Rule]:
@@ -128,5 +128,5 @@ def describe_vit(config: ViTConfig) -> dict[str, Any]:
 
 
 def preprocessing(config: ViTConfig, metadata: CheckpointMetadata) -> Preprocessing:
-    """What `preprocessor_config.json` says; without it what `ViTImageProcessor` does by default."""
+    """As `preprocessor_config.json` says; without it what `ViTImageProcessor` does by default."""
     return from_huggingface(config.image_size, config.in_channels, metadata)

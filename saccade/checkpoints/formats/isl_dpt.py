@@ -19,7 +19,7 @@ VIT, POST = "pretrained.model.", "pretrained.act_postprocess"
 
 
 def canonical(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Without the backbone's classifier, which is there and never asked."""
+    """Without the backbone's classifier, which is in the file and unused."""
     unused = (f"{VIT}head.", f"{VIT}head_dist.", f"{VIT}pre_logits.")
     return {name: tensor for name, tensor in tensors.items() if not name.startswith(unused)}
 
@@ -59,27 +59,27 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> DPTConfig:
 
 def rules(config: DPTConfig) -> list[Rule]:
     publisher = timm_hybrid if config.backbone == "hybrid" else timm_vit
-    found = under("backbone.", publisher.rules(config.backbone_config), VIT)
+    rules = under("backbone.", publisher.rules(config.backbone_config), VIT)
     for index in range(len(config.taps)):
         theirs, ours = f"{POST}{index + 5 - len(config.taps)}", f"reassemble.{index}"
-        found += rename_both(f"{theirs}.0.project.0", f"{ours}.readout.0") if config.readout == "project" else []
-        found += rename_both(f"{theirs}.3", f"{ours}.project")
+        rules += rename_both(f"{theirs}.0.project.0", f"{ours}.readout.0") if config.readout == "project" else []
+        rules += rename_both(f"{theirs}.3", f"{ours}.project")
         if index + 4 - len(config.taps) != 2:  # the map of stride 16 is not resized
-            found += rename_both(f"{theirs}.4", f"{ours}.resize")
+            rules += rename_both(f"{theirs}.4", f"{ours}.resize")
     for level in range(4):
-        found.append(rename(f"scratch.layer{level + 1}_rn.weight", f"narrow.{level}.weight"))
+        rules.append(rename(f"scratch.layer{level + 1}_rn.weight", f"narrow.{level}.weight"))
         theirs, ours = f"scratch.refinenet{level + 1}", f"fuse.{level}"
-        found += rename_both(f"{theirs}.out_conv", f"{ours}.out")
+        rules += rename_both(f"{theirs}.out_conv", f"{ours}.out")
         for unit, part in (("resConfUnit1", "added"), ("resConfUnit2", "fused")):
             for n in (1, 2):
-                found += _conv(f"{theirs}.{unit}.conv{n}", f"{ours}.{part}.conv{n}", bias=not config.batch_norm)
-                found += batch_norm(f"{theirs}.{unit}.bn{n}", f"{ours}.{part}.norm{n}") if config.batch_norm else []
-    found += (
+                rules += _conv(f"{theirs}.{unit}.conv{n}", f"{ours}.{part}.conv{n}", bias=not config.batch_norm)
+                rules += batch_norm(f"{theirs}.{unit}.bn{n}", f"{ours}.{part}.norm{n}") if config.batch_norm else []
+    rules += (
         class_head("scratch.output_conv", "head")
         if config.head == "segmentation"
         else depth_head("scratch.output_conv")
     )
-    return found + (class_head("auxlayer", "aux_head") if config.auxiliary else [])
+    return rules + (class_head("auxlayer", "aux_head") if config.auxiliary else [])
 
 
 def depth_head(theirs: str) -> list[Rule]:
@@ -87,8 +87,8 @@ def depth_head(theirs: str) -> list[Rule]:
 
 
 def class_head(theirs: str, ours: str) -> list[Rule]:
-    found = [rename(f"{theirs}.0.weight", f"{ours}.0.weight"), *batch_norm(f"{theirs}.1", f"{ours}.1")]
-    return found + rename_both(f"{theirs}.4", f"{ours}.4")
+    rules = [rename(f"{theirs}.0.weight", f"{ours}.0.weight"), *batch_norm(f"{theirs}.1", f"{ours}.1")]
+    return rules + rename_both(f"{theirs}.4", f"{ours}.4")
 
 
 def _conv(theirs: str, ours: str, *, bias: bool) -> list[Rule]:

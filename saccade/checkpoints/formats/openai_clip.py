@@ -28,7 +28,7 @@ def matches(names: set[str]) -> bool:
 
 
 def infer(shapes: Shapes, metadata: CheckpointMetadata) -> CLIPConfig:
-    """The config: heads have 64 features; the activation is told by what stands beside the file, else OpenAI's."""
+    """The config: heads have 64 features; the activation is that of a JSON beside the file, else OpenAI's."""
     act = activation(metadata)
     vocab_size, width = shapes["token_embedding.weight"]
     depth = count_layers(shapes, "transformer.resblocks.{}.ln_1.weight")
@@ -52,9 +52,9 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> CLIPConfig:
 
 def activation(metadata: CheckpointMetadata) -> Activation:
     """What open_clip's JSON beside the file says; else OpenAI's, and a note: open_clip's own models use GELU."""
-    told = metadata.config.get("model_cfg") or metadata.config
-    if "quick_gelu" in told or "vision_cfg" in told:
-        return "quick_gelu" if told.get("quick_gelu") else "gelu"
+    config_json = metadata.config.get("model_cfg") or metadata.config
+    if "quick_gelu" in config_json or "vision_cfg" in config_json:
+        return "quick_gelu" if config_json.get("quick_gelu") else "gelu"
     metadata.notes.append(
         "quick_gelu assumed, OpenAI's activation: for a model that open_clip trained with GELU put its "
         "open_clip_config.json beside the file as config.json"
@@ -75,20 +75,20 @@ def resnet_tower(shapes: Shapes, embed_dim: int) -> ClipResNetConfig:
 
 def rules(config: CLIPConfig) -> list[Rule]:
     text = config.text
-    found = [
+    rules = [
         rename("token_embedding.weight", "text.token_embed.weight"),
         rename("positional_embedding", "text.pos_embed"),
         rename("text_projection", "text_proj.weight", Transpose((1, 0))),
         rename("logit_scale", "logit_scale"),
         *rename_both("ln_final", "text.norm"),
     ]
-    found += blocks("transformer", "text.blocks", text.depth)
+    rules += blocks("transformer", "text.blocks", text.depth)
     tower = config.backbone_config
     if config.backbone == "clip_resnet":
-        return found + resnet_rules(tower)
+        return rules + resnet_rules(tower)
     dim = tower.block.embed_dim
     places = 1 + (tower.image_size[0] // tower.patch_size[0]) * (tower.image_size[1] // tower.patch_size[1])
-    found += [
+    rules += [
         rename("visual.conv1.weight", "backbone.encoder.patch_embed.proj.weight"),
         rename("visual.class_embedding", "backbone.encoder.cls_token", Reshape((dim,), (1, 1, dim))),
         rename(
@@ -98,43 +98,43 @@ def rules(config: CLIPConfig) -> list[Rule]:
         *rename_both("visual.ln_pre", "backbone.encoder.input_norm"),
         *rename_both("visual.ln_post", "backbone.encoder.norm"),
     ]
-    return found + blocks("visual.transformer", "backbone.encoder.blocks", tower.depth)
+    return rules + blocks("visual.transformer", "backbone.encoder.blocks", tower.depth)
 
 
 def blocks(theirs: str, ours: str, depth: int) -> list[Rule]:
-    found = []
+    rules = []
     for i in range(depth):
         old, new = f"{theirs}.resblocks.{i}", f"{ours}.{i}"
-        found += [rename(f"{old}.attn.in_proj_{part}", f"{new}.attn.qkv.{part}") for part in ("weight", "bias")]
+        rules += [rename(f"{old}.attn.in_proj_{part}", f"{new}.attn.qkv.{part}") for part in ("weight", "bias")]
         for layer, part in (
             ("attn.out_proj", "attn.proj"), ("ln_1", "norm1"), ("ln_2", "norm2"), ("mlp.c_fc", "mlp.fc1"),
             ("mlp.c_proj", "mlp.fc2"),
         ):  # fmt: skip
-            found += rename_both(f"{old}.{layer}", f"{new}.{part}")
-    return found
+            rules += rename_both(f"{old}.{layer}", f"{new}.{part}")
+    return rules
 
 
 def resnet_rules(config: ClipResNetConfig) -> list[Rule]:
-    found = []
+    rules = []
     for i in (1, 2, 3):
-        found += conv_norm(f"visual.conv{i}", f"visual.bn{i}", f"backbone.stem.{i - 1}")
+        rules += conv_norm(f"visual.conv{i}", f"visual.bn{i}", f"backbone.stem.{i - 1}")
     for stage, depth in enumerate(config.depths):
         for number in range(depth):
             old, new = f"visual.layer{stage + 1}.{number}", f"backbone.stages.{stage}.{number}"
             for i in (1, 2, 3):
-                found += conv_norm(f"{old}.conv{i}", f"{old}.bn{i}", f"{new}.conv{i}")
+                rules += conv_norm(f"{old}.conv{i}", f"{old}.bn{i}", f"{new}.conv{i}")
             if number == 0:
-                found += conv_norm(f"{old}.downsample.0", f"{old}.downsample.1", f"{new}.shortcut.1")
+                rules += conv_norm(f"{old}.downsample.0", f"{old}.downsample.1", f"{new}.shortcut.1")
     dim, places = 32 * config.width, 1 + (config.image_size[0] // 32) * (config.image_size[1] // 32)
     pool = "visual.attnpool"
-    found += [
+    rules += [
         rename(
             f"{pool}.positional_embedding", "backbone.pool.pos_embed", Reshape((places, dim), (1, places, dim))
         ),
         *(rule for name in "qkv" for rule in rename_both(f"{pool}.{name}_proj", f"backbone.pool.attn.{name}")),
         *rename_both(f"{pool}.c_proj", "backbone.pool.attn.proj"),
     ]  # fmt: skip
-    return found
+    return rules
 
 
 def task(config: CLIPConfig) -> str:

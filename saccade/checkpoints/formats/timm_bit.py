@@ -28,28 +28,28 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> BiTConfig:
 
 
 def rules(config: BiTConfig) -> list[Rule]:
-    found = [rename("stem.conv.weight", "root.weight"), *rename_both("norm", "norm")]
+    rules = [rename("stem.conv.weight", "root.weight"), *rename_both("norm", "norm")]
     for stage, depth in enumerate(config.depths):
         for number in range(depth):
-            found += unit(f"stages.{stage}.blocks.{number}", f"stages.{stage}.{number}", number == 0)
+            rules += unit(f"stages.{stage}.blocks.{number}", f"stages.{stage}.{number}", number == 0)
     if not config.num_classes:
-        return found
+        return rules
     width = 256 * 2 ** (len(config.depths) - 1) * config.width_factor
     flat = Reshape((config.num_classes, width, 1, 1), (config.num_classes, width))
-    return [*found, rename("head.fc.weight", "head.weight", flat), rename("head.fc.bias", "head.bias")]
+    return [*rules, rename("head.fc.weight", "head.weight", flat), rename("head.fc.bias", "head.bias")]
 
 
 def unit(theirs: str, ours: str, first: bool) -> list[Rule]:
     """A block as timm and Hugging Face name its parts."""
-    found = []
+    rules = []
     for i in range(3):
-        found += rename_both(f"{theirs}.norm{i + 1}", f"{ours}.norms.{i}")
-        found += [rename(f"{theirs}.conv{i + 1}.weight", f"{ours}.convs.{i}.weight")]
-    return found + ([rename(f"{theirs}.downsample.conv.weight", f"{ours}.shortcut.weight")] if first else [])
+        rules += rename_both(f"{theirs}.norm{i + 1}", f"{ours}.norms.{i}")
+        rules += [rename(f"{theirs}.conv{i + 1}.weight", f"{ours}.convs.{i}.weight")]
+    return rules + ([rename(f"{theirs}.downsample.conv.weight", f"{ours}.shortcut.weight")] if first else [])
 
 
 def preprocessing(config: BiTConfig, metadata: CheckpointMetadata) -> Preprocessing:
-    """What timm's `config.json` says; for a bare file mean and std 0.5, bilinear."""
+    """As timm's `config.json` says; for a bare file mean and std 0.5, bilinear."""
     return from_timm(config.image_size, config.in_channels, metadata) or plain(
         config.image_size, config.in_channels, metadata, interpolation="bilinear", mean=HALF, std=HALF
     )

@@ -34,17 +34,17 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ConvMixerConfig:
 
 
 def rules(config: ConvMixerConfig) -> list[Rule]:
-    found = rename_both("stem.0", "stem.0") + batch_norm("stem.2", "stem.2")
+    rules = rename_both("stem.0", "stem.0") + batch_norm("stem.2", "stem.2")
     for i in range(config.depth):
         theirs, ours = f"blocks.{i}", f"blocks.{i}"
-        found += rename_both(f"{theirs}.0.fn.0", f"{ours}.spatial.0")
-        found += batch_norm(f"{theirs}.0.fn.2", f"{ours}.spatial.2")
-        found += rename_both(f"{theirs}.1", f"{ours}.mix.0") + batch_norm(f"{theirs}.3", f"{ours}.mix.2")
-    return found + (rename_both("head", "head") if config.num_classes else [])
+        rules += rename_both(f"{theirs}.0.fn.0", f"{ours}.spatial.0")
+        rules += batch_norm(f"{theirs}.0.fn.2", f"{ours}.spatial.2")
+        rules += rename_both(f"{theirs}.1", f"{ours}.mix.0") + batch_norm(f"{theirs}.3", f"{ours}.mix.2")
+    return rules + (rename_both("head", "head") if config.num_classes else [])
 
 
 def preprocessing(config: ConvMixerConfig, metadata: CheckpointMetadata) -> Preprocessing:
-    """What timm's `config.json` says; for a bare file ImageNet's statistics, crop 0.96."""
+    """As timm's `config.json` says; for a bare file ImageNet's statistics, crop 0.96."""
     return from_timm(config.image_size, config.in_channels, metadata) or plain(
         config.image_size, config.in_channels, metadata, crop_pct=0.96
     )

@@ -29,22 +29,22 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ConvNeXtConfig:
 
 
 def rules(config: ConvNeXtConfig) -> list[Rule]:
-    found = rename_both("head.norm", "norm") + (rename_both("head.fc", "head") if config.num_classes else [])
+    rules = rename_both("head.norm", "norm") + (rename_both("head.fc", "head") if config.num_classes else [])
     for stage, depth in enumerate(config.depths):
         entrance = "stem" if stage == 0 else f"stages.{stage}.downsample"
         for i in range(2):
-            found += rename_both(f"{entrance}.{i}", f"stages.{stage}.entrance.{i}")
+            rules += rename_both(f"{entrance}.{i}", f"stages.{stage}.entrance.{i}")
         for number in range(depth):
             theirs, ours = f"stages.{stage}.blocks.{number}", f"stages.{stage}.blocks.{number}"
-            found += rename_both(f"{theirs}.conv_dw", f"{ours}.spatial") + rename_both(f"{theirs}.norm", f"{ours}.norm")
-            found += rename_both(f"{theirs}.mlp.fc1", f"{ours}.mlp.fc1")
-            found += rename_both(f"{theirs}.mlp.fc2", f"{ours}.mlp.fc2")
-            found += [rename(f"{theirs}.gamma", f"{ours}.scale.gamma")] if config.layer_scale is not None else []
-    return found
+            rules += rename_both(f"{theirs}.conv_dw", f"{ours}.spatial") + rename_both(f"{theirs}.norm", f"{ours}.norm")
+            rules += rename_both(f"{theirs}.mlp.fc1", f"{ours}.mlp.fc1")
+            rules += rename_both(f"{theirs}.mlp.fc2", f"{ours}.mlp.fc2")
+            rules += [rename(f"{theirs}.gamma", f"{ours}.scale.gamma")] if config.layer_scale is not None else []
+    return rules
 
 
 def preprocessing(config: ConvNeXtConfig, metadata: CheckpointMetadata) -> Preprocessing:
-    """What timm's `config.json` says; for a bare file ImageNet's statistics."""
+    """As timm's `config.json` says; for a bare file ImageNet's statistics."""
     return from_timm(config.image_size, config.in_channels, metadata) or plain(
         config.image_size, config.in_channels, metadata, crop_pct=0.875 if max(config.image_size) < 384 else 1.0
     )

@@ -23,10 +23,10 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> DeiTConfig:
     embed_dim, in_channels, *patch_size = shapes["patch_embed.proj.weight"]
     depth = count_layers(shapes, "blocks.{}.norm1.weight")
     patch = (patch_size[0], patch_size[1])
-    told = metadata.config.get("model_args") or {}
+    model_args = metadata.config.get("model_args") or {}
     block = BlockConfig(
         embed_dim=embed_dim,
-        num_heads=told.get("num_heads") or num_heads(embed_dim, depth, metadata),
+        num_heads=model_args.get("num_heads") or num_heads(embed_dim, depth, metadata),
         mlp_dim=shapes["blocks.0.mlp.fc1.weight"][0],
         qkv_bias="blocks.0.attn.qkv.bias" in shapes,
         layer_scale=1e-5 if "blocks.0.ls1.gamma" in shapes else None,
@@ -42,13 +42,13 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> DeiTConfig:
 
 
 def rules(config: DeiTConfig) -> list[Rule]:
-    found = [rename("cls_token", "encoder.cls_token"), rename("dist_token", "encoder.registers")]
-    found += [rename("pos_embed", "encoder.pos_embed.table")]
-    found += rename_both("patch_embed.proj", "encoder.patch_embed.proj")
+    rules = [rename("cls_token", "encoder.cls_token"), rename("dist_token", "encoder.registers")]
+    rules += [rename("pos_embed", "encoder.pos_embed.table")]
+    rules += rename_both("patch_embed.proj", "encoder.patch_embed.proj")
     for i in range(config.depth):
-        found += timm_block(f"blocks.{i}", f"encoder.blocks.{i}", config.block)
-    found += rename_both("norm", "encoder.norm")
-    return found + (rename_both("head", "head") + rename_both("head_dist", "head_dist") if config.num_classes else [])
+        rules += timm_block(f"blocks.{i}", f"encoder.blocks.{i}", config.block)
+    rules += rename_both("norm", "encoder.norm")
+    return rules + (rename_both("head", "head") + rename_both("head_dist", "head_dist") if config.num_classes else [])
 
 
 def preprocessing(config: DeiTConfig, metadata: CheckpointMetadata) -> Preprocessing:

@@ -32,19 +32,19 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> HybridConfig:
     embed_dim, _, *patch_size = shapes["patch_embed.proj.weight"]
     root = shapes[root_of(f"{root_of(True)}.conv.weight" in shapes) + ".conv.weight"]
     depth = count_layers(shapes, "blocks.{}.norm1.weight")
-    found = stem_config(set(shapes), root[0], UNIT + "conv1.weight", norm_eps=1e-5, conv_eps=1e-8)
-    pixels = (patch_size[0] * found.stride, patch_size[1] * found.stride)
-    told = metadata.config.get("model_args") or {}
+    resnet = stem_config(set(shapes), root[0], UNIT + "conv1.weight", norm_eps=1e-5, conv_eps=1e-8)
+    pixels = (patch_size[0] * resnet.stride, patch_size[1] * resnet.stride)
+    model_args = metadata.config.get("model_args") or {}
     block = BlockConfig(
         embed_dim=embed_dim,
-        num_heads=told.get("num_heads") or num_heads(embed_dim, depth, metadata),
+        num_heads=model_args.get("num_heads") or num_heads(embed_dim, depth, metadata),
         mlp_dim=shapes["blocks.0.mlp.fc1.weight"][0],
         qkv_bias="blocks.0.attn.qkv.bias" in shapes,
     )
     return HybridConfig(
         block=block,
         depth=depth,
-        stem=found,
+        stem=resnet,
         image_size=image_size(shapes["pos_embed"][1] - 1, pixels, metadata),
         patch_size=(patch_size[0], patch_size[1]),
         in_channels=root[1],
@@ -55,20 +55,20 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> HybridConfig:
 
 def rules(config: HybridConfig) -> list[Rule]:
     root = root_of(bool(config.stem.depths))
-    found = stem(
+    rules = stem(
         config.stem, (f"{root}.conv", f"{root}.norm"), UNIT, ("downsample.conv", "downsample.norm"), group_norm_pair
     )
-    found += [rename("cls_token", "vit.encoder.cls_token"), rename("pos_embed", "vit.encoder.pos_embed.table")]
-    found += rename_both("patch_embed.proj", "vit.encoder.patch_embed.proj")
+    rules += [rename("cls_token", "vit.encoder.cls_token"), rename("pos_embed", "vit.encoder.pos_embed.table")]
+    rules += rename_both("patch_embed.proj", "vit.encoder.patch_embed.proj")
     for i in range(config.depth):
-        found += timm_block(f"blocks.{i}", f"vit.encoder.blocks.{i}", config.block)
-    found += rename_both("norm", "vit.encoder.norm")
-    found += rename_both("pre_logits.fc", "vit.pre_logits.0") if config.pre_logits is not None else []
-    return found + (rename_both("head", "vit.head") if config.num_classes else [])
+        rules += timm_block(f"blocks.{i}", f"vit.encoder.blocks.{i}", config.block)
+    rules += rename_both("norm", "vit.encoder.norm")
+    rules += rename_both("pre_logits.fc", "vit.pre_logits.0") if config.pre_logits is not None else []
+    return rules + (rename_both("head", "vit.head") if config.num_classes else [])
 
 
 def preprocessing(config: HybridConfig, metadata: CheckpointMetadata) -> Preprocessing:
-    """What timm's `config.json` says; for a bare file what its ViTs were evaluated with."""
+    """As timm's `config.json` says; for a bare file what its ViTs were evaluated with."""
     crop = 0.9 if max(config.image_size) < 384 else 1.0
     return from_timm(config.image_size, config.in_channels, metadata) or plain(
         config.image_size, config.in_channels, metadata, crop_pct=crop, mean=HALF, std=HALF

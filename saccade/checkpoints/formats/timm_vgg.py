@@ -22,14 +22,14 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> VGGConfig:
 
 
 def rules(config: VGGConfig) -> list[Rule]:
-    found = torchvision_vgg.convolutions(config)
+    rules = torchvision_vgg.convolutions(config)
     kernel = Reshape((4096, 512, 7, 7), (4096, 512 * 7 * 7)), Reshape((4096, 4096, 1, 1), (4096, 4096))
     for i in (1, 2):
-        found += [rename(f"pre_logits.fc{i}.weight", f"fc{i}.weight", kernel[i - 1])]
-        found += [rename(f"pre_logits.fc{i}.bias", f"fc{i}.bias")]
-    return found + (rename_both("head.fc", "head") if config.num_classes else [])
+        rules += [rename(f"pre_logits.fc{i}.weight", f"fc{i}.weight", kernel[i - 1])]
+        rules += [rename(f"pre_logits.fc{i}.bias", f"fc{i}.bias")]
+    return rules + (rename_both("head.fc", "head") if config.num_classes else [])
 
 
 def preprocessing(config: VGGConfig, metadata: CheckpointMetadata) -> Preprocessing:
-    """What timm's `config.json` says; for a bare file as torchvision's."""
+    """As timm's `config.json` says; for a bare file as torchvision's."""
     return from_timm(config.image_size, config.in_channels, metadata) or torchvision_vgg.preprocessing(config, metadata)

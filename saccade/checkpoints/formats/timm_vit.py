@@ -28,7 +28,7 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ViTConfig:
     """The config: the shapes show all of it but the number of heads."""
     embed_dim, in_channels, *patch_size = shapes["patch_embed.proj.weight"]
     depth = count_layers(shapes, "blocks.{}.norm1.weight")
-    told = metadata.config.get("model_args") or {}
+    model_args = metadata.config.get("model_args") or {}
     name = f"{metadata.file_name} {metadata.config.get('architecture', '')}"
     class_token = "cls_token" in shapes
     registers = shapes["reg_token"][1] if "reg_token" in shapes else 0
@@ -38,7 +38,7 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ViTConfig:
     pool_norm = "fc_norm.weight" in shapes
     block = BlockConfig(
         embed_dim=embed_dim,
-        num_heads=told.get("num_heads") or num_heads(embed_dim, depth, metadata),
+        num_heads=model_args.get("num_heads") or num_heads(embed_dim, depth, metadata),
         mlp_dim=shapes["blocks.0.mlp.fc1.weight"][0],
         norm_eps=1e-5 if "norm_pre.weight" in shapes else 1e-6,  # CLIP's towers
         qkv_bias="blocks.0.attn.qkv.bias" in shapes,
@@ -70,36 +70,36 @@ def _places(
     if not positions:
         return metadata.image_size or (224, 224), 0
     side = round(positions**0.5)
-    wanted = metadata.image_size
-    fits_bare = wanted and wanted[0] // patch_size[0] * (wanted[1] // patch_size[1]) == positions
+    size = metadata.image_size
+    fits_bare = size and size[0] // patch_size[0] * (size[1] // patch_size[1]) == positions
     if prefix and (side * side == positions or fits_bare):
         return image_size(positions, patch_size, metadata), 0
     return image_size(positions - prefix, patch_size, metadata), prefix
 
 
 def rules(config: ViTConfig) -> list[Rule]:
-    found = [rename("patch_embed.proj.weight", "encoder.patch_embed.proj.weight")]
+    rules = [rename("patch_embed.proj.weight", "encoder.patch_embed.proj.weight")]
     if config.input_norm:
-        found += rename_both("norm_pre", "encoder.input_norm")
+        rules += rename_both("norm_pre", "encoder.input_norm")
     else:
-        found += [rename("patch_embed.proj.bias", "encoder.patch_embed.proj.bias")]
-    found += [rename("cls_token", "encoder.cls_token")] if config.class_token else []
-    found += [rename("reg_token", "encoder.registers")] if config.num_registers else []
-    found += [rename("pos_embed", "encoder.pos_embed.table")] if config.positions == "learned" else []
+        rules += [rename("patch_embed.proj.bias", "encoder.patch_embed.proj.bias")]
+    rules += [rename("cls_token", "encoder.cls_token")] if config.class_token else []
+    rules += [rename("reg_token", "encoder.registers")] if config.num_registers else []
+    rules += [rename("pos_embed", "encoder.pos_embed.table")] if config.positions == "learned" else []
     for i in range(config.depth):
-        found += timm_block(f"blocks.{i}", f"encoder.blocks.{i}", config.block)
-    found += rename_both("fc_norm", "fc_norm") if config.pool_norm else rename_both("norm", "encoder.norm")
-    found += rename_both("pre_logits.fc", "pre_logits.0") if config.pre_logits is not None else []
-    found += rename_both("head", "head") if config.num_classes else []
-    return found
+        rules += timm_block(f"blocks.{i}", f"encoder.blocks.{i}", config.block)
+    rules += rename_both("fc_norm", "fc_norm") if config.pool_norm else rename_both("norm", "encoder.norm")
+    rules += rename_both("pre_logits.fc", "pre_logits.0") if config.pre_logits is not None else []
+    rules += rename_both("head", "head") if config.num_classes else []
+    return rules
 
 
 def preprocessing(config: ViTConfig, metadata: CheckpointMetadata) -> Preprocessing:
-    """What timm's `config.json` says; for a bare file, what its publisher used by its name."""
-    told = from_timm(config.image_size, config.in_channels, metadata)
+    """As timm's `config.json` says; for a bare file, what its publisher used by its name."""
+    stored = from_timm(config.image_size, config.in_channels, metadata)
     small = max(config.image_size) < 384
-    if told is not None:
-        return told
+    if stored is not None:
+        return stored
     if "deit" in metadata.file_name or "mae" in metadata.file_name:
         return plain(config.image_size, config.in_channels, metadata, crop_pct=0.875 if small else 1.0)
     if config.in_channels == 3:

@@ -23,9 +23,9 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> AlexNetConfig:
 
 
 def rules(config: AlexNetConfig) -> list[Rule]:
-    found = [rule for i in range(len(LAYERS)) for rule in rename_both(f"features.{PLACES[i]}", f"convs.{i}")]
-    found += rename_both("classifier.1", "fc1") + rename_both("classifier.4", "fc2")
-    return found + (rename_both("classifier.6", "head") if config.num_classes else [])
+    rules = [rule for i in range(len(LAYERS)) for rule in rename_both(f"features.{PLACES[i]}", f"convs.{i}")]
+    rules += rename_both("classifier.1", "fc1") + rename_both("classifier.4", "fc2")
+    return rules + (rename_both("classifier.6", "head") if config.num_classes else [])
 
 
 def preprocessing(config: AlexNetConfig, metadata: CheckpointMetadata) -> Preprocessing:

@@ -33,16 +33,16 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ConvNeXtConfig:
 
 
 def rules(config: ConvNeXtConfig) -> list[Rule]:
-    found = rename_both("classifier.0", "norm") + (rename_both("classifier.2", "head") if config.num_classes else [])
+    rules = rename_both("classifier.0", "norm") + (rename_both("classifier.2", "head") if config.num_classes else [])
     for stage, (depth, width) in enumerate(zip(config.depths, config.widths)):
         for i in range(2):
-            found += rename_both(f"features.{2 * stage}.{i}", f"stages.{stage}.entrance.{i}")
+            rules += rename_both(f"features.{2 * stage}.{i}", f"stages.{stage}.entrance.{i}")
         for number in range(depth):
             theirs, ours = f"features.{2 * stage + 1}.{number}", f"stages.{stage}.blocks.{number}"
             for place, part in ((0, "spatial"), (2, "norm"), (3, "mlp.fc1"), (5, "mlp.fc2")):
-                found += rename_both(f"{theirs}.block.{place}", f"{ours}.{part}")
-            found += [rename(f"{theirs}.layer_scale", f"{ours}.scale.gamma", Reshape((width, 1, 1), (width,)))]
-    return found
+                rules += rename_both(f"{theirs}.block.{place}", f"{ours}.{part}")
+            rules += [rename(f"{theirs}.layer_scale", f"{ours}.scale.gamma", Reshape((width, 1, 1), (width,)))]
+    return rules
 
 
 def preprocessing(config: ConvNeXtConfig, metadata: CheckpointMetadata) -> Preprocessing:

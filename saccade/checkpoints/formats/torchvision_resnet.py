@@ -34,18 +34,18 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ResNetConfig:
 
 
 def rules(config: ResNetConfig) -> list[Rule]:
-    found = conv_norm("conv1", "bn1", "stem")
+    rules = conv_norm("conv1", "bn1", "stem")
     channels = config.width
     for stage, depth in enumerate(config.depths):
         width = config.widths[stage] * config.expansion
         for number in range(depth):
             theirs, ours = f"layer{stage + 1}.{number}", f"stages.{stage}.{number}"
             for i in range(1, 3 if config.block == "basic" else 4):
-                found += conv_norm(f"{theirs}.conv{i}", f"{theirs}.bn{i}", f"{ours}.conv{i}")
+                rules += conv_norm(f"{theirs}.conv{i}", f"{theirs}.bn{i}", f"{ours}.conv{i}")
             if number == 0 and (stage > 0 or channels != width):
-                found += conv_norm(f"{theirs}.downsample.0", f"{theirs}.downsample.1", f"{ours}.shortcut")
+                rules += conv_norm(f"{theirs}.downsample.0", f"{theirs}.downsample.1", f"{ours}.shortcut")
         channels = width
-    return found + (rename_both("fc", "head") if config.num_classes else [])
+    return rules + (rename_both("fc", "head") if config.num_classes else [])
 
 
 def preprocessing(config: ResNetConfig, metadata: CheckpointMetadata) -> Preprocessing:

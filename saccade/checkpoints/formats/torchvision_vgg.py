@@ -33,22 +33,22 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> VGGConfig:
 
 
 def rules(config: VGGConfig) -> list[Rule]:
-    found = convolutions(config) + rename_both("classifier.0", "fc1") + rename_both("classifier.3", "fc2")
-    return found + (rename_both("classifier.6", "head") if config.num_classes else [])
+    rules = convolutions(config) + rename_both("classifier.0", "fc1") + rename_both("classifier.3", "fc2")
+    return rules + (rename_both("classifier.6", "head") if config.num_classes else [])
 
 
 def convolutions(config: VGGConfig) -> list[Rule]:
     """The rules of all but the linear layers."""
-    found, place = [], 0
+    rules, place = [], 0
     for stage, depth in enumerate(config.depths):
         for layer in range(depth):
             ours = f"stages.{stage}.{layer}"
-            found += rename_both(f"features.{place}", f"{ours}.0")
+            rules += rename_both(f"features.{place}", f"{ours}.0")
             if config.batch_norm:
-                found += batch_norm(f"features.{place + 1}", f"{ours}.1")
+                rules += batch_norm(f"features.{place + 1}", f"{ours}.1")
             place += 3 if config.batch_norm else 2
         place += 1  # the pooling
-    return found
+    return rules
 
 
 def preprocessing(config: VGGConfig, metadata: CheckpointMetadata) -> Preprocessing:

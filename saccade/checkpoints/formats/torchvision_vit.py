@@ -40,23 +40,23 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ViTConfig:
 
 
 def rules(config: ViTConfig) -> list[Rule]:
-    found = [
+    rules = [
         rename("class_token", "encoder.cls_token"),
         rename("encoder.pos_embedding", "encoder.pos_embed.table"),
         *rename_both("conv_proj", "encoder.patch_embed.proj"),
     ]
     for i in range(config.depth):
         theirs, ours = LAYER.format(i), f"encoder.blocks.{i}"
-        found += rename_both(f"{theirs}.ln_1", f"{ours}.norm1")
+        rules += rename_both(f"{theirs}.ln_1", f"{ours}.norm1")
         for part in ("weight", "bias"):
-            found += [rename(f"{theirs}.self_attention.in_proj_{part}", f"{ours}.attn.qkv.{part}")]
-        found += rename_both(f"{theirs}.self_attention.out_proj", f"{ours}.attn.proj")
-        found += rename_both(f"{theirs}.ln_2", f"{ours}.norm2")
-        found += rename_both(f"{theirs}.mlp.0", f"{ours}.mlp.fc1") + rename_both(f"{theirs}.mlp.3", f"{ours}.mlp.fc2")
-    found += rename_both("encoder.ln", "encoder.norm")
-    found += rename_both("heads.pre_logits", "pre_logits.0") if config.pre_logits is not None else []
-    found += rename_both("heads.head", "head") if config.num_classes else []
-    return found
+            rules += [rename(f"{theirs}.self_attention.in_proj_{part}", f"{ours}.attn.qkv.{part}")]
+        rules += rename_both(f"{theirs}.self_attention.out_proj", f"{ours}.attn.proj")
+        rules += rename_both(f"{theirs}.ln_2", f"{ours}.norm2")
+        rules += rename_both(f"{theirs}.mlp.0", f"{ours}.mlp.fc1") + rename_both(f"{theirs}.mlp.3", f"{ours}.mlp.fc2")
+    rules += rename_both("encoder.ln", "encoder.norm")
+    rules += rename_both("heads.pre_logits", "pre_logits.0") if config.pre_logits is not None else []
+    rules += rename_both("heads.head", "head") if config.num_classes else []
+    return rules
 
 
 def preprocessing(config: ViTConfig, metadata: CheckpointMetadata) -> Preprocessing:
