@@ -3,9 +3,9 @@
     python benchmarks/detr_study.py positions
     python benchmarks/detr_study.py encoder --values 0 1 2 --init runs/dense
 
-Each row is a setting, trained once per seed by the recipe `detect` on the same scenes, from the same backbone: that of a
-dense detector (`--init`, or trained on the same scenes first). AP is measured on the test scenes, whose digits are in no
-other split.
+Each row is a setting, trained once per seed by the recipe `detect` on the same scenes, from the same backbone: that of
+a dense detector (`--init`, or trained on the same scenes first). AP is measured on the test scenes, whose digits are in
+no other split.
 """
 
 import argparse

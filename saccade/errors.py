@@ -1,4 +1,4 @@
-"""The errors that a person can cause and mend. Each message says what was wrong, where, and what to do."""
+"""Errors of users' input. Each message has what is wrong, where, and what to do."""
 
 
 class SaccadeError(Exception):
@@ -10,7 +10,7 @@ class ConfigError(SaccadeError):
 
 
 class DataError(SaccadeError):
-    """A data set, a file list or a label cannot be used as asked."""
+    """A data set, a file list or a label is missing or invalid."""
 
 
 class ImageError(DataError):
@@ -18,12 +18,12 @@ class ImageError(DataError):
 
 
 class CheckpointError(SaccadeError):
-    """A weights file or model directory cannot be read, placed or verified."""
+    """A weights file or model directory cannot be read, matched to a model, or verified."""
 
 
 class TrainingError(SaccadeError):
-    """Training cannot go on: a non-finite loss, a full disk, a run that cannot be resumed."""
+    """Training cannot continue: a non-finite loss, a full disk, a run that cannot be resumed."""
 
 
 class RecordingError(SaccadeError):
-    """A recording was asked for that cannot be made: unknown layers, or more bytes than the budget."""
+    """A recording is impossible: unknown layers, or more bytes than the budget."""

@@ -29,9 +29,16 @@ BLOCKS = {
 KEYS = {"sharpness": "sam"}  # other top-level keys
 OPTIONS = {  # options that have another name today: task -> old -> new
     "detection": {
-        "class_cost": "cost_class", "box_cost": "cost_bbox", "giou_cost": "cost_giou", "class_weight": "loss_ce",
-        "box_weight": "loss_bbox", "giou_weight": "loss_giou", "mask_weight": "loss_mask", "dice_weight": "loss_dice",
-        "no_object": "eos_coef", "aux": "aux_loss",
+        "class_cost": "cost_class",
+        "box_cost": "cost_bbox",
+        "giou_cost": "cost_giou",
+        "class_weight": "loss_ce",
+        "box_weight": "loss_bbox",
+        "giou_weight": "loss_giou",
+        "mask_weight": "loss_mask",
+        "dice_weight": "loss_dice",
+        "no_object": "eos_coef",
+        "aux": "aux_loss",
     },
     "segmentation": {"aux": "auxiliary_weight"},
     "masked_lm": {

@@ -25,21 +25,23 @@ class Workspace(NamedTuple):
     shortens: bool
 
 
-# A model that a page trains, or a recipe -> an option that leaves one of its blocks. Their weights fill the disk.
-ONE_BLOCK = {
-    "vit_ti16": "model.options.depth=1",
-    "deit_ti16": "model.options.depth=1",
-    "mae_ti16": "model.options.depth=1",
-    "image_to_text_ti16": "model.options.backbone_config.depth=1",
-    "cifar": "model.options.depth=1",
+# A model, a task or a recipe of a page's training -> options that make it small. Weights fill the disk.
+SMALL = {
+    "vit_ti16": ("model.options.depth=1",),
+    "deit_ti16": ("model.options.depth=1",),
+    "mae_ti16": ("model.options.depth=1", "model.options.decoder_depth=1"),
+    "image_to_text_ti16": ("model.options.backbone_config.depth=1",),
+    "resnet18": ("model.options.width=8",),
+    "detect": ("model.options.backbone_config.width=8",),
+    "cifar": ("model.options.depth=1",),
 }
 
 
 def shortened(command: list[str]) -> list[str]:
-    """The same training of two small steps, of one block, without the check before it."""
+    """The same training of a small model in two small steps, without the check before it."""
     if command[0] not in ("train", "pretrain") or "--resume" in command:
         return command
-    options = ["preflight=false", *(option for name, option in ONE_BLOCK.items() if name in command)]
+    options = ["preflight=false", *(option for name in command for option in SMALL.get(name, ()))]
     if not any(part == "--batch-size" or part.startswith("batch_size=") for part in command):
         options.append("batch_size=4")
     if "numbers" in command:

@@ -35,11 +35,15 @@ def test_the_largest_equal_timms(ours: str, theirs: str) -> None:
         assert count(saccade.create(ours)) == count(timm.create_model(theirs))
 
 
-def test_the_digits_model() -> None:
+def test_the_digits_models() -> None:
     width, mlp, depth = 64, 128, 4
     block = 4 * width + 3 * width**2 + 3 * width + width**2 + width + 2 * width * mlp + width + mlp
     expected = (4 * width + width) + width + depth * block + 2 * width + 10 * width + 10
     assert count(saccade.create("vit_digits")) == expected == 135_050
+    kernels = 9 * (1 * 64 + 64 * 128 + 128 * 128) + 2 * (64 + 128 + 128)  # of three convolutions and their batch norms
+    stem, positions = kernels + 128 * width + width, 16 * width
+    expected = stem + positions + 2 * block + 2 * width + 10 * width + 10
+    assert count(saccade.create("conv_vit_digits")) == expected == 299_402
 
 
 def test_the_models_page_is_current() -> None:

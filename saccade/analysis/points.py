@@ -1,4 +1,4 @@
-"""What one place of a picture attends to, in every layer: the corner figures of a lecture on attention.
+"""What one point of an image attends to, in every layer.
 
 L layers, N tokens, h x w grid of patches.
 """
@@ -16,12 +16,12 @@ from saccade.nn.recording import record
 
 @dataclass(frozen=True)
 class PointAttention:
-    """One picture, one place in it, and where that place looks.
+    """One image, a point in it, and the attention of the patch at that point.
 
     Attributes:
-        name: of the picture.
-        image: what the model saw, ``[H, W, 3]`` uint8.
-        point: (x, y) of the middle of the patch, as shares of the image.
+        name: of the image.
+        image: the model's input, ``[H, W, 3]`` uint8.
+        point: (x, y) of the middle of the patch, as fractions of the image.
         maps: ``[L, h, w]``, the mean over heads; sums to 1 or less (the rest goes to prefix tokens).
         layers: the paths of the L layers.
     """
@@ -37,19 +37,19 @@ class PointAttention:
 def point_attention(
     predictor: Predictor, image: ImageLike, point: tuple[float, float], *, budget: str | int = "4 GiB"
 ) -> PointAttention:
-    """Run one picture and record what the patch under a point attends to.
+    """Run the model on one image and record what the patch at a point attends to.
 
     Args:
         predictor: any model with self-attention over patches: a ViT, a DPT, the encoder of a DETR.
-        image: the picture.
-        point: (x, y) in [0, 1], shares of what the model sees from its left upper corner.
+        image: the image.
+        point: (x, y) in [0, 1], fractions of the width and height of the model's input from its upper left corner.
         budget: memory that the recording may take.
 
     Raises:
-        RecordingError: the point lies outside, or the model has no self-attention over patches.
+        RecordingError: the point is outside the image, or the model has no self-attention over patches.
     """
-    if not all(0 <= share <= 1 for share in point):
-        raise RecordingError(f"a point is two shares between 0 and 1, not {point[0]:g}, {point[1]:g}")
+    if not all(0 <= coordinate <= 1 for coordinate in point):
+        raise RecordingError(f"a point is two fractions between 0 and 1, not {point[0]:g}, {point[1]:g}")
     inputs = predictor.prepare(image)[None]
     with record(predictor.model, budget=budget, tokens=False) as trace:
         predictor.model(inputs.to(predictor.device))

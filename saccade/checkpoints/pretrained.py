@@ -7,7 +7,7 @@ from saccade.checkpoints.directory import LoadedModel
 from saccade.checkpoints.loading import adapt
 from saccade.checkpoints.mapping import MappingReport, place
 from saccade.errors import CheckpointError
-from saccade.models.model import WithBackbone
+from saccade.models.backbone import WithBackbone
 from saccade.models.vit import VisionTransformer
 from saccade.models.zoo import build
 
@@ -31,34 +31,34 @@ def as_classifier(loaded: LoadedModel) -> LoadedModel:
     return replace(loaded, model=model.eval(), architecture="vit", task="classification", task_state={}, report=report)
 
 
-def backbone_of(trained: LoadedModel) -> LoadedModel:
+def backbone_of(source: LoadedModel) -> LoadedModel:
     """The backbone for a new detector or DPT: that of a trained one, an encoder trained without labels, or any other
     model of the catalogue without its head."""
-    if is_pretrained(trained):
-        trained = as_classifier(trained)
-    config = trained.model.config
+    if is_pretrained(source):
+        source = as_classifier(source)
+    config = source.model.config
     if not isinstance(config, WithBackbone):
-        return adapt(trained, num_classes=0)
+        return adapt(source, num_classes=0)
     backbone = build(config.backbone, config.backbone_config.to_dict())
-    backbone.load_state_dict(trained.model.get_submodule("backbone").state_dict())
+    backbone.load_state_dict(source.model.get_submodule("backbone").state_dict())
     return replace(
-        trained, model=backbone.eval(), architecture=config.backbone, labels=(), task="classification", task_state={}
+        source, model=backbone.eval(), architecture=config.backbone, labels=(), task="classification", task_state={}
     )
 
 
-def with_backbone(start: LoadedModel, trained: LoadedModel, drop_path: float = 0.0) -> LoadedModel:
+def with_backbone(start: LoadedModel, source: LoadedModel, drop_path: float = 0.0) -> LoadedModel:
     """A new detector or DPT on a trained backbone, with the image statistics of that backbone.
 
     Args:
         start: the new model; its config determines all that does not depend on the backbone.
-        trained: see :func:`backbone_of`.
+        source: see :func:`backbone_of`.
         drop_path: stochastic depth of a ViT's last block.
 
     Raises:
         CheckpointError: the backbone does not match the DPT.
     """
     options = {"drop_path": drop_path} if drop_path else None
-    backbone = adapt(backbone_of(trained), image_size=start.model.config.image_size, options=options)
+    backbone = adapt(backbone_of(source), image_size=start.model.config.image_size, options=options)
     statistics, config = backbone.preprocessing, start.model.config
     if start.architecture == "dpt":
         _check_dpt(config, backbone)
@@ -69,7 +69,7 @@ def with_backbone(start: LoadedModel, trained: LoadedModel, drop_path: float = 0
     tensors = {f"backbone.{name}": tensor for name, tensor in backbone.model.state_dict().items()}
     fresh = [name for name in model.state_dict() if name not in tensors]
     note = f"a new {start.architecture} on a trained {backbone.architecture}"
-    report = MappingReport(format=trained.report.format, notes=[note])
+    report = MappingReport(format=source.report.format, notes=[note])
     place(model, tensors, report, fresh=fresh)
     preprocessing = start.preprocessing
     if preprocessing is not None and statistics is not None:
@@ -80,7 +80,7 @@ def with_backbone(start: LoadedModel, trained: LoadedModel, drop_path: float = 0
             std=statistics.std,
             value_range=statistics.value_range,
         )
-    return replace(start, model=model.eval(), preprocessing=preprocessing, provenance=trained.provenance, report=report)
+    return replace(start, model=model.eval(), preprocessing=preprocessing, provenance=source.provenance, report=report)
 
 
 def _check_dpt(config: Any, backbone: LoadedModel) -> None:

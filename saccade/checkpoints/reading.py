@@ -208,8 +208,8 @@ def _read_torch(path: Path) -> Tensors:
 
 def _unsafe_global(message: str) -> str:
     """The name of the object that the file refers to, from PyTorch's message."""
-    after = message.split("GLOBAL", 1)[1].split()
-    return f"it refers to {after[0]}" if after else "it refers to an object"
+    names = message.split("GLOBAL", 1)[1].split()
+    return f"it refers to {names[0]}" if names else "it refers to an object"
 
 
 def _unwrap(path: Path, content: object, notes: list[str]) -> dict[str, Tensor]:

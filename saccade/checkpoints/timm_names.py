@@ -11,7 +11,7 @@ from saccade.models.deit import DeiTConfig
 from saccade.models.hybrid import HybridConfig
 from saccade.models.resnet import VARIANTS, ResNetConfig
 from saccade.models.vgg import DEPTHS, VGGConfig
-from saccade.models.vit import ViTConfig
+from saccade.models.vit_encoder import ViTConfig
 
 POOLS = {"cls": "token", "mean": "avg", "attention": "map"}
 STEMS = {(): "vit_tiny_r_s16_p8_224", (2, 2, 2, 2): "vit_small_r26_s32_224", (3, 4, 9): "vit_base_r50_s16_224",

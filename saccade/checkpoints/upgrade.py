@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from saccade.models.model import Model
 from saccade.nn.attention import MultiHeadAttention
 
-# Class of the model -> {old name of a parameter: new name}
+# Class of the model -> {old name of a module or parameter: new name}
 RENAMED: dict[str, dict[str, str]] = {
     "Bert": {"word_head.bias": "word_head.decoder.bias"},
+    "Perceiver": {"stem.conv": "stem.0.0", "stem.norm": "stem.0.1"},
     "PerceiverText": {"bias": "output.bias"},
     "Seq2Seq": {"output_bias": "output.bias"},
     "ImageToText": {"output_bias": "output.bias"},

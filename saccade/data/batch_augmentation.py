@@ -106,9 +106,11 @@ class BatchAugmentation:
         partner = torch.arange(len(images), device=images.device) ^ 1
         partner = partner.clamp(max=len(images) - 1)  # the last of an odd number is not mixed
         targets = F.one_hot(labels, self.num_classes).float()
-        cut = bool(self.config.cutmix) and (not self.config.mixup or torch.rand((), generator=generator).item() < 0.5)
-        weight = _beta(self.config.cutmix if cut else self.config.mixup, generator)
-        if cut:
+        use_cutmix = bool(self.config.cutmix) and (
+            not self.config.mixup or torch.rand((), generator=generator).item() < 0.5
+        )
+        weight = _beta(self.config.cutmix if use_cutmix else self.config.mixup, generator)
+        if use_cutmix:
             height, width = images.shape[-2:]
             top, bottom, left, right = _rectangle(height, width, 1 - weight, generator)
             images = images.clone()

@@ -109,9 +109,7 @@ class ImageDataset(Dataset):
     def __getitem__(self, item: Item) -> tuple[Tensor, int, str, int, str]:
         """(image [C, H, W], label, name, index, errors of the broken images that it replaces)."""
         index, key = item
-        image, index, skipped = first_readable(
-            len(self.source), index, lambda i: self._transformed(i, key), self.skip_bad
-        )
+        image, index, skipped = first_readable(len(self.source), index, lambda i: self._inputs(i, key), self.skip_bad)
         return image, int(self.source.labels[index]), self.source.names[index], index, skipped
 
     @staticmethod
@@ -121,7 +119,7 @@ class ImageDataset(Dataset):
         batch = Batch(torch.stack(images), torch.tensor(labels), names, torch.tensor(indices))
         return batch, [line for lines in skipped if lines for line in lines.split("\n")]
 
-    def _transformed(self, index: int, key: tuple[int, ...]) -> Tensor:
+    def _inputs(self, index: int, key: tuple[int, ...]) -> Tensor:
         if self.cache is None:
             return self.transform(self.source.image(index), key)
         if index not in self.cache:

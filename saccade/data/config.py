@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from saccade.config_io import build_config
+
 
 @dataclass(frozen=True)
 class DigitsConfig:
@@ -93,11 +95,4 @@ class AugmentationConfig:
 
 def read_data_config(values: dict[str, Any]) -> DataConfig:
     """A config from plain values, as stored in a model directory."""
-    kinds: dict[str, type] = {
-        "digits": DigitsConfig, "scenes": ScenesConfig, "numbers": NumbersConfig, "strips": StripsConfig,
-    }  # fmt: skip
-    parts = {
-        part: kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in (values.get(part) or {}).items()})
-        for part, kind in kinds.items()
-    }
-    return DataConfig(**{**values, **parts})
+    return build_config(DataConfig, values, "data.")

@@ -5,9 +5,9 @@ evaluated with others is another model. Training adds augmentation (`augmentatio
 """
 
 import math
-from dataclasses import asdict, dataclass, fields
-from difflib import get_close_matches
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
 
 import torch
 import torchvision.transforms.v2.functional as functional
@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
+from saccade.config_io import Config, build_config
 from saccade.errors import ConfigError
 
 # These functions are typed for tensors, and accept PIL images too.
@@ -27,7 +28,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
-class Preprocessing:
+class Preprocessing(Config):
     """Image in, tensor ``[C, H, W]`` out.
 
     Attributes:
@@ -169,18 +170,9 @@ class Preprocessing:
         }[self.resize]
         return f"{self.channels} channels, {resize}, {self.interpolation}, mean {self.mean}, std {self.std}"
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Preprocessing":
-        names = [f.name for f in fields(cls)]
-        for name in values:
-            if name not in names:
-                close = get_close_matches(name, names, n=1)
-                raise ConfigError(f"preprocessing has no {name!r}" + (f"; did you mean {close[0]}?" if close else ""))
-        plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-        return cls(**plain)
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        return build_config(cls, values, "preprocessing.")
 
     def _resize(self, image: Image.Image | Tensor, size: tuple[int, ...]) -> Image.Image | Tensor:
         if tuple(F.get_size(image)) == tuple(size):

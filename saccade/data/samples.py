@@ -145,8 +145,8 @@ class Batch(NamedTuple):
     def map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         """The batch with `change` applied to inputs and labels."""
         labels = self.labels
-        changed = change(labels) if isinstance(labels, Tensor) else {n: change(t) for n, t in labels.items()}
-        return self._replace(inputs=change(self.inputs), labels=changed)
+        new_labels = change(labels) if isinstance(labels, Tensor) else {n: change(t) for n, t in labels.items()}
+        return self._replace(inputs=change(self.inputs), labels=new_labels)
 
     def tensors(self) -> dict[str, Tensor]:
         """Inputs and labels by name, as a file holds them."""

@@ -1,11 +1,11 @@
 """AlexNet (Krizhevsky et al. 2012), in the one-tower form of arXiv 1404.5997 that torchvision publishes."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from saccade.config_io import Config
 from saccade.models.model import Classifier, FeatureMap
 
 #            out  kernel  stride  padding  pooled after
@@ -21,20 +21,13 @@ HIDDEN = 4096
 
 
 @dataclass(frozen=True)
-class AlexNetConfig:
+class AlexNetConfig(Config):
     """AlexNet; any image of at least 63 x 63 pixels."""
 
     image_size: tuple[int, int] = (224, 224)
     in_channels: int = 3
     num_classes: int = 1000
     dropout: float = 0.5
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "AlexNetConfig":
-        return cls(**{**values, "image_size": tuple(values["image_size"])})
 
 
 class AlexNet(Classifier):

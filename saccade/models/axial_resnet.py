@@ -3,12 +3,13 @@
 Two steps reach the whole image, at the cost of h + w instead of h w keys for each place.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from saccade.config_io import Config
 from saccade.models.model import FeatureMap, PooledClassifier
 from saccade.models.stages import Stages
 from saccade.nn.convolution import ConvNorm
@@ -19,7 +20,7 @@ SIZES = {"s": 32, "m": 48, "l": 64}  # channels after the stem
 
 
 @dataclass(frozen=True)
-class AxialResNetConfig:
+class AxialResNetConfig(Config):
     """An Axial-ResNet for any image whose sides are multiples of 32.
 
     Attributes:
@@ -36,13 +37,6 @@ class AxialResNetConfig:
     image_size: tuple[int, int] = (224, 224)
     in_channels: int = 3
     num_classes: int = 1000
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "AxialResNetConfig":
-        return cls(**{**values, "depths": tuple(values["depths"]), "image_size": tuple(values["image_size"])})
 
 
 class AxialBlock(nn.Module):
@@ -104,3 +98,10 @@ class AxialResNet(PooledClassifier):
 def axial_resnet_config(layers: int, size: str) -> AxialResNetConfig:
     """The published sizes, such as ``axial_resnet_config(50, "s")``."""
     return AxialResNetConfig(DEPTHS[layers], SIZES[size])
+
+
+# The named models of the catalogue.
+axial_resnet26_s_config = partial(axial_resnet_config, 26, size="s")
+axial_resnet50_s_config = partial(axial_resnet_config, 50, size="s")
+axial_resnet50_m_config = partial(axial_resnet_config, 50, size="m")
+axial_resnet50_l_config = partial(axial_resnet_config, 50, size="l")

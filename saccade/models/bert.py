@@ -7,6 +7,7 @@ T texts, L tokens, D width, V tokens of the vocabulary.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -127,3 +128,8 @@ def bert_config(size: str) -> BertConfig:
     width, depth = SIZES[size]
     block = BlockConfig(width, width // 64, 4 * width, "post", 1e-12, dropout=0.1, attention_dropout=0.1)
     return BertConfig(block, depth)
+
+
+# The named models of the catalogue.
+bert_base_config = partial(bert_config, "base")
+bert_large_config = partial(bert_config, "large")

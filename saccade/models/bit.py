@@ -4,13 +4,13 @@ Norm and nonlinearity stand before each convolution (He et al., arXiv 1603.05027
 the filters are standardised, so that a result never depends on what else is in the batch. R152x4 is four times as wide.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from saccade.config_io import Config
 from saccade.models.model import FeatureMap, PooledClassifier
 from saccade.models.stages import Stages
 from saccade.nn.convolution import PreActBlock, StdConv2d
@@ -19,7 +19,7 @@ DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 
 @dataclass(frozen=True)
-class BiTConfig:
+class BiTConfig(Config):
     """A BiT ResNet for any image of at least 32 x 32 pixels.
 
     Attributes:
@@ -34,13 +34,6 @@ class BiTConfig:
     in_channels: int = 3
     num_classes: int = 1000
     conv_eps: float = 1e-8
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "BiTConfig":
-        return cls(**{**values, "depths": tuple(values["depths"]), "image_size": tuple(values["image_size"])})
 
 
 class BiT(PooledClassifier):
@@ -73,3 +66,12 @@ class BiT(PooledClassifier):
 def bit_config(layers: int, width_factor: int) -> BiTConfig:
     """The published sizes: ``bit_config(50, 1)`` is R50x1."""
     return BiTConfig(DEPTHS[layers], width_factor)
+
+
+# The named models of the catalogue.
+bit_r50x1_config = partial(bit_config, 50, width_factor=1)
+bit_r50x3_config = partial(bit_config, 50, width_factor=3)
+bit_r101x1_config = partial(bit_config, 101, width_factor=1)
+bit_r101x3_config = partial(bit_config, 101, width_factor=3)
+bit_r152x2_config = partial(bit_config, 152, width_factor=2)
+bit_r152x4_config = partial(bit_config, 152, width_factor=4)

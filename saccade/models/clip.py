@@ -9,17 +9,19 @@ B images, T texts, L tokens of a text, W width of the text encoder, E width of t
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from saccade.models.backbone import WithBackbone
 from saccade.models.clip_resnet import ClipResNetConfig
-from saccade.models.model import FeatureMap, Model, WithBackbone, example_tokens
+from saccade.models.model import FeatureMap, Model, example_tokens
 from saccade.models.resnet import ResNetConfig
-from saccade.models.vit import ViTConfig
-from saccade.models.zoo import build, read_config
+from saccade.models.vit_encoder import ViTConfig
+from saccade.models.zoo import build
 from saccade.nn.masks import causal_mask
 from saccade.nn.tokens import TokenLayout
 from saccade.nn.transformer import BlockConfig, Encoder, masked_mean
@@ -65,12 +67,6 @@ class CLIPConfig(WithBackbone):
     embed_dim: int
     backbone: str = "vit"
     num_classes: int = 0
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "CLIPConfig":
-        text = {**values["text"], "block": BlockConfig(**values["text"]["block"])}
-        backbone = read_config(values["backbone"], values["backbone_config"])
-        return cls(**{**values, "text": TextConfig(**text), "backbone_config": backbone})
 
 
 class ClipOutput(NamedTuple):
@@ -215,3 +211,12 @@ def clip_small_config() -> CLIPConfig:
     backbone = ResNetConfig("basic", (1, 1, 2), image_size=(64, 64), num_classes=0, width=32)
     block = BlockConfig(128, 4, 256, norm_eps=1e-5)
     return CLIPConfig(backbone, TextConfig(block, 3, 1024, 48), 128, "resnet")
+
+
+# The named models of the catalogue.
+clip_vit_b32_config = partial(clip_vit_config, "b32")
+clip_vit_b16_config = partial(clip_vit_config, "b16")
+clip_vit_l14_config = partial(clip_vit_config, "l14")
+clip_vit_l14_336_config = partial(clip_vit_config, "l14", image_size=336)
+clip_r50_config = partial(clip_resnet_config, 50)
+clip_r101_config = partial(clip_resnet_config, 101)

@@ -6,14 +6,14 @@ Radford et al. (arXiv 2103.00020, 2.4), after ResNet-D (He et al., arXiv 1812.01
 B images, C channels, h x w map, N = 1 + h * w tokens of the pool, E width that comes out.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from saccade.config_io import Config
 from saccade.models.model import FeatureMap, Model
 from saccade.models.stages import Stages
 from saccade.nn.attention import MultiHeadAttention
@@ -21,7 +21,7 @@ from saccade.nn.convolution import ConvNorm
 
 
 @dataclass(frozen=True)
-class ClipResNetConfig:
+class ClipResNetConfig(Config):
     """The tower.
 
     Attributes:
@@ -39,13 +39,6 @@ class ClipResNetConfig:
     image_size: tuple[int, int] = (224, 224)
     in_channels: int = 3
     num_classes: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "ClipResNetConfig":
-        return cls(**{**values, "depths": tuple(values["depths"]), "image_size": tuple(values["image_size"])})
 
 
 class BlurredBottleneck(nn.Module):

@@ -7,11 +7,12 @@ B batch, C channels, H x W pixels, D width.
 """
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor, nn
 
+from saccade.config_io import Config
 from saccade.models.model import Classifier, FeatureMap
 from saccade.models.vit import initialise
 from saccade.nn.convolution import ConvStem
@@ -21,7 +22,7 @@ from saccade.nn.transformer import BlockConfig, Encoder
 
 
 @dataclass(frozen=True)
-class ConvViTConfig:
+class ConvViTConfig(Config):
     """A ViT behind convolutions.
 
     Attributes:
@@ -47,14 +48,6 @@ class ConvViTConfig:
     @property
     def stride(self) -> int:
         return math.prod(self.strides)
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "ConvViTConfig":
-        tuples = {name: tuple(values[name]) for name in ("channels", "strides", "image_size")}
-        return cls(**{**values, **tuples, "block": BlockConfig(**values["block"])})
 
 
 class ConvViT(Classifier):
@@ -100,3 +93,13 @@ class ConvViT(Classifier):
 def conv_vit_config(embed_dim: int = 256, depth: int = 7) -> ConvViTConfig:
     """For 32 x 32 pixels: tokens of 2 x 2 pixels, the size of CCT-7."""
     return ConvViTConfig(BlockConfig(embed_dim, embed_dim // 64, 2 * embed_dim), depth)
+
+
+def conv_vit_digits_config() -> ConvViTConfig:
+    """For scikit-learn's digits: 8 x 8 grey pixels, three convolutions to 4 x 4 tokens, two blocks."""
+    block = BlockConfig(embed_dim=64, num_heads=4, mlp_dim=128)
+    return ConvViTConfig(block, depth=2, channels=(64, 128, 128), strides=(1, 2, 1), image_size=(8, 8), in_channels=1)
+
+
+# The named models of the catalogue.
+conv_vit7_config = partial(conv_vit_config, 256, depth=7)

@@ -4,11 +4,13 @@ A ViT's patches and constant resolution with convolutions in place of attention 
 mix the places, 1 x 1 convolutions the channels.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 from torch import Tensor, nn
 
+from saccade.config_io import Config
 from saccade.models.model import FeatureMap, PooledClassifier
 from saccade.nn.convolution import MixerBlock
 from saccade.nn.patches import require_multiple
@@ -17,7 +19,7 @@ ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU}
 
 
 @dataclass(frozen=True)
-class ConvMixerConfig:
+class ConvMixerConfig(Config):
     """A ConvMixer for any image that patches tile.
 
     Attributes:
@@ -36,13 +38,6 @@ class ConvMixerConfig:
     in_channels: int = 3
     num_classes: int = 1000
     activation: Literal["gelu", "relu"] = "gelu"
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "ConvMixerConfig":
-        return cls(**{**values, "image_size": tuple(values["image_size"])})
 
 
 class ConvMixer(PooledClassifier):
@@ -75,3 +70,9 @@ def convmixer_config(width: int, depth: int) -> ConvMixerConfig:
     """The published sizes 768/32 (ReLU, 7 x 7 filters) and 1536/20 (GELU, 9 x 9)."""
     small = width == 768
     return ConvMixerConfig(width, depth, kernel_size=7 if small else 9, activation="relu" if small else "gelu")
+
+
+# The named models of the catalogue.
+convmixer_256_8_config = partial(convmixer_small_config, 256, depth=8)
+convmixer_768_32_config = partial(convmixer_config, 768, depth=32)
+convmixer_1536_20_config = partial(convmixer_config, 1536, depth=20)

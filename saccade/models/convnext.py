@@ -6,11 +6,12 @@ channels at each place (an MLP of four times the width); layer norm, GELU, a lea
 B batch, C channels, H x W places.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor, nn
 
+from saccade.config_io import Config
 from saccade.models.model import Classifier, FeatureMap
 from saccade.nn.convolution import ChannelNorm
 from saccade.nn.transformer import Activation, LayerScale, Mlp, StochasticDepth
@@ -25,7 +26,7 @@ SIZES = {
 
 
 @dataclass(frozen=True)
-class ConvNeXtConfig:
+class ConvNeXtConfig(Config):
     """A ConvNeXt for any image of at least 32 x 32 pixels.
 
     Attributes:
@@ -50,13 +51,6 @@ class ConvNeXtConfig:
     activation: Activation = "gelu"
     layer_scale: float | None = 1e-6
     drop_path: float = 0.0
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "ConvNeXtConfig":
-        return cls(**{**values, **{name: tuple(values[name]) for name in ("depths", "widths", "image_size")}})
 
 
 class ConvNeXtBlock(nn.Module):
@@ -130,3 +124,10 @@ def convnext_config(size: str) -> ConvNeXtConfig:
     """The published sizes ``"t"``, ``"s"``, ``"b"`` and ``"l"``."""
     depths, widths = SIZES[size]
     return ConvNeXtConfig(depths, widths)
+
+
+# The named models of the catalogue.
+convnext_t_config = partial(convnext_config, "t")
+convnext_s_config = partial(convnext_config, "s")
+convnext_b_config = partial(convnext_config, "b")
+convnext_l_config = partial(convnext_config, "l")

@@ -6,19 +6,22 @@ class token's head learns the label; afterwards their logits are averaged. DeiT 
 B batch, C channels, H x W pixels, D width.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from saccade.config_io import Config
 from saccade.models.model import FeatureMap, Model
-from saccade.models.vit import SIZES, ViTConfig, ViTEncoder, initialise
+from saccade.models.vit import SIZES, initialise
+from saccade.models.vit_encoder import ViTConfig, ViTEncoder
 from saccade.nn.tokens import TokenLayout
 from saccade.nn.transformer import BlockConfig
 
 
 @dataclass(frozen=True)
-class DeiTConfig:
+class DeiTConfig(Config):
     """A distilled DeiT. The fields mean what they mean in :class:`~saccade.models.vit.ViTConfig`."""
 
     block: BlockConfig
@@ -36,14 +39,6 @@ class DeiTConfig:
             self.block, self.depth, self.image_size, self.patch_size, self.in_channels, self.num_classes,
             num_registers=1, prefix_positions=2, drop_path=self.drop_path,
         )  # fmt: skip
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "DeiTConfig":
-        sizes = {name: tuple(values[name]) for name in ("image_size", "patch_size")}
-        return cls(**{**values, **sizes, "block": BlockConfig(**values["block"])})
 
 
 class DeiTLogits(NamedTuple):
@@ -95,3 +90,9 @@ def deit_config(size: str) -> DeiTConfig:
     """The published sizes ``"ti"``, ``"s"`` and ``"b"``."""
     embed_dim, depth, mlp_dim, num_heads = SIZES[size]
     return DeiTConfig(BlockConfig(embed_dim, num_heads, mlp_dim), depth)
+
+
+# The named models of the catalogue.
+deit_ti16_config = partial(deit_config, "ti")
+deit_s16_config = partial(deit_config, "s")
+deit_b16_config = partial(deit_config, "b")

@@ -10,17 +10,18 @@ B batch, H x W pixels, h x w map, Q queries, K classes, D width.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saccade.models.backbones import backbone_maps
+from saccade.models.backbone import WithBackbone, backbone_maps
 from saccade.models.detr_masks import BoxAttention, MaskHead
-from saccade.models.model import FeatureMap, Model, WithBackbone
+from saccade.models.model import FeatureMap, Model
 from saccade.models.resnet import ResNetConfig, resnet_config
-from saccade.models.zoo import build, read_config
+from saccade.models.zoo import build
 from saccade.nn.attention import xavier_uniform
 from saccade.nn.masks import padding_mask
 from saccade.nn.patches import pad_images
@@ -60,11 +61,6 @@ class DETRConfig(WithBackbone):
     position_use: PositionUse = "attention"
     padding: Literal["exact", "batched"] = "exact"
     masks: bool = False
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "DETRConfig":
-        backbone = read_config(values["backbone"], values["backbone_config"])
-        return cls(**{**values, "block": BlockConfig(**values["block"]), "backbone_config": backbone})
 
 
 class DetrOutput(NamedTuple):
@@ -212,3 +208,11 @@ def detr_small_config() -> DETRConfig:
     backbone = ResNetConfig("basic", (1, 1, 2), image_size=(128, 128), num_classes=0, width=32)
     block = BlockConfig(128, 4, 256, norm="pre", norm_eps=1e-5, activation="relu")
     return DETRConfig(block, backbone, encoder_depth=2, decoder_depth=3, num_queries=16, num_classes=10)
+
+
+# The named models of the catalogue.
+detr_r50_config = partial(detr_config, 50)
+detr_r50_dc5_config = partial(detr_config, 50, dilated=True)
+detr_r101_config = partial(detr_config, 101)
+detr_r101_dc5_config = partial(detr_config, 101, dilated=True)
+detr_r50_panoptic_config = partial(detr_config, 50, masks=True)

@@ -7,16 +7,18 @@ B batch, H x W pixels, N tokens, D width, C channels, F features of the decoder.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from saccade.models.backbone import WithBackbone
 from saccade.models.dpt_decoder import Doubled, Fusion, Readout, Reassemble, class_head, depth_head
 from saccade.models.hybrid import HybridConfig, HybridViT, StemConfig, hybrid_config
-from saccade.models.model import FeatureMap, Model, WithBackbone
+from saccade.models.model import FeatureMap, Model
 from saccade.models.vit import SIZES, VisionTransformer, vit_config
-from saccade.models.zoo import build, read_config
+from saccade.models.zoo import build
 from saccade.nn.positions import LearnedPositions
 from saccade.nn.tokens import TokenLayout
 from saccade.nn.transformer import BlockConfig
@@ -58,12 +60,6 @@ class DPTConfig(WithBackbone):
         wanted = 2 if self.backbone == "hybrid" else 4
         if len(self.taps) != wanted:
             raise ValueError(f"a {self.backbone} backbone gives {wanted} of the maps: taps are {wanted} blocks")
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "DPTConfig":
-        tuples = {name: tuple(values[name]) for name in ("taps", "channels")}
-        backbone = read_config(values["backbone"], values["backbone_config"])
-        return cls(**{**values, **tuples, "backbone_config": backbone})
 
 
 class DPTOutput(NamedTuple):
@@ -183,3 +179,14 @@ def _finished(config: DPTConfig, num_classes: int) -> DPTConfig:
     if not num_classes:
         return config
     return replace(config, head="segmentation", batch_norm=True, num_classes=num_classes, auxiliary=True)
+
+
+# The named models of the catalogue.
+dpt_small_seg_config = partial(dpt_small_config, num_classes=11)
+dpt_small_hybrid_seg_config = partial(dpt_small_hybrid_config, num_classes=11)
+dpt_ti_config = partial(dpt_config, "ti")
+dpt_s_config = partial(dpt_config, "s")
+dpt_b_config = partial(dpt_config, "b")
+dpt_l_config = partial(dpt_config, "l")
+dpt_l_seg_config = partial(dpt_config, "l", num_classes=150)
+dpt_hybrid_seg_config = partial(dpt_hybrid_config, num_classes=150)

@@ -7,16 +7,17 @@ between tokens, of which every one has already met its neighbours.
 B batch, C channels, H x W pixels, D width.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from saccade.config_io import Config
 from saccade.models.model import FeatureMap, Model
 from saccade.models.stages import Stages
-from saccade.models.vit import SIZES, VisionTransformer, ViTConfig, ViTEncoder
+from saccade.models.vit import SIZES, VisionTransformer
+from saccade.models.vit_encoder import ViTConfig, ViTEncoder
 from saccade.nn.convolution import Bottleneck, ConvNorm, StdConv2d, pad_same
 from saccade.nn.tokens import TokenLayout
 from saccade.nn.transformer import BlockConfig
@@ -49,7 +50,7 @@ class StemConfig:
 
 
 @dataclass(frozen=True)
-class HybridConfig:
+class HybridConfig(Config):
     """A hybrid ViT. ``patch_size`` counts places of the stem's map; the other fields are those of a ViT."""
 
     block: BlockConfig
@@ -74,15 +75,6 @@ class HybridConfig:
     def map_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """(rows, columns) of the stem's map; a part of a place counts as one."""
         return -(-image_size[0] // self.stem.stride), -(-image_size[1] // self.stem.stride)
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "HybridConfig":
-        sizes = {name: tuple(values[name]) for name in ("image_size", "patch_size")}
-        stem = StemConfig(**{**values["stem"], "depths": tuple(values["stem"]["depths"])})
-        return cls(**{**values, **sizes, "stem": stem, "block": BlockConfig(**values["block"])})
 
 
 class ResNetStem(nn.Module):
@@ -152,3 +144,10 @@ def hybrid_config(size: str, stem_depths: tuple[int, ...], patch_size: int = 1) 
     embed_dim, depth, mlp_dim, num_heads = SIZES[size]
     block = BlockConfig(embed_dim, num_heads, mlp_dim)
     return HybridConfig(block, depth, StemConfig(stem_depths), patch_size=(patch_size, patch_size))
+
+
+# The named models of the catalogue.
+hybrid_r_ti16_config = partial(hybrid_config, "ti", stem_depths=(), patch_size=8)
+hybrid_r26_s32_config = partial(hybrid_config, "s", stem_depths=(2, 2, 2, 2))
+hybrid_r50_b16_config = partial(hybrid_config, "b", stem_depths=(3, 4, 9))
+hybrid_r50_l32_config = partial(hybrid_config, "l", stem_depths=(3, 4, 6, 3))

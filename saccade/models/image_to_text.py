@@ -11,12 +11,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from saccade.models.backbones import backbone_maps
+from saccade.models.backbone import WithBackbone, backbone_maps
 from saccade.models.conv_vit import ConvViTConfig
 from saccade.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
-from saccade.models.model import WithBackbone, example_tokens
-from saccade.models.vit import ViTConfig
-from saccade.models.zoo import build, read_config
+from saccade.models.model import example_tokens
+from saccade.models.vit_encoder import ViTConfig
+from saccade.models.zoo import build
 from saccade.nn.generation import EncoderOutput
 from saccade.nn.tokens import TokenLayout
 from saccade.nn.transformer import BlockConfig
@@ -34,11 +34,6 @@ class ImageToTextConfig(WithBackbone, EncoderDecoderConfig):
 
     backbone: str = "vit"
     backbone_config: Any = None
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "ImageToTextConfig":
-        backbone = read_config(values["backbone"], values["backbone_config"])
-        return cls(**{**values, "block": BlockConfig(**values["block"]), "backbone_config": backbone})
 
 
 class ImageToText(EncoderDecoder):

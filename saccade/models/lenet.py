@@ -3,19 +3,19 @@
 B batch, H x W pixels.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from saccade.config_io import Config
 from saccade.models.model import Classifier, FeatureMap
 
 Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class LeNetConfig:
+class LeNetConfig(Config):
     """LeNet-5 for grey images; ``image_size`` (H, W) fixes the width of the first linear layer."""
 
     image_size: Size = (32, 32)
@@ -31,13 +31,6 @@ class LeNetConfig:
         """(h, w) that two convolutions of 5 x 5 and two poolings leave."""
         height, width = (((length - 4) // 2 - 4) // 2 for length in self.image_size)
         return height, width
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "LeNetConfig":
-        return cls(**{**values, "image_size": tuple(values["image_size"])})
 
 
 class LeNet(Classifier):

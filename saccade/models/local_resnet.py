@@ -3,12 +3,13 @@
 The window moves with the place, as a convolution's does; but what is taken from it depends on what is there.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from saccade.config_io import Config
 from saccade.models.model import FeatureMap, PooledClassifier
 from saccade.models.stages import Stages
 from saccade.nn.convolution import Bottleneck, ConvNorm
@@ -19,7 +20,7 @@ DEPTHS = {26: (1, 2, 4, 1), 38: (2, 3, 5, 2), 50: (3, 4, 6, 3)}
 
 
 @dataclass(frozen=True)
-class LocalResNetConfig:
+class LocalResNetConfig(Config):
     """A ResNet with local attention for any image of at least 32 x 32 pixels.
 
     Attributes:
@@ -34,13 +35,6 @@ class LocalResNetConfig:
     image_size: tuple[int, int] = (224, 224)
     in_channels: int = 3
     num_classes: int = 1000
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "LocalResNetConfig":
-        return cls(**{**values, "depths": tuple(values["depths"]), "image_size": tuple(values["image_size"])})
 
 
 class LocalResNet(PooledClassifier):
@@ -74,3 +68,9 @@ class LocalResNet(PooledClassifier):
 def local_resnet_config(layers: int) -> LocalResNetConfig:
     """The published depths 26, 38 and 50."""
     return LocalResNetConfig(DEPTHS[layers])
+
+
+# The named models of the catalogue.
+local_resnet26_config = partial(local_resnet_config, 26)
+local_resnet38_config = partial(local_resnet_config, 38)
+local_resnet50_config = partial(local_resnet_config, 50)

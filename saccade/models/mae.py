@@ -6,14 +6,17 @@ small decoder takes its tokens, a learned mask token for each masked patch, and 
 B batch, N patches, V visible ones, p x q pixels of a patch, C channels, D width, E the decoder's width.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from saccade.config_io import Config
 from saccade.models.model import FeatureMap, Model
-from saccade.models.vit import SIZES, ViTConfig, ViTEncoder, initialise
+from saccade.models.vit import SIZES, initialise
+from saccade.models.vit_encoder import ViTConfig, ViTEncoder
 from saccade.nn.patches import unpatchify
 from saccade.nn.positions import LearnedPositions, sinusoidal_2d
 from saccade.nn.tokens import TokenLayout
@@ -21,7 +24,7 @@ from saccade.nn.transformer import BlockConfig, Encoder
 
 
 @dataclass(frozen=True)
-class MAEConfig:
+class MAEConfig(Config):
     """A masked autoencoder.
 
     Attributes:
@@ -53,15 +56,6 @@ class MAEConfig:
     @property
     def vit(self) -> ViTConfig:
         return ViTConfig(self.block, self.depth, self.image_size, self.patch_size, self.in_channels, num_classes=0)
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "MAEConfig":
-        sizes = {name: tuple(values[name]) for name in ("image_size", "patch_size")}
-        blocks = {name: BlockConfig(**values[name]) for name in ("block", "decoder")}
-        return cls(**{**values, **sizes, **blocks})
 
 
 class MaskedOutput(NamedTuple):
@@ -178,3 +172,11 @@ def mae_config(size: str, patch_size: int = 16) -> MAEConfig:
 def mae_digits_config() -> MAEConfig:
     """For scikit-learn's digits: 8 x 8 grey pixels, 16 patches of 2 x 2, of which four stay visible."""
     return MAEConfig(BlockConfig(64, 4, 128), BlockConfig(64, 4, 128), 4, 2, (8, 8), (2, 2), in_channels=1)
+
+
+# The named models of the catalogue.
+mae_ti16_config = partial(mae_config, "ti")
+mae_s16_config = partial(mae_config, "s")
+mae_b16_config = partial(mae_config, "b")
+mae_l16_config = partial(mae_config, "l")
+mae_h14_config = partial(mae_config, "h", patch_size=14)

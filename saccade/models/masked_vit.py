@@ -7,21 +7,23 @@ of each masked patch.
 B batch, N patches, D width, K colours.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from saccade.config_io import Config
 from saccade.models.mae import MaskedModel, MaskedOutput, spread_noise
-from saccade.models.vit import SIZES, ViTConfig, ViTEncoder, initialise
+from saccade.models.vit import SIZES, initialise
+from saccade.models.vit_encoder import ViTConfig, ViTEncoder
 from saccade.nn.transformer import BlockConfig
 
 COLOURS = 8  # levels of each channel
 
 
 @dataclass(frozen=True)
-class MaskedViTConfig:
+class MaskedViTConfig(Config):
     """A ViT encoder that predicts the colours of masked patches.
 
     Attributes:
@@ -53,14 +55,6 @@ class MaskedViTConfig:
     @property
     def vit(self) -> ViTConfig:
         return ViTConfig(self.block, self.depth, self.image_size, self.patch_size, self.in_channels, num_classes=0)
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "MaskedViTConfig":
-        sizes = {name: tuple(values[name]) for name in ("image_size", "patch_size")}
-        return cls(**{**values, **sizes, "block": BlockConfig(**values["block"])})
 
 
 class MaskedViT(MaskedModel):
@@ -116,3 +110,8 @@ def masked_vit_config(size: str, patch_size: int = 16) -> MaskedViTConfig:
 def masked_vit_digits_config() -> MaskedViTConfig:
     """The ViT of scikit-learn's digits: 8 x 8 grey pixels, 16 patches of 2 x 2."""
     return MaskedViTConfig(BlockConfig(64, 4, 128), 4, (8, 8), (2, 2), in_channels=1)
+
+
+# The named models of the catalogue.
+masked_vit_ti16_config = partial(masked_vit_config, "ti")
+masked_vit_b16_config = partial(masked_vit_config, "b")

@@ -1,55 +1,23 @@
 """The base class of all models, and mixins of their configs."""
 
-from dataclasses import asdict
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from saccade.config_io import Config
 from saccade.errors import ConfigError
 from saccade.nn.tokens import TokenLayout
 from saccade.nn.transformer import BlockConfig
 
 
-class WithBackbone:
-    """Mixin of the configs of models around another model of the zoo, whose image size and channels they have.
-
-    `ALIASES` are names by which `create` finds fields of the backbone's config.
-    """
-
-    ALIASES: ClassVar[dict[str, str]] = {
-        "image_size": "backbone_config.image_size",
-        "in_channels": "backbone_config.in_channels",
-    }
-    backbone: str
-    backbone_config: Any
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        return self.backbone_config.image_size
-
-    @property
-    def in_channels(self) -> int:
-        return self.backbone_config.in_channels
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)  # type: ignore[call-overload]  # every config is a dataclass
-
-
-class TextInput:
+class TextInput(Config):
     """Mixin of the configs of models that read texts, which have no image size and no channels."""
 
     image_size: ClassVar[None] = None
     in_channels: ClassVar[None] = None
     block: BlockConfig
     context_length: int
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)  # type: ignore[call-overload]  # every config is a dataclass
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        return cls(**{**values, "block": BlockConfig(**values["block"])})
 
 
 class FeatureMap(NamedTuple):

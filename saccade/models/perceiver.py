@@ -8,15 +8,17 @@ B batch, M inputs, C features of an input, N latents of width D, O output querie
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from saccade.config_io import Config
 from saccade.models.model import Model
 from saccade.nn.attention import MultiHeadAttention
+from saccade.nn.convolution import ConvNorm
 from saccade.nn.positions import fourier_features
 from saccade.nn.tokens import TokenLayout
 from saccade.nn.transformer import BlockConfig, Encoder, Mlp
@@ -56,7 +58,7 @@ class LatentsConfig:
 
 
 @dataclass(frozen=True)
-class PerceiverConfig:
+class PerceiverConfig(Config):
     """A Perceiver of images.
 
     Attributes:
@@ -77,15 +79,6 @@ class PerceiverConfig:
     in_channels: int = 3
     num_classes: int = 1000
     output: Literal["class", "grid"] = "class"
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "PerceiverConfig":
-        latents = {**values["latents"], "block": BlockConfig(**values["latents"]["block"])}
-        sizes = {name: tuple(values[name]) for name in ("image_size", "resolution")}
-        return cls(**{**values, **sizes, "latents": LatentsConfig(**latents)})
 
 
 class CrossBlock(nn.Module):
@@ -148,18 +141,6 @@ class Latents(nn.Module):
         return x
 
 
-class ConvStem(nn.Module):
-    """7 x 7 convolution of stride 2, batch norm, pooling of stride 2: ``[B, C, H, W]`` -> ``[B, 64, h, w]``."""
-
-    def __init__(self, in_channels: int):
-        super().__init__()
-        self.conv = nn.Conv2d(in_channels, CONV_CHANNELS, 7, stride=2, padding=3, bias=False)
-        self.norm = nn.BatchNorm2d(CONV_CHANNELS)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return F.max_pool2d(F.relu(self.norm(self.conv(images))), 3, 2)
-
-
 class Perceiver(Model):
     """``net(images [B, C, H, W])`` -> logits ``[B, K]``, or ``[B, K, h, w]`` with a grid of queries."""
 
@@ -176,7 +157,8 @@ class Perceiver(Model):
             self.pos_proj: nn.Module = nn.Linear(config.width, config.width)
             features = 2 * config.width
         elif config.reading == "conv":
-            self.stem, self.pos_proj, features = ConvStem(config.in_channels), nn.Identity(), CONV_CHANNELS + positions
+            self.stem = nn.Sequential(ConvNorm(config.in_channels, CONV_CHANNELS, 7, stride=2), nn.MaxPool2d(3, 2))
+            self.pos_proj, features = nn.Identity(), CONV_CHANNELS + positions
         else:
             self.stem, self.pos_proj, features = nn.Identity(), nn.Identity(), config.in_channels + positions
         self.latents = Latents(config.latents, features)
@@ -238,3 +220,9 @@ def perceiver_digits_config() -> PerceiverConfig:
     block = BlockConfig(96, 4, 192, norm_eps=1e-5)
     latents = LatentsConfig(block, 16, 2, passes=2, reads=2, heads=1, key_dim=48, value_dim=96)
     return PerceiverConfig(latents, bands=4, resolution=(8, 8), image_size=(8, 8), in_channels=1, num_classes=10)
+
+
+# The named models of the catalogue.
+perceiver_fourier_config = partial(perceiver_config, "pixels")
+perceiver_learned_config = partial(perceiver_config, "conv1x1")
+perceiver_conv_config = partial(perceiver_config, "conv")

@@ -6,8 +6,8 @@ every position, its position embedding alone, attends to the latents and predict
 B texts, L bytes, N latents of width D, C width of a byte, V tokens of the vocabulary.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -38,14 +38,6 @@ class PerceiverTextConfig(TextInput):
     decoder_heads: int = 8
     decoder_key_dim: int = 256
     num_classes: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "PerceiverTextConfig":
-        latents = {**values["latents"], "block": BlockConfig(**values["latents"]["block"])}
-        return cls(**{**values, "latents": LatentsConfig(**latents)})
 
 
 class MaskedBytesOutput(NamedTuple):

@@ -3,13 +3,14 @@
 A block adds what it found to what was there; so a hundred layers can be trained. The transformer's block inherits it.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from saccade.config_io import Config
 from saccade.models.model import FeatureMap, PooledClassifier
 from saccade.models.stages import Stages
 from saccade.nn.convolution import BasicBlock, Bottleneck, ConvNorm, FrozenBatchNorm2d, conv2d
@@ -25,7 +26,7 @@ VARIANTS: dict[int, tuple[Literal["basic", "bottleneck"], tuple[int, ...]]] = {
 
 
 @dataclass(frozen=True)
-class ResNetConfig:
+class ResNetConfig(Config):
     """A ResNet for any image of at least 32 x 32 pixels.
 
     Attributes:
@@ -63,13 +64,6 @@ class ResNetConfig:
     @property
     def expansion(self) -> int:
         return BasicBlock.expansion if self.block == "basic" else Bottleneck.expansion
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "ResNetConfig":
-        return cls(**{**values, "depths": tuple(values["depths"]), "image_size": tuple(values["image_size"])})
 
 
 class ResNet(PooledClassifier):
@@ -116,3 +110,14 @@ def resnet_config(layers: int, width_factor: int = 1) -> ResNetConfig:
     """The published depths, such as ``resnet_config(50)``; ``resnet_config(50, 2)`` is Wide ResNet-50-2."""
     block, depths = VARIANTS[layers]
     return ResNetConfig(block, depths, width_factor)
+
+
+# The named models of the catalogue.
+resnet18_config = partial(resnet_config, 18)
+resnet18_small_config = partial(resnet_small_config, 18)
+resnet34_config = partial(resnet_config, 34)
+resnet50_config = partial(resnet_config, 50)
+resnet101_config = partial(resnet_config, 101)
+resnet152_config = partial(resnet_config, 152)
+wide_resnet50_2_config = partial(resnet_config, 50, width_factor=2)
+wide_resnet101_2_config = partial(resnet_config, 101, width_factor=2)

@@ -1,12 +1,13 @@
 """VGG (Simonyan & Zisserman, arXiv 1409.1556): nothing but 3 x 3 convolutions, deeper and deeper."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from saccade.config_io import Config
 from saccade.models.model import Classifier, FeatureMap
 
 WIDTHS = (64, 128, 256, 512, 512)  # of the five stages; a pooling by two ends each
@@ -16,7 +17,7 @@ HIDDEN = 4096
 
 
 @dataclass(frozen=True)
-class VGGConfig:
+class VGGConfig(Config):
     """A VGG of any depth; any image of at least 32 x 32 pixels.
 
     Attributes:
@@ -30,13 +31,6 @@ class VGGConfig:
     in_channels: int = 3
     num_classes: int = 1000
     dropout: float = 0.5
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "VGGConfig":
-        return cls(**{**values, "depths": tuple(values["depths"]), "image_size": tuple(values["image_size"])})
 
 
 class VGG(Classifier):
@@ -81,3 +75,14 @@ class VGG(Classifier):
 def vgg_config(layers: int, batch_norm: bool = False) -> VGGConfig:
     """The published depths, such as ``vgg_config(16)``."""
     return VGGConfig(DEPTHS[layers], batch_norm)
+
+
+# The named models of the catalogue.
+vgg11_config = partial(vgg_config, 11)
+vgg11_bn_config = partial(vgg_config, 11, batch_norm=True)
+vgg13_config = partial(vgg_config, 13)
+vgg13_bn_config = partial(vgg_config, 13, batch_norm=True)
+vgg16_config = partial(vgg_config, 16)
+vgg16_bn_config = partial(vgg_config, 16, batch_norm=True)
+vgg19_config = partial(vgg_config, 19)
+vgg19_bn_config = partial(vgg_config, 19, batch_norm=True)

@@ -1,152 +1,27 @@
 """The Vision Transformer: an image is worth 16 x 16 words (Dosovitskiy et al., arXiv 2010.11929).
 
 Cut the image into patches, embed each, add its position, put a class token in front, run a transformer encoder, and
-read the class off the class token (or off the mean of the patches, or off an attention pool).
+classify from the class token (or from the mean of the patches, or from an attention pool).
 
 B batch, H x W pixels, N tokens, P prefix tokens (class token, registers), h x w grid of patches, D width.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Literal, NamedTuple
+from functools import partial
 
 import torch
 import torch.fx
 from torch import Tensor, nn
 
 from saccade.models.model import FeatureMap, Model
+from saccade.models.vit_encoder import Features, ViTConfig, ViTEncoder
 from saccade.nn.masks import key_padding_mask
-from saccade.nn.patches import PatchEmbed, Size
-from saccade.nn.positions import PositionKind, make_positions
+from saccade.nn.patches import Size
 from saccade.nn.tokens import TokenLayout
-from saccade.nn.transformer import AttentionPool, BlockConfig, Encoder, masked_mean
+from saccade.nn.transformer import AttentionPool, BlockConfig, masked_mean
 
-for function in ("key_padding_mask", "masked_mean"):
-    torch.fx.wrap(function)  # decides by an argument, which torch.fx does not follow: one node of a traced graph
-
-
-@dataclass(frozen=True)
-class ViTConfig:
-    """A Vision Transformer with every option that published ones use. Round-trips through JSON.
-
-    Attributes:
-        block: width, heads, MLP and options of every block.
-        depth: number of blocks.
-        image_size: (H, W) in pixels for which positions are made; other sizes resample them.
-        patch_size: (p, q) in pixels.
-        in_channels: 3 for colour, 1 for grey, any other number for other sensors.
-        num_classes: width of the logits; 0 leaves the head out, and the pooled features come out.
-        positions: how a token knows its place.
-        class_token: whether a learned token that gathers the image stands in front.
-        num_registers: learned tokens after the class token (Darcet et al., arXiv 2309.16588).
-        prefix_positions: how many of the prefix tokens have a learned position too; 1 in ViT and DeiT, 0 in DeiT III.
-        pooling: what the head sees: class token, mean of the patches, both side by side ("cls+mean", DINOv2), attention
-            pool, or ("none") each token.
-        pool_norm: whether the last norm comes after the mean instead of before it (timm's and MAE's ``fc_norm``).
-        pre_logits: width of a tanh layer before the head (ImageNet-21k checkpoints of 2020); None for none.
-        input_norm: whether a norm stands before the first block, and the patches' embedding has no bias (CLIP).
-        pad: whether an image that patches do not tile is padded, and the padding hidden; else it is an error.
-        drop_path: stochastic depth of the last block, growing linearly from 0.
-    """
-
-    block: BlockConfig
-    depth: int
-    image_size: Size = (224, 224)
-    patch_size: Size = (16, 16)
-    in_channels: int = 3
-    num_classes: int = 1000
-    positions: PositionKind = "learned"
-    class_token: bool = True
-    num_registers: int = 0
-    prefix_positions: int = 1
-    pooling: Literal["cls", "mean", "cls+mean", "attention", "none"] = "cls"
-    pool_norm: bool = False
-    pre_logits: int | None = None
-    input_norm: bool = False
-    pad: bool = False
-    drop_path: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.pooling in ("cls", "cls+mean") and not self.class_token:
-            raise ValueError(f"pooling={self.pooling!r} needs class_token=True; else choose 'mean' or 'attention'")
-        if self.prefix_positions > self.num_prefix:
-            raise ValueError(f"{self.prefix_positions} prefix positions, but only {self.num_prefix} prefix tokens")
-        if self.pool_norm and self.pooling != "mean":
-            raise ValueError("pool_norm belongs to pooling='mean'")
-
-    @property
-    def num_prefix(self) -> int:
-        return int(self.class_token) + self.num_registers
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain values for JSON; :meth:`from_dict` reads them."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict) -> "ViTConfig":
-        sizes = {name: tuple(values[name]) for name in ("image_size", "patch_size") if name in values}
-        return cls(**{**values, **sizes, "block": BlockConfig(**values["block"])})
-
-
-class Features(NamedTuple):
-    """Output of :class:`ViTEncoder`."""
-
-    tokens: Tensor  # [B, P + h*w, D] after the last norm
-    layout: TokenLayout
-    taps: tuple[Tensor, ...]  # [B, P + h*w, D] after each tapped block
-    valid: Tensor | None  # [B, h*w] boolean, False for patches of padding; None: all are image
-
-
-class ViTEncoder(nn.Module):
-    """Images to tokens: what ViT, DeiT, MAE, CLIP's image tower and DPT share."""
-
-    def __init__(self, config: ViTConfig):
-        super().__init__()
-        self.config = config
-        dim = config.block.embed_dim
-        self.patch_embed = PatchEmbed(
-            config.patch_size, config.in_channels, dim, bias=not config.input_norm, pad=config.pad
-        )
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim)) if config.class_token else None
-        self.registers = nn.Parameter(torch.zeros(1, config.num_registers, dim)) if config.num_registers else None
-        grid = self.patch_embed.grid(config.image_size)
-        prefix_positions = config.prefix_positions if config.positions == "learned" else 0
-        self.pos_embed = make_positions(config.positions, grid, dim, prefix_positions)
-        self.dropout = nn.Dropout(config.block.dropout)
-        self.input_norm = nn.LayerNorm(dim, config.block.norm_eps) if config.input_norm else nn.Identity()
-        self.blocks = Encoder(config.block, config.depth, drop_path=config.drop_path)
-        has_norm = config.block.norm == "pre" and not config.pool_norm
-        self.norm = nn.LayerNorm(dim, config.block.norm_eps) if has_norm else nn.Identity()
-
-    def forward(self, images: Tensor, *, taps: Sequence[int] = (), valid: Tensor | None = None) -> Features:
-        """``[B, C, H, W]`` of any legal size -> :class:`Features`.
-
-        Args:
-            images: normalised as the checkpoint's preprocessing says.
-            taps: blocks (from 0) whose output is returned too.
-            valid: for images padded to one size, which pixels are image, ``[B, H, W]`` boolean.
-        """
-        patches = self.patch_embed(images, valid)
-        x = self.input_norm(self.dropout(self.with_prefix(patches.tokens, patches.grid)))
-        mask = key_padding_mask(patches.valid, self.config.num_prefix)
-        encoded = self.blocks(x, taps=taps, mask=mask)
-        layout = self.token_layout((images.shape[-2], images.shape[-1]))
-        return Features(self.norm(encoded.tokens), layout, encoded.taps, patches.valid)
-
-    def token_layout(self, image_size: Size) -> TokenLayout:
-        """How tokens lie over an image of (H, W) pixels."""
-        return TokenLayout(self.config.num_prefix, self.patch_embed.grid(image_size), self.config.patch_size)
-
-    def with_prefix(self, patches: Tensor, grid: Size) -> Tensor:
-        """Patches ``[B, h*w, D]`` with their positions, behind the prefix tokens with theirs: ``[B, P + h*w, D]``."""
-        prefix: list[Tensor] = [t for t in (self.cls_token, self.registers) if t is not None]
-        if self.pos_embed is not None:
-            table, count = self.pos_embed(grid), self.pos_embed.num_prefix  # [1, positions of the prefix + h*w, D]
-            patches = patches + table[:, count:]
-            if count:
-                tokens = torch.cat(prefix, dim=1)
-                prefix = [tokens[:, :count] + table[:, :count], tokens[:, count:]]
-        return torch.cat([*(t.expand(patches.shape[0], -1, -1) for t in prefix), patches], dim=1)
+# These decide by an argument, which torch.fx does not follow: each is one node of a traced graph.
+torch.fx.wrap("key_padding_mask")
+torch.fx.wrap("masked_mean")
 
 
 class VisionTransformer(Model):
@@ -174,13 +49,13 @@ class VisionTransformer(Model):
         return self.head(self.embed(images, valid))
 
     def embed(self, images: Tensor, valid: Tensor | None = None) -> Tensor:
-        """What the head sees: ``[B, C, H, W]`` -> ``[B, num_features]``."""
+        """The head's input: ``[B, C, H, W]`` -> ``[B, num_features]``."""
         return self.pre_logits(self.fc_norm(self.pooled(self.encoder(images, valid=valid))))
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The patches after the last norm, as one map ``[B, D, h, w]``."""
-        found = self.encoder(images)
-        return (FeatureMap(found.layout.to_map(found.tokens), found.layout.stride),)
+        encoded = self.encoder(images)
+        return (FeatureMap(encoded.layout.to_map(encoded.tokens), encoded.layout.stride),)
 
     def pooled(self, features: Features) -> Tensor:
         """Tokens ``[B, N, D]`` -> ``[B, D]`` as the config's pooling says."""
@@ -244,3 +119,19 @@ def vit_digits_config() -> ViTConfig:
         block, depth=4, image_size=(8, 8), patch_size=(2, 2), in_channels=1, num_classes=10,
         positions="sincos_2d", prefix_positions=0,
     )  # fmt: skip
+
+
+# The named models of the catalogue.
+vit_lite7_4_config = partial(vit_lite_config, 256, depth=7)
+vit_ti16_config = partial(vit_config, "ti", patch_size=16)
+vit_s16_config = partial(vit_config, "s", patch_size=16)
+vit_s32_config = partial(vit_config, "s", patch_size=32)
+vit_b8_config = partial(vit_config, "b", patch_size=8)
+vit_b16_config = partial(vit_config, "b", patch_size=16)
+vit_b32_config = partial(vit_config, "b", patch_size=32)
+vit_l16_config = partial(vit_config, "l", patch_size=16)
+vit_l32_config = partial(vit_config, "l", patch_size=32)
+vit_so14_config = partial(vit_config, "so", patch_size=14)
+vit_h14_config = partial(vit_config, "h", patch_size=14)
+vit_g14_config = partial(vit_config, "g", patch_size=14)
+vit_bigg14_config = partial(vit_config, "bigg", patch_size=14)

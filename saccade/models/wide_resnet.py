@@ -4,19 +4,20 @@ Few layers, many channels; norm and nonlinearity before each convolution. No poo
 few. (The wide ResNets for large images are those of saccade.models.resnet with a width factor.)
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from saccade.config_io import Config
 from saccade.models.model import FeatureMap, PooledClassifier
 from saccade.models.stages import Stages
 from saccade.nn.convolution import PreActBlock, conv2d
 
 
 @dataclass(frozen=True)
-class WideResNetConfig:
+class WideResNetConfig(Config):
     """WRN-n-k for any image of at least 4 x 4 pixels.
 
     Attributes:
@@ -33,13 +34,6 @@ class WideResNetConfig:
     def __post_init__(self) -> None:
         if self.layers < 10 or (self.layers - 4) % 6:
             raise ValueError(f"layers must be 6 n + 4, such as 16, 22, 28 or 40, not {self.layers}")
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "WideResNetConfig":
-        return cls(**{**values, "image_size": tuple(values["image_size"])})
 
 
 class WideResNet(PooledClassifier):
@@ -73,3 +67,7 @@ class WideResNet(PooledClassifier):
 def wide_resnet_config(layers: int, width_factor: int) -> WideResNetConfig:
     """WRN-n-k, such as ``wide_resnet_config(28, 10)``."""
     return WideResNetConfig(layers, width_factor)
+
+
+# The named models of the catalogue.
+wrn28_10_config = partial(wide_resnet_config, 28, width_factor=10)

@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saccade.models.backbones import backbone_maps
-from saccade.models.model import FeatureMap, Model, WithBackbone
+from saccade.models.backbone import WithBackbone, backbone_maps
+from saccade.models.model import FeatureMap, Model
 from saccade.models.resnet import ResNetConfig
-from saccade.models.zoo import build, read_config
+from saccade.models.zoo import build
 from saccade.nn.convolution import ConvNorm
 
 PRIOR = 0.01  # probability of each class at the start: nearly every location is background
@@ -42,10 +42,6 @@ class YoloConfig(WithBackbone):
     features: int = 64
     tower: int = 2
     num_classes: int = 10
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "YoloConfig":
-        return cls(**{**values, "backbone_config": read_config(values["backbone"], values["backbone_config"])})
 
 
 class YoloOutput(NamedTuple):

@@ -25,7 +25,7 @@ def architecture_of(name: str) -> str:
         close = get_close_matches(name, ZOO, n=3, cutoff=0.4)
         hint = f"did you mean {' or '.join(close)}?" if close else "saccade.list_models() names them all"
         raise ConfigError(f"there is no model {name!r}; {hint}")
-    return ZOO[name][0]
+    return ZOO[name]
 
 
 def config_of(
@@ -38,7 +38,6 @@ def config_of(
 ) -> Any:
     """The config of a named model, with changes; arguments as for :func:`create`."""
     module = import_module(ARCHITECTURES[architecture_of(name)][0])
-    _, function, arguments = ZOO[name]
     changes: dict[str, Any] = dict(options or {})
     if num_classes is not None:
         changes["num_classes"] = num_classes
@@ -46,7 +45,7 @@ def config_of(
         changes["image_size"] = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
     if in_channels is not None:
         changes["in_channels"] = in_channels
-    return change_config(getattr(module, function)(*arguments), changes)
+    return change_config(getattr(module, f"{name}_config")(), changes)
 
 
 def create(
@@ -86,9 +85,9 @@ def read_config(architecture: str, config: Mapping[str, Any]) -> Any:
         raise ConfigError(f"there is no architecture {architecture!r}; there are {', '.join(ARCHITECTURES)}")
     module, config_class, _ = ARCHITECTURES[architecture]
     try:
-        return getattr(import_module(module), config_class).from_dict(dict(config))
-    except (TypeError, KeyError, ValueError) as error:
-        raise ConfigError(f"this is no config of the architecture {architecture!r}: {error}") from error
+        return getattr(import_module(module), config_class).from_dict(config)
+    except (ConfigError, ValueError) as error:
+        raise ConfigError(f"invalid config of the architecture {architecture!r}: {error}") from error
 
 
 def change_config(config: Any, changes: Mapping[str, Any]) -> Any:

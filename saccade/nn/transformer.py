@@ -220,7 +220,7 @@ class Block(nn.Module):
             return self.attn(query, query, x, mask)
 
         def cross_attention(x: Tensor) -> Tensor:
-            assert memory is not None
+            assert memory is not None  # checked below
             key = _add(memory, memory_pos)
             return self.cross_attn(_add(x, pos), key, memory, memory_mask, None if cache is None else cache.cross_attn)
 

@@ -35,6 +35,7 @@ def _row(package: str, config: str, part: str = "") -> Row:
 
 TASKS: Mapping[str, Row] = {
     "classification": _row("classification", "ClassificationConfig"),
+    "regression": _row("regression", "RegressionConfig"),
     "detection": _row("detection", "DetectionConfig"),
     "depth": _row("dense", "DepthConfig", "depth_"),
     "segmentation": _row("dense", "SegmentationConfig", "segmentation_"),

@@ -5,16 +5,15 @@
 Loads no torch.
 """
 
-import types
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from difflib import get_close_matches
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 import yaml
 
+from saccade.config_io import build_config
 from saccade.data.config import AugmentationConfig, DataConfig
 from saccade.errors import ConfigError
 from saccade.tasks import table
@@ -154,9 +153,9 @@ def resolve(
 def from_dict(values: Mapping[str, Any]) -> RunConfig:
     """A config from plain values, every key and kind checked."""
     task = task_name(values.get("task", RunConfig.task))
-    options = _build(table.config_class(task), values.get(task, {}), f"{task}.")
+    options = build_config(table.config_class(task), values.get(task, {}), f"{task}.")
     others = {key: value for key, value in values.items() if key not in (task, "task", "options")}
-    return replace(_build(RunConfig, others, "", hidden=("options",), more=(task,)), task=task, options=options)
+    return replace(build_config(RunConfig, others, "", hidden=("options",), more=(task,)), task=task, options=options)
 
 
 def read_config(path: Path) -> RunConfig:
@@ -251,63 +250,6 @@ def _set(values: Mapping[str, Any], path: list[str], value: Any) -> dict[str, An
     if rest:
         value = _set(inner if isinstance(inner, Mapping) else {}, rest, value)
     return {**values, head: value}
-
-
-def _build(cls: type, values: Any, path: str, *, hidden: Sequence[str] = (), more: Sequence[str] = ()) -> Any:
-    """A dataclass from plain values; `hidden` fields are not set by name, `more` names are listed with its own."""
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"{path.rstrip('.') or 'the config'} must hold keys and values, not {values!r}")
-    hints = get_type_hints(cls)
-    known = [f.name for f in fields(cls) if f.name not in hidden]
-    for key in values:
-        if key not in known:
-            close = get_close_matches(str(key), [*known, *more], n=1)
-            hint = f"did you mean {path}{close[0]}?" if close else f"there are {', '.join([*known, *more])}"
-            raise ConfigError(f"there is no option {path}{key}; {hint}")
-    return cls(**{key: _convert(hints[key], value, path + key) for key, value in values.items()})
-
-
-def _convert(kind: Any, value: Any, path: str) -> Any:
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):
-        inner = [k for k in arguments if k is not type(None)]
-        return None if value is None else _convert(inner[0], value, path)
-    if is_dataclass(kind):
-        return _build(kind, value, f"{path}.")  # type: ignore[arg-type]
-    if origin is Literal:
-        if value is False and "off" in arguments:  # YAML 1.1 reads off as false
-            return "off"
-        if value not in arguments:
-            raise ConfigError(f"{path} must be one of {', '.join(arguments)}, not {value!r}")
-        return value
-    if origin is tuple:
-        if not isinstance(value, list | tuple) or len(value) != len(arguments):
-            raise ConfigError(f"{path} takes {len(arguments)} values, as [a, b], not {value!r}")
-        return tuple(_convert(k, v, path) for k, v in zip(arguments, value))
-    if origin is dict:
-        if not isinstance(value, Mapping):
-            raise ConfigError(f"{path} must hold keys and values, not {value!r}")
-        return dict(value)
-    return _convert_scalar(kind, value, path)
-
-
-def _convert_scalar(kind: type, value: Any, path: str) -> Any:
-    if kind is bool and isinstance(value, bool):
-        return value
-    if kind is str and isinstance(value, str):
-        return value
-    if kind in (int, float) and isinstance(value, int | float | str) and not isinstance(value, bool):
-        try:
-            number = float(value)  # YAML 1.1 reads 1e-3 as text
-        except ValueError:
-            number = float("nan")
-        if number == number and (kind is float or number.is_integer()):
-            return kind(number)
-    raise ConfigError(f"{path} takes {_kind_name(kind)}, not {value!r}")
-
-
-def _kind_name(kind: type) -> str:
-    return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
 
 
 def _plain(value: Any) -> Any:

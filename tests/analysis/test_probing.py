@@ -13,9 +13,10 @@ from saccade.checkpoints.loading import adapt
 from saccade.cli.main import main
 from saccade.data.builtin.digits import digits_splits
 from saccade.data.preprocessing import Preprocessing
+from saccade.engine import features
 from saccade.engine.predictor import Predictor
 from saccade.errors import DataError
-from saccade.inference import features
+from saccade.tasks.loading import predictor_of
 
 
 def clouds(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -30,7 +31,7 @@ def predictor(seed: int = 0) -> Predictor:
     torch.manual_seed(seed)
     net = saccade.create("vit_digits")
     preprocessing = Preprocessing((8, 8), "exact", 1.0, channels=1, mean=(0.5,), std=(0.5,))
-    return Predictor(LoadedModel(net, "vit", tuple("0123456789"), preprocessing))
+    return predictor_of(LoadedModel(net, "vit", tuple("0123456789"), preprocessing))
 
 
 def test_few_shot_is_ridge_regression_at_the_best_leave_one_out_error() -> None:
@@ -75,7 +76,7 @@ def test_a_backbone_does_not_run_twice(tmp_path: Path, monkeypatch: pytest.Monke
     collect = features.collect
     monkeypatch.setattr(features, "collect", lambda *a, **k: runs.append(1) or collect(*a, **k))
     first = features.extract(predictor(), splits.test, splits.fingerprint, cache=tmp_path)
-    other_head = Predictor(adapt(predictor().source, num_classes=3))
+    other_head = predictor_of(adapt(predictor().source, num_classes=3))
     again = features.extract(other_head, splits.test, splits.fingerprint, cache=tmp_path)
     assert (len(runs), first.cached, again.cached) == (1, False, True)
     assert torch.equal(first.values, again.values)
@@ -106,7 +107,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
 
 def test_a_model_of_colour_takes_grey_images(tmp_path: Path) -> None:
     net = saccade.create("vit_ti16", num_classes=0, image_size=32, options={"depth": 1})
-    colour = Predictor(LoadedModel(net, "vit", (), Preprocessing((32, 32))))
+    colour = predictor_of(LoadedModel(net, "vit", (), Preprocessing((32, 32))))
     splits = digits_splits()
     assert splits.test is not None
     assert features.extract(colour, splits.test, splits.fingerprint).values.shape == (360, 192)

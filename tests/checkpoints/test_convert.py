@@ -1,7 +1,9 @@
 """To other projects and back: the same bits, the same outputs there, the same preprocessing."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,9 +29,10 @@ SMALL = {
     "resnet": ("resnet18", 64, {}),
     "vgg": ("vgg11", 64, {}),
     "alexnet": ("alexnet", 96, {}),
-    "convnext": ("convnext_t", 64, {"depths": [1, 1, 2, 1]}),
+    "convnext": ("convnext_t", 64, {"depths": [1, 1, 2, 1], "widths": [16, 32, 64, 128]}),
     "convmixer": ("convmixer_768_32", 28, {}),
-    "bit": ("bit_r50x1", 64, {}),
+    "bit": ("bit_r50x1", 64, {"depths": [1, 1]}),
+    "bit_published": ("bit_r50x1", 64, {}),  # timm builds no other
     "perceiver": (
         "perceiver_fourier",
         224,
@@ -62,6 +65,7 @@ SMALL = {
     ),
 }
 LABELS = ("cat", "dog", "fish", "owl", "bee")
+LARGE = {"vgg", "alexnet", "convmixer", "bit_published"}  # of one size only: up to half a gigabyte
 OF_TEXTS = {"bert", "perceiver_text"}  # go there and back in tests of their own
 
 
@@ -76,13 +80,42 @@ def model_dir(folder: Path, architecture: str, **options) -> LoadedModel:
     return loaded
 
 
+def slow_where_large(architecture: str, *others: str) -> Any:
+    """A case of a test, marked where it writes a lot."""
+    return pytest.param(*others, architecture, marks=[pytest.mark.slow] if architecture in LARGE else [])
+
+
+def sized(target: str, architecture: str) -> str:
+    """The key of `SMALL` for what a target can hold."""
+    return "bit_published" if (target, architecture) == ("timm", "bit") else architecture
+
+
+Written = Callable[[str, str], tuple[LoadedModel, Path]]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """(target, architecture) -> our model, and the file or folder that it was converted to; each is written once."""
+    folder = tmp_path_factory.mktemp("written")
+    models: dict[str, LoadedModel] = {}
+
+    def write(target: Any, architecture: str) -> tuple[LoadedModel, Path]:
+        if architecture not in models:
+            models[architecture] = model_dir(folder / architecture, architecture)
+        there = folder / f"{architecture}-{target}{'.pth' if target in FILES else ''}"
+        if not there.exists():
+            convert(folder / architecture, there, target)
+        return models[architecture], there
+
+    return write
+
+
 @pytest.mark.parametrize(
-    ("target", "architecture"), [(t, a) for t, found in WRITERS.items() for a in found if a not in OF_TEXTS]
+    ("target", "architecture"),
+    [slow_where_large(sized(t, a), t) for t, writers in WRITERS.items() for a in writers if a not in OF_TEXTS],
 )
-def test_there_and_back_is_the_same_bits(target, architecture: str, tmp_path: Path) -> None:
-    ours = model_dir(tmp_path / "ours", architecture)
-    there = tmp_path / ("there.pth" if target in FILES else "there")
-    convert(tmp_path / "ours", there, target)
+def test_there_and_back_is_the_same_bits(target: str, architecture: str, written: Written) -> None:
+    ours, there = written(target, architecture)
     config = ours.model.config
     heads = {"block.num_heads": config.block.num_heads} if hasattr(config, "block") and architecture != "resnet" else {}
     back = load_model(there, image_size=config.image_size, options=heads)
@@ -95,17 +128,16 @@ def test_there_and_back_is_the_same_bits(target, architecture: str, tmp_path: Pa
 
 @torch.no_grad()
 @pytest.mark.parametrize("architecture", sorted(set(WRITERS["huggingface"]) - {"mae", "clip"} - OF_TEXTS))
-def test_transformers_opens_it_with_its_processor(architecture: str, tmp_path: Path) -> None:
+def test_transformers_opens_it_with_its_processor(architecture: str, written: Written) -> None:
     transformers = pytest.importorskip("transformers")
-    ours = model_dir(tmp_path / "ours", architecture)
-    convert(tmp_path / "ours", tmp_path / "hf", "huggingface")
-    theirs = transformers.AutoModelForImageClassification.from_pretrained(tmp_path / "hf").eval()
+    ours, there = written("huggingface", architecture)
+    theirs = transformers.AutoModelForImageClassification.from_pretrained(there).eval()
     size = ours.model.config.image_size[0]
     images = torch.randn(2, 3, size, size)
     close(ours.model(images), theirs(images).logits)
     assert theirs.config.id2label[3] == "owl"
 
-    processor = transformers.AutoImageProcessor.from_pretrained(tmp_path / "hf")
+    processor = transformers.AutoImageProcessor.from_pretrained(there)
     edge = int(size / 0.8)
     picture = Image.effect_noise((edge, edge), 80).convert("RGB")  # no resizing: only crop, range and statistics
     assert ours.preprocessing is not None
@@ -113,12 +145,11 @@ def test_transformers_opens_it_with_its_processor(architecture: str, tmp_path: P
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("architecture", sorted(WRITERS["timm"]))
-def test_timm_opens_it(architecture: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("architecture", [slow_where_large(sized("timm", a)) for a in sorted(WRITERS["timm"])])
+def test_timm_opens_it(architecture: str, written: Written) -> None:
     timm = pytest.importorskip("timm")
-    ours = model_dir(tmp_path / "ours", architecture)
-    convert(tmp_path / "ours", tmp_path / "timm", "timm")
-    theirs = timm.create_model(f"local-dir:{tmp_path / 'timm'}", pretrained=True).eval()
+    ours, there = written("timm", architecture)
+    theirs = timm.create_model(f"local-dir:{there}", pretrained=True).eval()
     size = ours.model.config.image_size[0]
     images = torch.randn(2, 3, size, size)
     close(ours.model(images), theirs(images))
@@ -127,14 +158,16 @@ def test_timm_opens_it(architecture: str, tmp_path: Path) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["resnet18", "vgg11", "alexnet"])
-def test_torchvision_opens_it(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "architecture"),
+    [slow_where_large(a, name) for name, a in (("resnet18", "resnet"), ("vgg11", "vgg"), ("alexnet", "alexnet"))],
+)
+def test_torchvision_opens_it(name: str, architecture: str, written: Written) -> None:
     import torchvision.models
 
-    ours = model_dir(tmp_path / "ours", name.rstrip("0123456789"))
-    convert(tmp_path / "ours", tmp_path / "m.pth", "torchvision")
+    ours, there = written("torchvision", architecture)
     theirs = getattr(torchvision.models, name)(weights=None, num_classes=5)
-    theirs.load_state_dict(torch.load(tmp_path / "m.pth", weights_only=True))
+    theirs.load_state_dict(torch.load(there, weights_only=True))
     size = ours.model.config.image_size[0]
     images = torch.randn(2, 3, size, size)
     close(ours.model(images), theirs.eval()(images))
@@ -150,10 +183,10 @@ def test_what_the_other_project_cannot_hold_is_said(tmp_path: Path) -> None:
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    model_dir(tmp_path / "ours", "convmixer")
+    model_dir(tmp_path / "ours", "hybrid")
     ours, there = str(tmp_path / "ours"), str(tmp_path / "there")
     assert main(["convert", ours, there, "--to", "huggingface"]) == 1
-    assert "huggingface has no convmixer; it has vit" in capsys.readouterr().err
+    assert "huggingface has no hybrid; it has vit" in capsys.readouterr().err
     assert main(["convert", ours, there, "--to", "timm"]) == 0
     assert "read back and compared" in capsys.readouterr().out
     assert main(["convert", ours, there, "--to", "timm"]) == 2
@@ -175,10 +208,10 @@ def test_loading_says_what_became_of_every_tensor(tmp_path: Path, capsys: pytest
     saccade.load(tmp_path / "ours")
     assert capsys.readouterr().err == ""
     saccade.load(tmp_path / "hf", image_size=64, num_classes=3)
-    said = capsys.readouterr().err
-    assert "Hugging Face ViT" in said
-    assert "resized encoder.pos_embed.table: 2 x 2 -> 4 x 4" in said
-    assert "new     head.weight, head.bias" in said
+    errors = capsys.readouterr().err
+    assert "Hugging Face ViT" in errors
+    assert "resized encoder.pos_embed.table: 2 x 2 -> 4 x 4" in errors
+    assert "new     head.weight, head.bias" in errors
 
 
 def test_a_clip_there(tmp_path: Path) -> None:
@@ -195,8 +228,8 @@ def test_a_clip_there(tmp_path: Path) -> None:
     read = transformers.CLIPTokenizer.from_pretrained(tmp_path / "there")(texts, padding="max_length", max_length=12)
     tokens = tokenizer(texts)
     ends = tokens.argmax(1)
-    for row, (told, end) in enumerate(zip(read["input_ids"], ends)):
-        assert told[: end + 1] == tokens[row, : end + 1].tolist()
+    for row, (ids, end) in enumerate(zip(read["input_ids"], ends)):
+        assert ids[: end + 1] == tokens[row, : end + 1].tolist()
     with torch.no_grad():
         expected = theirs(pixel_values=images, input_ids=tokens).logits_per_image
         torch.testing.assert_close(ours.model(images, tokens).logits, expected, atol=1e-4, rtol=1e-4)

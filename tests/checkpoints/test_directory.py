@@ -61,7 +61,7 @@ def test_a_changed_config_is_noticed(saved: Path) -> None:
         ({"format": 99}, "update saccade"),
         ({"architecture": "os.system"}, "no architecture"),
         ({"config": {"depth": "x"}}, "not a model's config"),
-        ({"preprocessing": {"siz": 3}}, "did you mean size"),
+        ({"preprocessing": {"siz": 3}}, r"did you mean preprocessing\.size"),
     ],
 )
 def test_a_bad_config_is_explained(saved: Path, change: dict, message: str) -> None:

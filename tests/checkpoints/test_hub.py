@@ -8,6 +8,7 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from PIL import Image
@@ -35,8 +36,8 @@ def serve(folder: Path) -> ThreadingHTTPServer:
             path, name = self.path.split("?")[0], self.path.split("?")[0].rsplit("/", 1)[1]
             headers = {"X-Repo-Commit": COMMIT}
             if path.startswith("/api/models/some/vit/tree/"):
-                found = [{"type": "file", "path": n, "size": len(f), "oid": COMMIT} for n, f in files.items()]
-                content = json.dumps(found).encode()
+                listing = [{"type": "file", "path": n, "size": len(f), "oid": COMMIT} for n, f in files.items()]
+                content = json.dumps(listing).encode()
             elif path.startswith("/api/models/some/vit"):
                 siblings = [{"rfilename": file} for file in files]
                 content = json.dumps({"id": "some/vit", "sha": COMMIT, "siblings": siblings}).encode()
@@ -64,10 +65,35 @@ def serve(folder: Path) -> ThreadingHTTPServer:
     return server
 
 
-def saccade(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    kept = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
-    command = [sys.executable, "-m", "saccade", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env={**kept, **environment})
+class Answer(NamedTuple):
+    """What one command of `saccade` printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+
+COMMANDS = """
+import contextlib, io, json, sys
+from saccade.cli.main import main
+answers = []
+for arguments in json.loads(sys.argv[1]):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(arguments)
+    answers.append((code, out.getvalue(), err.getvalue()))
+print(json.dumps(answers))
+"""
+
+
+def saccade(*commands: list[str], **environment: str) -> list[Answer]:
+    """Run commands one after the other in a fresh process: the hub's library reads its environment once."""
+    variables = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
+    process = subprocess.run(
+        [sys.executable, "-c", COMMANDS, json.dumps(commands)],
+        capture_output=True, text=True, check=True, env={**variables, **environment},
+    )  # fmt: skip
+    return [Answer(*answer) for answer in json.loads(process.stdout.splitlines()[-1])]
 
 
 def test_download_then_offline(tmp_path: Path) -> None:
@@ -77,21 +103,18 @@ def test_download_then_offline(tmp_path: Path) -> None:
     Image.effect_noise((40, 40), 80).save(tmp_path / "a.png")
     server = serve(tmp_path / "hf")
     home = {"HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}"}
-    picture = str(tmp_path / "a.png")
-    first = saccade("predict", "hub:some/vit", picture, **home)
-    assert first.returncode == 0, first.stderr
-    assert "Hugging Face ViT: 32 tensors loaded" in first.stderr
-    missing = saccade("predict", "hub:some/other", picture, **home)
-    assert missing.returncode == 1
-    assert "some/other cannot be downloaded" in missing.stderr
+    predict = [["predict", f"hub:{name}", str(tmp_path / "a.png")] for name in ("some/vit", "some/other")]
+    first, missing = saccade(*predict, **home)
+    assert first.code == 0, first.err
+    assert "Hugging Face ViT: 32 tensors loaded" in first.err
+    assert missing.code == 1
+    assert "some/other cannot be downloaded" in missing.err
     server.shutdown()
 
-    offline = {**home, "HF_HUB_OFFLINE": "1"}
-    again = saccade("predict", "hub:some/vit", picture, **offline)
-    assert (again.returncode, again.stdout) == (0, first.stdout)
-    unknown = saccade("predict", "hub:some/unknown", picture, **offline)
-    assert unknown.returncode == 1
-    assert "is not cached and the hub cannot be reached" in unknown.stderr
+    again, unknown = saccade(*predict, **home, HF_HUB_OFFLINE="1")
+    assert (again.code, again.out) == (0, first.out)
+    assert unknown.code == 1
+    assert "is not cached and the hub cannot be reached" in unknown.err
 
 
 def test_a_name_that_is_none() -> None:

@@ -36,14 +36,14 @@ def test_hugging_faces_processors(case: str, tmp_path: Path) -> None:
     name, options = PROCESSORS[case]
     theirs = getattr(transformers, name)(**options)
     theirs.save_pretrained(tmp_path)
-    told = json.loads((tmp_path / "preprocessor_config.json").read_text())
-    ours = from_huggingface((48, 48), 3, CheckpointMetadata(processor=told))
+    config = json.loads((tmp_path / "preprocessor_config.json").read_text())
+    ours = from_huggingface((48, 48), 3, CheckpointMetadata(processor=config))
     expected = theirs(picture(), return_tensors="pt").pixel_values[0]
-    found = ours(picture())
-    assert found.shape == expected.shape
+    pixels = ours(picture())
+    assert pixels.shape == expected.shape
     # Two resampling codes: values may differ by a few of 255 steps at single pixels.
-    assert (found - expected).abs().max() < 6 / 255 / min(ours.std)
-    assert (found - expected).abs().mean() < 1 / 255 / min(ours.std)
+    assert (pixels - expected).abs().max() < 6 / 255 / min(ours.std)
+    assert (pixels - expected).abs().mean() < 1 / 255 / min(ours.std)
 
 
 @pytest.mark.parametrize("resize", ["exact", "shortest"])
@@ -57,14 +57,14 @@ def test_there_and_back(resize, crop_pct: float) -> None:
 @pytest.mark.parametrize("crop_mode", ["center", "squash", "border"])
 def test_timms_transforms(crop_mode: str) -> None:
     data = pytest.importorskip("timm.data")
-    told = {"crop_mode": crop_mode, "crop_pct": 0.9 if crop_mode != "border" else 1.0, "interpolation": "bicubic"}
-    told |= {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
-    theirs = data.create_transform((48, 48), is_training=False, **told)
-    ours = from_timm((48, 48), 3, CheckpointMetadata(config={"pretrained_cfg": told}))
+    config = {"crop_mode": crop_mode, "crop_pct": 0.9 if crop_mode != "border" else 1.0, "interpolation": "bicubic"}
+    config |= {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
+    theirs = data.create_transform((48, 48), is_training=False, **config)
+    ours = from_timm((48, 48), 3, CheckpointMetadata(config={"pretrained_cfg": config}))
     assert ours is not None
-    found, expected = ours(picture()), theirs(picture())
+    pixels, expected = ours(picture()), theirs(picture())
     inner = slice(None) if crop_mode != "border" else slice(12, -12)  # timm fills the border with black
-    torch.testing.assert_close(found[:, inner], expected[:, inner], atol=1e-5, rtol=0)
+    torch.testing.assert_close(pixels[:, inner], expected[:, inner], atol=1e-5, rtol=0)
 
 
 def test_what_has_no_processor_is_said() -> None:

@@ -42,7 +42,7 @@ def test_long_epochs_print_a_line_a_minute(capsys: pytest.CaptureFixture[str], m
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["--epochs", "2"], "training vit_digits on digits: 2 epochs, recipe digits, seed 0"),
+        (["--epochs", "2"], "training conv_vit_digits on digits: 2 epochs, recipe digits, seed 0"),
         (
             ["photos", "--init", "vit.pth", "--steps", "9"],
             "training vit.pth on photos: 9 steps, recipe finetune, seed 0",

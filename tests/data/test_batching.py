@@ -12,7 +12,6 @@ from saccade.data.config import AffineConfig, AugmentationConfig, DataConfig
 from saccade.data.image_folder import open_data
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch
-from saccade.data.seeding import mix_seed
 from saccade.errors import ConfigError, DataError, ImageError
 from tests.photos import make_photos
 
@@ -169,9 +168,3 @@ def test_affine_turns_shifts_and_scales() -> None:
     assert 0.18 < many[:, :, 2].abs().max() <= 0.2  # twice the share, as the grid runs from -1 to 1
     sizes = 1 / many[:, :, :2].det().sqrt()
     assert 0.8 <= sizes.min() < 0.82 < 1.18 < sizes.max() <= 1.2001
-
-
-def test_seeds_are_far_apart() -> None:
-    seeds = {mix_seed(a, b, c) for a in range(8) for b in range(8) for c in range(8)}
-    assert len(seeds) == 512
-    assert all(0 <= seed < 2**63 for seed in seeds)

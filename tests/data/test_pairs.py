@@ -1,4 +1,4 @@
-"""Images with captions: every layout, splits by image, what is wrong with a file said with its line."""
+"""Images with captions: every layout, splits by image, errors with the line of the file."""
 
 import io
 import json
@@ -77,7 +77,7 @@ def test_shards_hold_texts_or_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
         ("captions.csv", "image,caption\n0.png,\n", "line 2: image and caption"),
         ("captions.csv", "image,caption\nno.png,a\n", "line 2: there is no no.png beside"),
@@ -89,9 +89,9 @@ def test_shards_hold_texts_or_json(tmp_path: Path) -> None:
         ("captions.csv", "image,caption\n", "no image with a caption"),
     ],
 )
-def test_what_is_wrong_is_said(folder: Path, name: str, text: str, said: str) -> None:
+def test_what_is_wrong_is_said(folder: Path, name: str, text: str, message: str) -> None:
     (folder / name).write_text(text)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         open_pairs(str(folder / name))
 
 
@@ -137,6 +137,6 @@ def test_the_check(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_scenes_have_captions() -> None:
     scenes = ScenesConfig(size=(48, 48), digits=(1, 2), train=4, val=0, test=2)
     splits = open_pairs("scenes", DataConfig(scenes=scenes))
-    found = splits.train.with_captions(1)
-    assert found.captions == splits.train.captions(1)
-    assert found.captions[0].startswith("a ")
+    sample = splits.train.with_captions(1)
+    assert sample.captions == splits.train.captions(1)
+    assert sample.captions[0].startswith("a ")

@@ -69,13 +69,13 @@ def test_value_range_and_back() -> None:
 def test_round_trip_and_bad_values() -> None:
     import json
 
-    given = Preprocessing((32, 48), "pad", interpolation="bilinear")
-    assert Preprocessing.from_dict(json.loads(json.dumps(given.to_dict()))) == given
-    with pytest.raises(ConfigError, match="did you mean crop_pct"):
+    preprocessing = Preprocessing((32, 48), "pad", interpolation="bilinear")
+    assert Preprocessing.from_dict(json.loads(json.dumps(preprocessing.to_dict()))) == preprocessing
+    with pytest.raises(ConfigError, match=r"did you mean preprocessing\.crop_pct"):
         Preprocessing.from_dict({"crop_pc": 0.9})
-    for wrong in ({"size": (0, 3)}, {"resize": "x"}, {"crop_pct": 0}, {"mean": (0.5,)}, {"std": (0.0, 1.0, 1.0)}):
+    for invalid in ({"size": (0, 3)}, {"resize": "x"}, {"crop_pct": 0}, {"mean": (0.5,)}, {"std": (0.0, 1.0, 1.0)}):
         with pytest.raises(ConfigError):
-            Preprocessing(**wrong)
+            Preprocessing(**invalid)
 
 
 def test_what_the_model_sees_of_the_image() -> None:

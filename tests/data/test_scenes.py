@@ -25,18 +25,18 @@ def test_a_scene_is_a_function_of_its_number() -> None:
 def test_everything_known_fits_together(number: int) -> None:
     scene = compose(number, "train", ScenesConfig(digits=(2, 8)))
     assert 1 <= len(scene.objects) <= 8
-    taken = np.zeros(scene.semantic.shape, int)
+    owners = np.zeros(scene.semantic.shape, int)
     for item in scene.objects:
         rows, columns = np.nonzero(item.mask)
         assert item.box == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
         assert (scene.semantic[item.mask] == item.label + 1).all()
         assert np.allclose(scene.depth[item.mask], item.depth)
-        taken += item.mask
+        owners += item.mask
         assert f"{item.size} {item.colour} {NAMES[item.label]}" in scene.caption
-    assert taken.max() == 1
-    assert ((scene.semantic > 0) == (taken > 0)).all()
+    assert owners.max() == 1
+    assert ((scene.semantic > 0) == (owners > 0)).all()
     ground = np.linspace(FAR, NEAR, 128)[:, None].repeat(128, axis=1)
-    assert np.allclose(scene.depth[taken == 0], ground[taken == 0])
+    assert np.allclose(scene.depth[owners == 0], ground[owners == 0])
     assert [t.depth for t in scene.objects] == sorted((t.depth for t in scene.objects), reverse=True)
 
 
@@ -62,8 +62,8 @@ def test_words() -> None:
 def test_scenes_as_data() -> None:
     splits = open_boxes("scenes", DataConfig(scenes=SMALL))
     assert (len(splits.train), len(splits.test or [])) == (10, 5)
-    found = splits.train.with_boxes(2)
-    assert len(found.boxes) == len(found.labels)
+    sample = splits.train.with_boxes(2)
+    assert len(sample.boxes) == len(sample.labels)
     assert splits.train.data(2)[:4] == b"\x89PNG"
     with pytest.raises(ConfigError, match="scale"):
         open_boxes("scenes", DataConfig(scenes=ScenesConfig(scale=(0.5, 0.2))))

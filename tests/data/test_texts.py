@@ -18,7 +18,7 @@ WHOLE = DataConfig(val_fraction=0.0, test_fraction=0.0)
 
 
 @pytest.mark.parametrize(
-    ("number", "said", "dit"),
+    ("number", "in_english", "in_french"),
     [
         (0, "zero", "zéro"),
         (21, "twenty-one", "vingt et un"),
@@ -39,8 +39,8 @@ WHOLE = DataConfig(val_fraction=0.0, test_fraction=0.0)
         ),
     ],
 )
-def test_numbers_in_words(number: int, said: str, dit: str) -> None:
-    assert (english(number), french(number)) == (said, dit)
+def test_numbers_in_words(number: int, in_english: str, in_french: str) -> None:
+    assert (english(number), french(number)) == (in_english, in_french)
 
 
 def test_every_number_has_words_of_its_own() -> None:
@@ -62,17 +62,17 @@ def test_no_number_is_in_two_splits() -> None:
 
 
 def test_pairs_are_read_from_every_kind_of_file(tmp_path: Path) -> None:
-    wanted = [("one", "un"), ('the "two"', "le « deux »")]
-    (tmp_path / "a.tsv").write_text("".join(f"{s}\t{t}\n" for s, t in wanted), encoding="utf-8")
+    pairs = [("one", "un"), ('the "two"', "le « deux »")]
+    (tmp_path / "a.tsv").write_text("".join(f"{s}\t{t}\n" for s, t in pairs), encoding="utf-8")
     (tmp_path / "b.tsv").write_text(
-        "split\ttarget\tsource\n" + "".join(f"train\t{t}\t{s}\n" for s, t in wanted), encoding="utf-8"
+        "split\ttarget\tsource\n" + "".join(f"train\t{t}\t{s}\n" for s, t in pairs), encoding="utf-8"
     )
     (tmp_path / "c.csv").write_text('source,target\none,un\n"the ""two""",le « deux »\n', encoding="utf-8")
-    rows = [json.dumps({"source": s, "target": t}) for s, t in wanted]
+    rows = [json.dumps({"source": s, "target": t}) for s, t in pairs]
     (tmp_path / "d.jsonl").write_text("\n".join(rows), encoding="utf-8")
     for name in ("a.tsv", "b.tsv", "c.csv", "d.jsonl"):
         train = open_translations(str(tmp_path / name), WHOLE).train
-        assert [tuple(train.pair(i)) for i in range(len(train))] == wanted, name  # type: ignore[attr-defined]
+        assert [tuple(train.pair(i)) for i in range(len(train))] == pairs, name  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -177,9 +177,9 @@ def test_a_broken_vocabulary_is_named(files: dict[str, bytes], message: str) -> 
 def test_strips_are_read_from_other_digits() -> None:
     splits = strip_splits(StripsConfig(train=5, val=5, test=5))
     again = strip_splits(StripsConfig(train=5, val=5, test=5))
-    found = splits.test.with_captions(3)  # type: ignore[union-attr, attr-defined]
-    assert found.image.size == (56, 12)
-    assert 1 <= len(found.captions[0].split()) <= 4
-    assert found.image.tobytes() == again.test.with_captions(3).image.tobytes()  # type: ignore[union-attr, attr-defined]
+    sample = splits.test.with_captions(3)  # type: ignore[union-attr, attr-defined]
+    assert sample.image.size == (56, 12)
+    assert 1 <= len(sample.captions[0].split()) <= 4
+    assert sample.image.tobytes() == again.test.with_captions(3).image.tobytes()  # type: ignore[union-attr, attr-defined]
     with pytest.raises(ConfigError, match="up to 5"):
         strip_splits(StripsConfig(digits=(1, 9)))

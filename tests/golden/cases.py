@@ -49,7 +49,10 @@ TEXTS = {"data.path": "numbers", "data.numbers": NUMBERS, "batch_size": 8}
 # name -> single values over the recipe of the task
 CASES: dict[str, dict[str, Any]] = {
     "digits_recipe": {"recipe": "digits", "data.path": "digits"},
-    "classify": {**DIGITS, "recipe": "digits", "model.options": {**BLOCK, "depth": 2}, "ema": 0.9},
+    "classify": {
+        **DIGITS, "recipe": "digits", "data.digits.val": 0, "select": "best", "ema": 0.9,
+        "model.name": "vit_digits", "model.options": {**BLOCK, "depth": 2},
+    },
     "classify_sam_mixup": {
         **DIGITS, "recipe": "sam", "model.name": "vit_digits", "model.options": {**BLOCK, "depth": 2},
         "augmentation.crop_scale": None, "augmentation.flip": 0.0, "augmentation.mixup": 0.2, "optimizer.lr": 1e-3,
@@ -63,6 +66,9 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "pretrain_colours": {
         **DIGITS, "task": "masked_image", "model.name": "masked_vit_digits", "model.options": {**BLOCK, "depth": 2},
+    },
+    "regression": {
+        **DIGITS, "task": "regression", "model.name": "vit_digits", "model.options": {**BLOCK, "depth": 2},
     },
     "detect_detr": {**DETECT, "model.options": DETR},
     "detect_masks": {**DETECT, "model.options": {**DETR, "masks": True}},

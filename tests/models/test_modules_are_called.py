@@ -34,5 +34,5 @@ def test_every_leaf_with_parameters_is_called(name: str, options: dict) -> None:
         if not any(True for _ in module.children()) and any(True for _ in module.parameters(recurse=False))
     }
     assert leaves
-    unused = UNUSED.get(ZOO[name][0], ())
+    unused = UNUSED.get(ZOO[name], ())
     assert {path for path in leaves - called if not path.startswith(unused)} == set()

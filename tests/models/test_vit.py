@@ -7,7 +7,8 @@ import torch
 
 import saccade
 from saccade.errors import ConfigError
-from saccade.models.vit import ViTConfig, vit_config
+from saccade.models.vit import vit_config
+from saccade.models.vit_encoder import ViTConfig
 from saccade.models.zoo import build, config_of
 
 OPTIONS = {

@@ -1,6 +1,7 @@
 """Every architecture in every format that publishes it, against its official code."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,8 +11,23 @@ from saccade.checkpoints.formats import FORMATS
 from saccade.checkpoints.loading import load_model
 from tests.parity.cases import CASES, SMALL_VIT, Case, randomised
 
+# Published sizes that write 50 to 550 MB each.
+LARGE = {
+    "torchvision_vit": {"B/32"}, "huggingface_dinov2": {"S/14"}, "timm_hybrid": {"R26+S/32"},
+    "huggingface_hybrid": {"R50+Ti/16"}, "huggingface_mae": {"Ti/16"},
+    "torchvision_resnet": {"50", "wide 50-2", "50, timm"}, "huggingface_resnet": {"18", "bottlenecks"},
+    "torchvision_alexnet": {"AlexNet"}, "torchvision_vgg": {"11", "16, batch norm"}, "timm_vgg": {"11"},
+    "torchvision_convnext": {"T"}, "timm_convnext": {"T"}, "huggingface_convnext": {"T"},
+    "timm_convmixer": {"768/32"}, "timm_bit": {"R50x1"}, "huggingface_bit": {"R50x1"},
+}  # fmt: skip
 
-@pytest.mark.parametrize("case", CASES, ids=[f"{c.format}: {c.name}" for c in CASES])
+
+def parameter(case: Case) -> Any:
+    marks = [pytest.mark.slow] if case.name in LARGE.get(case.format, ()) else []
+    return pytest.param(case, id=f"{case.format}: {case.name}", marks=marks)
+
+
+@pytest.mark.parametrize("case", [parameter(case) for case in CASES])
 def test_outputs_equal_the_official_ones(case: Case, tmp_path: Path) -> None:
     assert case.difference(tmp_path) <= case.tolerance
 

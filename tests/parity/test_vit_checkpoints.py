@@ -68,7 +68,9 @@ def test_timm(variant: str, tmp_path: Path) -> None:
         assert_equal_outputs(ours[:, loaded.model.config.num_prefix :], theirs)
 
 
-@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "deit3_small_patch16_224"])
+@pytest.mark.parametrize(
+    "name", ["vit_tiny_patch16_224", pytest.param("deit3_small_patch16_224", marks=pytest.mark.slow)]
+)
 def test_timm_at_a_published_size(name: str, tmp_path: Path) -> None:
     timm = pytest.importorskip("timm")
     model = randomised(timm.create_model(name))

@@ -150,5 +150,5 @@ def test_the_calibration_is_described_by_its_numbers() -> None:
         return calibration(metrics)
 
     assert "agree" in text(0.81, 0.80)
-    assert "95.0% is above the accuracy of 75.0%, the model is overconfident" in text(0.95, 0.75)
+    assert "95.0% is above the accuracy of 75.0%: the model is overconfident" in text(0.95, 0.75)
     assert "underconfident" in text(0.6, 0.9)

@@ -11,7 +11,7 @@ from torch import Tensor
 from saccade.checkpoints.mapping import Reshape, Rule, Transpose, join, rename
 from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers, image_size
 from saccade.data.preprocessing import Preprocessing
-from saccade.models.vit import ViTConfig
+from saccade.models.vit_encoder import ViTConfig
 from saccade.nn.transformer import BlockConfig
 
 NAME = "Google ViT"

@@ -9,7 +9,7 @@ from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layer
 from saccade.checkpoints.processors import target_size
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.clip import CLIPConfig, TextConfig
-from saccade.models.vit import ViTConfig
+from saccade.models.vit_encoder import ViTConfig
 from saccade.nn.transformer import BlockConfig
 
 NAME = "Hugging Face CLIP"

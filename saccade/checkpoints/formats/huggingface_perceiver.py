@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from saccade.checkpoints.blocks import conv_norm
 from saccade.checkpoints.mapping import Reshape, Rule, rename, rename_both
 from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers
 from saccade.checkpoints.processors import from_huggingface
@@ -69,10 +70,7 @@ def rules(config: PerceiverConfig) -> list[Rule]:
         found += [rename(f"{INPUT}.position_embeddings.position_embeddings", "pos_embed", table)]
         found += rename_both(f"{INPUT}.positions_projection", "pos_proj")
     elif config.reading == "conv":
-        found += [rename(f"{INPUT}.convnet.conv.weight", "stem.conv.weight")]
-        found += rename_both(f"{INPUT}.convnet.batchnorm", "stem.norm")
-        for name in ("running_mean", "running_var", "num_batches_tracked"):
-            found.append(rename(f"{INPUT}.convnet.batchnorm.{name}", f"stem.norm.{name}"))
+        found += conv_norm(f"{INPUT}.convnet.conv", f"{INPUT}.convnet.batchnorm", "stem.0")
     return found
 
 

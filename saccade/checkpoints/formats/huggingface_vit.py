@@ -10,7 +10,7 @@ from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layer
 from saccade.checkpoints.processors import from_huggingface
 from saccade.data.preprocessing import Preprocessing
 from saccade.errors import CheckpointError
-from saccade.models.vit import ViTConfig
+from saccade.models.vit_encoder import ViTConfig
 from saccade.nn.transformer import Activation, BlockConfig
 
 NAME = "Hugging Face ViT"

@@ -8,7 +8,7 @@ from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layer
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.clip import CLIPConfig, TextConfig
 from saccade.models.clip_resnet import ClipResNetConfig
-from saccade.models.vit import ViTConfig
+from saccade.models.vit_encoder import ViTConfig
 from saccade.nn.transformer import Activation, BlockConfig
 
 NAME = "OpenAI CLIP"

@@ -7,7 +7,7 @@ from saccade.checkpoints.mapping import Rule, rename, rename_both
 from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers, image_size, num_heads
 from saccade.checkpoints.processors import HALF, from_timm, plain
 from saccade.data.preprocessing import Preprocessing
-from saccade.models.vit import ViTConfig
+from saccade.models.vit_encoder import ViTConfig
 from saccade.nn.transformer import BlockConfig
 
 NAME = "timm ViT"

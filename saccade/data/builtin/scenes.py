@@ -148,9 +148,9 @@ def _place(random: np.random.Generator, split: str, config: ScenesConfig) -> lis
 
 def _all_visible(placements: Sequence[_Placement], height: int, width: int) -> bool:
     """Whether enough of each digit is visible; later ones are in front."""
-    covered = np.zeros((height, width), bool)
+    occupied = np.zeros((height, width), bool)
     for ink, where, *_ in reversed(placements):
-        solid, above = ink >= SOLID, covered[where]
+        solid, above = ink >= SOLID, occupied[where]
         if np.count_nonzero(solid & ~above) < VISIBLE * np.count_nonzero(solid):
             return False
         above |= solid

@@ -239,8 +239,8 @@ def read_depth(path: Path, scale: float) -> np.ndarray:
             depth = _read_pfm(path)
         else:
             with Image.open(path, formats=("PNG",)) as image:
-                stored = np.asarray(image)
-            depth = np.where(stored == SATURATED, 0, stored).astype(np.float32) * np.float32(scale)
+                pixels = np.asarray(image)
+            depth = np.where(pixels == SATURATED, 0, pixels).astype(np.float32) * np.float32(scale)
     except (OSError, SyntaxError, ValueError, IndexError) as error:
         raise ImageError(f"{path} is not a readable depth map: {error}") from None
     if depth.ndim != 2:

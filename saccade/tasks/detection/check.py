@@ -119,15 +119,15 @@ def check_boxes(
             broken[name] = str(error)
             width, height = record.size or (0, 0)
         for box, label in zip(record.boxes, record.names):
-            kind = judge(box, width, height)
+            kind = find_problem(box, width, height)
             if kind is not None:
-                problems.append(BoxProblem(name, label, kind, box, corrected(box, kind, width, height)))
+                problems.append(BoxProblem(name, label, kind, box, correction(box, kind, width, height)))
         if on_image is not None:
             on_image(done, len(work))
     return BoxReport(counts, {split: len(part) for split, part in parts.items()}, len(work), problems, broken)
 
 
-def judge(box: Box, width: int, height: int) -> Kind | None:
+def find_problem(box: Box, width: int, height: int) -> Kind | None:
     """The kind of problem of a box (left, top, right, bottom) in an image of that size; None for a valid box."""
     left, top, right, bottom = box
     if right < left or bottom < top:
@@ -143,7 +143,7 @@ def judge(box: Box, width: int, height: int) -> Kind | None:
     return "corners" if inside else "outside"
 
 
-def corrected(box: Box, kind: Kind, width: int, height: int) -> Box | None:
+def correction(box: Box, kind: Kind, width: int, height: int) -> Box | None:
     """The probable correction of an invalid box; None if there is none."""
     left, top, right, bottom = box
     if kind == "corners":

@@ -118,8 +118,8 @@ class FcosTask(DetectionTask):
             scores, labels = logits.sigmoid().max(-1)
             best = scores.topk(min(TOP_CANDIDATES, len(scores))).indices
             best = best[scores[best] > self.score_threshold]
-            kept = batched_nms(candidates[best], scores[best], labels[best], self.nms_iou_threshold)
-            chosen = best[kept][:MAX_DETECTIONS]
+            survivors = batched_nms(candidates[best], scores[best], labels[best], self.nms_iou_threshold)
+            chosen = best[survivors][:MAX_DETECTIONS]
             predictions.append(PredictedBoxes(candidates[chosen], scores[chosen], labels[chosen]))
         return predictions
 

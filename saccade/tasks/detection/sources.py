@@ -199,9 +199,9 @@ def rasterize(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
 
 
 def _find_image(root: Path, file: Path, split: str, name: str) -> Path:
-    places = [file.parent, root / "images" / split, root / "images", root / split, root, root / f"{split}2017"]
-    for place in places:
-        path = place / name
+    folders = [file.parent, root / "images" / split, root / "images", root / split, root, root / f"{split}2017"]
+    for folder in folders:
+        path = folder / name
         if path.is_file() and root.resolve() in path.resolve().parents:
             return path
     raise DataError(f"{file} names the image {name}, which is neither in images/{split} nor beside the file")
@@ -230,10 +230,10 @@ def _read_voc_file(file: Path, stem: str, pictures: dict[str, Path]) -> Record:
     try:
         tree = ElementTree.fromstring(_without_entities(file))
         boxes, names = [], []
-        for thing in tree.iter("object"):
-            box = {child.tag: float(child.text or "") for child in thing.find("bndbox") or ()}
+        for element in tree.iter("object"):
+            box = {child.tag: float(child.text or "") for child in element.find("bndbox") or ()}
             boxes.append((box["xmin"] - 1, box["ymin"] - 1, box["xmax"], box["ymax"]))  # counted from 1, ends included
-            names.append((thing.findtext("name") or "").strip())
+            names.append((element.findtext("name") or "").strip())
     except (OSError, ElementTree.ParseError, KeyError, ValueError) as error:
         raise DataError(f"{file} is not a Pascal VOC annotation: {error!r}") from None
     return Record(pictures[stem], tuple(boxes), tuple(names))
@@ -259,26 +259,27 @@ def _read_yolo(root: Path) -> tuple[dict[str, list[Record]], tuple[str, ...]]:
         raise DataError(f"{file} does not name its classes: {error!r}") from None
     records = {}
     for split in SPLITS:
-        place = next((p for p in _yolo_places(root, content, split) if p.is_dir()), None)
-        if place is not None:
-            pictures = sorted(p for p in place.rglob("*") if is_image_name(p.name))
+        folder = next((p for p in _yolo_folders(root, content, split) if p.is_dir()), None)
+        if folder is not None:
+            pictures = sorted(p for p in folder.rglob("*") if is_image_name(p.name))
             records[split] = [_read_yolo_file(path, names) for path in pictures]
     return records, tuple(names)
 
 
-def _yolo_places(root: Path, content: dict, split: str) -> list[Path]:
-    folder = content.get(split)
+def _yolo_folders(root: Path, content: dict, split: str) -> list[Path]:
+    """Where the images of a split may be, the folder that the data set names first."""
+    named = content.get(split)
     other = {"val": "valid"}.get(split, split)
-    places = [root / "images" / split, root / split / "images", root / other / "images"]
-    return [root / folder, *places] if isinstance(folder, str) and not Path(folder).is_absolute() else places
+    usual = [root / "images" / split, root / split / "images", root / other / "images"]
+    return [root / named, *usual] if isinstance(named, str) and not Path(named).is_absolute() else usual
 
 
 def _read_yolo_file(path: Path, classes: list[str]) -> Record:
     parts = list(path.parts)
-    place = len(parts) - 1 - parts[::-1].index("images") if "images" in parts else None
     file = path.with_suffix(".txt")
-    if place is not None:
-        file = Path(*parts[:place], "labels", *parts[place + 1 :]).with_suffix(".txt")
+    if "images" in parts:
+        last = len(parts) - 1 - parts[::-1].index("images")
+        file = Path(*parts[:last], "labels", *parts[last + 1 :]).with_suffix(".txt")
     try:
         width, height = Image.open(path).size
     except (OSError, SyntaxError, ValueError) as error:
@@ -287,6 +288,8 @@ def _read_yolo_file(path: Path, classes: list[str]) -> Record:
     for number, line in enumerate(file.read_text().splitlines() if file.is_file() else [], 1):
         try:
             label, x, y, w, h = (float(value) for value in line.split()[:5])
+            if label < 0:
+                raise ValueError(label)
             names.append(classes[int(label)])
         except (ValueError, IndexError):
             raise DataError(f"{file}, line {number}: {line!r} is not `class x y width height`") from None

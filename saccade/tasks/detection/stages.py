@@ -133,10 +133,10 @@ def measure_stage(title: str, task: DetectionTask, plain: Collected, nms_iou_thr
 def without_duplicates(collected: Collected, nms_iou_threshold: float) -> Collected:
     """The collected boxes after non-maximum suppression, image by image and class by class."""
     images: Sequence = list(zip(*(collected.per_input(name, "num_boxes") for name in ("boxes", "scores", "labels"))))
-    kept = [batched_nms(boxes, scores, labels, nms_iou_threshold) for boxes, scores, labels in images]
+    survivors = [batched_nms(boxes, scores, labels, nms_iou_threshold) for boxes, scores, labels in images]
     rows = {
-        name: torch.cat([image[column][indices] for image, indices in zip(images, kept)])
+        name: torch.cat([image[column][indices] for image, indices in zip(images, survivors)])
         for column, name in enumerate(("boxes", "scores", "labels"))
     }
-    num_boxes = torch.tensor([len(indices) for indices in kept])
+    num_boxes = torch.tensor([len(indices) for indices in survivors])
     return Collected({**collected.tensors, **rows, "num_boxes": num_boxes}, collected.names)

@@ -25,7 +25,14 @@ from tests.running import train
 
 LABELS = tuple("abc")
 STUDENT = Preprocessing((8, 8), "exact", 1.0, channels=1, mean=(0.5,), std=(0.5,))
-QUICK = {"schedule.steps": 8, "preflight": False, "data.check": "off", "batch_size": 32, "ema": 0.0}
+QUICK = {
+    "model.name": "vit_digits",
+    "schedule.steps": 8,
+    "preflight": False,
+    "data.check": "off",
+    "batch_size": 32,
+    "ema": 0.0,
+}
 
 
 def batch() -> Batch:

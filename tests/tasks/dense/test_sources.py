@@ -103,15 +103,15 @@ def test_image_and_map_move_together(tmp_path: Path) -> None:
     source = open_dense(str(write_masks(tmp_path / "data")), "masks", WHOLE).train
     image, mask = source.with_map(0)
     config = AugmentationConfig(crop_scale=(0.4, 0.9), flip=0.5)
-    agreed = 0
+    matches = 0
     for seed in range(12):
         tensor, target = DenseTransform(PLAIN, config)(image, mask, (seed,))
         assert tensor.shape == (3, 8, 12)
         assert target.shape == (8, 12)
         bright = tensor[0] > 40 / 255 * 1.5  # the right half of the image
         known = target != IGNORE
-        agreed += ((bright == (target == 1)) & known).sum().item() / known.sum().item()
-    assert agreed / 12 > 0.9
+        matches += ((bright == (target == 1)) & known).sum().item() / known.sum().item()
+    assert matches / 12 > 0.9
     with pytest.raises(ConfigError, match="mixup"):
         DenseTransform(PLAIN, AugmentationConfig(mixup=0.2))
 

@@ -1,4 +1,4 @@
-"""Boxes of nonsense are found, named and mended; scenes as files say what they say in memory."""
+"""Invalid boxes are reported and corrected; scenes read from files equal those in memory."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from saccade.data.builtin.scenes import scene_splits
 from saccade.data.builtin.write_scenes import write_scenes
 from saccade.data.config import DataConfig, ScenesConfig
 from saccade.errors import DataError
-from saccade.tasks.detection.check import check_boxes, corrected, judge
+from saccade.tasks.detection.check import check_boxes, correction, find_problem
 from saccade.tasks.detection.sources import open_boxes
 from tests.tasks.detection.test_sources import WHOLE, write_coco, write_voc
 
@@ -30,9 +30,9 @@ from tests.tasks.detection.test_sources import WHOLE, write_coco, write_voc
     ],
 )
 def test_each_kind(box, kind, fixed) -> None:
-    assert judge(box, 40, 24) == kind
+    assert find_problem(box, 40, 24) == kind
     if kind is not None:
-        assert corrected(box, kind, 40, 24) == fixed
+        assert correction(box, kind, 40, 24) == fixed
 
 
 def test_found_named_and_corrected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,7 +69,7 @@ def test_scenes_as_files(tmp_path: Path) -> None:
         made, read = splits.train.with_boxes(index), again.train.with_boxes(index)
         assert (np.asarray(made.image) == np.asarray(read.image)).all()
         assert made.boxes == pytest.approx(read.boxes)
-        names = [[source.classes[i] for i in found.labels] for source, found in ((splits, made), (again, read))]
+        names = [[source.classes[i] for i in sample.labels] for source, sample in ((splits, made), (again, read))]
         assert names[0] == names[1]
     scene = splits.train.scene(0)
     depth = np.asarray(Image.open(folder / "depth" / "train" / "000000.png"))

@@ -1,4 +1,4 @@
-"""Masks of things, and one segment for every pixel, on constructed logits."""
+"""Instance masks and panoptic segmentation, on constructed logits."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A detector through the same loop: trains, resumes, is measured, predicts, draws, tells its mistakes."""
+"""A detector through the training loop and the commands: train, resume, evaluate, predict, draw, explain, report."""
 
 import json
 from dataclasses import replace

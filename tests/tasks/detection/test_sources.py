@@ -46,11 +46,11 @@ def write_voc(root: Path) -> Path:
     paths = pictures(root / "JPEGImages")
     (root / "Annotations").mkdir()
     for i, path in enumerate(paths):
-        things = "" if i == 3 else "".join(
+        objects = "" if i == 3 else "".join(
             f"<object><name>{name}</name><bndbox><xmin>{x1 + 1}</xmin><ymin>{y1 + 1}</ymin><xmax>{x2}</xmax>"
             f"<ymax>{y2}</ymax></bndbox></object>" for name, (x1, y1, x2, y2) in zip(NAMES, BOXES)
         )  # fmt: skip
-        (root / "Annotations" / f"{path.stem}.xml").write_text(f"<annotation>{things}</annotation>")
+        (root / "Annotations" / f"{path.stem}.xml").write_text(f"<annotation>{objects}</annotation>")
     return root
 
 
@@ -73,9 +73,9 @@ def test_three_layouts_one_meaning(write, tmp_path: Path) -> None:
     assert splits.classes == ("cell", "plate")
     assert len(splits.train) == 4
     by_name = {Path(name).name: index for index, name in enumerate(splits.train.names)}
-    found = splits.train.with_boxes(by_name["p1.png"])
-    assert found.boxes == pytest.approx(np.array(BOXES), abs=1e-4)
-    assert found.labels.tolist() == [0, 1]
+    sample = splits.train.with_boxes(by_name["p1.png"])
+    assert sample.boxes == pytest.approx(np.array(BOXES), abs=1e-4)
+    assert sample.labels.tolist() == [0, 1]
     assert splits.train.with_boxes(by_name["p3.png"]).boxes.shape == (0, 4)
 
 
@@ -131,8 +131,8 @@ def test_boxes_move_with_their_image(tmp_path: Path) -> None:
     assert torch.equal(labels, again)
     crops = BoxTransform(preprocessing, AugmentationConfig(crop_scale=(0.3, 1.0), flip=0.5, color_jitter=0.2))
     for seed in range(20):
-        _, boxes, kept, _ = crops(source.with_boxes(0), (seed,))
-        assert len(boxes) == len(kept)
+        _, boxes, labels, _ = crops(source.with_boxes(0), (seed,))
+        assert len(boxes) == len(labels)
         assert ((boxes > 0) & (boxes <= 1)).all()
     with pytest.raises(ConfigError, match="mixup"):
         BoxTransform(preprocessing, AugmentationConfig(mixup=0.5))
@@ -149,3 +149,10 @@ def test_a_batch_says_which_pixels_are_image(tmp_path: Path) -> None:
     assert batch.labels["valid"].sum(dim=(1, 2)).tolist() == [24 * 40, 200]
     assert batch.labels["classes"].tolist() == [[0, 1], [-1, -1]]
     assert batch.labels["sizes"].tolist() == [[24, 40], [24, 40]]
+
+
+def test_a_negative_class_of_yolo_is_an_error(tmp_path: Path) -> None:
+    root = write_yolo(tmp_path / "data")
+    (root / "labels" / "train" / "p0.txt").write_text("-1 0.5 0.5 0.1 0.1\n")
+    with pytest.raises(DataError, match=r"p0\.txt, line 1"):
+        open_boxes(str(root))

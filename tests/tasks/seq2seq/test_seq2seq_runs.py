@@ -140,7 +140,7 @@ def test_texts_on_the_command_line(
 def test_the_check_finds_repeated_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "pairs.tsv").write_text("".join(f"s{i}\tt{i}\n" for i in range(20)) + "s1\tt1\n")
     assert main(["data", "check", str(tmp_path / "pairs.tsv"), "--task", "seq2seq"]) == 0
-    assert "are there twice: train:pairs.tsv:2" in capsys.readouterr().out
+    assert "are duplicates: train:pairs.tsv:2" in capsys.readouterr().out
     (tmp_path / "captions.csv").write_text("image,caption\n1.png,one\n")
     (tmp_path / "captions.jsonl").write_text('{"file": "1.png", "text": "one"}\n')
     assert not has_captions(str(tmp_path / "pairs.tsv"))

@@ -9,12 +9,20 @@ from torch import nn
 
 from saccade.cli.main import main
 from saccade.errors import ConfigError
+from saccade.nn.batch_norm import frozen_statistics
 from saccade.training.config import resolve
 from saccade.training.run_directory import RunDirectory
-from saccade.training.sam import frozen_statistics, perturbed_weights
+from saccade.training.sam import perturbed_weights
 from tests.running import train
 
-SHORT = {"schedule.steps": 6, "preflight": False, "data.check": "off", "batch_size": 16, "ema": 0.0}
+SHORT = {
+    "model.name": "vit_digits",
+    "schedule.steps": 6,
+    "preflight": False,
+    "data.check": "off",
+    "batch_size": 16,
+    "ema": 0.0,
+}
 
 
 def weights(folder: Path, name: str, **overrides) -> dict[str, torch.Tensor]:

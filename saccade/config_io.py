@@ -1,0 +1,113 @@
+"""Dataclass configs from plain values, as JSON and YAML have them: every key and type is checked."""
+
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, fields, is_dataclass
+from difflib import get_close_matches
+from functools import cache
+from typing import Any, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from saccade.errors import ConfigError
+
+T = TypeVar("T")
+TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+class Config:
+    """Mixin of dataclasses that are stored as JSON or YAML."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, nested dataclasses as dictionaries; :meth:`from_dict` reads them, also after JSON."""
+        return asdict(self)  # type: ignore[call-overload]  # every config is a dataclass
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build a config; raises ConfigError for unknown or missing keys and for values of another type."""
+        return build_config(cls, values)
+
+
+def build_config(
+    cls: type[T], values: Any, path: str = "", *, hidden: Sequence[str] = (), more: Sequence[str] = ()
+) -> T:
+    """A dataclass from plain values; lists become tuples, dictionaries nested dataclasses.
+
+    Args:
+        cls: the dataclass.
+        values: by field name; a nested dataclass may be given as an instance.
+        path: prefix of names in errors, such as ``"data."``.
+        hidden: fields that cannot be set by name.
+        more: other names to suggest in errors.
+
+    Raises:
+        ConfigError: an unknown key, with the nearest names, a missing one, or a value of another type.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{path.rstrip('.') or 'the config'} must have keys and values, not {values!r}")
+    specs = {f.name: f for f in fields(cls) if f.name not in hidden}  # type: ignore[arg-type]
+    for key in values:
+        if key not in specs:
+            names = [*specs, *more]
+            close = get_close_matches(str(key), names, n=1)
+            hint = f"did you mean {path}{close[0]}?" if close else f"there are {', '.join(names)}"
+            raise ConfigError(f"there is no option {path}{key}; {hint}")
+    required = [name for name, f in specs.items() if f.default is MISSING and f.default_factory is MISSING]
+    missing = [path + name for name in required if name not in values]
+    if missing:
+        raise ConfigError(f"{', '.join(missing)} must be given")
+    hints = _type_hints(cls)
+    return cls(**{key: convert_value(hints[key], value, path + key) for key, value in values.items()})
+
+
+def convert_value(kind: Any, value: Any, path: str) -> Any:
+    """A plain value as an instance of a type hint; raises ConfigError, naming `path`, if it has another type."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return value
+    if origin in (Union, types.UnionType):
+        inner = [k for k in arguments if k is not type(None)]
+        return None if value is None and len(inner) < len(arguments) else convert_value(inner[0], value, path)
+    if is_dataclass(kind):
+        return value if isinstance(value, kind) else build_config(kind, value, f"{path}.")  # type: ignore[arg-type]
+    if origin is Literal:
+        if value is False and "off" in arguments:  # YAML 1.1 reads off as false
+            return "off"
+        if value not in arguments:
+            raise ConfigError(f"{path} must be one of {', '.join(map(str, arguments))}, not {value!r}")
+        return value
+    if origin is tuple:
+        return _convert_tuple(arguments, value, path)
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{path} must have keys and values, not {value!r}")
+        return dict(value)
+    return _convert_scalar(kind, value, path)
+
+
+def _convert_tuple(kinds: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise ConfigError(f"{path} must be a list, as [a, b], not {value!r}")
+    if kinds[-1] is Ellipsis:
+        kinds = (kinds[0],) * len(value)
+    if len(value) != len(kinds):
+        raise ConfigError(f"{path} takes {len(kinds)} values, as [a, b], not {value!r}")
+    return tuple(convert_value(kind, item, path) for kind, item in zip(kinds, value))
+
+
+def _convert_scalar(kind: type, value: Any, path: str) -> Any:
+    if kind is bool and isinstance(value, bool):
+        return value
+    if kind is str and isinstance(value, str):
+        return value
+    if kind in (int, float) and isinstance(value, int | float | str) and not isinstance(value, bool):
+        try:
+            number = float(value)  # YAML 1.1 reads 1e-3 as text
+        except ValueError:
+            number = float("nan")
+        if number == number and (kind is float or number.is_integer()):
+            return kind(number)
+    raise ConfigError(f"{path} takes {TYPE_NAMES[kind]}, not {value!r}")
+
+
+@cache
+def _type_hints(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls)
