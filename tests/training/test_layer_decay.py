@@ -3,6 +3,8 @@
 `tests/parity/training/test_layer_decay.py` compares the factors with timm's.
 """
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -35,18 +37,18 @@ def test_depth_grows_from_the_input_to_the_output(name: str) -> None:
     called = modules_as_called(model)
     assert len(called) > 3
     for branch in BRANCHES.get(ZOO[name], ("",)):
-        last, owner, levels = -1, "the input", set()
-        for module in called:
-            own = dict(model.get_submodule(module).named_parameters(recurse=False))
-            if module.startswith(branch) and own.keys() and module != "latents":
-                depth = max(depths.get(f"{module}.{n}", -1) for n in own)  # a tied weight has the depth of its table
-                assert depth >= last or depth == -1, f"{module} is above {owner}, but its depth is {depth} < {last}"
-                if depth > last:
-                    last, owner = depth, module
-                levels.add(depth)
-        assert len(levels) >= 3, "this architecture has nearly no layers"
-        assert levels - {-1} >= set(range(min(levels - {-1}), max(levels)))
-    assert max(depths.values()) == len(model.layer_groups())
+        order = [
+            (depths[f"{module}.{parameter}"], module)
+            for module in called
+            if module.startswith(branch)
+            for parameter, _ in model.get_submodule(module).named_parameters(recurse=False)
+            if f"{module}.{parameter}" in depths  # not a tied weight, which goes by the name of its table
+        ]
+        for (depth, module), (next_depth, next_module) in pairwise(order):
+            assert next_depth >= depth, f"{next_module} comes after {module}, but its depth is {next_depth} < {depth}"
+        levels = {depth for depth, _ in order}
+        assert len(levels) >= 3, "nearly no layers"
+        assert levels == set(range(min(levels), max(levels) + 1)), "a depth without parameters"
 
 
 def test_a_model_that_defines_no_layers_is_an_error() -> None:
