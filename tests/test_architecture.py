@@ -94,7 +94,7 @@ def allowed(name: str) -> set[str] | None:
         role = next((role for role in ROOM_MAY_IMPORT if role and last.endswith(role)), "")
         return ROOM_MAY_IMPORT[role] | {f"tasks.{parts[1]}"}
     if name == "tasks.table":
-        return {"errors"}
+        return {"errors", "upgrade"}
     if name == "tasks.loading":
         return {*CORE, "tasks.table"}
     return MAY_IMPORT.get(parts[0])
