@@ -12,6 +12,8 @@ The names below load their modules, and torch with them, when they are first use
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from saccade.version import __version__
+
 if TYPE_CHECKING:
     from saccade.checkpoints.convert import convert
     from saccade.engine.predictor import Predictor
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from saccade.runs import train
     from saccade.tasks.loading import load
 
-__version__ = "0.1.0"
 __all__ = ["Predictor", "__version__", "convert", "create", "list_models", "load", "record", "train"]
 
 _HOMES = {

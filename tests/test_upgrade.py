@@ -55,6 +55,8 @@ def test_old_names_are_errors_in_a_new_config() -> None:
         from_dict({"task": "classification", "detection": {}})
     with pytest.raises(ConfigError, match="there is no task 'clasification'; there are classification, "):
         resolve(overrides={"task": "clasification"})
+    with pytest.raises(ConfigError, match="no task 'segment'; segmentation is its name today"):
+        resolve(overrides={"task": "segment"})
 
 
 def test_an_option_of_the_task_may_be_named_without_the_task() -> None:

@@ -16,7 +16,6 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from saccade import __version__
 from saccade.checkpoints.atomic import new_directory
 from saccade.checkpoints.mapping import MappingReport, place
 from saccade.checkpoints.reading import read_json, read_tensors
@@ -25,6 +24,7 @@ from saccade.data.preprocessing import Preprocessing
 from saccade.errors import CheckpointError, ConfigError
 from saccade.models.model import Model
 from saccade.models.zoo import build
+from saccade.version import __version__
 
 CONFIG, WEIGHTS, FINGERPRINT = "config.json", "model.safetensors", "fingerprint.safetensors"
 VOCABULARY = ("vocab.json", "merges.txt", "tokenizer.json", "vocab.txt")

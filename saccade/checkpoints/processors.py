@@ -38,12 +38,14 @@ def from_huggingface(size: tuple[int, int], channels: int, metadata: CheckpointM
     half = (0.5,) * channels
     final, resize, crop_pct = target_size(config, size)
     normalize = config.get("do_normalize", True)
+    factor = config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1.0
     return Preprocessing(
         size=final,
         resize=resize,
         crop_pct=crop_pct,
         interpolation=INTERPOLATIONS.get(config.get("resample", 2), "bilinear"),
         channels=channels,
+        value_range=(0.0, round(255 * factor, 6)),
         mean=tuple(config.get("image_mean") or half) if normalize else (0.0,) * channels,
         std=tuple(config.get("image_std") or half) if normalize else (1.0,) * channels,
     )
@@ -71,14 +73,15 @@ def to_huggingface(preprocessing: Preprocessing) -> dict[str, Any]:
     """The equivalent `preprocessor_config.json`; raises CheckpointError if there is none."""
     height, width = preprocessing.size
     numbers = {name: number for number, name in INTERPOLATIONS.items()}
+    mean, std = unit_mean_std(preprocessing)
     content: dict[str, Any] = {
         "do_resize": True,
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
         "resample": numbers[preprocessing.interpolation],
-        "image_mean": list(preprocessing.mean),
-        "image_std": list(preprocessing.std),
+        "image_mean": list(mean),
+        "image_std": list(std),
     }
     crop = {"do_center_crop": True, "crop_size": {"height": height, "width": width}}
     if preprocessing.resize == "exact" and preprocessing.crop_pct == 1:
@@ -104,20 +107,35 @@ def from_timm(size: tuple[int, int], channels: int, metadata: CheckpointMetadata
     )
     resize = CROP_MODES[config.get("crop_mode") or "center"]
     crop, mode = config.get("crop_pct") or 0.875, config.get("interpolation") or "bicubic"
+    if resize == "pad" and crop != 1:
+        metadata.notes.append(f"timm's border with crop_pct {crop} cuts the image's edges off; here it is shown whole")
+        crop = 1.0
     return Preprocessing(size, resize, crop, mode, channels, mean=mean, std=std)
 
 
 def to_timm(preprocessing: Preprocessing) -> dict[str, Any]:
-    """The equivalent `pretrained_cfg` of timm's `config.json`."""
+    """The equivalent `pretrained_cfg` of timm's `config.json`; raises CheckpointError if there is none."""
     modes = {resize: mode for mode, resize in CROP_MODES.items()}
+    if preprocessing.resize not in modes:
+        raise CheckpointError(f"timm has no transform for {preprocessing}")
+    mean, std = unit_mean_std(preprocessing)
     return {
         "input_size": [preprocessing.channels, *preprocessing.size],
         "interpolation": preprocessing.interpolation,
-        "crop_pct": preprocessing.crop_pct,
+        "crop_pct": 1.0 if preprocessing.resize == "pad" else preprocessing.crop_pct,  # pad does not crop
         "crop_mode": modes[preprocessing.resize],
-        "mean": list(preprocessing.mean),
-        "std": list(preprocessing.std),
+        "mean": list(mean),
+        "std": list(std),
     }
+
+
+def unit_mean_std(preprocessing: Preprocessing) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The mean and std that normalise values in [0, 1] as `preprocessing` normalises those in its value range."""
+    low, high = preprocessing.value_range
+    if (low, high) == (0.0, 1.0):
+        return preprocessing.mean, preprocessing.std
+    extent = high - low
+    return tuple((mean - low) / extent for mean in preprocessing.mean), tuple(std / extent for std in preprocessing.std)
 
 
 def _per_channel(values: Sequence[float], channels: int) -> tuple[float, ...]:

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from saccade import __version__
 from saccade.errors import ConfigError, SaccadeError
+from saccade.version import __version__
 
 if TYPE_CHECKING:
     from cyclopts import App

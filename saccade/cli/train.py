@@ -164,7 +164,8 @@ def announce(text: str) -> None:
 def summary(config: RunConfig) -> str:
     """A run in one line, such as "vit_digits on digits: 40 epochs, recipe digits, seed 0"."""
     model, schedule = config.model.init or config.model.name, config.schedule
-    length = f"{schedule.steps} steps" if schedule.steps else f"{schedule.epochs} epochs"
+    count, unit = (schedule.steps, "step") if schedule.steps else (schedule.epochs, "epoch")
+    length = f"{count} {unit}" + "s" * (count != 1)
     return f"{model} on {config.data.path}: {length}, recipe {config.recipe}, seed {config.seed}"
 
 

@@ -89,15 +89,7 @@ class Preprocessing(Config):
             top, left = (self.size[0] - inner[0]) // 2, (self.size[1] - inner[1]) // 2
             margins = [left, top, self.size[1] - inner[1] - left, self.size[0] - inner[0] - top]
             return F.pad(self._resize(image, inner), margins, fill=self._background(image))
-        resize_size = self.resize_size
-        if self.resize == "exact":
-            return F.center_crop(self._resize(image, resize_size), list(self.size))
-        factor = max(resize_size[0] / height, resize_size[1] / width)
-        # The limiting side is exact; the other is truncated to whole pixels, as in torchvision and timm.
-        scaled = tuple(
-            target if target / length == factor else max(target, int(length * factor))
-            for target, length in zip(resize_size, (height, width))
-        )
+        scaled = self.resize_size if self.resize == "exact" else self.size_covering(height, width)
         return F.center_crop(self._resize(image, scaled), list(self.size))
 
     def size_within(self, height: int, width: int) -> tuple[int, int]:
@@ -108,6 +100,16 @@ class Preprocessing(Config):
         if height <= width:
             return short, int(short * width / height)
         return int(short * height / width), short
+
+    def size_covering(self, height: int, width: int) -> tuple[int, int]:
+        """(H, W) of an image after resizing with ``shortest``, before the centre crop.
+
+        The limiting side is exact, the other one is truncated to whole pixels, in integers as in torchvision.
+        """
+        target_h, target_w = self.resize_size
+        if target_h * width >= target_w * height:
+            return target_h, target_h * width // height
+        return target_w * height // width, target_w
 
     @property
     def resize_size(self) -> tuple[int, int]:

@@ -135,10 +135,10 @@ class CLIP(Model):
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def forward(self, images: Tensor, tokens: Tensor) -> ClipOutput:
-        """Every image and every text in the common space.
+        """Embed every image and every text.
 
         Args:
-            images: normalised as the checkpoint's preprocessing says.
+            images: normalised by the checkpoint's preprocessing.
             tokens: ``[T, L]`` from the tokenizer; zeros after the end token.
         """
         scale = self.logit_scale.exp().clamp(max=LARGEST_SCALE)
@@ -146,11 +146,11 @@ class CLIP(Model):
         return ClipOutput(F.normalize(image, dim=-1), F.normalize(text, dim=-1), scale)
 
     def encode_image(self, images: Tensor) -> Tensor:
-        """``[B, C, H, W]`` -> ``[B, E]``, of any length."""
+        """``[B, C, H, W]`` -> ``[B, E]``, not normalised."""
         return self.image_proj(self.backbone.embed(images))
 
     def encode_text(self, tokens: Tensor) -> Tensor:
-        """``[T, L]`` -> ``[T, E]``, of any length."""
+        """``[T, L]`` -> ``[T, E]``, not normalised."""
         return self.text_proj(self.text(tokens))
 
     def embed(self, images: Tensor) -> Tensor:

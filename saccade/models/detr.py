@@ -117,7 +117,7 @@ class DETR(Model):
         """The prediction of every query.
 
         Args:
-            images: normalised as the checkpoint's preprocessing says.
+            images: normalised by the checkpoint's preprocessing.
             valid: which pixels of a padded batch are image, ``[B, H, W]`` boolean; all unless given.
         """
         if not isinstance(images, Tensor):

@@ -1,8 +1,8 @@
 """Perceiver IO: any number of inputs through a few latents (Jaegle et al., arXiv 2103.03206 and 2107.14795).
 
-A small array of latents asks all the inputs, once or again and again; between, the latents attend only to each other.
-So cost grows with the number of inputs, not with its square: every pixel of an image can be one. What is wanted is then
-asked of the latents: one query for a class, one for each place of a grid.
+A small array of latents cross-attends to all inputs, once or several times; in between, the latents attend only to each
+other. So the cost grows linearly with the number of inputs, and every pixel of an image can be one. Output queries then
+cross-attend to the latents: one query for a class, or one for each position of a grid.
 
 B batch, M inputs, C features of an input, N latents of width D, O output queries.
 """
@@ -29,15 +29,15 @@ CONV_CHANNELS = 64
 
 @dataclass(frozen=True)
 class LatentsConfig:
-    """The latents and what they do.
+    """The latent array and its transformer.
 
     Attributes:
         block: of the attention among latents.
         count: N.
         depth: blocks of a pass.
-        passes: how often the latents go through them.
+        passes: how often the latents pass through them.
         shared: whether all passes use the same blocks, so that depth costs no parameters.
-        reads: passes that begin with a look at the inputs; the original looks again and again, Perceiver IO once.
+        reads: passes that begin with cross-attention to the inputs: several in the original, one in Perceiver IO.
         heads: of every cross-attention.
         key_dim, value_dim: widths inside the cross-attention; those of the keys' input unless given.
     """
@@ -82,14 +82,14 @@ class PerceiverConfig(Config):
 
 
 class CrossBlock(nn.Module):
-    """Queries ask a context of another width, then an MLP, both in pre-norm.
+    """Cross-attention to a context of another width, then an MLP, both in pre-norm.
 
     Args:
         dim: width of the queries.
         context_dim: of the context.
         heads, key_dim, value_dim: see :class:`LatentsConfig`.
         norm_eps: of the norms.
-        residual: whether the answer is added to the query, or takes its place.
+        residual: whether the attention's output is added to the query, or replaces it.
     """
 
     def __init__(
@@ -108,8 +108,8 @@ class CrossBlock(nn.Module):
 
     def forward(self, queries: Tensor, context: Tensor, mask: Tensor | None = None) -> Tensor:
         """``[B, Q, D]`` and ``[B, M, C]`` -> ``[B, Q, D]``."""
-        answer = self.attn(self.norm1(queries), self.context_norm(context), mask=mask)
-        x = queries + answer if self.residual else answer
+        attended = self.attn(self.norm1(queries), self.context_norm(context), mask=mask)
+        x = queries + attended if self.residual else attended
         return x + self.mlp(self.norm2(x))
 
 
@@ -132,7 +132,7 @@ class Latents(nn.Module):
         self.blocks = nn.ModuleList(Encoder(config.block, config.depth) for _ in range(different))
 
     def forward(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
-        """``mask`` says which inputs are there, broadcastable to ``[B, heads, N, M]``."""
+        """``mask`` is True for inputs that are not padding, broadcastable to ``[B, heads, N, M]``."""
         x = self.latents.expand(len(inputs), -1, -1)
         for i in range(self.config.passes):
             if i < self.config.reads:
@@ -172,24 +172,24 @@ class Perceiver(Model):
 
     def forward(self, images: Tensor) -> Tensor:
         inputs, grid = self.inputs(images)
-        answers = self.head(self.answers(inputs))  # [B, O, K]
-        return answers[:, 0] if self.config.output == "class" else answers.transpose(1, 2).unflatten(2, grid)
+        logits = self.head(self.decode(inputs))  # [B, O, K]
+        return logits[:, 0] if self.config.output == "class" else logits.transpose(1, 2).unflatten(2, grid)
 
     def inputs(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """``[B, C, H, W]`` -> inputs ``[B, M, C']`` with their places, and how they lie: (rows, columns)."""
-        seen = self.stem(images)
-        grid = (seen.shape[2], seen.shape[3])
+        features = self.stem(images)
+        grid = (features.shape[2], features.shape[3])
         if self.pos_embed is None:
             axes = [torch.linspace(-1, 1, n, device=images.device) for n in grid]
             places = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).flatten(0, 1)
-            positions = fourier_features(places, self.config.bands, self.config.resolution)[None].to(seen.dtype)
+            positions = fourier_features(places, self.config.bands, self.config.resolution)[None].to(features.dtype)
         else:
             positions = self.pos_proj(self.pos_embed)
-        tokens = seen.flatten(2).transpose(1, 2)
+        tokens = features.flatten(2).transpose(1, 2)
         return torch.cat((tokens, positions.expand(len(tokens), -1, -1)), dim=-1), grid
 
-    def answers(self, inputs: Tensor) -> Tensor:
-        """What the output queries are told: ``[B, O, D]``."""
+    def decode(self, inputs: Tensor) -> Tensor:
+        """Inputs ``[B, M, C']`` -> output of every output query, ``[B, O, D]``."""
         if self.config.output == "class":
             queries = self.queries.expand(len(inputs), -1, -1)
         else:
@@ -197,11 +197,11 @@ class Perceiver(Model):
         return self.decoder(queries, self.latents(inputs))
 
     def embed(self, images: Tensor) -> Tensor:
-        """What the class is read from; of a grid the mean over its places."""
-        return self.answers(self.inputs(images)[0]).mean(dim=1)
+        """The head's input ``[B, D]``; the mean over the output queries of a grid."""
+        return self.decode(self.inputs(images)[0]).mean(dim=1)
 
     def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout:
-        """How the inputs lie over an image: the keys of the latents' first look."""
+        """How the inputs lie over an image: the keys of the latents' cross-attention."""
         height, width = self.config.image_size if image_size is None else image_size
         shrink: Callable[[int], int] = (lambda n: ((n + 1) // 2 - 1) // 2) if self.config.reading == "conv" else int
         stride = 4 if self.config.reading == "conv" else 1

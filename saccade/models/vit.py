@@ -58,7 +58,7 @@ class VisionTransformer(Model):
         return (FeatureMap(encoded.layout.to_map(encoded.tokens), encoded.layout.stride),)
 
     def pooled(self, features: Features) -> Tensor:
-        """Tokens ``[B, N, D]`` -> ``[B, D]`` as the config's pooling says."""
+        """Tokens ``[B, N, D]`` -> ``[B, D]`` by the config's pooling."""
         if self.config.pooling == "cls":
             return features.tokens[:, 0]
         if self.config.pooling in ("mean", "cls+mean"):

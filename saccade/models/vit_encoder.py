@@ -109,7 +109,7 @@ class ViTEncoder(nn.Module):
         """``[B, C, H, W]`` of any legal size -> :class:`Features`.
 
         Args:
-            images: normalised as the checkpoint's preprocessing says.
+            images: normalised by the checkpoint's preprocessing.
             taps: blocks (from 0) whose output is returned too.
             valid: for images padded to one size, which pixels are image, ``[B, H, W]`` boolean.
         """

@@ -105,7 +105,7 @@ def resample_positions(
     Args:
         table: ``[1, P + h*w, D]``.
         old_grid: (rows, columns) of the table.
-        new_grid: (rows, columns) wanted.
+        new_grid: (rows, columns) of the result.
         num_prefix: P, the positions in front that belong to no place.
         method: ``bicubic-antialias`` is timm's, ``bicubic`` DeiT's and Hugging Face's, ``bilinear`` DPT's,
             ``bilinear-corners`` (corner cells stay at the corners) that of the Google code.

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from saccade.errors import ConfigError
+from saccade.upgrade import TASKS as OLD_TASKS
 
 if TYPE_CHECKING:
     from saccade.engine.report import TaskReport
@@ -64,7 +65,8 @@ def row(name: str) -> Row:
         ConfigError: there is no such task.
     """
     if name not in TASKS:
-        raise ConfigError(f"there is no task {name!r}; there are {', '.join(TASKS)}")
+        today = f"{OLD_TASKS[name]} is its name today" if name in OLD_TASKS else f"there are {', '.join(TASKS)}"
+        raise ConfigError(f"there is no task {name!r}; {today}")
     return TASKS[name]
 
 

@@ -17,7 +17,7 @@ from saccade.config_io import build_config
 from saccade.data.config import AugmentationConfig, DataConfig
 from saccade.errors import ConfigError
 from saccade.tasks import table
-from saccade.upgrade import is_old_config, task_name, upgrade_config
+from saccade.upgrade import is_old_config, upgrade_config
 
 BUILT_IN = ("digits", "scenes", "numbers", "strips")  # data sets with options of their own
 
@@ -139,9 +139,7 @@ def resolve(
         ConfigError: no such recipe or task, a key that does not exist (with the nearest), a value of the wrong kind.
     """
     layered = {} if file is None else _read_config_file(Path(file))
-    task = task_name(
-        (overrides or {}).get("task") or layered.get("task") or _task_of_recipe(recipe or layered.get("recipe"))
-    )
+    task = (overrides or {}).get("task") or layered.get("task") or _task_of_recipe(recipe or layered.get("recipe"))
     options = {f.name for f in fields(table.config_class(task))}
     for path, value in (overrides or {}).items():
         layered = _set(layered, _place(path, task, options), value)
@@ -152,7 +150,7 @@ def resolve(
 
 def from_dict(values: Mapping[str, Any]) -> RunConfig:
     """A config from plain values, every key and kind checked."""
-    task = task_name(values.get("task", RunConfig.task))
+    task = values.get("task", RunConfig.task)
     options = build_config(table.config_class(task), values.get(task, {}), f"{task}.")
     others = {key: value for key, value in values.items() if key not in (task, "task", "options")}
     return replace(build_config(RunConfig, others, "", hidden=("options",), more=(task,)), task=task, options=options)

@@ -26,12 +26,12 @@ import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from saccade import __version__
 from saccade.checkpoints.atomic import check_manifest, new_directory, remove_leftovers, write_atomic, write_manifest
 from saccade.checkpoints.reading import read_json, read_tensors
 from saccade.errors import CheckpointError, ConfigError, TrainingError
 from saccade.training.config import RunConfig, read_config
 from saccade.training.state import Files
+from saccade.version import __version__
 
 KEPT = 2  # checkpoints besides the best: if the last is damaged, there is one before
 PROGRESS, ENVIRONMENT = "progress.json", "env.json"

@@ -63,10 +63,50 @@ def test_timms_transforms(crop_mode: str) -> None:
     ours = from_timm((48, 48), 3, CheckpointMetadata(config={"pretrained_cfg": config}))
     assert ours is not None
     pixels, expected = ours(picture()), theirs(picture())
-    inner = slice(None) if crop_mode != "border" else slice(12, -12)  # timm fills the border with black
-    torch.testing.assert_close(pixels[:, inner], expected[:, inner], atol=1e-5, rtol=0)
+    torch.testing.assert_close(pixels, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("value_range", [(-1.0, 1.0), (0.0, 255.0)])
+def test_the_value_range_is_exported(value_range: tuple[float, float], tmp_path: Path) -> None:
+    transformers, data = pytest.importorskip("transformers"), pytest.importorskip("timm.data")
+    ours = Preprocessing(
+        (48, 48), "exact", 1.0, "bilinear", value_range=value_range, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7)
+    )
+    image = picture().resize((48, 48))
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(to_huggingface(ours)))
+    processor = transformers.AutoImageProcessor.from_pretrained(tmp_path)
+    expected = processor(image, return_tensors="pt").pixel_values[0]
+    torch.testing.assert_close(ours(image), expected, atol=1e-5 * value_range[1], rtol=1e-5)
+    theirs = to_timm(ours)
+    keys = ("interpolation", "crop_pct", "crop_mode", "mean", "std")
+    expected = data.create_transform(theirs["input_size"], is_training=False, **{key: theirs[key] for key in keys})
+    torch.testing.assert_close(ours(image), expected(image), atol=1e-5 * value_range[1], rtol=1e-5)
+
+
+def test_a_processor_that_does_not_rescale(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    for options in ({"do_rescale": False}, {"rescale_factor": 1 / 127.5}):
+        theirs = transformers.ViTImageProcessor(size={"height": 48, "width": 48}, **options)
+        ours = from_huggingface((48, 48), 3, CheckpointMetadata(processor=theirs.to_dict()))
+        image = picture().resize((48, 48))
+        torch.testing.assert_close(
+            ours(image), theirs(image, return_tensors="pt").pixel_values[0], atol=1e-4, rtol=1e-5
+        )
+
+
+@pytest.mark.parametrize("size", [(130, 90), (90, 130), (101, 37), (48, 48), (31, 32)])
+def test_timm_pads_and_does_not_crop(size: tuple[int, int]) -> None:
+    data = pytest.importorskip("timm.data")
+    ours = Preprocessing((48, 48), "pad", mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))  # its crop_pct is not used
+    config = to_timm(ours)
+    keys = ("interpolation", "crop_pct", "crop_mode", "mean", "std")
+    theirs = data.create_transform(config["input_size"], is_training=False, **{key: config[key] for key in keys})
+    image = picture().resize(size)
+    torch.testing.assert_close(ours(image), theirs(image), atol=1e-5, rtol=0)
 
 
 def test_what_has_no_processor_is_said() -> None:
     with pytest.raises(CheckpointError, match="no processor"):
         to_huggingface(Preprocessing((32, 32), "pad"))
+    with pytest.raises(CheckpointError, match="no transform"):
+        to_timm(Preprocessing((32, 32), "range"))

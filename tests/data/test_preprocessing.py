@@ -35,6 +35,22 @@ def test_equals_torchvision(size: tuple[int, int]) -> None:
     torch.testing.assert_close(ours(picture(*size)), theirs(picture(*size)), atol=1e-6, rtol=0)
 
 
+def test_shortest_has_torchvisions_integers_at_every_size() -> None:
+    import torchvision.transforms.functional as theirs
+
+    sizes = [(height, width) for height in range(1, 700, 3) for width in range(1, 700)]
+    sizes += [(107, 214), (214, 107), (1023, 301), (3000, 4501)]  # 107 x 214: a factor in floating point gives 447
+    for edge in (224, 256, 321):
+        ours = Preprocessing((edge, edge), "shortest", 1.0)
+        expected = [tuple(theirs._compute_resized_output_size(size, [edge])) for size in sizes]
+        assert [ours.size_covering(*size) for size in sizes] == expected
+    image = picture(214, 107)
+    assert theirs.resize(image, [224]).size == (448, 224)
+    expected = theirs.to_tensor(theirs.center_crop(theirs.resize(image, [224]), [224]))
+    ours = Preprocessing((224, 224), "shortest", 1.0, "bilinear", mean=(0.0,) * 3, std=(1.0,) * 3)
+    torch.testing.assert_close(ours(image), expected, atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_equals_hugging_face(size: tuple[int, int]) -> None:
     transformers = pytest.importorskip("transformers")

@@ -6,8 +6,6 @@ from torch import Tensor, nn
 
 import saccade
 
-peft = pytest.importorskip("peft")
-
 SMALL = {"block.embed_dim": 32, "block.num_heads": 2, "block.mlp_dim": 48}
 MODELS: dict[str, dict] = {
     "vit_digits": {"depth": 2, **SMALL},
@@ -35,6 +33,7 @@ def output(model: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
 
 @pytest.mark.parametrize(("name", "target"), [(name, part) for name in MODELS for part in PARTS[name]])
 def test_lora_changes_the_output_and_is_trained(name: str, target: str) -> None:
+    peft = pytest.importorskip("peft")
     torch.manual_seed(0)
     model = saccade.create(name, options=MODELS[name]).eval()
     for parameter in model.parameters():  # else the queries of a fresh DETR enter as zeros, behind norms without biases

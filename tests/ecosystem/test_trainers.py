@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -15,6 +14,8 @@ import saccade
 
 @pytest.fixture(scope="module")
 def digits() -> tuple[Tensor, Tensor]:
+    from sklearn.datasets import load_digits  # which takes a second
+
     data = load_digits()
     return torch.from_numpy(data.images[:64] / 8 - 1).float()[:, None], torch.from_numpy(data.target[:64])
 

@@ -62,7 +62,7 @@ def test_inputs_may_come_in_any_order() -> None:
     assert grid == (8, 8)
     mixed = inputs[:, torch.randperm(64)]
     with torch.no_grad():
-        torch.testing.assert_close(net.answers(mixed), net.answers(inputs), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(net.decode(mixed), net.decode(inputs), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("reading", ["pixels", "conv1x1", "conv"])

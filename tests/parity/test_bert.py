@@ -1,6 +1,7 @@
 """BERT against Hugging Face's: hidden states, heads, attention weights, parameters; texts of different lengths."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,6 @@ from saccade.models.bert import Bert, BertConfig
 from saccade.nn.transformer import BlockConfig
 from tests.parity.cases import randomised
 
-transformers = pytest.importorskip("transformers")
 SMALL = {
     "vocab_size": 90, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48,
     "max_position_embeddings": 20,
@@ -24,13 +24,18 @@ TYPES = torch.tensor([[0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 1, 1, 1]])
 VALID = torch.tensor([[True] * 5 + [False] * 2, [True] * 7])
 
 
+def transformers() -> Any:
+    """The library, imported when a test needs it: that takes longer than collecting all tests of this file."""
+    return pytest.importorskip("transformers")
+
+
 def close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
     assert (ours - theirs).abs().max() <= 1e-5 * theirs.abs().max()
 
 
 def official(kind: str, folder: Path):
     torch.manual_seed(0)
-    model = randomised(getattr(transformers, kind)(transformers.BertConfig(**SMALL, attn_implementation="eager")))
+    model = randomised(getattr(transformers(), kind)(transformers().BertConfig(**SMALL, attn_implementation="eager")))
     model.save_pretrained(folder)
     return model
 
@@ -63,7 +68,7 @@ def test_outputs_and_attention(kind: str, tmp_path: Path) -> None:
 def test_base_has_its_size() -> None:
     with torch.device("meta"):
         net = saccade.create("bert_base")
-        theirs = transformers.BertModel(transformers.BertConfig())
+        theirs = transformers().BertModel(transformers().BertConfig())
     count = sum(p.numel() for p in net.parameters())
     assert count == 109_482_240 == sum(p.numel() for p in theirs.parameters())
 
@@ -110,7 +115,7 @@ def test_there_and_back(next_sentence: bool, tmp_path: Path) -> None:
     save_model_dir(tmp_path / "ours", LoadedModel(net, "bert", (), None, "words"))
     convert(tmp_path / "ours", tmp_path / "theirs", to="huggingface")
     kind = "BertForPreTraining" if next_sentence else "BertForMaskedLM"
-    model = getattr(transformers, kind).from_pretrained(tmp_path / "theirs").eval()
+    model = getattr(transformers(), kind).from_pretrained(tmp_path / "theirs").eval()
     said = model(input_ids=TOKENS, token_type_ids=TYPES, attention_mask=VALID.long())
     found = net(TOKENS, TYPES, VALID)
     close(found.logits[VALID], (said.prediction_logits if next_sentence else said.logits)[VALID])

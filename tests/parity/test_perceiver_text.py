@@ -1,6 +1,7 @@
 """The Perceiver of texts against Hugging Face's, in and out; bytes that are not there are seen by nobody."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,6 @@ from saccade.checkpoints.loading import load_model
 from saccade.models.perceiver_text import PerceiverText
 from tests.parity.cases import randomised
 
-transformers = pytest.importorskip("transformers")
 SMALL = {
     "num_latents": 6, "d_latents": 32, "d_model": 24, "num_blocks": 2, "num_self_attends_per_block": 2,
     "num_self_attention_heads": 4, "num_cross_attention_heads": 4, "qk_channels": 16, "v_channels": 32,
@@ -22,11 +22,16 @@ TOKENS = torch.tensor([[4, 80, 90, 3, 100, 5, 0, 0], [4, 3, 60, 99, 200, 201, 77
 VALID = TOKENS != 0
 
 
+def transformers() -> Any:
+    """The library, imported when a test needs it: that takes longer than collecting all tests of this file."""
+    return pytest.importorskip("transformers")
+
+
 @torch.no_grad()
 def test_words_and_attention(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    settings = transformers.PerceiverConfig(**SMALL, attn_implementation="eager")
-    official = randomised(transformers.PerceiverForMaskedLM(settings))
+    settings = transformers().PerceiverConfig(**SMALL, attn_implementation="eager")
+    official = randomised(transformers().PerceiverForMaskedLM(settings))
     official.save_pretrained(tmp_path)
     loaded = load_model(tmp_path)
     net = loaded.model
@@ -51,7 +56,7 @@ def test_there_and_back(tmp_path: Path) -> None:
     net = saccade.create("perceiver_text_small")
     save_model_dir(tmp_path / "ours", LoadedModel(net, "perceiver_text", (), None, "words"))
     convert(tmp_path / "ours", tmp_path / "theirs", to="huggingface")
-    official = transformers.PerceiverForMaskedLM.from_pretrained(tmp_path / "theirs").eval()
+    official = transformers().PerceiverForMaskedLM.from_pretrained(tmp_path / "theirs").eval()
     theirs = official(input_ids=TOKENS, attention_mask=VALID.long()).logits[:, :8]
     torch.testing.assert_close(net.eval()(TOKENS, valid=VALID).logits, theirs, atol=1e-5, rtol=1e-5)
 
@@ -59,6 +64,6 @@ def test_there_and_back(tmp_path: Path) -> None:
 def test_it_has_its_size() -> None:
     with torch.device("meta"):
         ours = saccade.create("perceiver_text")
-        official = transformers.PerceiverForMaskedLM(transformers.PerceiverConfig(qk_channels=256, v_channels=1280))
+        official = transformers().PerceiverForMaskedLM(transformers().PerceiverConfig(qk_channels=256, v_channels=1280))
     assert sum(p.numel() for p in ours.parameters()) == 201_108_230
     assert sum(p.numel() for p in official.parameters()) == 201_108_230

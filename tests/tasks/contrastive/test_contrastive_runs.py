@@ -1,7 +1,6 @@
 """Contrastive runs: training, resume, two processes, accumulation, evaluation, zero-shot classification, search."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -65,7 +64,6 @@ def test_what_a_run_writes(run: RunDirectory, capsys: pytest.CaptureFixture[str]
 
 def test_a_killed_run_goes_on_to_the_same_bits(run: RunDirectory, tmp_path: Path) -> None:
     config = resolve(overrides={**TINY, "schedule.epochs": 2, "checkpoint_seconds": 0.0})
-    whole = train(config, RunDirectory.create(config, tmp_path / "whole")).run
     part = RunDirectory.create(config, tmp_path / "part")
     seen = 0
 
@@ -78,7 +76,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(run: RunDirectory, tmp_path: Path
     with pytest.raises(KeyboardInterrupt):
         train(config, part, on_event=stop)
     train(part.config(), part, resume=True)
-    ours, theirs = (saccade.load(r.path).model.state_dict() for r in (whole, part))
+    ours, theirs = (saccade.load(r.path).model.state_dict() for r in (run, part))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
@@ -89,14 +87,11 @@ def test_two_processes_end_where_one_does(tmp_path: Path) -> None:
     values = {**TINY, "model.name": "clip_ti16", "model.options": small}
     settings = [f"--set={key}={json.dumps(value)}" for key, value in values.items() if key not in ("task", "data.path")]
     command = ["train", "scenes", "--task", "contrastive", "--steps", "4", *settings]
-    several = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "saccade"]
-    launch = {"one": ["saccade"], "two": several}
-    for name, start in launch.items():
-        env = {**os.environ, "OMP_NUM_THREADS": "1"}
-        whole = [sys.executable, "-m", *start, *command, "--output", str(tmp_path / name)]
-        done = subprocess.run(whole, env=env, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-    one, two = (RunDirectory.existing(tmp_path / name).metrics()[-1] for name in launch)
+    assert main([*command, "--output", str(tmp_path / "one")]) == 0
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "saccade"]
+    both = subprocess.run([*launch, *command, "--output", str(tmp_path / "two")], capture_output=True, text=True)
+    assert both.returncode == 0, both.stderr
+    one, two = (RunDirectory.existing(tmp_path / name).metrics()[-1] for name in ("one", "two"))
     assert two["loss"] == pytest.approx(one["loss"], rel=1e-4)
     assert two["chance"] == one["chance"]
 
