@@ -31,10 +31,10 @@ def require_finite(outputs: Any, names: Sequence[str]) -> None:
             rows = finite.reshape(len(tensor), -1).all(dim=1).tolist()
             culprits, text = [name for name, good in zip(names, rows) if not good], "for "
         kind = "NaN" if bool(tensor.isnan().any()) else "infinite"
+        listed = ", ".join(culprits[:SHOWN]) + (" …" if len(culprits) > SHOWN else "")
         raise MeasurementError(
-            f"the model's outputs are {kind} {text}{', '.join(culprits[:SHOWN])}"
-            f"{' …' if len(culprits) > SHOWN else ''}; nothing can be measured or predicted from them. Weights of a run that diverged are the usual cause, and "
-            "half precision, which overflows at 65,504"
+            f"the model's outputs are {kind} {text}{listed}; nothing can be measured or predicted from them. Weights "
+            "of a run that diverged are the usual cause, and half precision, which overflows at 65,504"
         )
 
 
