@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from saccade.data.samples import Batch
 from saccade.engine.collect import Collected
+from saccade.engine.intervals import Figures
 from saccade.engine.task import IndependentParts, LossTerm, LossTerms, image_batch
 from saccade.tasks.dense.alignment import SMALLEST, aligned_depth, best_scale_and_shift
 from saccade.tasks.dense.config import Alignment, DepthConfig
-from saccade.tasks.dense.depth_metrics import ERRORS, DepthMetrics, depth_errors, depth_metrics
+from saccade.tasks.dense.depth_metrics import ERRORS, DepthMetrics, depth_errors, depth_figures, depth_metrics
 from saccade.tasks.dense.results import Depth
 
 LAMBDA = 0.85  # of the common scale that silog leaves open
@@ -112,6 +113,9 @@ class DepthTask(IndependentParts):
     def measure(self, collected: Collected) -> DepthMetrics:
         """The mean over images that have a depth."""
         return depth_metrics(collected.tensors or {"known_pixels": torch.zeros(0)}, self.alignment)
+
+    def figures(self, collected: Collected) -> Figures:
+        return depth_figures(collected.tensors)
 
     def rows(self, collected: Collected) -> list[dict[str, Any]]:
         """The errors of each image; None where it has no depth."""

@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from saccade.data.samples import Batch
 from saccade.data.vocabulary import UNKNOWN, Vocabulary
 from saccade.engine.collect import Collected
+from saccade.engine.intervals import Figures
 from saccade.engine.task import IndependentParts, LossTerm, LossTerms, image_batch
 from saccade.errors import ConfigError
 from saccade.nn.generation import EarlyStopping, beam_search, greedy
@@ -166,6 +167,19 @@ class Seq2SeqTask(IndependentParts):
         loss = collected["loss"].double().sum() / collected["num_target"].sum()
         truncated = int((collected["num_reference"] >= collected["num_target"]).sum())  # a target has an end besides
         return seq2seq_metrics(self.texts(collected, "generated"), references, loss.item(), truncated)
+
+    def figures(self, collected: Collected) -> Figures:
+        references = [text.replace(UNKNOWN, UNKNOWN_TARGET) for text in self.texts(collected, "reference")]
+        generated = self.texts(collected, "generated")
+        loss, num_target = collected["loss"].double(), collected["num_target"]
+
+        def figures(index: Tensor) -> dict[str, float]:
+            drawn = index.tolist()
+            mean = loss[index].sum() / num_target[index].sum()
+            texts = [generated[i] for i in drawn], [references[i] for i in drawn]
+            return seq2seq_metrics(*texts, mean.item()).scalars()
+
+        return figures
 
     def texts(self, collected: Collected, name: str) -> list[str]:
         """The texts of collected token ids, `generated` or `reference`."""
