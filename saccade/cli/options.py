@@ -36,7 +36,7 @@ class BootstrapOptions:
     """Confidence intervals of the figures of a split."""
 
     intervals: Annotated[bool, Parameter(negative="")] = False
-    """Print a 95 % confidence interval of every headline figure, by drawing the inputs again with replacement (bootstrap)."""
+    """Print a 95 % confidence interval of every headline figure (bootstrap over the inputs)."""
     resamples: int = 1000
     """Draws of the bootstrap."""
     seed: int = 0

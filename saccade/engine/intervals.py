@@ -1,8 +1,8 @@
-"""How far the figures of a split are uncertain: percentile intervals of the bootstrap (Efron, Annals of Statistics 1979).
+"""How uncertain the figures of a split are: percentile intervals of the bootstrap (Efron, Annals of Statistics, 1979).
 
-A split is one sample of the inputs that a model may meet. As many inputs as it has are drawn from it with replacement, again
-and again, and every figure is computed for each draw; 95 % of its values lie in the interval. The model is the same in all
-of them: what another training run would give is not in it.
+A split is one sample of the inputs that a model may meet. As many inputs as it has are drawn from it with replacement,
+many times, and every figure is computed for each draw; 95 % of its values lie in the interval. The model is the same in
+all of them: the variation between training runs is not included.
 """
 
 from collections.abc import Callable, Mapping
@@ -60,14 +60,12 @@ class Intervals:
         return "\n".join([title, *lines])
 
 
-def bootstrap(
-    figures: Figures, inputs: int, *, resamples: int = 1000, level: float = 0.95, seed: int = 0
-) -> Intervals:
+def bootstrap(figures: Figures, inputs: int, *, resamples: int = 1000, level: float = 0.95, seed: int = 0) -> Intervals:
     """Intervals of the figures of a split.
 
     Args:
-        figures: of a draw, as :meth:`saccade.engine.task.Task.figures` returns it. A figure may be missing where it is not
-            defined; draws without it do not count for it.
+        figures: of a draw, as :meth:`saccade.engine.task.Task.figures` returns it. A figure may be missing where it is
+            not defined; draws without it do not count for it.
         inputs: N in the split.
         resamples: draws of N inputs.
         level: fraction of the draws inside the interval.

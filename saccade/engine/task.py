@@ -118,8 +118,8 @@ class Task(Evaluator, Protocol):
         ...
 
     def figures(self, collected: Collected) -> Figures:
-        """The headline figures of any draw of the inputs, as :func:`saccade.engine.intervals.bootstrap` needs them; of all
-        inputs those of :meth:`measure`."""
+        """The headline figures of any draw of the inputs, for :func:`saccade.engine.intervals.bootstrap`; of all inputs
+        those of :meth:`measure`."""
         ...
 
     def rows(self, collected: Collected) -> list[dict[str, Any]]:

@@ -90,6 +90,9 @@ def test_figures_of_every_task(name: str) -> None:
     assert common or config.task == "contrastive"
     for key in common:
         assert whole[key] == pytest.approx(scalars[key], abs=1e-6), key
+    if config.task == "contrastive":
+        recalls = [*measured.image_to_text, *measured.text_to_image]
+        assert [v for key, v in whole.items() if "R@" in key] == pytest.approx(recalls)
     twice = figures(torch.arange(count).repeat(2))
     assert twice.keys() == whole.keys()
     for key in whole.keys() - {"recall"}:

@@ -108,9 +108,7 @@ def retrieval_figures(images: Tensor, texts: Tensor, num_texts: Tensor) -> Figur
     owner = torch.arange(len(images)).repeat_interleave(num_texts)
     to_text, to_image = ranks(images, texts, owner)
     vectors = images.double()
-    recalled_texts = {
-        most: torch.bincount(owner, (to_image < most).double(), minlength=len(images)) for most in RECALLS
-    }
+    text_hits = {most: torch.bincount(owner, (to_image < most).double(), minlength=len(images)) for most in RECALLS}
 
     def figures(index: Tensor) -> dict[str, float]:
         queries = num_texts[index].sum().item()
@@ -120,7 +118,7 @@ def retrieval_figures(images: Tensor, texts: Tensor, num_texts: Tensor) -> Figur
         alike = {"alike": ((times @ vectors).square().sum().item() - same) / pairs} if pairs else {}
         return {
             **{f"image to text R@{most}": (to_text[index] < most).double().mean().item() for most in RECALLS},
-            **{f"text to image R@{most}": (hits[index].sum() / queries).item() for most, hits in recalled_texts.items()},
+            **{f"text to image R@{most}": (hits[index].sum() / queries).item() for most, hits in text_hits.items()},
             **alike,
         }
 
