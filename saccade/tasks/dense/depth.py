@@ -143,9 +143,8 @@ class DepthTask(IndependentParts):
 
     def measure(self, collected: Collected) -> DepthMetrics:
         """The mean over images that have a depth."""
-        return depth_metrics(
-            collected.tensors or {"known_pixels": torch.zeros(0)}, self.alignment, self.config.max_depth
-        )
+        errors = collected.tensors or {"known_pixels": torch.zeros(0)}
+        return depth_metrics(errors, self.alignment, self.config.max_depth)
 
     def rows(self, collected: Collected) -> list[dict[str, Any]]:
         """The errors of each image; None where it has no depth."""

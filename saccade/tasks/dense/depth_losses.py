@@ -6,8 +6,8 @@
     ssi      |s d + t - d*| after the scale s and shift t of the inverse depth with the least squared error
 
 The root and λ = 0.85 of silog follow Lee et al. (arXiv 1907.10326). ssitrim with the gradient term is the loss that
-MiDaS was trained with. ssi is none of Ranftl's: its errors are not trimmed, and have the unit of the ground truth. Pixels
-without a depth (NaN) do not count. B images, H x W pixels.
+MiDaS was trained with. ssi is none of Ranftl's: its errors are not trimmed, and have the unit of the ground truth.
+Pixels without a depth (NaN) do not count. B images, H x W pixels.
 """
 
 import torch
@@ -55,8 +55,8 @@ def gradient_sum(error: Tensor, known: Tensor) -> Tensor:
 
 
 def normalized(disparity: Tensor, known: Tensor) -> Tensor:
-    """Inverse depths minus their median, divided by their mean absolute deviation from it, over the known pixels of each
-    image; 0 elsewhere. ``[B, H, W]`` -> ``[B, H, W]``."""
+    """Inverse depths ``[B, H, W]`` minus their median, divided by their mean absolute deviation from it, over the known
+    pixels of each image; 0 elsewhere."""
     rows = []
     for values, is_known in zip(disparity, known):
         if not is_known.any():

@@ -84,7 +84,7 @@ def test_ssi_is_invariant_to_scale_and_shift_and_to_nothing_else() -> None:
 
 
 def test_ssi_divides_each_scale_by_its_known_pixels() -> None:
-    """As in MiDaS: the errors of a batch over its known pixels, gradients at stride s over the known ones among every
+    """The errors of a batch over its known pixels, gradients at stride s over the known ones among every
     s-th pixel; here written out with loops over pixels."""
     generator = torch.Generator().manual_seed(0)
     pred, inverse = (torch.rand(2, 10, 9, generator=generator, dtype=torch.float64) + 0.5 for _ in range(2))
