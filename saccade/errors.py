@@ -21,6 +21,10 @@ class CheckpointError(SaccadeError):
     """A weights file or model directory cannot be read, matched to a model, or verified."""
 
 
+class MeasurementError(SaccadeError):
+    """A model cannot be measured, or predicts nothing: its outputs are not finite."""
+
+
 class TrainingError(SaccadeError):
     """Training cannot continue: a non-finite loss, a full disk, a run that cannot be resumed."""
 

@@ -12,10 +12,12 @@ from torch import Tensor
 
 from saccade.nn.tokens import TokenLayout
 
+SMALLEST_SHARE = 1e-6  # of a query's attention; what is below is rounding of the softmax
+
 
 @dataclass(frozen=True)
 class AttentionDistance:
-    """``pixels [layers, heads]``, and the paths of the layers."""
+    """``pixels [layers, heads]``, NaN for a head that attends to prefix tokens only, and the paths of the layers."""
 
     layers: tuple[str, ...]
     pixels: np.ndarray
@@ -26,7 +28,8 @@ def attention_distance(attention: Mapping[str, Tensor], layout: TokenLayout) -> 
 
     Args:
         attention: module path -> ``[B, H, N, N]``, as a recording gives it. Prefix tokens are left out, and what
-            remains of a row is taken as the whole.
+            remains of a row is taken as the whole. Where nothing remains the distance is not defined: such a query
+            does not count, and a head without any other query has NaN.
         layout: how the tokens lie over the image.
     """
     centres = layout.centres()
@@ -34,6 +37,8 @@ def attention_distance(attention: Mapping[str, Tensor], layout: TokenLayout) -> 
     rows = []
     for weights in attention.values():
         patches = weights[..., layout.num_prefix :, layout.num_prefix :].float()
-        patches = patches / patches.sum(dim=-1, keepdim=True).clamp(min=1e-12)
-        rows.append((patches * distance.to(patches)).sum(dim=-1).mean(dim=(0, 2)).cpu().numpy())
+        share = patches.sum(dim=-1)  # [B, H, h*w], of the attention that goes to patches
+        expected = (patches * distance.to(patches)).sum(dim=-1) / share
+        expected = torch.where(share > SMALLEST_SHARE, expected, torch.nan)
+        rows.append(expected.nanmean(dim=(0, 2)).cpu().numpy())
     return AttentionDistance(tuple(attention), np.stack(rows))

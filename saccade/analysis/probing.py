@@ -1,7 +1,7 @@
 """What frozen features are worth: k nearest neighbours, few-shot ridge regression, a linear classifier.
 
-Three questions with one answer each and no training of the backbone (Dosovitskiy et al., arXiv 2010.11929, 4.1; the
-closed-form few-shot protocol is big_vision's).
+Three questions with one answer each and no training of the backbone (Dosovitskiy et al., arXiv 2010.11929, 4.1). The
+few-shot protocol is that of big_vision's `evaluators/fewshot_lsr.py`, but for the choice of the ridge.
 
 N images to learn from, M to measure on, D features, K classes.
 """
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from saccade.errors import DataError
 
-RIDGES = tuple(2.0**i for i in range(-10, 21))  # strengths that are tried, as in big_vision
+RIDGES = tuple(2.0**i for i in range(-10, 21))  # the candidates; big_vision uses one of them for all, 2^10
 STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)  # inverse regularisation of the linear classifier
 NEIGHBOURS, TEMPERATURE = 20, 0.07  # as DINO (Caron et al., arXiv 2104.14294)
 
@@ -105,37 +105,36 @@ def draw(features: Tensor, labels: Tensor, shots: int, seed: int) -> tuple[Tenso
 
 
 def few_shot_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) -> float:
-    """Ridge regression to targets of ±1 on whitened features, in closed form; the largest answer wins.
+    """Ridge regression with an intercept to targets of ±1 on whitened features, in closed form; the class with the
+    largest prediction wins.
 
-    The strength is the one with the smallest leave-one-out error, which ridge regression has in closed form too.
+    The intercept is not penalised, as in scikit-learn's `RidgeCV`; big_vision appends a constant of 100 to the
+    features, whose penalty is 1/10,000 of the others'. The ridge is the one with the smallest leave-one-out error,
+    which ridge regression has in closed form too.
     """
-    x, mean, scale = whiten(train.double())
+    mean, scale = moments(train.double())
+    x = (train.double() - mean) / scale  # [N, D], centred: the intercept is the mean of the targets
     targets = 2.0 * F.one_hot(train_labels, int(train_labels.max()) + 1).double() - 1.0  # [N, K]
-    # One decomposition serves every strength: x = u s vᵀ.
+    intercept = targets.mean(dim=0)
+    # One decomposition serves every ridge: x = u s vᵀ.
     u, s, v = torch.linalg.svd(x, full_matrices=False)
-    projected = u.T @ targets
+    projected = u.T @ (targets - intercept)
     best, weights = float("inf"), None
     for ridge in RIDGES:
         shrink = s**2 / (s**2 + ridge)
-        fitted = u @ (shrink[:, None] * projected)
-        leverage = (u**2 * shrink).sum(dim=1, keepdim=True)
+        fitted = intercept + u @ (shrink[:, None] * projected)
+        leverage = 1 / len(x) + (u**2 * shrink).sum(dim=1, keepdim=True)
         error = ((targets - fitted) / (1 - leverage).clamp(min=1e-9)).square().mean().item()
         if error < best:
             best, weights = error, v.T @ ((s / (s**2 + ridge))[:, None] * projected)
     assert weights is not None
-    answers = with_constant((test.double() - mean) / scale) @ weights
-    return (answers.argmax(dim=1) == test_labels).double().mean().item()
+    pred = intercept + ((test.double() - mean) / scale) @ weights
+    return (pred.argmax(dim=1) == test_labels).double().mean().item()
 
 
-def whiten(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean 0 and deviation 1 of each feature, and a constant beside them; with the mean and scale that did it."""
-    mean = x.mean(dim=0)
-    scale = (x - mean).square().mean(dim=0).sqrt() + 1e-5
-    return with_constant((x - mean) / scale), mean, scale
-
-
-def with_constant(x: Tensor) -> Tensor:
-    return torch.cat((x, x.new_ones(len(x), 1)), dim=1)
+def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each feature of ``[N, D]``, with which whitening shifts and divides."""
+    return x.mean(dim=0), x.std(dim=0, correction=0) + 1e-5
 
 
 def knn_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) -> float:
@@ -152,8 +151,8 @@ def knn_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_labels:
 
 def linear_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) -> float:
     """Multinomial logistic regression; its regularisation is selected on a fifth of the training images."""
-    x, mean, scale = whiten(train.double())
-    x, y = x[:, :-1].numpy(), train_labels.numpy()
+    mean, scale = moments(train.double())
+    x, y = ((train.double() - mean) / scale).numpy(), train_labels.numpy()
 
     def fitted(features: Any, labels: Any, strength: float) -> LogisticRegression:
         return LogisticRegression(C=strength, max_iter=2000).fit(features, labels)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from saccade.data.samples import Batch
+from saccade.engine.finite import require_finite
 
 
 class EvalSteps(Protocol):
@@ -73,6 +74,9 @@ def collect(
         task: how the model is run and what is kept of its outputs.
         precision: entered around the run, such as an autocast; float32 unless given.
         on_inputs: called with the number of inputs done so far.
+
+    Raises:
+        MeasurementError: outputs are NaN or infinite; the message has the inputs.
     """
     parts: list[Collected] = []
     done = 0
@@ -82,7 +86,10 @@ def collect(
         with precision or nullcontext():
             for batch in batches:
                 batch = batch.to(device)
-                tensors = task.collect(task.eval_step(model, batch), batch)
+                outputs = task.eval_step(model, batch)
+                require_finite(outputs, batch.names)
+                tensors = task.collect(outputs, batch)
+                require_finite(tensors, batch.names)
                 parts.append(Collected({name: tensor.cpu() for name, tensor in tensors.items()}, batch.names))
                 done += len(batch.names)
                 if on_inputs is not None:

@@ -21,6 +21,7 @@ from saccade.data.augmentation import EvalTransform
 from saccade.data.batching import default_workers, eval_batches, image_dataset
 from saccade.data.samples import Batch, ImageSource
 from saccade.engine.collect import collect
+from saccade.engine.finite import require_finite
 from saccade.engine.predictor import Predictor
 from saccade.models.model import Model
 from saccade.nn.matmul_precision import matmul_precision
@@ -75,6 +76,7 @@ def extract(
     path = None if cache is None else cache / f"{features_key(predictor, source, fingerprint)}.safetensors"
     if path is not None and path.is_file():
         stored = read_tensors(path).tensors
+        require_finite(stored["features"], source.names)  # earlier versions kept whatever there was
         return Features(stored["features"], stored["labels"], cached=True)
     size = (predictor.preprocess.channels, *predictor.preprocess.size)
     images = image_dataset(source, EvalTransform(predictor.preprocess), size)

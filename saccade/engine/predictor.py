@@ -20,6 +20,7 @@ from saccade.checkpoints.directory import LoadedModel
 from saccade.data.images import read_image
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch
+from saccade.engine.finite import require_finite
 from saccade.engine.results import Result
 from saccade.engine.room import TaskRoom
 from saccade.engine.task import Task
@@ -156,10 +157,16 @@ class Predictor:
 
     @torch.inference_mode()
     def decode(self, batch: Batch) -> Sequence[Result]:
-        """A batch of :meth:`Task.input_batch` -> one result an input."""
+        """A batch of :meth:`Task.input_batch` -> one result an input.
+
+        Raises:
+            MeasurementError: outputs are NaN or infinite; the message has the inputs.
+        """
         batch = batch.to(self.device)
         with matmul_precision(self.matmul_precision):
-            return self.task.decode(self.task.eval_step(self.model, batch), batch)
+            outputs = self.task.eval_step(self.model, batch)
+            require_finite(outputs, batch.names)
+            return self.task.decode(outputs, batch)
 
     def prepare(self, image: ImageLike) -> Tensor:
         """One image -> the model's input ``[C, H, W]``, normalised."""

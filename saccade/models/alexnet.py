@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saccade.config_io import Config
-from saccade.models.model import Classifier, FeatureMap
+from saccade.models.model import Classifier, FeatureMap, LayerGroups, block_groups
 
 #            out  kernel  stride  padding  pooled after
 LAYERS = (
@@ -52,6 +52,9 @@ class AlexNet(Classifier):
         x = F.adaptive_avg_pool2d(self.features(images)[-1].features, GRID).flatten(1)
         x = F.relu(self.fc1(self.dropout(x)))
         return F.relu(self.fc2(self.dropout(x)))
+
+    def layer_groups(self) -> LayerGroups:
+        return block_groups([], self.convs)[1:]
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each pooling: strides 8, 16 and 32."""

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saccade.config_io import Config
-from saccade.models.model import FeatureMap, PooledClassifier
+from saccade.models.model import FeatureMap, LayerGroups, PooledClassifier, block_groups
 from saccade.models.stages import Stages
 from saccade.nn.convolution import ConvNorm
 from saccade.nn.windows import AxialAttention
@@ -89,6 +89,9 @@ class AxialResNet(PooledClassifier):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             if isinstance(module, AxialBlock):
                 module.begin_as_shortcut()
+
+    def layer_groups(self) -> LayerGroups:
+        return block_groups([self.stem], self.stages.blocks())
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each stage: strides 4, 8, 16 and 32."""

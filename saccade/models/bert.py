@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from saccade.models.model import Model, TextInput, example_tokens
+from saccade.models.model import LayerGroups, Model, TextInput, block_groups, example_tokens
 from saccade.nn.embedding import TiedLinear
 from saccade.nn.masks import key_padding_mask
 from saccade.nn.transformer import BlockConfig, Encoder
@@ -109,6 +109,10 @@ class Bert(Model):
         if self.next_head is not None and pooled is not None:
             follows = self.next_head(pooled)
         return BertOutput(hidden, pooled, logits, follows)
+
+    def layer_groups(self) -> LayerGroups:
+        inputs = (self.token_embed, self.pos_embed, self.type_embed, self.embed_norm)
+        return block_groups(inputs, self.encoder)
 
     def example_inputs(self, batch_size: int = 1, image_size: tuple[int, int] | None = None) -> tuple[Tensor, ...]:
         return (example_tokens(batch_size, self.config.context_length, self.config.vocab_size, image_size),)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saccade.config_io import Config
-from saccade.models.model import FeatureMap, PooledClassifier
+from saccade.models.model import FeatureMap, LayerGroups, PooledClassifier, block_groups
 from saccade.models.stages import Stages
 from saccade.nn.convolution import PreActBlock, StdConv2d
 
@@ -56,6 +56,9 @@ class BiT(PooledClassifier):
         self.num_features = root * 2 ** (len(config.depths) + 1)
         self.norm = norm(self.num_features)
         self.head = nn.Linear(self.num_features, config.num_classes) if config.num_classes else nn.Identity()
+
+    def layer_groups(self) -> LayerGroups:
+        return block_groups([self.root], self.stages.blocks(), [self.norm])
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each stage, the last one normalised: strides 4, 8, 16 and 32."""

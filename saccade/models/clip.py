@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from saccade.models.backbone import WithBackbone
 from saccade.models.clip_resnet import ClipResNetConfig
-from saccade.models.model import FeatureMap, Model, example_tokens
+from saccade.models.model import FeatureMap, LayerGroups, Model, block_groups, example_tokens
 from saccade.models.resnet import ResNetConfig
 from saccade.models.vit_encoder import ViTConfig
 from saccade.models.zoo import build
@@ -155,6 +155,17 @@ class CLIP(Model):
 
     def embed(self, images: Tensor) -> Tensor:
         return self.encode_image(images)
+
+    def layer_groups(self) -> LayerGroups:
+        """Both encoders side by side, aligned at their outputs."""
+        text = self.text
+        embeddings = (text.token_embed, text.pos_embed)
+        towers = self.backbone.layer_groups(), block_groups(embeddings, text.blocks, [text.norm])
+        groups: LayerGroups = [[] for _ in range(max(len(tower) for tower in towers))]
+        for tower in towers:
+            for group, part in zip(groups[len(groups) - len(tower) :], tower):
+                group += part
+        return groups
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The image encoder's maps."""

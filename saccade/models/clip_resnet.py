@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saccade.config_io import Config
-from saccade.models.model import FeatureMap, Model
+from saccade.models.model import FeatureMap, LayerGroups, Model, block_groups
 from saccade.models.stages import Stages
 from saccade.nn.attention import MultiHeadAttention
 from saccade.nn.convolution import ConvNorm
@@ -103,6 +103,9 @@ class ClipResNet(Model):
     def embed(self, images: Tensor) -> Tensor:
         """``[B, C, H, W]`` -> ``[B, out_dim]``."""
         return self.pool(self.features(images)[-1].features)
+
+    def layer_groups(self) -> LayerGroups:
+        return block_groups([self.stem], self.stages.blocks())
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each stage: strides 4, 8, 16 and 32."""

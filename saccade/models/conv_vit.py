@@ -13,7 +13,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from saccade.config_io import Config
-from saccade.models.model import Classifier, FeatureMap
+from saccade.models.model import Classifier, FeatureMap, LayerGroups, block_groups
 from saccade.models.vit import initialise
 from saccade.nn.convolution import ConvStem
 from saccade.nn.positions import LearnedPositions
@@ -77,6 +77,9 @@ class ConvViT(Classifier):
         x = self.stem(images)  # [B, D, h, w]
         tokens = x.flatten(2).transpose(1, 2) + self.pos_embed((x.shape[-2], x.shape[-1]))
         return self.norm(self.blocks(self.dropout(tokens)).tokens)
+
+    def layer_groups(self) -> LayerGroups:
+        return block_groups([self.stem, self.pos_embed], self.blocks, [self.norm])
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The tokens after the last norm, as one map ``[B, D, h, w]``."""

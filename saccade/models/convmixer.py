@@ -11,7 +11,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from saccade.config_io import Config
-from saccade.models.model import FeatureMap, PooledClassifier
+from saccade.models.model import FeatureMap, LayerGroups, PooledClassifier, block_groups
 from saccade.nn.convolution import MixerBlock
 from saccade.nn.patches import require_multiple
 
@@ -53,6 +53,9 @@ class ConvMixer(PooledClassifier):
         self.blocks = nn.Sequential(*(MixerBlock(config.width, config.kernel_size, act) for _ in range(config.depth)))
         self.num_features = config.width
         self.head = nn.Linear(config.width, config.num_classes) if config.num_classes else nn.Identity()
+
+    def layer_groups(self) -> LayerGroups:
+        return block_groups([self.stem], self.blocks)
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The map after the last block; its stride is the patch size."""

@@ -12,7 +12,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from saccade.config_io import Config
-from saccade.models.model import Classifier, FeatureMap
+from saccade.models.model import Classifier, FeatureMap, LayerGroups
 from saccade.nn.convolution import ChannelNorm
 from saccade.nn.transformer import Activation, LayerScale, Mlp, StochasticDepth
 
@@ -109,6 +109,14 @@ class ConvNeXt(Classifier):
     def embed(self, images: Tensor) -> Tensor:
         """What the head sees: ``[B, C, H, W]`` -> ``[B, num_features]``."""
         return self.norm(self.features(images)[-1].features.mean(dim=(2, 3)))
+
+    def layer_groups(self) -> LayerGroups:
+        """The stem, then each block; what halves the map belongs to the block behind it."""
+        groups: LayerGroups = [[self.stages[0].get_submodule("entrance")]]
+        for index, stage in enumerate(self.stages):
+            first, *blocks = stage.get_submodule("blocks").children()
+            groups += [[first] if index == 0 else [stage.get_submodule("entrance"), first], *([b] for b in blocks)]
+        return groups
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each stage: strides 4, 8, 16 and 32."""

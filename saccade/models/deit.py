@@ -13,7 +13,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from saccade.config_io import Config
-from saccade.models.model import FeatureMap, Model
+from saccade.models.model import FeatureMap, LayerGroups, Model
 from saccade.models.vit import SIZES, initialise
 from saccade.models.vit_encoder import ViTConfig, ViTEncoder
 from saccade.nn.tokens import TokenLayout
@@ -81,6 +81,9 @@ class DistilledViT(Model):
         """The patches after the last norm, as one map ``[B, D, h, w]``."""
         found = self.encoder(images)
         return (FeatureMap(found.layout.to_map(found.tokens), found.layout.stride),)
+
+    def layer_groups(self) -> LayerGroups:
+        return self.encoder.layer_groups()
 
     def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout:
         return self.encoder.token_layout(self.config.image_size if image_size is None else image_size)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from saccade.models.backbone import WithBackbone, backbone_maps
 from saccade.models.detr_masks import BoxAttention, MaskHead
-from saccade.models.model import FeatureMap, Model
+from saccade.models.model import FeatureMap, LayerGroups, Model, stacked_groups
 from saccade.models.resnet import ResNetConfig, resnet_config
 from saccade.models.zoo import build
 from saccade.nn.attention import xavier_uniform
@@ -189,6 +189,12 @@ class DETR(Model):
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The backbone's maps."""
         return self.backbone.features(images)
+
+    def layer_groups(self) -> LayerGroups:
+        """The backbone, the encoder, the decoder; what they add to their input belongs to their first block."""
+        encoder = stacked_groups((self.input_proj, self.pos_embed), self.encoder, [self.encoder_norm])
+        decoder = stacked_groups([self.queries], self.decoder, [self.decoder_norm])
+        return [*self.backbone.layer_groups(), *encoder, *decoder]
 
     def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout:
         """How the encoder's tokens lie over an image."""

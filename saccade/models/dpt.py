@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from saccade.models.backbone import WithBackbone
 from saccade.models.dpt_decoder import Doubled, Fusion, Readout, Reassemble, class_head, depth_head
 from saccade.models.hybrid import HybridConfig, HybridViT, StemConfig, hybrid_config
-from saccade.models.model import FeatureMap, Model
+from saccade.models.model import FeatureMap, LayerGroups, Model
 from saccade.models.vit import SIZES, VisionTransformer, vit_config
 from saccade.models.zoo import build
 from saccade.nn.positions import LearnedPositions
@@ -120,6 +120,10 @@ class DPT(Model):
     def embed(self, images: Tensor) -> Tensor:
         """What the backbone sees of the whole image: ``[B, C, H, W]`` -> ``[B, num_features]``."""
         return self.backbone.embed(images)
+
+    def layer_groups(self) -> LayerGroups:
+        """Those of the backbone; the decoder counts to the head."""
+        return self.backbone.layer_groups()
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The reassembled maps: strides 4, 8, 16 and 32 with patches of 16 pixels."""

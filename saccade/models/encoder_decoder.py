@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from saccade.models.model import Model
+from saccade.models.model import LayerGroups, Model, stacked_groups
 from saccade.nn.attention import xavier_uniform
 from saccade.nn.embedding import TiedLinear
 from saccade.nn.generation import EncoderOutput
@@ -78,6 +78,10 @@ class EncoderDecoder(Model, ABC):
     @abstractmethod
     def encode(self, source: Tensor) -> EncoderOutput:
         """Tokens ``[B, L]`` or images ``[B, C, H, W]`` -> what the decoder attends to."""
+
+    def decoder_groups(self, *inputs: nn.Module) -> LayerGroups:
+        """The decoder's blocks, the first one with what makes its input, the last one with the norm behind it."""
+        return stacked_groups(inputs, self.decoder, [self.decoder_norm])
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
         """Teacher forcing: every token of the target is given, and each position predicts the next."""

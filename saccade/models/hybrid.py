@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saccade.config_io import Config
-from saccade.models.model import FeatureMap, Model
+from saccade.models.model import FeatureMap, LayerGroups, Model
 from saccade.models.stages import Stages
 from saccade.models.vit import SIZES, VisionTransformer
 from saccade.models.vit_encoder import ViTConfig, ViTEncoder
@@ -124,6 +124,11 @@ class HybridViT(Model):
     def embed(self, images: Tensor) -> Tensor:
         """What the head sees: ``[B, C, H, W]`` -> ``[B, num_features]``."""
         return self.vit.embed(self.stem(images)[-1].features)
+
+    def layer_groups(self) -> LayerGroups:
+        """The whole ResNet embeds the image, as in timm."""
+        first, *blocks = self.encoder.layer_groups()
+        return [[self.stem, *first], *blocks]
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The stem's maps, then the tokens as a map: strides 4, 8, 16 and 16 of R50+ViT-B/16."""

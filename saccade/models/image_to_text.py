@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from saccade.models.backbone import WithBackbone, backbone_maps
 from saccade.models.conv_vit import ConvViTConfig
 from saccade.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
-from saccade.models.model import example_tokens
+from saccade.models.model import LayerGroups, example_tokens
 from saccade.models.vit_encoder import ViTConfig
 from saccade.models.zoo import build
 from saccade.nn.generation import EncoderOutput
@@ -51,6 +51,10 @@ class ImageToText(EncoderDecoder):
     def encode(self, source: Tensor) -> EncoderOutput:
         patches = self.backbone.features(source)[-1].features.flatten(2).transpose(1, 2)  # [B, N, C]
         return EncoderOutput(self.bridge(patches), None)
+
+    def layer_groups(self) -> LayerGroups:
+        """The encoder, then the decoder."""
+        return [*self.backbone.layer_groups(), *self.decoder_groups(self.bridge, self.token_embed)]
 
     def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout:
         """How the keys of the decoder's cross-attention lie over an image."""

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saccade.config_io import Config
-from saccade.models.model import Classifier, FeatureMap
+from saccade.models.model import Classifier, FeatureMap, LayerGroups, block_groups
 
 Size = tuple[int, int]
 
@@ -50,6 +50,9 @@ class LeNet(Classifier):
         """What the head sees: ``[B, C, H, W]`` -> ``[B, num_features]``."""
         x = self.features(images)[-1].features.flatten(1)
         return F.relu(self.fc2(F.relu(self.fc1(x))))
+
+    def layer_groups(self) -> LayerGroups:
+        return block_groups([self.conv1], [self.conv2])
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """Maps of stride 2 and 4."""

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saccade.config_io import Config
-from saccade.models.model import FeatureMap, PooledClassifier
+from saccade.models.model import FeatureMap, LayerGroups, PooledClassifier, block_groups
 from saccade.models.stages import Stages
 from saccade.nn.convolution import Bottleneck, ConvNorm
 from saccade.nn.windows import LocalAttention
@@ -59,6 +59,9 @@ class LocalResNet(PooledClassifier):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def layer_groups(self) -> LayerGroups:
+        return block_groups([self.stem], self.stages.blocks())
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each stage: strides 4, 8, 16 and 32."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from saccade.config_io import Config
-from saccade.models.model import FeatureMap, Model
+from saccade.models.model import FeatureMap, LayerGroups, Model, stacked_groups
 from saccade.models.vit import SIZES, initialise
 from saccade.models.vit_encoder import ViTConfig, ViTEncoder
 from saccade.nn.patches import unpatchify
@@ -114,6 +114,11 @@ class MaskedAutoencoder(MaskedModel):
             positions.table.requires_grad_(False)
             positions.table[:, :1] = 0.0
             positions.table[:, 1:] = sinusoidal_2d(grid, positions.table.shape[-1])
+
+    def layer_groups(self) -> LayerGroups:
+        """The encoder, then the decoder; what the decoder adds to its input belongs to its first block."""
+        inputs = (self.decoder_embed, self.mask_token, self.decoder_pos_embed)
+        return [*self.encoder.layer_groups(), *stacked_groups(inputs, self.decoder_blocks, [self.decoder_norm])]
 
     def num_masked(self, num_patches: int) -> int:
         return num_patches - int(num_patches * (1 - self.config.mask_ratio))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from saccade.config_io import Config
 from saccade.models.mae import MaskedModel, MaskedOutput, spread_noise
+from saccade.models.model import LayerGroups
 from saccade.models.vit import SIZES, initialise
 from saccade.models.vit_encoder import ViTConfig, ViTEncoder
 from saccade.nn.transformer import BlockConfig
@@ -72,6 +73,10 @@ class MaskedViT(MaskedModel):
         self.colours = nn.Linear(dim, COLOURS**config.in_channels)
         initialise(self)
         nn.init.normal_(self.mask_token, std=0.02)
+
+    def layer_groups(self) -> LayerGroups:
+        first, *blocks = self.encoder.layer_groups()
+        return [[*first, self.mask_token], *blocks]
 
     def num_masked(self, num_patches: int) -> int:
         return round(num_patches * self.config.mask_ratio)

@@ -1,5 +1,6 @@
 """The base class of all models, and mixins of their configs."""
 
+from collections.abc import Iterable
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -18,6 +19,9 @@ class TextInput(Config):
     in_channels: ClassVar[None] = None
     block: BlockConfig
     context_length: int
+
+
+LayerGroups = list[list[nn.Module | nn.Parameter]]
 
 
 class FeatureMap(NamedTuple):
@@ -51,6 +55,14 @@ class Model(nn.Module):
         """``[B, C, H, W]`` -> feature maps, from the finest to the coarsest."""
         raise ConfigError(f"{type(self).__name__} has no feature maps")
 
+    def layer_groups(self) -> LayerGroups:
+        """Modules and parameters by depth, from the input to the output, for layer-wise decay of the learning rate.
+
+        Parameters in none of the groups (the head) lie above the last one. Where a parameter is in several, the first
+        counts.
+        """
+        raise ConfigError(f"{type(self).__name__} defines no layer_groups, which layer-wise decay needs")
+
     def example_inputs(self, batch_size: int = 1, image_size: tuple[int, int] | None = None) -> tuple[Tensor, ...]:
         """Positional arguments of a call, on the CPU: for tracing, counting FLOPs and comparing outputs.
 
@@ -69,6 +81,40 @@ class Model(nn.Module):
     def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout | None:
         """How tokens lie over an image of (H, W) pixels, the config's size unless given; None where there are none."""
         return None
+
+
+def block_groups(
+    inputs: Iterable[nn.Module | nn.Parameter | None], blocks: Iterable[nn.Module], last: Iterable[nn.Module] = ()
+) -> LayerGroups:
+    """Layer groups of a stack of blocks, as timm counts them.
+
+    Args:
+        inputs: what embeds the input, one group; None is left out.
+        blocks: a group each.
+        last: what belongs to the last block, such as the norm after it.
+    """
+    groups: LayerGroups = [[part for part in inputs if part is not None], *([block] for block in blocks)]
+    groups[-1] += last
+    return groups
+
+
+def stacked_groups(
+    inputs: Iterable[nn.Module | nn.Parameter | None], blocks: Iterable[nn.Module], last: Iterable[nn.Module] = ()
+) -> LayerGroups:
+    """As :func:`block_groups` for a stack on top of another: what it adds to its input belongs to its first block."""
+    first, *blocks_after = block_groups(inputs, blocks, last)
+    return [first + blocks_after[0], *blocks_after[1:]] if blocks_after else [first]
+
+
+def parameter_depths(model: Model) -> dict[str, int]:
+    """The depth of every parameter by its name: 0 for what embeds the input, the largest for the head."""
+    depths: dict[int, int] = {}  # by the parameter's identity: a tied one has two names
+    groups = model.layer_groups()
+    for depth, group in enumerate(groups):
+        for part in group:
+            for parameter in part.parameters() if isinstance(part, nn.Module) else (part,):
+                depths.setdefault(id(parameter), depth)
+    return {name: depths.get(id(parameter), len(groups)) for name, parameter in model.named_parameters()}
 
 
 def example_tokens(batch_size: int, length: int, vocab_size: int, image_size: tuple[int, int] | None) -> Tensor:

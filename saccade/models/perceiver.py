@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from saccade.config_io import Config
-from saccade.models.model import Model
+from saccade.models.model import LayerGroups, Model
 from saccade.nn.attention import MultiHeadAttention
 from saccade.nn.convolution import ConvNorm
 from saccade.nn.positions import fourier_features
@@ -140,6 +140,14 @@ class Latents(nn.Module):
             x = self.blocks[i % len(self.blocks)](x).tokens
         return x
 
+    def layer_groups(self) -> LayerGroups:
+        """The latents; then each look at the inputs and each block, in the order of the first pass through them."""
+        groups: LayerGroups = [[self.latents]]
+        for index, blocks in enumerate(self.blocks):
+            groups += [[self.read[index]]] if index < len(self.read) else []
+            groups += [[block] for block in blocks.children()]
+        return groups
+
 
 class Perceiver(Model):
     """``net(images [B, C, H, W])`` -> logits ``[B, K]``, or ``[B, K, h, w]`` with a grid of queries."""
@@ -174,6 +182,12 @@ class Perceiver(Model):
         inputs, grid = self.inputs(images)
         logits = self.head(self.decode(inputs))  # [B, O, K]
         return logits[:, 0] if self.config.output == "class" else logits.transpose(1, 2).unflatten(2, grid)
+
+    def layer_groups(self) -> LayerGroups:
+        groups = self.latents.layer_groups()
+        groups[0] += [part for part in (self.stem, self.pos_embed, self.pos_proj) if part is not None]
+        query = self.queries if self.config.output == "class" else self.query_proj
+        return [*groups, [self.decoder, query]]
 
     def inputs(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """``[B, C, H, W]`` -> inputs ``[B, M, C']`` with their places, and how they lie: (rows, columns)."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from saccade.models.model import Model, TextInput, example_tokens
+from saccade.models.model import LayerGroups, Model, TextInput, example_tokens
 from saccade.models.perceiver import CrossBlock, Latents, LatentsConfig
 from saccade.nn.embedding import TiedLinear
 from saccade.nn.masks import key_padding_mask
@@ -79,6 +79,11 @@ class PerceiverText(Model):
         latents = self.latents(inputs, key_padding_mask(valid))
         hidden = self.decoder(self.queries[:length].expand(len(tokens), -1, -1), latents)
         return MaskedBytesOutput(self.output(hidden))
+
+    def layer_groups(self) -> LayerGroups:
+        groups = self.latents.layer_groups()
+        groups[0] += [self.token_embed, self.pos_embed]
+        return [*groups, [self.decoder, self.queries]]
 
     def example_inputs(self, batch_size: int = 1, image_size: tuple[int, int] | None = None) -> tuple[Tensor, ...]:
         return (example_tokens(batch_size, self.config.context_length, self.config.vocab_size, image_size),)

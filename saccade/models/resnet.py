@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saccade.config_io import Config
-from saccade.models.model import FeatureMap, PooledClassifier
+from saccade.models.model import FeatureMap, LayerGroups, PooledClassifier, block_groups
 from saccade.models.stages import Stages
 from saccade.nn.convolution import BasicBlock, Bottleneck, ConvNorm, FrozenBatchNorm2d, conv2d
 
@@ -92,6 +92,9 @@ class ResNet(PooledClassifier):
         middle = int(width * self.config.width_factor)
         spatial = partial(conv2d, dilation=2) if far else None
         return Bottleneck(in_channels, width, stride, norm=self.norm, width=middle, spatial=spatial)
+
+    def layer_groups(self) -> LayerGroups:
+        return block_groups([self.stem], self.stages.blocks())
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each stage: strides 4, 8, 16 and 32; of small images 1, 2, 4 and 8."""

@@ -11,7 +11,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from saccade.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
-from saccade.models.model import TextInput, example_tokens
+from saccade.models.model import LayerGroups, TextInput, block_groups, example_tokens
 from saccade.nn.attention import xavier_uniform
 from saccade.nn.generation import EncoderOutput
 from saccade.nn.masks import padding_mask
@@ -47,6 +47,10 @@ class Seq2Seq(EncoderDecoder):
     def encode(self, source: Tensor) -> EncoderOutput:
         mask = padding_mask(source != self.config.pad)
         return EncoderOutput(self.encoder_norm(self.encoder(self.embedded(source), mask=mask).tokens), mask)
+
+    def layer_groups(self) -> LayerGroups:
+        encoder = block_groups([self.token_embed], self.encoder, [self.encoder_norm])
+        return [*encoder, *self.decoder_groups()]
 
     def example_inputs(self, batch_size: int = 1, image_size: tuple[int, int] | None = None) -> tuple[Tensor, ...]:
         tokens = example_tokens(batch_size, self.config.context_length, self.config.vocab_size, image_size)

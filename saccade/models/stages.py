@@ -26,6 +26,10 @@ class Stages(nn.ModuleList):
             blocks = (make_block(stage, n == 0, self.strides[stage] if n == 0 else 1) for n in range(depth))
             self.append(nn.Sequential(*blocks))
 
+    def blocks(self) -> list[nn.Module]:
+        """The blocks of all stages, in their order."""
+        return [block for stage in self for block in stage.children()]
+
     def forward(self, x: Tensor, stride: int) -> tuple[FeatureMap, ...]:
         """A map ``[B, C, h, w]`` and its stride -> the map after each stage."""
         maps = []

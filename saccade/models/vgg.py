@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saccade.config_io import Config
-from saccade.models.model import Classifier, FeatureMap
+from saccade.models.model import Classifier, FeatureMap, LayerGroups
 
 WIDTHS = (64, 128, 256, 512, 512)  # of the five stages; a pooling by two ends each
 DEPTHS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
@@ -62,6 +62,10 @@ class VGG(Classifier):
         x = F.adaptive_avg_pool2d(self.features(images)[-1].features, GRID).flatten(1)
         x = self.dropout(F.relu(self.fc1(x)))
         return self.dropout(F.relu(self.fc2(x)))
+
+    def layer_groups(self) -> LayerGroups:
+        """Each convolution with its norm; the MLP counts to the head."""
+        return [[layer] for stage in self.stages for layer in stage.children()]
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each stage's pooling: strides 2 to 32."""

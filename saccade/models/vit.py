@@ -12,7 +12,7 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 
-from saccade.models.model import FeatureMap, Model
+from saccade.models.model import FeatureMap, LayerGroups, Model
 from saccade.models.vit_encoder import Features, ViTConfig, ViTEncoder
 from saccade.nn.masks import key_padding_mask
 from saccade.nn.patches import Size
@@ -56,6 +56,9 @@ class VisionTransformer(Model):
         """The patches after the last norm, as one map ``[B, D, h, w]``."""
         encoded = self.encoder(images)
         return (FeatureMap(encoded.layout.to_map(encoded.tokens), encoded.layout.stride),)
+
+    def layer_groups(self) -> LayerGroups:
+        return self.encoder.layer_groups()
 
     def pooled(self, features: Features) -> Tensor:
         """Tokens ``[B, N, D]`` -> ``[B, D]`` by the config's pooling."""

@@ -12,6 +12,7 @@ import torch.fx
 from torch import Tensor, nn
 
 from saccade.config_io import Config
+from saccade.models.model import LayerGroups, block_groups
 from saccade.nn.masks import key_padding_mask
 from saccade.nn.patches import PatchEmbed, Size
 from saccade.nn.positions import PositionKind, make_positions
@@ -123,6 +124,11 @@ class ViTEncoder(nn.Module):
     def token_layout(self, image_size: Size) -> TokenLayout:
         """How tokens lie over an image of (H, W) pixels."""
         return TokenLayout(self.config.num_prefix, self.patch_embed.grid(image_size), self.config.patch_size)
+
+    def layer_groups(self) -> LayerGroups:
+        """What embeds the image, then each block, the last one with the norm behind it."""
+        inputs = (self.patch_embed, self.cls_token, self.registers, self.pos_embed, self.input_norm)
+        return block_groups(inputs, self.blocks, [self.norm])
 
     def with_prefix(self, patches: Tensor, grid: Size) -> Tensor:
         """Patches ``[B, h*w, D]`` with their positions, behind the prefix tokens with theirs: ``[B, P + h*w, D]``."""

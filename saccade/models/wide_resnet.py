@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saccade.config_io import Config
-from saccade.models.model import FeatureMap, PooledClassifier
+from saccade.models.model import FeatureMap, LayerGroups, PooledClassifier, block_groups
 from saccade.models.stages import Stages
 from saccade.nn.convolution import PreActBlock, conv2d
 
@@ -57,6 +57,9 @@ class WideResNet(PooledClassifier):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def layer_groups(self) -> LayerGroups:
+        return block_groups([self.stem], self.stages.blocks(), [self.norm])
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each group, the last one normalised: strides 1, 2 and 4."""

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saccade.models.backbone import WithBackbone, backbone_maps
-from saccade.models.model import FeatureMap, Model
+from saccade.models.model import FeatureMap, LayerGroups, Model
 from saccade.models.resnet import ResNetConfig
 from saccade.models.zoo import build
 from saccade.nn.convolution import ConvNorm
@@ -113,6 +113,10 @@ class Yolo(Model):
             return images.new_tensor([images.shape[-1], images.shape[-2]] * 2)[None, None]
         size = torch.stack((valid.any(1).sum(1), valid.any(2).sum(1)), dim=1)
         return size.repeat(1, 2)[:, None].to(images.dtype)
+
+    def layer_groups(self) -> LayerGroups:
+        """Those of the backbone; all that is built on it counts to the head."""
+        return self.backbone.layer_groups()
 
     def embed(self, images: Tensor) -> Tensor:
         """What the backbone sees of the whole image: ``[B, C, H, W]`` -> ``[B, num_features]``."""

@@ -3,13 +3,15 @@
 B sources, L tokens of a source, n new tokens, W beams, V tokens of the vocabulary.
 """
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from saccade.errors import ConfigError
 from saccade.nn.transformer import BlockCache, Decoder
+
+EarlyStopping = bool | Literal["never"]
 
 
 class EncoderOutput(NamedTuple):
@@ -44,7 +46,7 @@ class AutoregressiveModel(Protocol):
 
 class Hypothesis(NamedTuple):
     """A generated text: token ids without begin and end, and its score, the sum of the log-probabilities of its tokens
-    (the end included) divided by its length to the power of the length penalty."""
+    (with the end, if it has one) divided by their number to the power of the length penalty."""
 
     tokens: tuple[int, ...]
     score: float
@@ -89,16 +91,27 @@ def beam_search(
     *,
     max_length: int | None = None,
     length_penalty: float = 1.0,
+    early_stopping: EarlyStopping = False,
 ) -> list[Hypothesis]:
-    """The best of ``num_beams`` hypotheses that grow side by side, for each source.
+    """The best of ``num_beams`` hypotheses that grow side by side, for each source, as `generate` of transformers
+    searches.
+
+    A hypothesis is finished with its end token, or at ``max_length`` tokens without one. Of the finished ones the best
+    ``num_beams`` are kept, and the best of these is returned. The search ends at ``max_length``, or as soon as
+    ``num_beams`` are finished and, by ``early_stopping``,
+
+    - False: the best unfinished hypothesis, scored at its present length, is no better than the worst of them;
+    - "never": neither could it be at the best length for its score, ``max_length`` if ``length_penalty`` is positive;
+    - True: at once.
 
     Args:
         net: in evaluation mode.
         source: ``[B, L]`` tokens, or images ``[B, C, H, W]``.
         num_beams: W.
-        max_length: tokens of a text at most; the model's context length unless given.
-        length_penalty: the score is the sum of the log-probabilities over the length to this power; 0 prefers short
-            texts.
+        max_length: tokens of a text at most, the end included; the model's context length unless given.
+        length_penalty: the score is the sum of the log-probabilities over the number of tokens to this power; 0 prefers
+            short texts.
+        early_stopping: as above.
 
     Raises:
         ConfigError: fewer than one beam.
@@ -107,37 +120,48 @@ def beam_search(
         raise ConfigError(f"a beam search needs at least one beam, not {num_beams}")
     encoded = net.encode(source)
     length = max_length or net.config.context_length
-    return [_search(net, encoded.row(i), num_beams, length, length_penalty) for i in range(len(source))]
+    rows = (encoded.row(i) for i in range(len(source)))
+    return [_search(net, row, num_beams, length, length_penalty, early_stopping) for row in rows]
 
 
 def _search(
-    net: AutoregressiveModel, encoded: EncoderOutput, num_beams: int, max_length: int, length_penalty: float
+    net: AutoregressiveModel,
+    encoded: EncoderOutput,
+    num_beams: int,
+    max_length: int,
+    length_penalty: float,
+    early_stopping: EarlyStopping,
 ) -> Hypothesis:
     """Beam search for one source."""
     config, device = net.config, encoded.tokens.device
     caches = net.decoder.empty_caches()
     beams: list[tuple[int, ...]] = [()]
     totals, last = torch.zeros(1, device=device), torch.full((1, 1), config.begin, device=device)
-    finished: list[Hypothesis] = []
+    finished: list[Hypothesis] = []  # at most W, the best first
     for length in range(1, max_length + 1):
         log_probs = net.decode(last, encoded.repeat(len(last)), caches)[:, -1].float().log_softmax(-1)
         sums = (totals[:, None] + log_probs).flatten()  # [W * V]
-        best = sums.topk(min(2 * num_beams, len(sums)))
+        best = sums.topk(min(2 * num_beams, len(sums)))  # so that W can go on even if W others end
         rows, tokens, scores = [], [], []
-        for total, index in zip(best.values.tolist(), best.indices.tolist()):
+        for rank, (total, index) in enumerate(zip(best.values.tolist(), best.indices.tolist())):
             row, token = divmod(index, config.vocab_size)
-            if token == config.end:
-                finished.append(Hypothesis(beams[row], total / length**length_penalty))
+            if token == config.end or length == max_length:
+                if rank < num_beams:
+                    text = beams[row] if token == config.end else (*beams[row], token)
+                    finished.append(Hypothesis(text, total / length**length_penalty))
             elif len(rows) < num_beams:
                 rows.append(row)
                 tokens.append(token)
                 scores.append(total)
+        finished = sorted(finished, key=lambda hypothesis: -hypothesis.score)[:num_beams]
+        if not rows:
+            break
+        if len(finished) == num_beams:
+            best_length = max_length if early_stopping == "never" and length_penalty > 0 else length
+            if early_stopping is True or scores[0] / best_length**length_penalty <= finished[-1].score:
+                break
         selected = torch.tensor(rows, dtype=torch.long, device=device)
         caches = [cache.select(selected) for cache in caches]
         beams = [(*beams[row], token) for row, token in zip(rows, tokens)]
         totals, last = torch.tensor(scores, device=device), torch.tensor(tokens, device=device)[:, None]
-        # Sums only fall: an open beam can at best keep its sum, over the longest text.
-        if finished and max(scores, default=-1e9) / max_length**length_penalty < max(h.score for h in finished):
-            break
-    unfinished = [Hypothesis(ids, t / max(len(ids), 1) ** length_penalty) for ids, t in zip(beams, totals.tolist())]
-    return max(finished or unfinished, key=lambda hypothesis: hypothesis.score)
+    return finished[0]

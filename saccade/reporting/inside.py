@@ -18,6 +18,7 @@ def inside_section(
     return Markup(
         template("saccade.reporting", "inside").render(
             distance="" if distance is None else Markup(attention_distances(distance.pixels)),
+            without_patches=0 if distance is None else int(np.isnan(distance.pixels).sum()),
             positions="" if similarity is None else picture(position_grid(similarity)),
             filters="" if filters is None else picture(filter_grid(filters.filters)),
         )

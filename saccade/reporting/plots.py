@@ -93,13 +93,14 @@ def reliability(bins: Sequence[tuple[float, float, int]]) -> str:
 
 
 def attention_distances(pixels: np.ndarray) -> str:
-    """How far each head looks, by layer: ``[layers, heads]`` in pixels."""
+    """How far each head looks, by layer: ``[layers, heads]`` in pixels; NaN is not drawn, nor is it in a mean."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(4.6, 3.2), layout="constrained")
         axes = figure.subplots()
         for head in range(pixels.shape[1]):
             axes.scatter(np.arange(1, len(pixels) + 1), pixels[:, head], s=22, color=COLOURS[0], alpha=0.7)
-        axes.plot(np.arange(1, len(pixels) + 1), pixels.mean(axis=1), color=COLOURS[1], linewidth=1.4, label="mean")
+        means = np.ma.masked_invalid(pixels).mean(axis=1)
+        axes.plot(np.arange(1, len(pixels) + 1), means, color=COLOURS[1], linewidth=1.4, label="mean")
         axes.set(xlabel="layer", ylabel="mean attention distance (pixels)", ylim=(0, None))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend()

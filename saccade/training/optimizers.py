@@ -1,15 +1,11 @@
 """AdamW with its two kinds of exceptions: what is not decayed, and layers that learn more slowly."""
 
-import re
-
 import torch
 from torch import nn
 
 from saccade.errors import ConfigError
+from saccade.models.model import Model, parameter_depths
 from saccade.training.config import OptimizerConfig
-
-BLOCK = re.compile(r"(?:^|\.)blocks\.(\d+)\.")
-EMBEDDING = re.compile(r"(?:^|\.)(?:stem|patch_embed|pos_embed|cls_token|registers|input_norm)(?:\.|$)")
 
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
@@ -43,12 +39,12 @@ def freeze_untrained(model: nn.Module, config: OptimizerConfig) -> None:
 
 def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict]:
     """Matrices are decayed; biases, norms, tokens and positions are not. Rates shrink from layer to layer downward."""
-    depth = depth_of(model)
+    scales = layer_scales(model, config.layer_decay)
     groups: dict[tuple[float, float], dict] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        scale = config.layer_decay ** (depth + 1 - layer_of(name, depth))
+        scale = scales[name]
         if name.startswith("backbone."):
             scale *= config.backbone_lr
         decay = config.weight_decay if is_decayed(name, parameter) else 0.0
@@ -62,18 +58,23 @@ def is_decayed(name: str, parameter: torch.Tensor) -> bool:
     return name.endswith(".weight") and parameter.ndim >= 2
 
 
-def depth_of(model: nn.Module) -> int:
-    """Number of blocks in the model's ViT; 0 if it has none."""
-    numbers = [int(m[1]) + 1 for name, _ in model.named_parameters() if (m := BLOCK.search(name))]
-    return max(numbers, default=0)
+def layer_scales(model: nn.Module, layer_decay: float) -> dict[str, float]:
+    """The factor of each parameter's learning rate: 1 for the head, and `layer_decay` times less from each layer of
+    :meth:`Model.layer_groups` to the one below (BEiT, arXiv 2106.08254), as timm's ``param_groups_layer_decay``.
 
-
-def layer_of(name: str, depth: int) -> int:
-    """0 for what embeds the image, 1 to `depth` for the blocks, `depth + 1` for the last norm, pool and head."""
-    block = BLOCK.search(name)
-    if block:
-        return int(block[1]) + 1
-    return 0 if EMBEDDING.search(name) else depth + 1
+    Raises:
+        ConfigError: the model does not say which layers it has.
+    """
+    if layer_decay == 1:
+        return {name: 1.0 for name, _ in model.named_parameters()}
+    if not isinstance(model, Model):
+        raise ConfigError(
+            f"optimizer.layer_decay needs the layers of {type(model).__name__}: derive it from "
+            "saccade.models.model.Model and define layer_groups(), or leave layer_decay at 1"
+        )
+    depths = parameter_depths(model)
+    top = max(depths.values())
+    return {name: layer_decay ** (top - depth) for name, depth in depths.items()}
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

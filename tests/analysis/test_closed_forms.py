@@ -59,6 +59,16 @@ def test_distance_of_looking_at_oneself_at_the_neighbour_and_everywhere() -> Non
     assert found.layers == ("layer",)
 
 
+def test_distance_of_a_head_that_attends_to_the_class_token_only_is_not_defined() -> None:
+    layout = TokenLayout(num_prefix=1, grid=(1, 3), stride=(10, 10))
+    class_token, one_query = torch.zeros(4, 4), torch.zeros(4, 4)
+    class_token[:, 0] = one_query[:, 0] = 1
+    one_query[2] = torch.tensor([0.9, 0.05, 0.0, 0.05])  # the middle patch also attends to both neighbours
+    pixels = attention_distance({"layer": torch.stack((class_token, one_query))[None]}, layout).pixels
+    assert np.isnan(pixels[0, 0])
+    assert pixels[0, 1] == pytest.approx(10)  # of the one query for which it is defined
+
+
 def test_distance_counts_both_axes_in_pixels() -> None:
     layout = TokenLayout(num_prefix=0, grid=(2, 2), stride=(3, 4))
     diagonal = torch.eye(4).flip(0)

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -34,19 +35,20 @@ def predictor(seed: int = 0) -> Predictor:
     return predictor_of(LoadedModel(net, "vit", tuple("0123456789"), preprocessing))
 
 
-def test_few_shot_is_ridge_regression_at_the_best_leave_one_out_error() -> None:
-    """scikit-learn's RidgeCV with the same strengths, on the same whitened features, answers alike."""
-    from sklearn.linear_model import RidgeCV
-
-    train, labels = clouds(15)
-    test, truth = clouds(300, seed=1)
-    x, mean, scale = probing.whiten(train.double())
-    targets = 2.0 * torch.nn.functional.one_hot(labels, 3).double() - 1
-    reference = RidgeCV(alphas=probing.RIDGES, fit_intercept=False, scoring="neg_mean_squared_error").fit(x, targets)
-    answers = reference.predict(probing.with_constant((test.double() - mean) / scale)).argmax(axis=1)
-    expected = (torch.from_numpy(answers) == truth).double().mean().item()
-    assert probing.few_shot_accuracy(train, labels, test, truth) == expected
-    assert expected > 0.6
+def test_accuracy_grows_with_the_shots_on_pixels_of_digits() -> None:
+    splits = digits_splits()
+    assert splits.test is not None
+    sets = []
+    for part in (splits.train, splits.test):
+        pixels = [torch.from_numpy(np.asarray(part.image(i), dtype=np.float32)).flatten() for i in range(len(part))]
+        sets += [torch.stack(pixels), torch.as_tensor(part.labels)]
+    means = []
+    for shots in (1, 5, 10, 25):
+        draws = [probing.draw(sets[0], sets[1], shots, seed) for seed in range(3)]
+        means.append(sum(probing.few_shot_accuracy(*draw, sets[2], sets[3]) for draw in draws) / 3)
+    assert means == sorted(means)
+    assert means[0] > 0.4
+    assert means[-1] > 0.85
 
 
 def test_nearest_neighbours_by_hand() -> None:

@@ -104,5 +104,5 @@ def test_a_resnet_trains_on_photographs_with_a_report(tmp_path) -> None:
     arguments = ["--model", "resnet18", "--image-size", "32", "--steps", "3", "--batch-size", "8", "--workers", "0"]
     quick = ["--set", "model.options={depths: [1, 1, 1, 1], width: 8}", "--output", str(tmp_path / "run")]
     assert main(["train", str(photos), *arguments, *quick]) == 0
-    assert "Run it again" in (tmp_path / "run/report.html").read_text()
+    assert "Reproduce" in (tmp_path / "run/report.html").read_text()
     assert main(["explain", str(tmp_path / "run"), str(photos / "cat/0.png"), "-o", str(tmp_path / "a.png")]) == 1

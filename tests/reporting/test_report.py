@@ -75,6 +75,14 @@ def test_nothing_is_loaded_from_anywhere_and_names_are_text() -> None:
         assert part in page
 
 
+def test_a_head_without_a_distance_is_not_drawn() -> None:
+    defined, one_missing = np.array([[2.0, 4.0], [3.0, 5.0]]), np.array([[2.0, np.nan], [np.nan, np.nan]])
+    assert "Not drawn" not in inside_section(None, None, AttentionDistance(("a", "b"), defined))
+    section = inside_section(None, None, AttentionDistance(("a", "b"), one_missing))
+    assert "Not drawn: 3 heads without attention to any patch." in section
+    assert "nan" not in section.lower()
+
+
 def test_a_report_of_almost_nothing() -> None:
     page = render_report(Report(title="empty", sections=[inside_section(None, None, None)]))
     assert "empty" in page

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from saccade.data.tokenizer import Tokenizer, open_tokenizer, tokenizer_from_files
+from saccade.engine.finite import require_finite
 from saccade.engine.predictor import Predictor
 from saccade.errors import ConfigError
 from saccade.models.clip import CLIP
@@ -42,9 +43,15 @@ def tokenizer_of(predictor: Predictor, vocabulary: str = "") -> Tokenizer:
 
 @torch.inference_mode()
 def embed_texts(predictor: Predictor, tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
-    """Unit vectors of T texts, ``[T, E]`` on the model's device."""
+    """Unit vectors of T texts, ``[T, E]`` on the model's device.
+
+    Raises:
+        MeasurementError: they are not finite.
+    """
     assert isinstance(predictor.model, CLIP)
-    return F.normalize(predictor.model.encode_text(tokenizer(texts).to(predictor.device)).float(), dim=-1)
+    vectors = predictor.model.encode_text(tokenizer(texts).to(predictor.device)).float()
+    require_finite(vectors, texts)
+    return F.normalize(vectors, dim=-1)
 
 
 def read_lines(name: str) -> list[str]:

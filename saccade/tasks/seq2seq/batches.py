@@ -18,6 +18,8 @@ from saccade.data.seeding import RandomStream, mix_seed
 from saccade.data.text_batches import TextSample, text_batch
 from saccade.data.vocabulary import Vocabulary
 
+NO_TOKEN = -1  # pads references
+
 
 @dataclass
 class TranslationDataset(Dataset):
@@ -36,13 +38,14 @@ class TranslationDataset(Dataset):
         index, _ = item
         pair, name = self.source.pair(index), self.source.names[index]
         source = source_tokens(self.vocabulary, pair.source, self.length)
-        return TextSample(source, target_tokens(self.vocabulary, pair.target, self.length), name, index)
+        target = target_tokens(self.vocabulary, pair.target, self.length)
+        return TextSample(source, target, name, index, labels=reference(self.vocabulary, pair.target))
 
     def collate(self, samples: Sequence[TextSample]) -> tuple[Batch, list[str]]:
-        """Inputs: sources ``[B, L]``; labels: `target` ``[B, M]``, both padded with the pad token."""
+        """Inputs: sources ``[B, L]``; labels: `target` ``[B, M]``, both padded with the pad token; `reference`."""
         pad = self.vocabulary.pad
         sources = pad_sequence([s.source for s in samples], batch_first=True, padding_value=pad)
-        return text_batch(sources, samples, pad)
+        return text_batch(sources, samples, pad, references(samples))
 
 
 @dataclass
@@ -62,11 +65,13 @@ class ImageTextDataset(Dataset):
         sample, index, skipped = first_readable(len(self.source), index, self.source.with_captions, self.skip_bad)
         caption = sample.captions[mix_seed(*key, RandomStream.CAPTION) % len(sample.captions) if key else 0]
         target = target_tokens(self.vocabulary, caption, self.length)
-        return TextSample(self.transform(sample.image, key), target, self.source.names[index], index, skipped)
+        image, whole = self.transform(sample.image, key), reference(self.vocabulary, caption)
+        return TextSample(image, target, self.source.names[index], index, skipped, whole)
 
     def collate(self, samples: Sequence[TextSample]) -> tuple[Batch, list[str]]:
-        """Inputs: images ``[B, C, H, W]``; labels: `target` ``[B, M]``."""
-        return text_batch(torch.stack([s.source for s in samples]), samples, self.vocabulary.pad)
+        """Inputs: images ``[B, C, H, W]``; labels: `target` ``[B, M]`` and `reference`."""
+        images = torch.stack([s.source for s in samples])
+        return text_batch(images, samples, self.vocabulary.pad, references(samples))
 
 
 def source_tokens(vocabulary: Vocabulary, text: str, length: int) -> Tensor:
@@ -77,3 +82,14 @@ def source_tokens(vocabulary: Vocabulary, text: str, length: int) -> Tensor:
 def target_tokens(vocabulary: Vocabulary, text: str, length: int) -> Tensor:
     """The target of a decoder: a begin token, the token ids of a text, an end token, ``[M]``."""
     return torch.tensor([vocabulary.begin, *vocabulary([text])[0][: length - 2], vocabulary.end])
+
+
+def reference(vocabulary: Vocabulary, text: str) -> dict[str, Tensor]:
+    """The label that generated texts are compared with: the token ids of a whole target, however long."""
+    return {"reference": torch.tensor(vocabulary([text])[0], dtype=torch.long)}
+
+
+def references(samples: Sequence[TextSample]) -> dict[str, Tensor]:
+    """The references of a batch, ``[B, R]``, padded with :data:`NO_TOKEN`."""
+    rows = [sample.labels["reference"] for sample in samples]
+    return {"reference": pad_sequence(rows, batch_first=True, padding_value=NO_TOKEN)}

@@ -16,14 +16,25 @@ class Seq2SeqMetrics:
         exact: fraction of generated texts that equal their target.
         bleu, chrf: of the whole corpus by sacrebleu, in [0, 100].
         images: how many pairs.
+        truncated: how many references have more tokens than the model can generate. They are compared whole; `loss` is
+            that of the tokens before.
     """
 
-    warning = ""
     loss: float
     exact: float
     bleu: float
     chrf: float
     images: int
+    truncated: int = 0
+
+    @property
+    def warning(self) -> str:
+        if not self.truncated:
+            return ""
+        return (
+            f"{self.truncated} of {self.images} references are longer than the model's context: no generated text can "
+            "equal them, they count whole in BLEU and chrF, and in the loss up to that length"
+        )
 
     @property
     def count(self) -> int:
@@ -51,17 +62,20 @@ class Seq2SeqMetrics:
     def __str__(self) -> str:
         return (
             f"exact match {self.exact:.2%}, BLEU {self.bleu:.2f}, chrF {self.chrf:.2f}, loss {self.loss:.4f} on "
-            f"{self.images} texts"
+            f"{self.images} texts" + (f", {self.truncated} longer than the model's context" if self.truncated else "")
         )
 
 
-def seq2seq_metrics(generated: Sequence[str], targets: Sequence[str], loss: float) -> Seq2SeqMetrics:
+def seq2seq_metrics(
+    generated: Sequence[str], targets: Sequence[str], loss: float, truncated: int = 0
+) -> Seq2SeqMetrics:
     """The metrics of N generated texts.
 
     Args:
         generated: one text a source.
         targets: the right texts, in the same order.
         loss: mean over all tokens of the targets, in nats.
+        truncated: how many targets are longer than the model's context.
 
     Raises:
         DataError: the package sacrebleu is not installed.
@@ -76,4 +90,5 @@ def seq2seq_metrics(generated: Sequence[str], targets: Sequence[str], loss: floa
         bleu=corpus_bleu(generated, [targets]).score,
         chrf=corpus_chrf(generated, [targets]).score,
         images=len(targets),
+        truncated=truncated,
     )

@@ -42,7 +42,7 @@ class Seq2SeqRoom(TaskRoom):
         return make_setup(config, device)
 
     def task(self, source: LoadedModel, options: Mapping[str, Any] | None = None) -> Seq2SeqTask:
-        refuse_options(self.name, options, ("num_beams", "length_penalty"))
+        refuse_options(self.name, options, ("num_beams", "length_penalty", "early_stopping"))
         size, length = source.model.config.vocab_size, source.model.config.context_length
         vocabulary = find_vocabulary(source.vocabulary, size, "the model's folder")
         images = source.preprocessing is not None

@@ -20,8 +20,8 @@ from saccade.data.vocabulary import UNKNOWN, Vocabulary
 from saccade.engine.collect import Collected
 from saccade.engine.task import IndependentParts, LossTerm, LossTerms, image_batch
 from saccade.errors import ConfigError
-from saccade.nn.generation import beam_search, greedy
-from saccade.tasks.seq2seq.batches import source_tokens
+from saccade.nn.generation import EarlyStopping, beam_search, greedy
+from saccade.tasks.seq2seq.batches import NO_TOKEN, source_tokens
 from saccade.tasks.seq2seq.metrics import Seq2SeqMetrics, seq2seq_metrics
 from saccade.tasks.seq2seq.results import Text
 
@@ -46,6 +46,7 @@ class Seq2SeqTask(IndependentParts):
         max_length: tokens of a source text, and of a generated text, at most.
         num_beams: hypotheses that grow side by side in beam search; 1 decodes greedily.
         length_penalty: of beam search: scores are divided by the length to this power.
+        early_stopping: of beam search: see :func:`saccade.nn.generation.beam_search`.
     """
 
     name = "seq2seq"
@@ -61,6 +62,7 @@ class Seq2SeqTask(IndependentParts):
         max_length: int = 64,
         num_beams: int = 1,
         length_penalty: float = 1.0,
+        early_stopping: EarlyStopping = False,
     ):
         if not 0 <= label_smoothing < 1:
             raise ConfigError(f"label_smoothing must lie in [0, 1), not {label_smoothing}")
@@ -68,7 +70,7 @@ class Seq2SeqTask(IndependentParts):
             raise ConfigError(f"num_beams must be at least 1, not {num_beams}")
         self._vocabulary, self.reads_images = vocabulary, reads_images
         self.label_smoothing, self.max_length = label_smoothing, max_length
-        self.num_beams, self.length_penalty = num_beams, length_penalty
+        self.num_beams, self.length_penalty, self.early_stopping = num_beams, length_penalty, early_stopping
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -125,37 +127,52 @@ class Seq2SeqTask(IndependentParts):
             hypotheses = greedy(net, batch.inputs, self.max_length)
         else:
             hypotheses = beam_search(
-                net, batch.inputs, self.num_beams, max_length=self.max_length, length_penalty=self.length_penalty
-            )
+                net, batch.inputs, self.num_beams, max_length=self.max_length, length_penalty=self.length_penalty,
+                early_stopping=self.early_stopping,
+            )  # fmt: skip
         return Generation(tuple(hypothesis.tokens for hypothesis in hypotheses), logits)
 
     def collect(self, outputs: Generation, batch: Batch) -> dict[str, Tensor]:
-        """`generated` and `target` (without the begin token), the token ids of all texts one after the other, beside
-        `num_generated [N]` and `num_target [N]`; `loss [N]`, summed over each target, in nats."""
+        """`generated` and `reference`, the token ids of all texts one after the other, beside `num_generated [N]` and
+        `num_reference [N]`; `loss [N]`, in nats, summed over the `num_target [N]` tokens of each target that the model
+        can read, the end included."""
         next_tokens, is_token = target_of(batch)[:, 1:], self.is_token(batch)
+        reference, is_reference = self.reference_of(batch)
         assert outputs.logits is not None
         losses = F.cross_entropy(outputs.logits.float().transpose(1, 2), next_tokens, reduction="none") * is_token
         return {
             "generated": torch.tensor([token for text in outputs.tokens for token in text], dtype=torch.long),
             "num_generated": torch.tensor([len(text) for text in outputs.tokens]),
-            "target": next_tokens[is_token],
+            "reference": reference[is_reference],
+            "num_reference": is_reference.sum(1),
             "num_target": is_token.sum(1),
             "loss": losses.sum(1),
         }
 
+    def reference_of(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(token ids ``[B, R]`` of what generated texts are compared with, which of them are no padding); the targets
+        of a batch without references of their own."""
+        assert isinstance(batch.labels, dict)
+        if "reference" in batch.labels:
+            return batch.labels["reference"], batch.labels["reference"] != NO_TOKEN
+        next_tokens = target_of(batch)[:, 1:]
+        return next_tokens, self.is_token(batch) & (next_tokens != self.vocabulary.end)
+
     def measure(self, collected: Collected) -> Seq2SeqMetrics:
+        """Generated texts against whole references; the loss of the part of a target that the model can read."""
         if not len(collected):
             raise ConfigError("there are no texts to measure on")
-        targets = [text.replace(UNKNOWN, UNKNOWN_TARGET) for text in self.texts(collected, "target")]
+        references = [text.replace(UNKNOWN, UNKNOWN_TARGET) for text in self.texts(collected, "reference")]
         loss = collected["loss"].double().sum() / collected["num_target"].sum()
-        return seq2seq_metrics(self.texts(collected, "generated"), targets, loss.item())
+        truncated = int((collected["num_reference"] >= collected["num_target"]).sum())  # a target has an end besides
+        return seq2seq_metrics(self.texts(collected, "generated"), references, loss.item(), truncated)
 
     def texts(self, collected: Collected, name: str) -> list[str]:
-        """The texts of collected token ids, `generated` or `target`."""
+        """The texts of collected token ids, `generated` or `reference`."""
         return [self.vocabulary.decode(ids.tolist()) for ids in collected.per_input(name, f"num_{name}")]
 
     def rows(self, collected: Collected) -> list[dict[str, Any]]:
-        texts = zip(collected.names, self.texts(collected, "generated"), self.texts(collected, "target"))
+        texts = zip(collected.names, self.texts(collected, "generated"), self.texts(collected, "reference"))
         return [{"image": name, "text": text, "truth": target} for name, text, target in texts]
 
     def input_batch(self, inputs: Sequence[Any], sizes: Sequence[tuple[int, int]], names: Sequence[str]) -> Batch:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from saccade.engine.predictor import ImageLike, Predictor
 from saccade.errors import ConfigError
 from saccade.models.encoder_decoder import EncoderDecoder
+from saccade.nn.generation import EarlyStopping
 from saccade.tasks.seq2seq.results import Text
 from saccade.tasks.seq2seq.task import Seq2SeqTask
 
@@ -18,6 +19,7 @@ def translate(
     *,
     num_beams: int = 1,
     length_penalty: float = 1.0,
+    early_stopping: EarlyStopping = False,
     batch_size: int = 32,
 ) -> list[Text]:
     """Generate a text for each source.
@@ -27,6 +29,7 @@ def translate(
         sources: texts, or images of any kind, as the model reads the one or the other.
         num_beams: hypotheses that grow side by side in beam search; 1 decodes greedily.
         length_penalty: of beam search: scores are divided by the length to this power.
+        early_stopping: of beam search: see :func:`saccade.nn.generation.beam_search`.
         batch_size: sources that go through the model at once.
 
     Raises:
@@ -34,7 +37,7 @@ def translate(
         ImageError: an image cannot be read.
     """
     encoder_decoder(predictor)
-    options = {"num_beams": num_beams, "length_penalty": length_penalty}
+    options = {"num_beams": num_beams, "length_penalty": length_penalty, "early_stopping": early_stopping}
     return predictor.with_options(options).predict(sources, batch_size=batch_size)
 
 

@@ -1,8 +1,11 @@
 """Sequence to sequence: the loss by hand, decoding, metrics, batches."""
 
+import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import sacrebleu
 import torch
 import torch.nn.functional as F
 
@@ -10,7 +13,7 @@ import saccade
 from saccade.checkpoints.directory import LoadedModel, save_model_dir
 from saccade.data.builtin.number_words import english, french
 from saccade.data.config import DataConfig, NumbersConfig
-from saccade.data.samples import Batch
+from saccade.data.samples import Batch, Translation
 from saccade.data.texts import open_translations
 from saccade.data.vocabulary import Vocabulary
 from saccade.engine.collect import Collected
@@ -137,6 +140,28 @@ def test_texts_are_truncated_and_padded() -> None:
     assert (target[:, 0] == vocabulary.begin).all()
     assert ((target == vocabulary.end).sum(1) == 1).all()
     assert ((pairs.inputs == vocabulary.end).sum(1) == 1).all()
+
+
+def test_references_longer_than_the_context_are_compared_whole() -> None:
+    """A model that generates the first five words of a six-word reference is not right, and its BLEU is that of five
+    words of six."""
+    source = SimpleNamespace(
+        pair=lambda index: Translation("un", "un deux trois quatre un deux" if index else "un deux"), names=("0", "1")
+    )
+    dataset = TranslationDataset(source, VOCABULARY, 7)  # type: ignore[arg-type]
+    pairs, _ = dataset.collate([dataset[i, ()] for i in range(2)])
+    task = Seq2SeqTask(VOCABULARY, max_length=7)
+    generated = tuple(tuple(VOCABULARY([text])[0]) for text in ("un deux", "un deux trois quatre un"))
+    logits = torch.zeros(2, 6, VOCABULARY.size)
+    metrics = task.measure(Collected(task.collect(Generation(generated, logits), pairs), pairs.names))
+    assert (metrics.exact, metrics.truncated) == (0.5, 1)
+    texts = ["un deux", "un deux trois quatre un"]
+    expected = sacrebleu.corpus_bleu(texts, [["un deux", "un deux trois quatre un deux"]])
+    assert metrics.bleu == pytest.approx(expected.score)
+    assert metrics.bleu < 100
+    assert "1 of 2 references" in metrics.warning
+    assert metrics.loss == pytest.approx(math.log(VOCABULARY.size), rel=1e-5)
+    assert measured(["un"], ["un"]).warning == ""
 
 
 def test_a_model_without_a_vocabulary_names_what_is_missing() -> None:
