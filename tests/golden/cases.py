@@ -66,7 +66,8 @@ CASES: dict[str, dict[str, Any]] = {
         },
     },
     "pretrain_colours": {
-        **DIGITS, **MAE_LR, "task": "masked_image", "model.name": "masked_vit_digits", "model.options": {**BLOCK, "depth": 2},
+        **DIGITS, **MAE_LR, "task": "masked_image",
+        "model.name": "masked_vit_digits", "model.options": {**BLOCK, "depth": 2},
     },
     "regression": {
         **DIGITS, "task": "regression", "model.name": "vit_digits", "model.options": {**BLOCK, "depth": 2},
