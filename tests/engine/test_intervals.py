@@ -95,7 +95,7 @@ def test_figures_of_every_task(name: str) -> None:
         assert [v for key, v in whole.items() if "R@" in key] == pytest.approx(recalls)
     twice = figures(torch.arange(count).repeat(2))
     assert twice.keys() == whole.keys()
-    for key in whole.keys() - {"recall"}:
+    for key in whole.keys() - {"BLEU"}:  # which is smoothed by the size of the corpus where no n-gram matches
         assert twice[key] == pytest.approx(whole[key], abs=1e-3), key  # every input twice changes nothing
     intervals = bootstrap(figures, count, resamples=8)
     assert all(math.isfinite(i.low) and i.low <= i.high for i in intervals.figures.values())

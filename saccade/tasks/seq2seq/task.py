@@ -71,7 +71,8 @@ class Seq2SeqTask(IndependentParts):
             raise ConfigError(f"num_beams must be at least 1, not {num_beams}")
         self._vocabulary, self.reads_images = vocabulary, reads_images
         self.label_smoothing, self.max_length = label_smoothing, max_length
-        self.num_beams, self.length_penalty, self.early_stopping = num_beams, length_penalty, early_stopping
+        self.num_beams, self.length_penalty = num_beams, length_penalty
+        self.early_stopping: EarlyStopping = early_stopping
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -163,14 +164,12 @@ class Seq2SeqTask(IndependentParts):
         """Generated texts against whole references; the loss of the part of a target that the model can read."""
         if not len(collected):
             raise ConfigError("there are no texts to measure on")
-        references = [text.replace(UNKNOWN, UNKNOWN_TARGET) for text in self.texts(collected, "reference")]
         loss = collected["loss"].double().sum() / collected["num_target"].sum()
         truncated = int((collected["num_reference"] >= collected["num_target"]).sum())  # a target has an end besides
-        return seq2seq_metrics(self.texts(collected, "generated"), references, loss.item(), truncated)
+        return seq2seq_metrics(self.texts(collected, "generated"), self.references(collected), loss.item(), truncated)
 
     def figures(self, collected: Collected) -> Figures:
-        references = [text.replace(UNKNOWN, UNKNOWN_TARGET) for text in self.texts(collected, "reference")]
-        generated = self.texts(collected, "generated")
+        generated, references = self.texts(collected, "generated"), self.references(collected)
         loss, num_target = collected["loss"].double(), collected["num_target"]
 
         def figures(index: Tensor) -> dict[str, float]:
@@ -180,6 +179,10 @@ class Seq2SeqTask(IndependentParts):
             return seq2seq_metrics(*texts, mean.item()).scalars()
 
         return figures
+
+    def references(self, collected: Collected) -> list[str]:
+        """The texts that generated texts are compared with; no generated text equals an unknown token."""
+        return [text.replace(UNKNOWN, UNKNOWN_TARGET) for text in self.texts(collected, "reference")]
 
     def texts(self, collected: Collected, name: str) -> list[str]:
         """The texts of collected token ids, `generated` or `reference`."""
