@@ -16,6 +16,7 @@ def evaluate(
     image_size: int | None = None,
     device: str = "cpu",
     stages: bool = False,
+    max_depth: float | None = None,
     as_json: Json = False,
 ) -> None:
     """Measure a model on labelled images: accuracy, top-5, each class, confusion, calibration; AP of boxes; errors of
@@ -41,13 +42,17 @@ def evaluate(
     stages
         Of a detector: measure after every decoder layer (DETR), or its candidates (FCOS), each with and
         without suppression of duplicates.
+    max_depth
+        Of a depth model, in metres: farther ground truth is left out and farther predictions are set to it; usually 10
+        for NYU Depth v2, 80 for KITTI.
     """
     from saccade.cli.counting import counting
     from saccade.engine.evaluation import evaluate as measure
     from saccade.tasks import table
     from saccade.tasks.loading import load
 
-    predictor = load(model, image_size=image_size, device=device)
+    options = {} if max_depth is None else {"max_depth": max_depth}
+    predictor = load(model, image_size=image_size, device=device, options=options)
     with counting(predictor.room.inputs) as advance:
         if stages:
             report = table.report(predictor.task.name)

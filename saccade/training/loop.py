@@ -5,6 +5,7 @@ computes the same bits as one that was not.
 """
 
 import copy
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -208,7 +209,7 @@ class _Run:
             step_began = time.perf_counter()
             with self.timed("data"):
                 batch = next(batches).to(self.processes.device)
-            lr = self.config.optimizer.lr * lr_share(
+            lr = self.config.peak_lr * lr_share(
                 progress.step, plan.total_steps, schedule.warmup, schedule.final_lr, schedule.shape
             )
             set_lr(optimizer, lr)
@@ -260,9 +261,11 @@ class _Run:
                 metrics = setup.task.measure(self.collected(model, setup.val))
                 self.warn(metrics)
                 row |= {f"val_{name}": value for name, value in metrics.scalars().items()}
-                is_best = progress.best is None or metrics.selection > progress.best
+                # The first of equals; one that is not a number is never the best.
+                selection = metrics.selection
+                is_best = selection > (-math.inf if progress.best is None else progress.best)
                 if is_best and self.config.select == "best":
-                    progress.best, progress.best_step = metrics.selection, progress.step
+                    progress.best, progress.best_step = selection, progress.step
                     self.save({"model": model_tensors(unwrapped(model))}, BEST)
         row |= {"seconds": round(progress.seconds, 3), "images_per_second": round(self.rate(), 1)}
         if loader.skipped:

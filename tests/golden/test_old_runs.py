@@ -50,11 +50,12 @@ def test_its_config_is_read(name: str) -> None:
 
 @pytest.mark.parametrize("name", FINISHED)
 def test_it_is_measured_again(name: str) -> None:
-    """The test split of its data gives the metrics that it gave."""
+    """The test split of its data gives the metrics that it gave; figures that were added since are not compared."""
     config = read_config(RUNS / name / "config.yaml")
     expected = json.loads((RUNS / name / "predictions.json").read_text())["metrics"]
     metrics = evaluate(saccade.load(RUNS / name), config.data.path, workers=0).metrics.to_dict()
-    assert json.loads(json.dumps(metrics)) == approximately(expected)
+    assert set(metrics) >= set(expected)
+    assert json.loads(json.dumps({name: metrics[name] for name in expected})) == approximately(expected)
 
 
 def test_a_stopped_run_goes_on(tmp_path: Path) -> None:

@@ -149,6 +149,22 @@ def test_the_result_has_the_weights_that_were_selected(
     assert all(torch.equal(result[name], tensor) for name, tensor in expected.items())
 
 
+@pytest.mark.parametrize(
+    ("selections", "step"),
+    [((0.5, 0.5, 0.5), 2), ((0.4, 0.5, 0.5), 4), ((-math.inf, -1.0, -1.0), 4), ((math.nan, 0.3, math.nan), 4)],
+)
+def test_the_best_weights_are_the_earliest_of_equals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, selections: tuple[float, ...], step: int
+) -> None:
+    """Three epochs of two steps with these validation metrics."""
+    remaining = iter(selections)
+    monkeypatch.setattr(ClassificationMetrics, "selection", property(lambda metrics: next(remaining)))
+    sizes = {"data.digits.val": 701, "batch_size": 256, "schedule.steps": 6}
+    chosen = config(**{**STILL, **sizes, "select": "best", "augmentation.mixup": 0.0})
+    run = train(chosen, RunDirectory.create(chosen, tmp_path / "run")).run
+    assert run.load(run.checkpoints / "best")[1].step == step
+
+
 def test_a_broken_photograph_stops_before_or_is_counted(tmp_path: Path) -> None:
     photos = make_photos(tmp_path / "photos", ("train", "val"), count=60)
     (photos / "train/cat/3.png").write_bytes(b"broken")

@@ -57,6 +57,24 @@ class ClassificationMetrics:
         return self.images
 
     @property
+    def macro_precision(self) -> float:
+        """Mean over the classes that occur, each with the same weight; so are the next two."""
+        return self._macro("precision")
+
+    @property
+    def macro_recall(self) -> float:
+        """Also called balanced accuracy."""
+        return self._macro("recall")
+
+    @property
+    def macro_f1(self) -> float:
+        return self._macro("f1")
+
+    def _macro(self, name: str) -> float:
+        values = [getattr(row, name) for row in self.per_class if row.support]
+        return sum(values) / len(values)
+
+    @property
     def selection(self) -> float:
         return self.accuracy
 
@@ -66,12 +84,14 @@ class ClassificationMetrics:
     def table(self) -> str:
         """Precision, recall, F1 of each class; the confusion matrix of up to 20 classes."""
         rows = [row for row in self.per_class if row.support]
-        width = max((len(row.label) for row in rows), default=5)
+        width = max((5, *(len(row.label) for row in rows)))
         lines = [f"{'class':<{width}}  precision  recall     F1  images"]
         lines += [
             f"{row.label:<{width}}  {row.precision:>9.1%} {row.recall:>7.1%} {row.f1:>6.1%} {row.support:>7}"
             for row in rows
         ]
+        macro = (self.macro_precision, self.macro_recall, self.macro_f1)
+        lines.append(f"{'mean':<{width}}  {macro[0]:>9.1%} {macro[1]:>7.1%} {macro[2]:>6.1%}")
         if len(rows) <= MATRIX and len(self.per_class) == len(rows):
             lines += ["", "confusion matrix: rows are true classes, columns are predicted classes"]
             for row, counts in zip(self.per_class, self.confusion):

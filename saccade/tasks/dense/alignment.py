@@ -3,6 +3,7 @@
 A pixel without a depth is NaN in the target and does not count.
 """
 
+import torch
 from torch import Tensor
 
 from saccade.tasks.dense.config import Alignment
@@ -31,7 +32,24 @@ def best_scale_and_shift(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return scale, mean_y - scale * mean_x
 
 
-def aligned_depth(pred: Tensor, target: Tensor, alignment: Alignment, *, inverse: bool) -> Tensor:
+def median(values: Tensor) -> Tensor:
+    """The median over the last dimension, of an even count the mean of the two in the middle; torch's is the lower one.
+
+    Args:
+        values: ``[..., n]``, n at least 1.
+    """
+    ordered, count = values.sort(dim=-1).values, values.shape[-1]
+    return (ordered[..., (count - 1) // 2] + ordered[..., count // 2]) / 2
+
+
+def measurable(target: Tensor, max_depth: float | None) -> Tensor:
+    """The ground truth in metres with NaN where it is not nearer than `max_depth`."""
+    return target if max_depth is None else torch.where(target < max_depth, target, torch.nan)
+
+
+def aligned_depth(
+    pred: Tensor, target: Tensor, alignment: Alignment, *, inverse: bool, max_depth: float | None = None
+) -> Tensor:
     """A prediction of one image in metres, fitted to its ground truth.
 
     Args:
@@ -39,18 +57,21 @@ def aligned_depth(pred: Tensor, target: Tensor, alignment: Alignment, *, inverse
         target: ``[H, W]`` metres, NaN where it is not known.
         alignment: "none"; "scale", the ratio of the medians; "scale-shift", least squares on the inverse depth.
         inverse: whether `pred` is an inverse depth, which only "scale-shift" turns into metres.
+        max_depth: metres; pixels whose target is not nearer take no part in the fit, and farther predictions are set to
+            it. Without it the fit of an inverse depth may reach 1,000 m, and few such pixels are most of an RMSE.
 
     Returns:
         ``[H, W]`` metres, float32, at least 0.001.
     """
-    pred, target = pred.double(), target.double()
+    pred, target = pred.double(), measurable(target.double(), max_depth)
     if alignment == "scale-shift":
         inverse_depth = pred if inverse else 1 / pred.clamp(min=SMALLEST)
         scale, shift = best_scale_and_shift(inverse_depth[None], 1 / target[None])
-        return (1 / (scale * inverse_depth + shift).clamp(min=SMALLEST)).float()
+        smallest = SMALLEST if max_depth is None else 1 / max_depth
+        return (1 / (scale * inverse_depth + shift).clamp(min=smallest)).float().clamp(min=SMALLEST)
     if inverse:
         raise ValueError('an inverse depth up to scale and shift needs alignment="scale-shift"')
     known = ~target.isnan()
     if alignment == "scale" and known.any():
-        pred = pred * (target[known].median() / pred[known].median().clamp(min=SMALLEST))
-    return pred.clamp(min=SMALLEST).float()
+        pred = pred * (median(target[known]) / median(pred[known]).clamp(min=SMALLEST))
+    return pred.clamp(min=SMALLEST, max=max_depth).float()

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-DepthLoss = Literal["ssi", "silog", "l1"]
+from saccade.errors import ConfigError
+
+DepthLoss = Literal["ssi", "ssitrim", "silog", "l1"]
 Alignment = Literal["none", "scale", "scale-shift"]
 
 
@@ -13,17 +15,25 @@ class DepthConfig:
     """How depth is learned and measured."""
 
     # "silog": metres, partly invariant to their common scale (Eigen et al., arXiv 1406.2283); "l1": metres;
-    # "ssi": inverse depth up to scale and shift (Ranftl et al., arXiv 1907.01341), for data of unknown scale
+    # both of these: inverse depth up to scale and shift, for data of unknown scale. "ssitrim": Ranftl et al. (arXiv
+    # 1907.01341); "ssi": L1 after a least-squares fit to the ground truth, untrimmed, in the unit of 1 / depth
     loss: DepthLoss = "silog"
-    gradient_weight: float = 0.5  # of the gradient matching term, at four scales, in the ssi loss
+    gradient_weight: float = 0.5  # of the gradient matching term, at four scales, in the ssi and ssitrim losses
     # fitted to the ground truth of each image before it is measured: nothing, a factor, or a factor and a shift of
-    # the inverse depth; with the ssi loss always the last
+    # the inverse depth; with the ssi and ssitrim losses always the last
     alignment: Alignment = "none"
+    # metres, in evaluation: farther ground truth is not measured, farther predictions are set to it; null: no limit.
+    # 10 is usual for NYU Depth v2, 80 for KITTI
+    max_depth: float | None = None
 
     SUMMARY: ClassVar[str] = "the distance of every pixel"
     DATA: ClassVar[str] = 'a folder of images/ and depth/, or "scenes"'
     LABELLED: ClassVar[bool] = True  # `saccade pretrain` trains the tasks without labels
     ARCHITECTURES: ClassVar[tuple[str, ...]] = ("dpt",)
+
+    def __post_init__(self) -> None:
+        if self.max_depth is not None and not self.max_depth > 0:
+            raise ConfigError(f"depth.max_depth must be a distance in metres above 0, not {self.max_depth}")
 
     @staticmethod
     def default_recipe(data: str | None, model: Mapping[str, Any]) -> str:

@@ -1,10 +1,6 @@
 """How far each pixel is: losses that leave open what cannot be known, and metrics after the alignment that fits them.
 
-    silog    sqrt(mean(g²) - λ mean(g)²), g = log pred - log target, of an image     (Eigen et al., arXiv 1406.2283)
-    ssi      |s d + t - d*| after the best scale s and shift t of the inverse depth  (Ranftl et al., arXiv 1907.01341)
-
-The root and λ = 0.85 of silog follow Lee et al. (arXiv 1907.10326). Pixels without a depth (NaN) do not count.
-B images, H x W pixels.
+Pixels without a depth (NaN) do not count. B images, H x W pixels.
 """
 
 from collections.abc import Sequence
@@ -17,13 +13,21 @@ from torch import Tensor, nn
 from saccade.data.samples import Batch
 from saccade.engine.collect import Collected
 from saccade.engine.task import IndependentParts, LossTerm, LossTerms, image_batch
-from saccade.tasks.dense.alignment import SMALLEST, aligned_depth, best_scale_and_shift
+from saccade.tasks.dense.alignment import aligned_depth, measurable
 from saccade.tasks.dense.config import Alignment, DepthConfig
+from saccade.tasks.dense.depth_losses import (
+    aligned_error,
+    gradient_means,
+    gradient_sum,
+    l1_loss,
+    normalized,
+    silog_loss,
+    ssitrim_loss,
+)
 from saccade.tasks.dense.depth_metrics import ERRORS, DepthMetrics, depth_errors, depth_metrics
 from saccade.tasks.dense.results import Depth
 
-LAMBDA = 0.85  # of the common scale that silog leaves open
-STRIDES = (1, 2, 4, 8)  # of the scales at which the ssi loss compares gradients
+STRIDES = (1, 2, 4, 8)  # of the scales at which the ssi and ssitrim losses compare gradients
 
 
 class DepthOutput(Protocol):
@@ -34,7 +38,7 @@ class DepthOutput(Protocol):
 
 
 class DepthTask(IndependentParts):
-    """A depth for every pixel, in metres; or its inverse up to scale and shift, with the ssi loss."""
+    """A depth for every pixel, in metres; or its inverse up to scale and shift, with the ssi and ssitrim losses."""
 
     name = "depth"
     labels: tuple[str, ...] = ()
@@ -47,7 +51,7 @@ class DepthTask(IndependentParts):
     @property
     def predicts_inverse(self) -> bool:
         """Whether the model predicts the inverse of depth, up to scale and shift."""
-        return self.config.loss == "ssi"
+        return self.config.loss in ("ssi", "ssitrim")
 
     @property
     def unit(self) -> str:
@@ -61,13 +65,24 @@ class DepthTask(IndependentParts):
 
     def aligned(self, pred: Tensor, target: Tensor) -> Tensor:
         """The prediction of one image as metres, fitted to its ground truth, ``[H, W]`` each."""
-        return aligned_depth(pred, target, self.alignment, inverse=self.predicts_inverse)
+        limit = self.config.max_depth
+        return aligned_depth(pred, target, self.alignment, inverse=self.predicts_inverse, max_depth=limit)
+
+    def errors(self, pred: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """The errors of the prediction of one image, nearer than the greatest depth that is measured, ``[H, W]``
+        each."""
+        return depth_errors(self.aligned(pred, target), measurable(target, self.config.max_depth))
 
     def counts(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Images with a known pixel, known pixels; for ssi also those at each stride."""
+        """Images with a known pixel, and with one that is measured; known pixels, for ssi also those at each stride."""
         known = ~target_of(batch).isnan()
-        counts = {"images with depth": known.flatten(1).any(1).sum(), "known pixels": known.sum()}
-        if self.predicts_inverse:
+        measured = ~measurable(target_of(batch), self.config.max_depth).isnan()
+        counts = {
+            "images with depth": known.flatten(1).any(1).sum(),
+            "measured images": measured.flatten(1).any(1).sum(),
+            "known pixels": known.sum(),
+        }
+        if self.config.loss == "ssi":
             counts |= {f"known pixels, stride {s}": known[:, ::s, ::s].sum() for s in STRIDES}
         return counts
 
@@ -77,13 +92,15 @@ class DepthTask(IndependentParts):
         pred, target = outputs.values.float(), target_of(batch).float()
         if self.config.loss == "ssi":
             loss = self.ssi_terms(pred, 1 / target)
+        elif self.config.loss == "ssitrim":
+            loss = self.ssitrim_terms(pred, 1 / target)
         elif self.config.loss == "l1":
             loss = {"l1": LossTerm(l1_loss(pred, target), "known pixels")}
         else:
             loss = {"silog": LossTerm(silog_loss(pred, target), "images with depth")}
         with torch.no_grad():
-            delta1 = torch.stack([depth_errors(self.aligned(p, t), t)["delta1"] for p, t in zip(pred, target)])
-        return LossTerms(loss, {"delta1": LossTerm(delta1.sum(), "images with depth")})
+            delta1 = torch.stack([self.errors(p, t)["delta1"] for p, t in zip(pred, target)])
+        return LossTerms(loss, {"delta1": LossTerm(delta1.sum(), "measured images")})
 
     def ssi_terms(self, pred: Tensor, target: Tensor) -> dict[str, LossTerm]:
         """The ssi loss and its gradient matching terms; inverse depths ``[B, H, W]``, NaN where they are not known."""
@@ -97,6 +114,21 @@ class DepthTask(IndependentParts):
                 terms[f"gradient, stride {s}"] = LossTerm(total, count, self.config.gradient_weight)
         return terms
 
+    def ssitrim_terms(self, pred: Tensor, target: Tensor) -> dict[str, LossTerm]:
+        """The ssitrim loss and its gradient matching terms, means over images; arguments as for :meth:`ssi_terms`.
+
+        A gradient term is divided by the known pixels of its scale, as in the authors' code; the paper writes one M for
+        all scales.
+        """
+        known = ~target.isnan()
+        error = normalized(pred, known) - normalized(target.nan_to_num(), known)
+        terms = {"ssitrim": LossTerm(ssitrim_loss(error, known), "images with depth")}
+        if self.config.gradient_weight:
+            for s in STRIDES:
+                total = gradient_means(error[:, ::s, ::s], known[:, ::s, ::s])
+                terms[f"gradient, stride {s}"] = LossTerm(total, "images with depth", self.config.gradient_weight)
+        return terms
+
     def eval_step(self, model: nn.Module, batch: Batch) -> DepthOutput:
         """Depth, or inverse depth, ``[B, h, w]`` at the size of the model."""
         return model(batch.inputs)
@@ -106,12 +138,13 @@ class DepthTask(IndependentParts):
         rows = []
         for pred, target, size in zip(outputs.values.float(), target_of(batch), sizes_of(batch)):
             own_target = target[: size[0], : size[1]]
-            rows.append(depth_errors(self.aligned(resize_depth(pred, size), own_target), own_target))
+            rows.append(self.errors(resize_depth(pred, size), own_target))
         return {name: torch.stack([row[name] for row in rows]) for name in (*ERRORS, "known_pixels")}
 
     def measure(self, collected: Collected) -> DepthMetrics:
         """The mean over images that have a depth."""
-        return depth_metrics(collected.tensors or {"known_pixels": torch.zeros(0)}, self.alignment)
+        errors = collected.tensors or {"known_pixels": torch.zeros(0)}
+        return depth_metrics(errors, self.alignment, self.config.max_depth)
 
     def rows(self, collected: Collected) -> list[dict[str, Any]]:
         """The errors of each image; None where it has no depth."""
@@ -149,37 +182,3 @@ def sizes_of(batch: Batch) -> list[tuple[int, int]]:
 def resize_depth(pred: Tensor, size: tuple[int, int]) -> Tensor:
     """``[h, w]`` -> ``[H, W]``, bilinear."""
     return F.interpolate(pred[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
-
-
-def silog_loss(pred: Tensor, target: Tensor) -> Tensor:
-    """The scale-invariant logarithmic error of each image, the sum over images; 0 for images without a known pixel.
-
-    Args:
-        pred: ``[B, H, W]`` metres.
-        target: ``[B, H, W]`` metres, NaN where it is not known.
-    """
-    known = ~target.isnan()
-    count = known.flatten(1).sum(1)
-    logs = pred.clamp(min=SMALLEST).log() - torch.where(known, target, 1.0).log()
-    logs = torch.where(known, logs, 0.0).flatten(1)
-    mean, mean_square = (values.sum(1) / count.clamp(min=1) for values in (logs, logs.square()))
-    errors = (mean_square - LAMBDA * mean.square()).clamp(min=1e-12).sqrt()
-    return (errors * (count > 0)).sum()
-
-
-def l1_loss(pred: Tensor, target: Tensor) -> Tensor:
-    """|pred - target| in metres, the sum over known pixels; ``[B, H, W]`` each."""
-    known = ~target.isnan()
-    return (pred[known] - target[known]).abs().sum()
-
-
-def aligned_error(pred: Tensor, target: Tensor) -> Tensor:
-    """s pred + t - target with the best scale s and shift t of each image; 0 where the target is NaN; ``[B, H, W]``."""
-    scale, shift = best_scale_and_shift(pred, target)
-    return torch.where(target.isnan(), 0.0, scale[:, None] * pred + shift[:, None] - target)
-
-
-def gradient_sum(error: Tensor, known: Tensor) -> Tensor:
-    """|difference| between neighbours of ``[B, h, w]`` in both directions, the sum over pairs that are both known."""
-    down, right = (error[:, 1:] - error[:, :-1]).abs(), (error[:, :, 1:] - error[:, :, :-1]).abs()
-    return (down * (known[:, 1:] & known[:, :-1])).sum() + (right * (known[:, :, 1:] & known[:, :, :-1])).sum()

@@ -10,7 +10,7 @@ from torch import Tensor
 from saccade.errors import ConfigError
 from saccade.tasks.dense.config import Alignment
 
-ERRORS = ("abs_rel", "rmse", "silog", "delta1", "delta2", "delta3")
+ERRORS = ("abs_rel", "rmse", "log10", "silog", "delta1", "delta2", "delta3")
 ALIGNED = dict(zip(get_args(Alignment), ("in metres", "up to a factor", "up to scale and shift")))
 
 
@@ -25,6 +25,8 @@ class DepthMetrics:
         delta1, delta2, delta3: fraction of pixels within a factor 1.25, 1.25², 1.25³.
         alignment: what was fitted to the ground truth before.
         images: how many.
+        log10: mean of |log10(pred) - log10(target)|; None in metrics that earlier versions stored.
+        max_depth: metres from which ground truth was left out and to which predictions were limited; None: no limit.
     """
 
     warning = ""
@@ -36,6 +38,8 @@ class DepthMetrics:
     delta3: float
     alignment: Alignment
     images: int
+    log10: float | None = None
+    max_depth: float | None = None
 
     @property
     def count(self) -> int:
@@ -46,7 +50,12 @@ class DepthMetrics:
         return self.delta1
 
     def scalars(self) -> dict[str, float]:
-        return {"delta1": self.delta1, "AbsRel": self.abs_rel, "RMSE": self.rmse}
+        return {"delta1": self.delta1, "AbsRel": self.abs_rel, "RMSE": self.rmse, **self.logarithmic}
+
+    @property
+    def logarithmic(self) -> dict[str, float]:
+        """log10, where it was measured."""
+        return {} if self.log10 is None else {"log10": self.log10}
 
     def table(self) -> str:
         return ""
@@ -60,9 +69,12 @@ class DepthMetrics:
         return cls(**values)
 
     def __str__(self) -> str:
+        log10 = "".join(f"{name} {value:.4f}, " for name, value in self.logarithmic.items())
+        limit = "" if self.max_depth is None else f", up to {self.max_depth:g} m"
         return (
             f"delta1 {self.delta1:.4f}, delta2 {self.delta2:.4f}, delta3 {self.delta3:.4f}, AbsRel {self.abs_rel:.4f}, "
-            f"RMSE {self.rmse:.3f} m, SILog {self.silog:.2f} on {self.images} images, {ALIGNED[self.alignment]}"
+            f"RMSE {self.rmse:.3f} m, {log10}SILog {self.silog:.2f} on {self.images} images, "
+            f"{ALIGNED[self.alignment]}{limit}"
         )
 
 
@@ -86,12 +98,13 @@ def depth_errors(pred: Tensor, target: Tensor) -> dict[str, Tensor]:
     logs = pred.log() - target.log()
     errors = (
         ((pred - target).abs() / target).mean(), (pred - target).square().mean().sqrt(),
-        logs.var(correction=0).sqrt() * 100, *((ratio < 1.25**power).double().mean() for power in (1, 2, 3)),
+        (pred.log10() - target.log10()).abs().mean(), logs.var(correction=0).sqrt() * 100,
+        *((ratio < 1.25**power).double().mean() for power in (1, 2, 3)),
     )  # fmt: skip
     return {**{name: error.float() for name, error in zip(ERRORS, errors)}, "known_pixels": count}
 
 
-def depth_metrics(errors: Mapping[str, Tensor], alignment: Alignment) -> DepthMetrics:
+def depth_metrics(errors: Mapping[str, Tensor], alignment: Alignment, max_depth: float | None = None) -> DepthMetrics:
     """The errors of N images by name, ``[N]`` each, as :func:`depth_errors` returns them -> their mean.
 
     Images without a known pixel are left out of the mean.
@@ -103,4 +116,4 @@ def depth_metrics(errors: Mapping[str, Tensor], alignment: Alignment) -> DepthMe
     if not known.any():
         raise ConfigError("there is nothing to measure on: no image has a depth")
     means = {name: errors[name][known].double().mean().item() for name in ERRORS}
-    return DepthMetrics(**means, alignment=alignment, images=len(known))
+    return DepthMetrics(**means, alignment=alignment, images=len(known), max_depth=max_depth)

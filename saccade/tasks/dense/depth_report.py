@@ -13,6 +13,7 @@ from saccade.engine.predictor import Predictor
 from saccade.engine.report import ReportSection, TaskReport
 from saccade.reporting.draw import enlarge
 from saccade.reporting.report import picture, template
+from saccade.tasks.dense.alignment import measurable
 from saccade.tasks.dense.depth import DepthTask
 from saccade.tasks.dense.depth_metrics import DepthMetrics
 from saccade.tasks.dense.drawing import depth_colours
@@ -56,8 +57,8 @@ def worst_examples(
     examples = []
     for row in sorted(measured, key=lambda row: -row["figures"]["abs_rel"])[:WORST]:
         image, target = source.with_map(index[row["image"]])
-        pred = torch.from_numpy(predictor.predict(image).depth)
-        aligned = task.aligned(pred, torch.from_numpy(target)).numpy()
+        pred, known = torch.from_numpy(predictor.predict(image).depth), torch.from_numpy(target)
+        aligned, target = task.aligned(pred, known).numpy(), measurable(known, task.config.max_depth).numpy()
         examples.append(DepthExample(row["image"], np.asarray(image.convert("RGB")), aligned, target, row["figures"]))
     return examples
 
@@ -67,6 +68,7 @@ def depth_tiles(metrics: DepthMetrics) -> Mapping[str, str]:
     return {
         "δ < 1.25": f"{100 * metrics.delta1:.2f} %", "δ < 1.25²": f"{100 * metrics.delta2:.2f} %",
         "AbsRel": f"{metrics.abs_rel:.4f}", "RMSE": f"{metrics.rmse:.3f} m", "SILog": f"{metrics.silog:.2f}",
+        **{name: f"{value:.4f}" for name, value in metrics.logarithmic.items()},
     }  # fmt: skip
 
 

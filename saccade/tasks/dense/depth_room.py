@@ -40,9 +40,9 @@ class DepthRoom(TaskRoom):
         return depth_setup(config, device)
 
     def task(self, source: LoadedModel, options: Mapping[str, Any] | None = None) -> DepthTask:
-        refuse_options(self.name, options)
+        refuse_options(self.name, options, ("max_depth",))
         stored = source.provenance.get("options") or source.provenance.get("depth")  # runs before 0.2 wrote "depth"
-        return DepthTask(DepthConfig(**(stored or INVERSE)))
+        return DepthTask(DepthConfig(**{**(stored or INVERSE), **(options or {})}))
 
     def eval_dataset(self, part: Source, source: LoadedModel) -> BatchDataset:
         if source.preprocessing is None:

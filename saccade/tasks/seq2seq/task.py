@@ -70,7 +70,8 @@ class Seq2SeqTask(IndependentParts):
             raise ConfigError(f"num_beams must be at least 1, not {num_beams}")
         self._vocabulary, self.reads_images = vocabulary, reads_images
         self.label_smoothing, self.max_length = label_smoothing, max_length
-        self.num_beams, self.length_penalty, self.early_stopping = num_beams, length_penalty, early_stopping
+        self.num_beams, self.length_penalty = num_beams, length_penalty
+        self.early_stopping: EarlyStopping = early_stopping
 
     @property
     def vocabulary(self) -> Vocabulary:

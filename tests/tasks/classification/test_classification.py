@@ -91,6 +91,26 @@ def test_metrics_by_hand() -> None:
         ClassificationTask(LABELS).measure(Collected({}, ()))
 
 
+def test_calibration_error_weighs_bins_by_their_images() -> None:
+    confidences, correct = [0.91, 0.92, 0.93, 0.5], [True, True, False, False]
+    logits = torch.log(torch.tensor([[c, 1 - c] for c in confidences]))
+    target = torch.tensor([0 if right else 1 for right in correct])
+    metrics = classification_metrics(logits, target, ("ant", "bee"))
+    expected = 3 / 4 * (0.92 - 2 / 3) + 1 / 4 * 0.5  # bins of three images and of one
+    assert metrics.calibration_error == pytest.approx(expected, abs=1e-6)
+    assert [count for *_, count in metrics.reliability] == [1, 3]
+
+
+def test_label_smoothing_stays_out_of_what_is_measured() -> None:
+    logits, target = torch.tensor([[4.0, 0.0, 1.0], [0.0, 3.0, 0.5]]), torch.tensor([0, 1])
+    measured = []
+    for smoothing in (0.0, 0.3):
+        task = ClassificationTask(LABELS, label_smoothing=smoothing)
+        measured.append(task.measure(Collected(task.collect(logits, batch(target)), ("a", "b"))))
+    assert measured[0] == measured[1]
+    assert measured[0].nll == pytest.approx(F.cross_entropy(logits, target).item(), abs=1e-6)
+
+
 def test_top_five() -> None:
     logits = torch.arange(8.0).repeat(2, 1)
     metrics = classification_metrics(logits, torch.tensor([3, 2]), [str(i) for i in range(8)])

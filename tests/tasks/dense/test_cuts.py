@@ -55,13 +55,17 @@ def ssi() -> Case:
     return depth_case(DepthConfig("ssi"))
 
 
+def ssitrim() -> Case:
+    return depth_case(DepthConfig("ssitrim"))
+
+
 def segmentation() -> Case:
     target = torch.randint(len(LABELS), (8, SIZE, SIZE), generator=torch.Generator().manual_seed(3))
     task = SegmentationTask(LABELS, SegmentationConfig(auxiliary_weight=0.4))
     return make_case(task, target, IGNORE, head="segmentation", auxiliary=True)
 
 
-@pytest.mark.parametrize("case", [silog, l1, ssi, segmentation], ids=lambda case: case.__name__)
+@pytest.mark.parametrize("case", [silog, l1, ssi, ssitrim, segmentation], ids=lambda case: case.__name__)
 def test_the_loss_does_not_depend_on_the_cut(case, tmp_path: Path) -> None:
     check_cuts(case, tmp_path)
 

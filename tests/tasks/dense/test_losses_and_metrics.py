@@ -12,7 +12,7 @@ from saccade.engine.collect import Collected
 from saccade.engine.task import LossTerms, Task
 from saccade.errors import ConfigError
 from saccade.models.dpt import DPTOutput
-from saccade.tasks.dense.alignment import aligned_depth, best_scale_and_shift
+from saccade.tasks.dense.alignment import aligned_depth, best_scale_and_shift, median
 from saccade.tasks.dense.config import DepthConfig, SegmentationConfig
 from saccade.tasks.dense.depth import DepthTask
 from saccade.tasks.dense.depth_metrics import DepthMetrics
@@ -84,7 +84,7 @@ def test_ssi_is_invariant_to_scale_and_shift_and_to_nothing_else() -> None:
 
 
 def test_ssi_divides_each_scale_by_its_known_pixels() -> None:
-    """As in MiDaS: the errors of a batch over its known pixels, gradients at stride s over the known ones among every
+    """The errors of a batch over its known pixels, gradients at stride s over the known ones among every
     s-th pixel; here written out with loops over pixels."""
     generator = torch.Generator().manual_seed(0)
     pred, inverse = (torch.rand(2, 10, 9, generator=generator, dtype=torch.float64) + 0.5 for _ in range(2))
@@ -116,7 +116,7 @@ def test_silog_and_l1() -> None:
     assert twice == pytest.approx(math.log(2) * math.sqrt(1 - 0.85), rel=1e-4)
     assert depth_loss("l1", target.nan_to_num(9.0) + 0.5, target).item() == pytest.approx(0.5)
     nothing = torch.full_like(target, NAN)
-    for loss in ("silog", "l1", "ssi"):
+    for loss in ("silog", "l1", "ssi", "ssitrim"):
         pred = torch.ones_like(target, requires_grad=True)
         depth_loss(loss, pred, nothing).backward()
         assert pred.grad is not None
@@ -176,6 +176,17 @@ def test_an_inverse_depth_becomes_metres_only_by_scale_and_shift() -> None:
     assert aligned.flatten().tolist() == pytest.approx([1, 2, 4, 8], rel=1e-4)
     with pytest.raises(ValueError, match="scale-shift"):
         aligned_depth(pred, target, "scale", inverse=True)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 8])
+def test_the_median_of_an_even_count_lies_between_the_two_in_the_middle(count: int) -> None:
+    values = torch.rand(3, count, generator=torch.Generator().manual_seed(count), dtype=torch.float64)
+    assert median(values).tolist() == pytest.approx(np.median(values.numpy(), axis=1).tolist(), abs=0)
+
+
+def test_a_greatest_depth_above_zero() -> None:
+    with pytest.raises(ConfigError, match=r"depth\.max_depth"):
+        DepthConfig(max_depth=0.0)
 
 
 def test_pixels_without_a_class_do_not_count() -> None:

@@ -80,7 +80,15 @@ def test_the_whole_way(task: str, tmp_path: Path, capsys: pytest.CaptureFixture[
     else:
         assert sum(float(r["fraction"]) for r in rows) == pytest.approx(1.0, abs=1e-4)
     assert "The worst images" in write_task_report(run).read_text()
+    capsys.readouterr()
     assert main(["evaluate", str(run.path), "scenes"]) == 0
+    limited = main(["evaluate", str(run.path), "scenes", "--max-depth", "3"])
+    if task == "depth":
+        assert limited == 0
+        assert "in metres, up to 3 m" in capsys.readouterr().out
+    else:
+        assert limited == 2
+        assert "no option max_depth" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="no option top"):
         saccade.load(run.path, options={"top": 3})
     with pytest.raises(ConfigError, match="--point"):
@@ -106,6 +114,7 @@ def test_a_depth_model_keeps_its_unit(tmp_path: Path) -> None:
     assert DEPTH_ROOM.task(replace(source, provenance=old)).unit == "m"
     published = DEPTH_ROOM.task(replace(source, provenance={"source": "dpt_large.pt", "format": "isl-org DPT"}))
     assert (published.unit, published.alignment) == ("", "scale-shift")
+    assert DEPTH_ROOM.task(source, {"max_depth": 10.0}).config.max_depth == 10
 
 
 def test_masks_are_matched_to_the_model_by_the_names_of_classes(tmp_path: Path) -> None:

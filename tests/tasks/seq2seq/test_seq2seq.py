@@ -68,6 +68,15 @@ def test_a_perfect_prediction_has_the_smallest_loss(smoothing: float) -> None:
     assert loss.item() == pytest.approx(task.smallest_loss, abs=1e-5)
 
 
+def test_label_smoothing_stays_out_of_what_is_measured() -> None:
+    pairs, net = batch("un deux", "trois quatre"), model()
+    collected = []
+    for smoothing in (0.0, 0.3):
+        task = Seq2SeqTask(VOCABULARY, label_smoothing=smoothing, max_length=5)
+        collected.append(task.collect(task.eval_step(net, pairs), pairs)["loss"])
+    assert torch.equal(*collected)
+
+
 def test_only_evaluation_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A training step is teacher forcing, with and without gradients; an evaluation step generates texts in both."""
     net, task, pairs = model(), Seq2SeqTask(VOCABULARY, max_length=5), batch("un deux", "trois")

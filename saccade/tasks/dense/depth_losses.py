@@ -1,0 +1,89 @@
+"""Losses of depth, as sums that a mean is made of.
+
+    silog    sqrt(mean(g²) - λ mean(g)²), g = log pred - log target, of an image     (Eigen et al., arXiv 1406.2283)
+    ssitrim  trimmed mean of |d - d*|, both moved to a median of 0 and scaled to a mean absolute deviation of 1
+                                                                                     (Ranftl et al., arXiv 1907.01341)
+    ssi      |s d + t - d*| after the scale s and shift t of the inverse depth with the least squared error
+
+The root and λ = 0.85 of silog follow Lee et al. (arXiv 1907.10326). ssitrim with the gradient term is the loss that
+MiDaS was trained with. ssi is none of Ranftl's: its errors are not trimmed, and have the unit of the ground truth.
+Pixels without a depth (NaN) do not count. B images, H x W pixels.
+"""
+
+import torch
+from torch import Tensor
+
+from saccade.tasks.dense.alignment import SMALLEST, best_scale_and_shift, median
+
+LAMBDA = 0.85  # of the common scale that silog leaves open
+TRIM = 0.2  # fraction of the known pixels of an image, those with the largest errors, that ssitrim leaves out
+SMALLEST_DEVIATION = 1e-6
+
+
+def silog_loss(pred: Tensor, target: Tensor) -> Tensor:
+    """The scale-invariant logarithmic error of each image, the sum over images; 0 for images without a known pixel.
+
+    Args:
+        pred: ``[B, H, W]`` metres.
+        target: ``[B, H, W]`` metres, NaN where it is not known.
+    """
+    known = ~target.isnan()
+    count = known.flatten(1).sum(1)
+    logs = pred.clamp(min=SMALLEST).log() - torch.where(known, target, 1.0).log()
+    logs = torch.where(known, logs, 0.0).flatten(1)
+    mean, mean_square = (values.sum(1) / count.clamp(min=1) for values in (logs, logs.square()))
+    errors = (mean_square - LAMBDA * mean.square()).clamp(min=1e-12).sqrt()
+    return (errors * (count > 0)).sum()
+
+
+def l1_loss(pred: Tensor, target: Tensor) -> Tensor:
+    """|pred - target| in metres, the sum over known pixels; ``[B, H, W]`` each."""
+    known = ~target.isnan()
+    return (pred[known] - target[known]).abs().sum()
+
+
+def aligned_error(pred: Tensor, target: Tensor) -> Tensor:
+    """s pred + t - target with the best scale s and shift t of each image; 0 where the target is NaN; ``[B, H, W]``."""
+    scale, shift = best_scale_and_shift(pred, target)
+    return torch.where(target.isnan(), 0.0, scale[:, None] * pred + shift[:, None] - target)
+
+
+def gradient_sum(error: Tensor, known: Tensor) -> Tensor:
+    """|difference| between neighbours of ``[B, h, w]`` in both directions, the sum over pairs that are both known."""
+    down, right = (error[:, 1:] - error[:, :-1]).abs(), (error[:, :, 1:] - error[:, :, :-1]).abs()
+    return (down * (known[:, 1:] & known[:, :-1])).sum() + (right * (known[:, :, 1:] & known[:, :, :-1])).sum()
+
+
+def normalized(disparity: Tensor, known: Tensor) -> Tensor:
+    """Inverse depths ``[B, H, W]`` minus their median, divided by their mean absolute deviation from it, over the known
+    pixels of each image; 0 elsewhere."""
+    rows = []
+    for values, is_known in zip(disparity, known):
+        if not is_known.any():
+            rows.append(torch.zeros_like(values) * values)
+            continue
+        centred = values - median(values[is_known])
+        deviation = centred[is_known].abs().mean().clamp(min=SMALLEST_DEVIATION)
+        rows.append(torch.where(is_known, centred / deviation, 0.0))
+    return torch.stack(rows)
+
+
+def ssitrim_loss(error: Tensor, known: Tensor) -> Tensor:
+    """1 / (2 M) times the sum of the smallest 80 % of the absolute errors of an image with M known pixels, the sum over
+    images (Ranftl et al., arXiv 1907.01341, equation 7).
+
+    Args:
+        error: between normalized inverse depths, ``[B, H, W]``.
+        known: ``[B, H, W]`` boolean.
+    """
+    totals = []
+    for row, is_known in zip(error, known):
+        errors = row[is_known].abs().sort().values
+        totals.append(errors[: int((1 - TRIM) * len(errors))].sum() / (2 * max(len(errors), 1)))
+    return torch.stack(totals).sum()
+
+
+def gradient_means(error: Tensor, known: Tensor) -> Tensor:
+    """The gradient term of each image over its known pixels, the sum over images; as :func:`gradient_sum`."""
+    rows = [gradient_sum(e[None], k[None]) / k.sum().clamp(min=1) for e, k in zip(error, known)]
+    return torch.stack(rows).sum()
