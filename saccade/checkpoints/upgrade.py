@@ -4,11 +4,13 @@ This is the only place that knows what tensors used to be called. A parameter's 
 the optimizer's moments (``NAME.exp_avg``); these are renamed and cut like the parameter itself.
 """
 
+import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
+from saccade.models.clip import CLIP, LARGEST_SCALE
 from saccade.models.model import Model
 from saccade.nn.attention import MultiHeadAttention
 
@@ -29,6 +31,9 @@ def upgrade(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor
         model: of the architecture that was saved.
         tensors: a state dict, or optimizer moments named ``PARAMETER.KEY``.
     """
+    if isinstance(model, CLIP) and "logit_scale" in tensors:
+        # Versions before 0.2 clamped in the forward pass, so that a stored value may lie beyond the largest one.
+        tensors = {**tensors, "logit_scale": tensors["logit_scale"].clamp(max=math.log(LARGEST_SCALE))}
     cuts = _cuts(model)
     renamed = RENAMED.get(type(model).__name__, {})
     upgraded: dict[str, Tensor] = {}

@@ -1,10 +1,10 @@
-"""Augmentation of single images in the workers of the loader: random resized crop, flip, RandAugment, colour jitter,
-erasing, all from torchvision.
+"""Augmentation of single images in the workers of the loader, in this order: random resized crop, flip, RandAugment,
+colour jitter, normalisation, erasing.
 
 Every draw is a function of (seed, epoch, image). `batch_augmentation.py` augments whole batches on the device.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -15,6 +15,7 @@ from torchvision.transforms import InterpolationMode, v2
 
 from saccade.data.config import AugmentationConfig
 from saccade.data.preprocessing import Preprocessing
+from saccade.data.randaugment import FORMS, RandAugment, parse_timm
 from saccade.data.seeding import mix_seed
 from saccade.errors import ConfigError
 
@@ -61,7 +62,7 @@ class TrainTransform:
         self.preprocessing = preprocessing
         self.geometry = _geometry(preprocessing, config)
         self.flip = config.flip
-        self.colours = colour_transform(config)
+        self.colours = colour_transform(config, preprocessing)
         noise: Any = "random"  # documented, but typed as a number
         self.erasing = v2.RandomErasing(config.erasing, value=noise) if config.erasing else None
         self.deterministic = not (self.geometry or self.flip or self.colours or self.erasing)
@@ -91,23 +92,34 @@ def _geometry(preprocessing: Preprocessing, config: AugmentationConfig) -> v2.Tr
     return v2.RandomResizedCrop(list(preprocessing.size), scale=(low, high), interpolation=mode, antialias=True)
 
 
-def colour_transform(config: AugmentationConfig) -> v2.Transform | None:
-    """Colour jitter and RandAugment by the config; None if both are off."""
-    steps: list[torch.nn.Module] = []
+def colour_transform(config: AugmentationConfig, preprocessing: Preprocessing) -> v2.Transform | None:
+    """RandAugment and colour jitter by the config; None if both are off."""
+    steps: list[Callable] = []
+    if config.randaugment:
+        steps.append(randaugment(config.randaugment, preprocessing))
     if config.color_jitter:
         strength = config.color_jitter
         steps.append(v2.ColorJitter(strength, strength, strength))
-    if config.randaugment:
-        count, magnitude = parse_randaugment(config.randaugment)
-        steps.append(v2.RandAugment(count, magnitude, num_magnitude_bins=31))
     return v2.Compose(steps) if steps else None
+
+
+def randaugment(text: str, preprocessing: Preprocessing) -> Callable:
+    """The RandAugment of a config: timm's from "rand-m9-mstd0.5-inc1", torchvision's from "2x9"."""
+    if not text.startswith("rand"):
+        count, magnitude = parse_randaugment(text)
+        return v2.RandAugment(count, magnitude, num_magnitude_bins=31)
+    count, magnitude, std = parse_timm(text)
+    if preprocessing.channels not in (1, 3):
+        raise ConfigError(f"augmentation.randaugment={text} needs greyscale or RGB images: use 2x9, or none")
+    fill = tuple(min(255, round(255 * level)) for level in preprocessing.mean_levels)
+    # PIL has no Lanczos filter for affine maps.
+    resample = Image.Resampling[preprocessing.interpolation.upper().replace("LANCZOS", "BICUBIC")]
+    return RandAugment(count, magnitude, std, resample, fill if len(fill) > 1 else fill[0])
 
 
 def parse_randaugment(text: str) -> tuple[int, int]:
     """ "2x9" -> (2 operations, magnitude 9 of 30)."""
     count, _, magnitude = text.partition("x")
     if not (count.isdecimal() and magnitude.isdecimal() and int(magnitude) <= 30):
-        raise ConfigError(
-            f"augmentation.randaugment must look like 2x9 (operations x magnitude up to 30), not {text!r}"
-        )
+        raise ConfigError(f"{FORMS}, not {text!r}")
     return int(count), int(magnitude)

@@ -1,5 +1,5 @@
-"""Augmentation of whole batches on the device of the model, for speed: pad and crop, flip, colours, erasing; rotation,
-translation and scaling; mixup and cutmix.
+"""Augmentation of whole batches on the device of the model, in this order: with ``where="batch"`` pad and crop, flip,
+colours; normalisation; with ``where="batch"`` erasing; rotation, translation and scaling; mixup or cutmix.
 
 Every draw is a function of (seed, step) and the row. Random numbers are drawn for the whole batch and each process uses
 those of its rows, so neither the number of processes nor the number of loader workers changes a pixel.
@@ -45,7 +45,12 @@ class BatchAugmentation:
         self.preprocessing = preprocessing
         self.num_classes = num_classes
         self.seed = seed
-        self.colours = colour_transform(config) if self.on_batch else None
+        if self.on_batch and config.randaugment.startswith("rand"):
+            raise ConfigError(
+                f"augmentation.randaugment={config.randaugment} works on single images: set augmentation.where=image, "
+                "or use torchvision's, such as 2x9"
+            )
+        self.colours = colour_transform(config, preprocessing) if self.on_batch else None
 
     def __call__(self, batch: Batch, *, step: int, rows: slice, batch_size: int) -> Batch:
         """Augment some rows of the batch of `step`.

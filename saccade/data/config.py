@@ -83,7 +83,7 @@ class AugmentationConfig:
     crop_scale: tuple[float, float] | None = (0.08, 1.0)  # area of the random resized crop; None: the whole image
     pad_crop: int = 0  # with where=batch: pixels added on every side before a crop of the image's size
     flip: float = 0.5  # probability of a left-right flip
-    randaugment: str = ""  # "2x9": two operations of magnitude 9 (of 30); "": none
+    randaugment: str = ""  # "rand-m9-mstd0.5-inc1": timm's and DeiT's; "2x9": torchvision's, at 9 of 30; "": none
     color_jitter: float = 0.0  # strength of brightness, contrast and saturation changes
     erasing: float = 0.0  # probability of a random rectangle of noise (Zhong et al. 2020)
     mixup: float = 0.0  # alpha of the Beta distribution (Zhang et al. 2018); 0: off

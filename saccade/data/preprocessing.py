@@ -144,6 +144,12 @@ class Preprocessing(Config):
         low, high = self.value_range
         return (levels * (high - low) + low - mean) / std
 
+    @property
+    def mean_levels(self) -> list[float]:
+        """The level between black (0) and white (1) that becomes 0 by normalisation, for each channel."""
+        low, high = self.value_range
+        return [(mean - low) / (high - low) for mean in self.mean]
+
     def box_of(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
         """The part of an image of (H, W) pixels that the model sees: (left, top, right, bottom) in its pixels.
 
@@ -184,6 +190,5 @@ class Preprocessing(Config):
 
     def _background(self, image: Image.Image | Tensor) -> list[float]:
         """The pixel values that become 0 by normalisation."""
-        low, high = self.value_range
-        levels = [(m - low) / (high - low) for m in self.mean]
+        levels = self.mean_levels
         return levels if isinstance(image, Tensor) else [round(255 * level) for level in levels]

@@ -24,6 +24,7 @@ class RandomStream(IntEnum):
     ERASING = 5  # (seed, step): random erasing of a batch
     COLOUR = 6  # (seed, step), then the group: colour operations of a batch
     PATCH_MASK = 7  # (seed, step): masked patches of a batch
+    REPEATS = 8  # (seed, step), then the repeat: order of the images in it
     CAPTION = 5  # (seed, epoch, image, repeat): which of an image's captions
     MASKING = 6  # (seed, epoch, text, repeat), or (text,) in evaluation: masked tokens and sentence pairs
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from saccade.models.model import LayerGroups, Model, TextInput, block_groups, example_tokens
+from saccade.nn.attention import zero_biases
 from saccade.nn.embedding import TiedLinear
 from saccade.nn.masks import key_padding_mask
 from saccade.nn.transformer import BlockConfig, Encoder
@@ -91,6 +92,7 @@ class Bert(Model):
             if isinstance(module, nn.Linear | nn.Embedding) and not isinstance(module, TiedLinear):
                 nn.init.normal_(module.weight, std=0.02)
         nn.init.normal_(self.pos_embed, std=0.02)
+        zero_biases(self, nn.Linear)
 
     def forward(self, tokens: Tensor, types: Tensor | None = None, valid: Tensor | None = None) -> BertOutput:
         """The encoder and the heads in the config.

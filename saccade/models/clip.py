@@ -10,7 +10,7 @@ B images, T texts, L tokens of a text, W width of the text encoder, E width of t
 import math
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,38 +18,16 @@ from torch import Tensor, nn
 
 from saccade.models.backbone import WithBackbone
 from saccade.models.clip_resnet import ClipResNetConfig
+from saccade.models.clip_towers import TextConfig, TextTower, initialise_image_tower
 from saccade.models.model import FeatureMap, LayerGroups, Model, block_groups, example_tokens
 from saccade.models.resnet import ResNetConfig
+from saccade.models.vit import VisionTransformer
 from saccade.models.vit_encoder import ViTConfig
 from saccade.models.zoo import build
-from saccade.nn.masks import causal_mask
 from saccade.nn.tokens import TokenLayout
-from saccade.nn.transformer import BlockConfig, Encoder, masked_mean
+from saccade.nn.transformer import BlockConfig
 
 LARGEST_SCALE = 100.0  # of the cosines: temperatures below 0.01 made training unstable
-
-
-@dataclass(frozen=True)
-class TextConfig:
-    """The text encoder: a causal transformer; or, for few captions, a bag of words (depth 0 and pooling "mean").
-
-    Attributes:
-        block: of the encoder.
-        depth: number of blocks.
-        vocab_size: tokens; the last of them is the end of a text.
-        context_length: maximum number of tokens of a text, with its begin and end tokens.
-        pooling: the output for a text: its end token, which attends to all others, or the mean of its tokens.
-    """
-
-    block: BlockConfig
-    depth: int
-    vocab_size: int = 49408
-    context_length: int = 77
-    pooling: Literal["end", "mean"] = "end"
-
-    def __post_init__(self) -> None:
-        if not self.depth and self.pooling == "end":
-            raise ValueError("without blocks the end token attends to no other: pooling must be mean")
 
 
 @dataclass(frozen=True)
@@ -74,45 +52,12 @@ class ClipOutput(NamedTuple):
 
     image: Tensor  # [B, E]
     text: Tensor  # [T, E]
-    scale: Tensor  # [], at most 100
+    scale: Tensor  # []
 
     @property
     def logits(self) -> Tensor:
         """Similarity of each image with each text: ``[B, T]``."""
         return self.scale * self.image @ self.text.T
-
-
-class TextTower(nn.Module):
-    """Tokens ``[T, L]`` -> one vector a text, ``[T, W]``."""
-
-    def __init__(self, config: TextConfig):
-        super().__init__()
-        self.config = config
-        dim = config.block.embed_dim
-        self.token_embed = nn.Embedding(config.vocab_size, dim)
-        self.pos_embed = nn.Parameter(torch.empty(config.context_length, dim))
-        self.dropout = nn.Dropout(config.block.dropout)
-        self.blocks = Encoder(config.block, config.depth)
-        self.norm = nn.LayerNorm(dim, config.block.norm_eps)
-        nn.init.normal_(self.token_embed.weight, std=0.02)
-        nn.init.normal_(self.pos_embed, std=0.01)
-        into_stream = dim**-0.5 * (2 * max(config.depth, 1)) ** -0.5
-        spreads = {
-            "attn.qkv.weight": dim**-0.5, "attn.proj.weight": into_stream, "mlp.fc1.weight": (2 * dim) ** -0.5,
-            "mlp.fc2.weight": into_stream,
-        }  # fmt: skip
-        for name, parameter in self.blocks.named_parameters():
-            spread = spreads.get(name.split(".", 1)[1])
-            if spread is not None:
-                nn.init.normal_(parameter, std=spread)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        x = self.dropout(self.token_embed(tokens) + self.pos_embed[: tokens.shape[1]])
-        x = self.norm(self.blocks(x, mask=causal_mask(tokens.shape[1], device=tokens.device)).tokens)
-        end = tokens.argmax(dim=-1)  # the largest token
-        if self.config.pooling == "mean":
-            return masked_mean(x, torch.arange(tokens.shape[1], device=x.device) <= end[:, None])
-        return x[torch.arange(len(x), device=x.device), end]
 
 
 class CLIP(Model):
@@ -127,6 +72,8 @@ class CLIP(Model):
         if config.backbone != "clip_resnet":
             self.image_proj = nn.Linear(width, config.embed_dim, bias=False)
             nn.init.normal_(self.image_proj.weight, std=width**-0.5)
+        if isinstance(self.backbone, VisionTransformer):
+            initialise_image_tower(self.backbone)
         self.num_features = config.embed_dim
         self.position_names = tuple(f"backbone.{name}" for name in self.backbone.position_names)
         self.text = TextTower(config.text)
@@ -141,9 +88,14 @@ class CLIP(Model):
             images: normalised by the checkpoint's preprocessing.
             tokens: ``[T, L]`` from the tokenizer; zeros after the end token.
         """
-        scale = self.logit_scale.exp().clamp(max=LARGEST_SCALE)
         image, text = self.encode_image(images), self.encode_text(tokens)
-        return ClipOutput(F.normalize(image, dim=-1), F.normalize(text, dim=-1), scale)
+        return ClipOutput(F.normalize(image, dim=-1), F.normalize(text, dim=-1), self.logit_scale.exp())
+
+    def clamp_parameters(self) -> None:
+        """Keep the factor of the cosines in [1, 100], as open_clip does: a clamp in the forward pass would leave a
+        parameter beyond it without a gradient, and so for ever."""
+        with torch.no_grad():
+            self.logit_scale.clamp_(0.0, math.log(LARGEST_SCALE))
 
     def encode_image(self, images: Tensor) -> Tensor:
         """``[B, C, H, W]`` -> ``[B, E]``, not normalised."""

@@ -60,6 +60,10 @@ class BlurredBottleneck(nn.Module):
             else nn.Sequential(blurred, ConvNorm(in_channels, width * self.expansion, 1, act=None))
         )
 
+    def begin_as_shortcut(self) -> None:
+        """With the last norm's factor 0 the branch adds nothing at first."""
+        nn.init.zeros_(self.conv3[1].get_parameter("weight"))
+
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.conv3(self.pool(self.conv2(self.conv1(x)))) + self.shortcut(x))
 
@@ -72,6 +76,8 @@ class AttentionPool2d(nn.Module):
         self.pos_embed = nn.Parameter(torch.randn(1, 1 + grid[0] * grid[1], dim) * dim**-0.5)
         self.attn = MultiHeadAttention(dim, num_heads, packed=False)
         self.attn.proj = nn.Linear(dim, out_dim)
+        for linear in (self.attn.q, self.attn.k, self.attn.v, self.attn.proj):
+            nn.init.normal_(linear.weight, std=dim**-0.5)
 
     def forward(self, features: Tensor) -> Tensor:
         places = features.flatten(2).transpose(1, 2)
@@ -96,6 +102,9 @@ class ClipResNet(Model):
         grid = (config.image_size[0] // 32, config.image_size[1] // 32)
         self.num_features = config.out_dim
         self.pool = AttentionPool2d(grid, 32 * config.width, config.num_heads, config.out_dim)
+        for module in self.modules():
+            if isinstance(module, BlurredBottleneck):
+                module.begin_as_shortcut()
 
     def forward(self, images: Tensor) -> Tensor:
         return self.embed(images)

@@ -62,6 +62,8 @@ class DistilledViT(Model):
         self.head = nn.Linear(self.num_features, config.num_classes) if config.num_classes else nn.Identity()
         self.head_dist = nn.Linear(self.num_features, config.num_classes) if config.num_classes else nn.Identity()
         initialise(self)
+        assert self.encoder.registers is not None
+        nn.init.trunc_normal_(self.encoder.registers, std=0.02)  # the distillation token
 
     def forward(self, images: Tensor, *, return_both_heads: bool = False) -> Tensor | DeiTLogits:
         """``[B, C, H, W]`` -> logits ``[B, num_classes]``, the mean of both heads; or the logits of each head."""

@@ -22,7 +22,7 @@ from saccade.models.detr_masks import BoxAttention, MaskHead
 from saccade.models.model import FeatureMap, LayerGroups, Model, stacked_groups
 from saccade.models.resnet import ResNetConfig, resnet_config
 from saccade.models.zoo import build
-from saccade.nn.attention import xavier_uniform
+from saccade.nn.attention import MultiHeadAttention, xavier_uniform, zero_biases
 from saccade.nn.masks import padding_mask
 from saccade.nn.patches import pad_images
 from saccade.nn.positions import GridPositions, sine_positions_masked
@@ -110,6 +110,7 @@ class DETR(Model):
         self.bbox_embed = BoxHead(dim)
         xavier_uniform(self.encoder)
         xavier_uniform(self.decoder)
+        zero_biases(self, MultiHeadAttention)
         self.bbox_attention = BoxAttention(dim, heads) if config.masks else None
         self.mask_head = MaskHead(dim, heads, channels[-2::-1]) if config.masks else None
 

@@ -23,6 +23,9 @@ class BoxAttention(nn.Module):
         self.num_heads = num_heads
         self.q = nn.Linear(dim, dim)
         self.k = nn.Linear(dim, dim)
+        for linear in (self.q, self.k):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
 
     def forward(self, queries: Tensor, memory: Tensor, valid: Tensor | None) -> Tensor:
         """``queries [B, Q, D]``, ``memory [B, h*w, D]``, and ``valid [B, h, w]``, False for padding."""
@@ -61,6 +64,10 @@ class MaskHead(nn.Module):
         self.adapters = nn.ModuleList(nn.Conv2d(c, w, 1) for c, w in zip(channels, widths))
         self.refine = nn.ModuleList(ConvGroup(a, b) for a, b in pairwise(widths))
         self.out = nn.Conv2d(widths[-1], 1, 3, padding=1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_uniform_(module.weight, a=1)
+                nn.init.zeros_(module.get_parameter("bias"))
 
     def forward(self, projected: Tensor, attention: Tensor, finer: Sequence[Tensor]) -> Tensor:
         """``projected [B, D, h, w]``, ``attention [B, Q, R, h, w]``, the finer maps -> logits ``[B, Q, H, W]`` as large

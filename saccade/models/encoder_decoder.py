@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from saccade.models.model import LayerGroups, Model, stacked_groups
-from saccade.nn.attention import xavier_uniform
+from saccade.nn.attention import xavier_uniform, zero_biases
 from saccade.nn.embedding import TiedLinear
 from saccade.nn.generation import EncoderOutput
 from saccade.nn.masks import causal_mask
@@ -74,6 +74,7 @@ class EncoderDecoder(Model, ABC):
                 nn.init.zeros_(self.output.bias)
         self.num_features = dim
         xavier_uniform(self.decoder)
+        zero_biases(self.decoder, nn.Linear)
 
     @abstractmethod
     def encode(self, source: Tensor) -> EncoderOutput:

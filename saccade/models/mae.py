@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from saccade.config_io import Config
 from saccade.models.model import FeatureMap, LayerGroups, Model, stacked_groups
-from saccade.models.vit import SIZES, initialise
+from saccade.models.vit import SIZES
 from saccade.models.vit_encoder import ViTConfig, ViTEncoder
+from saccade.nn.attention import xavier_uniform, zero_biases
 from saccade.nn.patches import unpatchify
 from saccade.nn.positions import LearnedPositions, sinusoidal_2d
 from saccade.nn.tokens import TokenLayout
@@ -107,13 +108,23 @@ class MaskedAutoencoder(MaskedModel):
         self.decoder_blocks = Encoder(config.decoder, config.decoder_depth)
         self.decoder_norm = nn.LayerNorm(width, config.decoder.norm_eps)
         self.decoder_pred = nn.Linear(width, config.patch_size[0] * config.patch_size[1] * config.in_channels)
-        initialise(self)
-        nn.init.normal_(self.mask_token, std=0.02)
+        self.initialise()
         for positions in (self.encoder.pos_embed, self.decoder_pos_embed):  # fixed, but part of published files
             assert isinstance(positions, LearnedPositions)
             positions.table.requires_grad_(False)
             positions.table[:, :1] = 0.0
             positions.table[:, 1:] = sinusoidal_2d(grid, positions.table.shape[-1])
+
+    def initialise(self) -> None:
+        """Linear maps, the patches' embedding among them, from Xavier's uniform distribution with biases 0; tokens from
+        a normal of std 0.02."""
+        xavier_uniform(self)
+        zero_biases(self, nn.Linear)
+        patches = self.encoder.patch_embed.proj.weight
+        nn.init.xavier_uniform_(patches.view(len(patches), -1))
+        for token in (self.encoder.cls_token, self.mask_token):
+            assert token is not None
+            nn.init.normal_(token, std=0.02)
 
     def layer_groups(self) -> LayerGroups:
         """The encoder, then the decoder; what the decoder adds to its input belongs to its first block."""

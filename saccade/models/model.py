@@ -63,6 +63,9 @@ class Model(nn.Module):
         """
         raise ConfigError(f"{type(self).__name__} defines no layer_groups, which layer-wise decay needs")
 
+    def clamp_parameters(self) -> None:
+        """Bring parameters that must stay in a range back into it; called after every optimizer step."""
+
     def example_inputs(self, batch_size: int = 1, image_size: tuple[int, int] | None = None) -> tuple[Tensor, ...]:
         """Positional arguments of a call, on the CPU: for tracing, counting FLOPs and comparing outputs.
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from saccade.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from saccade.models.model import LayerGroups, TextInput, block_groups, example_tokens
-from saccade.nn.attention import xavier_uniform
+from saccade.nn.attention import xavier_uniform, zero_biases
 from saccade.nn.generation import EncoderOutput
 from saccade.nn.masks import padding_mask
 from saccade.nn.transformer import BlockConfig, Encoder
@@ -43,6 +43,7 @@ class Seq2Seq(EncoderDecoder):
         post_norm = config.block.norm == "post"
         self.encoder_norm = nn.Identity() if post_norm else nn.LayerNorm(config.block.embed_dim, config.block.norm_eps)
         xavier_uniform(self.encoder)
+        zero_biases(self.encoder, nn.Linear)
 
     def encode(self, source: Tensor) -> EncoderOutput:
         mask = padding_mask(source != self.config.pad)

@@ -234,6 +234,20 @@ def split_linear(linear: nn.Linear, widths: Sequence[int]) -> list[nn.Linear]:
     return parts
 
 
+def zero_biases(module: nn.Module, kind: type[nn.Module]) -> None:
+    """Set the biases of all linear maps inside the modules of a kind to 0.
+
+    Args:
+        module: the network.
+        kind: :class:`MultiHeadAttention` as ``torch.nn.MultiheadAttention`` starts; ``nn.Linear`` for every linear map.
+    """
+    for parent in module.modules():
+        if isinstance(parent, kind):
+            for child in parent.modules():
+                if isinstance(child, nn.Linear) and child.bias is not None:
+                    nn.init.zeros_(child.bias)
+
+
 def xavier_uniform(module: nn.Module) -> None:
     """Draw the matrices of all linear maps from Xavier's uniform distribution (Glorot and Bengio, 2010).
 

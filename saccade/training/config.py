@@ -39,12 +39,14 @@ class OptimizerConfig:
     """AdamW (Loshchilov & Hutter, arXiv 1711.05101)."""
 
     lr: float = 1e-3  # of the last layer, at the top of the schedule
+    lr_batch: int | None = None  # the batch size that lr is for: another one scales it in proportion; None: any
     weight_decay: float = 0.05  # of matrices only
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     backbone_lr: float = 1.0  # share of the learning rate for the backbone of a detector, a DPT or a CLIP; 0: frozen
     layer_decay: float = 1.0  # factor of the learning rate from each layer to the one below; 1: all the same
     clip_norm: float = 1.0  # longest gradient; 0: any
+    frozen: tuple[str, ...] = ()  # modules that are not trained, by their path in the model: backbone.stem
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,14 @@ class RunConfig:
             raise ConfigError(f"sam.rho must not be negative, not {self.sam.rho}")
         if self.optimizer.lr <= 0:
             raise ConfigError(f"optimizer.lr must be positive, not {self.optimizer.lr}")
+        if self.optimizer.lr_batch is not None and self.optimizer.lr_batch < 1:
+            raise ConfigError(f"optimizer.lr_batch must be at least 1, not {self.optimizer.lr_batch}")
+
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate at the top of the schedule: `lr`, or in proportion to the batch (``lr_batch``)."""
+        optimizer = self.optimizer
+        return optimizer.lr if optimizer.lr_batch is None else optimizer.lr * self.batch_size / optimizer.lr_batch
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; tuples become lists, as YAML and JSON know no others. Of the built-in data sets only the one

@@ -209,7 +209,7 @@ class _Run:
             step_began = time.perf_counter()
             with self.timed("data"):
                 batch = next(batches).to(self.processes.device)
-            lr = self.config.optimizer.lr * lr_share(
+            lr = self.config.peak_lr * lr_share(
                 progress.step, plan.total_steps, schedule.warmup, schedule.final_lr, schedule.shape
             )
             set_lr(optimizer, lr)

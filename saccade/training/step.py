@@ -14,6 +14,7 @@ from saccade.data.samples import Batch
 from saccade.data.seeding import RandomStream, mix_seed
 from saccade.engine.task import Counts
 from saccade.errors import TrainingError
+from saccade.models.model import Model
 from saccade.nn.batch_norm import frozen_statistics
 from saccade.training.config import RunConfig
 from saccade.training.distributed import Processes, full_tensor, unwrapped, without_sync
@@ -92,6 +93,9 @@ class TrainStep:
             if not (torch.isfinite(totals[0]) and torch.isfinite(norm)):
                 self.refuse(batch, step, own_loss, loss, norm.item())
             optimizer.step()
+            network = unwrapped(model)
+            if isinstance(network, Model):
+                network.clamp_parameters()
         metrics = {
             name: Fraction(total, counts[gradients.counts[name]].item())
             for name, total in zip(gradients.totals, totals[2:].tolist())

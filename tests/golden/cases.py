@@ -27,6 +27,7 @@ BACKBONE = {f"backbone_config.{name}": value for name, value in BLOCK.items()}
 SCENES = {"size": [32, 32], "digits": [1, 3], "scale": [0.3, 0.6], "train": 32, "val": 2, "test": 4}
 NUMBERS = {"limit": 1000, "train": 64, "val": 4, "test": 8}
 
+MAE_LR = {"optimizer.lr": 6e-4, "optimizer.lr_batch": None}  # the recipe's is too small for a curve of 20 steps
 DIGITS = {"data.path": "digits", "batch_size": 32}
 DETECT = {
     "task": "detection",
@@ -58,14 +59,15 @@ CASES: dict[str, dict[str, Any]] = {
         "augmentation.crop_scale": None, "augmentation.flip": 0.0, "augmentation.mixup": 0.2, "optimizer.lr": 1e-3,
     },
     "pretrain_pixels": {
-        **DIGITS, "task": "masked_image", "model.name": "mae_digits",
+        **DIGITS, **MAE_LR, "task": "masked_image", "model.name": "mae_digits",
         "model.options": {
             **BLOCK, "depth": 2, "decoder_depth": 1,
             "decoder.embed_dim": 16, "decoder.num_heads": 2, "decoder.mlp_dim": 32,
         },
     },
     "pretrain_colours": {
-        **DIGITS, "task": "masked_image", "model.name": "masked_vit_digits", "model.options": {**BLOCK, "depth": 2},
+        **DIGITS, **MAE_LR, "task": "masked_image",
+        "model.name": "masked_vit_digits", "model.options": {**BLOCK, "depth": 2},
     },
     "regression": {
         **DIGITS, "task": "regression", "model.name": "vit_digits", "model.options": {**BLOCK, "depth": 2},

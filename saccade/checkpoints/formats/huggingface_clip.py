@@ -8,7 +8,8 @@ from saccade.checkpoints.mapping import Reshape, Rule, join, rename, rename_both
 from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers, image_size
 from saccade.checkpoints.processors import target_size
 from saccade.data.preprocessing import Preprocessing
-from saccade.models.clip import CLIPConfig, TextConfig
+from saccade.models.clip import CLIPConfig
+from saccade.models.clip_towers import TextConfig
 from saccade.models.vit_encoder import ViTConfig
 from saccade.nn.transformer import BlockConfig
 

@@ -6,8 +6,9 @@ from saccade.checkpoints.blocks import conv_norm
 from saccade.checkpoints.mapping import Reshape, Rule, Transpose, rename, rename_both
 from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers, image_size
 from saccade.data.preprocessing import Preprocessing
-from saccade.models.clip import CLIPConfig, TextConfig
+from saccade.models.clip import CLIPConfig
 from saccade.models.clip_resnet import ClipResNetConfig
+from saccade.models.clip_towers import TextConfig
 from saccade.models.vit_encoder import ViTConfig
 from saccade.nn.transformer import Activation, BlockConfig
 

@@ -120,8 +120,8 @@ def calibration(metrics: ClassificationMetrics) -> str:
     direction = "above" if confidence > metrics.accuracy else "below"
     adjective = "overconfident" if confidence > metrics.accuracy else "underconfident"
     return (
-        f"{text}. The mean confidence of {confidence:.1%} is {direction} the accuracy of {metrics.accuracy:.1%}: the model "
-        f"is {adjective}. On the diagonal confidence and accuracy are equal."
+        f"{text}. The mean confidence of {confidence:.1%} is {direction} the accuracy of {metrics.accuracy:.1%}: the "
+        f"model is {adjective}. On the diagonal confidence and accuracy are equal."
     )
 
 

@@ -21,7 +21,7 @@ from saccade.engine.evaluation import choose_split
 from saccade.engine.features import extract
 from saccade.engine.predictor import ImageLike, Predictor, name_of
 from saccade.errors import ConfigError
-from saccade.models.clip import CLIP, LARGEST_SCALE
+from saccade.models.clip import CLIP
 from saccade.tasks.classification.metrics import ClassificationMetrics, classification_metrics
 from saccade.tasks.classification.results import Classification
 from saccade.tasks.contrastive.texts import embed_texts, tokenizer_of
@@ -71,7 +71,7 @@ class ZeroShot:
     @torch.inference_mode()
     def logits(self, vectors: Tensor) -> Tensor:
         """Vectors of images ``[B, E]``, of any length -> ``[B, K]``."""
-        scale = self.model.logit_scale.exp().clamp(max=LARGEST_SCALE)
+        scale = self.model.logit_scale.exp()
         return scale * F.normalize(vectors.to(self.classes), dim=-1) @ self.classes.T
 
     @torch.inference_mode()

@@ -22,6 +22,7 @@ from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch, BoxedImage, BoxSource, BoxTruth
 from saccade.data.seeding import mix_seed
 from saccade.errors import ConfigError, DataError
+from saccade.tasks.detection.multi_scale import RandomSizeCrop, random_size
 
 PADDING = -1  # the class of rows that pad a batch
 
@@ -51,10 +52,14 @@ class BoxTransform:
     Args:
         preprocessing: of the model.
         config: flip, colour jitter, and `crop_scale` of IoU-based random crops; None for evaluation.
+        multi_scale: resize each training image to another size, as DETR; see `multi_scale.py`.
     """
 
-    def __init__(self, preprocessing: Preprocessing, config: AugmentationConfig | None = None):
+    def __init__(
+        self, preprocessing: Preprocessing, config: AugmentationConfig | None = None, *, multi_scale: bool = False
+    ):
         self.preprocessing = preprocessing
+        self.multi_scale = multi_scale
         steps: list[torch.nn.Module] = []
         if config is not None:
             unsupported = ("randaugment", "erasing", "mixup", "cutmix", "affine", "pad_crop")
@@ -68,6 +73,8 @@ class BoxTransform:
             if config.color_jitter:
                 strength = config.color_jitter
                 steps.append(v2.ColorJitter(strength, strength, strength))
+            if multi_scale:
+                steps.append(RandomSizeCrop(preprocessing))
             steps.append(v2.SanitizeBoundingBoxes())
         self.steps = v2.Compose(steps) if steps else None
 
@@ -76,6 +83,7 @@ class BoxTransform:
         image: Any = self.preprocessing.convert_mode(sample.image)
         boxes, labels = torch.from_numpy(sample.boxes), torch.from_numpy(sample.labels)
         masks = None if sample.masks is None else torch.from_numpy(sample.masks)
+        preprocessing = self.preprocessing
         if self.steps is not None:
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(mix_seed(*key))
@@ -87,10 +95,12 @@ class BoxTransform:
                 outputs = self.steps(inputs)
                 image, boxes, labels = outputs["image"], outputs["boxes"].as_subclass(Tensor), outputs["labels"]
                 masks = None if masks is None else outputs["masks"].as_subclass(Tensor)
+                if self.multi_scale:
+                    preprocessing = random_size(preprocessing)
         extent = torch.tensor([image.width, image.height] * 2, dtype=torch.float32)
         xyxy = boxes / extent
         cxcywh = torch.cat(((xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]), dim=1)
-        pixels = self.preprocessing(image)
+        pixels = preprocessing(image)
         if masks is not None and masks.shape[-2:] != pixels.shape[-2:]:
             masks = F.interpolate(masks[None].float(), size=pixels.shape[-2:])[0].bool()
         return pixels, cxcywh, labels, masks

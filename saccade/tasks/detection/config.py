@@ -25,6 +25,8 @@ class DetectionConfig:
     aux_loss: bool = True  # the loss after every decoder layer, not only the last
     aux_repeats: int = 1  # queries matched to each object in all layers but the last (Jia et al., arXiv 2207.13080)
 
+    multi_scale: bool = False  # in training, shorter sides of 60 to 100 % of the model's size and random crops, as DETR
+
     SUMMARY: ClassVar[str] = "boxes with classes"
     DATA: ClassVar[str] = 'a folder in the layout of COCO, Pascal VOC or YOLO, or "scenes"'
     LABELLED: ClassVar[bool] = True  # `saccade pretrain` trains the tasks without labels

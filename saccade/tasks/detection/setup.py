@@ -35,7 +35,7 @@ def make_setup(config: RunConfig, device: torch.device) -> TrainingSetup:
     masks = has_mask_head(start.model)
     train = BoxDataset(
         cast(BoxSource, splits.train),
-        BoxTransform(start.preprocessing, config.augmentation),
+        BoxTransform(start.preprocessing, config.augmentation, multi_scale=config.options.multi_scale),
         skip_bad=config.data.bad_images == "skip",
         masks=masks,
     )
