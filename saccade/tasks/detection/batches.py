@@ -102,7 +102,8 @@ class BoxTransform:
         cxcywh = torch.cat(((xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]), dim=1)
         pixels = preprocessing(image)
         if masks is not None and masks.shape[-2:] != pixels.shape[-2:]:
-            masks = F.interpolate(masks[None].float(), size=pixels.shape[-2:])[0].bool()
+            # Objects as the batch: interpolation accepts none of them, but not zero channels.
+            masks = F.interpolate(masks[:, None].float(), size=pixels.shape[-2:])[:, 0].bool()
         return pixels, cxcywh, labels, masks
 
 
