@@ -32,7 +32,7 @@ SMALL = {
     "mae_ti16": ("model.options.depth=1", "model.options.decoder_depth=1"),
     "image_to_text_ti16": ("model.options.backbone_config.depth=1",),
     "resnet18": ("model.options.width=8",),
-    "detect": ("model.options.backbone_config.width=8",),
+    "detection": ("model.options.backbone_config.width=8",),
     "cifar": ("model.options.depth=1",),
 }
 
