@@ -11,6 +11,7 @@ from saccade.tasks.detection.metrics import (
     count_errors,
     detection_figures,
     detection_metrics,
+    without_crowds,
 )
 from saccade.tasks.detection.results import Box
 
@@ -29,6 +30,8 @@ def collected_of(pred: list[list[list[float]]], target: list[list[list[float]]])
         "num_boxes": torch.tensor([len(rows) for rows in pred]),
         "target_boxes": targets[:, :4],
         "target_labels": targets[:, 4].long(),
+        "target_areas": (targets[:, 2:4] - targets[:, :2]).prod(1),
+        "target_crowd": torch.zeros(len(targets), dtype=torch.bool),
         "num_targets": torch.tensor([len(rows) for rows in target]),
     }
     return Collected(tensors, tuple(map(str, range(len(pred)))))
@@ -58,6 +61,30 @@ def test_confusion_counts_the_background() -> None:
     assert confusion_matrix([(pred, target), ([], [])], ("a", "b")) == [[0, 1, 0], [0, 0, 1], [1, 1, 0]]
 
 
+def test_a_box_goes_to_the_free_object_that_it_overlaps_most() -> None:
+    """In the order of the scores, as COCO matches. The second box overlaps object a most, but that is taken; it is the
+    detection of object b, as its IoU with b is 0.5 or more. The third finds no object free."""
+    a, b = (0.0, 0.0, 10.0, 10.0), (0.0, 3.0, 10.0, 13.0)
+    first, second, third = (0.0, 0.0, 10.0, 10.0), (0.0, 1.0, 10.0, 11.0), (0.0, 0.5, 10.0, 10.5)
+    target = [Box("a", 1.0, a), Box("b", 1.0, b)]
+    pred = [Box("a", 0.7, second), Box("a", 0.9, first), Box("b", 0.6, third)]
+    assert confusion_matrix([(pred, target)], ("a", "b")) == [[1, 0, 0], [1, 0, 0], [0, 1, 0]]
+    # the class has no part in it: the box that overlaps a most is confused with it though b is free and of its class
+    assert confusion_matrix([([Box("b", 0.9, second)], target)], ("a", "b")) == [[0, 1, 0], [0, 0, 1], [0, 0, 0]]
+    # a lower score comes later, wherever it stands in the list
+    later = [Box("b", 0.1, first), Box("a", 0.9, first)]
+    assert confusion_matrix([(later, target)], ("a", "b")) == [[1, 0, 0], [0, 1, 0], [0, 0, 0]]
+
+
+def test_detections_in_a_crowd_do_not_count() -> None:
+    target, crowd = [Box("a", 1.0, HERE)], [Box("a", 1.0, (0.0, 0.0, 40.0, 40.0))]
+    inside, half, outside = (12.0, 12.0, 20.0, 20.0), (30.0, 0.0, 50.0, 20.0), (35.0, 0.0, 55.0, 20.0)
+    labels, corners = "aabaa", (HERE, inside, inside, half, outside)
+    pred = [Box(label, 0.8, box) for label, box in zip(labels, corners)]
+    assert without_crowds(pred, target, crowd) == (pred[0], pred[2], pred[4])
+    assert without_crowds(pred, target, []) == tuple(pred)
+
+
 def test_errors_are_counted_by_object() -> None:
     target = [Box("a", 1.0, HERE), Box("b", 1.0, THERE)]
     assert count_errors([Box("a", 0.9, HERE), Box("b", 0.8, THERE)], target) == (0, 0)
@@ -82,6 +109,8 @@ def random_boxes(images: int) -> dict[str, torch.Tensor]:
         "num_boxes": num_targets,
         "target_boxes": target,
         "target_labels": labels,
+        "target_areas": size.prod(1).double(),
+        "target_crowd": torch.rand(count, generator=generator) < 0.1,
         "num_targets": num_targets,
     }
 
@@ -90,7 +119,7 @@ def test_figures_of_a_draw_are_the_metrics_of_its_images() -> None:
     collected = Collected(random_boxes(12), tuple(map(str, range(12))))
     draw = torch.tensor([0, 3, 3, 5, 11, 3, 7, 7, 8, 2])
     counts = {"boxes": "num_boxes", "scores": "num_boxes", "labels": "num_boxes"}
-    counts |= {"target_boxes": "num_targets", "target_labels": "num_targets"}
+    counts |= {f"target_{name}": "num_targets" for name in ("boxes", "labels", "areas", "crowd")}
     tensors = {name: torch.cat([collected.per_input(name, n)[i] for i in draw.tolist()]) for name, n in counts.items()}
     tensors |= {name: collected[name][draw] for name in ("num_boxes", "num_targets")}
     expected = detection_metrics(Collected(tensors, tuple(map(str, range(10)))), LABELS).scalars()
