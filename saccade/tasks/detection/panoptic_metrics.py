@@ -134,14 +134,17 @@ def panoptic_metrics(
         pq, rq = (iou / total, tp / total) if total else (-1.0, -1.0)
         sq = iou / tp if tp else (0.0 if total else -1.0)
         per_class.append(ClassPQ(label, pq, sq, rq, int(tp), int(fp), int(fn)))
-    things = [row for number, row in enumerate(per_class) if number not in stuff]
+    things, of_stuff = ([row for k, row in enumerate(per_class) if (k in stuff) == chosen] for chosen in (False, True))
+    is_segment = [~image.target_crowd & (image.pixels[:, 1:].sum(0) > 0) for image in images]
     return PanopticMetrics(
-        *(_mean([getattr(row, name) for row in per_class]) for name in ("pq", "sq", "rq")),
-        _mean([row.pq for row in things]),
-        _mean([row.pq for number, row in enumerate(per_class) if number in stuff]),
-        len(images),
-        sum(int((~image.target_crowd).sum()) for image in images),
-        tuple(per_class),
+        pq=_mean([row.pq for row in per_class]),
+        sq=_mean([row.sq for row in per_class]),
+        rq=_mean([row.rq for row in per_class]),
+        pq_things=_mean([row.pq for row in things]),
+        pq_stuff=_mean([row.pq for row in of_stuff]),
+        images=len(images),
+        segments=sum(int(rows.sum()) for rows in is_segment),
+        per_class=tuple(per_class),
     )
 
 
@@ -157,7 +160,7 @@ def image_counts(image: SegmentOverlaps, num_classes: int) -> Tensor:
     ignored = void + (shared * (same_class & image.target_crowd)).sum(1, keepdim=True)
     is_counted = ignored[:, 0] <= IGNORED * pred_area[:, 0]
     false_positive = ~match.any(1) & is_counted & (pred_area[:, 0] > 0)
-    false_negative = ~match.any(0) & ~image.target_crowd
+    false_negative = ~match.any(0) & ~image.target_crowd & (target_area[0] > 0)
     counts = torch.zeros(num_classes, 4, dtype=torch.float64)
     row, column = match.nonzero(as_tuple=True)
     counts[:, 0].index_add_(0, image.target_labels[column], iou[row, column])

@@ -2,6 +2,7 @@
 github.com/cocodataset/panopticapi, evaluation.py), written out on the same maps."""
 
 from collections import defaultdict
+from collections.abc import Collection
 
 import numpy as np
 import pytest
@@ -142,9 +143,10 @@ def test_quality_is_that_of_panopticapi(seed: int, crowds: bool) -> None:
     assert sum(row.false_negatives for row in metrics.per_class) > 5
 
 
-def image_of(
-    pred: list[list[int]], gt: list[list[int]], pred_labels: list[int], gt_labels: list[int], crowd=()
-) -> dict:
+Rows = list[list[int]]
+
+
+def image_of(pred: Rows, gt: Rows, pred_labels: list[int], gt_labels: list[int], crowd: Collection[int] = ()) -> dict:
     return {
         "pred": np.array(pred), "gt": np.array(gt),
         "pred_segments": {i: {"category_id": c} for i, c in enumerate(pred_labels, 1)},
@@ -167,6 +169,8 @@ def test_the_rules_by_hand() -> None:
     assert measured(in_crowd).per_class[0].pq == -1
     other = image_of([[1, 1, 2, 2]], [[1, 1, 2, 2]], [1, 1], [0, 1], crowd={1})  # a crowd of another class
     assert measured(other).per_class[1].false_positives == 1
+    hidden = image_of([[1, 1]], [[2, 2]], [0], [0, 0])  # no pixel of the first is to be seen
+    assert (measured(hidden).pq, measured(hidden).segments) == (1.0, 1)
     nothing = measured(image_of([[0, 0]], [[0, 0]], [], []))
     assert str(nothing) == "PQ undefined on 0 segments in 1 images"
     assert "undefined" in nothing.warning
