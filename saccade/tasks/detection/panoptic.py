@@ -11,6 +11,7 @@ from torch import Tensor
 
 from saccade.data.samples import Batch
 from saccade.engine.collect import Collected
+from saccade.engine.intervals import Figures
 from saccade.errors import ConfigError
 from saccade.tasks.detection.boxes import valid_sizes
 from saccade.tasks.detection.detr import DetrTask, SetPrediction
@@ -18,6 +19,7 @@ from saccade.tasks.detection.masks import masks_at_size
 from saccade.tasks.detection.panoptic_metrics import (
     PanopticMetrics,
     SegmentOverlaps,
+    panoptic_figures,
     panoptic_metrics,
     segment_overlaps,
 )
@@ -79,18 +81,10 @@ class PanopticTask(DetrTask):
 
     def measure(self, collected: Collected) -> PanopticMetrics:  # type: ignore[override]
         """The panoptic quality of segments at the size of the original images."""
-        images = []
-        if len(collected):
-            columns = (
-                collected.per_input("pred_classes", "num_pred_segments"),
-                collected.per_input("segment_classes", "num_segments"),
-                collected.per_input("segment_pixels", "num_segment_pixels"),
-            )
-            for pred, target, pixels in zip(*columns):
-                crowd = torch.zeros(len(target), dtype=torch.bool)  # crowds have no mask: their pixels are void
-                table = pixels.view(len(pred) + 1, len(target) + 1)
-                images.append(SegmentOverlaps(pred, target, crowd, table))
-        return panoptic_metrics(images, self.labels, self.stuff)
+        return panoptic_metrics(overlaps_of(collected), self.labels, self.stuff)
+
+    def figures(self, collected: Collected) -> Figures:
+        return panoptic_figures(overlaps_of(collected), self.labels, self.stuff)
 
     def decode(self, outputs: SetPrediction, batch: Batch) -> list[PanopticSegmentation]:
         assert outputs.masks is not None
@@ -112,6 +106,20 @@ class PanopticTask(DetrTask):
             )
             results.append(PanopticSegmentation(name, ids.numpy(), segments, self.labels))
         return results
+
+
+def overlaps_of(collected: Collected) -> list[SegmentOverlaps]:
+    """The segments of each image from the tensors of :meth:`PanopticTask.collect`."""
+    if not len(collected):
+        return []
+    names = {
+        "pred_classes": "num_pred_segments", "segment_classes": "num_segments", "segment_pixels": "num_segment_pixels",
+    }  # fmt: skip
+    images = []
+    for pred, target, pixels in zip(*(collected.per_input(name, count) for name, count in names.items())):
+        crowd = torch.zeros(len(target), dtype=torch.bool)  # crowds have no mask: their pixels are void
+        images.append(SegmentOverlaps(pred, target, crowd, pixels.view(len(pred) + 1, len(target) + 1)))
+    return images
 
 
 def merge_masks(masks: Tensor, classes: Sequence[int], stuff: Collection[int] = ()) -> tuple[Tensor, list[int]]:

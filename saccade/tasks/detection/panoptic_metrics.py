@@ -10,7 +10,7 @@ an IoU, and a prediction that lies in void, or in a crowd of its class, by more 
 matches nothing and is not missed. P predicted and T true segments of an image, K classes.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -127,23 +127,36 @@ def panoptic_metrics(
     """
     if not images:
         raise ConfigError("there are no images to measure on")
-    counts = torch.stack([image_counts(image, len(labels)) for image in images]).sum(0)
+    counts = torch.stack([image_counts(image, len(labels)) for image in images])
+    is_segment = [~image.target_crowd & (image.pixels[:, 1:].sum(0) > 0) for image in images]
+    return summary(counts, labels, stuff, sum(int(rows.sum()) for rows in is_segment))
+
+
+def panoptic_figures(
+    images: Sequence[SegmentOverlaps], labels: Sequence[str], stuff: Collection[int] = ()
+) -> Callable[[Tensor], dict[str, float]]:
+    """The figures of any draw of the images; arguments as for :func:`panoptic_metrics`."""
+    counts = torch.stack([image_counts(image, len(labels)) for image in images])
+    return lambda index: summary(counts[index], labels, stuff, 0).scalars()
+
+
+def summary(counts: Tensor, labels: Sequence[str], stuff: Collection[int], segments: int) -> PanopticMetrics:
+    """The metrics of images from their counts ``[N, K, 4]``: see :func:`image_counts`."""
     per_class = []
-    for label, (iou, tp, fp, fn) in zip(labels, counts.tolist()):
+    for label, (iou, tp, fp, fn) in zip(labels, counts.sum(0).tolist()):
         total = tp + fp / 2 + fn / 2
         pq, rq = (iou / total, tp / total) if total else (-1.0, -1.0)
         sq = iou / tp if tp else (0.0 if total else -1.0)
         per_class.append(ClassPQ(label, pq, sq, rq, int(tp), int(fp), int(fn)))
     things, of_stuff = ([row for k, row in enumerate(per_class) if (k in stuff) == chosen] for chosen in (False, True))
-    is_segment = [~image.target_crowd & (image.pixels[:, 1:].sum(0) > 0) for image in images]
     return PanopticMetrics(
         pq=_mean([row.pq for row in per_class]),
         sq=_mean([row.sq for row in per_class]),
         rq=_mean([row.rq for row in per_class]),
         pq_things=_mean([row.pq for row in things]),
         pq_stuff=_mean([row.pq for row in of_stuff]),
-        images=len(images),
-        segments=sum(int(rows.sum()) for rows in is_segment),
+        images=len(counts),
+        segments=segments,
         per_class=tuple(per_class),
     )
 
