@@ -42,7 +42,7 @@ class TrainOptions:
     batch_size: int | None = None
     """Inputs of one optimizer step, over all processes."""
     lr: float | None = None
-    """Learning rate after the warm-up."""
+    """Learning rate after the warm-up (for a batch of `optimizer.lr_batch`, where the recipe sets it)."""
     teacher: str | None = None
     """Checkpoint with the same classes, for knowledge distillation."""
     sam: float | None = None

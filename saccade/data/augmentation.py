@@ -19,6 +19,9 @@ from saccade.data.randaugment import FORMS, RandAugment, parse_timm
 from saccade.data.seeding import mix_seed
 from saccade.errors import ConfigError
 
+ERASED_AREA = (0.02, 1 / 3)  # of the image, as timm (Zhong et al., arXiv 1708.04896, up to 0.4)
+ERASED_RATIO = (0.3, 1 / 0.3)  # of height to width
+
 
 class ImageTransform(Protocol):
     """A PIL image, and the numbers that identify this view of it -> the model's input ``[C, H, W]``."""
@@ -64,7 +67,9 @@ class TrainTransform:
         self.flip = config.flip
         self.colours = colour_transform(config, preprocessing)
         noise: Any = "random"  # documented, but typed as a number
-        self.erasing = v2.RandomErasing(config.erasing, value=noise) if config.erasing else None
+        self.erasing = (
+            v2.RandomErasing(config.erasing, ERASED_AREA, ERASED_RATIO, value=noise) if config.erasing else None
+        )
         self.deterministic = not (self.geometry or self.flip or self.colours or self.erasing)
 
     def __call__(self, image: Image.Image, key: Sequence[int]) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from saccade.data.augmentation import colour_transform
+from saccade.data.augmentation import ERASED_AREA, ERASED_RATIO, colour_transform
 from saccade.data.config import AffineConfig, AugmentationConfig
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch
@@ -142,12 +142,13 @@ def erasing_boxes(
 ) -> Tensor:
     """(top, bottom, left, right) of a rectangle for each image, ``[count, 4]``; empty for images that are not erased.
 
-    2 % to 33 % of the area, aspect ratios from 0.3 to 3.3 (Zhong et al., arXiv 1708.04896).
+    2 % to a third of the area, aspect ratios from 0.3 to 1 / 0.3 (Zhong et al., arXiv 1708.04896).
     """
     height, width = size
     selection, fraction, ratio, y, x = torch.rand(5, count, generator=generator)
-    area = (0.02 + fraction * 0.31) * height * width
-    aspect = (math.log(0.3) + ratio * (math.log(3.3) - math.log(0.3))).exp()
+    (smallest, largest), (flat, tall) = ERASED_AREA, ERASED_RATIO
+    area = (smallest + fraction * (largest - smallest)) * height * width
+    aspect = (math.log(flat) + ratio * (math.log(tall) - math.log(flat))).exp()
     rows = (area * aspect).sqrt().round().clamp(1, height)
     columns = (area / aspect).sqrt().round().clamp(1, width)
     rows = torch.where(selection < probability, rows, 0)

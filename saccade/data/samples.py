@@ -59,13 +59,35 @@ class TextSource(Source, Protocol):
         ...
 
 
+class BoxTruth(NamedTuple):
+    """The objects of an image as detections are measured against them: all that are annotated, as they are annotated.
+
+    A box may extend beyond its image or have no area. A crowd is a region with an unknown number of objects, whose
+    detection is neither right nor wrong.
+    """
+
+    boxes: np.ndarray  # [m, 4] float64: left, top, right, bottom in pixels
+    labels: np.ndarray  # [m] int64, an index into the source's classes
+    areas: np.ndarray  # [m] float64, pixels: of the object where it is known, of its box otherwise
+    crowd: np.ndarray  # [m] boolean
+
+
 class BoxedImage(NamedTuple):
-    """An image and its objects."""
+    """An image and its objects, as they are trained on: without crowds, inside the image."""
 
     image: Image.Image
     boxes: np.ndarray  # [n, 4] float32: left, top, right, bottom in pixels
     labels: np.ndarray  # [n] int64, an index into the source's classes
     masks: np.ndarray | None = None  # [n, H, W] boolean, if the data has them
+    truth: BoxTruth | None = None  # None: the boxes, none of them a crowd
+
+    def measured(self) -> BoxTruth:
+        """The objects as detections are measured against them."""
+        if self.truth is not None:
+            return self.truth
+        boxes = self.boxes.astype(np.float64)
+        areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+        return BoxTruth(boxes, self.labels, areas, np.zeros(len(boxes), bool))
 
 
 class BoxSource(ImageSource, Protocol):

@@ -1,8 +1,9 @@
 """Run a training in child processes, killing them at random moments, until it has come to its end.
 
-    python kill_harness.py CONFIG.yaml RUN_DIRECTORY KILLS SEED
+    python kill_harness.py CONFIG.yaml RUN_DIRECTORY KILLS SEED LONGEST
 
-The children are forks of this process, so that each starts at once. Prints the number of kills that hit.
+The children are forks of this process, so that each starts at once; a kill comes after 0.1 to LONGEST seconds. Prints
+the number of kills that hit.
 """
 
 import os
@@ -31,6 +32,7 @@ def run_in_child(config_path: Path, directory: Path) -> None:
 
 def main() -> None:
     config, directory, kills, seed = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+    longest = float(sys.argv[5])
     generator = random.Random(seed)
     hits = 0
     while True:
@@ -43,7 +45,7 @@ def main() -> None:
             finally:
                 os._exit(status)
         if hits < kills:
-            deadline = time.monotonic() + generator.uniform(0.1, 1.6)
+            deadline = time.monotonic() + generator.uniform(0.1, longest)
             while time.monotonic() < deadline and os.waitpid(child, os.WNOHANG) == (0, 0):
                 time.sleep(0.005)
             if time.monotonic() >= deadline:

@@ -60,15 +60,16 @@ def assert_same_bits(one: Path, other: Path) -> None:
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    ("workers", "kills"), [(0, 3), *(pytest.param(*case, marks=pytest.mark.slow) for case in ((0, 12), (2, 8)))]
+    ("workers", "kills", "longest", "steps"),
+    [(0, 3, 0.6, 75), *(pytest.param(*case, 1.6, 150, marks=pytest.mark.slow) for case in ((0, 12), (2, 8)))],
 )
-def test_random_kills(tmp_path: Path, workers: int, kills: int) -> None:
-    chosen = config(**{"data.workers": workers, "schedule.steps": 150})
+def test_random_kills(tmp_path: Path, workers: int, kills: int, longest: float, steps: int) -> None:
+    chosen = config(**{"data.workers": workers, "schedule.steps": steps})
     (tmp_path / "c.yaml").write_text(chosen.to_yaml())
 
     def run(name: str, kills: int) -> int:
         command = [sys.executable, str(HARNESS), str(tmp_path / "c.yaml"), str(tmp_path / name), str(kills), "7"]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=800)
+        done = subprocess.run([*command, str(longest)], cwd=ROOT, capture_output=True, text=True, timeout=800)
         assert done.returncode == 0, done.stderr[-3000:]
         return int(done.stdout.split()[-1])
 

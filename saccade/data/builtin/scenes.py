@@ -17,7 +17,7 @@ from PIL import Image
 
 from saccade.data.builtin.digits import digits_by_split
 from saccade.data.config import ScenesConfig
-from saccade.data.samples import BoxedImage, CaptionedImage, DataSplits
+from saccade.data.samples import BoxedImage, BoxTruth, CaptionedImage, DataSplits
 from saccade.errors import ConfigError
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -250,7 +250,9 @@ class SceneSource:
         boxes = np.array([item.box for item in scene.objects], np.float32).reshape(-1, 4)
         labels = np.array([item.label for item in scene.objects], np.int64)
         masks = np.array([item.mask for item in scene.objects], bool).reshape(-1, *scene.semantic.shape)
-        return BoxedImage(Image.fromarray(scene.image), boxes, labels, masks)
+        areas = masks.sum((1, 2)).astype(np.float64)
+        truth = BoxTruth(boxes.astype(np.float64), labels, areas, np.zeros(len(boxes), bool))
+        return BoxedImage(Image.fromarray(scene.image), boxes, labels, masks, truth)
 
     def captions(self, index: int) -> tuple[str, ...]:
         return self._captions(self.scene(index))

@@ -5,12 +5,13 @@ Boxes are transformed with their image (torchvision's transforms v2). A batch is
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
@@ -18,12 +19,16 @@ from torchvision.transforms import v2
 from saccade.data.batching import Item, first_readable
 from saccade.data.config import AugmentationConfig
 from saccade.data.preprocessing import Preprocessing
-from saccade.data.samples import Batch, BoxedImage, BoxSource
+from saccade.data.samples import Batch, BoxedImage, BoxSource, BoxTruth
 from saccade.data.seeding import mix_seed
 from saccade.errors import ConfigError, DataError
 from saccade.tasks.detection.multi_scale import RandomSizeCrop, random_size
 
 PADDING = -1  # the class of rows that pad a batch
+
+
+# labels of the truth: what fills up rows of images with fewer objects
+TRUTH_PADDING = {"truth_classes": PADDING, "truth_boxes": 0.0, "truth_areas": 0.0, "truth_crowd": False}
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class BoxSample:
     index: int
     skipped: str  # errors of the broken images that this one replaces
     masks: Tensor | None = None  # [n, h, w] boolean
+    truth: dict[str, Tensor] = field(default_factory=dict)  # [m, ...] each: see `BoxDataset.collate`; {}: not known
 
 
 class BoxTransform:
@@ -96,7 +102,8 @@ class BoxTransform:
         cxcywh = torch.cat(((xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]), dim=1)
         pixels = preprocessing(image)
         if masks is not None and masks.shape[-2:] != pixels.shape[-2:]:
-            masks = F.interpolate(masks[None].float(), size=pixels.shape[-2:])[0].bool()
+            # Objects as the batch: interpolation accepts none of them, but not zero channels.
+            masks = F.interpolate(masks[:, None].float(), size=pixels.shape[-2:])[:, 0].bool()
         return pixels, cxcywh, labels, masks
 
 
@@ -117,12 +124,14 @@ class BoxDataset(Dataset):
             raise DataError(f"{self.source.names[index]}: training on masks needs a mask for every box")
         size = torch.tensor([sample.image.height, sample.image.width])
         image, boxes, labels, masks = self.transform(sample if self.masks else sample._replace(masks=None), key)
-        return BoxSample(image, boxes, labels, size, self.source.names[index], index, skipped, masks)
+        truth = truth_labels(sample.measured())
+        return BoxSample(image, boxes, labels, size, self.source.names[index], index, skipped, masks, truth)
 
     @staticmethod
     def collate(samples: Sequence[BoxSample]) -> tuple[Batch, list[str]]:
         """Images padded at the right and the bottom; labels `classes`, `boxes`, `valid`, `sizes`, and `masks` if all
-        images have them."""
+        images have them. The truth of the original images, crowds included: `truth_classes [B, m]`, `truth_boxes
+        [B, m, 4]` (corners in pixels) and `truth_areas [B, m]` (pixels), both float64, and `truth_crowd [B, m]`."""
         height, width = (max(s.image.shape[axis] for s in samples) for axis in (1, 2))
         num_boxes = max(1, *(len(s.labels) for s in samples))
         images = torch.zeros(len(samples), samples[0].image.shape[0], height, width)
@@ -139,5 +148,18 @@ class BoxDataset(Dataset):
             for row, s in zip(labels["masks"], samples):
                 assert s.masks is not None
                 row[: len(s.masks), : s.masks.shape[1], : s.masks.shape[2]] = s.masks
+        if all(s.truth for s in samples):
+            for name, padding in TRUTH_PADDING.items():
+                labels[name] = pad_sequence([s.truth[name] for s in samples], True, padding)
         batch = Batch(images, labels, tuple(s.name for s in samples), torch.tensor([s.index for s in samples]))
         return batch, [line for s in samples if s.skipped for line in s.skipped.split("\n")]
+
+
+def truth_labels(truth: BoxTruth) -> dict[str, Tensor]:
+    """The truth of one image under the names of a batch's labels."""
+    return {
+        "truth_classes": torch.from_numpy(truth.labels),
+        "truth_boxes": torch.from_numpy(truth.boxes),
+        "truth_areas": torch.from_numpy(truth.areas),
+        "truth_crowd": torch.from_numpy(truth.crowd),
+    }

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from torchvision.ops import box_iou
+from torchvision.ops import box_area, box_iou
 
 from saccade.engine.collect import Collected
 from saccade.errors import ConfigError
@@ -46,14 +46,15 @@ class DetectionMetrics:
     Attributes:
         ap: average precision, the mean over classes and over IoU thresholds 0.50, 0.55 … 0.95.
         ap50, ap75: at one IoU threshold.
-        ap_small, ap_medium, ap_large: of objects below 32 x 32 pixels, below 96 x 96, and above.
+        ap_small, ap_medium, ap_large: of objects with an area up to 32² pixels, from there to 96², and above.
         recall: average recall over classes and IoU thresholds, with up to 100 boxes an image.
-        images, boxes: how many images, and objects in them.
+        images, boxes: how many images, and objects in them without crowds.
         per_class: in the order of the labels.
         mask_iou: mean IoU of the masks of matched queries and objects, where masks are learned.
+        recall_1, recall_10: as `recall` with up to 1 and 10 boxes an image.
+        recall_small, recall_medium, recall_large: as `recall`, of objects of these areas.
     """
 
-    warning = ""
     ap: float
     ap50: float
     ap75: float
@@ -65,6 +66,22 @@ class DetectionMetrics:
     boxes: int
     per_class: tuple[ClassAP, ...]
     mask_iou: float | None = None
+    recall_1: float = -1.0
+    recall_10: float = -1.0
+    recall_small: float = -1.0
+    recall_medium: float = -1.0
+    recall_large: float = -1.0
+
+    @property
+    def coco_stats(self) -> tuple[float, ...]:
+        """COCO's twelve figures in the order of `COCOeval.stats`."""
+        precision = (self.ap, self.ap50, self.ap75, self.ap_small, self.ap_medium, self.ap_large)
+        recall = (self.recall_1, self.recall_10, self.recall)
+        return (*precision, *recall, self.recall_small, self.recall_medium, self.recall_large)
+
+    @property
+    def warning(self) -> str:
+        return "" if self.boxes else "no image of the split has an object: the average precision is undefined"
 
     @property
     def count(self) -> int:
@@ -81,9 +98,9 @@ class DetectionMetrics:
         return {name: value for name, value in sizes.items() if value >= 0}
 
     def scalars(self) -> dict[str, float]:
-        recall = {} if self.recall < 0 else {"AR": self.recall}
+        figures = {"AP": self.ap, "AP50": self.ap50, "AP75": self.ap75, **self.ap_by_size, "AR": self.recall}
         masks = {} if self.mask_iou is None else {"mask IoU": self.mask_iou}
-        return {"AP": self.ap, "AP50": self.ap50, "AP75": self.ap75, **self.ap_by_size, **recall, **masks}
+        return {**{name: value for name, value in figures.items() if value >= 0}, **masks}
 
     def table(self) -> str:
         """AP of each class that occurs."""
@@ -103,11 +120,16 @@ class DetectionMetrics:
 
     def __str__(self) -> str:
         sizes = ", ".join(f"{name.removeprefix('AP ')} {value:.3f}" for name, value in self.ap_by_size.items())
+        ap, ap50, ap75, recall = (format_figure(value) for value in (self.ap, self.ap50, self.ap75, self.recall))
         return (
-            f"AP {self.ap:.3f}, AP50 {self.ap50:.3f}, AP75 {self.ap75:.3f}{f' ({sizes})' if sizes else ''}, "
-            f"recall {self.recall:.3f} on {self.boxes} boxes in {self.images} images"
-            + (f"; mask IoU {self.mask_iou:.3f}" if self.mask_iou is not None else "")
+            f"AP {ap}, AP50 {ap50}, AP75 {ap75}{f' ({sizes})' if sizes else ''}, recall {recall} on {self.boxes} boxes "
+            f"in {self.images} images" + (f"; mask IoU {self.mask_iou:.3f}" if self.mask_iou is not None else "")
         )
+
+
+def format_figure(value: float) -> str:
+    """A figure of COCO for people; it is -1 where there was nothing to measure."""
+    return f"{value:.3f}" if value >= 0 else "undefined"
 
 
 def detection_metrics(collected: Collected, labels: Sequence[str]) -> DetectionMetrics:
@@ -123,11 +145,13 @@ def detection_metrics(collected: Collected, labels: Sequence[str]) -> DetectionM
     if not len(collected):
         raise ConfigError("there are no images to measure on")
     pred = [collected.per_input(name, "num_boxes") for name in ("boxes", "scores", "labels")]
-    target = [collected.per_input(name, "num_targets") for name in ("target_boxes", "target_labels")]
+    columns = ("target_boxes", "target_labels", "target_areas", "target_crowd")
+    target = [collected.per_input(name, "num_targets") for name in columns]
     annotations: list[dict[str, Any]] = []
-    for image, (boxes, classes) in enumerate(zip(*target)):
-        for box, label in zip(coco_boxes(boxes), classes.tolist()):
-            about = {"bbox": box, "area": box[2] * box[3], "iscrowd": 0, "image_id": image}
+    for image, (boxes, classes, areas, crowds) in enumerate(zip(*target)):
+        objects = zip(coco_boxes(boxes), classes.tolist(), areas.tolist(), crowds.tolist())
+        for box, label, area, crowd in objects:
+            about = {"bbox": box, "area": area, "iscrowd": int(crowd), "image_id": image}
             annotations.append({**about, "id": len(annotations) + 1, "category_id": label})
     results = [
         {"image_id": image, "category_id": label, "bbox": box, "score": score}
@@ -156,18 +180,10 @@ def average_precision(
         labels: class names.
         mask_iou: goes into the metrics as it is.
     """
-    coco: Any = COCO()
-    coco.dataset = {
-        "images": [{"id": image} for image in range(images)],
-        "annotations": annotations,
-        "categories": [{"id": number, "name": name} for number, name in enumerate(labels)],
-    }
-    if not annotations or not results:
-        none = tuple(ClassAP(name, 0.0, 0.0, 0, ()) for name in labels)
-        return DetectionMetrics(0.0, 0.0, 0.0, -1.0, -1.0, -1.0, 0.0, images, len(annotations), none, mask_iou)
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
-        coco.createIndex()
-        evaluation: Any = COCOeval(coco, coco.loadRes(results), "bbox")
+        coco = coco_dataset(annotations, images, labels)
+        detections = coco.loadRes(results) if results else coco_dataset([], images, labels)
+        evaluation: Any = COCOeval(coco, detections, "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -175,14 +191,28 @@ def average_precision(
     per_class = []
     for number, name in enumerate(labels):
         values, at_half = precision[:, :, number, 0, -1], precision[0, :, number, 0, -1]
-        count = sum(a["category_id"] == number for a in annotations)
+        count = sum(a["category_id"] == number and not a["iscrowd"] for a in annotations)
         curve = tuple(float(p) for p in at_half[::5])
         per_class.append(ClassAP(name, _mean(values), _mean(at_half), count, curve))
     stats = [float(value) for value in evaluation.stats]
     return DetectionMetrics(
         ap=stats[0], ap50=stats[1], ap75=stats[2], ap_small=stats[3], ap_medium=stats[4], ap_large=stats[5],
-        recall=stats[8], images=images, boxes=len(annotations), per_class=tuple(per_class), mask_iou=mask_iou,
+        recall_1=stats[6], recall_10=stats[7], recall=stats[8], recall_small=stats[9], recall_medium=stats[10],
+        recall_large=stats[11], images=images, boxes=sum(row.boxes for row in per_class), per_class=tuple(per_class),
+        mask_iou=mask_iou,
     )  # fmt: skip
+
+
+def coco_dataset(annotations: list[dict[str, Any]], images: int, labels: Sequence[str]) -> Any:
+    """A data set of pycocotools, indexed; images and categories are numbers from 0."""
+    coco: Any = COCO()
+    coco.dataset = {
+        "images": [{"id": image} for image in range(images)],
+        "annotations": annotations,
+        "categories": [{"id": number, "name": name} for number, name in enumerate(labels)],
+    }
+    coco.createIndex()
+    return coco
 
 
 def coco_boxes(boxes: torch.Tensor) -> list[list[float]]:
@@ -222,6 +252,24 @@ def confusion_matrix(images: Sequence[tuple[Sequence[Box], Sequence[Box]]], labe
         for missed in free:
             counts[number[target[missed].label]][-1] += 1
     return counts
+
+
+def without_crowds(pred: Sequence[Box], target: Sequence[Box], crowds: Sequence[Box]) -> tuple[Box, ...]:
+    """The predicted boxes of an image that are right or wrong: all but those that lie in a crowd of their class, half
+    of their area or more, and are the detection of no object of it."""
+    if not crowds:
+        return tuple(pred)
+    counted = []
+    for box in pred:
+        objects, regions = (corners_of([t for t in boxes if t.label == box.label]) for boxes in (target, crowds))
+        corners = corners_of([box])
+        left_top = torch.maximum(corners[:, :2], regions[:, :2])
+        right_bottom = torch.minimum(corners[:, 2:], regions[:, 2:])
+        inside = (right_bottom - left_top).clamp(min=0).prod(1) / box_area(corners)
+        detected = (box_iou(corners, objects) >= MATCH_IOU).any()
+        if detected or not (inside >= MATCH_IOU).any():
+            counted.append(box)
+    return tuple(counted)
 
 
 def count_errors(pred: Sequence[Box], target: Sequence[Box]) -> tuple[int, int]:

@@ -43,7 +43,7 @@ class RandomSizeCrop(torch.nn.Module):
             for name, value in inputs.items()
         }
         low, high = (max(1, round(side * self.scale)) for side in CROP_SIDES)
-        image = resized["image"]
+        image: Any = resized["image"]
         height, width = (
             int(torch.randint(min(low, length), min(high, length) + 1, ())) for length in (image.height, image.width)
         )

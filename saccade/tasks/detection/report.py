@@ -21,7 +21,13 @@ from saccade.reporting.draw import enlarge, overlay
 from saccade.reporting.plots import COLOURS, STYLE, to_svg
 from saccade.reporting.points import image_grid
 from saccade.reporting.report import picture, template
-from saccade.tasks.detection.metrics import DetectionMetrics, confusion_matrix, count_errors
+from saccade.tasks.detection.metrics import (
+    DetectionMetrics,
+    confusion_matrix,
+    count_errors,
+    format_figure,
+    without_crowds,
+)
 from saccade.tasks.detection.queries import ObjectQueries, object_queries, query_boxes
 from saccade.tasks.detection.results import Box, draw_detection
 from saccade.tasks.detection.stages import SuppressionStudy, suppression_study
@@ -53,8 +59,10 @@ class DetectionReport(TaskReport):
         index = {name: number for number, name in enumerate(source.names)}
         rows, images = [], []
         for row in predictions["predictions"]:
+            objects = [(Box(b["label"], 1.0, tuple(b["box"])), b.get("crowd", False)) for b in row["truth"]]
+            target = tuple(box for box, crowd in objects if not crowd)
             pred = tuple(Box(b["label"], b["score"], tuple(b["box"])) for b in row["boxes"])
-            target = tuple(Box(b["label"], 1.0, tuple(b["box"])) for b in row["truth"])
+            pred = without_crowds(pred, target, [box for box, crowd in objects if crowd])
             rows.append((*count_errors(pred, target), row["image"], pred, target))
             images.append((pred, target))
         rows.sort(key=lambda row: -(row[0] + row[1]))
@@ -96,7 +104,7 @@ REPORT = DetectionReport()
 def detection_tiles(metrics: DetectionMetrics) -> Mapping[str, str]:
     """The figures on top."""
     values = {"AP": metrics.ap, "AP50": metrics.ap50, "AP75": metrics.ap75, **metrics.ap_by_size}
-    return {name: f"{value:.3f}" for name, value in {**values, "recall": metrics.recall}.items()}
+    return {name: format_figure(value) for name, value in {**values, "recall": metrics.recall}.items()}
 
 
 def detection_section(

@@ -13,7 +13,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
@@ -23,20 +23,31 @@ from pycocotools import mask as coco_masks
 from saccade.data.builtin.scenes import scene_splits
 from saccade.data.config import DataConfig
 from saccade.data.images import is_image_name, read_image
-from saccade.data.samples import BoxedImage, DataSplits
+from saccade.data.samples import BoxedImage, BoxTruth, DataSplits
 from saccade.data.splits import SPLITS, split_indices
 from saccade.errors import DataError, ImageError
 
 
+class Crowd(NamedTuple):
+    """A region with an unknown number of objects (COCO's `iscrowd`)."""
+
+    box: tuple[float, float, float, float]  # left, top, right, bottom in pixels
+    name: str  # of the class
+    area: float  # in pixels
+
+
 @dataclass(frozen=True)
 class Record:
-    """One image file and its annotated boxes: (left, top, right, bottom) in pixels, and a class name for each."""
+    """One image file and its annotated boxes: (left, top, right, bottom) in pixels, and a class name for each; regions
+    of crowds are separate."""
 
     path: Path
     boxes: tuple[tuple[float, float, float, float], ...]
     names: tuple[str, ...]
     size: tuple[int, int] | None = None  # (width, height) by the annotation
     segmentations: tuple[Any, ...] = ()  # COCO polygons or RLE, one for each box; empty unless all boxes have one
+    areas: tuple[float, ...] = ()  # in pixels, one for each box; empty: those of the boxes
+    crowds: tuple[Crowd, ...] = ()
 
 
 class RecordSource:
@@ -68,9 +79,8 @@ class RecordSource:
                 f"{record.path} is {image.width} x {image.height}, but its annotation gives "
                 f"{record.size[0]} x {record.size[1]}: the boxes were drawn on another image"
             )
-        class_index = {name: i for i, name in enumerate(self.classes)}
-        boxes = np.array(record.boxes, np.float32).reshape(-1, 4)
-        labels = np.array([class_index[name] for name in record.names], np.int64)
+        truth = self.truth(record)
+        boxes, labels = truth.boxes[~truth.crowd].astype(np.float32), truth.labels[~truth.crowd]
         boxes[:, 0::2] = boxes[:, 0::2].clip(0, image.width)
         boxes[:, 1::2] = boxes[:, 1::2].clip(0, image.height)
         has_area = (boxes[:, 2] - boxes[:, 0] > 0.5) & (boxes[:, 3] - boxes[:, 1] > 0.5)
@@ -79,7 +89,19 @@ class RecordSource:
             segmentations = [record.segmentations[i] for i in np.flatnonzero(has_area)]
             masks = np.array([rasterize(segmentation, image.size) for segmentation in segmentations], bool)
             masks = masks.reshape(-1, image.height, image.width)
-        return BoxedImage(image, boxes[has_area], labels[has_area], masks)
+        return BoxedImage(image, boxes[has_area], labels[has_area], masks, truth)
+
+    def truth(self, record: Record) -> BoxTruth:
+        """The objects and crowds of an image as they are annotated; crowds of the source's classes only."""
+        class_index = {name: i for i, name in enumerate(self.classes)}
+        crowds = [crowd for crowd in record.crowds if crowd.name in class_index]
+        boxes = np.array([*record.boxes, *(crowd.box for crowd in crowds)], np.float64).reshape(-1, 4)
+        names = [*record.names, *(crowd.name for crowd in crowds)]
+        areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+        if record.areas:
+            areas = np.array([*record.areas, *(crowd.area for crowd in crowds)], np.float64)
+        crowd = np.arange(len(boxes)) >= len(record.boxes)
+        return BoxTruth(boxes, np.array([class_index[name] for name in names], np.int64), areas, crowd)
 
 
 def open_boxes(path: str, config: DataConfig | None = None) -> DataSplits:
@@ -166,13 +188,16 @@ def _read_coco_file(root: Path, file: Path, split: str) -> tuple[list[Record], d
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{file} is not a COCO annotation: {error!r}") from None
     boxes: dict[object, list] = {number: [] for number in images}
+    crowds: dict[object, list[Crowd]] = {number: [] for number in images}
     for annotation in annotations:
-        if annotation.get("iscrowd"):
-            continue
         try:
             x, y, w, h = (float(value) for value in annotation["bbox"])
             name = categories[int(annotation["category_id"])]
-            boxes[annotation["image_id"]].append(((x, y, x + w, y + h), name, annotation.get("segmentation")))
+            number, box, area = annotation["image_id"], (x, y, x + w, y + h), float(annotation.get("area", w * h))
+            if annotation.get("iscrowd"):
+                crowds[number].append(Crowd(box, name, area))
+            else:
+                boxes[number].append((box, name, annotation.get("segmentation"), area))
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"{file}: annotation {annotation.get('id')} does not match the images or categories: {error!r}"
@@ -180,9 +205,10 @@ def _read_coco_file(root: Path, file: Path, split: str) -> tuple[list[Record], d
     records = []
     for number, image in images.items():
         path = _find_image(root, file, split, image["file_name"])
-        corners, names, segmentations = (tuple(row[part] for row in boxes[number]) for part in range(3))
+        corners, names, segmentations, areas = (tuple(row[part] for row in boxes[number]) for part in range(4))
         size = (int(image["width"]), int(image["height"])) if "width" in image and "height" in image else None
-        records.append(Record(path, corners, names, size, segmentations if all(segmentations) else ()))
+        masks = segmentations if all(segmentations) else ()
+        records.append(Record(path, corners, names, size, masks, areas, tuple(crowds[number])))
     return records, categories
 
 

@@ -24,7 +24,7 @@ from saccade.tasks.detection.metrics import DetectionMetrics
 from saccade.tasks.detection.task import DetectionTask
 
 PREDICTED = ("boxes", "scores", "labels", "num_boxes")  # collected tensors that differ from stage to stage
-TARGETS = ("target_boxes", "target_labels", "num_targets")
+TARGETS = ("target_boxes", "target_labels", "target_areas", "target_crowd", "num_targets")
 
 
 @dataclass(frozen=True)

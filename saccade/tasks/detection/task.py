@@ -65,17 +65,20 @@ class DetectionTask(IndependentParts):
 
     def collect(self, outputs: Any, batch: Batch) -> dict[str, Tensor]:
         """Predictions ``boxes [N, 4]``, ``scores [N]``, ``labels [N]`` with ``num_boxes [B]``; targets ``target_boxes
-        [M, 4]``, ``target_labels [M]`` with ``num_targets [B]``. Boxes are corners in pixels of the original images."""
+        [M, 4]``, ``target_labels [M]``, ``target_areas [M]``, ``target_crowd [M]`` with ``num_targets [B]``. Boxes are
+        corners in pixels of the original images, areas pixels of these."""
         predictions = self.postprocess(outputs, batch)
-        targets = targets_of(batch)
-        is_object = targets["classes"] >= 0
+        truth = truth_of(batch)
+        is_object = truth["truth_classes"] >= 0
         return {
             "boxes": torch.cat([p.boxes for p in predictions]).float(),
             "scores": torch.cat([p.scores for p in predictions]).float(),
             "labels": torch.cat([p.labels for p in predictions]),
             "num_boxes": torch.tensor([len(p.boxes) for p in predictions]),
-            "target_boxes": boxes_to_pixels(targets["boxes"], targets["sizes"])[is_object],
-            "target_labels": targets["classes"][is_object],
+            "target_boxes": truth["truth_boxes"][is_object],
+            "target_labels": truth["truth_classes"][is_object],
+            "target_areas": truth["truth_areas"][is_object],
+            "target_crowd": truth["truth_crowd"][is_object],
             "num_targets": is_object.sum(1),
         }
 
@@ -84,11 +87,15 @@ class DetectionTask(IndependentParts):
 
     def rows(self, collected: Collected) -> list[dict[str, Any]]:
         predictions = zip(*(collected.per_input(name, "num_boxes") for name in ("boxes", "scores", "labels")))
-        targets = zip(*(collected.per_input(name, "num_targets") for name in ("target_boxes", "target_labels")))
+        columns = ("target_boxes", "target_labels", "target_crowd")
+        targets = zip(*(collected.per_input(name, "num_targets") for name in columns))
         rows = []
-        for name, pred, (boxes, labels) in zip(collected.names, predictions, targets):
+        for name, pred, target in zip(collected.names, predictions, targets):
             detection = self.detection(name, PredictedBoxes(*pred))
-            truth = [{"label": self.labels[n], "box": box} for n, box in zip(labels.tolist(), boxes.tolist())]
+            truth = [
+                {"label": self.labels[n], "box": box, **({"crowd": True} if crowd else {})}
+                for box, n, crowd in zip(*(column.tolist() for column in target))
+            ]
             rows.append({**detection.to_dict(), "truth": truth})
         return rows
 
@@ -121,6 +128,21 @@ def targets_of(batch: Batch) -> dict[str, Tensor]:
     """The labels of a batch by name, as :meth:`BoxDataset.collate` makes them."""
     assert isinstance(batch.labels, dict)
     return batch.labels
+
+
+def truth_of(batch: Batch) -> dict[str, Tensor]:
+    """What detections are measured against, by name, as :meth:`BoxDataset.collate` makes it; the boxes that are trained
+    on for a batch without a truth of its own."""
+    labels = targets_of(batch)
+    if "truth_boxes" in labels:
+        return labels
+    boxes = boxes_to_pixels(labels["boxes"], labels["sizes"]).double()
+    return {
+        "truth_classes": labels["classes"],
+        "truth_boxes": boxes,
+        "truth_areas": (boxes[..., 2:] - boxes[..., :2]).prod(-1),
+        "truth_crowd": torch.zeros_like(labels["classes"], dtype=torch.bool),
+    }
 
 
 def forward(model: nn.Module, batch: Batch) -> Any:

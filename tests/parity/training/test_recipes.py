@@ -33,7 +33,7 @@ DEIT = {
     "augmentation.mixup": 0.8,
     "augmentation.cutmix": 1.0,
     "augmentation.erasing": 0.25,
-    "augmentation.color_jitter": 0.0,  # 0.3 in main.py, where create_transform drops it for RandAugment
+    "augmentation.color_jitter": 0.0,  # 0.3 or 0.4 in main.py, where create_transform drops it for RandAugment
     "augmentation.crop_scale": (0.08, 1.0),
     "augmentation.flip": 0.5,
     "ema": 0.99996,

@@ -5,7 +5,13 @@ import torch
 
 from saccade.engine.collect import Collected
 from saccade.errors import ConfigError
-from saccade.tasks.detection.metrics import DetectionMetrics, confusion_matrix, count_errors, detection_metrics
+from saccade.tasks.detection.metrics import (
+    DetectionMetrics,
+    confusion_matrix,
+    count_errors,
+    detection_metrics,
+    without_crowds,
+)
 from saccade.tasks.detection.results import Box
 
 LABELS = ("ant", "bee", "cat", "dog")
@@ -23,6 +29,8 @@ def collected_of(pred: list[list[list[float]]], target: list[list[list[float]]])
         "num_boxes": torch.tensor([len(rows) for rows in pred]),
         "target_boxes": targets[:, :4],
         "target_labels": targets[:, 4].long(),
+        "target_areas": (targets[:, 2:4] - targets[:, :2]).prod(1),
+        "target_crowd": torch.zeros(len(targets), dtype=torch.bool),
         "num_targets": torch.tensor([len(rows) for rows in target]),
     }
     return Collected(tensors, tuple(map(str, range(len(pred)))))
@@ -50,6 +58,30 @@ def test_confusion_counts_the_background() -> None:
     target = [Box("a", 1.0, HERE), Box("b", 1.0, THERE)]
     pred = [Box("b", 0.9, HERE), Box("b", 0.8, (80.0, 80.0, 90.0, 90.0)), Box("a", 0.7, HERE)]
     assert confusion_matrix([(pred, target), ([], [])], ("a", "b")) == [[0, 1, 0], [0, 0, 1], [1, 1, 0]]
+
+
+def test_a_box_goes_to_the_free_object_that_it_overlaps_most() -> None:
+    """In the order of the scores, as COCO matches. The second box overlaps object a most, but that is taken; it is the
+    detection of object b, as its IoU with b is 0.5 or more. The third finds no object free."""
+    a, b = (0.0, 0.0, 10.0, 10.0), (0.0, 3.0, 10.0, 13.0)
+    first, second, third = (0.0, 0.0, 10.0, 10.0), (0.0, 1.0, 10.0, 11.0), (0.0, 0.5, 10.0, 10.5)
+    target = [Box("a", 1.0, a), Box("b", 1.0, b)]
+    pred = [Box("a", 0.7, second), Box("a", 0.9, first), Box("b", 0.6, third)]
+    assert confusion_matrix([(pred, target)], ("a", "b")) == [[1, 0, 0], [1, 0, 0], [0, 1, 0]]
+    # the class has no part in it: the box that overlaps a most is confused with it though b is free and of its class
+    assert confusion_matrix([([Box("b", 0.9, second)], target)], ("a", "b")) == [[0, 1, 0], [0, 0, 1], [0, 0, 0]]
+    # a lower score comes later, wherever it stands in the list
+    later = [Box("b", 0.1, first), Box("a", 0.9, first)]
+    assert confusion_matrix([(later, target)], ("a", "b")) == [[1, 0, 0], [0, 1, 0], [0, 0, 0]]
+
+
+def test_detections_in_a_crowd_do_not_count() -> None:
+    target, crowd = [Box("a", 1.0, HERE)], [Box("a", 1.0, (0.0, 0.0, 40.0, 40.0))]
+    inside, half, outside = (12.0, 12.0, 20.0, 20.0), (30.0, 0.0, 50.0, 20.0), (35.0, 0.0, 55.0, 20.0)
+    labels, corners = "aabaa", (HERE, inside, inside, half, outside)
+    pred = [Box(label, 0.8, box) for label, box in zip(labels, corners)]
+    assert without_crowds(pred, target, crowd) == (pred[0], pred[2], pred[4])
+    assert without_crowds(pred, target, []) == tuple(pred)
 
 
 def test_errors_are_counted_by_object() -> None:

@@ -64,6 +64,19 @@ def test_boxes_and_masks_follow_the_image() -> None:
     assert tuple(BoxTransform(SMALL, STILL)(sample, (5,))[0].shape) == (3, 80, 106)
 
 
+def test_an_image_without_objects() -> None:
+    nothing = BoxedImage(
+        Image.new("RGB", (120, 90)), np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros((0, 90, 120), bool)
+    )
+    for multi_scale in (False, True):
+        transform = BoxTransform(SMALL, STILL, multi_scale=multi_scale)
+        for seed in range(6):
+            image, boxes, labels, masks = transform(nothing, (seed,))
+            assert masks is not None
+            assert tuple(masks.shape) == (0, *image.shape[-2:])
+            assert (tuple(boxes.shape), len(labels)) == ((0, 4), 0)
+
+
 def test_a_model_that_stretches_images_is_refused() -> None:
     with pytest.raises(ConfigError, match="aspect ratio"):
         random_size(Preprocessing((64, 64), "exact", 1.0))
