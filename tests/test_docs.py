@@ -32,7 +32,9 @@ SMALL = {
     "mae_ti16": ("model.options.depth=1", "model.options.decoder_depth=1"),
     "image_to_text_ti16": ("model.options.backbone_config.depth=1",),
     "resnet18": ("model.options.width=8",),
-    "detect": ("model.options.backbone_config.width=8",),
+    "detection": ("model.options.backbone_config.width=8",),
+    "depth": ("model.options.features=16",),
+    "segmentation": ("model.options.features=16",),
     "cifar": ("model.options.depth=1",),
 }
 

@@ -11,10 +11,12 @@ from saccade.checkpoints.formats import FORMATS
 from saccade.checkpoints.loading import load_model
 from tests.parity.cases import CASES, SMALL_VIT, Case, randomised
 
-# Published sizes that write 50 to 550 MB each.
+# Published sizes that write 20 to 550 MB each.
 LARGE = {
-    "torchvision_vit": {"B/32"}, "huggingface_dinov2": {"S/14"}, "timm_hybrid": {"R26+S/32"},
-    "huggingface_hybrid": {"R50+Ti/16"}, "huggingface_mae": {"Ti/16"},
+    "timm_vit": {"Ti/16", "DeiT-Ti/16"}, "huggingface_vit": {"Ti/16"}, "torchvision_vit": {"B/32"},
+    "timm_deit": {"Ti/16"}, "huggingface_deit": {"Ti/16"}, "huggingface_dinov2": {"S/14"},
+    "timm_hybrid": {"R26+S/32", "R+Ti/16"}, "huggingface_hybrid": {"R50+Ti/16"},
+    "facebook_mae": {"Ti/16"}, "huggingface_mae": {"Ti/16"},
     "torchvision_resnet": {"50", "wide 50-2", "50, timm"}, "huggingface_resnet": {"18", "bottlenecks"},
     "torchvision_alexnet": {"AlexNet"}, "torchvision_vgg": {"11", "16, batch norm"}, "timm_vgg": {"11"},
     "torchvision_convnext": {"T"}, "timm_convnext": {"T"}, "huggingface_convnext": {"T"},

@@ -22,7 +22,7 @@ pytest.importorskip("tokenizers")
 
 WORDS = {
     "task": "masked_lm", "data.path": "numbers", "data.workers": 0, "preflight": False, "batch_size": 16,
-    "checkpoint_seconds": 0.0, "data.numbers": {"limit": 1000, "train": 64, "val": 16, "test": 20},
+    "data.numbers": {"limit": 1000, "train": 64, "val": 16, "test": 20},
     "schedule.epochs": 3,
 }  # fmt: skip
 
