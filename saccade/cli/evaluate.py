@@ -2,7 +2,8 @@
 
 import json
 
-from saccade.cli.options import Json
+from saccade.cli.options import BootstrapOptions, Json
+from saccade.errors import ConfigError
 
 
 def evaluate(
@@ -17,6 +18,7 @@ def evaluate(
     device: str = "cpu",
     stages: bool = False,
     max_depth: float | None = None,
+    bootstrap: BootstrapOptions | None = None,
     as_json: Json = False,
 ) -> None:
     """Measure a model on labelled images: accuracy, top-5, each class, confusion, calibration; AP of boxes; errors of
@@ -48,9 +50,13 @@ def evaluate(
     """
     from saccade.cli.counting import counting
     from saccade.engine.evaluation import evaluate as measure
+    from saccade.engine.intervals import bootstrap as intervals_of
     from saccade.tasks import table
     from saccade.tasks.loading import load
 
+    draws = bootstrap or BootstrapOptions()
+    if stages and draws.intervals:
+        raise ConfigError("choose --stages or --intervals")
     options = {} if max_depth is None else {"max_depth": max_depth}
     predictor = load(model, image_size=image_size, device=device, options=options)
     with counting(predictor.room.inputs) as advance:
@@ -62,10 +68,17 @@ def evaluate(
             print(json.dumps(study.to_dict(), indent=1) if as_json else study)
             return
         result = measure(predictor, data, split=split, batch_size=batch_size, workers=workers, on_inputs=advance)
+    intervals = None
+    if draws.intervals:
+        figures = predictor.task.figures(result.collected)
+        intervals = intervals_of(figures, len(result.collected), resamples=draws.resamples, seed=draws.seed)
     if as_json:
-        print(json.dumps({"split": result.split, "note": result.note, **result.metrics.to_dict()}, indent=1))
+        content = {"split": result.split, "note": result.note, **result.metrics.to_dict()}
+        print(json.dumps(content | ({"intervals": intervals.to_dict()} if intervals else {}), indent=1))
         return
     print(f"{result.split} ({result.note})\n{result.metrics}")
+    if intervals:
+        print(f"\n{intervals}")
     table_of_classes = result.metrics.table()
     if table_of_classes:
         print(f"\n{table_of_classes}")

@@ -28,3 +28,16 @@ class CacheOptions:
         if self.cache is not None and self.no_cache:
             raise ConfigError("choose --cache or --no-cache")
         return None if self.no_cache else self.cache or default_cache()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class BootstrapOptions:
+    """Confidence intervals of the figures of a split."""
+
+    intervals: Annotated[bool, Parameter(negative="")] = False
+    """Print a 95 % confidence interval of every headline figure (bootstrap over the inputs)."""
+    resamples: int = 1000
+    """Draws of the bootstrap."""
+    seed: int = 0
+    """Of the draws."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from saccade.data.samples import Batch
 from saccade.engine.collect import Collected
+from saccade.engine.intervals import Figures
 from saccade.engine.results import Metrics, Result
 
 Counts = Mapping[str, Tensor]  # name -> how many such things a batch holds, a scalar
@@ -114,6 +115,11 @@ class Task(Evaluator, Protocol):
         Raises:
             ConfigError: there is nothing to measure on.
         """
+        ...
+
+    def figures(self, collected: Collected) -> Figures:
+        """The headline figures of any draw of the inputs, for :func:`saccade.engine.intervals.bootstrap`; of all inputs
+        those of :meth:`measure`."""
         ...
 
     def rows(self, collected: Collected) -> list[dict[str, Any]]:

@@ -5,10 +5,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from torch import Tensor
 
+from saccade.engine.intervals import Figures
 from saccade.errors import ConfigError
 
 CALIBRATION_BINS = 15
@@ -155,9 +157,52 @@ def classification_metrics(logits: Tensor, targets: Tensor, labels: Sequence[str
     )
 
 
+def classification_figures(logits: Tensor, targets: Tensor, num_classes: int) -> Figures:
+    """Logits ``[N, K]`` and class numbers ``[N]`` -> the headline figures of any draw of images.
+
+    What does not depend on the draw is computed once, so that a thousand draws of 50,000 images take a minute.
+    """
+    log_probabilities = logits.double().log_softmax(1)
+    confidence, predicted = log_probabilities.exp().max(1)
+    rows = {
+        "accuracy": (predicted == targets).double(),
+        "negative log likelihood": F.nll_loss(log_probabilities, targets, reduction="none"),
+    }
+    if num_classes > 5:
+        rows["top-5"] = (logits.topk(5, dim=1).indices == targets[:, None]).any(1).double()
+    gap = confidence - rows["accuracy"]
+    bins = bin_numbers(confidence)
+
+    def count(classes: Tensor, weights: Tensor | None = None) -> Tensor:
+        return torch.bincount(classes, weights, minlength=num_classes)
+
+    def figures(index: Tensor) -> dict[str, float]:
+        true, pred = targets[index], predicted[index]
+        support = count(true)
+        right, selected = count(true, rows["accuracy"][index]), count(pred)
+        macro = {
+            "macro precision": right / selected.clamp(min=1),
+            "macro recall": right / support.clamp(min=1),
+            "macro F1": 2 * right / (selected + support).clamp(min=1),
+        }
+        gaps = torch.bincount(bins[index], gap[index], minlength=CALIBRATION_BINS)
+        return {
+            **{name: values[index].mean().item() for name, values in rows.items()},
+            "calibration error": gaps.abs().sum().item() / len(index),
+            **{name: values[support > 0].mean().item() for name, values in macro.items()},
+        }
+
+    return figures
+
+
+def bin_numbers(confidence: Tensor) -> Tensor:
+    """Which of 15 equal bins each confidence in [0, 1] is in, int64 of the same shape."""
+    return (confidence * CALIBRATION_BINS).long().clamp(max=CALIBRATION_BINS - 1)
+
+
 def reliability(confidence: Tensor, correct: Tensor) -> tuple[tuple[float, float, int], ...]:
     """(mean confidence, accuracy, images) of each of 15 equal bins of confidence ``[N]`` that has images."""
-    index = (confidence * CALIBRATION_BINS).long().clamp(max=CALIBRATION_BINS - 1)
+    index = bin_numbers(confidence)
     bins = []
     for b in range(CALIBRATION_BINS):
         inside = index == b

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from saccade.engine.intervals import Figures
+
 RECALLS = (1, 5, 10)
 COLLAPSED = 0.98  # mean cosine between different images above which they are all the same
 
@@ -92,6 +94,35 @@ def retrieval_metrics(images: Tensor, texts: Tensor, owner: Tensor) -> Contrasti
         warning=f"the embeddings of all images are nearly the same (mean cosine {alike:.3f}): training has collapsed; "
         "use a smaller --lr or larger batches" if count > 1 and alike > COLLAPSED else "",
     )  # fmt: skip
+
+
+def retrieval_figures(images: Tensor, texts: Tensor, num_texts: Tensor) -> Figures:
+    """Unit vectors of a split -> the recalls of any draw of images with their texts as queries.
+
+    Every query is ranked among the whole split: an image that is drawn twice is no competitor of itself.
+
+    Args:
+        images, texts: ``[N, E]`` and ``[M, E]``.
+        num_texts: of each image, ``[N]``.
+    """
+    owner = torch.arange(len(images)).repeat_interleave(num_texts)
+    to_text, to_image = ranks(images, texts, owner)
+    vectors = images.double()
+    text_hits = {most: torch.bincount(owner, (to_image < most).double(), minlength=len(images)) for most in RECALLS}
+
+    def figures(index: Tensor) -> dict[str, float]:
+        queries = num_texts[index].sum().item()
+        times = torch.bincount(index, minlength=len(images)).double()
+        same = times.square().sum().item()  # pairs of one image with itself
+        pairs = len(index) ** 2 - same
+        alike = {"alike": ((times @ vectors).square().sum().item() - same) / pairs} if pairs else {}
+        return {
+            **{f"image to text R@{most}": (to_text[index] < most).double().mean().item() for most in RECALLS},
+            **{f"text to image R@{most}": (hits[index].sum() / queries).item() for most, hits in text_hits.items()},
+            **alike,
+        }
+
+    return figures
 
 
 def ranks(images: Tensor, texts: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:

@@ -24,10 +24,11 @@ from torch.distributed.nn.functional import all_gather
 
 from saccade.data.samples import Batch
 from saccade.engine.collect import Collected
+from saccade.engine.intervals import Figures
 from saccade.engine.task import LossTerm, LossTerms, image_batch
 from saccade.errors import ConfigError
 from saccade.nn.batch_norm import frozen_statistics
-from saccade.tasks.contrastive.metrics import ContrastiveMetrics, retrieval_metrics
+from saccade.tasks.contrastive.metrics import ContrastiveMetrics, retrieval_figures, retrieval_metrics
 from saccade.tasks.contrastive.results import Embedding
 
 PAIRS = "pairs"  # the count that divides the loss
@@ -108,6 +109,9 @@ class ContrastiveTask:
             raise ConfigError("there are no pairs to measure on")
         owner = torch.arange(len(collected)).repeat_interleave(collected["num_texts"])
         return retrieval_metrics(collected["image"], collected["text"], owner)
+
+    def figures(self, collected: Collected) -> Figures:
+        return retrieval_figures(collected["image"], collected["text"], collected["num_texts"])
 
     def rows(self, collected: Collected) -> list[dict[str, Any]]:
         """No rows: the ranks of all images are among the metrics."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from saccade.data.samples import Batch
 from saccade.engine.collect import Collected
+from saccade.engine.intervals import Figures
 from saccade.engine.task import IndependentParts, LossTerm, LossTerms, image_batch
 from saccade.tasks.dense.alignment import aligned_depth, measurable
 from saccade.tasks.dense.config import Alignment, DepthConfig
@@ -24,7 +25,7 @@ from saccade.tasks.dense.depth_losses import (
     silog_loss,
     ssitrim_loss,
 )
-from saccade.tasks.dense.depth_metrics import ERRORS, DepthMetrics, depth_errors, depth_metrics
+from saccade.tasks.dense.depth_metrics import ERRORS, DepthMetrics, depth_errors, depth_figures, depth_metrics
 from saccade.tasks.dense.results import Depth
 
 STRIDES = (1, 2, 4, 8)  # of the scales at which the ssi and ssitrim losses compare gradients
@@ -145,6 +146,9 @@ class DepthTask(IndependentParts):
         """The mean over images that have a depth."""
         errors = collected.tensors or {"known_pixels": torch.zeros(0)}
         return depth_metrics(errors, self.alignment, self.config.max_depth)
+
+    def figures(self, collected: Collected) -> Figures:
+        return depth_figures(collected.tensors)
 
     def rows(self, collected: Collected) -> list[dict[str, Any]]:
         """The errors of each image; None where it has no depth."""

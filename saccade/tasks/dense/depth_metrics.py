@@ -7,10 +7,12 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
+from saccade.engine.intervals import Figures
 from saccade.errors import ConfigError
 from saccade.tasks.dense.config import Alignment
 
 ERRORS = ("abs_rel", "rmse", "log10", "silog", "delta1", "delta2", "delta3")
+NAMES = dict(zip(ERRORS, ("AbsRel", "RMSE", "log10", "SILog", "delta1", "delta2", "delta3")))  # for people
 ALIGNED = dict(zip(get_args(Alignment), ("in metres", "up to a factor", "up to scale and shift")))
 
 
@@ -117,3 +119,13 @@ def depth_metrics(errors: Mapping[str, Tensor], alignment: Alignment, max_depth:
         raise ConfigError("there is nothing to measure on: no image has a depth")
     means = {name: errors[name][known].double().mean().item() for name in ERRORS}
     return DepthMetrics(**means, alignment=alignment, images=len(known), max_depth=max_depth)
+
+
+def depth_figures(errors: Mapping[str, Tensor]) -> Figures:
+    """The errors of N images as for :func:`depth_metrics` -> their means over any draw of images with a depth."""
+
+    def figures(index: Tensor) -> dict[str, float]:
+        index = index[errors["known_pixels"][index] > 0]
+        return {NAMES[name]: errors[name][index].double().mean().item() for name in ERRORS} if len(index) else {}
+
+    return figures

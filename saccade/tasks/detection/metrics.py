@@ -13,6 +13,7 @@ from pycocotools.cocoeval import COCOeval
 from torchvision.ops import box_area, box_iou
 
 from saccade.engine.collect import Collected
+from saccade.engine.intervals import Figures
 from saccade.errors import ConfigError
 from saccade.tasks.detection.results import Box
 
@@ -144,6 +145,39 @@ def detection_metrics(collected: Collected, labels: Sequence[str]) -> DetectionM
     """
     if not len(collected):
         raise ConfigError("there are no images to measure on")
+    annotations, results = coco_rows(collected)
+    masks = None
+    if "mask_iou" in collected.tensors:
+        overlaps = collected["mask_iou"]
+        masks = overlaps.mean().item() if len(overlaps) else 0.0
+    return average_precision(annotations, results, len(collected), labels, masks)
+
+
+def detection_figures(collected: Collected, labels: Sequence[str]) -> Figures:
+    """The headline figures of any draw of images; arguments as for :func:`detection_metrics`.
+
+    Boxes are matched with objects once, image by image; only the precision over all images is computed for each draw.
+    """
+    masks = collected.per_input("mask_iou", "num_masks") if "mask_iou" in collected.tensors else None
+    evaluation = matched(*coco_rows(collected), len(collected), labels)
+    images = np.empty(len(evaluation.evalImgs), dtype=object)
+    images[:] = evaluation.evalImgs
+    images = images.reshape(-1, len(collected))  # a row for each class and range of areas
+
+    def figures(index: torch.Tensor) -> dict[str, float]:
+        evaluation.evalImgs = images[:, index.numpy()].ravel().tolist()
+        evaluation.params.imgIds = evaluation._paramsEval.imgIds = list(range(len(index)))
+        scalars = summary(evaluation, [], (), len(index)).scalars()  # without the classes one by one
+        if masks is not None:
+            overlaps = torch.cat([masks[i] for i in index.tolist()])
+            scalars["mask IoU"] = overlaps.mean().item() if len(overlaps) else 0.0
+        return {name: value for name, value in scalars.items() if value >= 0}  # -1: there is no such object in the draw
+
+    return figures
+
+
+def coco_rows(collected: Collected) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Objects and predicted boxes in COCO's formats; images are numbers from 0."""
     pred = [collected.per_input(name, "num_boxes") for name in ("boxes", "scores", "labels")]
     columns = ("target_boxes", "target_labels", "target_areas", "target_crowd")
     target = [collected.per_input(name, "num_targets") for name in columns]
@@ -158,11 +192,7 @@ def detection_metrics(collected: Collected, labels: Sequence[str]) -> DetectionM
         for image, (boxes, scores, classes) in enumerate(zip(*pred))
         for box, score, label in zip(coco_boxes(boxes), scores.double().tolist(), classes.tolist())
     ]
-    masks = None
-    if "mask_iou" in collected.tensors:
-        overlaps = collected["mask_iou"]
-        masks = overlaps.mean().item() if len(overlaps) else 0.0
-    return average_precision(annotations, results, len(collected), labels, masks)
+    return annotations, results
 
 
 def average_precision(
@@ -180,11 +210,30 @@ def average_precision(
         labels: class names.
         mask_iou: goes into the metrics as it is.
     """
+    return summary(matched(annotations, results, images, labels), annotations, labels, images, mask_iou)
+
+
+def matched(
+    annotations: list[dict[str, Any]], results: list[dict[str, Any]], images: int, labels: Sequence[str]
+) -> Any:
+    """A `COCOeval` that has matched boxes with objects in every image; arguments as for :func:`average_precision`."""
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
         coco = coco_dataset(annotations, images, labels)
         detections = coco.loadRes(results) if results else coco_dataset([], images, labels)
         evaluation: Any = COCOeval(coco, detections, "bbox")
         evaluation.evaluate()
+    return evaluation
+
+
+def summary(
+    evaluation: Any,
+    annotations: list[dict[str, Any]],
+    labels: Sequence[str],
+    images: int,
+    mask_iou: float | None = None,
+) -> DetectionMetrics:
+    """The metrics of a `COCOeval` that has matched; the others as for :func:`average_precision`."""
+    with contextlib.redirect_stdout(io.StringIO()):
         evaluation.accumulate()
         evaluation.summarize()
     precision = evaluation.eval["precision"]  # [IoU, recall, class, area, number of boxes]

@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from saccade.data.samples import Batch
 from saccade.data.vocabulary import UNKNOWN, Vocabulary
 from saccade.engine.collect import Collected
+from saccade.engine.intervals import Figures
 from saccade.engine.task import IndependentParts, LossTerm, LossTerms, image_batch
 from saccade.errors import ConfigError
 from saccade.nn.generation import EarlyStopping, beam_search, greedy
@@ -163,10 +164,25 @@ class Seq2SeqTask(IndependentParts):
         """Generated texts against whole references; the loss of the part of a target that the model can read."""
         if not len(collected):
             raise ConfigError("there are no texts to measure on")
-        references = [text.replace(UNKNOWN, UNKNOWN_TARGET) for text in self.texts(collected, "reference")]
         loss = collected["loss"].double().sum() / collected["num_target"].sum()
         truncated = int((collected["num_reference"] >= collected["num_target"]).sum())  # a target has an end besides
-        return seq2seq_metrics(self.texts(collected, "generated"), references, loss.item(), truncated)
+        return seq2seq_metrics(self.texts(collected, "generated"), self.references(collected), loss.item(), truncated)
+
+    def figures(self, collected: Collected) -> Figures:
+        generated, references = self.texts(collected, "generated"), self.references(collected)
+        loss, num_target = collected["loss"].double(), collected["num_target"]
+
+        def figures(index: Tensor) -> dict[str, float]:
+            drawn = index.tolist()
+            mean = loss[index].sum() / num_target[index].sum()
+            texts = [generated[i] for i in drawn], [references[i] for i in drawn]
+            return seq2seq_metrics(*texts, mean.item()).scalars()
+
+        return figures
+
+    def references(self, collected: Collected) -> list[str]:
+        """The texts that generated texts are compared with; no generated text equals an unknown token."""
+        return [text.replace(UNKNOWN, UNKNOWN_TARGET) for text in self.texts(collected, "reference")]
 
     def texts(self, collected: Collected, name: str) -> list[str]:
         """The texts of collected token ids, `generated` or `reference`."""

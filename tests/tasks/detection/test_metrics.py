@@ -9,6 +9,7 @@ from saccade.tasks.detection.metrics import (
     DetectionMetrics,
     confusion_matrix,
     count_errors,
+    detection_figures,
     detection_metrics,
     without_crowds,
 )
@@ -90,3 +91,40 @@ def test_errors_are_counted_by_object() -> None:
     assert count_errors([Box("a", 0.9, HERE), Box("a", 0.8, HERE)], target) == (1, 1)
     assert count_errors([Box("b", 0.9, HERE)], target) == (2, 1)
     assert count_errors([], []) == (0, 0)
+
+
+def random_boxes(images: int) -> dict[str, torch.Tensor]:
+    """What a middling detector leaves of some images with up to four objects, collected."""
+    generator = torch.Generator().manual_seed(0)
+    num_targets = torch.randint(0, 5, (images,), generator=generator)
+    count = int(num_targets.sum())
+    corner, size = 60 * torch.rand(count, 2, generator=generator), 8 + 90 * torch.rand(count, 2, generator=generator)
+    target = torch.cat((corner, corner + size), dim=1)
+    labels = torch.randint(0, 3, (count,), generator=generator)
+    wrong = torch.rand(count, generator=generator) < 0.2
+    return {
+        "boxes": target + 4 * torch.randn(count, 4, generator=generator),
+        "scores": torch.rand(count, generator=generator),
+        "labels": torch.where(wrong, (labels + 1) % 3, labels),
+        "num_boxes": num_targets,
+        "target_boxes": target,
+        "target_labels": labels,
+        "target_areas": size.prod(1).double(),
+        "target_crowd": torch.rand(count, generator=generator) < 0.1,
+        "num_targets": num_targets,
+    }
+
+
+def test_figures_of_a_draw_are_the_metrics_of_its_images() -> None:
+    collected = Collected(random_boxes(12), tuple(map(str, range(12))))
+    draw = torch.tensor([0, 3, 3, 5, 11, 3, 7, 7, 8, 2])
+    counts = {"boxes": "num_boxes", "scores": "num_boxes", "labels": "num_boxes"}
+    counts |= {f"target_{name}": "num_targets" for name in ("boxes", "labels", "areas", "crowd")}
+    tensors = {name: torch.cat([collected.per_input(name, n)[i] for i in draw.tolist()]) for name, n in counts.items()}
+    tensors |= {name: collected[name][draw] for name in ("num_boxes", "num_targets")}
+    expected = detection_metrics(Collected(tensors, tuple(map(str, range(10)))), LABELS).scalars()
+    figures = detection_figures(collected, LABELS)
+    assert figures(draw) == pytest.approx({name: value for name, value in expected.items() if value >= 0})
+    assert 0.2 < expected["AP"] < 0.9
+    assert figures(torch.arange(12))["AP"] != figures(draw)["AP"]
+    assert figures(torch.nonzero(collected["num_targets"] == 0)[:, 0]) == {}  # nothing to find
