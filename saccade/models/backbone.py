@@ -1,12 +1,14 @@
 """Models around another model of the catalogue: their configs, and the feature maps that they build on."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Self
 
 import torch
+from torch import Tensor
 
 from saccade.config_io import Config
 from saccade.errors import ConfigError
+from saccade.models.model import Model
 from saccade.models.zoo import build, read_config
 
 
@@ -37,6 +39,30 @@ class WithBackbone(Config):
             raise ConfigError("backbone and backbone_config must be given")
         backbone_config = read_config(values["backbone"], values["backbone_config"])
         return super().from_dict({**values, "backbone_config": backbone_config})
+
+
+def freeze_unused(backbone: Model, architecture: str, output: Callable[[Model, Tensor], Iterable[Tensor]]) -> None:
+    """Freeze the parameters of a backbone on which nothing depends that the model around it takes: a pooling, a last
+    norm, a decoder.
+
+    Args:
+        backbone: of a model around it.
+        architecture: of the catalogue.
+        output: what that model takes from (backbone, images ``[B, C, H, W]``); it runs once on the meta device.
+    """
+    config = backbone.config
+    with torch.device("meta"), torch.inference_mode(False), torch.enable_grad():
+        probe = build(architecture, config.to_dict()).eval()
+        total = torch.stack([x.sum() for x in output(probe, torch.empty(1, config.in_channels, *config.image_size))])
+        total.sum().backward()
+    for name, parameter in probe.named_parameters():
+        if parameter.grad is None:
+            backbone.get_parameter(name).requires_grad_(False)
+
+
+def all_maps(backbone: Model, images: Tensor) -> list[Tensor]:
+    """The feature maps of a backbone, ``[B, C_i, h_i, w_i]`` each."""
+    return [m.features for m in backbone.features(images)]
 
 
 def backbone_maps(architecture: str, config: Any) -> list[tuple[int, tuple[int, int]]]:

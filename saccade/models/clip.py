@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saccade.models.backbone import WithBackbone
+from saccade.models.backbone import WithBackbone, freeze_unused
 from saccade.models.clip_resnet import ClipResNetConfig
 from saccade.models.clip_towers import TextConfig, TextTower, initialise_image_tower
 from saccade.models.model import FeatureMap, LayerGroups, Model, block_groups, example_tokens
@@ -107,6 +107,9 @@ class CLIP(Model):
 
     def embed(self, images: Tensor) -> Tensor:
         return self.encode_image(images)
+
+    def freeze_unused(self) -> None:
+        freeze_unused(self.backbone, self.config.backbone, lambda net, images: [net.embed(images)])
 
     def layer_groups(self) -> LayerGroups:
         """Both encoders side by side, aligned at their outputs."""

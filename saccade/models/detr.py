@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saccade.models.backbone import WithBackbone, backbone_maps
+from saccade.models.backbone import WithBackbone, all_maps, backbone_maps, freeze_unused
 from saccade.models.detr_masks import BoxAttention, MaskHead
 from saccade.models.model import FeatureMap, LayerGroups, Model, stacked_groups
 from saccade.models.resnet import ResNetConfig, resnet_config
@@ -99,7 +99,8 @@ class DETR(Model):
         maps = backbone_maps(config.backbone, config.backbone_config)
         channels, self.stride = [c for c, _ in maps], maps[-1][1]
         self.input_proj = nn.Conv2d(channels[-1], dim, 1)
-        self.pos_embed = GridPositions(50, dim) if config.positions == "learned" else None
+        learned = config.positions == "learned" and config.position_use != "none"
+        self.pos_embed = GridPositions(50, dim) if learned else None
         self.encoder = Encoder(config.block, config.encoder_depth, positions=True)
         pre_norm = config.block.norm == "pre"
         self.encoder_norm = nn.LayerNorm(dim, config.block.norm_eps) if pre_norm else nn.Identity()
@@ -190,6 +191,10 @@ class DETR(Model):
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The backbone's maps."""
         return self.backbone.features(images)
+
+    def freeze_unused(self) -> None:
+        first = 0 if self.config.masks else -1  # of the maps that are used
+        freeze_unused(self.backbone, self.config.backbone, lambda *x: all_maps(*x)[first:])
 
     def layer_groups(self) -> LayerGroups:
         """The backbone, the encoder, the decoder; what they add to their input belongs to their first block."""

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saccade.models.backbone import WithBackbone
+from saccade.models.backbone import WithBackbone, freeze_unused
 from saccade.models.dpt_decoder import Doubled, Fusion, Readout, Reassemble, class_head, depth_head
 from saccade.models.hybrid import HybridConfig, HybridViT, StemConfig, hybrid_config
 from saccade.models.model import FeatureMap, LayerGroups, Model
@@ -100,9 +100,6 @@ class DPT(Model):
             assert last.bias is not None
             nn.init.ones_(last.bias)
         self.aux_head = class_head(features, config.num_classes) if config.auxiliary else None
-        # Published, but no output depends on them: with a gradient expected, several processes would wait for it.
-        for unused in (backbone.encoder.norm, self.fuse[3].added):
-            unused.requires_grad_(False)
 
     def forward(self, images: Tensor) -> DPTOutput:
         """``[B, C, H, W]`` -> a number or logits for every pixel."""
@@ -121,20 +118,28 @@ class DPT(Model):
         """What the backbone sees of the whole image: ``[B, C, H, W]`` -> ``[B, num_features]``."""
         return self.backbone.embed(images)
 
+    def freeze_unused(self) -> None:
+        """The deepest fusion adds nothing, and no output depends on the backbone behind the last tap; both are part of
+        published files."""
+        self.fuse[3].added.requires_grad_(False)
+        freeze_unused(self.backbone, self.config.backbone, lambda *x: [*self._tapped(*x)[0], *self._tapped(*x)[1]])
+
     def layer_groups(self) -> LayerGroups:
         """Those of the backbone; the decoder counts to the head."""
         return self.backbone.layer_groups()
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The reassembled maps: strides 4, 8, 16 and 32 with patches of 16 pixels."""
-        stem: list[Tensor] = []
-        net, pixels = self.backbone, images
-        if isinstance(net, HybridViT):
-            found = net.stem(images)
-            stem, pixels = [m.features for m in found[:2]], found[-1].features
-        encoded = net.encoder(pixels, taps=self.config.taps)
-        maps = [*stem, *(part(tokens, encoded.layout) for part, tokens in zip(self.reassemble, encoded.taps))]
+        stem, taps, layout = self._tapped(self.backbone, images)
+        maps = [*stem, *(part(tokens, layout) for part, tokens in zip(self.reassemble, taps))]
         return tuple(FeatureMap(m, (images.shape[-2] // m.shape[-2], images.shape[-1] // m.shape[-1])) for m in maps)
+
+    def _tapped(self, backbone: Model, images: Tensor) -> tuple[list[Tensor], tuple[Tensor, ...], TokenLayout]:
+        """The first two maps of a hybrid's stem, the tokens of the tapped blocks, and how they lie."""
+        assert isinstance(backbone, VisionTransformer | HybridViT)
+        maps = list(backbone.stem(images)) if isinstance(backbone, HybridViT) else []
+        encoded = backbone.encoder(maps[-1].features if maps else images, taps=self.config.taps)
+        return [m.features for m in maps[:2]], encoded.taps, encoded.layout
 
     def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout:
         layout = self.backbone.token_layout(image_size)

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from saccade.models.backbone import WithBackbone, backbone_maps
+from saccade.models.backbone import WithBackbone, all_maps, backbone_maps, freeze_unused
 from saccade.models.conv_vit import ConvViTConfig
 from saccade.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from saccade.models.model import LayerGroups, example_tokens
@@ -51,6 +51,9 @@ class ImageToText(EncoderDecoder):
     def encode(self, source: Tensor) -> EncoderOutput:
         patches = self.backbone.features(source)[-1].features.flatten(2).transpose(1, 2)  # [B, N, C]
         return EncoderOutput(self.bridge(patches), None)
+
+    def freeze_unused(self) -> None:
+        freeze_unused(self.backbone, self.config.backbone, lambda *x: all_maps(*x)[-1:])
 
     def layer_groups(self) -> LayerGroups:
         """The encoder, then the decoder."""

@@ -63,6 +63,10 @@ class Model(nn.Module):
         """
         raise ConfigError(f"{type(self).__name__} defines no layer_groups, which layer-wise decay needs")
 
+    def freeze_unused(self) -> None:
+        """Freeze parameters that the output does not depend on, before training: several processes would wait for their
+        gradient."""
+
     def clamp_parameters(self) -> None:
         """Bring parameters that must stay in a range back into it; called after every optimizer step."""
 

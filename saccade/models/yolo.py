@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saccade.models.backbone import WithBackbone, backbone_maps
+from saccade.models.backbone import WithBackbone, all_maps, backbone_maps, freeze_unused
 from saccade.models.model import FeatureMap, LayerGroups, Model
 from saccade.models.resnet import ResNetConfig
 from saccade.models.zoo import build
@@ -113,6 +113,9 @@ class Yolo(Model):
             return images.new_tensor([images.shape[-1], images.shape[-2]] * 2)[None, None]
         size = torch.stack((valid.any(1).sum(1), valid.any(2).sum(1)), dim=1)
         return size.repeat(1, 2)[:, None].to(images.dtype)
+
+    def freeze_unused(self) -> None:
+        freeze_unused(self.backbone, self.config.backbone, lambda *x: all_maps(*x)[-self.config.levels :])
 
     def layer_groups(self) -> LayerGroups:
         """Those of the backbone; all that is built on it counts to the head."""

@@ -134,8 +134,12 @@ def test_a_model_without_a_head_is_explained_too(tmp_path: Path, capsys: pytest.
     """A backbone from elsewhere, and a masked autoencoder, which then sees the whole image."""
     picture = tmp_path / "a.png"
     Image.effect_noise((40, 40), 80).convert("RGB").save(picture)
+    small = {"block.embed_dim": 64, "block.num_heads": 2, "block.mlp_dim": 96}
     decoder = {"decoder.embed_dim": 32, "decoder.num_heads": 4}
-    for name, options in (("vit_ti16", {"depth": 2}), ("mae_b16", {"depth": 2, "decoder_depth": 1, **decoder})):
+    for name, options in (
+        ("vit_ti16", {"depth": 2}),
+        ("mae_b16", {"depth": 2, "decoder_depth": 1, **small, **decoder}),
+    ):
         net = saccade.create(name, image_size=32, num_classes=0, options=options)
         save_model_dir(tmp_path / name, LoadedModel(net, architecture_of(name), (), Preprocessing((32, 32))))
         found = explain(saccade.load(tmp_path / name), picture)

@@ -21,7 +21,7 @@ from saccade.engine.task import Task
 from saccade.training.config import OptimizerConfig, RunConfig
 from saccade.training.distributed import Processes, unwrapped, wrap
 from saccade.training.interrupt import StopRequest
-from saccade.training.optimizers import make_optimizer
+from saccade.training.optimizers import freeze_untrained, make_optimizer
 from saccade.training.plan import TrainingPlan
 from saccade.training.step import TrainStep
 
@@ -50,6 +50,7 @@ def take_steps(make_case: MakeCase, accumulation: int, processes: Processes) -> 
     """Three steps on the same batch, of which this process has its rows."""
     torch.set_num_threads(1)
     model, task, batch, transform = make_case()
+    freeze_untrained(model, OptimizerConfig())
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.Dropout):
             module.eval()  # their result depends on the cut by definition

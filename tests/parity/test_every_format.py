@@ -89,7 +89,7 @@ def test_feature_maps_of_convolutional_networks(name: str, tmp_path: Path) -> No
     title = {"convnext": "ConvNext", "resnet": "ResNet"}[name]
     options = {
         "convnext": {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 2, 1]},
-        "resnet": {"depths": [1, 1, 2, 1]},
+        "resnet": {"embedding_size": 8, "hidden_sizes": [32, 64, 128, 256], "depths": [1, 1, 2, 1]},
     }
     settings = getattr(transformers, f"{title}Config")(**options[name])
     official = randomised(getattr(transformers, f"{title}ForImageClassification")(settings))

@@ -111,7 +111,7 @@ def test_bit_as_timm_reads_it(tmp_path: Path) -> None:
     timm = pytest.importorskip("timm.models.resnetv2")
     from timm.layers import StdConv2d
 
-    net = randomised(BiT(BiTConfig((1, 2, 1, 1), num_classes=6, conv_eps=1e-10)))
+    net = randomised(BiT(BiTConfig((1, 2), num_classes=6, conv_eps=1e-10)))
     tensors = {f"resnet/{n}": t for n, t in to_theirs(net.state_dict(), google_bit.rules(net.config)).items()}
     for name in tensors:
         if name.endswith(("/gamma", "/beta")):
@@ -120,7 +120,7 @@ def test_bit_as_timm_reads_it(tmp_path: Path) -> None:
     assert loaded.architecture == "bit"
     assert not loaded.report.unused
     conv = partial(StdConv2d, eps=1e-10)
-    theirs = timm.ResNetV2([1, 2, 1, 1], num_classes=6, stem_type="fixed", conv_layer=conv)
+    theirs = timm.ResNetV2([1, 2], num_classes=6, stem_type="fixed", conv_layer=conv)
     np.savez(tmp_path / "flat.npz", **{n: t.flatten() if t.shape[:3] == (1, 1, 1) else t for n, t in
                                        {n: t.numpy() for n, t in tensors.items()}.items()})  # fmt: skip
     theirs.load_pretrained(str(tmp_path / "flat.npz"))

@@ -106,6 +106,7 @@ def test_commands(run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_a_folder_of_boxes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = write_coco(tmp_path / "cells")
     keys = ["batch_size=2", "preflight=false", "data.workers=0", "ema=0", "model.options.encoder_depth=1"]
+    keys.append("model.options.backbone_config.width=8")
     arguments = [part for key in keys for part in ("--set", key)]
     command = ["train", str(root), "--task", "detection", "--steps", "2", "--image-size", "64", *arguments]
     assert main([*command, "--output", str(tmp_path / "run")]) == 0, capsys.readouterr().err
