@@ -1,9 +1,31 @@
 """`saccade evaluate`: how well a model does on labelled images."""
 
 import json
+from dataclasses import dataclass, fields
+from typing import Annotated, Any
+
+from cyclopts import Parameter
 
 from saccade.cli.options import BootstrapOptions, Json
 from saccade.errors import ConfigError
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Options of some tasks; a task that does not have one refuses it."""
+
+    max_depth: float | None = None
+    """Of a depth model, in metres: farther ground truth is left out and farther predictions are set to it; usually 10
+    for NYU Depth v2, 80 for KITTI."""
+    panoptic: Annotated[bool, Parameter(negative="")] = False
+    """Of a detector with masks: the panoptic quality of its segments instead of the AP of its boxes."""
+    stuff: str = ""
+    """With --panoptic: classes that are not counted, separated by commas."""
+
+    def given(self) -> dict[str, Any]:
+        """The options that are not at their defaults."""
+        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) != f.default}
 
 
 def evaluate(
@@ -17,7 +39,7 @@ def evaluate(
     image_size: int | None = None,
     device: str = "cpu",
     stages: bool = False,
-    max_depth: float | None = None,
+    options: EvaluateOptions | None = None,
     bootstrap: BootstrapOptions | None = None,
     as_json: Json = False,
 ) -> None:
@@ -44,9 +66,6 @@ def evaluate(
     stages
         Of a detector: measure after every decoder layer (DETR), or its candidates (FCOS), each with and
         without suppression of duplicates.
-    max_depth
-        Of a depth model, in metres: farther ground truth is left out and farther predictions are set to it; usually 10
-        for NYU Depth v2, 80 for KITTI.
     """
     from saccade.cli.counting import counting
     from saccade.engine.evaluation import evaluate as measure
@@ -57,8 +76,7 @@ def evaluate(
     draws = bootstrap or BootstrapOptions()
     if stages and draws.intervals:
         raise ConfigError("choose --stages or --intervals")
-    options = {} if max_depth is None else {"max_depth": max_depth}
-    predictor = load(model, image_size=image_size, device=device, options=options)
+    predictor = load(model, image_size=image_size, device=device, options=(options or EvaluateOptions()).given())
     with counting(predictor.room.inputs) as advance:
         if stages:
             report = table.report(predictor.task.name)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -109,12 +110,14 @@ class BoxTransform:
 
 @dataclass
 class BoxDataset(Dataset):
-    """The images of a source as the inputs of a detector; with instance masks if `masks` is set."""
+    """The images of a source as the inputs of a detector; with instance masks if `masks` is set, and with the segment
+    of every pixel of the original images if `segments` is set too, for evaluation."""
 
     source: BoxSource
     transform: BoxTransform
     skip_bad: bool = False
     masks: bool = False
+    segments: bool = False
     cache: None = None  # images of many sizes are not cached
 
     def __getitem__(self, item: Item) -> BoxSample:
@@ -125,13 +128,16 @@ class BoxDataset(Dataset):
         size = torch.tensor([sample.image.height, sample.image.width])
         image, boxes, labels, masks = self.transform(sample if self.masks else sample._replace(masks=None), key)
         truth = truth_labels(sample.measured())
+        if self.segments and sample.masks is not None:
+            truth["truth_segments"] = segment_map(sample.masks, sample.image.size)
         return BoxSample(image, boxes, labels, size, self.source.names[index], index, skipped, masks, truth)
 
     @staticmethod
     def collate(samples: Sequence[BoxSample]) -> tuple[Batch, list[str]]:
         """Images padded at the right and the bottom; labels `classes`, `boxes`, `valid`, `sizes`, and `masks` if all
         images have them. The truth of the original images, crowds included: `truth_classes [B, m]`, `truth_boxes
-        [B, m, 4]` (corners in pixels) and `truth_areas [B, m]` (pixels), both float64, and `truth_crowd [B, m]`."""
+        [B, m, 4]` (corners in pixels) and `truth_areas [B, m]` (pixels), both float64, and `truth_crowd [B, m]`;
+        `truth_segments [B, H, W]`, for each pixel 1 + its row of `classes`, 0 for none."""
         height, width = (max(s.image.shape[axis] for s in samples) for axis in (1, 2))
         num_boxes = max(1, *(len(s.labels) for s in samples))
         images = torch.zeros(len(samples), samples[0].image.shape[0], height, width)
@@ -148,11 +154,29 @@ class BoxDataset(Dataset):
             for row, s in zip(labels["masks"], samples):
                 assert s.masks is not None
                 row[: len(s.masks), : s.masks.shape[1], : s.masks.shape[2]] = s.masks
+        if all("truth_segments" in s.truth for s in samples):
+            maps = [s.truth["truth_segments"] for s in samples]
+            labels["truth_segments"] = pad_maps(maps)
         if all(s.truth for s in samples):
             for name, padding in TRUTH_PADDING.items():
                 labels[name] = pad_sequence([s.truth[name] for s in samples], True, padding)
         batch = Batch(images, labels, tuple(s.name for s in samples), torch.tensor([s.index for s in samples]))
         return batch, [line for s in samples if s.skipped for line in s.skipped.split("\n")]
+
+
+def segment_map(masks: np.ndarray, size: tuple[int, int]) -> Tensor:
+    """Masks ``[n, H, W]`` of an image of `size` (width, height) as one map ``[H, W]`` int32: 1 + the number of the last
+    mask at each pixel, 0 where there is none."""
+    segments = torch.zeros(size[1], size[0], dtype=torch.int32)
+    for number, mask in enumerate(torch.from_numpy(masks), 1):
+        segments[mask] = number
+    return segments
+
+
+def pad_maps(maps: Sequence[Tensor]) -> Tensor:
+    """Maps ``[h, w]`` of several sizes -> ``[B, H, W]``, 0 at the right and the bottom."""
+    height, width = (max(segments.shape[axis] for segments in maps) for axis in (0, 1))
+    return torch.stack([F.pad(s, (0, width - s.shape[1], 0, height - s.shape[0])) for s in maps])
 
 
 def truth_labels(truth: BoxTruth) -> dict[str, Tensor]:

@@ -10,10 +10,19 @@ import torch
 from torch import Tensor
 
 from saccade.data.samples import Batch
+from saccade.engine.collect import Collected
+from saccade.engine.intervals import Figures
 from saccade.errors import ConfigError
 from saccade.tasks.detection.boxes import valid_sizes
 from saccade.tasks.detection.detr import DetrTask, SetPrediction
 from saccade.tasks.detection.masks import masks_at_size
+from saccade.tasks.detection.panoptic_metrics import (
+    PanopticMetrics,
+    SegmentOverlaps,
+    panoptic_figures,
+    panoptic_metrics,
+    segment_overlaps,
+)
 from saccade.tasks.detection.results import PanopticSegmentation, Segment
 from saccade.tasks.detection.task import targets_of
 
@@ -23,7 +32,8 @@ COCO_PANOPTIC, COCO_THINGS = 250, 91  # classes of COCO's panoptic task; those f
 
 
 class PanopticTask(DetrTask):
-    """A detector with a mask head that predicts one segment for every pixel instead of boxes.
+    """A detector with a mask head that predicts one segment for every pixel instead of boxes, and is measured by its
+    panoptic quality. The true segments are the masks of the data; pixels without one are void.
 
     Args:
         labels: K class names.
@@ -31,6 +41,8 @@ class PanopticTask(DetrTask):
             classes of COCO's panoptic task those from 91 on, of any others none.
         threshold: score above which a query takes part.
     """
+
+    class_targets = ("target_labels", "segment_classes")
 
     def __init__(self, labels: Sequence[str], *, stuff: Collection[str] | None = None, threshold: float = THRESHOLD):
         super().__init__(labels, threshold=threshold)
@@ -41,6 +53,38 @@ class PanopticTask(DetrTask):
             self.stuff = frozenset(self.labels.index(name) for name in stuff)
         else:
             self.stuff = frozenset(range(COCO_THINGS, COCO_PANOPTIC) if len(self.labels) == COCO_PANOPTIC else ())
+
+    def collect(self, outputs: SetPrediction, batch: Batch) -> dict[str, Tensor]:
+        """Also the segments of the original images: ``segment_classes [M]`` with ``num_segments [B]`` of the truth,
+        ``pred_classes [N]`` with ``num_pred_segments [B]``, and the pixels that each pair of them shares,
+        ``segment_pixels [S]`` with ``num_segment_pixels [B]``: a table ``[P + 1, T + 1]`` for each image."""
+        labels = targets_of(batch)
+        if "truth_segments" not in labels:
+            raise ConfigError("panoptic quality needs data with a mask for every box")
+        tensors = super().collect(outputs, batch)
+        rows = []
+        targets = zip(labels["classes"].cpu(), labels["truth_segments"].cpu(), labels["sizes"].tolist())
+        for result, (classes, segments, (height, width)) in zip(self.decode(outputs, batch), targets):
+            classes = classes[classes >= 0]
+            pred = torch.tensor([self.labels.index(segment.label) for segment in result.segments], dtype=torch.long)
+            own = segments[:height, :width]
+            rows.append((pred, classes, segment_overlaps(torch.from_numpy(result.ids), own, len(pred), len(classes))))
+        return {
+            **tensors,
+            "pred_classes": torch.cat([pred for pred, _, _ in rows]),
+            "num_pred_segments": torch.tensor([len(pred) for pred, _, _ in rows]),
+            "segment_classes": torch.cat([classes for _, classes, _ in rows]),
+            "num_segments": torch.tensor([len(classes) for _, classes, _ in rows]),
+            "segment_pixels": torch.cat([pixels.flatten() for _, _, pixels in rows]),
+            "num_segment_pixels": torch.tensor([pixels.numel() for _, _, pixels in rows]),
+        }
+
+    def measure(self, collected: Collected) -> PanopticMetrics:  # type: ignore[override]
+        """The panoptic quality of segments at the size of the original images."""
+        return panoptic_metrics(overlaps_of(collected), self.labels, self.stuff)
+
+    def figures(self, collected: Collected) -> Figures:
+        return panoptic_figures(overlaps_of(collected), self.labels, self.stuff)
 
     def decode(self, outputs: SetPrediction, batch: Batch) -> list[PanopticSegmentation]:
         assert outputs.masks is not None
@@ -62,6 +106,20 @@ class PanopticTask(DetrTask):
             )
             results.append(PanopticSegmentation(name, ids.numpy(), segments, self.labels))
         return results
+
+
+def overlaps_of(collected: Collected) -> list[SegmentOverlaps]:
+    """The segments of each image from the tensors of :meth:`PanopticTask.collect`."""
+    if not len(collected):
+        return []
+    names = {
+        "pred_classes": "num_pred_segments", "segment_classes": "num_segments", "segment_pixels": "num_segment_pixels",
+    }  # fmt: skip
+    images = []
+    for pred, target, pixels in zip(*(collected.per_input(name, count) for name, count in names.items())):
+        crowd = torch.zeros(len(target), dtype=torch.bool)  # crowds have no mask: their pixels are void
+        images.append(SegmentOverlaps(pred, target, crowd, pixels.view(len(pred) + 1, len(target) + 1)))
+    return images
 
 
 def merge_masks(masks: Tensor, classes: Sequence[int], stuff: Collection[int] = ()) -> tuple[Tensor, list[int]]:

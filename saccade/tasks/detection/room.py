@@ -58,7 +58,7 @@ class DetectionRoom(TaskRoom):
         assert source.preprocessing is not None
         images = cast(BoxSource, part)
         masks = has_mask_head(source.model) and images.with_boxes(0).masks is not None
-        return BoxDataset(images, BoxTransform(source.preprocessing), masks=masks)
+        return BoxDataset(images, BoxTransform(source.preprocessing), masks=masks, segments=masks)
 
     def card(self) -> ModelCard:
         return ModelCard(

@@ -21,6 +21,7 @@ from saccade.errors import ConfigError
 from saccade.tasks.detection.detr import DetrTask
 from saccade.tasks.detection.fcos import FcosTask
 from saccade.tasks.detection.metrics import DetectionMetrics
+from saccade.tasks.detection.panoptic import PanopticTask
 from saccade.tasks.detection.task import DetectionTask
 
 PREDICTED = ("boxes", "scores", "labels", "num_boxes")  # collected tensors that differ from stage to stage
@@ -104,6 +105,8 @@ def suppression_study(
         ConfigError: the model is no detector.
     """
     task = predictor.task
+    if isinstance(task, PanopticTask):
+        raise ConfigError("--stages measures boxes: use it without --panoptic")
     if isinstance(task, FcosTask):
         task = FcosTask(task.labels, task.config, threshold=task.threshold, nms_iou_threshold=1.0)
     elif not isinstance(task, DetrTask):

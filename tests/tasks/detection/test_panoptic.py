@@ -11,12 +11,26 @@ from PIL import Image
 import saccade
 from saccade.checkpoints.directory import LoadedModel, save_model_dir
 from saccade.cli.main import main
+from saccade.data.builtin.scenes import SceneSource
+from saccade.data.config import DataConfig, ScenesConfig
+from saccade.data.preprocessing import Preprocessing
 from saccade.data.rle import decode_rle
+from saccade.engine.collect import Collected
+from saccade.engine.evaluation import evaluate
+from saccade.errors import ConfigError
 from saccade.models.detr import DETR, DetrOutput, detr_small_config
+from saccade.tasks.detection.batches import BoxDataset, BoxTransform
 from saccade.tasks.detection.masks import masks_at_size
 from saccade.tasks.detection.panoptic import PanopticTask
+from saccade.tasks.detection.panoptic_metrics import (
+    PanopticMetrics,
+    SegmentOverlaps,
+    panoptic_metrics,
+    segment_overlaps,
+)
 from saccade.tasks.detection.results import PanopticSegmentation
 from saccade.tasks.detection.setup import detector_preprocessing
+from saccade.tasks.detection.sources import open_boxes
 
 CAT, GRASS, NO_OBJECT = 0, 1, 2
 
@@ -126,6 +140,64 @@ def test_the_command_numbers_segments(tmp_path, capsys) -> None:
     assert main([*command, "--stuff", "cat"]) == 2
     assert main([*command[:3], "--stuff", "ant"]) == 2
     assert "--panoptic" in capsys.readouterr().err
+
+
+def test_the_masks_of_the_data_have_panoptic_quality_one() -> None:
+    """As the predictions of queries; a query fewer is an object missed."""
+    source = SceneSource("train", 3, ScenesConfig(size=(64, 80), digits=(3, 5)))
+    dataset = BoxDataset(source, BoxTransform(Preprocessing((64, 80), crop_pct=1.0)), masks=True, segments=True)
+    batch, _ = dataset.collate([dataset[i, ()] for i in range(3)])
+    assert isinstance(batch.labels, dict)
+    task = PanopticTask(source.classes, threshold=0.5)
+    classes, masks = batch.labels["classes"], 10.0 * batch.labels["masks"].float() - 5
+
+    def measured(classes: torch.Tensor) -> PanopticMetrics:
+        one_hot = torch.nn.functional.one_hot(torch.where(classes < 0, 10, classes), 11)
+        outputs = DetrOutput(9.0 * one_hot, torch.zeros(3, classes.shape[1], 4), masks=masks)
+        return task.measure(Collected(task.collect(outputs, batch), batch.names))
+
+    whole = measured(classes)
+    assert whole.pq == pytest.approx(1.0)
+    assert whole.segments == int((classes >= 0).sum())
+    fewer = classes.clone()
+    fewer[0, 0] = -1
+    assert sum(row.false_negatives for row in measured(fewer).per_class) == 1
+    with pytest.raises(ConfigError, match="a mask for every box"):
+        task.collect(DetrOutput(torch.zeros(3, 5, 11), torch.zeros(3, 5, 4)), batch._replace(labels={}))
+
+
+def test_the_panoptic_quality_of_a_model(tmp_path, capsys) -> None:
+    """The command gives that of the predicted maps and the masks of the images; classes of the data go under the
+    numbers that they have in the model."""
+    options = {"masks": True, "num_queries": 5, "backbone_config.width": 8}
+    net = saccade.create("detr_small", num_classes=10, options=options)
+    net.class_embed.bias.data[10] = -9.0
+    labels = tuple(reversed("0123456789"))
+    save_model_dir(tmp_path / "model", LoadedModel(net, "detr", labels, detector_preprocessing(net), task="detection"))
+    data = str(tmp_path / "scenes")
+    assert main(["data", "scenes", data, "--train", "3", "--val", "0", "--test", "0"]) == 0
+    predictor = saccade.load(tmp_path / "model", options={"panoptic": True, "threshold": 0.0})
+    result = evaluate(predictor, data, split="all", batch_size=2, workers=0)
+    source = open_boxes(data, DataConfig(val_fraction=0.0, test_fraction=0.0)).train
+    images = []
+    for index in range(3):
+        sample = source.with_boxes(index)  # type: ignore[attr-defined]
+        pred = predictor.predict(sample.image)
+        target = torch.tensor([labels.index(source.classes[n]) for n in sample.labels])
+        truth = torch.from_numpy((sample.masks * np.arange(1, len(target) + 1)[:, None, None]).max(0))
+        classes = torch.tensor([labels.index(segment.label) for segment in pred.segments])
+        pixels = segment_overlaps(torch.from_numpy(pred.ids), truth, len(classes), len(target))
+        images.append(SegmentOverlaps(classes, target, torch.zeros(len(target), dtype=torch.bool), pixels))
+    assert result.metrics.to_dict() == panoptic_metrics(images, labels).to_dict()
+    assert predictor.task.figures(result.collected)(torch.arange(3)) == result.metrics.scalars()
+    twice = panoptic_metrics([images[0], images[0], images[2]], labels).scalars()
+    assert predictor.task.figures(result.collected)(torch.tensor([0, 0, 2])) == pytest.approx(twice)
+    capsys.readouterr()
+    command = ["evaluate", str(tmp_path / "model"), data, "--panoptic"]
+    assert main([*command, "--split", "all"]) == 0
+    assert "segments in" in capsys.readouterr().out
+    assert main([*command, "--stages"]) == 2
+    assert "without --panoptic" in capsys.readouterr().err
 
 
 def test_a_detector_without_a_mask_head_has_no_segments(tmp_path, capsys) -> None:
