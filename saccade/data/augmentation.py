@@ -116,10 +116,11 @@ def randaugment(text: str, preprocessing: Preprocessing) -> Callable:
     count, magnitude, std = parse_timm(text)
     if preprocessing.channels not in (1, 3):
         raise ConfigError(f"augmentation.randaugment={text} needs greyscale or RGB images: use 2x9, or none")
-    fill = tuple(min(255, round(255 * level)) for level in preprocessing.mean_levels)
+    levels = [min(255, round(255 * level)) for level in preprocessing.mean_levels]
+    fill = tuple(levels) if len(levels) > 1 else levels[0]
     # PIL has no Lanczos filter for affine maps.
     resample = Image.Resampling[preprocessing.interpolation.upper().replace("LANCZOS", "BICUBIC")]
-    return RandAugment(count, magnitude, std, resample, fill if len(fill) > 1 else fill[0])
+    return RandAugment(count, magnitude, std, resample, fill)
 
 
 def parse_randaugment(text: str) -> tuple[int, int]:

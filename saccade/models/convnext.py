@@ -114,8 +114,9 @@ class ConvNeXt(Classifier):
         """The stem, then each block; what halves the map belongs to the block behind it."""
         groups: LayerGroups = [[self.stages[0].get_submodule("entrance")]]
         for index, stage in enumerate(self.stages):
-            first, *blocks = stage.get_submodule("blocks").children()
-            groups += [[first] if index == 0 else [stage.get_submodule("entrance"), first], *([b] for b in blocks)]
+            first, *others = stage.get_submodule("blocks").children()
+            groups.append([first] if index == 0 else [stage.get_submodule("entrance"), first])
+            groups.extend([block] for block in others)
         return groups
 
     def features(self, images: Tensor) -> tuple[FeatureMap, ...]:

@@ -144,8 +144,9 @@ class Latents(nn.Module):
         """The latents; then each look at the inputs and each block, in the order of the first pass through them."""
         groups: LayerGroups = [[self.latents]]
         for index, blocks in enumerate(self.blocks):
-            groups += [[self.read[index]]] if index < len(self.read) else []
-            groups += [[block] for block in blocks.children()]
+            if index < len(self.read):
+                groups.append([self.read[index]])
+            groups.extend([block] for block in blocks.children())
         return groups
 
 

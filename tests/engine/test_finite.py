@@ -17,6 +17,7 @@ from saccade.data.samples import Batch
 from saccade.engine.collect import collect
 from saccade.engine.features import extract
 from saccade.engine.finite import floating_tensors, require_finite
+from saccade.engine.predictor import Predictor
 from saccade.engine.setup import TrainingSetup
 from saccade.errors import MeasurementError
 from saccade.tasks import table
@@ -69,6 +70,16 @@ def test_nan_of_weights_stops_the_measurement_of_texts(name: str) -> None:
         next(setup.start.model.parameters()).fill_(torch.nan)
     with pytest.raises(MeasurementError, match="NaN"):
         collect(setup.start.model, [batch], "cpu", setup.task)
+
+
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_nothing_is_generated_from_weights_that_are_nan(num_beams: int) -> None:
+    source = setup_of("translate_texts").start
+    with torch.no_grad():
+        next(source.model.parameters()).fill_(torch.nan)
+    translator = Predictor(source, table.room("seq2seq"), options={"num_beams": num_beams})
+    with pytest.raises(MeasurementError, match="NaN for one two;"):
+        translator.predict(["one two"])
 
 
 class Overflow:

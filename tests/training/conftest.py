@@ -1,14 +1,18 @@
 """What all runs of these tests share."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from saccade.nn.matmul_precision import MatmulPrecisionChoice
 from saccade.training import loop
 
 
-@pytest.fixture(autouse=True)
-def _the_same_products(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="module")  # before the runs that the tests of a module share
+def _the_same_products() -> Iterator[None]:
     """Matmul precision is measured once in a run; two runs that are compared to the bit must not be told
     differently by a moment in which the machine was busy."""
     choice = MatmulPrecisionChoice("highest", "float32 matmul precision: highest (the same in every test)")
-    monkeypatch.setattr(loop, "choose_matmul_precision", lambda *_, **__: choice)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "choose_matmul_precision", lambda *_, **__: choice)
+        yield

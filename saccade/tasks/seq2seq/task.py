@@ -33,6 +33,7 @@ class Generation(NamedTuple):
     """What a model computes for a batch in evaluation."""
 
     tokens: tuple[tuple[int, ...], ...]  # of each generated text, without begin and end
+    scores: Tensor  # [B], of the generated texts
     logits: Tensor | None  # [B, M - 1, V] under teacher forcing; None without targets
 
 
@@ -132,7 +133,8 @@ class Seq2SeqTask(IndependentParts):
                 net, batch.inputs, self.num_beams, max_length=self.max_length, length_penalty=self.length_penalty,
                 early_stopping=self.early_stopping,
             )  # fmt: skip
-        return Generation(tuple(hypothesis.tokens for hypothesis in hypotheses), logits)
+        scores = torch.tensor([hypothesis.score for hypothesis in hypotheses])
+        return Generation(tuple(hypothesis.tokens for hypothesis in hypotheses), scores, logits)
 
     def collect(self, outputs: Generation, batch: Batch) -> dict[str, Tensor]:
         """`generated` and `reference`, the token ids of all texts one after the other, beside `num_generated [N]` and

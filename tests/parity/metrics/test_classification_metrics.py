@@ -33,6 +33,7 @@ def test_torchmetrics(sharpness: float) -> None:
     assert (metrics.accuracy, metrics.top5) == (pytest.approx(accuracy.item()), pytest.approx(top5.item()))
 
 
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
 def test_macro_means_are_those_of_scikit_learn() -> None:
     sklearn_metrics = pytest.importorskip("sklearn.metrics")
     logits, target = outputs()

@@ -117,7 +117,7 @@ def measured(generated: list[str], targets: list[str]) -> Seq2SeqMetrics:
     for text, target in zip(generated, targets):
         pairs = batch(target)
         length = pairs.labels["target"].shape[1] - 1  # type: ignore[index]
-        outputs = Generation((tuple(VOCABULARY([text])[0]),), torch.zeros(1, length, VOCABULARY.size))
+        outputs = Generation((tuple(VOCABULARY([text])[0]),), torch.zeros(1), torch.zeros(1, length, VOCABULARY.size))
         tensors = {**task.collect(outputs, pairs), "loss": torch.tensor([1.5 * length])}
         parts.append(Collected(tensors, pairs.names))
     return task.measure(Collected.joined(parts))
@@ -162,7 +162,9 @@ def test_references_longer_than_the_context_are_compared_whole() -> None:
     task = Seq2SeqTask(VOCABULARY, max_length=7)
     generated = tuple(tuple(VOCABULARY([text])[0]) for text in ("un deux", "un deux trois quatre un"))
     logits = torch.zeros(2, 6, VOCABULARY.size)
-    metrics = task.measure(Collected(task.collect(Generation(generated, logits), pairs), pairs.names))
+    metrics = task.measure(
+        Collected(task.collect(Generation(generated, torch.zeros(len(generated)), logits), pairs), pairs.names)
+    )
     assert (metrics.exact, metrics.truncated) == (0.5, 1)
     texts = ["un deux", "un deux trois quatre un"]
     expected = sacrebleu.corpus_bleu(texts, [["un deux", "un deux trois quatre un deux"]])
