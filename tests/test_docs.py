@@ -33,6 +33,7 @@ SMALL = {
     "image_to_text_ti16": ("model.options.backbone_config.depth=1",),
     "resnet18": ("model.options.width=8",),
     "detection": ("model.options.backbone_config.width=8",),
+    "resnet18_small": ("model.options.width=8",),
     "depth": ("model.options.features=16",),
     "segmentation": ("model.options.features=16",),
     "cifar": ("model.options.depth=1",),

@@ -17,7 +17,7 @@ LARGE = {
     "timm_deit": {"Ti/16"}, "huggingface_deit": {"Ti/16"}, "huggingface_dinov2": {"S/14"},
     "timm_hybrid": {"R26+S/32", "R+Ti/16"}, "huggingface_hybrid": {"R50+Ti/16"},
     "facebook_mae": {"Ti/16"}, "huggingface_mae": {"Ti/16"},
-    "torchvision_resnet": {"50", "wide 50-2", "50, timm"}, "huggingface_resnet": {"18", "bottlenecks"},
+    "torchvision_resnet": {"18", "50", "wide 50-2", "50, timm"}, "huggingface_resnet": {"18", "bottlenecks"},
     "torchvision_alexnet": {"AlexNet"}, "torchvision_vgg": {"11", "16, batch norm"}, "timm_vgg": {"11"},
     "torchvision_convnext": {"T"}, "timm_convnext": {"T"}, "huggingface_convnext": {"T"},
     "timm_convmixer": {"768/32"}, "timm_bit": {"R50x1"}, "huggingface_bit": {"R50x1"},

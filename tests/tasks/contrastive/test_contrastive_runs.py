@@ -38,6 +38,12 @@ TINY = {
     "contrastive.vocab_size": 560, "contrastive.texts": 1, "data.scenes.plain_captions": False,
 }  # fmt: skip
 
+# Of clip_ti16.
+ONE_BLOCK = {
+    "backbone_config.depth": 1, "embed_dim": 16,
+    "text.depth": 1, "text.block.embed_dim": 32, "text.block.num_heads": 2, "text.block.mlp_dim": 32,
+}  # fmt: skip
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
@@ -83,8 +89,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(run: RunDirectory, tmp_path: Path
 def test_two_processes_end_where_one_does(tmp_path: Path) -> None:
     """Through the command line, as people start it: gathered negatives, one vocabulary. With a ViT: batch norm sees the
     share of its process."""
-    small = {"backbone_config.depth": 1, "text.depth": 1, "embed_dim": 16}
-    values = {**TINY, "model.name": "clip_ti16", "model.options": small}
+    values = {**TINY, "model.name": "clip_ti16", "model.options": ONE_BLOCK}
     settings = [f"--set={key}={json.dumps(value)}" for key, value in values.items() if key not in ("task", "data.path")]
     command = ["train", "scenes", "--task", "contrastive", "--steps", "4", *settings]
     assert main([*command, "--output", str(tmp_path / "one")]) == 0
@@ -98,8 +103,7 @@ def test_two_processes_end_where_one_does(tmp_path: Path) -> None:
 
 def test_a_batch_in_parts_learns_what_a_whole_one_does(tmp_path: Path) -> None:
     """With a ViT: batch norm sees its own part."""
-    small = {"backbone_config.depth": 1, "text.depth": 1, "embed_dim": 16}
-    changes = {"model.name": "clip_ti16", "model.options": small, "schedule.steps": 3}
+    changes = {"model.name": "clip_ti16", "model.options": ONE_BLOCK, "schedule.steps": 3}
     rows = []
     for parts in (1, 2):
         config = resolve(overrides={**TINY, **changes, "accumulation": parts})
