@@ -1,3 +1,3 @@
 """Golden runs are trained as those of tests/training are."""
 
-from tests.training.conftest import _the_same_products  # noqa: F401
+from tests.training.conftest import _the_same_precision  # noqa: F401

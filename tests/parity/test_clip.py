@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 import saccade
+from saccade.checkpoints.formats.openai_clip import image_heads
 from saccade.checkpoints.loading import load_model
+from saccade.checkpoints.metadata import CheckpointMetadata
 from saccade.checkpoints.reading import read_tensors
 from saccade.errors import CheckpointError, ConfigError
 from saccade.models.clip import CLIP
@@ -68,6 +70,29 @@ def test_open_clip(tower: str, quick: bool, tmp_path: Path) -> None:
     with torch.no_grad():
         close(net.encode_image(images), official.encode_image(images))
         close(net.encode_text(TEXTS), official.encode_text(TEXTS))
+
+
+def test_heads_of_open_clips_json(tmp_path: Path) -> None:
+    """ViT-H and larger have wider heads; the text encoder's number of heads is its own."""
+    open_clip = pytest.importorskip("open_clip")
+    vision = {"image_size": 32, "layers": 1, "width": 320, "patch_size": 16, "head_width": 80}
+    text = {"context_length": 8, "vocab_size": 64, "width": 128, "heads": 4, "layers": 1}
+    torch.manual_seed(0)
+    official = randomised(open_clip.CLIP(24, vision_cfg=vision, text_cfg=text)).eval()
+    save_file(official.state_dict(), tmp_path / "model.safetensors")
+    config = {"model_cfg": {"embed_dim": 24, "vision_cfg": vision, "text_cfg": text}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    net, images = load_model(tmp_path).model, torch.randn(2, 3, 32, 32)
+    assert isinstance(net, CLIP)
+    with torch.no_grad():
+        close(net.encode_image(images), official.encode_image(images))
+        close(net.encode_text(TEXTS), official.encode_text(TEXTS))
+
+
+@pytest.mark.parametrize(("width", "heads"), [(768, 12), (1024, 16), (1280, 16), (1408, 16), (1664, 16), (1792, 16)])
+def test_heads_of_published_widths(width: int, heads: int) -> None:
+    """As in open_clip's configs of ViT-B, L, H, g, bigG and e, without a JSON beside the file."""
+    assert image_heads(width, {}, CheckpointMetadata()) == heads
 
 
 def test_hugging_face(tmp_path: Path) -> None:

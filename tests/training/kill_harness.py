@@ -1,6 +1,6 @@
 """Run a training in child processes, killing them at random moments, until it has come to its end.
 
-    python kill_harness.py CONFIG.yaml RUN_DIRECTORY KILLS SEED LONGEST
+    python -m tests.training.kill_harness CONFIG.yaml RUN_DIRECTORY KILLS SEED LONGEST
 
 The children are forks of this process, so that each starts at once; a kill comes after 0.1 to LONGEST seconds. Prints
 the number of kills that hit.

@@ -20,7 +20,6 @@ from tests.photos import make_photos
 from tests.running import train
 
 ROOT = Path(__file__).parents[2]
-HARNESS = Path(__file__).with_name("kill_harness.py")
 SMALL = {
     "model.name": "vit_digits",
     "model.options": {"depth": 2, "block.embed_dim": 32, "block.mlp_dim": 64, "block.attention_dropout": 0.1},
@@ -68,7 +67,15 @@ def test_random_kills(tmp_path: Path, workers: int, kills: int, longest: float, 
     (tmp_path / "c.yaml").write_text(chosen.to_yaml())
 
     def run(name: str, kills: int) -> int:
-        command = [sys.executable, str(HARNESS), str(tmp_path / "c.yaml"), str(tmp_path / name), str(kills), "7"]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.training.kill_harness",
+            str(tmp_path / "c.yaml"),
+            str(tmp_path / name),
+            str(kills),
+            "7",
+        ]
         done = subprocess.run([*command, str(longest)], cwd=ROOT, capture_output=True, text=True, timeout=800)
         assert done.returncode == 0, done.stderr[-3000:]
         return int(done.stdout.split()[-1])

@@ -1,5 +1,8 @@
 """CLIP as OpenAI writes it, and open_clip after it: one transformer for texts, a ViT or a ResNet for images."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor
 
 from saccade.checkpoints.blocks import conv_norm
@@ -17,6 +20,8 @@ ARCHITECTURE = "clip"
 RESAMPLING = "bicubic"
 SETTINGS = ("input_resolution", "context_length", "vocab_size")  # numbers among the tensors of OpenAI's archives
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+HEAD_WIDTH = 64  # features of a head, in all of OpenAI's models
+HEAD_WIDTHS = {1280: 80, 1408: 88, 1664: 104, 1792: 112}  # width of open_clip's ViT-H, g, bigG and e -> of a head
 
 
 def canonical(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -29,18 +34,20 @@ def matches(names: set[str]) -> bool:
 
 
 def infer(shapes: Shapes, metadata: CheckpointMetadata) -> CLIPConfig:
-    """The config: heads have 64 features; the activation is that of a JSON beside the file, else OpenAI's."""
-    act = activation(metadata)
+    """The config; the JSON beside the file has the activation and the number of heads, else OpenAI's are assumed."""
+    act, model_cfg = activation(metadata), metadata.config.get("model_cfg") or metadata.config
     vocab_size, width = shapes["token_embedding.weight"]
     depth = count_layers(shapes, "transformer.resblocks.{}.ln_1.weight")
     hidden = shapes["transformer.resblocks.0.mlp.c_fc.weight"][0]
-    text = TextConfig(block(width, hidden, act), depth, vocab_size, shapes["positional_embedding"][0])
+    text_heads = model_cfg.get("text_cfg", {}).get("heads") or width // HEAD_WIDTH
+    text = TextConfig(block(width, text_heads, hidden, act), depth, vocab_size, shapes["positional_embedding"][0])
     embed_dim = shapes["text_projection"][1]
     if "visual.proj" not in shapes:
         return CLIPConfig(resnet_tower(shapes, embed_dim), text, embed_dim, "clip_resnet")
     dim, in_channels, *patch = shapes["visual.conv1.weight"]
+    mlp_dim = shapes["visual.transformer.resblocks.0.mlp.c_fc.weight"][0]
     backbone = ViTConfig(
-        block=block(dim, shapes["visual.transformer.resblocks.0.mlp.c_fc.weight"][0], act),
+        block=block(dim, image_heads(dim, model_cfg, metadata), mlp_dim, act),
         depth=count_layers(shapes, "visual.transformer.resblocks.{}.ln_1.weight"),
         image_size=image_size(shapes["visual.positional_embedding"][0] - 1, (patch[0], patch[1]), metadata),
         patch_size=(patch[0], patch[1]),
@@ -63,8 +70,18 @@ def activation(metadata: CheckpointMetadata) -> Activation:
     return "quick_gelu"
 
 
-def block(width: int, hidden: int, act: Activation) -> BlockConfig:
-    return BlockConfig(width, max(width // 64, 1), hidden, norm_eps=1e-5, activation=act)
+def image_heads(width: int, model_cfg: Mapping[str, Any], metadata: CheckpointMetadata) -> int:
+    """Heads of the image encoder: by `head_width` of open_clip's JSON, by the published widths, else of 64 features."""
+    head_width = model_cfg.get("vision_cfg", {}).get("head_width")
+    if head_width is None:
+        head_width = HEAD_WIDTHS.get(width, HEAD_WIDTH)
+        if head_width != HEAD_WIDTH:
+            metadata.notes.append(f"{head_width} features a head of the image encoder assumed, as in open_clip")
+    return width // head_width
+
+
+def block(width: int, num_heads: int, hidden: int, act: Activation) -> BlockConfig:
+    return BlockConfig(width, max(num_heads, 1), hidden, norm_eps=1e-5, activation=act)
 
 
 def resnet_tower(shapes: Shapes, embed_dim: int) -> ClipResNetConfig:
