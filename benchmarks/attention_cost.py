@@ -70,7 +70,7 @@ def seconds(run: Callable[[Tensor], Tensor], x: Tensor) -> float:
 
 def measure(rounds: int) -> dict[str, list[float]]:
     """Median seconds of each way on each map."""
-    found: dict[str, list[float]] = {name: [] for name in ways()}
+    medians: dict[str, list[float]] = {name: [] for name in ways()}
     modules = {name: module.eval() for name, module in ways().items()}
     for side in SIDES:
         x = torch.randn(1, WIDTH, side, side)
@@ -81,8 +81,8 @@ def measure(rounds: int) -> dict[str, list[float]]:
                 if round_number:
                     times[name].append(once)
         for name, samples in times.items():
-            found[name].append(statistics.median(samples))
-    return found
+            medians[name].append(statistics.median(samples))
+    return medians
 
 
 def exponent(times: list[float]) -> float:
@@ -91,12 +91,12 @@ def exponent(times: list[float]) -> float:
     return float(np.polyfit(places, np.log([times[i] for i in large]), 1)[0])
 
 
-def draw(found: dict[str, list[float]], path: Path) -> None:
+def draw(medians: dict[str, list[float]], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(7, 4.2), dpi=150, layout="constrained")
-    for name, times in found.items():
+    for name, times in medians.items():
         label = f"{name}: $N^{{{exponent(times):.2f}}}$"
         axes.plot([side**2 for side in SIDES], [1000 * t for t in times], marker="o", markersize=4, label=label)
     axes.set(xscale="log", yscale="log", xlabel="places N of the map", ylabel="milliseconds of one layer")
@@ -114,15 +114,15 @@ def main() -> None:
     parser.add_argument("--image", type=Path, help="where to draw the curve")
     options = parser.parse_args()
     torch.manual_seed(0)
-    found = measure(options.rounds)
+    medians = measure(options.rounds)
     print(f"{describe()}; {options.rounds} rounds\n")
     print("| attention | " + " | ".join(f"{side}²" for side in SIDES) + " | grows as |")
     print("| --- |" + " --- |" * (len(SIDES) + 1))
-    for name, times in found.items():
+    for name, times in medians.items():
         cells = " | ".join(f"{1000 * t:.1f}" for t in times)
         print(f"| {name} | {cells} | N^{exponent(times):.2f} |")
     if options.image:
-        draw(found, options.image)
+        draw(medians, options.image)
 
 
 if __name__ == "__main__":

@@ -88,8 +88,8 @@ def evaluate(
         result = measure(predictor, data, split=split, batch_size=batch_size, workers=workers, on_inputs=advance)
     intervals = None
     if draws.intervals:
-        figures = predictor.task.figures(result.collected)
-        intervals = intervals_of(figures, len(result.collected), resamples=draws.resamples, seed=draws.seed)
+        resampler = predictor.task.resampler(result.collected)
+        intervals = intervals_of(resampler, len(result.collected), resamples=draws.resamples, seed=draws.seed)
     if as_json:
         content = {"split": result.split, "note": result.note, **result.metrics.to_dict()}
         print(json.dumps(content | ({"intervals": intervals.to_dict()} if intervals else {}), indent=1))

@@ -33,7 +33,7 @@ class CacheOptions:
 @Parameter(name="*")
 @dataclass(frozen=True)
 class BootstrapOptions:
-    """Confidence intervals of the figures of a split."""
+    """Confidence intervals of the metrics of a split."""
 
     intervals: Annotated[bool, Parameter(negative="")] = False
     """Print a 95 % confidence interval of every headline figure (bootstrap over the inputs)."""

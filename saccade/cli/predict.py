@@ -112,11 +112,11 @@ def drawn(results: Iterable["Result"], folder: Path) -> Iterator["Result"]:
     from saccade.reporting.draw import to_png
 
     folder.mkdir(parents=True, exist_ok=True)
-    taken: set[str] = set()
+    used: set[str] = set()
     for result in results:
         stem = Path(result.name).stem
-        name = next(n for n in (stem, *(f"{stem}-{i}" for i in range(2, 10**6))) if n not in taken)
-        taken.add(name)
+        name = next(n for n in (stem, *(f"{stem}-{i}" for i in range(2, 10**6))) if n not in used)
+        used.add(name)
         picture = np.asarray(read_image(result.name))
         write_atomic(folder / f"{name}.png", to_png(result.draw(picture)))
         for ending, content in result.files().items():
@@ -132,11 +132,11 @@ def expand(text: str) -> Iterator[Path]:
 
     path = Path(text)
     if path.is_dir():
-        found = [p for p in sorted(path.rglob("*")) if p.is_file() and is_image_name(p.name)]
+        paths = [p for p in sorted(path.rglob("*")) if p.is_file() and is_image_name(p.name)]
     elif not path.exists() and glob.has_magic(text):
-        found = [Path(p) for p in sorted(glob.glob(text, recursive=True)) if is_image_name(p)]
+        paths = [Path(p) for p in sorted(glob.glob(text, recursive=True)) if is_image_name(p)]
     else:
-        found = [path]
-    if not found:
+        paths = [path]
+    if not paths:
         raise ImageError(f"{text}: there are no images")
-    yield from found
+    yield from paths

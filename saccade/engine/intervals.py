@@ -1,7 +1,7 @@
-"""How uncertain the figures of a split are: percentile intervals of the bootstrap (Efron, Annals of Statistics, 1979).
+"""How uncertain the metrics of a split are: percentile intervals of the bootstrap (Efron, Annals of Statistics, 1979).
 
 A split is one sample of the inputs that a model may meet. As many inputs as it has are drawn from it with replacement,
-many times, and every figure is computed for each draw; 95 % of its values lie in the interval. The model is the same in
+many times, and every metric is computed for each draw; 95 % of its values lie in the interval. The model is the same in
 all of them: the variation between training runs is not included.
 """
 
@@ -17,12 +17,12 @@ from saccade.engine.collect import Collected
 from saccade.engine.results import Metrics
 from saccade.errors import ConfigError
 
-Figures = Callable[[Tensor], Mapping[str, float]]  # numbers of inputs ``[n]``, some of them repeated -> figures by name
+Resampler = Callable[[Tensor], Mapping[str, float]]  # indices of inputs ``[n]``, some repeated -> metrics by name
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure of the whole split, and between which values it lies on other draws."""
+    """A metric of the whole split, and between which values it lies on other draws."""
 
     value: float
     low: float
@@ -31,17 +31,17 @@ class Interval:
 
 @dataclass(frozen=True)
 class Intervals:
-    """An interval for every figure.
+    """An interval for every metric.
 
     Attributes:
-        figures: by name.
+        metrics: by name.
         inputs: in the split.
         level: fraction of the draws whose value lies inside.
         resamples: draws.
         seed: of the draws.
     """
 
-    figures: Mapping[str, Interval]
+    metrics: Mapping[str, Interval]
     inputs: int
     level: float
     resamples: int
@@ -51,20 +51,22 @@ class Intervals:
         return asdict(self)
 
     def __str__(self) -> str:
-        width = max(len(name) for name in self.figures)
+        width = max(len(name) for name in self.metrics)
         lines = [
-            f"{name:<{width}}  {figure.value:>9.4f}  {figure.low:>9.4f} to {figure.high:.4f}"
-            for name, figure in self.figures.items()
+            f"{name:<{width}}  {metric.value:>9.4f}  {metric.low:>9.4f} to {metric.high:.4f}"
+            for name, metric in self.metrics.items()
         ]
         title = f"{self.level:.0%} intervals of the bootstrap, {self.resamples} draws of {self.inputs} inputs"
         return "\n".join([title, *lines])
 
 
-def bootstrap(figures: Figures, inputs: int, *, resamples: int = 1000, level: float = 0.95, seed: int = 0) -> Intervals:
-    """Intervals of the figures of a split.
+def bootstrap(
+    resampler: Resampler, inputs: int, *, resamples: int = 1000, level: float = 0.95, seed: int = 0
+) -> Intervals:
+    """Intervals of the metrics of a split.
 
     Args:
-        figures: of a draw, as :meth:`saccade.engine.task.Task.figures` returns it. A figure may be missing where it is
+        resampler: as :meth:`saccade.engine.task.Task.resampler` returns it. A metric may be missing where it is
             not defined; draws without it do not count for it.
         inputs: N in the split.
         resamples: draws of N inputs.
@@ -81,13 +83,13 @@ def bootstrap(figures: Figures, inputs: int, *, resamples: int = 1000, level: fl
     if not 0 < level < 1:
         raise ConfigError(f"the level of an interval lies between 0 and 1, not {level}")
     generator = torch.Generator().manual_seed(seed)
-    whole = figures(torch.arange(inputs))
+    whole = resampler(torch.arange(inputs))
     values: dict[str, list[float]] = {name: [] for name in whole}
     for _ in range(resamples):
-        drawn = figures(torch.randint(inputs, (inputs,), generator=generator))
+        draw = resampler(torch.randint(inputs, (inputs,), generator=generator))
         for name in whole:
-            if name in drawn:
-                values[name].append(drawn[name])
+            if name in draw:
+                values[name].append(draw[name])
     tail = (1 - level) / 2
     intervals = {}
     for name, value in whole.items():
@@ -96,11 +98,11 @@ def bootstrap(figures: Figures, inputs: int, *, resamples: int = 1000, level: fl
     return Intervals(intervals, inputs, level, resamples, seed)
 
 
-def measured_again(measure: Callable[[Collected], Metrics], collected: Collected) -> Figures:
-    """The main figures of the metrics of each draw; for tasks whose collected tensors have one row an input."""
+def remeasure(measure: Callable[[Collected], Metrics], collected: Collected) -> Resampler:
+    """The main metrics of each draw; for tasks whose collected tensors have one row an input."""
 
-    def figures(index: Tensor) -> Mapping[str, float]:
+    def resample(index: Tensor) -> Mapping[str, float]:
         names = tuple(collected.names[i] for i in index.tolist())
         return measure(Collected({name: rows[index] for name, rows in collected.tensors.items()}, names)).scalars()
 
-    return figures
+    return resample

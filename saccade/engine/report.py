@@ -19,7 +19,7 @@ class ReportSection:
 
     Attributes:
         metrics: of the split that was measured.
-        tiles: the figures at the top of the page, name -> value.
+        tiles: the metrics at the top of the page, name -> value.
         html: the section with the results.
     """
 

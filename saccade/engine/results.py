@@ -62,7 +62,7 @@ class Metrics(Protocol):
         ...
 
     def scalars(self) -> dict[str, float]:
-        """The main figures by name: a line of the run's log."""
+        """The main metrics by name: a line of the run's log."""
         ...
 
     def table(self) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from saccade.data.samples import Batch
 from saccade.engine.collect import Collected
-from saccade.engine.intervals import Figures
+from saccade.engine.intervals import Resampler
 from saccade.engine.results import Metrics, Result
 
 Counts = Mapping[str, Tensor]  # name -> how many such things a batch holds, a scalar
@@ -37,7 +37,7 @@ class LossTerms:
 
     Attributes:
         loss: the terms of the loss.
-        metrics: figures to show while training, without a gradient.
+        metrics: to show while training, without a gradient.
     """
 
     loss: Mapping[str, LossTerm]
@@ -117,9 +117,9 @@ class Task(Evaluator, Protocol):
         """
         ...
 
-    def figures(self, collected: Collected) -> Figures:
-        """The headline figures of any draw of the inputs, for :func:`saccade.engine.intervals.bootstrap`; of all inputs
-        those of :meth:`measure`."""
+    def resampler(self, collected: Collected) -> Resampler:
+        """A function from a draw of the inputs to its main metrics, for :func:`saccade.engine.intervals.bootstrap`;
+        from all inputs to those of :meth:`measure`."""
         ...
 
     def rows(self, collected: Collected) -> list[dict[str, Any]]:

@@ -57,13 +57,13 @@ class DPTConfig(WithBackbone):
     def __post_init__(self) -> None:
         if self.head == "depth" and self.num_classes:
             raise ValueError("depth has no classes: num_classes must be 0")
-        wanted = 2 if self.backbone == "hybrid" else 4
-        if len(self.taps) != wanted:
-            raise ValueError(f"a {self.backbone} backbone gives {wanted} of the maps: taps are {wanted} blocks")
+        num_taps = 2 if self.backbone == "hybrid" else 4
+        if len(self.taps) != num_taps:
+            raise ValueError(f"a {self.backbone} backbone gives {num_taps} of the maps: taps must be {num_taps} blocks")
 
 
 class DPTOutput(NamedTuple):
-    """What is said of every pixel."""
+    """A prediction for every pixel."""
 
     values: Tensor  # [B, H, W] depth, or [B, K, H, W] logits
     aux: Tensor | None = None  # [B, K, H/4, W/4] logits of the second head, in training
@@ -108,14 +108,14 @@ class DPT(Model):
         for level in (2, 1, 0):
             before = fused
             fused = self.fuse[level](fused, maps[level])
-        said = self.head(fused)
-        if said.shape[-2:] != images.shape[-2:]:
-            said = F.interpolate(said, size=images.shape[-2:], mode="bilinear", align_corners=False)
+        pred = self.head(fused)
+        if pred.shape[-2:] != images.shape[-2:]:
+            pred = F.interpolate(pred, size=images.shape[-2:], mode="bilinear", align_corners=False)
         aux = self.aux_head(before) if self.aux_head is not None and self.training else None
-        return DPTOutput(said[:, 0] if self.config.head == "depth" else said, aux)
+        return DPTOutput(pred[:, 0] if self.config.head == "depth" else pred, aux)
 
     def embed(self, images: Tensor) -> Tensor:
-        """What the backbone sees of the whole image: ``[B, C, H, W]`` -> ``[B, num_features]``."""
+        """The backbone's feature vector of the whole image: ``[B, C, H, W]`` -> ``[B, num_features]``."""
         return self.backbone.embed(images)
 
     def freeze_unused(self) -> None:

@@ -13,7 +13,7 @@ the budget it is refused there, not by the operating system.
 import fnmatch
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
@@ -176,14 +176,14 @@ class _Recorder:
         num_heads, num_queries = q.shape[1], q.shape[2]
         if mask is not None:
             mask = mask.expand(q.shape[0], num_heads, num_queries, k.shape[2])
-        for axis, name, chosen in ((1, "head", self.heads), (2, "query", self.queries)):
-            if chosen is None:
+        for axis, name, indices in ((1, "head", self.heads), (2, "query", self.queries)):
+            if indices is None:
                 continue
             size = q.shape[axis]
-            wrong = [i for i in chosen if not -size <= i < size]
+            wrong = [i for i in indices if not -size <= i < size]
             if wrong:
                 raise RecordingError(f"there is no {name} {wrong[0]}: they are 0 to {size - 1}")
-            index = torch.tensor([i % size for i in chosen], device=q.device)
+            index = torch.tensor([i % size for i in indices], device=q.device)
             q, out = q.index_select(axis, index), out.index_select(axis, index)
             mask = None if mask is None else mask.index_select(axis, index)
             if axis == 1:
@@ -214,7 +214,7 @@ def _choose(model: nn.Module, layers: Selection | None) -> dict[str, Attention]:
         raise RecordingError(f"{type(model).__name__} has no attention to record")
     if layers is None:
         return paths
-    names, chosen = list(paths), set()
+    names, selection = list(paths), set()
     for layer in layers:
         if isinstance(layer, int):
             if not -len(names) <= layer < len(names):
@@ -224,8 +224,8 @@ def _choose(model: nn.Module, layers: Selection | None) -> dict[str, Attention]:
             matches = fnmatch.filter(names, layer)
         if not matches:
             raise RecordingError(f"no attention matches {layer!r}; there are {', '.join(names)}")
-        chosen.update(matches)
-    return {path: module for path, module in paths.items() if path in chosen}
+        selection.update(matches)
+    return {path: module for path, module in paths.items() if path in selection}
 
 
 def _run_without_numbers(model: nn.Module, args: tuple, kwargs: dict) -> None:
@@ -250,10 +250,10 @@ def _run_without_numbers(model: nn.Module, args: tuple, kwargs: dict) -> None:
                 module.training = training
 
 
-def _unused(path: str, taken: dict) -> str:
+def _unused(path: str, names: Container[str]) -> str:
     """``path``, or ``path:1``, ``path:2`` … where a module runs more than once in a pass."""
     name, run = path, 0
-    while name in taken:
+    while name in names:
         run += 1
         name = f"{path}:{run}"
     return name

@@ -1,6 +1,6 @@
 """The report of a run: one HTML file without a single request to the network.
 
-The page has what every run has: figures, curves, time, environment, config. What a task shows of its results are
+The page has what every run has: metrics, curves, time, environment, config. What a task shows of its results are
 sections between them, each made by a file of its own.
 """
 
@@ -26,7 +26,7 @@ class Report:
     Attributes:
         title: of the page.
         note: what was measured on what.
-        tiles: the figures on top, name -> value.
+        tiles: the metrics on top, name -> value.
         rows: of `metrics.jsonl`.
         sections: HTML of the task's results.
         time_shares: what the seconds went to.

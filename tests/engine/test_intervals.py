@@ -1,4 +1,4 @@
-"""Intervals of the bootstrap against SciPy's and their promise; the headline figures of every task on any draw."""
+"""Intervals of the bootstrap against SciPy's and their promise; the main metrics of every task on any draw."""
 
 import json
 import math
@@ -35,7 +35,7 @@ def mean_of(values: Tensor) -> Any:
 def test_the_interval_is_that_of_scipy() -> None:
     stats = pytest.importorskip("scipy.stats")
     values = torch.randn(80, generator=torch.Generator().manual_seed(0)).double().exp()
-    interval = bootstrap(mean_of(values), 80, resamples=4000).figures["mean"]
+    interval = bootstrap(mean_of(values), 80, resamples=4000).metrics["mean"]
     reference = stats.bootstrap(
         (values.numpy(),), np.mean, n_resamples=4000, method="percentile", rng=np.random.default_rng(0)
     ).confidence_interval
@@ -50,32 +50,32 @@ def test_of_a_hundred_intervals_some_ninety_five_hold_the_truth() -> None:
     covered = 0
     for _ in range(100):
         correct = (torch.rand(200, generator=generator) < 0.7).double()
-        interval = bootstrap(mean_of(correct), 200, resamples=200).figures["mean"]
+        interval = bootstrap(mean_of(correct), 200, resamples=200).metrics["mean"]
         covered += interval.low <= 0.7 <= interval.high
     assert 88 <= covered <= 99
 
 
-def test_seeds_levels_and_figures_that_are_not_always_defined() -> None:
+def test_seeds_levels_and_metrics_that_are_not_always_defined() -> None:
     values = torch.arange(10.0)
     first, again, other = (bootstrap(mean_of(values), 10, resamples=50, seed=seed) for seed in (0, 0, 1))
     assert first == again != other
-    narrow = bootstrap(mean_of(values), 10, resamples=50, level=0.5).figures["mean"]
-    assert narrow.high - narrow.low < first.figures["mean"].high - first.figures["mean"].low
+    narrow = bootstrap(mean_of(values), 10, resamples=50, level=0.5).metrics["mean"]
+    assert narrow.high - narrow.low < first.metrics["mean"].high - first.metrics["mean"].low
 
-    def figures(index: Tensor) -> Mapping[str, float]:
+    def resample(index: Tensor) -> Mapping[str, float]:
         """The smallest is not defined on draws without the first input."""
         return {"count": float(len(index)), **({"smallest": 0.0} if 0 in index else {})}
 
-    intervals = bootstrap(figures, 10, resamples=50)
-    assert intervals.figures == {"count": Interval(10, 10, 10), "smallest": Interval(0, 0, 0)}
+    intervals = bootstrap(resample, 10, resamples=50)
+    assert intervals.metrics == {"count": Interval(10, 10, 10), "smallest": Interval(0, 0, 0)}
     assert "smallest" in str(intervals)
     for arguments in ({"inputs": 1}, {"inputs": 9, "resamples": 1}, {"inputs": 9, "level": 1.0}):
         with pytest.raises(ConfigError):
-            bootstrap(figures, **arguments)
+            bootstrap(resample, **arguments)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_figures_of_every_task(name: str) -> None:
+def test_metrics_of_every_task(name: str) -> None:
     torch.manual_seed(0)
     config = config_of(name)
     setup = table.room(config.task).setup(config, torch.device("cpu"))
@@ -84,8 +84,8 @@ def test_figures_of_every_task(name: str) -> None:
     batches = list(eval_batches(dataset, 4, workers=0))[:4]
     collected = collect(setup.start.model, batches, "cpu", setup.task)
     count = len(collected)
-    figures, measured = setup.task.figures(collected), setup.task.measure(collected)
-    whole, scalars = figures(torch.arange(count)), measured.scalars()
+    resample, measured = setup.task.resampler(collected), setup.task.measure(collected)
+    whole, scalars = resample(torch.arange(count)), measured.scalars()
     common = whole.keys() & scalars.keys()
     assert common or config.task == "contrastive"
     for key in common:
@@ -93,12 +93,12 @@ def test_figures_of_every_task(name: str) -> None:
     if config.task == "contrastive":
         recalls = [*measured.image_to_text, *measured.text_to_image]
         assert [v for key, v in whole.items() if "R@" in key] == pytest.approx(recalls)
-    twice = figures(torch.arange(count).repeat(2))
+    twice = resample(torch.arange(count).repeat(2))
     assert twice.keys() == whole.keys()
     for key in whole.keys() - {"BLEU"}:  # which is smoothed by the size of the corpus where no n-gram matches
         assert twice[key] == pytest.approx(whole[key], abs=1e-3), key  # every input twice changes nothing
-    intervals = bootstrap(figures, count, resamples=8)
-    assert all(math.isfinite(i.low) and i.low <= i.high for i in intervals.figures.values())
+    intervals = bootstrap(resample, count, resamples=8)
+    assert all(math.isfinite(i.low) and i.low <= i.high for i in intervals.metrics.values())
     json.dumps(intervals.to_dict())
 
 
@@ -114,9 +114,9 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     arguments = ["evaluate", str(tmp_path / "model"), "digits", "--split", "test", "--workers", "0"]
     assert main([*arguments, "--intervals", "--resamples", "100", "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
-    accuracy = content["intervals"]["figures"]["accuracy"]
+    accuracy = content["intervals"]["metrics"]["accuracy"]
     assert accuracy["low"] < accuracy["value"] == content["accuracy"] < accuracy["high"]
-    assert {"macro F1", "calibration error", "top-5"} <= content["intervals"]["figures"].keys()
+    assert {"macro F1", "calibration error", "top-5"} <= content["intervals"]["metrics"].keys()
     assert main([*arguments, "--json"]) == 0
     assert "intervals" not in json.loads(capsys.readouterr().out)
     assert main([*arguments, "--intervals", "--resamples", "10"]) == 0

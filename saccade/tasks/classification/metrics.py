@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from torch import Tensor
 
-from saccade.engine.intervals import Figures
+from saccade.engine.intervals import Resampler
 from saccade.errors import ConfigError
 
 CALIBRATION_BINS = 15
@@ -157,8 +157,8 @@ def classification_metrics(logits: Tensor, targets: Tensor, labels: Sequence[str
     )
 
 
-def classification_figures(logits: Tensor, targets: Tensor, num_classes: int) -> Figures:
-    """Logits ``[N, K]`` and class numbers ``[N]`` -> the headline figures of any draw of images.
+def classification_resampler(logits: Tensor, targets: Tensor, num_classes: int) -> Resampler:
+    """Logits ``[N, K]`` and class numbers ``[N]`` -> a function from a draw of images to its main metrics.
 
     What does not depend on the draw is computed once, so that a thousand draws of 50,000 images take a minute.
     """
@@ -176,7 +176,7 @@ def classification_figures(logits: Tensor, targets: Tensor, num_classes: int) ->
     def count(classes: Tensor, weights: Tensor | None = None) -> Tensor:
         return torch.bincount(classes, weights, minlength=num_classes)
 
-    def figures(index: Tensor) -> dict[str, float]:
+    def resample(index: Tensor) -> dict[str, float]:
         true, pred = targets[index], predicted[index]
         support = count(true)
         right, selected = count(true, rows["accuracy"][index]), count(pred)
@@ -192,7 +192,7 @@ def classification_figures(logits: Tensor, targets: Tensor, num_classes: int) ->
             **{name: values[support > 0].mean().item() for name, values in macro.items()},
         }
 
-    return figures
+    return resample
 
 
 def bin_numbers(confidence: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ def explained(
 
 
 def classification_tiles(metrics: ClassificationMetrics) -> Mapping[str, str]:
-    """The figures on top."""
+    """The metrics on top."""
     top5 = {} if metrics.top5 is None else {"top-5": f"{100 * metrics.top5:.2f} %"}
     return {
         "accuracy": f"{100 * metrics.accuracy:.2f} %",

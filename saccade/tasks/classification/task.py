@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from saccade.data.samples import Batch
 from saccade.engine.collect import Collected
-from saccade.engine.intervals import Figures
+from saccade.engine.intervals import Resampler
 from saccade.engine.task import IndependentParts, LossTerm, LossTerms, image_batch
 from saccade.errors import ConfigError
 from saccade.tasks.classification.metrics import (
     ClassificationMetrics,
-    classification_figures,
     classification_metrics,
+    classification_resampler,
 )
 from saccade.tasks.classification.results import Classification
 
@@ -80,8 +80,8 @@ class ClassificationTask(IndependentParts):
             raise ConfigError("there are no images to measure on")
         return classification_metrics(collected["logits"], collected["target"], self.labels)
 
-    def figures(self, collected: Collected) -> Figures:
-        return classification_figures(collected["logits"], collected["target"], len(self.labels))
+    def resampler(self, collected: Collected) -> Resampler:
+        return classification_resampler(collected["logits"], collected["target"], len(self.labels))
 
     def rows(self, collected: Collected) -> list[dict[str, Any]]:
         results = self.classify(collected["logits"], collected.names)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saccade.engine.intervals import Figures
+from saccade.engine.intervals import Resampler
 
 RECALLS = (1, 5, 10)
 COLLAPSED = 0.98  # mean cosine between different images above which they are all the same
@@ -96,7 +96,7 @@ def retrieval_metrics(images: Tensor, texts: Tensor, owner: Tensor) -> Contrasti
     )  # fmt: skip
 
 
-def retrieval_figures(images: Tensor, texts: Tensor, num_texts: Tensor) -> Figures:
+def retrieval_resampler(images: Tensor, texts: Tensor, num_texts: Tensor) -> Resampler:
     """Unit vectors of a split -> the recalls of any draw of images with their texts as queries.
 
     Every query is ranked among the whole split: an image that is drawn twice is no competitor of itself.
@@ -110,7 +110,7 @@ def retrieval_figures(images: Tensor, texts: Tensor, num_texts: Tensor) -> Figur
     vectors = images.double()
     text_hits = {most: torch.bincount(owner, (to_image < most).double(), minlength=len(images)) for most in RECALLS}
 
-    def figures(index: Tensor) -> dict[str, float]:
+    def resample(index: Tensor) -> dict[str, float]:
         queries = num_texts[index].sum().item()
         times = torch.bincount(index, minlength=len(images)).double()
         same = times.square().sum().item()  # pairs of one image with itself
@@ -122,7 +122,7 @@ def retrieval_figures(images: Tensor, texts: Tensor, num_texts: Tensor) -> Figur
             **alike,
         }
 
-    return figures
+    return resample
 
 
 def ranks(images: Tensor, texts: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:

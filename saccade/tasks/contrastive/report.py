@@ -66,7 +66,7 @@ REPORT = ContrastiveReport()
 
 
 def contrastive_tiles(metrics: ContrastiveMetrics) -> Mapping[str, str]:
-    """The figures at the top of the page."""
+    """The metrics at the top of the page."""
     return {
         "image to text, R@1": f"{metrics.image_to_text[0]:.1%}",
         "text to image, R@1": f"{metrics.text_to_image[0]:.1%}",

@@ -24,11 +24,11 @@ from torch.distributed.nn.functional import all_gather
 
 from saccade.data.samples import Batch
 from saccade.engine.collect import Collected
-from saccade.engine.intervals import Figures
+from saccade.engine.intervals import Resampler
 from saccade.engine.task import LossTerm, LossTerms, image_batch
 from saccade.errors import ConfigError
 from saccade.nn.batch_norm import frozen_statistics
-from saccade.tasks.contrastive.metrics import ContrastiveMetrics, retrieval_figures, retrieval_metrics
+from saccade.tasks.contrastive.metrics import ContrastiveMetrics, retrieval_metrics, retrieval_resampler
 from saccade.tasks.contrastive.results import Embedding
 
 PAIRS = "pairs"  # the count that divides the loss
@@ -110,8 +110,8 @@ class ContrastiveTask:
         owner = torch.arange(len(collected)).repeat_interleave(collected["num_texts"])
         return retrieval_metrics(collected["image"], collected["text"], owner)
 
-    def figures(self, collected: Collected) -> Figures:
-        return retrieval_figures(collected["image"], collected["text"], collected["num_texts"])
+    def resampler(self, collected: Collected) -> Resampler:
+        return retrieval_resampler(collected["image"], collected["text"], collected["num_texts"])
 
     def rows(self, collected: Collected) -> list[dict[str, Any]]:
         """No rows: the ranks of all images are among the metrics."""

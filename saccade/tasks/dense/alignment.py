@@ -22,11 +22,11 @@ def best_scale_and_shift(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         s and t, ``[B, 1]`` each; s is 0 for an image whose prediction is constant.
     """
     x, y = pred.flatten(1), target.flatten(1)
-    known = ~y.isnan()
-    count = known.sum(1, keepdim=True).clamp(min=1)
-    y = y.nan_to_num() * known
-    mean_x, mean_y = (x * known).sum(1, keepdim=True) / count, y.sum(1, keepdim=True) / count
-    centred = (x - mean_x) * known
+    valid = ~y.isnan()
+    count = valid.sum(1, keepdim=True).clamp(min=1)
+    y = y.nan_to_num() * valid
+    mean_x, mean_y = (x * valid).sum(1, keepdim=True) / count, y.sum(1, keepdim=True) / count
+    centred = (x - mean_x) * valid
     variance = centred.square().sum(1, keepdim=True)
     scale = (centred * (y - mean_y)).sum(1, keepdim=True) / variance.clamp(min=1e-9)
     return scale, mean_y - scale * mean_x
@@ -71,7 +71,7 @@ def aligned_depth(
         return (1 / (scale * inverse_depth + shift).clamp(min=smallest)).float().clamp(min=SMALLEST)
     if inverse:
         raise ValueError('an inverse depth up to scale and shift needs alignment="scale-shift"')
-    known = ~target.isnan()
-    if alignment == "scale" and known.any():
-        pred = pred * (median(target[known]) / median(pred[known]).clamp(min=SMALLEST))
+    valid = ~target.isnan()
+    if alignment == "scale" and valid.any():
+        pred = pred * (median(target[valid]) / median(pred[valid]).clamp(min=SMALLEST))
     return pred.clamp(min=SMALLEST, max=max_depth).float()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from saccade.data.samples import Batch
 from saccade.engine.collect import Collected
-from saccade.engine.intervals import Figures
+from saccade.engine.intervals import Resampler
 from saccade.engine.task import IndependentParts, LossTerm, LossTerms, image_batch
 from saccade.tasks.dense.alignment import aligned_depth, measurable
 from saccade.tasks.dense.config import Alignment, DepthConfig
@@ -25,7 +25,7 @@ from saccade.tasks.dense.depth_losses import (
     silog_loss,
     ssitrim_loss,
 )
-from saccade.tasks.dense.depth_metrics import ERRORS, DepthMetrics, depth_errors, depth_figures, depth_metrics
+from saccade.tasks.dense.depth_metrics import ERRORS, DepthMetrics, depth_errors, depth_metrics, depth_resampler
 from saccade.tasks.dense.results import Depth
 
 STRIDES = (1, 2, 4, 8)  # of the scales at which the ssi and ssitrim losses compare gradients
@@ -75,16 +75,16 @@ class DepthTask(IndependentParts):
         return depth_errors(self.aligned(pred, target), measurable(target, self.config.max_depth))
 
     def counts(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Images with a known pixel, and with one that is measured; known pixels, for ssi also those at each stride."""
-        known = ~target_of(batch).isnan()
+        """Images with a valid pixel, and with one that is measured; valid pixels, for ssi also those at each stride."""
+        valid = ~target_of(batch).isnan()
         measured = ~measurable(target_of(batch), self.config.max_depth).isnan()
         counts = {
-            "images with depth": known.flatten(1).any(1).sum(),
+            "images with depth": valid.flatten(1).any(1).sum(),
             "measured images": measured.flatten(1).any(1).sum(),
-            "known pixels": known.sum(),
+            "valid pixels": valid.sum(),
         }
         if self.config.loss == "ssi":
-            counts |= {f"known pixels, stride {s}": known[:, ::s, ::s].sum() for s in STRIDES}
+            counts |= {f"valid pixels, stride {s}": valid[:, ::s, ::s].sum() for s in STRIDES}
         return counts
 
     def train_step(self, model: nn.Module, batch: Batch) -> LossTerms:
@@ -96,7 +96,7 @@ class DepthTask(IndependentParts):
         elif self.config.loss == "ssitrim":
             loss = self.ssitrim_terms(pred, 1 / target)
         elif self.config.loss == "l1":
-            loss = {"l1": LossTerm(l1_loss(pred, target), "known pixels")}
+            loss = {"l1": LossTerm(l1_loss(pred, target), "valid pixels")}
         else:
             loss = {"silog": LossTerm(silog_loss(pred, target), "images with depth")}
         with torch.no_grad():
@@ -105,28 +105,28 @@ class DepthTask(IndependentParts):
 
     def ssi_terms(self, pred: Tensor, target: Tensor) -> dict[str, LossTerm]:
         """The ssi loss and its gradient matching terms; inverse depths ``[B, H, W]``, NaN where they are not known."""
-        known = ~target.isnan()
+        valid = ~target.isnan()
         error = aligned_error(pred, target)
-        terms = {"ssi": LossTerm(error.abs().sum(), "known pixels")}
+        terms = {"ssi": LossTerm(error.abs().sum(), "valid pixels")}
         if self.config.gradient_weight:
             for s in STRIDES:
-                total = gradient_sum(error[:, ::s, ::s], known[:, ::s, ::s])
-                count = f"known pixels, stride {s}"
+                total = gradient_sum(error[:, ::s, ::s], valid[:, ::s, ::s])
+                count = f"valid pixels, stride {s}"
                 terms[f"gradient, stride {s}"] = LossTerm(total, count, self.config.gradient_weight)
         return terms
 
     def ssitrim_terms(self, pred: Tensor, target: Tensor) -> dict[str, LossTerm]:
         """The ssitrim loss and its gradient matching terms, means over images; arguments as for :meth:`ssi_terms`.
 
-        A gradient term is divided by the known pixels of its scale, as in the authors' code; the paper writes one M for
+        A gradient term is divided by the valid pixels of its scale, as in the authors' code; the paper writes one M for
         all scales.
         """
-        known = ~target.isnan()
-        error = normalized(pred, known) - normalized(target.nan_to_num(), known)
-        terms = {"ssitrim": LossTerm(ssitrim_loss(error, known), "images with depth")}
+        valid = ~target.isnan()
+        error = normalized(pred, valid) - normalized(target.nan_to_num(), valid)
+        terms = {"ssitrim": LossTerm(ssitrim_loss(error, valid), "images with depth")}
         if self.config.gradient_weight:
             for s in STRIDES:
-                total = gradient_means(error[:, ::s, ::s], known[:, ::s, ::s])
+                total = gradient_means(error[:, ::s, ::s], valid[:, ::s, ::s])
                 terms[f"gradient, stride {s}"] = LossTerm(total, "images with depth", self.config.gradient_weight)
         return terms
 
@@ -135,20 +135,20 @@ class DepthTask(IndependentParts):
         return model(batch.inputs)
 
     def collect(self, outputs: DepthOutput, batch: Batch) -> dict[str, Tensor]:
-        """The errors of each image at the size of its map: `abs_rel`, … and `known_pixels`, ``[N]`` each."""
+        """The errors of each image at the size of its map: `abs_rel`, … and `valid_pixels`, ``[N]`` each."""
         rows = []
         for pred, target, size in zip(outputs.values.float(), target_of(batch), sizes_of(batch)):
             own_target = target[: size[0], : size[1]]
             rows.append(self.errors(resize_depth(pred, size), own_target))
-        return {name: torch.stack([row[name] for row in rows]) for name in (*ERRORS, "known_pixels")}
+        return {name: torch.stack([row[name] for row in rows]) for name in (*ERRORS, "valid_pixels")}
 
     def measure(self, collected: Collected) -> DepthMetrics:
         """The mean over images that have a depth."""
-        errors = collected.tensors or {"known_pixels": torch.zeros(0)}
+        errors = collected.tensors or {"valid_pixels": torch.zeros(0)}
         return depth_metrics(errors, self.alignment, self.config.max_depth)
 
-    def figures(self, collected: Collected) -> Figures:
-        return depth_figures(collected.tensors)
+    def resampler(self, collected: Collected) -> Resampler:
+        return depth_resampler(collected.tensors)
 
     def rows(self, collected: Collected) -> list[dict[str, Any]]:
         """The errors of each image; None where it has no depth."""
@@ -156,10 +156,10 @@ class DepthTask(IndependentParts):
         return [
             {
                 "image": name,
-                "figures": {error: values[i] if known else None for error, values in columns.items()},
+                "figures": {error: values[i] if valid else None for error, values in columns.items()},
                 "truth": None,
             }
-            for i, (name, known) in enumerate(zip(collected.names, collected["known_pixels"].tolist()))
+            for i, (name, valid) in enumerate(zip(collected.names, collected["valid_pixels"].tolist()))
         ]
 
     def input_batch(self, inputs: Sequence[Tensor], sizes: Sequence[tuple[int, int]], names: Sequence[str]) -> Batch:

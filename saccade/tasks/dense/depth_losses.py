@@ -16,30 +16,30 @@ from torch import Tensor
 from saccade.tasks.dense.alignment import SMALLEST, best_scale_and_shift, median
 
 LAMBDA = 0.85  # of the common scale that silog leaves open
-TRIM = 0.2  # fraction of the known pixels of an image, those with the largest errors, that ssitrim leaves out
+TRIM = 0.2  # fraction of the valid pixels of an image, those with the largest errors, that ssitrim leaves out
 SMALLEST_DEVIATION = 1e-6
 
 
 def silog_loss(pred: Tensor, target: Tensor) -> Tensor:
-    """The scale-invariant logarithmic error of each image, the sum over images; 0 for images without a known pixel.
+    """The scale-invariant logarithmic error of each image, the sum over images; 0 for images without a valid pixel.
 
     Args:
         pred: ``[B, H, W]`` metres.
         target: ``[B, H, W]`` metres, NaN where it is not known.
     """
-    known = ~target.isnan()
-    count = known.flatten(1).sum(1)
-    logs = pred.clamp(min=SMALLEST).log() - torch.where(known, target, 1.0).log()
-    logs = torch.where(known, logs, 0.0).flatten(1)
+    valid = ~target.isnan()
+    count = valid.flatten(1).sum(1)
+    logs = pred.clamp(min=SMALLEST).log() - torch.where(valid, target, 1.0).log()
+    logs = torch.where(valid, logs, 0.0).flatten(1)
     mean, mean_square = (values.sum(1) / count.clamp(min=1) for values in (logs, logs.square()))
     errors = (mean_square - LAMBDA * mean.square()).clamp(min=1e-12).sqrt()
     return (errors * (count > 0)).sum()
 
 
 def l1_loss(pred: Tensor, target: Tensor) -> Tensor:
-    """|pred - target| in metres, the sum over known pixels; ``[B, H, W]`` each."""
-    known = ~target.isnan()
-    return (pred[known] - target[known]).abs().sum()
+    """|pred - target| in metres, the sum over valid pixels; ``[B, H, W]`` each."""
+    valid = ~target.isnan()
+    return (pred[valid] - target[valid]).abs().sum()
 
 
 def aligned_error(pred: Tensor, target: Tensor) -> Tensor:
@@ -48,42 +48,42 @@ def aligned_error(pred: Tensor, target: Tensor) -> Tensor:
     return torch.where(target.isnan(), 0.0, scale[:, None] * pred + shift[:, None] - target)
 
 
-def gradient_sum(error: Tensor, known: Tensor) -> Tensor:
-    """|difference| between neighbours of ``[B, h, w]`` in both directions, the sum over pairs that are both known."""
+def gradient_sum(error: Tensor, valid: Tensor) -> Tensor:
+    """|difference| between neighbours of ``[B, h, w]`` in both directions, the sum over pairs that are both valid."""
     down, right = (error[:, 1:] - error[:, :-1]).abs(), (error[:, :, 1:] - error[:, :, :-1]).abs()
-    return (down * (known[:, 1:] & known[:, :-1])).sum() + (right * (known[:, :, 1:] & known[:, :, :-1])).sum()
+    return (down * (valid[:, 1:] & valid[:, :-1])).sum() + (right * (valid[:, :, 1:] & valid[:, :, :-1])).sum()
 
 
-def normalized(disparity: Tensor, known: Tensor) -> Tensor:
-    """Inverse depths ``[B, H, W]`` minus their median, divided by their mean absolute deviation from it, over the known
+def normalized(disparity: Tensor, valid: Tensor) -> Tensor:
+    """Inverse depths ``[B, H, W]`` minus their median, divided by their mean absolute deviation from it, over the valid
     pixels of each image; 0 elsewhere."""
     rows = []
-    for values, is_known in zip(disparity, known):
-        if not is_known.any():
+    for values, row_valid in zip(disparity, valid):
+        if not row_valid.any():
             rows.append(torch.zeros_like(values) * values)
             continue
-        centred = values - median(values[is_known])
-        deviation = centred[is_known].abs().mean().clamp(min=SMALLEST_DEVIATION)
-        rows.append(torch.where(is_known, centred / deviation, 0.0))
+        centred = values - median(values[row_valid])
+        deviation = centred[row_valid].abs().mean().clamp(min=SMALLEST_DEVIATION)
+        rows.append(torch.where(row_valid, centred / deviation, 0.0))
     return torch.stack(rows)
 
 
-def ssitrim_loss(error: Tensor, known: Tensor) -> Tensor:
-    """1 / (2 M) times the sum of the smallest 80 % of the absolute errors of an image with M known pixels, the sum over
+def ssitrim_loss(error: Tensor, valid: Tensor) -> Tensor:
+    """1 / (2 M) times the sum of the smallest 80 % of the absolute errors of an image with M valid pixels, the sum over
     images (Ranftl et al., arXiv 1907.01341, equation 7).
 
     Args:
         error: between normalized inverse depths, ``[B, H, W]``.
-        known: ``[B, H, W]`` boolean.
+        valid: ``[B, H, W]`` boolean.
     """
     totals = []
-    for row, is_known in zip(error, known):
-        errors = row[is_known].abs().sort().values
+    for row, row_valid in zip(error, valid):
+        errors = row[row_valid].abs().sort().values
         totals.append(errors[: int((1 - TRIM) * len(errors))].sum() / (2 * max(len(errors), 1)))
     return torch.stack(totals).sum()
 
 
-def gradient_means(error: Tensor, known: Tensor) -> Tensor:
-    """The gradient term of each image over its known pixels, the sum over images; as :func:`gradient_sum`."""
-    rows = [gradient_sum(e[None], k[None]) / k.sum().clamp(min=1) for e, k in zip(error, known)]
+def gradient_means(error: Tensor, valid: Tensor) -> Tensor:
+    """The gradient term of each image over its valid pixels, the sum over images; as :func:`gradient_sum`."""
+    rows = [gradient_sum(e[None], v[None]) / v.sum().clamp(min=1) for e, v in zip(error, valid)]
     return torch.stack(rows).sum()

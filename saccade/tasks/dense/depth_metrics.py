@@ -7,7 +7,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from saccade.engine.intervals import Figures
+from saccade.engine.intervals import Resampler
 from saccade.errors import ConfigError
 from saccade.tasks.dense.config import Alignment
 
@@ -88,14 +88,14 @@ def depth_errors(pred: Tensor, target: Tensor) -> dict[str, Tensor]:
         target: ``[H, W]`` metres, NaN where it is not known.
 
     Returns:
-        :data:`ERRORS` by name, scalars float32, 0 where no pixel is known; and "known_pixels", int64.
+        :data:`ERRORS` by name, scalars float32, 0 where no pixel is valid; and "valid_pixels", int64.
     """
-    known = ~target.isnan()
-    count = known.sum()
+    valid = ~target.isnan()
+    count = valid.sum()
     if not count:
         zero = torch.zeros((), device=pred.device)
-        return {**dict.fromkeys(ERRORS, zero), "known_pixels": count}
-    pred, target = pred[known].double(), target[known].double()
+        return {**dict.fromkeys(ERRORS, zero), "valid_pixels": count}
+    pred, target = pred[valid].double(), target[valid].double()
     ratio = torch.maximum(pred / target, target / pred)
     logs = pred.log() - target.log()
     errors = (
@@ -103,29 +103,29 @@ def depth_errors(pred: Tensor, target: Tensor) -> dict[str, Tensor]:
         (pred.log10() - target.log10()).abs().mean(), logs.var(correction=0).sqrt() * 100,
         *((ratio < 1.25**power).double().mean() for power in (1, 2, 3)),
     )  # fmt: skip
-    return {**{name: error.float() for name, error in zip(ERRORS, errors)}, "known_pixels": count}
+    return {**{name: error.float() for name, error in zip(ERRORS, errors)}, "valid_pixels": count}
 
 
 def depth_metrics(errors: Mapping[str, Tensor], alignment: Alignment, max_depth: float | None = None) -> DepthMetrics:
     """The errors of N images by name, ``[N]`` each, as :func:`depth_errors` returns them -> their mean.
 
-    Images without a known pixel are left out of the mean.
+    Images without a valid pixel are left out of the mean.
 
     Raises:
         ConfigError: no image has a depth.
     """
-    known = errors["known_pixels"] > 0
-    if not known.any():
+    valid = errors["valid_pixels"] > 0
+    if not valid.any():
         raise ConfigError("there is nothing to measure on: no image has a depth")
-    means = {name: errors[name][known].double().mean().item() for name in ERRORS}
-    return DepthMetrics(**means, alignment=alignment, images=len(known), max_depth=max_depth)
+    means = {name: errors[name][valid].double().mean().item() for name in ERRORS}
+    return DepthMetrics(**means, alignment=alignment, images=len(valid), max_depth=max_depth)
 
 
-def depth_figures(errors: Mapping[str, Tensor]) -> Figures:
+def depth_resampler(errors: Mapping[str, Tensor]) -> Resampler:
     """The errors of N images as for :func:`depth_metrics` -> their means over any draw of images with a depth."""
 
-    def figures(index: Tensor) -> dict[str, float]:
-        index = index[errors["known_pixels"][index] > 0]
+    def resample(index: Tensor) -> dict[str, float]:
+        index = index[errors["valid_pixels"][index] > 0]
         return {NAMES[name]: errors[name][index].double().mean().item() for name in ERRORS} if len(index) else {}
 
-    return figures
+    return resample

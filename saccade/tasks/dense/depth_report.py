@@ -57,14 +57,18 @@ def worst_examples(
     examples = []
     for row in sorted(measured, key=lambda row: -row["figures"]["abs_rel"])[:WORST]:
         image, target = source.with_map(index[row["image"]])
-        pred, known = torch.from_numpy(predictor.predict(image).depth), torch.from_numpy(target)
-        aligned, target = task.aligned(pred, known).numpy(), measurable(known, task.config.max_depth).numpy()
-        examples.append(DepthExample(row["image"], np.asarray(image.convert("RGB")), aligned, target, row["figures"]))
+        pred, target = torch.from_numpy(predictor.predict(image).depth), torch.from_numpy(target)
+        aligned, target = task.aligned(pred, target), measurable(target, task.config.max_depth)
+        examples.append(
+            DepthExample(
+                row["image"], np.asarray(image.convert("RGB")), aligned.numpy(), target.numpy(), row["figures"]
+            )
+        )
     return examples
 
 
 def depth_tiles(metrics: DepthMetrics) -> Mapping[str, str]:
-    """The figures on top."""
+    """The metrics on top."""
     return {
         "δ < 1.25": f"{100 * metrics.delta1:.2f} %", "δ < 1.25²": f"{100 * metrics.delta2:.2f} %",
         "AbsRel": f"{metrics.abs_rel:.4f}", "RMSE": f"{metrics.rmse:.3f} m", "SILog": f"{metrics.silog:.2f}",

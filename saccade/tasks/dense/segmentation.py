@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from saccade.data.samples import Batch
 from saccade.engine.collect import Collected
-from saccade.engine.intervals import Figures, measured_again
+from saccade.engine.intervals import Resampler, remeasure
 from saccade.engine.task import IndependentParts, LossTerm, LossTerms, image_batch
 from saccade.tasks.dense.config import SegmentationConfig
 from saccade.tasks.dense.depth import sizes_of, target_of
@@ -79,8 +79,8 @@ class SegmentationTask(IndependentParts):
     def measure(self, collected: Collected) -> SegmentationMetrics:
         return segmentation_metrics(collected.tensors, self.labels)
 
-    def figures(self, collected: Collected) -> Figures:
-        return measured_again(self.measure, collected)
+    def resampler(self, collected: Collected) -> Resampler:
+        return remeasure(self.measure, collected)
 
     def rows(self, collected: Collected) -> list[dict[str, Any]]:
         """The largest predicted classes of each image, as fractions of its labelled pixels."""

@@ -60,7 +60,7 @@ def worst_examples(predictor: Predictor, source: DenseSource) -> Sequence[Segmen
 
 
 def segmentation_tiles(metrics: SegmentationMetrics) -> Mapping[str, str]:
-    """The figures on top."""
+    """The metrics on top."""
     return {"mIoU": f"{metrics.miou:.3f}", "pixel accuracy": f"{100 * metrics.accuracy:.2f} %"}
 
 

@@ -89,20 +89,20 @@ class FcosTask(DetectionTask):
         targets = targets_of(batch)
         assigned = self.assigned(batch, outputs.locations, outputs.strides)
         image, location = (assigned >= 0).nonzero(as_tuple=True)
-        chosen = assigned[image, location]
+        target = assigned[image, location]
         one_hot = torch.zeros_like(outputs.logits, dtype=torch.float32)
-        one_hot[image, location, targets["classes"][image, chosen]] = 1.0
+        one_hot[image, location, targets["classes"][image, target]] = 1.0
         focal = sigmoid_focal_loss(outputs.logits.float(), one_hot, reduction="sum")
         pred = box_cxcywh_to_xyxy(outputs.boxes[image, location].float())
-        truth = box_cxcywh_to_xyxy(targets["boxes"][image, chosen].float())
+        truth = box_cxcywh_to_xyxy(targets["boxes"][image, target].float())
         giou = generalized_box_iou_loss(pred, truth, reduction="sum")
         iou = torch.diag(box_iou(pred.detach(), truth)).sum()
         loss = {
             "loss_focal": LossTerm(focal, "positives"),
             "loss_giou": LossTerm(giou, "positives", self.config.loss_giou),
         }
-        shown = {name: term._replace(total=term.total.detach(), weight=1.0) for name, term in loss.items()}
-        return LossTerms(loss, {**shown, "IoU": LossTerm(iou, "positives")})
+        metrics = {name: term._replace(total=term.total.detach(), weight=1.0) for name, term in loss.items()}
+        return LossTerms(loss, {**metrics, "IoU": LossTerm(iou, "positives")})
 
     def assigned(self, batch: Batch, locations: Tensor, strides: Tensor) -> Tensor:
         """The object that each location of each image learns, ``[B, P]``; -1 for background."""
@@ -119,8 +119,8 @@ class FcosTask(DetectionTask):
             best = scores.topk(min(TOP_CANDIDATES, len(scores))).indices
             best = best[scores[best] > self.score_threshold]
             survivors = batched_nms(candidates[best], scores[best], labels[best], self.nms_iou_threshold)
-            chosen = best[survivors][:MAX_DETECTIONS]
-            predictions.append(PredictedBoxes(candidates[chosen], scores[chosen], labels[chosen]))
+            best = best[survivors][:MAX_DETECTIONS]
+            predictions.append(PredictedBoxes(candidates[best], scores[best], labels[best]))
         return predictions
 
 

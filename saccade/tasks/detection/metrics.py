@@ -13,7 +13,7 @@ from pycocotools.cocoeval import COCOeval
 from torchvision.ops import box_area, box_iou
 
 from saccade.engine.collect import Collected
-from saccade.engine.intervals import Figures
+from saccade.engine.intervals import Resampler
 from saccade.errors import ConfigError
 from saccade.tasks.detection.results import Box
 
@@ -75,7 +75,7 @@ class DetectionMetrics:
 
     @property
     def coco_stats(self) -> tuple[float, ...]:
-        """COCO's twelve figures in the order of `COCOeval.stats`."""
+        """COCO's twelve metrics in the order of `COCOeval.stats`."""
         precision = (self.ap, self.ap50, self.ap75, self.ap_small, self.ap_medium, self.ap_large)
         recall = (self.recall_1, self.recall_10, self.recall)
         return (*precision, *recall, self.recall_small, self.recall_medium, self.recall_large)
@@ -99,9 +99,9 @@ class DetectionMetrics:
         return {name: value for name, value in sizes.items() if value >= 0}
 
     def scalars(self) -> dict[str, float]:
-        figures = {"AP": self.ap, "AP50": self.ap50, "AP75": self.ap75, **self.ap_by_size, "AR": self.recall}
+        metrics = {"AP": self.ap, "AP50": self.ap50, "AP75": self.ap75, **self.ap_by_size, "AR": self.recall}
         masks = {} if self.mask_iou is None else {"mask IoU": self.mask_iou}
-        return {**{name: value for name, value in figures.items() if value >= 0}, **masks}
+        return {**{name: value for name, value in metrics.items() if value >= 0}, **masks}
 
     def table(self) -> str:
         """AP of each class that occurs."""
@@ -153,8 +153,8 @@ def detection_metrics(collected: Collected, labels: Sequence[str]) -> DetectionM
     return average_precision(annotations, results, len(collected), labels, masks)
 
 
-def detection_figures(collected: Collected, labels: Sequence[str]) -> Figures:
-    """The headline figures of any draw of images; arguments as for :func:`detection_metrics`.
+def detection_resampler(collected: Collected, labels: Sequence[str]) -> Resampler:
+    """A function from a draw of images to its main metrics; arguments as for :func:`detection_metrics`.
 
     Boxes are matched with objects once, image by image; only the precision over all images is computed for each draw.
     """
@@ -164,7 +164,7 @@ def detection_figures(collected: Collected, labels: Sequence[str]) -> Figures:
     images[:] = evaluation.evalImgs
     images = images.reshape(-1, len(collected))  # a row for each class and range of areas
 
-    def figures(index: torch.Tensor) -> dict[str, float]:
+    def resample(index: torch.Tensor) -> dict[str, float]:
         evaluation.evalImgs = images[:, index.numpy()].ravel().tolist()
         evaluation.params.imgIds = evaluation._paramsEval.imgIds = list(range(len(index)))
         scalars = summary(evaluation, [], (), len(index)).scalars()  # without the classes one by one
@@ -173,7 +173,7 @@ def detection_figures(collected: Collected, labels: Sequence[str]) -> Figures:
             scalars["mask IoU"] = overlaps.mean().item() if len(overlaps) else 0.0
         return {name: value for name, value in scalars.items() if value >= 0}  # -1: there is no such object in the draw
 
-    return figures
+    return resample
 
 
 def coco_rows(collected: Collected) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

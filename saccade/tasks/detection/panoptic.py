@@ -11,7 +11,7 @@ from torch import Tensor
 
 from saccade.data.samples import Batch
 from saccade.engine.collect import Collected
-from saccade.engine.intervals import Figures
+from saccade.engine.intervals import Resampler
 from saccade.errors import ConfigError
 from saccade.tasks.detection.boxes import valid_sizes
 from saccade.tasks.detection.detr import DetrTask, SetPrediction
@@ -19,8 +19,8 @@ from saccade.tasks.detection.masks import masks_at_size
 from saccade.tasks.detection.panoptic_metrics import (
     PanopticMetrics,
     SegmentOverlaps,
-    panoptic_figures,
     panoptic_metrics,
+    panoptic_resampler,
     segment_overlaps,
 )
 from saccade.tasks.detection.results import PanopticSegmentation, Segment
@@ -83,8 +83,8 @@ class PanopticTask(DetrTask):
         """The panoptic quality of segments at the size of the original images."""
         return panoptic_metrics(overlaps_of(collected), self.labels, self.stuff)
 
-    def figures(self, collected: Collected) -> Figures:
-        return panoptic_figures(overlaps_of(collected), self.labels, self.stuff)
+    def resampler(self, collected: Collected) -> Resampler:
+        return panoptic_resampler(overlaps_of(collected), self.labels, self.stuff)
 
     def decode(self, outputs: SetPrediction, batch: Batch) -> list[PanopticSegmentation]:
         assert outputs.masks is not None

@@ -78,8 +78,8 @@ class PanopticMetrics:
         return "" if self.pq >= 0 else "no image of the split has a segment: the panoptic quality is undefined"
 
     def scalars(self) -> dict[str, float]:
-        figures = {"PQ": self.pq, "SQ": self.sq, "RQ": self.rq, "PQ things": self.pq_things, "PQ stuff": self.pq_stuff}
-        return {name: value for name, value in figures.items() if value >= 0}
+        metrics = {"PQ": self.pq, "SQ": self.sq, "RQ": self.rq, "PQ things": self.pq_things, "PQ stuff": self.pq_stuff}
+        return {name: value for name, value in metrics.items() if value >= 0}
 
     def table(self) -> str:
         """Each class that occurs."""
@@ -96,8 +96,8 @@ class PanopticMetrics:
         return asdict(self)
 
     def __str__(self) -> str:
-        figures = ", ".join(f"{name} {value:.3f}" for name, value in self.scalars().items()) or "PQ undefined"
-        return f"{figures} on {self.segments} segments in {self.images} images"
+        metrics = ", ".join(f"{name} {value:.3f}" for name, value in self.scalars().items()) or "PQ undefined"
+        return f"{metrics} on {self.segments} segments in {self.images} images"
 
 
 def segment_overlaps(pred: Tensor, target: Tensor, num_pred: int, num_target: int) -> Tensor:
@@ -132,10 +132,10 @@ def panoptic_metrics(
     return summary(counts, labels, stuff, sum(int(rows.sum()) for rows in is_segment))
 
 
-def panoptic_figures(
+def panoptic_resampler(
     images: Sequence[SegmentOverlaps], labels: Sequence[str], stuff: Collection[int] = ()
 ) -> Callable[[Tensor], dict[str, float]]:
-    """The figures of any draw of the images; arguments as for :func:`panoptic_metrics`."""
+    """A function from a draw of the images to its metrics; arguments as for :func:`panoptic_metrics`."""
     counts = torch.stack([image_counts(image, len(labels)) for image in images])
     return lambda index: summary(counts[index], labels, stuff, 0).scalars()
 

@@ -102,7 +102,7 @@ REPORT = DetectionReport()
 
 
 def detection_tiles(metrics: DetectionMetrics) -> Mapping[str, str]:
-    """The figures on top."""
+    """The metrics on top."""
     values = {"AP": metrics.ap, "AP50": metrics.ap50, "AP75": metrics.ap75, **metrics.ap_by_size}
     return {name: format_figure(value) for name, value in {**values, "recall": metrics.recall}.items()}
 
@@ -149,13 +149,13 @@ def precision_recall_curves(metrics: DetectionMetrics) -> str:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(4.6, 3.4), layout="constrained")
         axes = figure.subplots()
-        shown = [row for row in metrics.per_class if row.boxes and row.precision][:CURVES]
-        for index, row in enumerate(shown):
+        classes = [row for row in metrics.per_class if row.boxes and row.precision][:CURVES]
+        for index, row in enumerate(classes):
             recall = np.linspace(0, 1, len(row.precision))
             style = ("-", "--", ":")[index // len(COLOURS) % 3]
             axes.plot(recall, row.precision, style, color=COLOURS[index % len(COLOURS)], label=row.label, linewidth=1.3)
         axes.set(xlabel="recall", ylabel="precision (IoU 0.5)", xlim=(0, 1), ylim=(0, 1.03))
-        if shown:
+        if classes:
             axes.legend(fontsize=7, ncols=2)
         return to_svg(figure)
 
@@ -183,19 +183,19 @@ def queries_svg(boxes: np.ndarray) -> str:
     Args:
         boxes: ``[N, Q, 5]`` centre x, centre y, width, height as fractions of the image, score.
     """
-    shown = min(boxes.shape[1], MAX_QUERIES)
-    columns = min(shown, 10)
-    rows, median_area = -(-shown // columns), np.median(boxes[..., 2] * boxes[..., 3])
+    count = min(boxes.shape[1], MAX_QUERIES)
+    columns = min(count, 10)
+    rows, median_area = -(-count // columns), np.median(boxes[..., 2] * boxes[..., 3])
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(0.95 * columns, 1.1 * rows), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False)
         for panel in axes.flat:
             panel.axis("off")
-        for query, panel in zip(range(shown), axes.flat):
+        for query, panel in zip(range(count), axes.flat):
             x, y, width, height, score = boxes[:, query].T
             small = width * height < median_area
-            for chosen, colour in ((small, COLOURS[0]), (~small, COLOURS[1])):
-                panel.scatter(x[chosen], y[chosen], s=1.5, color=colour, alpha=0.5, linewidths=0)
+            for members, colour in ((small, COLOURS[0]), (~small, COLOURS[1])):
+                panel.scatter(x[members], y[members], s=1.5, color=colour, alpha=0.5, linewidths=0)
             panel.add_patch(Rectangle((0, 0), 1, 1, fill=False, linewidth=0.6, edgecolor="0.6"))
             panel.set(xlim=(0, 1), ylim=(1, 0), aspect="equal")
             panel.set_title(f"{query}: {np.mean(score >= 0.5):.0%}", fontsize=7, pad=2)

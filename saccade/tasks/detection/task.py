@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from saccade.data.samples import Batch
 from saccade.engine.collect import Collected
-from saccade.engine.intervals import Figures
+from saccade.engine.intervals import Resampler
 from saccade.engine.results import Result
 from saccade.engine.task import IndependentParts, LossTerms
 from saccade.tasks.detection.batches import BoxDataset, BoxSample
 from saccade.tasks.detection.boxes import boxes_to_pixels
 from saccade.tasks.detection.config import DetectionConfig
-from saccade.tasks.detection.metrics import MAX_DETECTIONS, DetectionMetrics, detection_figures, detection_metrics
+from saccade.tasks.detection.metrics import MAX_DETECTIONS, DetectionMetrics, detection_metrics, detection_resampler
 from saccade.tasks.detection.results import Box, Detection
 
 
@@ -86,8 +86,8 @@ class DetectionTask(IndependentParts):
     def measure(self, collected: Collected) -> DetectionMetrics:
         return detection_metrics(collected, self.labels)
 
-    def figures(self, collected: Collected) -> Figures:
-        return detection_figures(collected, self.labels)
+    def resampler(self, collected: Collected) -> Resampler:
+        return detection_resampler(collected, self.labels)
 
     def rows(self, collected: Collected) -> list[dict[str, Any]]:
         predictions = zip(*(collected.per_input(name, "num_boxes") for name in ("boxes", "scores", "labels")))

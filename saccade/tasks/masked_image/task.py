@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch
 from saccade.engine.collect import Collected
-from saccade.engine.intervals import Figures, measured_again
+from saccade.engine.intervals import Resampler, remeasure
 from saccade.engine.task import IndependentParts, LossTerm, LossTerms, image_batch
 from saccade.errors import ConfigError
 from saccade.nn.patches import Size, patchify, unpatchify
@@ -103,8 +103,8 @@ class MaskedImageTask(IndependentParts):
         loss = collected["error"].double().sum() / collected["num_masked"].sum().clamp(min=1)
         return MaskedImageMetrics(loss.item(), len(collected))
 
-    def figures(self, collected: Collected) -> Figures:
-        return measured_again(self.measure, collected)
+    def resampler(self, collected: Collected) -> Resampler:
+        return remeasure(self.measure, collected)
 
     def rows(self, collected: Collected) -> list[dict[str, Any]]:
         """No rows: the predictions are pictures."""

@@ -67,7 +67,7 @@ REPORT = MaskedLMReport()
 
 
 def masked_lm_tiles(metrics: MaskedLMMetrics, optimum: float | None) -> Mapping[str, str]:
-    """The figures at the top of the page; `optimum` is the largest accuracy that the grammar of the texts allows."""
+    """The metrics at the top of the page; `optimum` is the largest accuracy that the grammar of the texts allows."""
     tiles = {
         "masked-token accuracy": f"{metrics.accuracy:.2%}",
         "cross-entropy per masked token (nats)": f"{metrics.loss:.4f}",

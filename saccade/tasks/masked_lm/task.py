@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from saccade.data.samples import Batch
 from saccade.data.vocabulary import MASK, Vocabulary
 from saccade.engine.collect import Collected
-from saccade.engine.intervals import Figures, measured_again
+from saccade.engine.intervals import Resampler, remeasure
 from saccade.engine.task import IndependentParts, LossTerm, LossTerms
 from saccade.errors import ConfigError
 from saccade.tasks.masked_lm.batches import IGNORE_INDEX
@@ -130,8 +130,8 @@ class MaskedLMTask(IndependentParts):
             hidden=count,
         )
 
-    def figures(self, collected: Collected) -> Figures:
-        return measured_again(self.measure, collected)
+    def resampler(self, collected: Collected) -> Resampler:
+        return remeasure(self.measure, collected)
 
     def rows(self, collected: Collected) -> list[dict[str, Any]]:
         """None: the report makes the predictions that it shows."""

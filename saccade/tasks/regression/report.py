@@ -71,7 +71,7 @@ def worst_examples(source: ValueSource, rows: Sequence[Mapping[str, Any]]) -> Se
 
 
 def regression_tiles(metrics: RegressionMetrics) -> Mapping[str, str]:
-    """The figures on top."""
+    """The metrics on top."""
     return {
         "R²": "undefined" if metrics.r2 is None else f"{metrics.r2:.3f}",
         "mean absolute error": f"{metrics.mae:.4g}",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from saccade.data.samples import Batch
 from saccade.engine.collect import Collected
-from saccade.engine.intervals import Figures, measured_again
+from saccade.engine.intervals import Resampler, remeasure
 from saccade.engine.task import IndependentParts, LossTerm, LossTerms, image_batch
 from saccade.errors import ConfigError
 from saccade.tasks.regression.batches import ValueScale
@@ -73,8 +73,8 @@ class RegressionTask(IndependentParts):
             raise ConfigError("there are no images to measure on")
         return regression_metrics(collected["pred"].numpy(), collected["target"].numpy())
 
-    def figures(self, collected: Collected) -> Figures:
-        return measured_again(self.measure, collected)
+    def resampler(self, collected: Collected) -> Resampler:
+        return remeasure(self.measure, collected)
 
     def rows(self, collected: Collected) -> list[dict[str, Any]]:
         columns = zip(collected.names, collected["pred"].tolist(), collected["target"].tolist())

@@ -65,7 +65,7 @@ REPORT = Seq2SeqReport()
 
 
 def seq2seq_tiles(metrics: Seq2SeqMetrics) -> Mapping[str, str]:
-    """The figures at the top of the page."""
+    """The metrics at the top of the page."""
     return {
         "exact match": f"{metrics.exact:.2%}",
         "BLEU": f"{metrics.bleu:.2f}",

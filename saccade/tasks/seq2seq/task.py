@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from saccade.data.samples import Batch
 from saccade.data.vocabulary import UNKNOWN, Vocabulary
 from saccade.engine.collect import Collected
-from saccade.engine.intervals import Figures
+from saccade.engine.intervals import Resampler
 from saccade.engine.task import IndependentParts, LossTerm, LossTerms, image_batch
 from saccade.errors import ConfigError
 from saccade.nn.generation import EarlyStopping, beam_search, greedy
@@ -170,17 +170,17 @@ class Seq2SeqTask(IndependentParts):
         truncated = int((collected["num_reference"] >= collected["num_target"]).sum())  # a target has an end besides
         return seq2seq_metrics(self.texts(collected, "generated"), self.references(collected), loss.item(), truncated)
 
-    def figures(self, collected: Collected) -> Figures:
+    def resampler(self, collected: Collected) -> Resampler:
         generated, references = self.texts(collected, "generated"), self.references(collected)
         loss, num_target = collected["loss"].double(), collected["num_target"]
 
-        def figures(index: Tensor) -> dict[str, float]:
+        def resample(index: Tensor) -> dict[str, float]:
             drawn = index.tolist()
             mean = loss[index].sum() / num_target[index].sum()
             texts = [generated[i] for i in drawn], [references[i] for i in drawn]
             return seq2seq_metrics(*texts, mean.item()).scalars()
 
-        return figures
+        return resample
 
     def references(self, collected: Collected) -> list[str]:
         """The texts that generated texts are compared with; no generated text equals an unknown token."""

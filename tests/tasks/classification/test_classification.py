@@ -13,8 +13,8 @@ from saccade.engine.collect import Collected
 from saccade.errors import ConfigError
 from saccade.tasks.classification.metrics import (
     ClassificationMetrics,
-    classification_figures,
     classification_metrics,
+    classification_resampler,
     reliability,
 )
 from saccade.tasks.classification.task import ClassificationTask, correct
@@ -116,12 +116,12 @@ def test_label_smoothing_stays_out_of_what_is_measured() -> None:
     assert measured[0].nll == pytest.approx(F.cross_entropy(logits, target).item(), abs=1e-6)
 
 
-def test_figures_of_a_draw_are_the_metrics_of_its_images() -> None:
+def test_the_metrics_of_a_draw_are_the_metrics_of_its_images() -> None:
     generator = torch.Generator().manual_seed(0)
     logits, target = torch.randn(40, 7, generator=generator), torch.randint(7, (40,), generator=generator)
     draw = torch.randint(20, (40,), generator=generator)
     metrics = classification_metrics(logits[draw], target[draw], "abcdefg")
-    assert classification_figures(logits, target, 7)(draw) == pytest.approx(
+    assert classification_resampler(logits, target, 7)(draw) == pytest.approx(
         {
             "accuracy": metrics.accuracy, "negative log likelihood": metrics.nll, "top-5": metrics.top5,
             "calibration error": metrics.calibration_error, "macro precision": metrics.macro_precision,

@@ -11,7 +11,7 @@ from saccade.data.samples import Batch
 from saccade.engine.collect import Collected
 from saccade.errors import ConfigError
 from saccade.models.clip import ClipOutput
-from saccade.tasks.contrastive.metrics import ranks, retrieval_figures
+from saccade.tasks.contrastive.metrics import ranks, retrieval_resampler
 from saccade.tasks.contrastive.task import ContrastiveTask, keys_of
 
 SIDE, WORDS, WIDTH = 6, 5, 4
@@ -147,10 +147,10 @@ def test_an_image_that_is_drawn_twice_is_no_competitor_of_itself() -> None:
     num_texts = torch.tensor([1, 2, 1, 1, 1, 2])
     texts = images.repeat_interleave(num_texts, dim=0)
     texts[-1] = images[0]  # a text that is nearest to another image than its own
-    figures = retrieval_figures(images, texts, num_texts)
+    resample = retrieval_resampler(images, texts, num_texts)
     draw = torch.tensor([5, 5, 1, 2, 2, 3])
-    assert figures(draw)["image to text R@1"] == 1.0
-    assert figures(draw)["text to image R@1"] == pytest.approx(7 / 9)  # two of nine texts are that one
+    assert resample(draw)["image to text R@1"] == 1.0
+    assert resample(draw)["text to image R@1"] == pytest.approx(7 / 9)  # two of nine texts are that one
     cosines, different = images[draw] @ images[draw].T, draw[:, None] != draw
-    assert figures(draw)["alike"] == pytest.approx(cosines[different].mean().item(), abs=1e-6)
-    assert figures(torch.tensor([5, 5])).keys() == figures(draw).keys() - {"alike"}
+    assert resample(draw)["alike"] == pytest.approx(cosines[different].mean().item(), abs=1e-6)
+    assert resample(torch.tensor([5, 5])).keys() == resample(draw).keys() - {"alike"}

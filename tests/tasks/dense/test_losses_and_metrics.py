@@ -84,7 +84,7 @@ def test_ssi_is_invariant_to_scale_and_shift_and_to_nothing_else() -> None:
 
 
 def test_ssi_divides_each_scale_by_its_known_pixels() -> None:
-    """The errors of a batch over its known pixels, gradients at stride s over the known ones among every
+    """The errors of a batch over its valid pixels, gradients at stride s over the valid ones among every
     s-th pixel; here written out with loops over pixels."""
     generator = torch.Generator().manual_seed(0)
     pred, inverse = (torch.rand(2, 10, 9, generator=generator, dtype=torch.float64) + 0.5 for _ in range(2))
@@ -92,9 +92,9 @@ def test_ssi_divides_each_scale_by_its_known_pixels() -> None:
     target[0, 2:5, 1:7], target[1, :, :4] = NAN, NAN
     scale, shift = best_scale_and_shift(pred, 1 / target)
     error = (scale[:, None] * pred + shift[:, None] - 1 / target).tolist()
-    expected, known = 0.0, int((~target.isnan()).sum())
+    expected, valid = 0.0, int((~target.isnan()).sum())
     for image in error:
-        expected += sum(abs(e) for row in image for e in row if e == e) / known
+        expected += sum(abs(e) for row in image for e in row if e == e) / valid
     for stride in (1, 2, 4, 8):
         total, count = 0.0, 0
         for image in error:
@@ -125,7 +125,7 @@ def test_silog_and_l1() -> None:
 
 def test_silog_is_the_mean_over_images_that_have_a_depth() -> None:
     target = torch.rand(3, 4, 4) + 0.5
-    target[0, 1:], target[1] = NAN, NAN  # 4, 0 and 16 known pixels
+    target[0, 1:], target[1] = NAN, NAN  # 4, 0 and 16 valid pixels
     pred = torch.rand(3, 4, 4) + 0.5
     loss, counts, _ = step(DepthTask(), DPTOutput(pred), target)
     assert counts["images with depth"] == 2
@@ -157,7 +157,7 @@ def test_images_without_a_depth_are_left_out() -> None:
     target = torch.tensor([[[1.0, 2.0]], [[NAN, NAN]]])
     task, outputs = DepthTask(), DPTOutput(torch.tensor([[[1.1, 2.0]], [[1.0, 1.0]]]))
     collected = Collected(task.collect(outputs, batch_of(target)), ("a", "b"))
-    assert collected["known_pixels"].tolist() == [2, 0]
+    assert collected["valid_pixels"].tolist() == [2, 0]
     assert task.measure(collected).abs_rel == pytest.approx(0.05, rel=1e-5)
     rows = task.rows(collected)
     assert rows[0]["figures"]["delta1"] == 1.0

@@ -9,8 +9,8 @@ from saccade.tasks.detection.metrics import (
     DetectionMetrics,
     confusion_matrix,
     count_errors,
-    detection_figures,
     detection_metrics,
+    detection_resampler,
     without_crowds,
 )
 from saccade.tasks.detection.results import Box
@@ -115,7 +115,7 @@ def random_boxes(images: int) -> dict[str, torch.Tensor]:
     }
 
 
-def test_figures_of_a_draw_are_the_metrics_of_its_images() -> None:
+def test_the_metrics_of_a_draw_are_the_metrics_of_its_images() -> None:
     collected = Collected(random_boxes(12), tuple(map(str, range(12))))
     draw = torch.tensor([0, 3, 3, 5, 11, 3, 7, 7, 8, 2])
     counts = {"boxes": "num_boxes", "scores": "num_boxes", "labels": "num_boxes"}
@@ -123,8 +123,8 @@ def test_figures_of_a_draw_are_the_metrics_of_its_images() -> None:
     tensors = {name: torch.cat([collected.per_input(name, n)[i] for i in draw.tolist()]) for name, n in counts.items()}
     tensors |= {name: collected[name][draw] for name in ("num_boxes", "num_targets")}
     expected = detection_metrics(Collected(tensors, tuple(map(str, range(10)))), LABELS).scalars()
-    figures = detection_figures(collected, LABELS)
-    assert figures(draw) == pytest.approx({name: value for name, value in expected.items() if value >= 0})
+    resample = detection_resampler(collected, LABELS)
+    assert resample(draw) == pytest.approx({name: value for name, value in expected.items() if value >= 0})
     assert 0.2 < expected["AP"] < 0.9
-    assert figures(torch.arange(12))["AP"] != figures(draw)["AP"]
-    assert figures(torch.nonzero(collected["num_targets"] == 0)[:, 0]) == {}  # nothing to find
+    assert resample(torch.arange(12))["AP"] != resample(draw)["AP"]
+    assert resample(torch.nonzero(collected["num_targets"] == 0)[:, 0]) == {}  # nothing to find

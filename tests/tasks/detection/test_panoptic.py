@@ -189,9 +189,9 @@ def test_the_panoptic_quality_of_a_model(tmp_path, capsys) -> None:
         pixels = segment_overlaps(torch.from_numpy(pred.ids), truth, len(classes), len(target))
         images.append(SegmentOverlaps(classes, target, torch.zeros(len(target), dtype=torch.bool), pixels))
     assert result.metrics.to_dict() == panoptic_metrics(images, labels).to_dict()
-    assert predictor.task.figures(result.collected)(torch.arange(3)) == result.metrics.scalars()
+    assert predictor.task.resampler(result.collected)(torch.arange(3)) == result.metrics.scalars()
     twice = panoptic_metrics([images[0], images[0], images[2]], labels).scalars()
-    assert predictor.task.figures(result.collected)(torch.tensor([0, 0, 2])) == pytest.approx(twice)
+    assert predictor.task.resampler(result.collected)(torch.tensor([0, 0, 2])) == pytest.approx(twice)
     capsys.readouterr()
     command = ["evaluate", str(tmp_path / "model"), data, "--panoptic"]
     assert main([*command, "--split", "all"]) == 0
