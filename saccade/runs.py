@@ -117,7 +117,7 @@ def write_task_report(run: RunDirectory) -> Path:
         patch_filters(predictor.model),
         _distance(predictor, cast(ImageSource, source)) if task_report.has_image_attention else None,
     )
-    run_figures = {
+    run_tiles = {
         "training": f"{provenance['seconds']:.0f} s",
         room.inputs: f"{len(splits.train):,}",
         "parameters": f"{sum(p.numel() for p in predictor.model.parameters()):,}",
@@ -125,10 +125,10 @@ def write_task_report(run: RunDirectory) -> Path:
     report = Report(
         title=f"{config.model.name} on {splits.name}",
         note=note,
-        tiles={**(section.tiles if section else {}), **run_figures},
+        tiles={**(section.tiles if section else {}), **run_tiles},
         rows=run.metrics(),
         sections=[*([section.html] if section else []), inside],
-        time_shares=provenance["time_shares"],
+        phase_seconds=provenance["time_shares"],
         config=config.to_yaml(),
         environment=run.environment(),
         command=f"saccade train --config {run.path / 'config.yaml'}",

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from saccade.nn.tokens import TokenLayout
 
-SMALLEST_SHARE = 1e-6  # of a query's attention; what is below is rounding of the softmax
+SMALLEST_FRACTION = 1e-6  # of a query's attention; what is below is rounding of the softmax
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ def attention_distance(attention: Mapping[str, Tensor], layout: TokenLayout) -> 
     rows = []
     for weights in attention.values():
         patches = weights[..., layout.num_prefix :, layout.num_prefix :].float()
-        share = patches.sum(dim=-1)  # [B, H, h*w], of the attention that goes to patches
-        expected = (patches * distance.to(patches)).sum(dim=-1) / share
-        expected = torch.where(share > SMALLEST_SHARE, expected, torch.nan)
+        fraction = patches.sum(dim=-1)  # [B, H, h*w], of the attention that goes to patches
+        expected = (patches * distance.to(patches)).sum(dim=-1) / fraction
+        expected = torch.where(fraction > SMALLEST_FRACTION, expected, torch.nan)
         rows.append(expected.nanmean(dim=(0, 2)).cpu().numpy())
     return AttentionDistance(tuple(attention), np.stack(rows))

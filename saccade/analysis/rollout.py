@@ -15,7 +15,7 @@ def attention_rollout(weights: Sequence[Tensor], *, residual: float = 0.5) -> Te
 
     Args:
         weights: of each layer from first to last, ``[B, H, N, N]``, rows that sum to 1.
-        residual: the share of a token that goes past the attention, in [0, 1).
+        residual: the fraction of a token that goes past the attention, in [0, 1).
 
     Returns:
         ``[B, N, N]``: rows (output tokens) that sum to 1 over the input tokens.

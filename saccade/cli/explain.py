@@ -36,7 +36,7 @@ def explain(
     output
         Where to draw: .png, .svg, .pdf or .jpg.
     point
-        Two shares of width and height from the left upper corner, such as 0.5 0.25.
+        Two fractions of width and height from the left upper corner, such as 0.5 0.25.
     image_size
         Side in pixels, instead of the model's own; positions are resampled.
     budget

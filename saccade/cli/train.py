@@ -188,8 +188,8 @@ def _run(config: RunConfig, output: Path | None, resume: Path | None, verbose: b
         return 128 + result.stopped_by
     if result.metrics is not None:
         print(f"{result.split}: {result.metrics}")
-    total = sum(result.shares.values()) or 1.0
-    ordered = sorted(result.shares.items(), key=lambda item: -item[1])
+    total = sum(result.phase_seconds.values()) or 1.0
+    ordered = sorted(result.phase_seconds.items(), key=lambda item: -item[1])
     print("time: " + ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in ordered))
     print(f"trained in {result.seconds:.1f} s; model {path / 'model'}, report {path / 'report.html'}")
     print("next: " + "\n      ".join(table.room(config.task).next_steps(path, config)))

@@ -38,7 +38,7 @@ class DPTConfig(WithBackbone):
         head: "depth" gives one number a pixel, 0 or more; "segmentation" a logit for each class.
         batch_norm: whether the decoder's residual units have batch norms (in the published segmentation models).
         num_classes: of a segmentation; 0 for depth.
-        auxiliary: whether a second head looks at the last map but one while training a segmentation.
+        auxiliary: whether a segmentation has a second head, on the last map but one, for an auxiliary loss.
     """
 
     backbone_config: Any
@@ -66,7 +66,7 @@ class DPTOutput(NamedTuple):
     """A prediction for every pixel."""
 
     values: Tensor  # [B, H, W] depth, or [B, K, H, W] logits
-    aux: Tensor | None = None  # [B, K, H/4, W/4] logits of the second head, in training
+    aux: Tensor | None = None  # [B, K, H/4, W/4] logits of the second head, where they are asked for
 
 
 class DPT(Model):
@@ -101,8 +101,8 @@ class DPT(Model):
             nn.init.ones_(last.bias)
         self.aux_head = class_head(features, config.num_classes) if config.auxiliary else None
 
-    def forward(self, images: Tensor) -> DPTOutput:
-        """``[B, C, H, W]`` -> a number or logits for every pixel."""
+    def forward(self, images: Tensor, auxiliary: bool = False) -> DPTOutput:
+        """``[B, C, H, W]`` -> a number or logits for every pixel; with `auxiliary` also those of the second head."""
         maps = [narrow(m.features) for narrow, m in zip(self.narrow, self.features(images))]
         fused, before = self.fuse[3](maps[3]), None
         for level in (2, 1, 0):
@@ -111,7 +111,7 @@ class DPT(Model):
         pred = self.head(fused)
         if pred.shape[-2:] != images.shape[-2:]:
             pred = F.interpolate(pred, size=images.shape[-2:], mode="bilinear", align_corners=False)
-        aux = self.aux_head(before) if self.aux_head is not None and self.training else None
+        aux = self.aux_head(before) if self.aux_head is not None and auxiliary else None
         return DPTOutput(pred[:, 0] if self.config.head == "depth" else pred, aux)
 
     def embed(self, images: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ small decoder takes its tokens, a learned mask token for each masked patch, and 
 B batch, N patches, V visible ones, p x q pixels of a patch, C channels, D width, E the decoder's width.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -66,16 +67,16 @@ class MaskedOutput(NamedTuple):
     mask: Tensor  # [B, N] boolean, True for the patches that are masked
 
 
-class MaskedModel(Model):
+class MaskedModel(Model, ABC):
     """A ViT encoder pre-trained by masking; :meth:`embed` and :meth:`features` run it on the whole image."""
 
     config: Any
     head_names = ()
     encoder: ViTEncoder
 
+    @abstractmethod
     def num_masked(self, num_patches: int) -> int:
         """How many of an image's N patches are masked."""
-        raise NotImplementedError
 
     def embed(self, images: Tensor) -> Tensor:
         """The class token of the whole image, ``[B, D]``."""

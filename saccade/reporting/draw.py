@@ -32,8 +32,8 @@ def overlay(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
     resample = Image.Resampling.NEAREST if min(image.shape[:2]) <= 32 else Image.Resampling.BICUBIC
     level = np.asarray(Image.fromarray(level).resize((width, height), resample)).clip(0, 1)
     colour = colormaps["inferno"](level)[..., :3] * 255
-    share = (STRENGTH * (0.35 + 0.65 * level))[..., None]
-    return (enlarged * (1 - share) + colour * share).round().astype(np.uint8)
+    alpha = (STRENGTH * (0.35 + 0.65 * level))[..., None]
+    return (enlarged * (1 - alpha) + colour * alpha).round().astype(np.uint8)
 
 
 def draw_boxes(

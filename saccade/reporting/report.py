@@ -29,7 +29,7 @@ class Report:
         tiles: the metrics on top, name -> value.
         rows: of `metrics.jsonl`.
         sections: HTML of the task's results.
-        time_shares: what the seconds went to.
+        phase_seconds: seconds of training by what they went to.
         config, environment: as the run wrote them.
         command: that runs it again.
     """
@@ -39,7 +39,7 @@ class Report:
     tiles: Mapping[str, str] = field(default_factory=dict)
     rows: Sequence[Mapping[str, float]] = ()
     sections: Sequence[str] = ()  # Markup
-    time_shares: Mapping[str, float] = field(default_factory=dict)
+    phase_seconds: Mapping[str, float] = field(default_factory=dict)
     config: str = ""
     environment: Mapping[str, Any] = field(default_factory=dict)
     command: str = ""
@@ -50,12 +50,12 @@ def render_report(report: Report) -> str:
     return template("saccade.reporting", "page").render(
         data=report,
         curves=Markup(curves(report.rows)) if report.rows else "",
-        shares=shares(report.time_shares),
+        phases=phases(report.phase_seconds),
     )
 
 
-def shares(seconds: Mapping[str, float]) -> list[dict[str, Any]]:
-    """What the time went to, the largest first, with its share in percent."""
+def phases(seconds: Mapping[str, float]) -> list[dict[str, Any]]:
+    """What the time went to, the largest first, in percent of the whole."""
     total = sum(seconds.values()) or 1.0
     ordered = sorted(seconds.items(), key=lambda item: -item[1])
     return [{"name": name, "seconds": value, "percent": 100 * value / total} for name, value in ordered]

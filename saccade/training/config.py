@@ -43,7 +43,7 @@ class OptimizerConfig:
     weight_decay: float = 0.05  # of matrices only
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
-    backbone_lr: float = 1.0  # share of the learning rate for the backbone of a detector, a DPT or a CLIP; 0: frozen
+    backbone_lr: float = 1.0  # fraction of the learning rate for the backbone of a detector, a DPT or a CLIP; 0: frozen
     layer_decay: float = 1.0  # factor of the learning rate from each layer to the one below; 1: all the same
     clip_norm: float = 1.0  # longest gradient; 0: any
     frozen: tuple[str, ...] = ()  # modules that are not trained, by their path in the model: backbone.stem
@@ -55,9 +55,9 @@ class ScheduleConfig:
 
     epochs: int = 100
     steps: int | None = None  # optimizer steps; instead of epochs
-    warmup: float = 0.05  # share of all steps
+    warmup: float = 0.05  # fraction of all steps
     shape: Literal["cosine", "inverse_sqrt"] = "cosine"  # half a cosine; or with the root of the steps
-    final_lr: float = 0.0  # share of the learning rate that is left at the end of the cosine
+    final_lr: float = 0.0  # fraction of the learning rate that is left at the end of the cosine
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class RunConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     sam: SAMConfig = field(default_factory=SAMConfig)
     batch_size: int = 64  # of one optimizer step, over all processes
-    accumulation: int = 1  # parts that a process cuts its share of a batch into, to need less memory
+    accumulation: int = 1  # gradient accumulation: micro-batches a process cuts its batch into, to need less memory
     ema: float = 0.0  # decay of the exponential moving average of the weights, which then is the result; 0: none
     select: Literal["best", "last"] = "best"  # the resulting weights: of the epoch with the best validation metric
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 on a GPU, float32 on a CPU

@@ -36,7 +36,7 @@ from saccade.training.plan import Batches, TrainingPlan, plan_run
 from saccade.training.preflight import check_before
 from saccade.training.result import predictions, provenance, summary
 from saccade.training.run_directory import ENVIRONMENT, Progress, RunDirectory, environment
-from saccade.training.schedules import lr_share
+from saccade.training.schedules import lr_factor
 from saccade.training.state import load_state, model_tensors, state_tensors
 from saccade.training.step import TrainStep
 
@@ -55,7 +55,7 @@ class RunResult:
             that was stopped.
         split: which of the two.
         seconds: of training.
-        shares: what the seconds went to.
+        phase_seconds: seconds by what they went to.
         stopped_by: the number of the signal; 0 for a run that came to its end.
         is_first: whether this is the first of several processes, the one that writes files.
     """
@@ -64,7 +64,7 @@ class RunResult:
     metrics: Metrics | None
     split: str
     seconds: float
-    shares: dict[str, float] = field(default_factory=dict)
+    phase_seconds: dict[str, float] = field(default_factory=dict)
     stopped_by: int = 0
     is_first: bool = True
 
@@ -142,7 +142,7 @@ class _Run:
             if checkpoint is not None:
                 files, self.progress = checkpoint
                 load_state(files, unwrapped(model), optimizer, ema)
-                self.clock.update(self.progress.shares)
+                self.clock.update(self.progress.phase_seconds)
                 self.notify(Note(f"resuming at step {self.progress.step} of {self.plan.total_steps}"))
             if resume and self.processes.is_first:
                 self.run.rewind_metrics(self.progress.step)
@@ -209,7 +209,7 @@ class _Run:
             step_began = time.perf_counter()
             with self.timed("data"):
                 batch = next(batches).to(self.processes.device)
-            lr = self.config.peak_lr * lr_share(
+            lr = self.config.peak_lr * lr_factor(
                 progress.step, plan.total_steps, schedule.warmup, schedule.final_lr, schedule.shape
             )
             set_lr(optimizer, lr)
@@ -284,7 +284,7 @@ class _Run:
 
     def save(self, files: dict[str, dict[str, Tensor]], name: str | None = None) -> None:
         """Write a checkpoint from the first process; an error there is an error in all."""
-        self.progress.shares = dict(self.clock)
+        self.progress.phase_seconds = dict(self.clock)
         error = None
         if self.processes.is_first:
             try:
@@ -314,7 +314,7 @@ class _Run:
         split = "test" if setup.test is not None else "val"
         dataset = setup.test or setup.val
         metrics = None
-        progress.shares = dict(self.clock)
+        progress.phase_seconds = dict(self.clock)
         if dataset is not None:
             with self.timed("test"):
                 collected = self.collected(model, dataset)

@@ -43,7 +43,7 @@ def provenance(
         "steps": progress.step,
         "chosen_step": progress.best_step or progress.step,
         "seconds": round(progress.seconds, 1),
-        "time_shares": {name: round(value, 2) for name, value in progress.shares.items()},
+        "time_shares": {name: round(value, 2) for name, value in progress.phase_seconds.items()},
         "environment": environment,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -49,11 +49,13 @@ class Progress:
     metric_sums: dict[str, float] = field(default_factory=dict)  # of the epoch so far: totals, and what divides them
     metric_counts: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0  # of training so far
-    shares: dict[str, float] = field(default_factory=dict)  # seconds by what they went to
+    phase_seconds: dict[str, float] = field(default_factory=dict)  # seconds by what they went to
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Progress":
-        """What a checkpoint holds; those before 0.2 counted every figure by images."""
+        """What a checkpoint holds; those before 0.2 counted every metric by images."""
+        if "shares" in values:
+            values["phase_seconds"] = values.pop("shares")
         if "figure_sums" in values:
             images, sums = values.pop("images"), values.pop("figure_sums")
             values |= {"inputs": images, "metric_sums": sums, "metric_counts": dict.fromkeys(sums, float(images))}

@@ -4,14 +4,14 @@ down with the root of the steps (Vaswani et al., arXiv 1706.03762)."""
 import math
 
 
-def lr_share(step: int, total_steps: int, warmup: float, final: float = 0.0, shape: str = "cosine") -> float:
-    """The share of the full learning rate that a step uses.
+def lr_factor(step: int, total_steps: int, warmup: float, final: float = 0.0, shape: str = "cosine") -> float:
+    """The factor of the full learning rate that a step uses.
 
     Args:
         step: from 0.
         total_steps: of the run.
-        warmup: share of the run in which the rate grows.
-        final: share of the rate that is left after the last step of the cosine.
+        warmup: fraction of the run in which the rate grows.
+        final: fraction of the rate that is left after the last step of the cosine.
         shape: "cosine" or "inverse_sqrt".
     """
     warmup_steps = round(warmup * total_steps)

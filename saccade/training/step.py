@@ -52,7 +52,7 @@ class TrainStep:
     Args:
         config, plan, processes: the run.
         folder: where a batch with a loss that is not finite is saved.
-        timed: (name) -> a context that adds its seconds to a share of the run's time.
+        timed: (name) -> a context that adds its seconds to a phase of the run.
     """
 
     def __init__(

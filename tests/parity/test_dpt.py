@@ -97,7 +97,8 @@ def test_any_size_and_what_does_not_fit() -> None:
     net = saccade.create("dpt_small_seg", num_classes=4).eval()
     for size in ((128, 128), (80, 112), (16, 48)):
         assert net(torch.randn(1, 3, *size)).values.shape == (1, 4, *size)
-    assert net.train()(torch.randn(2, 3, 64, 64)).aux.shape == (2, 4, 16, 16)
+    assert net(torch.randn(2, 3, 64, 64), auxiliary=True).aux.shape == (2, 4, 16, 16)
+    assert net.train()(torch.randn(2, 3, 64, 64)).aux is None
     assert [m.stride for m in net.features(torch.randn(1, 3, 64, 64))] == [(4, 4), (8, 8), (16, 16), (32, 32)]
     with pytest.raises(ConfigError, match="no classes"):
         saccade.create("dpt_small", num_classes=3)

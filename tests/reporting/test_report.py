@@ -51,7 +51,7 @@ def data() -> Report:
     )  # fmt: skip
     return Report(
         title=f"vit on {EVIL}", note="four images", tiles={**classification_tiles(METRICS), "training": "3 s"},
-        rows=rows, sections=[results, inside], time_shares={"forward": 2.0, "data": 1.0},
+        rows=rows, sections=[results, inside], phase_seconds={"forward": 2.0, "data": 1.0},
         config=f"model: {EVIL}", environment={"torch": "2", "gpu": None}, command="saccade train",
     )  # fmt: skip
 

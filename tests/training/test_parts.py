@@ -20,18 +20,18 @@ from saccade.training.config import (
 )
 from saccade.training.ema import ExponentialMovingAverage
 from saccade.training.optimizers import freeze_untrained, make_optimizer, parameter_groups, set_lr
-from saccade.training.schedules import lr_share
+from saccade.training.schedules import lr_factor
 from tests.running import train
 
 
 def test_cosine_with_warm_up() -> None:
-    shares = [lr_share(step, 100, 0.1) for step in range(100)]
-    assert shares[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
-    assert shares[10] == 1.0
-    assert shares[55] == pytest.approx((1 + math.cos(math.pi * 45 / 90)) / 2)
-    assert shares[99] < 1e-3
-    assert shares[10:] == sorted(shares[10:], reverse=True)
-    assert lr_share(1000, 1000, 0.0, final=0.1) == pytest.approx(0.1)
+    factors = [lr_factor(step, 100, 0.1) for step in range(100)]
+    assert factors[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
+    assert factors[10] == 1.0
+    assert factors[55] == pytest.approx((1 + math.cos(math.pi * 45 / 90)) / 2)
+    assert factors[99] < 1e-3
+    assert factors[10:] == sorted(factors[10:], reverse=True)
+    assert lr_factor(1000, 1000, 0.0, final=0.1) == pytest.approx(0.1)
 
 
 def test_layers_decay_and_vectors_are_not_decayed() -> None:

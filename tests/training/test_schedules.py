@@ -2,11 +2,11 @@
 
 import pytest
 
-from saccade.training.schedules import lr_share
+from saccade.training.schedules import lr_factor
 
 
 def test_inverse_square_root() -> None:
-    shares = [lr_share(step, 1000, 0.1, shape="inverse_sqrt") for step in range(1000)]
-    assert max(shares) == shares[99] == 1.0
-    assert shares[399] == pytest.approx(0.5)
-    assert shares[49] == pytest.approx(0.5)
+    factors = [lr_factor(step, 1000, 0.1, shape="inverse_sqrt") for step in range(1000)]
+    assert max(factors) == factors[99] == 1.0
+    assert factors[399] == pytest.approx(0.5)
+    assert factors[49] == pytest.approx(0.5)

@@ -30,7 +30,7 @@ class SegmentationOutput(Protocol):
     def values(self) -> Tensor: ...  # [B, K, H, W] logits
 
     @property
-    def aux(self) -> Tensor | None: ...  # [B, K, h, w] logits of an auxiliary head, in training
+    def aux(self) -> Tensor | None: ...  # [B, K, h, w] logits of an auxiliary head
 
 
 class SegmentationTask(IndependentParts):
@@ -39,25 +39,30 @@ class SegmentationTask(IndependentParts):
     Args:
         labels: K class names, in the order of the logits.
         config: weights of the losses.
+        auxiliary_head: whether the model has one: a DPT, which takes `auxiliary=True` then.
     """
 
     name = "segmentation"
     class_targets: tuple[str, ...] = ()  # masks are renumbered when they are read
     smallest_loss = 0.0
 
-    def __init__(self, labels: Sequence[str], config: SegmentationConfig | None = None):
+    def __init__(
+        self, labels: Sequence[str], config: SegmentationConfig | None = None, *, auxiliary_head: bool = False
+    ):
         self.labels = tuple(labels)
         self.config = config or SegmentationConfig()
+        self.auxiliary = auxiliary_head and self.config.auxiliary_weight > 0
 
     def counts(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         return {"labelled pixels": (target_of(batch) != IGNORE).sum()}
 
     def train_step(self, model: nn.Module, batch: Batch) -> LossTerms:
         """Cross-entropy in nats of the head, and of the auxiliary head where the model has one; pixel accuracy."""
-        outputs: SegmentationOutput = model(batch.inputs)
+        outputs: SegmentationOutput = model(batch.inputs, auxiliary=True) if self.auxiliary else model(batch.inputs)
         target, aux = target_of(batch), outputs.aux
         loss = {"cross-entropy": LossTerm(cross_entropy(outputs.values, target), "labelled pixels")}
-        if aux is not None and self.config.auxiliary_weight:
+        if self.auxiliary:
+            assert aux is not None
             aux = F.interpolate(aux.float(), size=target.shape[-2:], mode="bilinear", align_corners=False)
             total = cross_entropy(aux, target)
             loss["auxiliary"] = LossTerm(total, "labelled pixels", self.config.auxiliary_weight)
@@ -88,8 +93,8 @@ class SegmentationTask(IndependentParts):
         for name, pixels in zip(collected.names, collected["pred_pixels"].double()):
             fractions = (pixels / pixels.sum().clamp(min=1)).tolist()
             ordered = sorted((pair for pair in zip(self.labels, fractions) if pair[1] > 0), key=lambda pair: -pair[1])
-            shares = [{"label": label, "share": fraction} for label, fraction in ordered[:TOP]]
-            rows.append({"image": name, "shares": shares, "truth": None})
+            fractions = [{"label": label, "share": fraction} for label, fraction in ordered[:TOP]]
+            rows.append({"image": name, "shares": fractions, "truth": None})
         return rows
 
     def input_batch(self, inputs: Sequence[Tensor], sizes: Sequence[tuple[int, int]], names: Sequence[str]) -> Batch:

@@ -42,7 +42,11 @@ def segmentation_setup(config: RunConfig, device: torch.device) -> TrainingSetup
     assert isinstance(config.options, SegmentationConfig)
     splits = open_dense(config.data.path, "masks", config.data)
     start = starting_model(config, splits.classes, SEGMENTATION_HEAD)
-    return dense_setup(config, splits, start, SegmentationTask(start.labels, config.options))
+    assert isinstance(start.model, DPT)
+    task = SegmentationTask(start.labels, config.options, auxiliary_head=start.model.aux_head is not None)
+    if start.model.aux_head is not None and not task.auxiliary:
+        start.model.aux_head.requires_grad_(False)  # no loss reaches it
+    return dense_setup(config, splits, start, task)
 
 
 def dense_setup(config: RunConfig, splits: DataSplits, start: LoadedModel, task: Task) -> TrainingSetup:

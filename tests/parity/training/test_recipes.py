@@ -11,7 +11,7 @@ from saccade.data.batching import TrainOrder
 from saccade.errors import ConfigError
 from saccade.training.config import list_recipes, resolve
 from saccade.training.optimizers import freeze_untrained
-from saccade.training.schedules import lr_share
+from saccade.training.schedules import lr_factor
 
 IMAGENET = 1_281_167
 
@@ -111,7 +111,7 @@ def test_steps_and_learning_rates_of_deit() -> None:
     assert (order.steps_per_epoch, total) == (1251, 375_300)
     schedule = config.schedule
     lr = [
-        config.peak_lr * lr_share(step, total, schedule.warmup, schedule.final_lr, schedule.shape)
+        config.peak_lr * lr_factor(step, total, schedule.warmup, schedule.final_lr, schedule.shape)
         for step in (5 * 1251 - 1, total - 1)
     ]
     assert lr == pytest.approx([1e-3, 1e-5], rel=1e-6)  # after 5 epochs of warm-up; --min-lr

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from saccade.training.schedules import lr_share
+from saccade.training.schedules import lr_factor
 
 LR, STEPS = 3e-3, 200
 
@@ -45,7 +45,7 @@ def rates_of_transformers(make: Callable[[torch.optim.Optimizer], Any], count: i
 
 
 def our_rates(warmup: int, final: float = 0.0, shape: str = "cosine") -> list[float]:
-    return [LR * lr_share(step, STEPS, warmup / STEPS, final, shape) for step in range(STEPS)]
+    return [LR * lr_factor(step, STEPS, warmup / STEPS, final, shape) for step in range(STEPS)]
 
 
 @pytest.mark.parametrize("warmup", [0, 1, 20])

@@ -61,7 +61,7 @@ def ssitrim() -> Case:
 
 def segmentation() -> Case:
     target = torch.randint(len(LABELS), (8, SIZE, SIZE), generator=torch.Generator().manual_seed(3))
-    task = SegmentationTask(LABELS, SegmentationConfig(auxiliary_weight=0.4))
+    task = SegmentationTask(LABELS, SegmentationConfig(auxiliary_weight=0.4), auxiliary_head=True)
     return make_case(task, target, IGNORE, head="segmentation", auxiliary=True)
 
 

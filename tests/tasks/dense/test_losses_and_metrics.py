@@ -30,7 +30,7 @@ class Constant(torch.nn.Module):
         super().__init__()
         self.outputs = outputs
 
-    def forward(self, images: Tensor) -> DPTOutput:
+    def forward(self, images: Tensor, auxiliary: bool = False) -> DPTOutput:
         return self.outputs
 
 
@@ -213,8 +213,9 @@ def test_pixels_without_a_class_do_not_count() -> None:
 
 def test_the_auxiliary_head_has_its_weight() -> None:
     logits, aux, target = torch.randn(1, 2, 4, 4), torch.randn(1, 2, 2, 2), torch.randint(2, (1, 4, 4))
-    alone, _, _ = step(SegmentationTask(("a", "b"), SegmentationConfig(0.0)), DPTOutput(logits, aux), target)
-    both, _, _ = step(SegmentationTask(("a", "b")), DPTOutput(logits, aux), target)
+    without = SegmentationTask(("a", "b"), SegmentationConfig(0.0), auxiliary_head=True)
+    alone, _, _ = step(without, DPTOutput(logits, aux), target)
+    both, _, _ = step(SegmentationTask(("a", "b"), auxiliary_head=True), DPTOutput(logits, aux), target)
     larger = torch.nn.functional.interpolate(aux, size=(4, 4), mode="bilinear")
     auxiliary = torch.nn.functional.cross_entropy(larger, target)
     assert (both - alone).item() == pytest.approx(0.2 * auxiliary.item(), rel=1e-4)
