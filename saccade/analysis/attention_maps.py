@@ -132,14 +132,14 @@ def self_attention(trace: Trace, model: nn.Module) -> tuple[TokenLayout, dict[st
     ``[B, heads, N, N]``, at least one.
 
     Raises:
-        RecordingError: the model does not say, or its tokens attend to no patches.
+        RecordingError: the model has no self-attention over patches of an image.
     """
-    layout = trace.layout
+    layout, name = trace.layout, type(model.model if isinstance(model, Embedder) else model).__name__
     if layout is None:
-        raise RecordingError(f"{type(model).__name__} does not say how its tokens lie over the image")
+        raise RecordingError(f"this {name} has no self-attention over an image: what reads the image is convolutional")
     layers = {p: w.cpu() for p, w in trace.attention.items() if w.shape[2] == w.shape[3] == layout.num_tokens}
     if not layers:
-        raise RecordingError(f"{type(model).__name__} has no self-attention over {layout.num_tokens} tokens")
+        raise RecordingError(f"this {name} has no self-attention over the {layout.num_tokens} tokens of an image")
     return layout, layers
 
 

@@ -67,7 +67,7 @@ class TaskReport(ABC):
             RecordingError: the attention is larger than the budget.
         """
         raise ConfigError(
-            f"there is no such picture for the task {predictor.task.name}: choose a point of the image "
+            f"explain has no picture of a whole image for the task {predictor.task.name}: choose a point of the image "
             "(--point 0.5 0.5), or record the attention in Python with saccade.record"
         )
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import saccade
+from saccade.analysis.attention_maps import Embedder, attention_maps
 from saccade.analysis.points import point_attention
 from saccade.checkpoints.directory import LoadedModel
 from saccade.engine.images import fresh_preprocessing
@@ -50,3 +51,9 @@ def test_no_point_outside_and_none_without_attention() -> None:
         point_attention(created("vit_digits", "classification"), IMAGE, (1.5, 0.5))
     with pytest.raises(RecordingError, match="no attention"):
         point_attention(created("resnet18_small", "classification"), IMAGE, (0.5, 0.5))
+
+
+def test_a_convolutional_image_encoder_is_named_as_the_reason() -> None:
+    model = saccade.create("clip_small", num_classes=0).eval()
+    with pytest.raises(RecordingError, match=r"this CLIP has no self-attention over an image: .* is convolutional"):
+        attention_maps(Embedder(model), torch.rand(1, 3, 64, 64))
