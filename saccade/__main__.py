@@ -2,4 +2,5 @@
 
 from saccade.cli.main import run
 
-run()
+if __name__ == "__main__":  # workers of the loader import this module too
+    run()

@@ -20,7 +20,7 @@ from saccade.data.samples import ImageSource
 from saccade.engine.predictor import Predictor
 from saccade.engine.report import BUDGET, ReportSection
 from saccade.engine.setup import TrainingSetup
-from saccade.errors import RecordingError
+from saccade.errors import ConfigError, RecordingError
 from saccade.nn.recording import record
 from saccade.reporting.inside import inside_section
 from saccade.reporting.model_card import model_card
@@ -65,6 +65,8 @@ def train(
         DataError, ConfigError, CheckpointError: something does not fit; nothing was computed.
         TrainingError: the loss became NaN or infinite, or the disk is full; the run can be resumed.
     """
+    if resume and output is None:
+        raise ConfigError("`output` names the run that `resume=True` continues")
     run = RunDirectory.existing(output) if resume and output is not None else None
     result = run_loop(config, lambda config, device: setup, run, output=output, resume=resume, on_event=on_event)
     if result.finished and result.is_first:

@@ -5,6 +5,7 @@ workers or 8, in one process or in four.
 """
 
 import math
+import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -198,6 +200,7 @@ class TrainBatches:
             batch_sampler=sampler,  # type: ignore[arg-type]  # yields the items of the data set
             num_workers=workers,
             worker_init_fn=_ignore_interrupts,
+            multiprocessing_context=_start_method(workers),
             collate_fn=dataset.collate,
             pin_memory=torch.cuda.is_available(),
         )
@@ -238,6 +241,7 @@ def eval_batches(
         batch_sampler=items,  # type: ignore[arg-type]  # as above
         num_workers=workers,
         worker_init_fn=_ignore_interrupts,
+        multiprocessing_context=_start_method(workers),
         collate_fn=dataset.collate,
     )
     return (batch for batch, _ in loader)
@@ -295,6 +299,16 @@ def default_workers(dataset: BatchDataset) -> int:
     """0 for a cached data set, else one for each core but one, at most 16."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return 0 if dataset.cache is not None else max(0, min(cores - 1, 16))
+
+
+def _start_method(workers: int) -> str | None:
+    """How workers start. A process group has threads, and a fork copies the locks that they hold at that moment: a
+    worker that needs one of them hangs. In several processes, workers are forked from a server without threads.
+    """
+    if not workers or not (dist.is_available() and dist.is_initialized()):
+        return None
+    multiprocessing.set_forkserver_preload([__name__])
+    return "forkserver"
 
 
 def _ignore_interrupts(worker: int) -> None:

@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 
 from saccade.data.batching import ResidentBatches, TrainBatches, TrainOrder, default_workers, fits_device
+from saccade.data.own import OwnDataset
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch
 from saccade.engine.setup import TrainingSetup
@@ -90,6 +91,11 @@ def plan_run(config: RunConfig, setup: TrainingSetup, processes: Processes) -> T
         setup=setup,
         order=order,
         total_steps=config.schedule.steps or config.schedule.epochs * order.steps_per_epoch,
-        workers=default_workers(setup.train) if config.data.workers is None else config.data.workers,
+        workers=_workers(setup, processes) if config.data.workers is None else config.data.workers,
         precision=("bfloat16" if on_gpu else "float32") if config.precision == "auto" else config.precision,
     )
+
+
+def _workers(setup: TrainingSetup, processes: Processes) -> int:
+    """The default number; 0 for data of one's own in several processes, where each worker imports the user's script."""
+    return 0 if processes.world > 1 and isinstance(setup.train, OwnDataset) else default_workers(setup.train)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from saccade.data.augmentation import TrainTransform
 from saccade.data.batch_augmentation import BatchAugmentation, affine_matrices, warp
@@ -52,6 +53,19 @@ def test_workers_do_not_matter(photos: Path) -> None:
     alone = batches(photos)
     assert_same(alone, batches(photos, workers=1))
     assert_same(alone, batches(photos, workers=2))
+
+
+def test_workers_of_a_process_group_are_not_forked_from_its_threads(photos: Path, tmp_path: Path) -> None:
+    alone = batches(photos)
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    try:
+        order = TrainOrder(20, 8, 3, 1, 0, 1)
+        images = image_dataset(source(photos), TrainTransform(PREPROCESSING, RICH), (3, 16, 16))
+        loader = TrainBatches(images, order, start=0, stop=9, workers=1)
+        assert loader._loader.multiprocessing_context.get_start_method() == "forkserver"
+        assert_same(alone, batches(photos, workers=1))
+    finally:
+        dist.destroy_process_group()
 
 
 def test_a_resumed_order_goes_on_where_it_was(photos: Path) -> None:

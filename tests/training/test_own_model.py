@@ -1,5 +1,8 @@
 """The public seam: a model and a data set of one's own, without a row in any table."""
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ from torch import Tensor, nn
 import saccade
 from saccade.data.own import OwnDataset
 from saccade.engine.setup import TrainingSetup, own_model
-from saccade.errors import CheckpointError
+from saccade.errors import CheckpointError, ConfigError
 from saccade.tasks.classification.task import ClassificationTask
 from saccade.training.config import RunConfig, ScheduleConfig
 from saccade.training.events import StepDone
@@ -63,6 +66,29 @@ def test_it_is_resumed_to_the_same_bits(tmp_path: Path) -> None:
     resumed = saccade.train(setup(), config(8), output=tmp_path / "cut", resume=True)
     one, other = (load_file(r.run.model / "model.safetensors") for r in (whole, resumed))
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_resuming_needs_the_run() -> None:
+    with pytest.raises(ConfigError, match="`output` names the run"):
+        saccade.train(setup(), config(8), resume=True)
+
+
+@pytest.mark.slow
+def test_the_script_of_the_docs_in_two_processes(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "own-model.md").read_text()
+    script = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    assert script is not None
+    resumed = script[1].replace('output="runs/sides"', 'output="runs/sides", resume=True')
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for folder, launcher in (("one", []), ("two", torchrun)):
+        (tmp_path / folder).mkdir()
+        for name, content in (("own.py", script[1]), ("again.py", resumed)):
+            (tmp_path / folder / name).write_text(content)
+            command = [sys.executable, *launcher, name]
+            subprocess.run(command, cwd=tmp_path / folder, check=True, timeout=200, capture_output=True)
+    one, two = (load_file(tmp_path / folder / "runs/sides/model/model.safetensors") for folder in ("one", "two"))
+    assert one.keys() == two.keys()
+    assert all((one[name] - two[name]).abs().max() < 1e-6 for name in one)
 
 
 def test_augmentation_gets_a_seed_that_a_resumed_run_repeats() -> None:
