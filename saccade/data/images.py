@@ -14,7 +14,7 @@ from typing import overload
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 from saccade.errors import ImageError
@@ -81,6 +81,22 @@ def read_image(source: FileLike | Numbers, *, channels: int = 3, name: str | Non
         raise ImageError(f"{name}: there is no such file") from None
     except PermissionError:
         raise ImageError(f"{name}: permission denied") from None
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(width, height) in pixels of an image file as :func:`read_image` reads it, from its header alone.
+
+    Raises:
+        ImageError: it is not an image of a supported format.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+            return image.size[::-1] if orientation in (5, 6, 7, 8) else image.size
+    except Image.UnidentifiedImageError:
+        raise ImageError(f"{path} is not an image of a supported format ({', '.join(FORMATS)})") from None
+    except DAMAGE as error:
+        raise ImageError(f"{path} is damaged: {_first_line(error)}") from None
 
 
 def _decode(file, channels: int, name: str) -> Image.Image:

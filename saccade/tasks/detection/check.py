@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from saccade.data.check import AUTO_FULL, SAMPLE
-from saccade.data.images import read_image
 from saccade.data.samples import DataSplits
 from saccade.data.splits import SPLITS
 from saccade.errors import DataError, ImageError
-from saccade.tasks.detection.sources import Record, RecordSource
+from saccade.tasks.detection.layouts.coco import coco_files
+from saccade.tasks.detection.records import Box, RecordSource
 
 Kind = Literal["empty", "negative", "outside", "corners"]
 DESCRIPTIONS = {
@@ -26,8 +26,6 @@ DESCRIPTIONS = {
 }
 TOLERANCE = 1.0  # pixels beyond an edge that are taken for rounding
 MAX_SHOWN = 5  # boxes of each kind in the printed report
-
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -105,20 +103,21 @@ def check_boxes(
     counts, problems, broken = {}, [], {}
     total = sum(len(part) for part in parts.values())
     stride = max(1, total // SAMPLE) if mode == "sample" or (mode == "auto" and total > AUTO_FULL) else 1
-    work: list[tuple[Record, str]] = []
+    work: list[tuple[RecordSource, int]] = []
     for split, source in parts.items():
         if not isinstance(source, RecordSource):
             raise DataError("scenes are generated, so there are no annotations to check")
         counts[split] = dict(Counter(label for record in source.records for label in record.names))
-        work += zip(source.records, source.names)
+        work += [(source, index) for index in range(len(source))]
     work = work[::stride]
-    for done, (record, name) in enumerate(work, 1):
+    for done, (source, index) in enumerate(work, 1):
+        record, name = source.records[index], source.names[index]
         try:
-            width, height = read_image(record.path).size
+            width, height = source.with_boxes(index).image.size  # as training reads it
         except ImageError as error:
             broken[name] = str(error)
-            width, height = record.size or (0, 0)
-        for box, label in zip(record.boxes, record.names):
+            width = height = 0
+        for box, label in zip(record.boxes, record.names) if width else ():
             kind = find_problem(box, width, height)
             if kind is not None:
                 problems.append(BoxProblem(name, label, kind, box, correction(box, kind, width, height)))
@@ -166,7 +165,7 @@ def fix_coco(root: Path, report: BoxReport) -> list[Path]:
     Raises:
         DataError: the folder does not have the layout of COCO.
     """
-    files = [*sorted(root.glob("annotations/*.json")), *sorted(root.glob("*/_annotations.coco.json"))]
+    files = coco_files(root)
     if not files:
         raise DataError(f"{root} has no COCO annotations: only COCO annotations can be fixed")
     problems = {(Path(p.image).name, p.label, tuple(round(v, 3) for v in p.box)): p for p in report.problems}

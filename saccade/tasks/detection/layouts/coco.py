@@ -1,0 +1,198 @@
+"""COCO: JSON files with images, annotations and categories; image and category ids may have holes and start anywhere.
+
+annotations/instances_train2017.json, train2017/ or images/train2017/    cocodataset.org
+train/_annotations.coco.json                                             Roboflow
+annotations/instances_default.json, images/default/                      CVAT
+result.json, images/                                                     Label Studio
+"""
+
+import json
+import logging
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from saccade.data.splits import SPLITS
+from saccade.errors import DataError
+from saccade.tasks.detection.layouts.tree import ImageTree, finite_box, hidden, split_of
+from saccade.tasks.detection.records import Box, Crowd, Record
+
+log = logging.getLogger("saccade")
+
+
+@dataclass
+class _Objects:
+    """The annotations of one image."""
+
+    boxes: list[Box] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    segmentations: list[Any] = field(default_factory=list)
+    areas: list[float] = field(default_factory=list)
+    crowds: list[Crowd] = field(default_factory=list)
+
+
+def coco_files(root: Path) -> list[Path]:
+    """The JSON files of a folder that may be COCO annotations."""
+    patterns = ("annotations/*.json", "*/_annotations.coco.json", "*.json", "*/*.json")
+    files = ([path for path in sorted(root.glob(pattern)) if not hidden(path, root)] for pattern in patterns)
+    return next((matches for matches in files if matches), [])
+
+
+def read_coco(root: Path) -> tuple[dict[str, list[Record]], tuple[str, ...]]:
+    """The records of each split, and the classes in the order of their ids.
+
+    Files of captions, of panoptic segments and of images without annotations are skipped; of `instances_*` and
+    `person_keypoints_*` of one split, the former are read.
+    """
+    contents, reasons = {}, []
+    for file in coco_files(root):
+        content = _load(file)
+        reason = _why_not_boxes(content)
+        if reason is None:
+            contents[file] = content
+        else:
+            reasons.append(f"{file} {reason}")
+    if not contents:
+        raise DataError(f"{root} has no COCO annotation of boxes: {'; '.join(reasons) or 'no JSON file'}")
+    for reason in reasons:
+        log.info("skipped: %s", reason)
+
+    by_split: dict[str, list[Path]] = {}
+    for file in contents:
+        folder = file.relative_to(root).parent.name  # "" for a file in the root, whose own name says nothing
+        by_split.setdefault(split_of(file.stem, folder) or "train", []).append(file)
+    records: dict[str, list[Record]] = {}
+    names: dict[int, str] = {}
+    tree = ImageTree(root)
+    for split in [split for split in SPLITS if split in by_split]:
+        for file in _preferred(by_split[split]):
+            categories = _categories(file, contents[file])
+            for number, category in categories.items():
+                if names.setdefault(number, category) != category:
+                    raise DataError(f"{file}: category {number} is {category!r}, but {names[number]!r} in another file")
+            records.setdefault(split, []).extend(_read_file(tree, file, split, contents[file], categories))
+    _refuse_repetitions(records)
+    with_boxes = {name for part in records.values() for record in part for name in record.names}
+    # A category without a box (a super-category, a hole) is not a class; two of one name are one class.
+    classes = tuple(dict.fromkeys(names[number] for number in sorted(names) if names[number] in with_boxes))
+    return records, classes
+
+
+def _load(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{file} is not a COCO annotation: {error!r}") from None
+
+
+def _why_not_boxes(content: Any) -> str | None:
+    """What a JSON file holds in place of boxes; None for a file of boxes."""
+    if not isinstance(content, dict) or "images" not in content:
+        return "is not a COCO annotation"
+    if "annotations" not in content:
+        return "lists images without annotations"
+    if "categories" not in content:
+        return "holds captions, not boxes" if _has(content, "caption") else "has no categories"
+    return "holds panoptic segments, not boxes" if _has(content, "segments_info") else None
+
+
+def _has(content: dict, key: str) -> bool:
+    annotations = content["annotations"]
+    return isinstance(annotations, list) and any(isinstance(row, dict) and key in row for row in annotations[:1])
+
+
+def _preferred(files: list[Path]) -> list[Path]:
+    instances = [file for file in files if file.stem.startswith("instances")]
+    if not instances:
+        return files
+    for file in files:
+        if file not in instances:
+            log.info("skipped: %s stands beside %s", file, instances[0].name)
+    return instances
+
+
+def _categories(file: Path, content: dict) -> dict[int, str]:
+    try:
+        return {int(category["id"]): str(category["name"]) for category in content["categories"]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{file} is not a COCO annotation: a category without id or name ({error!r})") from None
+
+
+def _read_file(tree: ImageTree, file: Path, split: str, content: dict, categories: dict[int, str]) -> list[Record]:
+    try:
+        images = {image["id"]: image for image in content["images"]}
+        names = {number: str(image["file_name"]) for number, image in images.items()}
+        annotations = list(content["annotations"])
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{file} is not a COCO annotation: {error!r}") from None
+    if len(images) < len(content["images"]):
+        raise DataError(f"{file}: two images have one id")
+    objects = {number: _Objects() for number in images}
+    for annotation in annotations:
+        _add(objects, annotation, categories, file)
+    records = []
+    for number, image in images.items():
+        path = tree.resolve(file, names[number], _image_folders(tree.root, file, split))
+        row = objects[number]
+        masks = tuple(row.segmentations) if all(map(_is_mask, row.segmentations)) else ()
+        size = _size(image)
+        records.append(
+            Record(path, tuple(row.boxes), tuple(row.names), size, masks, tuple(row.areas), tuple(row.crowds))
+        )
+    return records
+
+
+def _add(objects: dict[Any, _Objects], annotation: Any, categories: dict[int, str], file: Path) -> None:
+    where = f"{file}: annotation {annotation.get('id') if isinstance(annotation, dict) else annotation!r}"
+    try:
+        row, name = objects[annotation["image_id"]], categories[int(annotation["category_id"])]
+        x, y, w, h = finite_box(annotation["bbox"], where)
+        area = annotation.get("area")
+        area = w * h if area is None else float(area)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{where} does not match the images or categories: {error!r}") from None
+    box = (x, y, x + w, y + h)
+    if annotation.get("iscrowd"):
+        row.crowds.append(Crowd(box, name, area))
+        return
+    row.boxes.append(box)
+    row.names.append(name)
+    row.segmentations.append(annotation.get("segmentation"))
+    row.areas.append(area)
+
+
+def _is_mask(segmentation: Any) -> bool:
+    """Whether it is RLE, or polygons with at least three corners; others have no area."""
+    if isinstance(segmentation, list):
+        return bool(segmentation) and all(isinstance(polygon, list) and len(polygon) >= 6 for polygon in segmentation)
+    return isinstance(segmentation, dict) and "counts" in segmentation
+
+
+def _size(image: dict) -> tuple[int, int] | None:
+    """(width, height); None where the file has null or 0."""
+    try:
+        width, height = int(image.get("width") or 0), int(image.get("height") or 0)
+    except (TypeError, ValueError):
+        return None
+    return (width, height) if width > 0 and height > 0 else None
+
+
+def _image_folders(root: Path, file: Path, split: str) -> list[Path]:
+    """Where the images of an annotation file may lie, the most specific folder first."""
+    subset = file.stem.rsplit("_", 1)[-1]  # train2017, default
+    own = [file.parent] if file.parent.name != "annotations" else []
+    names = dict.fromkeys((subset, split, f"{split}2017"))
+    return [*own, *(root / "images" / name for name in names), *(root / name for name in names), root / "images", root]
+
+
+def _refuse_repetitions(records: dict[str, list[Record]]) -> None:
+    """One image in two annotation files would be counted twice, or leak from one split into another."""
+    splits: dict[Path, str] = {}
+    for split, part in records.items():
+        for record in part:
+            if (other := splits.setdefault(record.path, split)) != split:
+                raise DataError(f"{record.path} is in the splits {other} and {split}")
+        path, count = Counter(record.path for record in part).most_common(1)[0]
+        if count > 1:
+            raise DataError(f"{path} is annotated twice in the split {split}: leave one of the annotation files there")

@@ -1,0 +1,100 @@
+"""Files of a data set's folder: the images by name, the splits by the names of folders and files."""
+
+import math
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from saccade.data.images import is_image_name
+from saccade.data.splits import SPLIT_NAMES
+from saccade.errors import DataError
+from saccade.tasks.detection.records import Box
+
+
+class ImageTree:
+    """The image files below a folder; hidden folders and files are skipped.
+
+    Image files whose path leads out of the folder by a symbolic link are refused when an annotation names them.
+    """
+
+    def __init__(self, root: Path):
+        self.root = root
+        self._resolved_root = root.resolve()
+        self._by_name: dict[str, list[Path]] | None = None
+        self._by_stem: dict[str, list[Path]] = {}
+
+    def resolve(self, annotation: Path, name: str, folders: Iterable[Path]) -> Path:
+        """The image file that an annotation names.
+
+        Args:
+            annotation: the annotation file, for errors.
+            name: the file name in it; backslashes separate folders too.
+            folders: tried in this order; then the whole tree is searched for the last part of the name.
+
+        Raises:
+            DataError: there is no such image, several have its name, or it lies outside the folder.
+        """
+        name = name.replace("\\", "/")
+        for folder in folders:
+            if (path := folder / name).is_file():
+                return self.checked(path, annotation)
+        return self._only(self.named(name.rsplit("/", 1)[-1]), annotation, name)
+
+    def named(self, name: str) -> list[Path]:
+        """Images with this file name, anywhere in the tree."""
+        self._index()
+        assert self._by_name is not None
+        return self._by_name.get(name, [])
+
+    def with_stem(self, stem: str) -> list[Path]:
+        """Images with this file name but for its suffix, anywhere in the tree."""
+        self._index()
+        return self._by_stem.get(stem, [])
+
+    def checked(self, path: Path, annotation: Path) -> Path:
+        """The path, if the file lies in this folder after all symbolic links are followed."""
+        if self._resolved_root not in path.resolve().parents:
+            raise DataError(
+                f"{annotation} names the image {path}, which leads out of {self.root} by a link or by '..': copy the "
+                "images into the folder, or give the folder that holds both"
+            )
+        return path
+
+    def _only(self, paths: list[Path], annotation: Path, name: str) -> Path:
+        if not paths:
+            raise DataError(f"{annotation} names the image {name}, which is nowhere in {self.root}")
+        if len(paths) > 1:
+            raise DataError(f"{annotation} names the image {name}, but there are {paths[0]} and {paths[1]}")
+        return self.checked(paths[0], annotation)
+
+    def _index(self) -> None:
+        if self._by_name is not None:
+            return
+        self._by_name = {}
+        for path in sorted(self.root.rglob("*")):
+            if is_image_name(path.name) and not hidden(path, self.root):
+                self._by_name.setdefault(path.name, []).append(path)
+                self._by_stem.setdefault(path.stem, []).append(path)
+
+
+def hidden(path: Path, root: Path) -> bool:
+    """Whether a part of the path below `root` is a folder of a file system or an archive tool, not of the data."""
+    return any(part.startswith((".", "@")) or part == "__MACOSX" for part in path.relative_to(root).parts)
+
+
+def split_of(*names: str) -> str | None:
+    """The split that the words of a file's or folder's name stand for; the first name with one decides."""
+    for name in names:
+        words = re.findall(r"[a-z]+", name.lower())
+        for word in words:
+            if split := SPLIT_NAMES.get(word, {"minival": "val", "trainval": "train"}.get(word)):
+                return split
+    return None
+
+
+def finite_box(values: Iterable[float], where: str) -> Box:
+    """Four numbers, or an error that names `where`."""
+    left, top, right, bottom = (float(value) for value in values)
+    if not all(map(math.isfinite, (left, top, right, bottom))):
+        raise DataError(f"{where}: a box must have four finite numbers")
+    return left, top, right, bottom

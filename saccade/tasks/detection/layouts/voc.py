@@ -1,0 +1,107 @@
+"""Pascal VOC: an XML file for each image, in `Annotations/`, in another folder, or beside the image (labelImg).
+
+Splits are the lists of `ImageSets/Main/`, else the names of the folders.
+"""
+
+import codecs
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+from saccade.data.splits import SPLITS
+from saccade.errors import DataError
+from saccade.tasks.detection.layouts.tree import ImageTree, finite_box, hidden, split_of
+from saccade.tasks.detection.records import Box, Record
+
+DECLARATION = re.compile(rb"""^\s*<\?xml[^>]*encoding\s*=\s*["']([A-Za-z0-9._-]+)["'][^>]*\?>""")
+
+
+def voc_files(root: Path) -> list[Path]:
+    """The XML files below a folder."""
+    return [path for path in sorted(root.rglob("*.[xX][mM][lL]")) if not hidden(path, root)]
+
+
+def read_voc(root: Path) -> tuple[dict[str, list[Record]], tuple[str, ...]]:
+    """The records of each split, and the classes in alphabetical order."""
+    files, tree = voc_files(root), ImageTree(root)
+    lists = _lists(root)
+    by_split: dict[str, list[Path]] = {}
+    if lists:
+        by_stem = {file.stem: file for file in files}
+        for split, stems in lists.items():
+            for stem in stems:
+                if stem not in by_stem:
+                    raise DataError(f"the list of the split {split} names {stem}, but there is no {stem}.xml in {root}")
+            by_split[split] = [by_stem[stem] for stem in stems]
+    else:
+        for file in files:
+            split = split_of(*reversed(file.relative_to(root).parts[:-1])) or "train"
+            by_split.setdefault(split, []).append(file)
+    records = {split: [_read_file(tree, file) for file in part] for split, part in by_split.items()}
+    return records, tuple(sorted({name for part in records.values() for record in part for name in record.names}))
+
+
+def _lists(root: Path) -> dict[str, list[str]]:
+    """The file names of `ImageSets/Main/{train,val,test}.txt`, without suffix; {} without a list of train."""
+    lists: dict[str, list[str]] = {}
+    for path in sorted(root.rglob("*.txt")):
+        folders = [part.lower() for part in path.relative_to(root).parts[:-1]]
+        if path.stem in SPLITS and folders and "imagesets" in folders and folders[-1] in ("imagesets", "main"):
+            lines = path.read_text(encoding="utf-8").splitlines()  # a line is a name, which may have spaces
+            lists.setdefault(path.stem, []).extend(line.strip() for line in lines if line.strip())
+    return lists if "train" in lists else {}
+
+
+def _read_file(tree: ImageTree, file: Path) -> Record:
+    boxes: list[Box] = []
+    names = []
+    try:
+        root = ElementTree.fromstring(_decoded(file))
+        for element in root.iter("object"):
+            corners = {child.tag: float(child.text or "") for child in element.find("bndbox") or ()}
+            left, top, right, bottom = (corners[key] for key in ("xmin", "ymin", "xmax", "ymax"))
+            # Counted from 1, ends included.
+            boxes.append(finite_box((left - 1, top - 1, right, bottom), f"{file}: object {len(names) + 1}"))
+            name = (element.findtext("name") or "").strip()
+            if not name:
+                raise DataError(f"{file}: object {len(names) + 1} has no name")
+            names.append(name)
+        size = tuple(int(float(root.findtext(f"size/{key}") or 0)) for key in ("width", "height"))
+        image = (root.findtext("filename") or "").strip()
+    except (OSError, ElementTree.ParseError, KeyError, ValueError) as error:
+        raise DataError(f"{file} is not a Pascal VOC annotation: {error!r}") from None
+    known = (size[0], size[1]) if min(size) > 0 else None  # tools write 0 for a size that they do not know
+    return Record(_image(tree, file, image), tuple(boxes), tuple(names), known)
+
+
+def _image(tree: ImageTree, file: Path, name: str) -> Path:
+    """The image with the name of the annotation file, else the one that it names."""
+    relative = file.relative_to(tree.root).parts[1:]
+    paths = tree.with_stem(file.stem) or tree.named(name.replace("\\", "/").rsplit("/", 1)[-1])
+    paths = [path for path in paths if path.name == name] or paths  # VOC has masks under the same name as its images
+    if len(paths) > 1:  # one in each split: beside the file, or in the same place below a folder for images
+        near = [path for path in paths if path.parent == file.parent or path.parent.parent == file.parent.parent]
+        same = [path for path in paths if path.relative_to(tree.root).parts[1:-1] == relative[:-1]]
+        paths = near or same or paths
+    if not paths:
+        raise DataError(f"{file}: there is no image {file.stem} in {tree.root}")
+    if len(paths) > 1:
+        raise DataError(f"{file}: there are two images of this name, {paths[0]} and {paths[1]}")
+    return tree.checked(paths[0], file)
+
+
+def _decoded(file: Path) -> str:
+    """The text by the encoding that the file declares, without the declaration."""
+    content = file.read_bytes()
+    encoding = "utf-8-sig"
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding = "utf-16"
+    elif match := DECLARATION.match(content.removeprefix(codecs.BOM_UTF8)):
+        encoding = {"utf-8": "utf-8-sig"}.get(match[1].decode().lower(), match[1].decode())
+    try:
+        text = content.decode(encoding)
+    except (LookupError, UnicodeDecodeError) as error:
+        raise DataError(f"{file} is not text in {encoding}: {error}") from None
+    if "<!ENTITY" in text:
+        raise DataError(f"{file} declares XML entities, which no annotation needs: not read")
+    return re.sub(r"^\s*<\?xml[^>]*\?>", "", text)

@@ -1,0 +1,121 @@
+"""Images with annotated boxes, whatever layout they were read from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask as coco_masks
+
+from saccade.data.images import read_image
+from saccade.data.samples import BoxedImage, BoxTruth
+from saccade.errors import ImageError
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
+
+
+class Crowd(NamedTuple):
+    """A region with an unknown number of objects (COCO's `iscrowd`)."""
+
+    box: Box
+    name: str  # of the class
+    area: float  # in pixels
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image file and its annotated boxes, with a class name for each; regions of crowds are separate."""
+
+    path: Path
+    boxes: tuple[Box, ...]
+    names: tuple[str, ...]
+    size: tuple[int, int] | None = None  # (width, height) by the annotation
+    segmentations: tuple[Any, ...] = ()  # COCO polygons or RLE, one for each box; empty unless all boxes have one
+    areas: tuple[float, ...] = ()  # in pixels, one for each box; empty: those of the boxes
+    crowds: tuple[Crowd, ...] = ()
+
+
+class RecordSource:
+    """Images of a list of records."""
+
+    def __init__(self, root: Path, records: Sequence[Record], classes: tuple[str, ...]):
+        self.root, self.records, self.classes = root, list(records), classes
+        self.names: Sequence[str] = [_relative(record.path, root) for record in self.records]
+        self.labels = np.zeros(len(self.records), dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def image(self, index: int) -> Image.Image:
+        return read_image(self.data(index), name=str(self.records[index].path))
+
+    def data(self, index: int) -> bytes:
+        path = self.records[index].path
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise ImageError(f"{path} cannot be read: {error.strerror}") from None
+
+    def with_boxes(self, index: int) -> BoxedImage:
+        record = self.records[index]
+        image = self.image(index)
+        if record.size is not None and record.size != image.size:
+            turned = " (its EXIF orientation was ignored there)" if record.size == image.size[::-1] else ""
+            raise ImageError(
+                f"{record.path} is {image.width} x {image.height}, but its annotation gives "
+                f"{record.size[0]} x {record.size[1]}: the boxes were drawn on another image{turned}"
+            )
+        truth = self.truth(record)
+        boxes, labels = truth.boxes[~truth.crowd].astype(np.float32), truth.labels[~truth.crowd]
+        boxes[:, 0::2] = boxes[:, 0::2].clip(0, image.width)
+        boxes[:, 1::2] = boxes[:, 1::2].clip(0, image.height)
+        has_area = (boxes[:, 2] - boxes[:, 0] > 0.5) & (boxes[:, 3] - boxes[:, 1] > 0.5)
+        masks = None
+        if record.segmentations or not record.names:
+            segmentations = [record.segmentations[i] for i in np.flatnonzero(has_area)]
+            masks = np.array([self._mask(record, segmentation, image.size) for segmentation in segmentations], bool)
+            masks = masks.reshape(-1, image.height, image.width)
+        return BoxedImage(image, boxes[has_area], labels[has_area], masks, truth)
+
+    @staticmethod
+    def _mask(record: Record, segmentation: Any, size: tuple[int, int]) -> np.ndarray:
+        try:
+            return rasterize(segmentation, size)
+        except (TypeError, ValueError, KeyError, IndexError) as error:
+            raise ImageError(f"{record.path}: one of its segmentations cannot be read: {error!r}") from None
+
+    def truth(self, record: Record) -> BoxTruth:
+        """The objects and crowds of an image as they are annotated; crowds of the source's classes only."""
+        class_index = {name: i for i, name in enumerate(self.classes)}
+        crowds = [crowd for crowd in record.crowds if crowd.name in class_index]
+        boxes = np.array([*record.boxes, *(crowd.box for crowd in crowds)], np.float64).reshape(-1, 4)
+        names = [*record.names, *(crowd.name for crowd in crowds)]
+        areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+        if record.areas:
+            areas = np.array([*record.areas, *(crowd.area for crowd in crowds)], np.float64)
+        crowd = np.arange(len(boxes)) >= len(record.boxes)
+        return BoxTruth(boxes, np.array([class_index[name] for name in names], np.int64), areas, crowd)
+
+
+def rasterize(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
+    """A COCO segmentation (polygons or RLE) as a mask ``[H, W]`` boolean; `size` is (width, height).
+
+    Raises:
+        ValueError: the RLE is of an image of another size.
+    """
+    width, height = size
+    if not isinstance(segmentation, list) and list(segmentation["size"]) != [height, width]:
+        raise ValueError(f"RLE of {segmentation['size']} (height, width) in an image of {[height, width]}")
+    if isinstance(segmentation, list):
+        rle = coco_masks.merge(coco_masks.frPyObjects(segmentation, height, width))
+    elif isinstance(segmentation["counts"], list):
+        rle = coco_masks.frPyObjects(segmentation, height, width)
+    else:
+        rle = segmentation
+    return coco_masks.decode(rle).astype(bool)
+
+
+def _relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if root in path.parents else path.name
