@@ -6,7 +6,7 @@ Boxes are transformed with their image (torchvision's transforms v2). A batch is
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
+from torchvision.ops import masks_to_boxes
 from torchvision.transforms import v2
 
 from saccade.data.batching import Item, first_readable
@@ -45,6 +46,17 @@ class BoxSample:
     skipped: str  # errors of the broken images that this one replaces
     masks: Tensor | None = None  # [n, h, w] boolean
     truth: dict[str, Tensor] = field(default_factory=dict)  # [m, ...] each: see `BoxDataset.collate`; {}: not known
+    crowd_boxes: Tensor = field(default_factory=lambda: torch.zeros(0, 4))  # [c, 4] as `boxes`: regions without a loss
+
+
+class TransformedBoxes(NamedTuple):
+    """What :class:`BoxTransform` makes of an image; boxes are centre x, centre y, width, height as fractions of it."""
+
+    image: Tensor  # [C, h, w]
+    boxes: Tensor  # [n, 4]
+    labels: Tensor  # [n]
+    masks: Tensor | None  # [n, h, w] boolean
+    crowd_boxes: Tensor  # [c, 4]
 
 
 class BoxTransform:
@@ -76,14 +88,15 @@ class BoxTransform:
                 steps.append(v2.ColorJitter(strength, strength, strength))
             if multi_scale:
                 steps.append(RandomSizeCrop(preprocessing))
-            steps.append(v2.SanitizeBoundingBoxes())
-        self.steps = v2.Compose(steps) if steps else None
+        self.steps = None if config is None else torch.nn.Sequential(*steps)
+        self.sanitize = v2.SanitizeBoundingBoxes()
 
-    def __call__(self, sample: BoxedImage, key: Sequence[int]) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """(image ``[C, h, w]``, boxes ``[n, 4]`` as fractions of it, labels ``[n]``, masks ``[n, h, w]`` or None)."""
+    def __call__(self, sample: BoxedImage, key: Sequence[int]) -> TransformedBoxes:
+        """The preprocessed image with its boxes; the augmentation is a function of `key`."""
         image: Any = self.preprocessing.convert_mode(sample.image)
         boxes, labels = torch.from_numpy(sample.boxes), torch.from_numpy(sample.labels)
         masks = None if sample.masks is None else torch.from_numpy(sample.masks)
+        crowd_boxes = crowds_inside(sample.measured(), image.width, image.height)
         preprocessing = self.preprocessing
         if self.steps is not None:
             with torch.random.fork_rng(devices=[]):
@@ -93,19 +106,47 @@ class BoxTransform:
                 inputs = {"image": image, "boxes": corners, "labels": labels}
                 if masks is not None:
                     inputs["masks"] = tv_tensors.Mask(masks)
+                if len(crowd_boxes):
+                    # As masks: a crop removes a box whose middle lies outside, but the rest of the crowd stays visible.
+                    inputs["crowds"] = tv_tensors.Mask(box_masks(crowd_boxes, image.height, image.width))
                 outputs = self.steps(inputs)
+                if len(crowd_boxes):
+                    crowd_boxes = boxes_of_masks(outputs.pop("crowds").as_subclass(Tensor))
+                outputs = self.sanitize(outputs)
                 image, boxes, labels = outputs["image"], outputs["boxes"].as_subclass(Tensor), outputs["labels"]
                 masks = None if masks is None else outputs["masks"].as_subclass(Tensor)
                 if self.multi_scale:
                     preprocessing = random_size(preprocessing)
         extent = torch.tensor([image.width, image.height] * 2, dtype=torch.float32)
-        xyxy = boxes / extent
-        cxcywh = torch.cat(((xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]), dim=1)
         pixels = preprocessing(image)
         if masks is not None and masks.shape[-2:] != pixels.shape[-2:]:
             # Objects as the batch: interpolation accepts none of them, but not zero channels.
             masks = F.interpolate(masks[:, None].float(), size=pixels.shape[-2:])[:, 0].bool()
-        return pixels, cxcywh, labels, masks
+        return TransformedBoxes(pixels, _cxcywh(boxes / extent), labels, masks, _cxcywh(crowd_boxes / extent))
+
+
+def _cxcywh(xyxy: Tensor) -> Tensor:
+    return torch.cat(((xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]), dim=1)
+
+
+def crowds_inside(truth: BoxTruth, width: int, height: int) -> Tensor:
+    """The regions of crowds ``[c, 4]`` float32 (left, top, right, bottom in pixels), cut at the edges of the image."""
+    boxes = torch.from_numpy(truth.boxes[truth.crowd]).float()
+    boxes = torch.stack([boxes[:, k].clamp(0, (width, height)[k % 2]) for k in range(4)], dim=1)
+    return boxes[(boxes[:, 2:] > boxes[:, :2]).all(1)]
+
+
+def box_masks(boxes: Tensor, height: int, width: int) -> Tensor:
+    """Boxes ``[c, 4]`` in pixels as masks ``[c, height, width]`` boolean of the pixels that they touch."""
+    x, y = torch.arange(width), torch.arange(height)[:, None]
+    left, top, right, bottom = boxes[:, :, None, None].unbind(1)
+    return (x >= left.floor()) & (x < right.ceil()) & (y >= top.floor()) & (y < bottom.ceil())
+
+
+def boxes_of_masks(masks: Tensor) -> Tensor:
+    """The boxes ``[c, 4]`` in pixels around those masks ``[C, h, w]`` that are not empty."""
+    masks = masks[masks.flatten(1).any(1)]
+    return masks_to_boxes(masks) + torch.tensor([0.0, 0.0, 1.0, 1.0])  # its right and lower ends are included
 
 
 @dataclass
@@ -126,18 +167,22 @@ class BoxDataset(Dataset):
         if self.masks and sample.masks is None:
             raise DataError(f"{self.source.names[index]}: training on masks needs a mask for every box")
         size = torch.tensor([sample.image.height, sample.image.width])
-        image, boxes, labels, masks = self.transform(sample if self.masks else sample._replace(masks=None), key)
+        inputs = self.transform(sample if self.masks else sample._replace(masks=None), key)
         truth = truth_labels(sample.measured())
         if self.segments and sample.masks is not None:
             truth["truth_segments"] = segment_map(sample.masks, sample.image.size)
-        return BoxSample(image, boxes, labels, size, self.source.names[index], index, skipped, masks, truth)
+        name = self.source.names[index]
+        image, boxes, labels, masks, crowd_boxes = inputs
+        return BoxSample(image, boxes, labels, size, name, index, skipped, masks, truth, crowd_boxes)
 
     @staticmethod
     def collate(samples: Sequence[BoxSample]) -> tuple[Batch, list[str]]:
-        """Images padded at the right and the bottom; labels `classes`, `boxes`, `valid`, `sizes`, and `masks` if all
-        images have them. The truth of the original images, crowds included: `truth_classes [B, m]`, `truth_boxes
-        [B, m, 4]` (corners in pixels) and `truth_areas [B, m]` (pixels), both float64, and `truth_crowd [B, m]`;
-        `truth_segments [B, H, W]`, for each pixel 1 + its row of `classes`, 0 for none."""
+        """Images padded at the right and the bottom; labels `classes`, `boxes`, `valid`, `sizes`, `crowd_boxes
+        [B, c, 4]` (filled up with boxes without area), and `masks` if all images have them.
+
+        The truth of the original images, crowds included: `truth_classes [B, m]`, `truth_boxes [B, m, 4]` (corners in
+        pixels) and `truth_areas [B, m]` (pixels), both float64, and `truth_crowd [B, m]`; `truth_segments [B, H, W]`,
+        for each pixel 1 + its row of `classes`, 0 for none."""
         height, width = (max(s.image.shape[axis] for s in samples) for axis in (1, 2))
         num_boxes = max(1, *(len(s.labels) for s in samples))
         images = torch.zeros(len(samples), samples[0].image.shape[0], height, width)
@@ -149,6 +194,7 @@ class BoxDataset(Dataset):
             valid[row, : s.image.shape[1], : s.image.shape[2]] = True
             boxes[row, : len(s.labels)], classes[row, : len(s.labels)] = s.boxes, s.labels
         labels = {"classes": classes, "boxes": boxes, "valid": valid, "sizes": torch.stack([s.size for s in samples])}
+        labels["crowd_boxes"] = pad_sequence([s.crowd_boxes for s in samples], True, 0.0)
         if all(s.masks is not None for s in samples):
             labels["masks"] = torch.zeros(len(samples), num_boxes, height, width, dtype=torch.bool)
             for row, s in zip(labels["masks"], samples):

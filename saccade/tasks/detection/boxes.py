@@ -25,3 +25,17 @@ def boxes_to_pixels(boxes: Tensor, sizes: Tensor) -> Tensor:
 def valid_sizes(valid: Tensor) -> Tensor:
     """``[B, H, W]``, which pixels of a padded batch are image -> ``[B, 2]`` (height, width) of each image in it."""
     return torch.stack((valid.any(2).sum(1), valid.any(1).sum(1)), dim=1)
+
+
+def inside_crowds(boxes: Tensor, crowd_boxes: Tensor) -> Tensor:
+    """``[B, n]`` boolean, whether more than half of a box lies in one crowd, where COCO's evaluation at IoU 0.5 counts
+    it neither as right nor as wrong.
+
+    Args:
+        boxes: ``[B, n, 4]`` centre x, centre y, width, height.
+        crowd_boxes: ``[B, c, 4]`` likewise; c may be 0.
+    """
+    a, b = box_cxcywh_to_xyxy(boxes.float())[:, :, None], box_cxcywh_to_xyxy(crowd_boxes.float())[:, None]
+    common = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0).prod(-1)
+    area = (a[..., 2:] - a[..., :2]).prod(-1)  # [B, n, 1]
+    return (common > 0.5 * area).any(-1)

@@ -19,12 +19,14 @@ from saccade.data.rle import encode_rle
 from saccade.data.samples import Batch
 from saccade.engine.results import Result
 from saccade.engine.task import LossTerm, LossTerms
-from saccade.tasks.detection.boxes import box_cxcywh_to_xyxy, boxes_to_pixels, valid_sizes
+from saccade.tasks.detection.boxes import box_cxcywh_to_xyxy, boxes_to_pixels, inside_crowds, valid_sizes
 from saccade.tasks.detection.config import DetectionConfig
 from saccade.tasks.detection.mask_losses import mask_iou, mask_losses
 from saccade.tasks.detection.masks import masks_at_size
 from saccade.tasks.detection.matcher import HungarianMatcher, Matches, num_matches
-from saccade.tasks.detection.task import DetectionTask, PredictedBoxes, forward, targets_of
+from saccade.tasks.detection.task import DetectionTask, PredictedBoxes, crowds_of, forward, targets_of
+
+IGNORED = -100  # the target of queries without a loss
 
 
 class SetPrediction(Protocol):
@@ -75,19 +77,22 @@ class DetrTask(DetectionTask):
     def train_step(self, model: nn.Module, batch: Batch) -> LossTerms:
         """Cross-entropy, L1 and generalised IoU after every decoder layer, and of masks where there are some.
 
+        A query that is matched to no object, and of whose predicted box more than half lies in a crowd, has no loss:
+        whether it is right is not known. The divisors do not depend on it.
+
         The metrics are these terms of the last layer, the mean IoU of matched boxes, and the fraction of them with the
         right class and an IoU above 0.5 (`recall`).
         """
         outputs: SetPrediction = forward(model, batch)
         targets = targets_of(batch)
-        classes, boxes = targets["classes"], targets["boxes"].float()
+        classes, boxes, crowds = targets["classes"], targets["boxes"].float(), crowds_of(batch)
         loss: dict[str, LossTerm] = {}
         for depth, layer in enumerate(outputs.aux if self.config.aux_loss else ()):
             matches = self.matcher(layer.logits, layer.boxes, classes, boxes, self.config.aux_repeats)
-            terms = self.terms(self.losses(layer, classes, boxes, matches), "aux_")
+            terms = self.terms(self.losses(layer, classes, boxes, matches, crowds), "aux_")
             loss |= {f"{name}_{depth}": term for name, term in terms.items()}
         matches = self.matcher(outputs.logits, outputs.boxes, classes, boxes)
-        last = self.losses(outputs, classes, boxes, matches)
+        last = self.losses(outputs, classes, boxes, matches, crowds)
         metrics = box_metrics(outputs, classes, boxes, matches)
         if outputs.masks is not None and "masks" in targets:
             pred, truth = outputs.masks[matches.image, matches.query], targets["masks"][matches.image, matches.target]
@@ -104,7 +109,9 @@ class DetrTask(DetectionTask):
             for name, total in sums.items()
         }
 
-    def losses(self, layer: SetPrediction, classes: Tensor, boxes: Tensor, matches: Matches) -> dict[str, Tensor]:
+    def losses(
+        self, layer: SetPrediction, classes: Tensor, boxes: Tensor, matches: Matches, crowds: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """The three parts of the loss after one decoder layer, sums without weights.
 
         Args:
@@ -112,17 +119,22 @@ class DetrTask(DetectionTask):
             classes: ``[B, n]``.
             boxes: ``[B, n, 4]``.
             matches: M pairs.
+            crowds: ``[B, c, 4]``; None as c = 0.
         """
         logits = layer.logits.float()
         num_classes = logits.shape[-1] - 1
         target = torch.full(logits.shape[:2], num_classes, device=logits.device)  # [B, Q], "no object"
+        if crowds is not None and crowds.shape[1]:
+            target[inside_crowds(layer.boxes.detach(), crowds)] = IGNORED
         target[matches.image, matches.query] = classes[matches.image, matches.target]
         class_weight = torch.ones(num_classes + 1, device=logits.device)
         class_weight[-1] = self.config.eos_coef
         pred, truth = matched_boxes(layer, boxes, matches)
         giou = torch.diag(generalized_box_iou(box_cxcywh_to_xyxy(pred), box_cxcywh_to_xyxy(truth)))
         return {
-            "loss_ce": F.cross_entropy(logits.transpose(1, 2), target, class_weight, reduction="sum"),
+            "loss_ce": F.cross_entropy(
+                logits.transpose(1, 2), target, class_weight, ignore_index=IGNORED, reduction="sum"
+            ),
             "loss_bbox": F.l1_loss(pred, truth, reduction="sum"),
             "loss_giou": (1 - giou).sum(),
         }

@@ -22,7 +22,7 @@ from saccade.engine.task import LossTerm, LossTerms
 from saccade.tasks.detection.boxes import box_cxcywh_to_xyxy, boxes_to_pixels, valid_sizes
 from saccade.tasks.detection.config import DetectionConfig
 from saccade.tasks.detection.metrics import MAX_DETECTIONS
-from saccade.tasks.detection.task import DetectionTask, PredictedBoxes, forward, targets_of
+from saccade.tasks.detection.task import DetectionTask, PredictedBoxes, crowds_of, forward, targets_of
 
 CENTER_RADIUS = 1.5  # strides from the middle of an object within which locations learn it
 MAX_EXTENT = 3.0  # an object goes to the finest map whose stride times this reaches from its middle to its edges
@@ -84,7 +84,9 @@ class FcosTask(DetectionTask):
 
     def train_step(self, model: nn.Module, batch: Batch) -> LossTerms:
         """The focal loss (Lin et al., arXiv 1708.02002) of the classes of all locations, since nearly all of them are
-        background, and one minus the generalised IoU of the positive ones; in training also their mean IoU."""
+        background, and one minus the generalised IoU of the positive ones; in training also their mean IoU.
+
+        A location in a crowd that learns no object has no loss: whether it is background is not known."""
         outputs: DensePrediction = forward(model, batch)
         targets = targets_of(batch)
         assigned = self.assigned(batch, outputs.locations, outputs.strides)
@@ -92,7 +94,11 @@ class FcosTask(DetectionTask):
         target = assigned[image, location]
         one_hot = torch.zeros_like(outputs.logits, dtype=torch.float32)
         one_hot[image, location, targets["classes"][image, target]] = 1.0
-        focal = sigmoid_focal_loss(outputs.logits.float(), one_hot, reduction="sum")
+        logits = outputs.logits.float()
+        if crowds_of(batch).shape[1]:
+            learns = (assigned >= 0) | ~self.in_crowds(batch, outputs.locations)
+            logits, one_hot = logits[learns], one_hot[learns]
+        focal = sigmoid_focal_loss(logits, one_hot, reduction="sum")
         pred = box_cxcywh_to_xyxy(outputs.boxes[image, location].float())
         truth = box_cxcywh_to_xyxy(targets["boxes"][image, target].float())
         giou = generalized_box_iou_loss(pred, truth, reduction="sum")
@@ -103,6 +109,12 @@ class FcosTask(DetectionTask):
         }
         metrics = {name: term._replace(total=term.total.detach(), weight=1.0) for name, term in loss.items()}
         return LossTerms(loss, {**metrics, "IoU": LossTerm(iou, "positives")})
+
+    def in_crowds(self, batch: Batch, locations: Tensor) -> Tensor:
+        """``[B, P]`` boolean, whether a location lies in a crowd."""
+        crowds = boxes_to_pixels(crowds_of(batch), valid_sizes(targets_of(batch)["valid"]))[:, None]  # [B, 1, c, 4]
+        points = locations[:, None]  # [P, 1, 2]
+        return ((points > crowds[..., :2]) & (points < crowds[..., 2:])).all(-1).any(-1)
 
     def assigned(self, batch: Batch, locations: Tensor, strides: Tensor) -> Tensor:
         """The object that each location of each image learns, ``[B, P]``; -1 for background."""

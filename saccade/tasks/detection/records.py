@@ -17,7 +17,8 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
 
 class Crowd(NamedTuple):
-    """A region with an unknown number of objects (COCO's `iscrowd`)."""
+    """A region with an unknown number of objects (COCO's `iscrowd`), or an object that does not count (`difficult` of
+    Pascal VOC): it is not trained on, and a detection in it is neither right nor wrong."""
 
     box: Box
     name: str  # of the class

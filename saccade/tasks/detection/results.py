@@ -39,6 +39,8 @@ class Detection:
         name: of the image.
         boxes: highest score first.
         labels: the class names of the model.
+        best_score: the highest score of all predicted boxes; None if there are none.
+        threshold: score from which a box is in `boxes`.
     """
 
     columns: ClassVar[tuple[str, ...]] = ("image", "label", "score", "left", "top", "right", "bottom")
@@ -46,8 +48,13 @@ class Detection:
     name: str
     boxes: tuple[Box, ...]
     labels: tuple[str, ...] = field(repr=False)
+    best_score: float | None = field(default=None, repr=False, compare=False)
+    threshold: float | None = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
+        if not self.boxes and self.best_score is not None:
+            scores = f"the highest score is {self.best_score:.3g}, the threshold {self.threshold:g}"
+            return f"{self.name}: no objects ({scores})"
         objects = [f"{b.label} {b.score:.0%} at {', '.join(f'{x:.0f}' for x in b.box)}" for b in self.boxes]
         return f"{self.name}: " + ("; ".join(objects) or "no objects")
 

@@ -1,5 +1,6 @@
 """Data, model and task of a detection run: images with boxes, a DETR or a dense detector for their classes."""
 
+import logging
 from dataclasses import replace
 from typing import cast
 
@@ -9,7 +10,7 @@ from saccade.checkpoints.directory import LoadedModel
 from saccade.checkpoints.loading import adapt, load_model
 from saccade.checkpoints.pretrained import with_backbone
 from saccade.data.preprocessing import Preprocessing
-from saccade.data.samples import BoxSource
+from saccade.data.samples import BoxSource, DataSplits
 from saccade.data.seeding import RandomStream, mix_seed
 from saccade.engine.images import fresh_preprocessing
 from saccade.engine.setup import TrainingSetup
@@ -21,9 +22,12 @@ from saccade.tasks.detection.batches import BoxDataset, BoxTransform
 from saccade.tasks.detection.config import DetectionConfig
 from saccade.tasks.detection.detr import DetrTask
 from saccade.tasks.detection.fcos import FcosTask
+from saccade.tasks.detection.records import RecordSource
 from saccade.tasks.detection.sources import open_boxes
 from saccade.tasks.detection.task import DetectionTask
 from saccade.training.config import RunConfig
+
+log = logging.getLogger("saccade")
 
 
 def make_setup(config: RunConfig, device: torch.device) -> TrainingSetup:
@@ -33,6 +37,7 @@ def make_setup(config: RunConfig, device: torch.device) -> TrainingSetup:
     assert start.preprocessing is not None
     transform = BoxTransform(start.preprocessing)
     masks = has_mask_head(start.model)
+    warn_of_few_queries(start.model, splits)
     train = BoxDataset(
         cast(BoxSource, splits.train),
         BoxTransform(start.preprocessing, config.augmentation, multi_scale=config.options.multi_scale),
@@ -44,6 +49,21 @@ def make_setup(config: RunConfig, device: torch.device) -> TrainingSetup:
         for part in (splits.val, splits.test)
     )
     return TrainingSetup(start, make_task(start, config.options), train, val, test, splits=splits)
+
+
+def warn_of_few_queries(model: Model, splits: DataSplits) -> None:
+    """Log a warning if images have more objects than the model has queries: it can never detect all of them."""
+    if not isinstance(model, DETR):
+        return
+    counts = [len(r.boxes) for part in splits.parts.values() if isinstance(part, RecordSource) for r in part.records]
+    num_queries = model.config.num_queries
+    crowded = [count for count in counts if count > num_queries]
+    if crowded:
+        log.warning(
+            "%d of %d images have more objects (up to %d) than the model has queries (%d), and it predicts at most one "
+            "object with each: set model.options.num_queries to %d or more",
+            len(crowded), len(counts), max(crowded), num_queries, max(crowded),
+        )  # fmt: skip
 
 
 def make_task(source: LoadedModel, config: DetectionConfig | None = None, *, threshold: float = 0.5) -> DetectionTask:

@@ -120,7 +120,8 @@ class DetectionTask(IndependentParts):
         chosen = self.confident(pred.scores)
         columns = (tensor[chosen].tolist() for tensor in (pred.labels, pred.scores, pred.boxes))
         boxes = tuple(Box(self.labels[label], score, tuple(box)) for label, score, box in zip(*columns))
-        return Detection(name, boxes, self.labels)
+        best = float(pred.scores.max()) if len(pred.scores) else None
+        return Detection(name, boxes, self.labels, best, self.threshold)
 
     def confident(self, scores: Tensor) -> Tensor:
         """Indices of the scores ``[n]`` from the threshold on, highest first, at most 100."""
@@ -132,6 +133,12 @@ def targets_of(batch: Batch) -> dict[str, Tensor]:
     """The labels of a batch by name, as :meth:`BoxDataset.collate` makes them."""
     assert isinstance(batch.labels, dict)
     return batch.labels
+
+
+def crowds_of(batch: Batch) -> Tensor:
+    """``[B, c, 4]``, the regions of crowds as fractions of the image; c = 0 for a batch without them."""
+    labels = targets_of(batch)
+    return labels["crowd_boxes"] if "crowd_boxes" in labels else labels["boxes"][:, :0]
 
 
 def truth_of(batch: Batch) -> dict[str, Tensor]:

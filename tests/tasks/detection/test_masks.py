@@ -56,7 +56,7 @@ def test_masks_move_with_their_boxes() -> None:
     config = AugmentationConfig(crop_scale=(0.4, 1.0), flip=0.5)
     transform = BoxTransform(Preprocessing((64, 64), resize="exact", crop_pct=1.0), config)
     for index in range(8):
-        image, boxes, labels, masks = transform(source.with_boxes(index), (0, 0, index, 0))
+        image, boxes, labels, masks, _ = transform(source.with_boxes(index), (0, 0, index, 0))
         assert masks is not None
         assert masks.shape == (len(labels), *image.shape[-2:])
         for box, mask in zip(boxes, masks):

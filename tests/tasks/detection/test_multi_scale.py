@@ -45,7 +45,7 @@ def test_boxes_and_masks_follow_the_image() -> None:
     transform = BoxTransform(SMALL, STILL, multi_scale=True)
     shapes = set()
     for seed in range(60):
-        image, boxes, labels, masks = transform(sample, (seed,))
+        image, boxes, labels, masks, _ = transform(sample, (seed,))
         shapes.add(tuple(image.shape))
         assert masks is not None
         assert masks.shape[-2:] == image.shape[-2:]
@@ -71,7 +71,7 @@ def test_an_image_without_objects() -> None:
     for multi_scale in (False, True):
         transform = BoxTransform(SMALL, STILL, multi_scale=multi_scale)
         for seed in range(6):
-            image, boxes, labels, masks = transform(nothing, (seed,))
+            image, boxes, labels, masks, _ = transform(nothing, (seed,))
             assert masks is not None
             assert tuple(masks.shape) == (0, *image.shape[-2:])
             assert (tuple(boxes.shape), len(labels)) == ((0, 4), 0)

@@ -122,16 +122,16 @@ def test_bad_annotations_are_named(tmp_path: Path) -> None:
 def test_boxes_move_with_their_image(tmp_path: Path) -> None:
     source = open_boxes(str(write_coco(tmp_path / "data")), WHOLE).train
     preprocessing = Preprocessing((24, 40), resize="range", crop_pct=1.0)
-    image, plain, labels, _ = BoxTransform(preprocessing)(source.with_boxes(0), ())
+    image, plain, labels, *_ = BoxTransform(preprocessing)(source.with_boxes(0), ())
     assert tuple(image.shape) == (3, 24, 40)
     assert plain[0].tolist() == pytest.approx([7 / 40, 6 / 24, 10 / 40, 6 / 24])
     mirror = AugmentationConfig(crop_scale=None, flip=1.0)
-    _, flipped, again, _ = BoxTransform(preprocessing, mirror)(source.with_boxes(0), (0,))
+    _, flipped, again, *_ = BoxTransform(preprocessing, mirror)(source.with_boxes(0), (0,))
     assert flipped[:, 0].tolist() == pytest.approx((1 - plain[:, 0]).tolist())
     assert torch.equal(labels, again)
     crops = BoxTransform(preprocessing, AugmentationConfig(crop_scale=(0.3, 1.0), flip=0.5, color_jitter=0.2))
     for seed in range(20):
-        _, boxes, labels, _ = crops(source.with_boxes(0), (seed,))
+        _, boxes, labels, *_ = crops(source.with_boxes(0), (seed,))
         assert len(boxes) == len(labels)
         assert ((boxes > 0) & (boxes <= 1)).all()
     with pytest.raises(ConfigError, match="mixup"):

@@ -115,7 +115,7 @@ def _preferred(files: list[Path]) -> list[Path]:
 def _categories(file: Path, content: dict) -> dict[int, str]:
     try:
         return {int(category["id"]): str(category["name"]) for category in content["categories"]}
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{file} is not a COCO annotation: a category without id or name ({error!r})") from None
 
 
@@ -150,7 +150,7 @@ def _add(objects: dict[Any, _Objects], annotation: Any, categories: dict[int, st
         x, y, w, h = finite_box(annotation["bbox"], where)
         area = annotation.get("area")
         area = w * h if area is None else float(area)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{where} does not match the images or categories: {error!r}") from None
     box = (x, y, x + w, y + h)
     if annotation.get("iscrowd"):
@@ -173,7 +173,7 @@ def _size(image: dict) -> tuple[int, int] | None:
     """(width, height); None where the file has null or 0."""
     try:
         width, height = int(image.get("width") or 0), int(image.get("height") or 0)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return (width, height) if width > 0 and height > 0 else None
 

@@ -1,6 +1,7 @@
 """Pascal VOC: an XML file for each image, in `Annotations/`, in another folder, or beside the image (labelImg).
 
-Splits are the lists of `ImageSets/Main/`, else the names of the folders.
+Objects marked as `difficult` count neither as missed nor as false detections, as in the official evaluation: they are
+read as crowds. Splits are the lists of `ImageSets/Main/`, else the names of the folders.
 """
 
 import codecs
@@ -11,7 +12,7 @@ from pathlib import Path
 from saccade.data.splits import SPLITS
 from saccade.errors import DataError
 from saccade.tasks.detection.layouts.tree import ImageTree, finite_box, hidden, split_of
-from saccade.tasks.detection.records import Box, Record
+from saccade.tasks.detection.records import Box, Crowd, Record
 
 DECLARATION = re.compile(rb"""^\s*<\?xml[^>]*encoding\s*=\s*["']([A-Za-z0-9._-]+)["'][^>]*\?>""")
 
@@ -54,24 +55,30 @@ def _lists(root: Path) -> dict[str, list[str]]:
 
 def _read_file(tree: ImageTree, file: Path) -> Record:
     boxes: list[Box] = []
-    names = []
+    names: list[str] = []
+    crowds = []
     try:
         root = ElementTree.fromstring(_decoded(file))
-        for element in root.iter("object"):
+        for number, element in enumerate(root.iter("object"), 1):
+            where = f"{file}: object {number}"
             corners = {child.tag: float(child.text or "") for child in element.find("bndbox") or ()}
             left, top, right, bottom = (corners[key] for key in ("xmin", "ymin", "xmax", "ymax"))
             # Counted from 1, ends included.
-            boxes.append(finite_box((left - 1, top - 1, right, bottom), f"{file}: object {len(names) + 1}"))
+            box = finite_box((left - 1, top - 1, right, bottom), where)
             name = (element.findtext("name") or "").strip()
             if not name:
-                raise DataError(f"{file}: object {len(names) + 1} has no name")
+                raise DataError(f"{where} has no name")
+            if (element.findtext("difficult") or "0").strip() == "1":
+                crowds.append(Crowd(box, name, (box[2] - box[0]) * (box[3] - box[1])))
+                continue
+            boxes.append(box)
             names.append(name)
         size = tuple(int(float(root.findtext(f"size/{key}") or 0)) for key in ("width", "height"))
         image = (root.findtext("filename") or "").strip()
-    except (OSError, ElementTree.ParseError, KeyError, ValueError) as error:
+    except (OSError, ElementTree.ParseError, KeyError, ValueError, OverflowError) as error:
         raise DataError(f"{file} is not a Pascal VOC annotation: {error!r}") from None
     known = (size[0], size[1]) if min(size) > 0 else None  # tools write 0 for a size that they do not know
-    return Record(_image(tree, file, image), tuple(boxes), tuple(names), known)
+    return Record(_image(tree, file, image), tuple(boxes), tuple(names), known, crowds=tuple(crowds))
 
 
 def _image(tree: ImageTree, file: Path, name: str) -> Path:

@@ -67,7 +67,7 @@ def _class_names(file: Path, content: Mapping[str, Any]) -> dict[int, str]:
         raise DataError(f"{file} does not name its classes: `names` must be a list or a map of numbers to names")
     try:
         names = {int(number): str(name) for number, name in values.items()}
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise DataError(f"{file}: the keys of `names` must be the numbers of the classes") from None
     count = content.get("nc")
     if count is not None and count != len(names):
