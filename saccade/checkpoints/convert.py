@@ -82,8 +82,8 @@ WRITERS: dict[str, dict[str, ModuleType]] = {
     "openai": {"clip": openai_clip},
 }
 TOWERS = {"huggingface": ("vit",), "openai": ("vit", "clip_resnet")}  # image towers of the CLIPs of each project
-# Options of training are not part of a converted network.
-TRAINING_ONLY = {"drop_path", "dropout", "attention_dropout", "mask_ratio", "norm_pixels"}
+# Options of training, and how positions are resampled, which every library does in its own way.
+TRAINING_ONLY = {"position_resampling", "drop_path", "dropout", "attention_dropout", "mask_ratio", "norm_pixels"}
 
 
 def convert(source: str | Path, out: str | Path, to: Target, *, image_size: tuple[int, int] | None = None) -> list[str]:

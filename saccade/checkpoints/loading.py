@@ -18,7 +18,7 @@ from saccade.checkpoints.reading import read_tensors
 from saccade.errors import CheckpointError
 from saccade.models.model import Model
 from saccade.models.zoo import build, change_config
-from saccade.nn.positions import Resampling, resample_positions
+from saccade.nn.positions import LearnedPositions, resample_positions
 
 # option of a config -> parameters that a model has only with this option
 OPTIONAL_HEADS = {
@@ -82,8 +82,12 @@ def _load_published(
         raise CheckpointError(f"{path} looks like {publisher.NAME}, but has no {error.args[0]}") from None
     except (ValueError, TypeError) as error:
         raise CheckpointError(f"{path} looks like {publisher.NAME}, but is invalid: {error}") from None
+    if hasattr(publisher, "resampling"):
+        config = change_config(config, {"position_resampling": publisher.resampling(config, metadata)})
     config = change_config(config, options)
     tensors, unused = to_ours(theirs, publisher.rules(config))
+    if hasattr(publisher, "ignored"):
+        unused = [name for name in unused if not publisher.ignored(name)]
     preprocessing = publisher.preprocessing(config, metadata)
     report = MappingReport(unused=unused, notes=[*content.notes, *metadata.notes], format=publisher.NAME)
     default_labels = publisher.labels(config) if hasattr(publisher, "labels") else None
@@ -99,12 +103,7 @@ def _load_published(
         report=report,
         vocabulary=read_vocabulary(path if path.is_dir() else path.parent),
     )
-    return adapt(
-        loaded,
-        num_classes=num_classes,
-        image_size=image_size,
-        method=getattr(publisher, "RESAMPLING", "bicubic-antialias"),
-    )
+    return adapt(loaded, num_classes=num_classes, image_size=image_size)
 
 
 def adapt(
@@ -113,17 +112,15 @@ def adapt(
     num_classes: int | None = None,
     image_size: tuple[int, int] | None = None,
     options: Mapping[str, Any] | None = None,
-    method: Resampling = "bicubic-antialias",
 ) -> LoadedModel:
     """The model with another image size, another number of classes, other options; itself if nothing changes.
 
     Args:
         loaded: is not changed.
         num_classes: a new head of this width, if it differs; 0 for none.
-        image_size: (H, W) in pixels; positions are resampled by `method`, and preprocessing is adapted.
+        image_size: (H, W) in pixels; positions are resampled by the model's method, and preprocessing is adapted.
         options: other fields of the model's config; if the number of queries of a detector changes they are new, and an
             optional head that is switched on is new.
-        method: of resampling positions.
     """
     config = loaded.model.config
     changes: dict[str, Any] = dict(options or {})
@@ -148,7 +145,7 @@ def adapt(
     report = replace(loaded.report, loaded=[], resized={}, new=[], unused=[])
     for name in model.position_names:
         if "image_size" in changes and name in tensors:
-            tensors[name] = _resample(loaded.model, model, name, tensors[name], method, report)
+            tensors[name] = _resample(loaded.model, model, name, tensors[name], report)
     place(model, tensors, report, fresh=head)
     preprocessing = loaded.preprocessing
     if preprocessing is not None and "image_size" in changes:
@@ -157,7 +154,10 @@ def adapt(
     return replace(loaded, model=model.eval(), preprocessing=preprocessing, labels=labels, report=report)
 
 
-def _resample(old: Model, new: Model, name: str, table: Tensor, method: Resampling, report: MappingReport) -> Tensor:
+def _resample(old: Model, new: Model, name: str, table: Tensor, report: MappingReport) -> Tensor:
+    positions = old.get_submodule(name.rpartition(".")[0])
+    # Plain tables are those of CLIP's ResNets and of Perceiver, whose publishers use this method.
+    method = positions.method if isinstance(positions, LearnedPositions) else "bicubic"
     old_layout, new_layout = old.token_layout(), new.token_layout()
     assert old_layout, f"{name} is not a table of positions"
     assert new_layout, f"{name} is not a table of positions"

@@ -5,12 +5,12 @@ PyTorch's weights-only reader, TorchScript archives by a reader for tensors only
 What these reject is an error; there is no less careful second attempt.
 """
 
-import argparse
 import json
 import pickle
+import re
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -20,6 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from saccade.checkpoints.placeholders import safe_globals
 from saccade.checkpoints.torchscript import is_torchscript, read_torchscript
 from saccade.errors import CheckpointError
 
@@ -29,8 +30,24 @@ MAX_EXPANSION = 200  # weights hardly compress: a file that expands by more is a
 EXPANSION_ALWAYS_ALLOWED = 256 * 2**20  # bytes
 
 # Keys under which projects save a state dict; averaged weights first, as these are published.
-WRAPPERS = ("state_dict_ema", "model_ema", "ema", "state_dict", "model_state_dict", "model", "module")
-PREFIXES = ("module.", "_orig_mod.")
+WRAPPERS = (
+    "state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema", "teacher", "target_encoder", "state_dict",
+    "model_state_dict", "model_state", "model", "module", "net", "network", "weights", "params", "student", "encoder",
+)  # fmt: skip
+# What wrappers of PyTorch and training scripts put in front of every name.
+PREFIXES = (
+    "module.",
+    "model.",
+    "ema_model.",
+    "average_model.",
+    "net.",
+    "network.",
+    "backbone.",
+    "encoder.",
+    "student.",
+    "teacher.",
+)
+WITHIN = re.compile(r"(^|\.)(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 
 FOLDER_FILES = (
     "model.safetensors",
@@ -49,7 +66,7 @@ class Tensors:
     """The tensors of a file (or of all its shards) on the CPU, in their stored dtype.
 
     Attributes:
-        tensors: name -> tensor; without the prefixes of DDP and torch.compile.
+        tensors: name -> tensor; without the prefixes of `torch.compile` and FSDP.
         metadata: the strings of a safetensors header.
         container: the format of the file.
         notes: what was changed while reading, one sentence each.
@@ -190,8 +207,7 @@ def _tensor(array: np.ndarray) -> Tensor:
 
 def _read_torch(path: Path) -> Tensors:
     try:
-        # argparse.Namespace only has attributes; training checkpoints of several projects contain one.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals(safe_globals()):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error).strip().splitlines()[-1] if "GLOBAL" not in str(error) else _unsafe_global(str(error))
@@ -214,7 +230,7 @@ def _unsafe_global(message: str) -> str:
 
 def _unwrap(path: Path, content: object, notes: list[str]) -> dict[str, Tensor]:
     while isinstance(content, Mapping):
-        wrapper = next((key for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
+        wrapper = next((key for key in WRAPPERS if _has_weights(content.get(key))), None)
         if wrapper is None:
             break
         notes.append(f"weights taken from the file's {wrapper!r}")
@@ -228,14 +244,38 @@ def _unwrap(path: Path, content: object, notes: list[str]) -> dict[str, Tensor]:
     return tensors
 
 
+def _has_weights(content: object, depth: int = 4) -> bool:
+    """Whether a table holds a matrix, at some level: not so an empty average, or one that counts its steps."""
+    if not isinstance(content, Mapping) or not depth:
+        return False
+    return any(
+        value.ndim >= 2 if isinstance(value, Tensor) else _has_weights(value, depth - 1) for value in content.values()
+    )
+
+
 def _strip_prefixes(
     tensors: dict[str, Tensor], metadata: dict[str, str], container: Container, notes: list[str]
 ) -> Tensors:
-    for prefix in PREFIXES:
-        while tensors and all(name.startswith(prefix) for name in tensors):
-            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-            notes.append(f"removed the prefix {prefix!r} from every name")
-    return Tensors(tensors, metadata, container, notes)
+    """Without what `torch.compile` and FSDP put in front of a name or into it, and the counter of averaged models."""
+    named = {WITHIN.sub(r"\1", name): tensor for name, tensor in tensors.items()}
+    if named.keys() != tensors.keys() and len(named) == len(tensors):
+        notes.append("removed what torch.compile or FSDP put into the names")
+    else:
+        named = tensors
+    counters = [name for name in named if name.rpartition(".")[2] == "n_averaged"]
+    return Tensors({n: t for n, t in named.items() if n not in counters}, metadata, container, notes)
+
+
+def without_prefixes(tensors: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """The tensors under the names of the file, then without the prefixes that all names share, one after the other."""
+    yield tensors
+    while tensors:
+        first = next(iter(tensors))
+        prefix = next((prefix for prefix in PREFIXES if first.startswith(prefix)), None)
+        if prefix is None or not all(name.startswith(prefix) for name in tensors):
+            return
+        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+        yield tensors
 
 
 def _read_shards(index: Path) -> Tensors:

@@ -16,6 +16,7 @@ from saccade.config_io import Config
 from saccade.models.model import FeatureMap, LayerGroups, Model
 from saccade.models.vit import SIZES, initialise
 from saccade.models.vit_encoder import ViTConfig, ViTEncoder
+from saccade.nn.positions import Resampling
 from saccade.nn.tokens import TokenLayout
 from saccade.nn.transformer import BlockConfig
 
@@ -31,13 +32,14 @@ class DeiTConfig(Config):
     in_channels: int = 3
     num_classes: int = 1000
     drop_path: float = 0.0
+    position_resampling: Resampling = "bicubic-antialias"
 
     @property
     def vit(self) -> ViTConfig:
         """The encoder: the distillation token is a second prefix token, with a position like the first."""
         return ViTConfig(
             self.block, self.depth, self.image_size, self.patch_size, self.in_channels, self.num_classes,
-            num_registers=1, prefix_positions=2, drop_path=self.drop_path,
+            num_registers=1, prefix_positions=2, drop_path=self.drop_path, position_resampling=self.position_resampling,
         )  # fmt: skip
 
 

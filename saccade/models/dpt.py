@@ -19,7 +19,6 @@ from saccade.models.hybrid import HybridConfig, HybridViT, StemConfig, hybrid_co
 from saccade.models.model import FeatureMap, LayerGroups, Model
 from saccade.models.vit import SIZES, VisionTransformer, vit_config
 from saccade.models.zoo import build
-from saccade.nn.positions import LearnedPositions
 from saccade.nn.tokens import TokenLayout
 from saccade.nn.transformer import BlockConfig
 
@@ -57,6 +56,9 @@ class DPTConfig(WithBackbone):
     def __post_init__(self) -> None:
         if self.head == "depth" and self.num_classes:
             raise ValueError("depth has no classes: num_classes must be 0")
+        if self.backbone_config.position_resampling != "bilinear":  # that of both publishers, whatever the ViT is from
+            backbone_config = replace(self.backbone_config, position_resampling="bilinear")
+            object.__setattr__(self, "backbone_config", backbone_config)
         num_taps = 2 if self.backbone == "hybrid" else 4
         if len(self.taps) != num_taps:
             raise ValueError(f"a {self.backbone} backbone gives {num_taps} of the maps: taps must be {num_taps} blocks")
@@ -73,7 +75,6 @@ class DPT(Model):
     """``net(images [B, C, H, W])`` -> :class:`DPTOutput`, for any size that patches tile."""
 
     head_names = ("head.4.weight", "head.4.bias", "aux_head.4.weight", "aux_head.4.bias")
-    position_names = ()
 
     def __init__(self, config: DPTConfig):
         super().__init__()
@@ -82,9 +83,7 @@ class DPT(Model):
         assert isinstance(backbone, VisionTransformer | HybridViT)
         self.backbone = backbone
         self.num_features = backbone.num_features
-        positions = backbone.encoder.pos_embed
-        if isinstance(positions, LearnedPositions):
-            positions.method = "bilinear"  # how both publishers carry them to another size
+        self.position_names = tuple(f"backbone.{name}" for name in backbone.position_names)
         dim, features = config.backbone_config.block.embed_dim, config.features
         scales = (4, 2, 1, 0.5)[-len(config.taps) :]
         channels = config.channels[-len(config.taps) :]

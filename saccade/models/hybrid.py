@@ -19,6 +19,7 @@ from saccade.models.stages import Stages
 from saccade.models.vit import SIZES, VisionTransformer
 from saccade.models.vit_encoder import ViTConfig, ViTEncoder
 from saccade.nn.convolution import Bottleneck, ConvNorm, StdConv2d, pad_same
+from saccade.nn.positions import Resampling
 from saccade.nn.tokens import TokenLayout
 from saccade.nn.transformer import BlockConfig
 
@@ -62,6 +63,7 @@ class HybridConfig(Config):
     num_classes: int = 1000
     pre_logits: int | None = None
     drop_path: float = 0.0
+    position_resampling: Resampling = "bicubic-antialias"
 
     @property
     def vit(self) -> ViTConfig:
@@ -69,7 +71,7 @@ class HybridConfig(Config):
         height, width = self.map_size(self.image_size)
         return ViTConfig(
             self.block, self.depth, (height, width), self.patch_size, self.stem.out_channels, self.num_classes,
-            pre_logits=self.pre_logits, drop_path=self.drop_path,
+            pre_logits=self.pre_logits, drop_path=self.drop_path, position_resampling=self.position_resampling,
         )  # fmt: skip
 
     def map_size(self, image_size: tuple[int, int]) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from saccade.models.vit import SIZES
 from saccade.models.vit_encoder import ViTConfig, ViTEncoder
 from saccade.nn.attention import xavier_uniform, zero_biases
 from saccade.nn.patches import unpatchify
-from saccade.nn.positions import LearnedPositions, sinusoidal_2d
+from saccade.nn.positions import LearnedPositions, Resampling, sinusoidal_2d
 from saccade.nn.tokens import TokenLayout
 from saccade.nn.transformer import BlockConfig, Encoder
 
@@ -36,6 +36,7 @@ class MAEConfig(Config):
         mask_ratio: fraction of the patches that is masked, in [0, 1).
         norm_pixels: whether the target of each patch is its pixels normalised to mean 0 and variance 1.
         num_classes: 0, there are none; the encoder is fine-tuned as a ViT.
+        position_resampling: of the encoder's and the decoder's positions, as in a ViT.
     """
 
     block: BlockConfig
@@ -48,6 +49,7 @@ class MAEConfig(Config):
     mask_ratio: float = 0.75
     norm_pixels: bool = True
     num_classes: int = 0
+    position_resampling: Resampling = "bicubic-antialias"
 
     def __post_init__(self) -> None:
         if self.num_classes:
@@ -57,7 +59,10 @@ class MAEConfig(Config):
 
     @property
     def vit(self) -> ViTConfig:
-        return ViTConfig(self.block, self.depth, self.image_size, self.patch_size, self.in_channels, num_classes=0)
+        return ViTConfig(
+            self.block, self.depth, self.image_size, self.patch_size, self.in_channels, num_classes=0,
+            position_resampling=self.position_resampling,
+        )  # fmt: skip
 
 
 class MaskedOutput(NamedTuple):
@@ -105,7 +110,7 @@ class MaskedAutoencoder(MaskedModel):
         grid = self.encoder.patch_embed.grid(config.image_size)
         self.decoder_embed = nn.Linear(config.block.embed_dim, width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.decoder_pos_embed = LearnedPositions(grid, width, 1)
+        self.decoder_pos_embed = LearnedPositions(grid, width, 1, config.position_resampling)
         self.decoder_blocks = Encoder(config.decoder, config.decoder_depth)
         self.decoder_norm = nn.LayerNorm(width, config.decoder.norm_eps)
         self.decoder_pred = nn.Linear(width, config.patch_size[0] * config.patch_size[1] * config.in_channels)

@@ -15,7 +15,7 @@ from saccade.config_io import Config
 from saccade.models.model import LayerGroups, block_groups
 from saccade.nn.masks import key_padding_mask
 from saccade.nn.patches import PatchEmbed, Size
-from saccade.nn.positions import PositionKind, make_positions
+from saccade.nn.positions import PositionKind, Resampling, make_positions
 from saccade.nn.tokens import TokenLayout
 from saccade.nn.transformer import BlockConfig, Encoder
 
@@ -44,6 +44,7 @@ class ViTConfig(Config):
         input_norm: whether a norm stands before the first block, and the patches' embedding has no bias (CLIP).
         pad: whether an image that patches do not tile is padded, and the padding hidden; else it is an error.
         drop_path: stochastic depth of the last block, growing linearly from 0.
+        position_resampling: how learned positions are resampled for other image sizes; projects differ.
     """
 
     block: BlockConfig
@@ -62,6 +63,7 @@ class ViTConfig(Config):
     input_norm: bool = False
     pad: bool = False
     drop_path: float = 0.0
+    position_resampling: Resampling = "bicubic-antialias"
 
     def __post_init__(self) -> None:
         if self.pooling in ("cls", "cls+mean") and not self.class_token:
@@ -99,7 +101,7 @@ class ViTEncoder(nn.Module):
         self.registers = nn.Parameter(torch.zeros(1, config.num_registers, dim)) if config.num_registers else None
         grid = self.patch_embed.grid(config.image_size)
         prefix_positions = config.prefix_positions if config.positions == "learned" else 0
-        self.pos_embed = make_positions(config.positions, grid, dim, prefix_positions)
+        self.pos_embed = make_positions(config.positions, grid, dim, prefix_positions, config.position_resampling)
         self.dropout = nn.Dropout(config.block.dropout)
         self.input_norm = nn.LayerNorm(dim, config.block.norm_eps) if config.input_norm else nn.Identity()
         self.blocks = Encoder(config.block, config.depth, drop_path=config.drop_path)

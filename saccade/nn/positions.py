@@ -13,7 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Grid = tuple[int, int]
-Resampling = Literal["bicubic-antialias", "bicubic", "bilinear", "bilinear-corners"]
+Resampling = Literal[
+    "bicubic-antialias", "bicubic", "bicubic-offset", "bicubic-corners", "bilinear", "bilinear-corners"
+]
 FixedKind = Literal["sincos_1d", "sincos_2d", "sincos_2d_endpoint"]
 PositionKind = Literal["none", "learned", FixedKind, "fourier"]
 
@@ -107,8 +109,10 @@ def resample_positions(
         old_grid: (rows, columns) of the table.
         new_grid: (rows, columns) of the result.
         num_prefix: P, the positions in front that belong to no place.
-        method: ``bicubic-antialias`` is timm's, ``bicubic`` DeiT's and Hugging Face's, ``bilinear`` DPT's,
-            ``bilinear-corners`` (corner cells stay at the corners) that of the Google code.
+        method: ``bicubic-antialias`` is timm's, ``bicubic`` DeiT's and Hugging Face's, ``bicubic-offset`` (0.1 is added
+            to the new grid where the scale is computed) that of Meta's DINO and DINOv2 without registers,
+            ``bicubic-corners`` (corner cells stay at the corners) torchvision's, ``bilinear`` DPT's,
+            ``bilinear-corners`` that of the Google code.
 
     Returns:
         ``[1, P + new_h*new_w, D]`` in the table's dtype; computed in float32.
@@ -122,10 +126,14 @@ def resample_positions(
         return table
     prefix, places = table[:, :num_prefix], table[:, num_prefix:]
     image = places.float().unflatten(1, tuple(old_grid)).permute(0, 3, 1, 2)  # [1, D, h, w]
-    if method == "bilinear-corners":
-        image = F.interpolate(image, size=tuple(new_grid), mode="bilinear", align_corners=True)
+    if method in ("bilinear-corners", "bicubic-corners"):
+        mode = method.removesuffix("-corners")
+        image = F.interpolate(image, size=tuple(new_grid), mode=mode, align_corners=True)
     elif method == "bilinear":
         image = F.interpolate(image, size=tuple(new_grid), mode="bilinear", align_corners=False)
+    elif method == "bicubic-offset":
+        scale = tuple((new + 0.1) / old for old, new in zip(old_grid, new_grid))
+        image = F.interpolate(image, scale_factor=scale, mode="bicubic", align_corners=False)
     else:
         antialias = method == "bicubic-antialias"
         image = F.interpolate(image, size=tuple(new_grid), mode="bicubic", align_corners=False, antialias=antialias)
@@ -207,12 +215,16 @@ class FourierPositions(nn.Module):
 Positions = LearnedPositions | FixedPositions | FourierPositions
 
 
-def make_positions(kind: PositionKind, grid: Grid, dim: int, num_prefix: int = 0) -> Positions | None:
-    """The module for a kind of position; ``num_prefix`` prefix tokens get a position too if positions are learned."""
+def make_positions(
+    kind: PositionKind, grid: Grid, dim: int, num_prefix: int = 0, method: Resampling = "bicubic-antialias"
+) -> Positions | None:
+    """The module for a kind of position.
+
+    Learned positions include ``num_prefix`` prefix tokens and are resampled for other grids by ``method``."""
     if kind == "none":
         return None
     if kind == "learned":
-        return LearnedPositions(grid, dim, num_prefix)
+        return LearnedPositions(grid, dim, num_prefix, method)
     if kind == "fourier":
         return FourierPositions(grid, dim)
     if kind in get_args(FixedKind):

@@ -35,15 +35,17 @@ def test_outputs_equal_the_official_ones(case: Case, tmp_path: Path) -> None:
 
 
 def test_no_format_is_left_out() -> None:
-    """Google's, Meta's DETR and isl-org's DPT have no code in a package: see `test_google.py`, `test_detr.py`,
-    `test_dpt.py`. CLIP and BERT are not called with images alone: `test_clip.py`, `test_bert.py`,
-    and Marian's translators and Perceivers of texts neither: `test_seq2seq.py`, `test_perceiver_text.py`."""
+    """Google's, Meta's DETR and DINOv2 and isl-org's DPT have no code in a package: see `test_google.py`,
+    `test_detr.py`, `test_other_sizes.py`, `test_dpt.py`. CLIP and BERT are not called with images alone:
+    `test_clip.py`, `test_bert.py`, and Marian's translators and Perceivers of texts neither: `test_seq2seq.py`,
+    `test_perceiver_text.py`."""
     named = {f.__name__.rsplit(".", 1)[1] for f in FORMATS}
     assert named == {c.format for c in CASES} | {
         "google_vit",
         "google_hybrid",
         "google_bit",
         "facebook_detr",
+        "facebook_dino",
         "isl_dpt",
         "openai_clip",
         "huggingface_clip",

@@ -3,12 +3,13 @@
 Each file has the same names:
 
     NAME, ARCHITECTURE               for people, and in the zoo
-    RESAMPLING                       how its publisher resamples positions, where it has any
     canonical(tensors)               where a project has had several layouts: the tensors in the one that the rules know
     matches(names)                   whether these tensor names are its own
     infer(shapes, metadata)          the architecture's config from names, shapes and the metadata of the checkpoint
     rules(config)                    tensor names and layouts, in both directions
     preprocessing(config, metadata)  how its publisher prepares images
+    resampling(config, metadata)     how its publisher resamples positions, where the config has an option for it
+    ignored(name)                    tensors without a use after training, which are left out
     task(config)                     what the model does, where that is not to classify
     labels(config)                   the classes of its published models, where files do not name them
     describe(config)                 the `config.json` of the same network, where the project writes one
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from saccade.checkpoints.formats import (
     facebook_detr,
+    facebook_dino,
     facebook_mae,
     google_bit,
     google_hybrid,
@@ -54,6 +56,7 @@ from saccade.checkpoints.formats import (
     torchvision_vgg,
     torchvision_vit,
 )
+from saccade.checkpoints.reading import without_prefixes
 from saccade.errors import CheckpointError
 
 # What has more parts stands before what has fewer of the same names: a hybrid before a ViT.
@@ -85,6 +88,7 @@ FORMATS: tuple[ModuleType, ...] = (
     torchvision_resnet,
     torchvision_convnext,
     facebook_mae,
+    facebook_dino,
     timm_deit,
     timm_hybrid,
     timm_vit,
@@ -98,12 +102,14 @@ FORMATS: tuple[ModuleType, ...] = (
 def detect(tensors: dict[str, Tensor]) -> tuple[ModuleType, dict[str, Tensor]]:
     """The format whose tensor names these are, and the tensors under the names that its rules know.
 
+    Prefixes that training scripts put in front of all names are removed where the format is not recognised with them.
     Raises CheckpointError, showing some of the names, if it is none.
     """
-    for candidate in FORMATS:
-        named = candidate.canonical(tensors) if hasattr(candidate, "canonical") else tensors
-        if candidate.matches(set(named)):
-            return candidate, named
+    for stripped in without_prefixes(tensors):
+        for candidate in FORMATS:
+            named = candidate.canonical(stripped) if hasattr(candidate, "canonical") else stripped
+            if candidate.matches(set(named)):
+                return candidate, named
     known = ", ".join(candidate.NAME for candidate in FORMATS)
     shown = ", ".join(sorted(tensors)[:6])
     raise CheckpointError(f"these tensor names are of no known format ({known}): {shown} …")

@@ -9,6 +9,7 @@ from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layer
 from saccade.checkpoints.processors import plain
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.mae import MAEConfig
+from saccade.nn.positions import Resampling
 from saccade.nn.transformer import BlockConfig
 
 NAME = "Meta MAE"
@@ -52,6 +53,11 @@ def rules(config: MAEConfig) -> list[Rule]:
 
 def task(config: MAEConfig) -> str:
     return "masked_image"
+
+
+def resampling(config: MAEConfig, metadata: CheckpointMetadata) -> Resampling:
+    """Of Meta's `interpolate_pos_embed`."""
+    return "bicubic"
 
 
 def preprocessing(config: MAEConfig, metadata: CheckpointMetadata) -> Preprocessing:

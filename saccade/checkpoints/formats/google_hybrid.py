@@ -6,10 +6,10 @@ from saccade.checkpoints.mapping import Rule, rename
 from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers, image_size
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.hybrid import HybridConfig
+from saccade.nn.positions import Resampling
 
 NAME = "Google hybrid ViT"
 ARCHITECTURE = "hybrid"
-RESAMPLING = google_vit.RESAMPLING
 
 canonical = google_vit.canonical
 
@@ -61,6 +61,11 @@ def pair(conv: str, norm: str, ours: str) -> list[Rule]:
         rename(f"{norm}/scale", f"{ours}.1.weight"),
         rename(f"{norm}/bias", f"{ours}.1.bias"),
     ]
+
+
+def resampling(config: HybridConfig, metadata: CheckpointMetadata) -> Resampling:
+    """Of the `zoom` of SciPy in the publisher's code."""
+    return "bilinear-corners"
 
 
 def preprocessing(config: HybridConfig, metadata: CheckpointMetadata) -> Preprocessing:

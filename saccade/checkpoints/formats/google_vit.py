@@ -12,11 +12,11 @@ from saccade.checkpoints.mapping import Reshape, Rule, Transpose, join, rename
 from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers, image_size
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.vit_encoder import ViTConfig
+from saccade.nn.positions import Resampling
 from saccade.nn.transformer import BlockConfig
 
 NAME = "Google ViT"
 ARCHITECTURE = "vit"
-RESAMPLING = "bilinear-corners"
 
 POSITIONS = "Transformer/posembed_input/pos_embedding"
 ATTENTION = "MultiHeadDotProductAttention_1"
@@ -111,6 +111,11 @@ def rules(config: ViTConfig, vit: str = "") -> list[Rule]:
     rules += _dense("pre_logits", f"{vit}pre_logits.0") if config.pre_logits is not None else []
     rules += _dense("head", f"{vit}head") if config.num_classes else []
     return rules
+
+
+def resampling(config: ViTConfig, metadata: CheckpointMetadata) -> Resampling:
+    """Of the `zoom` of SciPy in the publisher's code."""
+    return "bilinear-corners"
 
 
 def preprocessing(config: ViTConfig, metadata: CheckpointMetadata) -> Preprocessing:

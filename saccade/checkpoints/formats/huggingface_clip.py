@@ -15,7 +15,6 @@ from saccade.nn.transformer import BlockConfig
 
 NAME = "Hugging Face CLIP"
 ARCHITECTURE = "clip"
-RESAMPLING = "bicubic"
 TEXT, VISION = "text_model", "vision_model"
 
 
@@ -43,6 +42,7 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> CLIPConfig:
         in_channels=in_channels,
         num_classes=0,
         input_norm=True,
+        position_resampling="bicubic",
     )
     return CLIPConfig(backbone, text, shapes["text_projection.weight"][0])
 

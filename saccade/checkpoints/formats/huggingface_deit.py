@@ -9,10 +9,10 @@ from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layer
 from saccade.checkpoints.processors import from_huggingface
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.deit import DeiTConfig
+from saccade.nn.positions import Resampling
 
 NAME = "Hugging Face DeiT"
 ARCHITECTURE = "deit"
-RESAMPLING = huggingface_vit.RESAMPLING
 
 
 def matches(names: set[str]) -> bool:
@@ -46,6 +46,11 @@ def describe(config: DeiTConfig) -> dict[str, Any]:
     """The `config.json` of the same network, without its labels."""
     kind = {"architectures": ["DeiTForImageClassificationWithTeacher"], "model_type": "deit"}
     return {**kind, **huggingface_vit.describe_vit(config.vit)}
+
+
+def resampling(config: DeiTConfig, metadata: CheckpointMetadata) -> Resampling:
+    """Of the library's `interpolate_pos_encoding`."""
+    return "bicubic"
 
 
 def preprocessing(config: DeiTConfig, metadata: CheckpointMetadata) -> Preprocessing:

@@ -13,11 +13,11 @@ from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layer
 from saccade.checkpoints.processors import from_huggingface
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.vit_encoder import ViTConfig
+from saccade.nn.positions import Resampling
 from saccade.nn.transformer import BlockConfig
 
 NAME = "Hugging Face DINOv2"
 ARCHITECTURE = "vit"
-RESAMPLING = "bicubic"
 
 LAYER = "dinov2.encoder.layer.0"
 GATED = {"fc1": "weights_in", "fc2": "weights_out"}
@@ -76,6 +76,11 @@ def rules(config: ViTConfig) -> list[Rule]:
         rules += [rename(f"{theirs}.layer_scale{n}.lambda1", f"{ours}.ls{n}.gamma") for n in (1, 2)]
     rules += rename_both("dinov2.layernorm", "encoder.norm")
     return rules + (rename_both("classifier", "head") if config.num_classes else [])
+
+
+def resampling(config: ViTConfig, metadata: CheckpointMetadata) -> Resampling:
+    """Of the library's `interpolate_pos_encoding`. Only the models with registers use antialiasing."""
+    return "bicubic-antialias" if config.num_registers else "bicubic"
 
 
 def preprocessing(config: ViTConfig, metadata: CheckpointMetadata) -> Preprocessing:

@@ -53,7 +53,7 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> DPTConfig:
     channels = [shapes[f"neck.convs.{level}.weight"][1] for level in range(4)]
     first = f"neck.reassemble_stage.readout_projects.{2 if hybrid else 0}.0.weight"
     return DPTConfig(
-        backbone_config=replace(backbone, num_classes=0, pre_logits=None),
+        backbone_config=replace(backbone, num_classes=0, pre_logits=None, position_resampling="bilinear"),
         backbone="hybrid" if hybrid else "vit",
         taps=taps(config_json.get("backbone_out_indices"), backbone.depth, hybrid, metadata),
         channels=(channels[0], channels[1], channels[2], channels[3]),

@@ -7,10 +7,10 @@ from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layer
 from saccade.checkpoints.processors import from_huggingface
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.hybrid import HybridConfig
+from saccade.nn.positions import Resampling
 
 NAME = "Hugging Face hybrid ViT"
 ARCHITECTURE = "hybrid"
-RESAMPLING = "bicubic"
 
 BACKBONE = "vit.embeddings.patch_embeddings.backbone.bit"
 UNIT = BACKBONE + ".encoder.stages.{stage}.layers.{number}."
@@ -48,6 +48,11 @@ def rules(config: HybridConfig) -> list[Rule]:
         rules += huggingface_layer(f"vit.encoder.layer.{i}", f"vit.encoder.blocks.{i}", config.block)
     rules += rename_both("vit.layernorm", "vit.encoder.norm")
     return rules + (rename_both("classifier", "vit.head") if config.num_classes else [])
+
+
+def resampling(config: HybridConfig, metadata: CheckpointMetadata) -> Resampling:
+    """Of the library's `interpolate_pos_encoding`."""
+    return "bicubic"
 
 
 def preprocessing(config: HybridConfig, metadata: CheckpointMetadata) -> Preprocessing:

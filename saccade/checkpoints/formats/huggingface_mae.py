@@ -11,11 +11,11 @@ from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layer
 from saccade.checkpoints.processors import from_huggingface
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.mae import MAEConfig
+from saccade.nn.positions import Resampling
 from saccade.nn.transformer import BlockConfig
 
 NAME = "Hugging Face MAE"
 ARCHITECTURE = "mae"
-RESAMPLING = "bicubic"
 
 LATER = "decoder.decoder_encoder.layer."  # what some versions call the decoder's layers
 LAYERS = "decoder.decoder_layers."
@@ -86,6 +86,11 @@ def describe(config: MAEConfig) -> dict[str, Any]:
 
 def task(config: MAEConfig) -> str:
     return "masked_image"
+
+
+def resampling(config: MAEConfig, metadata: CheckpointMetadata) -> Resampling:
+    """Of the library's `interpolate_pos_encoding`."""
+    return "bicubic"
 
 
 def preprocessing(config: MAEConfig, metadata: CheckpointMetadata) -> Preprocessing:

@@ -13,7 +13,6 @@ from saccade.nn.transformer import BlockConfig
 
 NAME = "Hugging Face Perceiver"
 ARCHITECTURE = "perceiver"
-RESAMPLING = "bicubic"
 PROCESSORS = (None, "PerceiverImageProcessor", "PerceiverFeatureExtractor", "PerceiverImageProcessorFast")
 INPUT, DECODER = "perceiver.input_preprocessor", "perceiver.decoder.decoder"
 FINAL = f"{DECODER}.final_layer.weight"

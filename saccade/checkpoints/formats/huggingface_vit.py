@@ -11,11 +11,11 @@ from saccade.checkpoints.processors import from_huggingface
 from saccade.data.preprocessing import Preprocessing
 from saccade.errors import CheckpointError
 from saccade.models.vit_encoder import ViTConfig
+from saccade.nn.positions import Resampling
 from saccade.nn.transformer import Activation, BlockConfig
 
 NAME = "Hugging Face ViT"
 ARCHITECTURE = "vit"
-RESAMPLING = "bicubic"
 
 ACTIVATIONS: dict[str, Activation] = {
     "gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "quick_gelu": "quick_gelu",
@@ -125,6 +125,11 @@ def describe_vit(config: ViTConfig) -> dict[str, Any]:
         "num_channels": config.in_channels,
         "qkv_bias": config.block.qkv_bias,
     }
+
+
+def resampling(config: Any, metadata: CheckpointMetadata) -> Resampling:
+    """Of the library's `interpolate_pos_encoding`."""
+    return "bicubic"
 
 
 def preprocessing(config: ViTConfig, metadata: CheckpointMetadata) -> Preprocessing:

@@ -44,7 +44,7 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> DPTConfig:
     )
     channels = [shapes[f"scratch.layer{level}_rn.weight"][1] for level in (1, 2, 3, 4)]
     return DPTConfig(
-        backbone_config=replace(backbone, num_classes=0, pre_logits=None),
+        backbone_config=replace(backbone, num_classes=0, pre_logits=None, position_resampling="bilinear"),
         backbone="hybrid" if hybrid else "vit",
         taps=taps(metadata.config.get("hooks"), backbone.depth, hybrid, metadata),
         channels=(channels[0], channels[1], channels[2], channels[3]),

@@ -17,7 +17,6 @@ from saccade.nn.transformer import Activation, BlockConfig
 
 NAME = "OpenAI CLIP"
 ARCHITECTURE = "clip"
-RESAMPLING = "bicubic"
 SETTINGS = ("input_resolution", "context_length", "vocab_size")  # numbers among the tensors of OpenAI's archives
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 HEAD_WIDTH = 64  # features of a head, in all of OpenAI's models
@@ -46,7 +45,7 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> CLIPConfig:
         return CLIPConfig(resnet_tower(shapes, embed_dim), text, embed_dim, "clip_resnet")
     dim, in_channels, *patch = shapes["visual.conv1.weight"]
     mlp_dim = shapes["visual.transformer.resblocks.0.mlp.c_fc.weight"][0]
-    backbone = ViTConfig(
+    backbone = ViTConfig(  # positions as in open_clip: OpenAI's own code runs at one size
         block=block(dim, image_heads(dim, model_cfg, metadata), mlp_dim, act),
         depth=count_layers(shapes, "visual.transformer.resblocks.{}.ln_1.weight"),
         image_size=image_size(shapes["visual.positional_embedding"][0] - 1, (patch[0], patch[1]), metadata),
@@ -54,6 +53,7 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> CLIPConfig:
         in_channels=in_channels,
         num_classes=0,
         input_norm=True,
+        position_resampling="bicubic-antialias",
     )
     return CLIPConfig(backbone, text, embed_dim)
 

@@ -1,17 +1,16 @@
 """DeiT with its distillation token, as Meta and timm write it."""
 
 from saccade.checkpoints.blocks import timm_block
-from saccade.checkpoints.formats import timm_vit
 from saccade.checkpoints.mapping import Rule, rename, rename_both
 from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers, image_size, num_heads
 from saccade.checkpoints.processors import from_timm, plain
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.deit import DeiTConfig
+from saccade.nn.positions import Resampling
 from saccade.nn.transformer import BlockConfig
 
 NAME = "Meta DeiT, distilled"
 ARCHITECTURE = "deit"
-RESAMPLING = timm_vit.RESAMPLING
 
 
 def matches(names: set[str]) -> bool:
@@ -49,6 +48,11 @@ def rules(config: DeiTConfig) -> list[Rule]:
         rules += timm_block(f"blocks.{i}", f"encoder.blocks.{i}", config.block)
     rules += rename_both("norm", "encoder.norm")
     return rules + (rename_both("head", "head") + rename_both("head_dist", "head_dist") if config.num_classes else [])
+
+
+def resampling(config: DeiTConfig, metadata: CheckpointMetadata) -> Resampling:
+    """Of timm's `resample_abs_pos_embed`."""
+    return "bicubic-antialias"
 
 
 def preprocessing(config: DeiTConfig, metadata: CheckpointMetadata) -> Preprocessing:

@@ -1,17 +1,16 @@
 """Hybrid ViTs (a ResNet in front) as timm writes them."""
 
 from saccade.checkpoints.blocks import group_norm_pair, stem, stem_config, timm_block
-from saccade.checkpoints.formats import timm_vit
 from saccade.checkpoints.mapping import Rule, rename, rename_both
 from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers, image_size, num_heads
 from saccade.checkpoints.processors import HALF, from_timm, plain
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.hybrid import HybridConfig
+from saccade.nn.positions import Resampling
 from saccade.nn.transformer import BlockConfig
 
 NAME = "timm hybrid ViT"
 ARCHITECTURE = "hybrid"
-RESAMPLING = timm_vit.RESAMPLING
 
 BACKBONE = "patch_embed.backbone"
 UNIT = BACKBONE + ".stages.{stage}.blocks.{number}."
@@ -65,6 +64,11 @@ def rules(config: HybridConfig) -> list[Rule]:
     rules += rename_both("norm", "vit.encoder.norm")
     rules += rename_both("pre_logits.fc", "vit.pre_logits.0") if config.pre_logits is not None else []
     return rules + (rename_both("head", "vit.head") if config.num_classes else [])
+
+
+def resampling(config: HybridConfig, metadata: CheckpointMetadata) -> Resampling:
+    """Of timm's `resample_abs_pos_embed`."""
+    return "bicubic-antialias"
 
 
 def preprocessing(config: HybridConfig, metadata: CheckpointMetadata) -> Preprocessing:

@@ -1,5 +1,7 @@
 """ViT and DeiT as timm and Meta's DeiT write them. Our names are theirs, but for the parts that we nest."""
 
+import re
+
 from torch import Tensor
 
 from saccade.checkpoints.blocks import timm_block
@@ -8,15 +10,23 @@ from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layer
 from saccade.checkpoints.processors import HALF, from_timm, plain
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.vit_encoder import ViTConfig
-from saccade.nn.transformer import BlockConfig
+from saccade.nn.positions import Resampling
+from saccade.nn.transformer import Activation, BlockConfig
 
 NAME = "timm ViT"
 ARCHITECTURE = "vit"
-RESAMPLING = "bicubic-antialias"
+PROJECTION_HEAD = ("head.mlp.", "head.last_layer.")
+
+
+# Heads of the architectures of timm that do not follow from the width: what a name begins with -> their number.
+HEADS = {"vit_base_patch16_gap": 16, "vit_giantopt": 16, "test_vit3": 3, "test_vit4": 3, "test_vit": 2}
+GELU_TANH = ("vit_giantopt", "vit_base_patch32_siglip")
 
 
 def canonical(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Without the token of DINOv2's masked training, which has no use afterwards."""
+    """Without the token of masked training and the projection head of DINO's training, of no use afterwards."""
+    if any(name.startswith(PROJECTION_HEAD) for name in tensors):  # DINO's teacher: an encoder beside that head
+        tensors = {n.removeprefix("backbone."): t for n, t in tensors.items() if not n.startswith(PROJECTION_HEAD)}
     return {name: tensor for name, tensor in tensors.items() if name != "mask_token"}
 
 
@@ -29,21 +39,23 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ViTConfig:
     embed_dim, in_channels, *patch_size = shapes["patch_embed.proj.weight"]
     depth = count_layers(shapes, "blocks.{}.norm1.weight")
     model_args = metadata.config.get("model_args") or {}
-    name = f"{metadata.file_name} {metadata.config.get('architecture', '')}"
+    name = metadata.config.get("architecture") or metadata.file_name
     class_token = "cls_token" in shapes
     registers = shapes["reg_token"][1] if "reg_token" in shapes else 0
     prefix = int(class_token) + registers
     positions = shapes["pos_embed"][1] if "pos_embed" in shapes else 0
     size, prefix_positions = _places(positions, prefix, (patch_size[0], patch_size[1]), metadata)
     pool_norm = "fc_norm.weight" in shapes
+    hidden = shapes["blocks.0.mlp.fc2.weight"][1]
+    gated = shapes["blocks.0.mlp.fc1.weight"][0] == 2 * hidden  # DINOv2's giant
     block = BlockConfig(
         embed_dim=embed_dim,
-        num_heads=model_args.get("num_heads") or num_heads(embed_dim, depth, metadata),
-        mlp_dim=shapes["blocks.0.mlp.fc1.weight"][0],
+        num_heads=model_args.get("num_heads") or named_heads(name) or num_heads(embed_dim, depth, metadata),
+        mlp_dim=hidden,
         norm_eps=1e-5 if "norm_pre.weight" in shapes else 1e-6,  # CLIP's towers
         qkv_bias="blocks.0.attn.qkv.bias" in shapes,
         layer_scale=1e-5 if "blocks.0.ls1.gamma" in shapes else None,
-        activation="quick_gelu" if "quickgelu" in name else "gelu",
+        activation=activation(name, gated),
     )
     return ViTConfig(
         block=block,
@@ -61,6 +73,20 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ViTConfig:
         pre_logits=shapes["pre_logits.fc.weight"][0] if "pre_logits.fc.weight" in shapes else None,
         input_norm="norm_pre.weight" in shapes,
     )
+
+
+def named_heads(name: str) -> int | None:
+    """The number of heads of a timm architecture, where it does not follow from the width."""
+    return next((heads for start, heads in HEADS.items() if name.startswith(start)), None)
+
+
+def activation(name: str, gated: bool) -> Activation:
+    """Of a timm architecture by its name."""
+    if gated:
+        return "swiglu"
+    if name.startswith(GELU_TANH):
+        return "gelu_tanh"
+    return "quick_gelu" if "quickgelu" in name else "gelu"
 
 
 def _places(
@@ -94,12 +120,24 @@ def rules(config: ViTConfig) -> list[Rule]:
     return rules
 
 
+def resampling(config: ViTConfig, metadata: CheckpointMetadata) -> Resampling:
+    """Of timm's `resample_abs_pos_embed`; of `interpolate_pos_encoding` for Meta's DINO."""
+    return "bicubic-offset" if is_dino(metadata) else "bicubic-antialias"
+
+
+def is_dino(metadata: CheckpointMetadata) -> bool:
+    """Whether a file is Meta's by its name: DINO's tensors are named as timm's."""
+    return not metadata.config and bool(re.match(r"(ibot|dino)(v2)?_", metadata.file_name))
+
+
 def preprocessing(config: ViTConfig, metadata: CheckpointMetadata) -> Preprocessing:
     """As timm's `config.json` says; for a bare file, what its publisher used by its name."""
     stored = from_timm(config.image_size, config.in_channels, metadata)
     small = max(config.image_size) < 384
     if stored is not None:
         return stored
+    if is_dino(metadata):
+        return plain(config.image_size, config.in_channels, metadata)
     if "deit" in metadata.file_name or "mae" in metadata.file_name:
         return plain(config.image_size, config.in_channels, metadata, crop_pct=0.875 if small else 1.0)
     if config.in_channels == 3:

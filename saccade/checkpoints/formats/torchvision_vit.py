@@ -5,11 +5,11 @@ from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layer
 from saccade.checkpoints.processors import plain
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.vit_encoder import ViTConfig
+from saccade.nn.positions import Resampling
 from saccade.nn.transformer import BlockConfig
 
 NAME = "torchvision ViT"
 ARCHITECTURE = "vit"
-RESAMPLING = "bicubic"
 
 LAYER = "encoder.layers.encoder_layer_{}"
 
@@ -57,6 +57,11 @@ def rules(config: ViTConfig) -> list[Rule]:
     rules += rename_both("heads.pre_logits", "pre_logits.0") if config.pre_logits is not None else []
     rules += rename_both("heads.head", "head") if config.num_classes else []
     return rules
+
+
+def resampling(config: ViTConfig, metadata: CheckpointMetadata) -> Resampling:
+    """Of torchvision's `interpolate_embeddings`."""
+    return "bicubic-corners"
 
 
 def preprocessing(config: ViTConfig, metadata: CheckpointMetadata) -> Preprocessing:
