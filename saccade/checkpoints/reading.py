@@ -66,7 +66,7 @@ class Tensors:
     """The tensors of a file (or of all its shards) on the CPU, in their stored dtype.
 
     Attributes:
-        tensors: name -> tensor; without the prefixes of `torch.compile` and FSDP.
+        tensors: name -> tensor; without the prefixes of DDP, FSDP and `torch.compile`.
         metadata: the strings of a safetensors header.
         container: the format of the file.
         notes: what was changed while reading, one sentence each.
@@ -245,25 +245,29 @@ def _unwrap(path: Path, content: object, notes: list[str]) -> dict[str, Tensor]:
 
 
 def _has_weights(content: object, depth: int = 4) -> bool:
-    """Whether a table holds a matrix, at some level: not so an empty average, or one that counts its steps."""
+    """Whether a table holds tensors that are not single numbers, at some level: an average may be empty or a count."""
     if not isinstance(content, Mapping) or not depth:
         return False
     return any(
-        value.ndim >= 2 if isinstance(value, Tensor) else _has_weights(value, depth - 1) for value in content.values()
+        value.ndim >= 1 if isinstance(value, Tensor) else _has_weights(value, depth - 1) for value in content.values()
     )
 
 
 def _strip_prefixes(
     tensors: dict[str, Tensor], metadata: dict[str, str], container: Container, notes: list[str]
 ) -> Tensors:
-    """Without what `torch.compile` and FSDP put in front of a name or into it, and the counter of averaged models."""
+    """Without what `torch.compile`, FSDP and DDP put into names, and without the counter of averaged models."""
     named = {WITHIN.sub(r"\1", name): tensor for name, tensor in tensors.items()}
     if named.keys() != tensors.keys() and len(named) == len(tensors):
         notes.append("removed what torch.compile or FSDP put into the names")
     else:
         named = tensors
     counters = [name for name in named if name.rpartition(".")[2] == "n_averaged"]
-    return Tensors({n: t for n, t in named.items() if n not in counters}, metadata, container, notes)
+    named = {name: tensor for name, tensor in named.items() if name not in counters}
+    while named and all(name.startswith("module.") for name in named):
+        named = {name.removeprefix("module."): tensor for name, tensor in named.items()}
+        notes.append("removed the prefix 'module.' from every name")
+    return Tensors(named, metadata, container, notes)
 
 
 def without_prefixes(tensors: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
