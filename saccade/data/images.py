@@ -2,131 +2,206 @@
 
 EXIF orientation is applied once; 16-bit values are divided by 257; transparent images are composited over white;
 palettes and CMYK are converted to RGB; of an animation or a multi-page document the first frame is read. Colour
-profiles are not applied.
+profiles are not applied. Which formats are read is in `image_formats.py`.
 """
 
+import importlib
 import io
 import logging
-import struct
-import zlib
 from pathlib import Path
-from typing import overload
+from typing import IO, Any, Protocol, overload, runtime_checkable
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image, ImageOps
 from torch import Tensor
 
+from saccade.data.image_formats import (
+    ARRAY_SUFFIX,
+    DAMAGE,
+    HEAD_BYTES,
+    MAX_PIXELS,
+    NUMPY_SIGNATURE,
+    first_line,
+    image_size,
+    is_image_name,
+    kind_of,
+    open_image,
+    open_regular,
+    refuse_larger,
+)
 from saccade.errors import ImageError
 
-# An explicit list, so that no other decoder of the library runs on untrusted bytes (EPS starts an interpreter).
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "MPO")
-SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm", ".pnm")
-MAX_PIXELS = 40_000_000  # checked on the header, before any pixel is decoded
+__all__ = ["MAX_PIXELS", "ImageLike", "image_size", "is_image_name", "read_image", "read_scaled"]
+
+LARGEST_SCALED = 4  # times the limit: what a JPEG may have that is decoded at a smaller scale
 log = logging.getLogger("saccade")
 
-# Raised by decoders on damaged bytes.
-DAMAGE = (
-    OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError, OverflowError,
-    MemoryError, RuntimeError, struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning,
-)  # fmt: skip
+
+@runtime_checkable
+class BinaryFile(Protocol):
+    """An open file, an ``io.BytesIO``, an upload."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
 
 
-def is_image_name(name: str) -> bool:
-    """Whether a file name has the suffix of an image format."""
-    return name.lower().endswith(SUFFIXES)
-
-
-FileLike = str | Path | bytes | Image.Image
-Numbers = np.ndarray | Tensor
+FileLike = str | Path | bytes | BinaryFile | Image.Image
+ImageLike = FileLike | np.ndarray | Tensor
 
 
 @overload
-def read_image(source: FileLike, *, channels: int = 3, name: str | None = None) -> Image.Image: ...
+def read_image(source: FileLike, *, name: str | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image: ...
 @overload
-def read_image(source: Numbers, *, channels: int = 3, name: str | None = None) -> Tensor: ...
-@overload
-def read_image(source: FileLike | Numbers, *, channels: int = 3, name: str | None = None) -> Image.Image | Tensor: ...
-def read_image(source: FileLike | Numbers, *, channels: int = 3, name: str | None = None) -> Image.Image | Tensor:
+def read_image(
+    source: ImageLike, *, channels: int = 3, name: str | None = None, max_pixels: int = MAX_PIXELS
+) -> Image.Image | Tensor: ...
+def read_image(
+    source: ImageLike, *, channels: int = 3, name: str | None = None, max_pixels: int = MAX_PIXELS
+) -> Image.Image | Tensor:
     """Read one image.
 
     Args:
-        source: a path, the bytes of an image file, a PIL image, an array ``[H, W]`` or ``[H, W, C]`` (uint8, uint16,
-            or float in [0, 1]), or a tensor ``[C, H, W]`` (uint8, or float in [0, 1]).
-        channels: of the model: 1 gives mode "L", 3 gives "RGB"; other numbers accept arrays and tensors only.
+        source: a path, the bytes of an image file, an open file, a PIL image, an array ``[H, W]`` or ``[H, W, C]``
+            (uint8, uint16, or float in [0, 1]), or a tensor ``[C, H, W]`` (uint8, or float in [0, 1]). Files of
+            ``.npy`` hold such an array.
+        channels: of the model: 1 gives mode "L", 3 gives "RGB"; other numbers accept arrays, tensors, ``.npy`` and
+            TIFF with as many bands.
         name: the name of the image in errors; by default its path.
+        max_pixels: refuse larger images.
 
     Returns:
-        an upright PIL image of mode "L" or "RGB"; for arrays and tensors ``[C, H, W]`` float32 in [0, 1].
+        an upright PIL image of mode "L" or "RGB" for files of a model with 1 or 3 channels, and for its arrays and
+        tensors of 8 bits (uint8, or floats that are all multiples of 1/255), so that the same pixels are resized by
+        the same code; otherwise ``[C, H, W]`` float32 in [0, 1].
 
     Raises:
-        ImageError: not an image, damaged, above 40 megapixels, or of an unsupported format or bit depth.
+        ImageError: not an image, damaged, above `max_pixels`, or of an unsupported format or bit depth.
     """
+    return _read(source, channels, name, max_pixels, scaled=False)[0]
+
+
+def read_scaled(
+    source: ImageLike, *, channels: int = 3, name: str | None = None, max_pixels: int = MAX_PIXELS
+) -> tuple[Image.Image | Tensor, tuple[int, int]]:
+    """As :func:`read_image`, but a JPEG above `max_pixels` is decoded at 1/2 of its sides, up to four times the limit.
+
+    Returns:
+        the image, and the (H, W) of the upright original in pixels.
+    """
+    return _read(source, channels, name, max_pixels, scaled=True)
+
+
+def _read(
+    source: ImageLike, channels: int, name: str | None, max_pixels: int, scaled: bool
+) -> tuple[Image.Image | Tensor, tuple[int, int]]:
     if isinstance(source, np.ndarray | Tensor):
-        return _from_numbers(source, channels, name or "the image")
-    if channels not in (1, 3):
-        raise ImageError(f"{name or 'an image file'}: a model with {channels} channels accepts arrays and tensors only")
+        numbers = _from_numbers(source, channels, name or "the image")
+        return numbers, _size_of(numbers)
     if isinstance(source, Image.Image):
-        return _read_pil(source, channels, name or getattr(source, "filename", "") or "the image")
-    if isinstance(source, bytes):
-        return _decode(io.BytesIO(source), channels, name or "the image")
-    path = Path(source)
-    name = name or str(path)
-    if path.is_dir():
-        raise ImageError(f"{name} is a folder, not an image")
-    try:
-        with open(path, "rb") as file:
-            return _decode(file, channels, name)
-    except FileNotFoundError:
-        raise ImageError(f"{name}: there is no such file") from None
-    except PermissionError:
-        raise ImageError(f"{name}: permission denied") from None
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """(width, height) in pixels of an image file as :func:`read_image` reads it, from its header alone.
-
-    Raises:
-        ImageError: it is not an image of a supported format.
-    """
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-            return image.size[::-1] if orientation in (5, 6, 7, 8) else image.size
-    except Image.UnidentifiedImageError:
-        raise ImageError(f"{path} is not an image of a supported format ({', '.join(FORMATS)})") from None
-    except DAMAGE as error:
-        raise ImageError(f"{path} is damaged: {_first_line(error)}") from None
-
-
-def _decode(file, channels: int, name: str) -> Image.Image:
-    try:
-        image = Image.open(file, formats=FORMATS)
-    except Image.UnidentifiedImageError:
-        raise ImageError(f"{name} is not an image of a supported format ({', '.join(FORMATS)})") from None
-    except (FileNotFoundError, PermissionError):
-        raise
-    except DAMAGE as error:
-        raise ImageError(f"{name} is damaged: {_first_line(error)}") from None
-    return _read_pil(image, channels, name)
-
-
-def _read_pil(image: Image.Image, channels: int, name: str) -> Image.Image:
-    if image.width * image.height > MAX_PIXELS:
+        return _read_pil(source, channels, name or getattr(source, "filename", "") or "the image", max_pixels, scaled)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _decode(io.BytesIO(source), channels, name or "the image", max_pixels, scaled)
+    if isinstance(source, BinaryFile):
+        name = name or str(getattr(source, "name", "") or "the image")
+        content = source.read()
+        if not isinstance(content, bytes):
+            raise ImageError(f"{name}: a file opened as text; open it with mode 'rb'")
+        return _decode(io.BytesIO(content), channels, name, max_pixels, scaled)
+    if not isinstance(source, str | Path):
         raise ImageError(
-            f"{name} has {image.width} x {image.height} pixels; the maximum is {MAX_PIXELS // 10**6} megapixels"
+            f"{name or 'the image'}: a {type(source).__name__} is no image; pass a path, bytes, a file, a PIL image, "
+            "an array or a tensor"
         )
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1:
-        log.info("%s has %d frames; the first is read", name, frames)
+    with open_regular(Path(source), name or str(source)) as file:
+        return _decode(file, channels, name or str(source), max_pixels, scaled)
+
+
+def _decode(
+    file: IO[bytes], channels: int, name: str, max_pixels: int, scaled: bool
+) -> tuple[Image.Image | Tensor, tuple[int, int]]:
+    head = file.read(HEAD_BYTES)
+    file.seek(0)
+    if head.startswith(NUMPY_SIGNATURE):
+        values = _read_npy(file, name, max_pixels * max(channels, 4))
+        numbers = _from_numbers(values, channels, name)
+        if isinstance(numbers, Tensor) and channels in (1, 3):  # as a TIFF of floats
+            numbers = _from_numbers((numbers * 255).round().to(torch.uint8), channels, name)
+        return numbers, _size_of(numbers)
+    if channels not in (1, 3) and kind_of(head) == "TIFF":
+        numbers = _from_numbers(_read_bands(file, name, max_pixels, channels), channels, name)
+        return numbers, _size_of(numbers)
+    return _read_pil(open_image(file, name, max_pixels=None), channels, name, max_pixels, scaled)
+
+
+def _read_npy(file: IO[bytes], name: str, max_values: int) -> np.ndarray:
+    """The array of a ``.npy`` file, its size checked on the header."""
     try:
+        version = np.lib.format.read_magic(file)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_header(file)
+        if int(np.prod([int(n) for n in shape], dtype=object)) > max_values:
+            raise ImageError(f"{name} has the shape {list(shape)}: the maximum is {max_values:,} values")
+        if dtype.hasobject:
+            raise ImageError(f"{name} holds Python objects, not pixels: store an array of uint8, uint16 or float32")
+        file.seek(0)
+        return np.load(file, allow_pickle=False)
+    except DAMAGE as error:
+        raise ImageError(f"{name} is a damaged {ARRAY_SUFFIX}: {first_line(error)}") from None
+
+
+def _read_bands(file: IO[bytes], name: str, max_pixels: int, channels: int) -> np.ndarray:
+    """The bands of a TIFF ``[H, W, C]``."""
+    try:
+        tifffile: Any = importlib.import_module("tifffile")
+    except ImportError:
+        raise ImageError(
+            f"{name}: TIFF for a model with {channels} channels needs the extra `tiff`: pip install 'saccade[tiff]', "
+            "or pip install tifffile"
+        ) from None
+    try:
+        with tifffile.TiffFile(file) as tiff:
+            series = tiff.series[0]
+            shape, axes = tuple(series.shape), series.axes
+            if int(np.prod(shape, dtype=object)) > max_pixels * max(channels, 4):
+                raise ImageError(f"{name} has the shape {list(shape)}: the maximum is {max_pixels:,} pixels")
+            values = series.asarray()
+    except (*DAMAGE, tifffile.TiffFileError) as error:
+        raise ImageError(f"{name} is a TIFF that cannot be read: {first_line(error)}") from None
+    if values.ndim == 3 and axes[-1] != "S" and shape[0] == channels:  # planes, or a page for each band
+        values = np.moveaxis(values, 0, -1)
+    return values
+
+
+def _read_pil(
+    image: Image.Image, channels: int, name: str, max_pixels: int, scaled: bool
+) -> tuple[Image.Image | Tensor, tuple[int, int]]:
+    if channels not in (1, 3):
+        if len(image.getbands()) == channels and image.mode not in ("CMYK", "YCbCr", "LAB", "HSV"):
+            numbers = _from_numbers(np.asarray(image), channels, name)
+            return numbers, _size_of(numbers)
+        raise ImageError(
+            f"{name} has {len(image.getbands())} channels, the model expects {channels}: pass an array, a tensor, a "
+            f"{ARRAY_SUFFIX} file or a TIFF with {channels} bands"
+        )
+    width, height = image.size
+    mode = "L" if channels == 1 else "RGB"
+    if width * height > max_pixels and scaled and width * height <= LARGEST_SCALED * max_pixels:
+        image.draft(None, ((width + 1) // 2, (height + 1) // 2))  # decodes at 1/2; for a JPEG only
+        log.info("%s has %d x %d pixels and is decoded as %d x %d", name, width, height, *image.size)
+    if image.width * image.height > max_pixels:
+        refuse_larger((width, height), max_pixels, name)
+    try:
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1:
+            log.info("%s has %d frames; the first is read", name, frames)
         image.load()
         upright = ImageOps.exif_transpose(image)
-        return _to_mode(upright, "L" if channels == 1 else "RGB", name)
+        turned = upright.size != image.size
+        return _to_mode(upright, mode, name), (width, height) if turned else (height, width)
     except ImageError:
         raise
     except DAMAGE as error:
-        raise ImageError(f"{name} is damaged or cut off: {_first_line(error)}") from None
+        raise ImageError(f"{name} is damaged or cut off: {first_line(error)}") from None
 
 
 def _to_mode(image: Image.Image, mode: str, name: str) -> Image.Image:
@@ -150,7 +225,7 @@ def _to_eight_bits(image: Image.Image, name: str) -> Image.Image:
     return Image.fromarray((values.astype(np.float64) / 257).round().astype(np.uint8))
 
 
-def _from_numbers(source: np.ndarray | Tensor, channels: int, name: str) -> Tensor:
+def _from_numbers(source: np.ndarray | Tensor, channels: int, name: str) -> Image.Image | Tensor:
     if isinstance(source, np.ndarray):
         if source.ndim not in (2, 3):
             raise ImageError(f"{name}: an image array has the shape [H, W] or [H, W, C], not {list(source.shape)}")
@@ -162,16 +237,19 @@ def _from_numbers(source: np.ndarray | Tensor, channels: int, name: str) -> Tens
             raise ImageError(f"{name}: an image tensor has the shape [C, H, W], not {list(source.shape)}")
     if not all(values.shape):
         raise ImageError(f"{name} is empty: {list(values.shape)}")
-    if values.dtype == torch.uint8:
-        values = values.float() / 255
-    elif values.dtype == torch.uint16:
-        values = values.float() / 65535
-    elif values.is_floating_point():
-        values = values.float()
+    if values.is_floating_point():
+        values = values.detach().float().cpu()
         if not values.isfinite().all() or values.min() < 0 or values.max() > 1:
             raise ImageError(f"{name}: floating-point pixel values must be in [0, 1]; use uint8 for 0 to 255")
-    else:
+    elif values.dtype not in (torch.uint8, torch.uint16):
         raise ImageError(f"{name}: pixels must be uint8, uint16 or float, not {values.dtype}")
+    if values.shape[0] in (1, 3) and channels in (1, 3):
+        levels = _eight_bits(values)
+        if levels is not None:
+            picture = Image.fromarray(levels[0].numpy() if levels.shape[0] == 1 else levels.permute(1, 2, 0).numpy())
+            return picture.convert("L" if channels == 1 else "RGB")
+    if not values.is_floating_point():
+        values = values.float() / (255 if values.dtype == torch.uint8 else 65535)
     if values.shape[0] == channels:
         return values
     if values.shape[0] == 1 and channels == 3:
@@ -181,5 +259,15 @@ def _from_numbers(source: np.ndarray | Tensor, channels: int, name: str) -> Tens
     raise ImageError(f"{name} has {values.shape[0]} channels, the model expects {channels}")
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0] or type(error).__name__
+def _eight_bits(values: Tensor) -> Tensor | None:
+    """Pixels of 8 bits as uint8: of uint8, of uint16 as in a PNG, of floats that are all n / 255; otherwise None."""
+    if values.dtype == torch.uint8:
+        return values.cpu()
+    if values.dtype == torch.uint16:
+        return (values.cpu().to(torch.float64) / 257).round().to(torch.uint8)
+    levels = (values * 255).round()
+    return levels.to(torch.uint8) if (values * 255 - levels).abs().max() < 1e-3 else None
+
+
+def _size_of(image: Image.Image | Tensor) -> tuple[int, int]:
+    return (image.shape[-2], image.shape[-1]) if isinstance(image, Tensor) else (image.height, image.width)

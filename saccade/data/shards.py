@@ -6,12 +6,10 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
-from PIL import Image
-
 from saccade.data.image_folder import CLASSES_FILE
-from saccade.data.images import FORMATS
+from saccade.data.image_formats import image_format
 from saccade.data.samples import DataSplits, Source
-from saccade.errors import DataError
+from saccade.errors import DataError, ImageError
 
 EXTENSIONS = {
     "JPEG": "jpg",
@@ -22,6 +20,8 @@ EXTENSIONS = {
     "TIFF": "tif",
     "GIF": "gif",
     "PPM": "ppm",
+    "AVIF": "avif",
+    "HEIF": "heic",
 }
 
 
@@ -70,10 +70,9 @@ def write_shards(
 def _add(archive: tarfile.TarFile, source: Source, index: int) -> None:
     data = source.data(index)
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            extension = EXTENSIONS[image.format or ""]
-    except (OSError, SyntaxError, ValueError, KeyError):
-        raise DataError(f"{source.names[index]} is not an image: run `saccade data check` first") from None
+        extension = EXTENSIONS[image_format(data, source.names[index])]
+    except ImageError as error:
+        raise DataError(f"{error}; `saccade data check` lists all such files") from None
     for suffix, content in ((extension, data), ("cls", str(int(source.labels[index])).encode())):
         member = tarfile.TarInfo(f"{index:08d}.{suffix}")
         member.size = len(content)

@@ -1,15 +1,19 @@
 """Every way in which an image can come, good or hostile."""
 
 import io
+import os
 import struct
+import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from saccade.data.images import MAX_PIXELS, read_image
+from saccade.data.image_formats import SUFFIXES, image_size, is_image_name
+from saccade.data.images import MAX_PIXELS, read_image, read_scaled
 from saccade.errors import ImageError
 
 
@@ -154,14 +158,129 @@ def test_missing_files_and_folders(tmp_path) -> None:
 
 
 def test_arrays_and_tensors() -> None:
-    grey = read_image(GRADIENT, channels=3)
-    assert tuple(grey.shape) == (3, 6, 8)
-    assert grey.max() == 1
+    grey = np.asarray(read_image(GRADIENT, channels=3))
+    assert grey.shape == (6, 8, 3)
+    assert grey.max() == 255
     assert tuple(read_image(torch.rand(5, 4, 4), channels=5).shape) == (5, 4, 4)
-    assert read_image(torch.full((1, 2, 2), 255, dtype=torch.uint8), channels=1).tolist() == [[[1, 1], [1, 1]]]
+    white = read_image(torch.full((1, 2, 2), 255, dtype=torch.uint8), channels=1)
+    assert np.asarray(white).tolist() == [[255, 255], [255, 255]]
     with pytest.raises(ImageError, match=r"\[0, 1\]"):
         read_image(torch.full((3, 2, 2), 200.0))
     with pytest.raises(ImageError, match="channels"):
         read_image(torch.rand(5, 4, 4), channels=3)
     with pytest.raises(ImageError, match="float"):
         read_image(np.zeros((2, 2), np.int64), channels=1)
+
+
+HEIC_HEADER = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(60)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"", "empty"),
+        (b"<!DOCTYPE html><html>", "HTML"),
+        (b"\xef\xbb\xbf<html>", "HTML"),
+        (b"hello\n", "text"),
+        ("caf\u00e9".encode() * 200, "text"),
+        (HEIC_HEADER, "HEIC"),
+        (b"\0\0\0\x18ftypisom" + bytes(60), "video"),
+        (b"%PDF-1.7", "PDF"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "PostScript"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+        (b"PK\x03\x04" + bytes(40), "zip"),
+        (b"\xff\x0a" + bytes(40), "JPEG XL"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (bytes(100), "zeros"),
+        (b"\x81\x82\x83\x01" * 40, "no known format"),
+    ],
+)
+def test_the_error_names_what_a_file_is(content: bytes, kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(content)
+    for source in (path, content, io.BytesIO(content)):
+        with pytest.raises(ImageError, match="is not an image that can be read") as error:
+            read_image(source, name="photo.jpg")
+        assert kind in str(error.value)
+        assert "damaged" not in str(error.value)
+
+
+def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(ImageError, match="pipe"):
+        read_image(tmp_path / "pipe.jpg")
+    with pytest.raises(ImageError, match="pipe"):
+        image_size(tmp_path / "pipe.jpg")
+
+
+@pytest.mark.parametrize("ending", ["jpg", "jfif", "png", "webp", "avif", "bmp", "tif", "gif", "ppm"])
+def test_every_format_that_is_named_is_read(ending: str, tmp_path: Path) -> None:
+    kind = {"jpg": "JPEG", "jfif": "JPEG", "tif": "TIFF"}.get(ending, ending.upper())
+    path = tmp_path / f"A.{ending.upper()}"
+    path.write_bytes(encoded(Image.new("RGB", (16, 8), (255, 0, 0)), kind))
+    assert is_image_name(path.name)
+    assert image_size(path) == (16, 8)
+    red, green, _ = np.asarray(read_image(path))[4, 8].tolist()
+    assert red > 200
+    assert green < 60
+
+
+def test_heic_is_read_with_its_extra_and_named_without(tmp_path: Path, monkeypatch) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    path = tmp_path / "IMG_0001.HEIC"
+    pillow_heif.from_pillow(Image.new("RGB", (64, 32), (255, 0, 0))).save(path)
+    assert is_image_name(path.name)
+    assert image_size(path) == (64, 32)
+    assert read_image(path).getpixel((32, 16))[0] > 200  # type: ignore[index]
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(ImageError, match=r"saccade\[heic\]"):
+        read_image(path)
+
+
+def test_arrays_on_disk(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    np.save(tmp_path / "a.npy", pixels)
+    np.testing.assert_array_equal(np.asarray(read_image(tmp_path / "a.npy")), pixels)
+    bands = np.random.default_rng(0).random((6, 8, 5)).astype(np.float32)
+    np.save(tmp_path / "b.npy", bands)
+    read = read_image(tmp_path / "b.npy", channels=5)
+    np.testing.assert_array_equal(np.asarray(read).transpose(1, 2, 0), bands)
+    with pytest.raises(ImageError, match="5 channels"):
+        read_image(tmp_path / "b.npy")
+    np.save(tmp_path / "c.npy", np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(ImageError, match="objects"):
+        read_image(tmp_path / "c.npy")
+    with pytest.raises(ImageError, match="maximum"):
+        read_image(tmp_path / "a.npy", max_pixels=10)
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize(("dtype", "scale"), [(np.uint8, 255), (np.uint16, 65535)])
+def test_bands_of_a_tiff(planar: str, dtype: type, scale: int, tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    bands = np.random.default_rng(0).integers(0, scale, (6, 8, 5)).astype(dtype)
+    stored = bands if planar == "contig" else np.ascontiguousarray(bands.transpose(2, 0, 1))
+    tifffile.imwrite(tmp_path / "a.tif", stored, planarconfig=planar, photometric="minisblack")
+    read = np.asarray(read_image(tmp_path / "a.tif", channels=5)).transpose(1, 2, 0)
+    np.testing.assert_allclose(read, bands / scale, atol=1e-6)
+
+
+def test_a_photo_above_the_limit_is_decoded_at_half_its_sides_and_others_are_refused() -> None:
+    large = photo().resize((400, 300))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(large, "JPEG", exif=exif)
+    with pytest.raises(ImageError, match="max_pixels"):
+        read_image(data, max_pixels=100_000)
+    small, size = read_scaled(data, max_pixels=100_000)
+    assert small.size == (150, 200)  # type: ignore[union-attr]
+    assert size == (400, 300)
+    with pytest.raises(ImageError, match="max_pixels"):
+        read_scaled(data, max_pixels=20_000)
+    with pytest.raises(ImageError, match="max_pixels"):
+        read_scaled(encoded(large), max_pixels=100_000)
+    assert read_image(data, max_pixels=120_000).size == (300, 400)
+
+
+def test_the_suffixes_are_lower_case() -> None:
+    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in SUFFIXES)

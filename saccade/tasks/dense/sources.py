@@ -18,6 +18,7 @@ from PIL import Image
 
 from saccade.data.builtin.scenes import SceneSource, scene_splits
 from saccade.data.config import DataConfig
+from saccade.data.image_formats import open_image, open_regular
 from saccade.data.images import is_image_name, read_image
 from saccade.data.samples import DataSplits, ImageSource
 from saccade.data.splits import SPLITS, split_indices
@@ -210,7 +211,8 @@ def read_mask(path: Path, class_index: np.ndarray, num_file_classes: int) -> np.
         ImageError: not such a file, or a number without a class.
     """
     try:
-        with Image.open(path, formats=("PNG",)) as image:
+        with open_regular(path, str(path)) as file:
+            image = open_image(file, str(path), ("PNG",))
             if image.mode not in ("L", "P", "1"):
                 raise ImageError(f"{path} is in mode {image.mode}: a mask must have one 8-bit number for each pixel")
             pixels = np.asarray(image).astype(np.uint8)
@@ -238,8 +240,8 @@ def read_depth(path: Path, scale: float) -> np.ndarray:
         elif suffix == ".pfm":
             depth = _read_pfm(path)
         else:
-            with Image.open(path, formats=("PNG",)) as image:
-                pixels = np.asarray(image)
+            with open_regular(path, str(path)) as file:
+                pixels = np.asarray(open_image(file, str(path), ("PNG",)))
             depth = np.where(pixels == SATURATED, 0, pixels).astype(np.float32) * np.float32(scale)
     except (OSError, SyntaxError, ValueError, IndexError) as error:
         raise ImageError(f"{path} is not a readable depth map: {error}") from None

@@ -1,0 +1,244 @@
+"""Which image formats are read, and what a file is that is none of them, by its first bytes.
+
+This is the only place that opens an untrusted file with an image library: regular files only, with an explicit list of
+formats, so that no other decoder runs on unknown bytes (EPS starts an interpreter).
+"""
+
+import importlib
+import io
+import os
+import stat
+import struct
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from PIL import ExifTags, Image
+
+from saccade.errors import ImageError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF", "PPM")  # a JPEG of several pictures opens as "MPO"
+HEIF_SUFFIXES = (".heic", ".heif", ".hif")  # with the extra `heic`
+ARRAY_SUFFIX = ".npy"
+SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif",
+    ".ppm", ".pgm", ".pbm", ".pnm", *HEIF_SUFFIXES, ARRAY_SUFFIX,
+)  # fmt: skip
+MAX_PIXELS = 89_478_485  # Pillow's own limit, 268 MB as RGB; checked on the header, before any pixel is decoded
+HEAD_BYTES = 512  # of a file, by which its kind is recognised
+
+# Raised by decoders on damaged bytes.
+DAMAGE = (
+    OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError, OverflowError,
+    MemoryError, RuntimeError, struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning,
+)  # fmt: skip
+
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+NUMPY_SIGNATURE = b"\x93NUMPY"
+READABLE_SIGNATURES = (
+    (b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"GIF8", "GIF"), (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"), (b"II+\0", "TIFF"), (b"MM\0+", "TIFF"),
+)  # fmt: skip
+OTHER_SIGNATURES = (
+    (b"%PDF", "a PDF document"), (b"%!PS", "PostScript"), (b"8BPS", "a Photoshop document"),
+    (b"\xff\x0a", "JPEG XL"), (b"\0\0\0\x0cJXL ", "JPEG XL"), (b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"), (b"PK\x03\x04", "a zip archive"), (b"\x1f\x8b", "a gzip archive"),
+    (b"Rar!", "a RAR archive"), (b"7z\xbc\xaf", "a 7z archive"), (b"\0\0\1\0", "an icon"),
+    (b"\x89HDF", "an HDF5 file"), (b"SIMPLE  =", "a FITS file"), (b"v/1\x01", "OpenEXR"),
+    (b"#?RADIANCE", "Radiance HDR"),
+    (b"DDS ", "a DirectDraw surface"), (b"qoif", "QOI"), (b"version https://git-lfs", "a Git LFS pointer"),
+)  # fmt: skip
+ADVICE = {
+    "empty": "copy or download it again",
+    "HTML": "a web page was stored in place of the image: download it again",
+    "a Git LFS pointer": "run `git lfs pull` in its repository",
+    "a zip archive": "unpack it, or pass a .zip of class folders as the data set",
+}
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file name has the suffix of an image format, readable with or without an extra."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def kind_of(head: bytes) -> str:
+    """What a file is by its first :data:`HEAD_BYTES`: ``"JPEG"``, ``"HEIC"``, ``"HTML"``, ``"empty"``, …"""
+    if not head:
+        return "empty"
+    for signature, kind in (*READABLE_SIGNATURES, *OTHER_SIGNATURES):
+        if head.startswith(signature):
+            return kind
+    if head[:4] == b"RIFF":
+        return "WebP" if head[8:12] == b"WEBP" else "audio or video (RIFF)"
+    if head[4:8] == b"ftyp":
+        brand = head[8:12]
+        if brand in (b"avif", b"avis") or (brand in (b"mif1", b"msf1") and b"avif" in head[16:64]):
+            return "AVIF"
+        return "HEIC" if brand in HEIF_BRANDS else "a video (MP4, QuickTime)"
+    if head.startswith(NUMPY_SIGNATURE):
+        return "a NumPy array"
+    if head[128:132] == b"DICM":
+        return "a DICOM file"
+    if head[:2] == b"BM":
+        return "BMP"
+    if head[:1] == b"P" and head[1:2] in b"123456" and head[2:3].isspace():
+        return "PPM"
+    return _kind_of_text(head)
+
+
+def _kind_of_text(head: bytes) -> str:
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if start.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
+        return "HTML"
+    if b"<svg" in start:
+        return "SVG"
+    if start.startswith(b"<?xml"):
+        return "XML"
+    if start.startswith((b"{", b"[")):
+        return "JSON or other text"
+    if not head.strip(b"\0"):
+        return "nothing but zeros"
+    try:
+        text = head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 3 or len(head) < HEAD_BYTES:  # not a letter that the end of the head cuts
+            return "unknown"
+        text = head[: error.start].decode("utf-8")
+    return "text" if all(c.isprintable() or c.isspace() for c in text) else "unknown"
+
+
+def not_an_image(name: str, kind: str, reason: str = "") -> ImageError:
+    """The error for a file that no decoder reads: what it is, and what to do."""
+    content = {
+        "empty": "the file is empty",
+        "unknown": "its bytes belong to no known format",
+        "nothing but zeros": "it has nothing but zeros",
+    }.get(kind, f"its content is {kind}")
+    reason = f" ({reason})" if reason else ""
+    advice = ADVICE.get(
+        kind, "convert it to JPEG or PNG" if kind not in ("text", "unknown") else "replace or remove it"
+    )
+    return ImageError(f"{name} is not an image that can be read: {content}{reason}; {advice}")
+
+
+def open_regular(path: Path, name: str) -> IO[bytes]:
+    """Open a regular file for reading; a pipe or a device, which may never end, is refused without waiting for it.
+
+    Raises:
+        ImageError: no such file, no permission, or not a regular file.
+    """
+    try:
+        file = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115 (the caller closes it)
+    except FileNotFoundError:
+        raise ImageError(f"{name}: there is no such file") from None
+    except PermissionError:
+        raise ImageError(f"{name}: permission denied") from None
+    except IsADirectoryError:
+        raise ImageError(f"{name} is a folder, not an image file") from None
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{name} cannot be opened: {getattr(error, 'strerror', None) or error}") from None
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise ImageError(f"{name} is a pipe, socket or device, not an image file")
+    return file
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def open_image(
+    file: IO[bytes], name: str, formats: Sequence[str] = FORMATS, max_pixels: int | None = MAX_PIXELS
+) -> Image.Image:
+    """An image file, identified by its header, its pixels not yet decoded.
+
+    Args:
+        file: of the bytes; it must stay open until the pixels are loaded.
+        name: of the image in errors.
+        formats: that may be decoded, of :data:`FORMATS`; HEIC is read beside the whole list only.
+        max_pixels: refuse larger images; None where the caller decodes none or has a limit of its own.
+
+    Raises:
+        ImageError: not an image, a damaged header, or above `max_pixels`.
+    """
+    image = _identify(file, name, formats)
+    if max_pixels is not None:
+        refuse_larger(image.size, max_pixels, name)
+    return image
+
+
+def refuse_larger(size: tuple[int, int], max_pixels: int, name: str) -> None:
+    """Raise ImageError if an image of (width, height) has more than `max_pixels`."""
+    if size[0] * size[1] > max_pixels:
+        raise ImageError(
+            f"{name} has {size[0]} x {size[1]} pixels; the maximum is {max_pixels / 10**6:.0f} megapixels: make it "
+            "smaller, or raise the limit (max_pixels, --max-pixels)"
+        )
+
+
+def _identify(file: IO[bytes], name: str, formats: Sequence[str]) -> Image.Image:
+    head = file.read(HEAD_BYTES)
+    file.seek(0)
+    kind = kind_of(head)
+    if kind == "HEIC" and formats is FORMATS:
+        return _open_heic(file, name)
+    Image.init()
+    try:
+        for candidate in formats:
+            if candidate not in Image.OPEN:  # Pillow was built without the codec
+                continue
+            factory, accept = Image.OPEN[candidate]
+            if accept is None or accept(head[:16]) is True:
+                file.seek(0)
+                return factory(file, name)  # unlike Image.open without Pillow's global limit of pixels: ours is exact
+    except SyntaxError as error:  # Pillow's word for "not this format"
+        raise not_an_image(name, kind, first_line(error)) from None
+    except DAMAGE as error:
+        raise ImageError(f"{name} is damaged: {first_line(error)}") from None
+    if kind == "AVIF" and "AVIF" in formats and "AVIF" not in Image.OPEN:
+        raise not_an_image(name, kind, "this Pillow was built without it: pip install --upgrade pillow")
+    raise not_an_image(name, kind)
+
+
+def _open_heic(file: IO[bytes], name: str) -> Image.Image:
+    try:
+        pillow_heif: Any = importlib.import_module("pillow_heif")
+    except ImportError:
+        raise not_an_image(
+            name, "HEIC", "HEIC needs the extra `heic`: pip install 'saccade[heic]', or pip install pillow-heif"
+        ) from None
+    try:
+        return pillow_heif.HeifImageFile(file, name)
+    except DAMAGE as error:
+        raise not_an_image(name, "HEIC", f"which cannot be decoded: {first_line(error)}") from None
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(width, height) in pixels of an image file as :func:`saccade.data.images.read_image` reads it, upright, from its
+    header alone.
+
+    Raises:
+        ImageError: not an image.
+    """
+    with open_regular(path, str(path)) as file:
+        image = open_image(file, str(path), max_pixels=None)
+        try:
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        except DAMAGE as error:
+            raise ImageError(f"{path} is damaged: {first_line(error)}") from None
+        return image.size[::-1] if orientation in (5, 6, 7, 8) else image.size
+
+
+def image_format(data: bytes, name: str) -> str:
+    """The name of the format of an image file: one of :data:`FORMATS`, ``"MPO"`` or ``"HEIF"``.
+
+    Raises:
+        ImageError: not an image.
+    """
+    return open_image(io.BytesIO(data), name, max_pixels=None).format or ""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message, or the name of its type."""
+    return (str(error).splitlines() or [type(error).__name__])[0] or type(error).__name__
