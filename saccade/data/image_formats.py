@@ -227,7 +227,8 @@ def image_size(path: Path) -> tuple[int, int]:
             orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
         except DAMAGE as error:
             raise ImageError(f"{path} is damaged: {first_line(error)}") from None
-        return image.size[::-1] if orientation in (5, 6, 7, 8) else image.size
+        width, height = image.size
+        return (height, width) if orientation in (5, 6, 7, 8) else (width, height)
 
 
 def image_format(data: bytes, name: str) -> str:
