@@ -156,3 +156,11 @@ def test_a_negative_class_of_yolo_is_an_error(tmp_path: Path) -> None:
     (root / "labels" / "train" / "p0.txt").write_text("-1 0.5 0.5 0.1 0.1\n")
     with pytest.raises(DataError, match=r"p0\.txt, line 1"):
         open_boxes(str(root))
+
+
+def test_pictures_of_annotations_are_not_the_images(tmp_path: Path) -> None:
+    root = write_voc(tmp_path / "data")
+    drawn = pictures(root / "AnnotationsVisualization")
+    source = open_boxes(str(root), WHOLE).train
+    assert len(source) == len(drawn)
+    assert all(name.startswith("JPEGImages/") for name in source.names)

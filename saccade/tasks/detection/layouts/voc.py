@@ -86,6 +86,8 @@ def _image(tree: ImageTree, file: Path, name: str) -> Path:
     relative = file.relative_to(tree.root).parts[1:]
     paths = tree.with_stem(file.stem) or tree.named(name.replace("\\", "/").rsplit("/", 1)[-1])
     paths = [path for path in paths if path.name == name] or paths  # VOC has masks under the same name as its images
+    usual = [p for p in paths if {"jpegimages", "images"} & {part.lower() for part in p.relative_to(tree.root).parts}]
+    paths = usual or paths  # tools write pictures of the annotations beside them, under the same name
     if len(paths) > 1:  # one in each split: beside the file, or in the same place below a folder for images
         near = [path for path in paths if path.parent == file.parent or path.parent.parent == file.parent.parent]
         same = [path for path in paths if path.relative_to(tree.root).parts[1:-1] == relative[:-1]]
