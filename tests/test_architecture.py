@@ -41,6 +41,7 @@ ROOM_MAY_IMPORT = {
     "setup": {*CORE, "training", "tasks.table"},
     "teacher": CORE,
     "zero_shot": {*CORE, "tasks.classification"},  # what it returns are classifications
+    "multilabel.sources": {*CORE, "tasks.detection"},  # the labels of an image are the classes of its objects
     "room": {*CORE, "training", "tasks.table"},
     "report": {*CORE, "analysis", "reporting", "training"},
     "": {*CORE, "analysis", "reporting.draw", "tasks.table"},
@@ -90,8 +91,7 @@ def allowed(name: str) -> set[str] | None:
     """What a module may import; None for everything (the command line and the public face)."""
     parts = name.split(".")
     if parts[0] == "tasks" and len(parts) > 2:
-        last = parts[-1]
-        role = next((role for role in ROOM_MAY_IMPORT if role and last.endswith(role)), "")
+        role = next((role for role in ROOM_MAY_IMPORT if role and name.endswith(role)), "")
         return ROOM_MAY_IMPORT[role] | {f"tasks.{parts[1]}"}
     if name == "tasks.table":
         return {"errors", "upgrade"}

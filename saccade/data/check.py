@@ -155,8 +155,10 @@ def _check(sample: tuple[str, Any, int]) -> tuple[bytes, tuple[int, int] | None,
 
 
 def _counts(source: Source) -> dict[str, int]:
+    if not source.classes:
+        return {"all": len(source)}
     counts = Counter(source.labels.tolist())
-    return {name: counts[i] for i, name in enumerate(source.classes or ("all",))}
+    return {name: counts[i] for i, name in enumerate(source.classes)}
 
 
 def _groups(groups: list[list[str]]) -> str:

@@ -1,16 +1,19 @@
 """What a run trains: the data as the model takes it, the model at step 0, the task. Made by a task's room, or by hand
 for a model and a data set of one's own."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import nn
 
 from saccade.checkpoints.directory import OWN, LoadedModel
 from saccade.data.batching import BatchDataset
 from saccade.data.samples import Batch, DataSplits
+from saccade.engine.collect import Collected
 from saccade.engine.task import Task
+
+Calibrate = Callable[[Collected], tuple[Task, dict[str, Any]]]
 
 
 class BatchTransform(Protocol):
@@ -61,6 +64,8 @@ class TrainingSetup:
         train, val, test: the splits as the model takes them; without a `val` the last weights are the result.
         transform: of whole training batches.
         splits: the data as it was opened; None for a data set of one's own, which is then not checked before the run.
+        calibrate: outputs of the trained model on `val` -> the task with what it derives from them, such as thresholds,
+            and the values of it that the model directory keeps; None for most tasks.
     """
 
     start: LoadedModel
@@ -70,6 +75,7 @@ class TrainingSetup:
     test: BatchDataset | None = None
     transform: BatchTransform = field(default_factory=Unchanged)
     splits: DataSplits | None = None
+    calibrate: Calibrate | None = None
 
     @property
     def data_name(self) -> str:

@@ -36,6 +36,7 @@ def _row(package: str, config: str, part: str = "") -> Row:
 
 TASKS: Mapping[str, Row] = {
     "classification": _row("classification", "ClassificationConfig"),
+    "multilabel": _row("multilabel", "MultiLabelConfig"),
     "regression": _row("regression", "RegressionConfig"),
     "detection": _row("detection", "DetectionConfig"),
     "depth": _row("dense", "DepthConfig", "depth_"),

@@ -313,15 +313,19 @@ class _Run:
                 self.notify(Note(f"{error} The last weights are taken instead of the best.", warning=True))
         split = "test" if setup.test is not None else "val"
         dataset = setup.test or setup.val
-        metrics = None
+        task, start, metrics = setup.task, setup.start, None
         progress.phase_seconds = dict(self.clock)
+        if setup.calibrate is not None and setup.val is not None:
+            with self.timed("validation"):
+                task, state = setup.calibrate(self.collected(model, setup.val))
+            start = replace(start, task_state={**start.task_state, **state})
         if dataset is not None:
             with self.timed("test"):
                 collected = self.collected(model, dataset)
-            metrics = setup.task.measure(collected)
+            metrics = task.measure(collected)
             self.warn(metrics)
             if self.processes.is_first:
-                self.run.write_json("predictions.json", predictions(setup.task, split, collected, metrics))
+                self.run.write_json("predictions.json", predictions(task, split, collected, metrics))
         weights = model_tensors(result)
         if self.processes.is_first:
             plain = self.plain_model(weights)
@@ -330,7 +334,7 @@ class _Run:
             if setup.start.architecture == OWN:
                 save_own_weights(self.run.model, plain)
             else:
-                save_model_dir(self.run.model, replace(setup.start, model=plain, provenance=origin))
+                save_model_dir(self.run.model, replace(start, model=plain, provenance=origin))
         return RunResult(self.run, metrics, split, progress.seconds, dict(self.clock), is_first=self.processes.is_first)
 
     def collected(self, model: nn.Module, dataset: BatchDataset) -> Collected:
