@@ -6,7 +6,9 @@ train_task(config)                  # what `saccade train` does
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -16,21 +18,27 @@ from saccade.analysis.attention_distance import AttentionDistance, attention_dis
 from saccade.analysis.patch_filters import patch_filters
 from saccade.analysis.position_similarity import position_similarity
 from saccade.checkpoints.atomic import write_atomic
+from saccade.checkpoints.loading import load_model
 from saccade.data.samples import ImageSource
-from saccade.engine.predictor import Predictor
+from saccade.engine.predictor import Predictor, size_of
 from saccade.engine.report import BUDGET, ReportSection
 from saccade.engine.setup import TrainingSetup
-from saccade.errors import ConfigError, RecordingError
+from saccade.errors import ConfigError, ImageError, RecordingError
+from saccade.models.catalogue import ZOO
+from saccade.models.zoo import architecture_of, config_of
 from saccade.nn.recording import record
 from saccade.reporting.inside import inside_section
 from saccade.reporting.model_card import model_card
 from saccade.reporting.report import Report, render_report
 from saccade.tasks import table
 from saccade.tasks.loading import load
-from saccade.training.config import RunConfig
+from saccade.training.config import BUILT_IN, RunConfig
+from saccade.training.distributed import joined_processes
 from saccade.training.events import Event
+from saccade.training.fit import DataSize, fit_to_data
 from saccade.training.loop import RunResult
 from saccade.training.loop import train as run_loop
+from saccade.training.plan import TrainingPlan, plan_run
 from saccade.training.run_directory import RunDirectory
 
 DISTANCE_IMAGES = 16
@@ -41,6 +49,8 @@ NOTES = {
     ("val", "best"): "Measured on {} {} of the validation split, which also selected the best weights.",
     ("val", "last"): "Measured on {} {} of the validation split, which no choice of this run depends on.",
 }
+NOT_IN_NAME = ("num_classes", "image_size", "drop_path")  # fields of a model's config that its name leaves open
+SIZED_IMAGES = 32  # training images whose size is looked at
 log = logging.getLogger("saccade")
 
 
@@ -90,6 +100,59 @@ def train_task(
     return result
 
 
+def fitted_config(config: RunConfig, given: Collection[str]) -> tuple[RunConfig, list[str]]:
+    """A config whose batch, epochs, model and image size follow the data where they are not given; and lines that
+    state what follows it. Built-in data sets have recipes of their own, which stay.
+
+    Args:
+        config: resolved.
+        given: dotted names of the values that the user gave: :func:`saccade.training.config.given_values`.
+    """
+    if config.model.init and not table.config_class(config.task).ARCHITECTURES:
+        config = replace(config, model=replace(config.model, name=initial_name(config, given)))
+    if config.data.path in BUILT_IN:
+        return config, []
+    splits = table.room(config.task).open_data(config.data.path, config.data)
+    train = splits.train
+    sides: list[int] = []
+    if hasattr(train, "image"):
+        for index in range(0, len(train), max(1, len(train) // SIZED_IMAGES)):
+            with suppress(ImageError):
+                sides.append(max(size_of(cast(ImageSource, train).image(index))))
+    return fit_to_data(config, given, DataSize(len(train), sides, len(splits.classes)))
+
+
+def initial_name(config: RunConfig, given: Collection[str]) -> str:
+    """The name of the model in the checkpoint that a backbone starts from; "" where its config has no name.
+
+    Raises:
+        ConfigError: `model.name` is given and is another architecture.
+    """
+    source = load_model(config.model.init)
+    architecture = source.architecture
+    if "model.name" in given:
+        if config.model.name and architecture_of(config.model.name) != architecture:
+            raise ConfigError(
+                f"{config.model.init} is a {architecture}, and {config.model.name} is a "
+                f"{architecture_of(config.model.name)}: give --model or --init, or two that agree"
+            )
+        return config.model.name
+
+    def size_free(values: dict) -> dict:
+        return {key: value for key, value in values.items() if key not in NOT_IN_NAME}
+
+    own = size_free(source.model.config.to_dict())
+    names = (name for name in ZOO if architecture_of(name) == architecture)
+    return next((name for name in names if size_free(config_of(name).to_dict()) == own), "")
+
+
+def plan_task(config: RunConfig) -> TrainingPlan:
+    """Data, model and order of the steps of a run, without training: raises what :func:`train_task` would raise before
+    its first step."""
+    with joined_processes(config.device) as processes:
+        return plan_run(config, table.room(config.task).setup(config, processes.device), processes)
+
+
 def write_report(run: RunDirectory, config: RunConfig) -> Path:
     """Write `report.html` of a run of one's own: the curves, the time, the config."""
     report = Report(
@@ -125,7 +188,7 @@ def write_task_report(run: RunDirectory) -> Path:
         "parameters": f"{sum(p.numel() for p in predictor.model.parameters()):,}",
     }
     report = Report(
-        title=f"{config.model.name} on {splits.name}",
+        title=f"{config.model.name or predictor.source.architecture} on {splits.name}",
         note=note,
         tiles={**(section.tiles if section else {}), **run_tiles},
         rows=run.metrics(),

@@ -1,4 +1,4 @@
-"""What a run prints: a progress bar on a terminal; elsewhere (a pipe, a log file) one line an epoch."""
+"""What a run prints: one line an epoch, and on a terminal a progress bar below."""
 
 import sys
 import time
@@ -29,7 +29,7 @@ class RunDisplay:
         self.bar = Progress(
             TextColumn("[bold]epoch {task.fields[epoch]:>5}"),
             BarColumn(bar_width=24),
-            TextColumn("{task.fields[rate]:>6.0f} images/s"),
+            TextColumn("{task.fields[rate]:>6} images/s"),
             TimeRemainingColumn(compact=True),
             TextColumn("loss {task.fields[loss]:.3f}{task.fields[metrics]}  lr {task.fields[lr]:.1e}"),
             console=self.console,
@@ -55,13 +55,12 @@ class RunDisplay:
             case RunStarted():
                 self.task = self.bar.add_task(
                     "train", total=event.total_steps, completed=event.start_step,
-                    epoch="", rate=0.0, loss=0.0, metrics="", lr=0.0,
+                    epoch="", rate="", loss=0.0, metrics="", lr=0.0,
                 )  # fmt: skip
             case StepDone():
                 self._step(event)
             case EpochDone(epoch, row):
-                if not self.live:
-                    self._line(epoch_line(epoch, row))
+                self._line(epoch_line(epoch, row))  # above the bar, which stays
 
     def _step(self, event: StepDone) -> None:
         for name, value in (("rate", event.images_per_second), ("loss", event.loss), *event.metrics.items()):
@@ -74,7 +73,7 @@ class RunDisplay:
             self.last_refresh = now
             metrics = "".join(f"  {name} {format_metric(name, self.smooth[name])}" for name in event.metrics)
             self.bar.update(
-                self.task, completed=event.step, epoch=f"{event.epoch:.1f}", rate=self.smooth["rate"],
+                self.task, completed=event.step, epoch=f"{event.epoch:.1f}", rate=format_rate(self.smooth["rate"]),
                 loss=self.smooth["loss"], metrics=metrics, lr=event.lr,
             )  # fmt: skip
 
@@ -86,19 +85,26 @@ class RunDisplay:
 def step_line(event: StepDone, smooth: dict[str, float]) -> str:
     """The state of an unfinished epoch in a log, with metrics averaged over the last steps."""
     metrics = "".join(f"  {name.replace('_', ' ')} {format_metric(name, smooth[name])}" for name in event.metrics)
-    return f"epoch {event.epoch:>6.1f}  loss {smooth['loss']:.4f}{metrics}  {smooth['rate']:.0f} images/s"
+    return f"epoch {event.epoch:>6.1f}  loss {smooth['loss']:.4f}{metrics}  {format_rate(smooth['rate'])} images/s"
 
 
 def epoch_line(epoch: int, row: dict) -> str:
     """One epoch in a log."""
     hidden = ("epoch", "step", "lr", "seconds", "images_per_second", "skipped")
     metrics = [f"{name.replace('_', ' ')} {format_metric(name, row[name])}" for name in row if name not in hidden]
-    return f"epoch {epoch:>4}  {'  '.join(metrics)}  lr {row['lr']:.2e}  {row['images_per_second']:.0f} images/s"
+    return (
+        f"epoch {epoch:>4}  {'  '.join(metrics)}  lr {row['lr']:.2e}  {format_rate(row['images_per_second'])} images/s"
+    )
+
+
+def format_rate(rate: float) -> str:
+    """Images a second, with a decimal below 10."""
+    return f"{rate:.1f}" if rate < 9.95 else f"{rate:.0f}"
 
 
 def format_metric(name: str, value: float) -> str:
     """A metric as text: accuracies in percent, everything else with four decimals."""
-    return f"{value:.2%}" if name.endswith("accuracy") else f"{value:.4f}"
+    return f"{value:.2%}" if name.endswith(("accuracy", "labels_right", "F1")) else f"{value:.4f}"
 
 
 def _escaped(text: str) -> str:

@@ -14,6 +14,7 @@ from saccade.tasks.table import data_layouts, summaries
 from saccade.training.config import (
     RunConfig,
     differences,
+    given_values,
     list_recipes,
     parse_override,
     resolve,
@@ -112,7 +113,7 @@ def train(
     set
         Any option of the config, as KEY=VALUE: --set augmentation.mixup=0.8
     dry_run
-        Print the resolved config and exit.
+        Check that data, model and config fit, print the resolved config and exit.
     verbose
         Print details too, such as the precision of matrix products and why it was chosen.
     """
@@ -130,10 +131,10 @@ def start_or_resume(
         overrides["data.path"] = data
     if resume is None:
         resolved = resolve(recipe, file=config, overrides=overrides)
+        given = given_values(config, overrides)
         if dry_run:
-            print(resolved.to_yaml(), end="")
-            return 0
-        return _run(resolved, output, None, verbose)
+            return _dry_run(resolved, given)
+        return _run(resolved, output, None, verbose, given)
     if recipe or config or output:
         raise ConfigError("--resume continues a run with its own config: it takes no --recipe, --config or --output")
     if len(resume) > 1:
@@ -169,14 +170,32 @@ def summary(config: RunConfig) -> str:
     return f"{model} on {config.data.path}: {length}, recipe {config.recipe}, seed {config.seed}"
 
 
-def _run(config: RunConfig, output: Path | None, resume: Path | None, verbose: bool) -> int:
+def _dry_run(config: RunConfig, given: set[str]) -> int:
+    """Print the config as the run would store it; refuse what cannot run."""
+    from saccade.runs import fitted_config, plan_task
+
+    config, lines = fitted_config(config, given)
+    for line in lines:
+        announce(line)
+    plan_task(config)
+    print(config.to_yaml(), end="")
+    return 0
+
+
+def _run(
+    config: RunConfig, output: Path | None, resume: Path | None, verbose: bool, given: set[str] | None = None
+) -> int:
     if resume is None:
         announce(f"training {summary(config)}")
     from saccade.cli.progress import RunDisplay
-    from saccade.runs import train_task
+    from saccade.runs import fitted_config, train_task
     from saccade.tasks import table
     from saccade.training.run_directory import RunDirectory
 
+    if given is not None:
+        config, lines = fitted_config(config, given)
+        for line in lines:
+            announce(line)
     run = None if resume is None else RunDirectory.existing(resume)
     with RunDisplay(verbose=verbose) as display:
         result = train_task(config, run, output=output, resume=resume is not None, on_event=display)

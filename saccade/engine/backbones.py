@@ -28,7 +28,10 @@ def starting_backbone(config: Any, labels: tuple[str, ...]) -> LoadedModel:
     torch.manual_seed(mix_seed(config.seed, 0, RandomStream.WEIGHTS))
     if not options.init:
         changes = model_options(options, config_of(options.name))
-        model = create(options.name, num_classes=len(labels), image_size=options.image_size, options=changes)
+        try:
+            model = create(options.name, num_classes=len(labels), image_size=options.image_size, options=changes)
+        except ValueError as error:  # a size or an option that this model cannot have
+            raise ConfigError(f"{options.name}: {error}") from None
         architecture = architecture_of(options.name)
         return LoadedModel(model, architecture, labels, fresh_preprocessing(model), task=config.task)
     loaded = load_model(options.init, image_size=options.image_size)

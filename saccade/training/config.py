@@ -26,7 +26,7 @@ BUILT_IN = ("digits", "scenes", "numbers", "strips")  # data sets with options o
 class ModelConfig:
     """Which model, and how it starts."""
 
-    name: str = "vit_ti16"  # one of `saccade models`
+    name: str = "vit_ti16"  # one of `saccade models`; "": that of `init`, which has no name
     init: str = ""  # a checkpoint of any format to start from; "": fresh weights
     image_size: tuple[int, int] | None = None  # (height, width) in pixels; None: the model's own
     drop_path: float = 0.0  # stochastic depth of the last block, growing linearly from 0
@@ -156,6 +156,11 @@ def resolve(
     name = recipe or layered.get("recipe") or _default_recipe(task, layered)
     values = _merge(read_recipe(name), layered)
     return from_dict({**values, "recipe": name})
+
+
+def given_values(file: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> set[str]:
+    """Dotted names of the values that a file and single values set, which nothing else may change."""
+    return {*(_flat({} if file is None else _read_config_file(Path(file)))), *(overrides or {})}
 
 
 def from_dict(values: Mapping[str, Any]) -> RunConfig:

@@ -56,3 +56,8 @@ def test_the_first_line_comes_before_torch_is_imported(tmp_path: Path, arguments
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.stderr.splitlines()[0] == line
     assert "import of torch halted" in done.stderr
+
+
+@pytest.mark.parametrize(("rate", "text"), [(0.42, "0.4"), (9.94, "9.9"), (9.96, "10"), (640.4, "640")])
+def test_rates_below_ten_have_a_decimal(rate: float, text: str) -> None:
+    assert progress.format_rate(rate) == text

@@ -25,6 +25,7 @@ class ClassificationConfig:
     SUMMARY: ClassVar[str] = "the class of an image"
     DATA: ClassVar[str] = 'a folder with one folder a class, a CSV of file,label, a zip, tar shards, or "digits"'
     LABELLED: ClassVar[bool] = True  # `saccade pretrain` trains the tasks without labels
+    STEPS: ClassVar[int] = 500  # optimizer steps that fresh weights need at least to learn something of use
     ARCHITECTURES: ClassVar[tuple[str, ...]] = ()  # every backbone: those that no other task trains
 
     @staticmethod

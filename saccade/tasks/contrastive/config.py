@@ -25,6 +25,7 @@ class ContrastiveConfig:
     SUMMARY: ClassVar[str] = "which caption belongs to which image"
     DATA: ClassVar[str] = 'a CSV or JSONL of image,caption, tar shards, or "scenes"'
     LABELLED: ClassVar[bool] = True  # `saccade pretrain` trains the tasks without labels
+    STEPS: ClassVar[int] = 1000  # optimizer steps that fresh weights need at least to learn something of use
     ARCHITECTURES: ClassVar[tuple[str, ...]] = ("clip",)
 
     @staticmethod

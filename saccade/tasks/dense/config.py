@@ -29,6 +29,7 @@ class DepthConfig:
     SUMMARY: ClassVar[str] = "the distance of every pixel"
     DATA: ClassVar[str] = 'a folder of images/ and depth/, or "scenes"'
     LABELLED: ClassVar[bool] = True  # `saccade pretrain` trains the tasks without labels
+    STEPS: ClassVar[int] = 1000  # optimizer steps that fresh weights need at least to learn something of use
     ARCHITECTURES: ClassVar[tuple[str, ...]] = ("dpt",)
 
     def __post_init__(self) -> None:
@@ -50,6 +51,7 @@ class SegmentationConfig:
     SUMMARY: ClassVar[str] = "the class of every pixel"
     DATA: ClassVar[str] = 'a folder of images/ and masks/, or "scenes"'
     LABELLED: ClassVar[bool] = True  # `saccade pretrain` trains the tasks without labels
+    STEPS: ClassVar[int] = 1000  # optimizer steps that fresh weights need at least to learn something of use
     ARCHITECTURES: ClassVar[tuple[str, ...]] = ("dpt",)
 
     @staticmethod

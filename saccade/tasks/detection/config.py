@@ -30,6 +30,7 @@ class DetectionConfig:
     SUMMARY: ClassVar[str] = "boxes with classes"
     DATA: ClassVar[str] = 'a folder in the layout of COCO, Pascal VOC or YOLO, or "scenes"'
     LABELLED: ClassVar[bool] = True  # `saccade pretrain` trains the tasks without labels
+    STEPS: ClassVar[int] = 2000  # optimizer steps that fresh weights need at least to learn something of use
     ARCHITECTURES: ClassVar[tuple[str, ...]] = ("detr", "yolo")
 
     @staticmethod

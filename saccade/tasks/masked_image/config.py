@@ -12,6 +12,7 @@ class MaskedImageConfig:
     SUMMARY: ClassVar[str] = "masked patches of images"
     DATA: ClassVar[str] = 'images at any depth of a folder, a zip, tar shards, or "digits"'
     LABELLED: ClassVar[bool] = False  # `saccade pretrain` trains the tasks without labels
+    STEPS: ClassVar[int] = 1000  # optimizer steps that fresh weights need at least to learn something of use
     ARCHITECTURES: ClassVar[tuple[str, ...]] = ("mae", "masked_vit")
 
     @staticmethod

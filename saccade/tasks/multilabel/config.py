@@ -20,6 +20,7 @@ class MultiLabelConfig:
         "a label where an image can be in several, or the categories of COCO, Pascal VOC or YOLO"
     )
     LABELLED: ClassVar[bool] = True  # `saccade pretrain` trains the tasks without labels
+    STEPS: ClassVar[int] = 500  # optimizer steps that fresh weights need at least to learn something of use
     ARCHITECTURES: ClassVar[tuple[str, ...]] = ()  # every backbone, as for classification
 
     @staticmethod

@@ -15,6 +15,7 @@ class RegressionConfig:
     SUMMARY: ClassVar[str] = "a number for an image"
     DATA: ClassVar[str] = 'a CSV of file,value, or "digits"'
     LABELLED: ClassVar[bool] = True  # `saccade pretrain` trains the tasks without labels
+    STEPS: ClassVar[int] = 500  # optimizer steps that fresh weights need at least to learn something of use
     ARCHITECTURES: ClassVar[tuple[str, ...]] = ()  # every backbone, as for classification
 
     @staticmethod

@@ -21,6 +21,7 @@ class Seq2SeqConfig:
     SUMMARY: ClassVar[str] = "a text for a text or an image"
     DATA: ClassVar[str] = 'a TSV, CSV or JSONL of source,target, or "numbers"; images and captions, or "strips"'
     LABELLED: ClassVar[bool] = True  # `saccade pretrain` trains the tasks without labels
+    STEPS: ClassVar[int] = 1000  # optimizer steps that fresh weights need at least to learn something of use
     ARCHITECTURES: ClassVar[tuple[str, ...]] = ("seq2seq", "image_to_text")
 
     def __post_init__(self) -> None:
