@@ -155,10 +155,8 @@ def _check(sample: tuple[str, Any, int]) -> tuple[bytes, tuple[int, int] | None,
 
 
 def _counts(source: Source) -> dict[str, int]:
-    if not source.classes:
-        return {"all": len(source)}
     counts = Counter(source.labels.tolist())
-    return {name: counts[i] for i, name in enumerate(source.classes)}
+    return {name: counts[i] for i, name in enumerate(source.classes or ("all",))}
 
 
 def _groups(groups: list[list[str]]) -> str:

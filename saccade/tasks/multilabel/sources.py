@@ -40,8 +40,7 @@ class Entry(NamedTuple):
 
 
 class MultiLabelSource:
-    """Images with a row of targets each. `labels` are digests of the combinations of labels, so that two files with the
-    same bytes and different labels are noticed, also in different splits.
+    """Images with a row of targets each; `labels` are all 0.
 
     Args:
         source: the images.
@@ -53,7 +52,7 @@ class MultiLabelSource:
     def __init__(self, source: ImageSource, targets: np.ndarray):
         self.source, self.targets = source, targets
         self.names: Sequence[str] = source.names
-        self.labels = np.array([_combination(row) for row in targets], dtype=np.int64)
+        self.labels = np.zeros(len(targets), dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -63,10 +62,6 @@ class MultiLabelSource:
 
     def data(self, index: int) -> bytes:
         return self.source.data(index)
-
-
-def _combination(row: np.ndarray) -> int:
-    return int.from_bytes(hashlib.sha256(row.tobytes()).digest()[:7], "little")
 
 
 def open_multilabel(path: str, config: DataConfig | None = None, labels: tuple[str, ...] | None = None) -> DataSplits:
