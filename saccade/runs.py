@@ -22,6 +22,7 @@ from saccade.checkpoints.loading import load_model
 from saccade.data.samples import ImageSource
 from saccade.engine.predictor import Predictor, size_of
 from saccade.engine.report import BUDGET, ReportSection
+from saccade.engine.room import command
 from saccade.engine.setup import TrainingSetup
 from saccade.errors import ConfigError, ImageError, RecordingError
 from saccade.models.catalogue import ZOO
@@ -196,7 +197,7 @@ def write_task_report(run: RunDirectory) -> Path:
         phase_seconds=provenance["time_shares"],
         config=config.to_yaml(),
         environment=run.environment(),
-        command=f"saccade train --config {run.path / 'config.yaml'}",
+        command=command("saccade", "train", "--config", run.path / "config.yaml"),
     )
     write_atomic(run.report, render_report(report).encode())
     card = model_card(

@@ -45,6 +45,7 @@ def predict(
     image_size: int | None = None,
     device: str = "cpu",
     draw: Path | None = None,
+    max_pixels: int | None = None,
     options: PredictOptions | None = None,
     as_json: Json = False,
     as_csv: Annotated[bool, Parameter(name="--csv", negative="", help="Print CSV instead of text.")] = False,
@@ -63,16 +64,22 @@ def predict(
     image_size
         Side in pixels, instead of the model's own; positions are resampled.
     device
-        Such as cpu or cuda.
+        Such as cpu, cuda or auto.
     draw
         Folder for pictures with the predictions drawn in: classes, boxes, depth or classes of every pixel; with the
         maps themselves beside them.
+    max_pixels
+        Refuse larger images, 89 million unless given; a JPEG of up to four times as many is decoded at half its sides.
     """
     from saccade.tasks.loading import load
 
     if as_json and as_csv:
         raise ConfigError("choose --json or --csv")
     predictor = load(model, image_size=image_size, device=device, options=(options or PredictOptions()).given())
+    if max_pixels is not None:
+        if max_pixels < 1:
+            raise ConfigError(f"--max-pixels must be at least 1, not {max_pixels}")
+        predictor.max_pixels = max_pixels
     sources: list[Any] = list(inputs)
     if predictor.reads_images:
         sources = list(dict.fromkeys(path for text in inputs for path in expand(text)))
@@ -87,7 +94,7 @@ def predict(
 
     results = predictor.stream(sources, batch_size=batch_size, on_error=report)
     if draw is not None:
-        results = drawn(results, draw)
+        results = drawn(results, draw, predictor.max_pixels)
     if as_json:
         records = [record for result in results for record in result.records()]
         print(json.dumps(records, indent=1, ensure_ascii=False))
@@ -103,12 +110,13 @@ def predict(
     return 1 if failed else 0
 
 
-def drawn(results: Iterable["Result"], folder: Path) -> Iterator["Result"]:
+def drawn(results: Iterable["Result"], folder: Path, max_pixels: int) -> Iterator["Result"]:
     """Draw each result on its image while it passes, and write its files for programs beside it."""
     import numpy as np
+    from PIL import Image
 
     from saccade.checkpoints.atomic import write_atomic
-    from saccade.data.images import read_image
+    from saccade.data.images import read_scaled
     from saccade.reporting.draw import to_png
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -117,7 +125,10 @@ def drawn(results: Iterable["Result"], folder: Path) -> Iterator["Result"]:
         stem = Path(result.name).stem
         name = next(n for n in (stem, *(f"{stem}-{i}" for i in range(2, 10**6))) if n not in used)
         used.add(name)
-        picture = np.asarray(read_image(result.name))
+        image, (height, width) = read_scaled(result.name, max_pixels=max_pixels)
+        if not isinstance(image, Image.Image):
+            raise ImageError(f"{result.name}: --draw draws over images of 1 or 3 channels")
+        picture = np.asarray(image if image.size == (width, height) else image.resize((width, height)))
         write_atomic(folder / f"{name}.png", to_png(result.draw(picture)))
         for ending, content in result.files().items():
             write_atomic(folder / f"{name}{ending}", content)

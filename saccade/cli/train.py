@@ -1,6 +1,7 @@
 """`saccade train`: from images to a model directory and a report."""
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -203,7 +204,7 @@ def _run(
         return 128 + result.stopped_by if result.stopped_by else 0
     path = result.run.path
     if result.stopped_by:
-        print(f"stopped; saved at the end of the step. Resume with: saccade train --resume {path}")
+        print(f"stopped; saved at the end of the step. Resume with: saccade train --resume {shlex.quote(str(path))}")
         return 128 + result.stopped_by
     if result.metrics is not None:
         print(f"{result.split}: {result.metrics}")

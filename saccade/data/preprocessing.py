@@ -16,13 +16,15 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
 from saccade.config_io import Config, build_config
-from saccade.errors import ConfigError
+from saccade.errors import ConfigError, ImageError
 
 # These functions are typed for tensors, and accept PIL images too.
 F: Any = functional
 
 Resize = Literal["shortest", "exact", "pad", "range"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+
+MAX_RESIZED = 89_478_485  # pixels, as of an image that is read: a thin image is scaled until its shorter side fits
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -97,6 +99,8 @@ class Preprocessing(Config):
         short, long = min(self.size), max(self.size)
         if max(height, width) / min(height, width) * short > long:
             short = round(long * min(height, width) / max(height, width))
+            if short == 0:  # thinner than one pixel
+                return (1, long) if height <= width else (long, 1)
         if height <= width:
             return short, int(short * width / height)
         return int(short * height / width), short
@@ -183,6 +187,12 @@ class Preprocessing(Config):
         return build_config(cls, values, "preprocessing.")
 
     def _resize(self, image: Image.Image | Tensor, size: tuple[int, ...]) -> Image.Image | Tensor:
+        height, width = F.get_size(image)
+        if size[0] * size[1] > MAX_RESIZED:
+            raise ImageError(
+                f"an image of {width} x {height} pixels is too thin: it would be scaled to {size[1]} x "
+                f"{size[0]}; crop it, or use resize: pad"
+            )
         if tuple(F.get_size(image)) == tuple(size):
             return image
         mode = InterpolationMode(self.interpolation)

@@ -6,18 +6,20 @@ predictor.predict("cat.jpg").label
 
 import copy
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from saccade.checkpoints.directory import LoadedModel
-from saccade.data.images import read_image
+from saccade.data.images import MAX_PIXELS, BinaryFile, ImageLike, read_scaled
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch
 from saccade.engine.finite import require_finite
@@ -28,7 +30,6 @@ from saccade.errors import ConfigError, ImageError
 from saccade.models.model import Model
 from saccade.nn.matmul_precision import MatmulPrecision, choose_matmul_precision, matmul_precision
 
-ImageLike = str | Path | bytes | Image.Image | np.ndarray | Tensor
 log = logging.getLogger("saccade")
 
 
@@ -38,11 +39,12 @@ class Predictor:
     Args:
         source: the loaded model with its architecture, provenance and the report of what was loaded.
         room: of the model's task.
-        device: where the model runs.
+        device: where the model runs; ``"auto"`` is a GPU if there is one.
         options: of the task's predictions, such as ``{"threshold": 0.3}``.
+        max_pixels: refuse larger images; a JPEG of up to four times as many is decoded at half its sides.
 
     Attributes:
-        model: the network in evaluation mode.
+        model: the network. It runs in evaluation mode here, whatever mode it is in, and is left in that mode.
         labels: K class names, in the order of the logits; () where there are none.
         task: decodes outputs and measures them; ``task.name`` is one of `saccade.tasks.table.TASKS`.
     """
@@ -54,15 +56,34 @@ class Predictor:
         *,
         device: torch.device | str = "cpu",
         options: Mapping[str, Any] | None = None,
+        max_pixels: int = MAX_PIXELS,
     ):
-        self.source, self.room = source, room
-        self.device = torch.device(device)
+        self.source, self.room, self.max_pixels = source, room, max_pixels
+        self.device = choose_device(device)
         self.model: Model = source.model.eval().to(self.device)
         self.labels = source.labels
         self.task: Task = room.task(source, options)
+        self.matmul_precision: MatmulPrecision = self._matmul_precision()
+
+    def __repr__(self) -> str:
+        labels = f", {len(self.labels)} labels" if self.labels else ""
+        return f"Predictor({self.source.architecture}, {self.task.name}{labels}, on {self.device})"
+
+    def to(self, device: torch.device | str) -> "Predictor":
+        """Move the model to a device, in place.
+
+        Raises:
+            ConfigError: there is no such device.
+        """
+        self.device = choose_device(device)
+        self.model.to(self.device)
+        self.matmul_precision = self._matmul_precision()
+        return self
+
+    def _matmul_precision(self) -> MatmulPrecision:
         choice = choose_matmul_precision(self.device, self.model)
-        self.matmul_precision: MatmulPrecision = choice.precision
         log.info("%s", choice.reason)
+        return choice.precision
 
     def with_options(self, options: Mapping[str, Any]) -> "Predictor":
         """The same model with other options of the task's predictions; it is not copied.
@@ -97,17 +118,18 @@ class Predictor:
     @overload
     def predict(self, inputs: ImageLike, *, batch_size: int = 32) -> Any: ...
     @overload
-    def predict(self, inputs: Sequence[ImageLike], *, batch_size: int = 32) -> list[Any]: ...
+    def predict(self, inputs: Iterable[ImageLike], *, batch_size: int = 32) -> list[Any]: ...
     def predict(self, inputs, *, batch_size=32):
         """What a model predicts for images, or for texts where it reads texts.
 
         Args:
-            inputs: a path, a PIL image, the bytes of an image file, an array ``[H, W]`` or ``[H, W, 3]`` uint8, or a
-                tensor ``[C, H, W]`` (uint8, or float in [0, 1]); or a text; or a list of them, or a stack ``[B, ...]``.
+            inputs: a path, the bytes of an image file, an open file, a PIL image, an array ``[H, W]`` or ``[H, W, 3]``
+                uint8, or a tensor ``[C, H, W]`` (uint8, or float in [0, 1]); or a text; or a list, a generator or
+                another iterable of them, or a stack ``[B, ...]``.
             batch_size: inputs that go through the model at once.
 
         Returns:
-            one result of the model's task for one input, a list for a list or a stack.
+            one result of the model's task for one input, a list for several or a stack.
 
         Raises:
             ImageError: an image cannot be read; the message names it.
@@ -117,21 +139,28 @@ class Predictor:
             return next(self.stream([inputs], batch_size=1))
         return list(self.stream(inputs, batch_size=batch_size))
 
+    __call__ = predict
+
     def stream(
         self,
-        inputs: Sequence[ImageLike],
+        inputs: Iterable[ImageLike],
         *,
         batch_size: int = 32,
         on_error: Callable[[str, ImageError], None] | None = None,
     ) -> Iterator[Result]:
-        """The results of many inputs one after the other, a batch in memory at a time.
+        """The results of many inputs one after the other, a batch in memory at a time; an iterator is read lazily.
 
         An image that cannot be read ends the stream, unless `on_error` is given: then that is called with the image's
         name and the error, and the stream goes on without it.
         """
-        for start in range(0, len(inputs), batch_size):
+        if batch_size < 1:
+            raise ConfigError(f"batch_size must be at least 1, not {batch_size}")
+        if isinstance(inputs, np.ndarray | Tensor) and inputs.ndim != 4:
+            raise ConfigError(f"a stack of images has the shape [B, C, H, W] or [B, H, W, C], not {list(inputs.shape)}")
+        numbered = enumerate(inputs)
+        while part := list(islice(numbered, batch_size)):
             names, sizes, prepared = [], [], []
-            for index, one in enumerate(inputs[start : start + batch_size], start):
+            for index, one in part:
                 try:
                     value, size = self.read(one)
                 except ImageError as error:
@@ -152,8 +181,8 @@ class Predictor:
             if not isinstance(one, str):
                 raise ConfigError(f"this {self.source.architecture} reads texts, not {type(one).__name__}")
             return one, ()  # type: ignore[return-value]
-        picture = read_image(one, channels=self.preprocess.channels)
-        return self.preprocess(picture), size_of(picture)
+        picture, size = read_scaled(one, channels=self.preprocess.channels, max_pixels=self.max_pixels)
+        return self.preprocess(picture), size
 
     @torch.inference_mode()
     def decode(self, batch: Batch) -> Sequence[Result]:
@@ -163,36 +192,72 @@ class Predictor:
             MeasurementError: outputs are NaN or infinite; the message has the inputs.
         """
         batch = batch.to(self.device)
-        with matmul_precision(self.matmul_precision):
+        with matmul_precision(self.matmul_precision), evaluation_mode(self.model):
             outputs = self.task.eval_step(self.model, batch)
             require_finite(outputs, batch.names)
             return self.task.decode(outputs, batch)
 
     def prepare(self, image: ImageLike) -> Tensor:
         """One image -> the model's input ``[C, H, W]``, normalised."""
-        return self.preprocess(read_image(image, channels=self.preprocess.channels))
+        return self.read(image)[0]
 
     @torch.inference_mode()
     def run(self, inputs: Tensor) -> Tensor:
         """The model's input ``[B, C, H, W]`` -> raw outputs ``[B, K]``, on the CPU."""
-        with matmul_precision(self.matmul_precision):
+        with matmul_precision(self.matmul_precision), evaluation_mode(self.model):
             return self.model(inputs.to(self.device)).float().cpu()
 
 
-def size_of(picture: Image.Image | Tensor) -> tuple[int, int]:
-    """(H, W) in pixels."""
-    return (picture.shape[-2], picture.shape[-1]) if isinstance(picture, Tensor) else (picture.height, picture.width)
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Run a model in evaluation mode, and leave each of its modules in the mode that it was in."""
+    training = [module for module in model.modules() if module.training]
+    try:
+        if training:
+            model.eval()
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
-def is_single(inputs: ImageLike | Sequence[ImageLike]) -> bool:
+def choose_device(device: torch.device | str) -> torch.device:
+    """A device by name; ``"auto"`` is a GPU if there is one.
+
+    Raises:
+        ConfigError: there is no such device.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(f"{device!r} is no device: {str(error).splitlines()[0]}") from None
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"device {device}: PyTorch sees {torch.cuda.device_count()} GPUs; use cpu or auto, or run `saccade doctor`"
+        )
+    if place.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("device mps: PyTorch has no Metal device here; use cpu or auto")
+    return place
+
+
+def is_single(inputs: ImageLike | Iterable[ImageLike]) -> bool:
     """Whether this is one input: a stack has one dimension more (``[B, C, H, W]``, or ``[B, H, W, 3]``)."""
     if isinstance(inputs, np.ndarray | Tensor):
         return inputs.ndim <= 3
-    return isinstance(inputs, str | Path | bytes | Image.Image)
+    single = isinstance(inputs, str | Path | bytes | bytearray | memoryview | Image.Image | BinaryFile)
+    if not single and (isinstance(inputs, Mapping) or not isinstance(inputs, Iterable)):
+        raise ConfigError(
+            f"a {type(inputs).__name__} is no input: pass a path, bytes, a file, a PIL image, an array, a tensor or a "
+            "text, or several of them"
+        )
+    return single
 
 
 def name_of(one: ImageLike, index: int) -> str:
     """How a result names its input: the path or the text, or its place in the list."""
     if isinstance(one, str | Path):
         return str(one)
-    return getattr(one, "filename", "") or f"image {index}"
+    name = getattr(one, "filename", "") or getattr(one, "name", "") if not isinstance(one, Tensor) else ""
+    return name if isinstance(name, str) and name else f"image {index}"

@@ -1,5 +1,6 @@
 """The contract of a task's room: everything that commands ask about a task, so that none of them knows it by name."""
 
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -115,7 +116,12 @@ class TaskRoom(ABC):
 
     def next_steps(self, run: Path, config: Any) -> list[str]:
         """Commands that are useful after a run of this task, for people."""
-        return [f"saccade evaluate {run} {config.data.path}"]
+        return [command("saccade", "evaluate", run, config.data.path)]
+
+
+def command(*words: object) -> str:
+    """A command for a shell: words with spaces are quoted."""
+    return shlex.join(str(word) for word in words)
 
 
 def require_preprocessing(source: LoadedModel) -> None:

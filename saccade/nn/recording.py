@@ -29,7 +29,7 @@ from saccade.nn.transformer import Block
 Selection = Sequence[int | str]
 
 
-@dataclass
+@dataclass(repr=False)
 class Trace:
     """What a recording holds: the last forward pass of the model.
 
@@ -47,6 +47,15 @@ class Trace:
     layout: TokenLayout | None = None
     nbytes: int = 0
     errors: dict[str, float] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Paths and shapes, not the numbers."""
+        tensors = [*self.attention.items(), *self.tokens.items()]
+        lines = [f"{path}: {list(x.shape)}" for path, x in tensors]
+        if len(lines) > 8:
+            lines = [*lines[:4], f"… {len(lines) - 8} more", *lines[-4:]]
+        title = f"Trace({len(self.attention)} attentions, {len(self.tokens)} blocks, {format_bytes(self.nbytes)})"
+        return "\n  ".join([title, *lines])
 
     def clear(self) -> None:
         self.attention.clear()

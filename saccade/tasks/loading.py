@@ -9,7 +9,7 @@ import torch
 
 from saccade.checkpoints.directory import LoadedModel
 from saccade.checkpoints.loading import load_model
-from saccade.engine.predictor import Predictor
+from saccade.engine.predictor import Predictor, choose_device
 from saccade.tasks import table
 from saccade.upgrade import task_name
 
@@ -33,7 +33,7 @@ def load(
         num_classes: put a fresh head of this width on it.
         image_size: (H, W) in pixels; positions are resampled.
         strict: refuse a file with keys that have no place in the model.
-        device: where the model runs.
+        device: where the model runs; ``"auto"`` is a GPU if there is one.
         options: of the task's predictions, such as ``{"top": 10}`` or ``{"threshold": 0.3}``.
 
     Raises:
@@ -41,7 +41,9 @@ def load(
         ConfigError: the model's task is not known, or has no such option.
     """
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
-    loaded = load_model(path, num_classes=num_classes, image_size=size, strict=strict)
+    device = choose_device(device)
+    with torch.random.fork_rng(devices=[]):  # layers draw their first weights, which the file's replace
+        loaded = load_model(path, num_classes=num_classes, image_size=size, strict=strict)
     report = loaded.report
     if report.format != "saccade" or report.resized or report.new:
         print(report, file=sys.stderr)

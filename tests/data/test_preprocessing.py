@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from saccade.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from saccade.errors import ConfigError
+from saccade.errors import ConfigError, ImageError
 
 
 def picture(width: int, height: int) -> Image.Image:
@@ -99,3 +99,11 @@ def test_what_the_model_sees_of_the_image() -> None:
     assert Preprocessing((100, 100), "exact", 1.0).box_of((200, 400)) == (0, 0, 400, 200)
     assert Preprocessing((100, 100), "exact", 0.8).box_of((200, 400)) == pytest.approx((40, 20, 360, 180))
     assert Preprocessing((100, 100), "pad").box_of((200, 400)) == (0.0, -100.0, 400.0, 300.0)
+
+
+def test_thin_images_are_refused_or_bounded() -> None:
+    thin = Image.new("RGB", (30000, 1))
+    with pytest.raises(ImageError, match="too thin"):
+        Preprocessing()(thin)
+    assert Preprocessing((64, 64), "pad", 1.0)(thin).shape == (3, 64, 64)
+    assert Preprocessing((800, 1333), "range", 1.0)(Image.new("RGB", (5000, 1))).shape == (3, 1, 1333)

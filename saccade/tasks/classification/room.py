@@ -13,7 +13,7 @@ from saccade.data.config import DataConfig
 from saccade.data.image_folder import open_data
 from saccade.data.samples import DataSplits, Source
 from saccade.engine.images import eval_images
-from saccade.engine.room import ModelCard, TaskRoom, refuse_fix, refuse_options, require_preprocessing
+from saccade.engine.room import ModelCard, TaskRoom, command, refuse_fix, refuse_options, require_preprocessing
 from saccade.engine.setup import TrainingSetup
 from saccade.tasks.classification.setup import make_setup
 from saccade.tasks.classification.task import ClassificationTask
@@ -54,7 +54,7 @@ class ClassificationRoom(TaskRoom):
         )
 
     def next_steps(self, run: Path, config: Any) -> list[str]:
-        return [*super().next_steps(run, config), f"saccade explain {run} IMAGE -o attention.png"]
+        return [*super().next_steps(run, config), command("saccade", "explain", run, "IMAGE", "-o", "attention.png")]
 
 
 ROOM = ClassificationRoom()

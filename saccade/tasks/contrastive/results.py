@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,7 +24,7 @@ class Embedding:
     columns: ClassVar[tuple[str, ...]] = ("image", "vector")
 
     name: str
-    vector: np.ndarray
+    vector: np.ndarray = field(repr=False)
 
     def __str__(self) -> str:
         values = " ".join(f"{value:.3f}" for value in self.vector[:SHOWN])

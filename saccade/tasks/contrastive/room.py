@@ -14,7 +14,7 @@ from saccade.data.config import DataConfig
 from saccade.data.pairs import open_pairs
 from saccade.data.samples import CaptionSource, DataSplits, Source
 from saccade.data.tokenizer import open_tokenizer, tokenizer_from_files
-from saccade.engine.room import ModelCard, TaskRoom, refuse_fix, refuse_options, require_preprocessing
+from saccade.engine.room import ModelCard, TaskRoom, command, refuse_fix, refuse_options, require_preprocessing
 from saccade.engine.setup import TrainingSetup
 from saccade.tasks.contrastive.batches import CaptionDataset
 from saccade.tasks.contrastive.setup import make_setup
@@ -65,7 +65,7 @@ class ContrastiveRoom(TaskRoom):
     def next_steps(self, run: Path, config: Any) -> list[str]:
         return [
             *super().next_steps(run, config),
-            f"saccade zeroshot {run} IMAGE --labels cat,dog",
+            command("saccade", "zeroshot", run, "IMAGE", "--labels", "cat,dog"),
             f'saccade search {run} IMAGES "some words"',
         ]
 

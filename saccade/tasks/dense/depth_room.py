@@ -10,7 +10,7 @@ from saccade.checkpoints.directory import LoadedModel
 from saccade.data.batching import BatchDataset
 from saccade.data.config import DataConfig
 from saccade.data.samples import DataSplits, Source
-from saccade.engine.room import ModelCard, TaskRoom, refuse_fix, refuse_options
+from saccade.engine.room import ModelCard, TaskRoom, command, refuse_fix, refuse_options
 from saccade.engine.setup import TrainingSetup
 from saccade.errors import ConfigError
 from saccade.tasks.dense.check import MapReport, check_maps
@@ -58,7 +58,7 @@ class DepthRoom(TaskRoom):
         )
 
     def next_steps(self, run: Path, config: Any) -> list[str]:
-        return [*super().next_steps(run, config), f"saccade predict {run} IMAGE --draw FOLDER"]
+        return [*super().next_steps(run, config), command("saccade", "predict", run, "IMAGE", "--draw", "FOLDER")]
 
 
 ROOM = DepthRoom()

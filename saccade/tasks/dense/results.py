@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,7 +28,7 @@ class Depth:
     columns: ClassVar[tuple[str, ...]] = ("image", "nearest", "farthest", "mean", "unit")
 
     name: str
-    depth: np.ndarray
+    depth: np.ndarray = field(repr=False)
     unit: str
 
     @property
@@ -87,8 +87,8 @@ class Segmentation:
     columns: ClassVar[tuple[str, ...]] = ("image", "label", "fraction")
 
     name: str
-    classes: np.ndarray
-    labels: tuple[str, ...]
+    classes: np.ndarray = field(repr=False)
+    labels: tuple[str, ...] = field(repr=False)
 
     @property
     def fractions(self) -> list[tuple[int, float]]:

@@ -28,7 +28,7 @@ class Box:
     label: str
     score: float
     box: Corners
-    segmentation: dict[str, list[int]] | None = None
+    segmentation: dict[str, list[int]] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

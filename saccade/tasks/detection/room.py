@@ -10,7 +10,7 @@ import torch
 from saccade.checkpoints.directory import LoadedModel
 from saccade.data.config import DataConfig
 from saccade.data.samples import BoxSource, DataSplits, Source
-from saccade.engine.room import ModelCard, TaskRoom, refuse_options, require_preprocessing
+from saccade.engine.room import ModelCard, TaskRoom, command, refuse_options, require_preprocessing
 from saccade.engine.setup import TrainingSetup
 from saccade.errors import ConfigError
 from saccade.tasks.detection.batches import BoxDataset, BoxTransform
@@ -69,7 +69,7 @@ class DetectionRoom(TaskRoom):
         )
 
     def next_steps(self, run: Path, config: Any) -> list[str]:
-        return [*super().next_steps(run, config), f"saccade predict {run} IMAGE --draw FOLDER"]
+        return [*super().next_steps(run, config), command("saccade", "predict", run, "IMAGE", "--draw", "FOLDER")]
 
 
 ROOM = DetectionRoom()

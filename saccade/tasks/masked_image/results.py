@@ -1,7 +1,7 @@
 """What a masked model predicts for one image: the reconstruction of its masked patches."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -30,9 +30,9 @@ class Reconstruction:
     loss: float
     num_masked: int
     num_patches: int
-    original: np.ndarray
-    masked: np.ndarray
-    reconstruction: np.ndarray
+    original: np.ndarray = field(repr=False)
+    masked: np.ndarray = field(repr=False)
+    reconstruction: np.ndarray = field(repr=False)
 
     def __str__(self) -> str:
         return f"{self.name}: loss {self.loss:.4f} on {self.num_masked} masked patches of {self.num_patches}"

@@ -13,7 +13,7 @@ from saccade.data.config import DataConfig
 from saccade.data.image_folder import open_unlabelled
 from saccade.data.samples import DataSplits, Source
 from saccade.engine.images import eval_images
-from saccade.engine.room import ModelCard, TaskRoom, refuse_fix, refuse_options
+from saccade.engine.room import ModelCard, TaskRoom, command, refuse_fix, refuse_options
 from saccade.engine.setup import TrainingSetup
 from saccade.tasks.masked_image.setup import make_setup, make_task
 from saccade.tasks.masked_image.task import MaskedImageTask
@@ -55,9 +55,9 @@ class MaskedImageRoom(TaskRoom):
 
     def next_steps(self, run: Path, config: Any) -> list[str]:
         return [
-            f"saccade train DATA --init {run}",
-            f"saccade probe {run} {config.data.path}",
-            f"saccade predict {run} IMAGE --draw pictures",
+            command("saccade", "train", "DATA", "--init", run),
+            command("saccade", "probe", run, config.data.path),
+            command("saccade", "predict", run, "IMAGE", "--draw", "pictures"),
         ]
 
 

@@ -13,7 +13,7 @@ from saccade.data.config import DataConfig
 from saccade.data.samples import DataSplits, Source, TextSource
 from saccade.data.texts import open_texts
 from saccade.data.vocabulary import BYTE_ARCHITECTURES, find_vocabulary
-from saccade.engine.room import ModelCard, TaskRoom, refuse_fix, refuse_options
+from saccade.engine.room import ModelCard, TaskRoom, command, refuse_fix, refuse_options
 from saccade.engine.setup import TrainingSetup
 from saccade.tasks.masked_lm.batches import MaskedTextDataset
 from saccade.tasks.masked_lm.config import MaskedLMConfig
@@ -61,7 +61,7 @@ class MaskedLMRoom(TaskRoom):
         )
 
     def next_steps(self, run: Path, config: Any) -> list[str]:
-        return [*super().next_steps(run, config), f'saccade fill {run} "some [MASK] words"']
+        return [*super().next_steps(run, config), command("saccade", "fill", run, "some [MASK] words")]
 
 
 def training_options(source: LoadedModel) -> MaskedLMConfig:

@@ -11,7 +11,7 @@ from saccade.data.batching import BatchDataset
 from saccade.data.config import DataConfig
 from saccade.data.samples import DataSplits, Source
 from saccade.engine.images import eval_images
-from saccade.engine.room import ModelCard, TaskRoom, refuse_fix, refuse_options
+from saccade.engine.room import ModelCard, TaskRoom, command, refuse_fix, refuse_options
 from saccade.engine.setup import TrainingSetup
 from saccade.errors import ConfigError
 from saccade.tasks.regression.batches import ValueDataset, ValueScale
@@ -57,7 +57,7 @@ class RegressionRoom(TaskRoom):
         )
 
     def next_steps(self, run: Path, config: Any) -> list[str]:
-        return [*super().next_steps(run, config), f"saccade explain {run} IMAGE -o attention.png"]
+        return [*super().next_steps(run, config), command("saccade", "explain", run, "IMAGE", "-o", "attention.png")]
 
 
 def scale_of(source: LoadedModel) -> ValueScale:

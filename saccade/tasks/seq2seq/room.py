@@ -15,7 +15,7 @@ from saccade.data.pairs import has_captions, open_pairs
 from saccade.data.samples import CaptionSource, DataSplits, Source, TranslationSource
 from saccade.data.texts import open_translations
 from saccade.data.vocabulary import find_vocabulary
-from saccade.engine.room import ModelCard, TaskRoom, refuse_fix, refuse_options
+from saccade.engine.room import ModelCard, TaskRoom, command, refuse_fix, refuse_options
 from saccade.engine.setup import TrainingSetup
 from saccade.tasks.seq2seq.batches import ImageTextDataset, TranslationDataset
 from saccade.tasks.seq2seq.setup import make_setup
@@ -63,8 +63,11 @@ class Seq2SeqRoom(TaskRoom):
         )
 
     def next_steps(self, run: Path, config: Any) -> list[str]:
-        source = "IMAGE" if has_captions(config.data.path) else '"some words"'
-        return [*super().next_steps(run, config), f"saccade translate {run} {source} --draw alignment.png"]
+        source = "IMAGE" if has_captions(config.data.path) else "some words"
+        return [
+            *super().next_steps(run, config),
+            command("saccade", "translate", run, source, "--draw", "alignment.png"),
+        ]
 
 
 ROOM = Seq2SeqRoom()
