@@ -30,6 +30,7 @@ class DataReport:
         coverage: number of images checked, and in all.
         sizes: (width, height, number of images), the most frequent first.
         things: "images" or "texts".
+        notes: what the reader recognised and what it skipped.
     """
 
     name: str
@@ -41,6 +42,7 @@ class DataReport:
     coverage: tuple[int, int] = (0, 0)
     sizes: list[tuple[int, int, int]] = field(default_factory=list)
     things: str = "images"
+    notes: tuple[str, ...] = ()
 
     @property
     def errors(self) -> list[str]:
@@ -77,11 +79,13 @@ class DataReport:
         return {**asdict(self), "errors": self.errors, "warnings": self.warnings}
 
     def __str__(self) -> str:
-        lines = []
+        lines = list(self.notes)
         for split, classes in self.counts.items():
             count, low, high = sum(classes.values()), min(classes.values()), max(classes.values())
             balance = f", {len(classes)} classes of {low} to {high}" if len(classes) > 1 else ""
             lines.append(f"{split:<5} {count:>7} {self.things}{balance}")
+        if (names := list(self.counts["train"])) != ["all"]:
+            lines.append(f"classes {_shortened(names)}")
         if self.sizes:
             lines.append("sizes " + ", ".join(f"{w} x {h} ({n})" for w, h, n in self.sizes[:5]))
         lines += [f"error: {text}" for text in self.errors] + [f"warning: {text}" for text in self.warnings]
@@ -135,6 +139,7 @@ def check_data(
         coverage=(len(samples), total),
         sizes=[(w, h, n) for (w, h), n in sizes.most_common()],
         things="images" if hasattr(splits.train, "image") else "texts",
+        notes=splits.notes,
     )
 
 

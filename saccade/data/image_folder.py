@@ -9,6 +9,7 @@ shards/train-000000.tar …                           written by `saccade data s
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,9 +21,9 @@ from saccade.data.builtin.scenes import labelled_scenes
 from saccade.data.config import DataConfig
 from saccade.data.images import is_image_name, read_image
 from saccade.data.samples import DataSplits
-from saccade.data.splits import SPLIT_NAMES, assign_splits
+from saccade.data.splits import assign_splits, named_split
 from saccade.data.storage import FolderStorage, Storage, TarStorage, ZipStorage
-from saccade.data.tables import read_table
+from saccade.data.tables import read_numbered_table
 from saccade.errors import DataError
 
 CLASSES_FILE = "classes.json"  # beside shards: a JSON list of class names, in the order of their indices
@@ -124,7 +125,9 @@ def _data_splits(
     train = source("train")
     if train is None:
         raise DataError(f"{place} has no training images")
-    return DataSplits(train, source("val"), source("test"), classes, place.stem, fingerprint(storage, entries, splits))
+    digest = fingerprint(storage, entries, splits)
+    notes = () if isinstance(storage, TarStorage) else _notes(storage, entries)
+    return DataSplits(train, source("val"), source("test"), classes, place.stem, digest, notes)
 
 
 def _read(place: Path, *, labelled: bool) -> tuple[Storage, list[Entry], tuple[str, ...]]:
@@ -139,14 +142,14 @@ def _read(place: Path, *, labelled: bool) -> tuple[Storage, list[Entry], tuple[s
         storage: Storage = FolderStorage(place)
         entries = _folder_entries(storage, place, labelled)
         return storage, entries, _class_folders(place, entries) if labelled else ()
-    if suffix == ".csv":
+    if suffix in (".csv", ".tsv"):
         return _read_csv(place)
     if suffix == ".zip":
         storage = ZipStorage(place)
         return storage, _folder_entries(storage, place, labelled), ()
     if suffix == ".tar":
         return _read_shards([place], labelled)
-    raise DataError(f"{place} is neither a folder nor a .csv, .zip or .tar")
+    raise DataError(f"{place} is neither a folder nor a .csv, .tsv, .zip or .tar")
 
 
 def _folder_entries(storage: Storage, place: Path, labelled: bool) -> list[Entry]:
@@ -155,49 +158,96 @@ def _folder_entries(storage: Storage, place: Path, labelled: bool) -> list[Entry
     parts = [name.split("/") for name in names]
     # A common outer folder is not a class: skip it as long as everything is in one folder of folders.
     tops = {p[0] for p in parts}
-    while len(tops) == 1 and not tops & set(SPLIT_NAMES) and all(len(p) > 2 for p in parts):
+    while len(tops) == 1 and not any(map(named_split, tops)) and all(len(p) > 2 for p in parts):
         parts = [p[1:] for p in parts]
         tops = {p[0] for p in parts}
     loose = [name for name, p in zip(names, parts) if len(p) == 1]
-    if not labelled and (loose or tops <= set(SPLIT_NAMES)):
-        return [(name, "", SPLIT_NAMES.get(p[0], "") if len(p) > 1 else "") for name, p in zip(names, parts)]
+    are_splits = bool(tops) and all(map(named_split, tops))
+    if not labelled and (loose or are_splits or not tops):
+        return [(name, "", (named_split(p[0]) or "") if len(p) > 1 else "") for name, p in zip(names, parts)]
     if loose:
         raise DataError(
             f"{place}: {len(loose)} images are in no class folder, such as {loose[0]}: move each into the folder of "
             "its class, or give a CSV of file,label"
         )
-    if tops and tops <= set(SPLIT_NAMES) and all(len(p) > 2 for p in parts):
-        if "train" not in {SPLIT_NAMES[top] for top in tops}:
+    if are_splits and all(len(p) > 2 for p in parts):
+        if "train" not in map(named_split, tops):
             raise DataError(f"{place} has {', '.join(sorted(tops))}, but no train folder")
-        return [(name, p[1], SPLIT_NAMES[p[0]]) for name, p in zip(names, parts)]
+        return [(name, p[1], named_split(p[0]) or "") for name, p in zip(names, parts)]
+    if labelled:
+        _refuse_other_layouts(storage, place, parts, are_splits)
     return [(name, p[0], "") for name, p in zip(names, parts)]
+
+
+# Folders of images beside others of boxes, masks or depth maps.
+LAYOUT_FOLDERS = {"images", "labels", "masks", "depth", "annotations", "annotation", "jpegimages"}
+OTHER_TASKS = "--task detection reads boxes, --task segmentation masks, --task depth depth maps"
+
+
+def _refuse_other_layouts(storage: Storage, place: Path, parts: Sequence[Sequence[str]], are_splits: bool) -> None:
+    """Folders of splits, and of images beside boxes or maps, are not classes."""
+    tops = sorted({p[0] for p in parts})
+    if are_splits:
+        raise DataError(
+            f"{place}: the images in {', '.join(tops)} are in no class folders: a CSV of file,label names the "
+            f"classes; {OTHER_TASKS}"
+        )
+    folders = {name.split("/", 1)[0].lower() for name in storage.names if "/" in name}
+    if folders & LAYOUT_FOLDERS or any(name.endswith("_annotations.coco.json") for name in storage.names):
+        raise DataError(
+            f"{place} has the folders {', '.join(sorted(folders)[:5])}, which are not those of classes: {OTHER_TASKS}"
+        )
+    # Two folders with the same class folders in each are splits under names that are not known here.
+    inner = {top: {p[1] for p in parts if p[0] == top and len(p) > 2} for top in tops}
+    common = set.intersection(*inner.values()) if len(inner) > 1 else set()
+    if len(common) > 1:
+        raise DataError(
+            f"{place}: {', '.join(tops[:5])} have the same folders ({', '.join(sorted(common)[:5])}) in them, so that "
+            "they are splits rather than classes: rename them to train, val and test"
+        )
+
+
+def _notes(storage: Storage, entries: Sequence[Entry]) -> tuple[str, ...]:
+    """The layout, and the files that are not read, by their suffixes."""
+    splits = sorted({split for _, _, split in entries if split})
+    notes = [f"splits of the data itself: {', '.join(splits)}"] if splits else []
+    images = {name for name, _, _ in entries}
+    others = Counter(Path(name).suffix.lower() or Path(name).name for name in storage.names if name not in images)
+    if others:
+        listed = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(8))
+        example = next(name for name in storage.names if name not in images)
+        notes.append(f"skipped {sum(others.values())} files that are not read as images: {listed}; such as {example}")
+    return tuple(notes)
 
 
 def _class_folders(place: Path, entries: Sequence[Entry]) -> tuple[str, ...]:
     """The names of all class folders, including empty ones, whose class has no training images."""
     has_splits = any(split for _, _, split in entries)
-    bases = [p for p in place.iterdir() if p.is_dir() and p.name in SPLIT_NAMES] if has_splits else [place]
-    folders = {p.name for base in bases for p in base.iterdir() if p.is_dir() and not p.name.startswith(".")}
+    bases = [p for p in place.iterdir() if p.is_dir() and named_split(p.name)] if has_splits else [place]
+    folders = {
+        p.name for base in bases for p in base.iterdir() if p.is_dir() and not p.name.startswith((".", "@", "__"))
+    }
     labels = {label for _, label, _ in entries}
     return tuple(sorted(folders)) if labels <= folders else tuple(sorted(labels))
 
 
 def _read_csv(place: Path) -> tuple[Storage, list[Entry], tuple[str, ...]]:
-    columns, rows = read_table(place)
+    columns, rows = read_numbered_table(place, ("file", "label", "split"))
     file_column = next((c for c in FILE_COLUMNS if c in columns), None)
     label_column = next((c for c in ("label", "class", "class_name") if c in columns), None)
     if file_column is None or label_column is None:
         raise DataError(f"{place} needs the columns file and label (and split, if it has one); it has {columns}")
     entries: list[Entry] = []
-    for number, row in enumerate(rows, 2):
+    for number, row in rows:
         name, label, split = row.get(file_column, ""), row.get(label_column, ""), row.get("split", "").lower()
         if not name or not label:
             raise DataError(f"{place}, line {number}: file and label are both required")
-        if split and split not in SPLIT_NAMES:
+        if split and named_split(split) is None:
             raise DataError(f"{place}, line {number}: {split!r} is not a split: use train, val or test")
+        name = name if (place.parent / name).exists() else name.replace("\\", "/")
         if not (place.parent / name).exists():
             raise DataError(f"{place}, line {number}: there is no {name} in the folder of the CSV")
-        entries.append((name, label, SPLIT_NAMES.get(split, "")))
+        entries.append((name, label, named_split(split) or ""))
     return FolderStorage(place.parent, [name for name, _, _ in entries]), entries, ()
 
 
@@ -218,7 +268,7 @@ def _read_shards(paths: list[Path], labelled: bool) -> tuple[Storage, list[Entry
             continue
         label_name = name.rsplit(".", 1)[0] + ".cls"
         shard = name.split("/", 1)[0]
-        split = SPLIT_NAMES.get(shard.split("-")[0].lower(), "")
+        split = named_split(shard.split("-")[0]) or ""
         if label_name not in members and not labelled:
             entries.append((name, "", split))
             continue

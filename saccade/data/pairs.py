@@ -20,9 +20,9 @@ from saccade.data.config import DataConfig
 from saccade.data.image_folder import FILE_COLUMNS, SHARD_PATTERN, Entry, FileSource, fingerprint
 from saccade.data.images import is_image_name
 from saccade.data.samples import CaptionedImage, DataSplits
-from saccade.data.splits import SPLIT_NAMES, assign_splits
+from saccade.data.splits import assign_splits, named_split
 from saccade.data.storage import FolderStorage, Storage, TarStorage
-from saccade.data.tables import read_lines, read_objects, read_table
+from saccade.data.tables import DELIMITERS, read_lines, read_numbered_table, read_objects
 from saccade.errors import DataError
 
 TEXT_COLUMNS = ("caption", "text", "title", "sentence")
@@ -96,7 +96,8 @@ def has_captions(path: str) -> bool:
         columns = next((set(row) for _, row in read_objects(place, "image and caption")), set())
     else:
         header = next((line for line in read_lines(place) if line.strip()), "")
-        columns = {name.strip().lower() for name in header.split("\t" if suffix == ".tsv" else ",")}
+        delimiter = max(DELIMITERS, key=header.count)
+        columns = {name.strip().strip('"').lower() for name in header.split(delimiter)}
     return bool(columns & set(FILE_COLUMNS)) and bool(columns & set(TEXT_COLUMNS))
 
 
@@ -128,23 +129,24 @@ def _table_rows(place: Path) -> Iterator[Row]:
         if not isinstance(name, str) or captions is None:
             raise DataError(f"{where}: image and caption are both required")
         split = str(row.get("split") or "").lower()
-        if split and split not in SPLIT_NAMES:
+        if split and named_split(split) is None:
             raise DataError(f"{where}: {split!r} is not a split: use train, val or test")
-        path = next((p for p in (name, f"images/{name}") if (place.parent / p).is_file()), None)
+        places = [f"{folder}{text}" for text in (name, name.replace("\\", "/")) for folder in ("", "images/")]
+        path = next((p for p in places if (place.parent / p).is_file()), None)
         if path is None:
             raise DataError(f"{where}: there is no {name} beside the file, nor in images/")
         for caption in captions if isinstance(captions, list) else [captions]:
             if not isinstance(caption, str) or not caption.strip():
                 raise DataError(f"{where}: a caption is empty or not a text")
-            yield path, caption.strip(), SPLIT_NAMES.get(split, "")
+            yield path, caption.strip(), named_split(split) or ""
 
 
 def _numbered_rows(place: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     if place.suffix.lower() != ".jsonl":
-        columns, rows = read_table(place)
+        columns, rows = read_numbered_table(place, ("image", "caption", "split"))
         if not set(FILE_COLUMNS) & set(columns) or not set(TEXT_COLUMNS) & set(columns):
             raise DataError(f"{place} needs the columns image and caption; it has {columns}")
-        yield from enumerate(rows, 2)
+        yield from rows
         return
     yield from read_objects(place, "image and caption")
 
@@ -157,7 +159,7 @@ def _read_shards(paths: list[Path]) -> tuple[Storage, list[Row]]:
         if not is_image_name(name):
             continue
         key = name.rsplit(".", 1)[0]
-        split = SPLIT_NAMES.get(name.split("/", 1)[0].split("-")[0].lower(), "")
+        split = named_split(name.split("/", 1)[0].split("-")[0]) or ""
         if f"{key}.txt" in members:
             texts = storage.read(f"{key}.txt").decode("utf-8", "replace").splitlines()
         elif f"{key}.json" in members:

@@ -125,6 +125,7 @@ class DataSplits:
     classes: tuple[str, ...]  # sorted; the order is part of the result
     name: str
     fingerprint: str  # a digest of files, labels and splits, stored with a run and compared when it resumes
+    notes: tuple[str, ...] = ()  # the layout that was recognised, and files that were skipped
 
     @property
     def parts(self) -> dict[str, Source]:

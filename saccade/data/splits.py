@@ -1,6 +1,7 @@
 """Splits of a data set into training, validation and test samples, a function of the samples and a seed."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,8 +11,14 @@ from saccade.data.config import DataConfig
 SPLITS = ("train", "val", "test")
 SPLIT_NAMES = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test",
+    "eval": "val", "evaluation": "val", "test": "test", "testing": "test", "holdout": "test",
 }  # fmt: skip  # spellings in folders, tables and shards -> split
+
+
+def named_split(text: str) -> str | None:
+    """The split that the name of a folder or a value in a table stands for: `Train`, `test_set`, `hold-out`."""
+    letters = re.sub(r"[^a-z]", "", text.lower())
+    return SPLIT_NAMES.get(letters) or SPLIT_NAMES.get(re.sub(r"(set|data|images)$", "", letters))
 
 
 def split_indices(own: Sequence[str], config: DataConfig, strata: Sequence[str] | None = None) -> dict[str, list[int]]:

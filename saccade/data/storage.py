@@ -125,7 +125,8 @@ def _walk(path: Path) -> list[str]:
 
 
 def _hidden(name: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+    """Whether a part of the name is hidden, or of an archive tool or a network drive rather than of the data."""
+    return any(part.startswith((".", "@")) or part == "__MACOSX" for part in name.split("/"))
 
 
 def _size_of(path: Path) -> int:

@@ -2,36 +2,58 @@
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from saccade.data.images import is_image_name
 from saccade.errors import DataError
 
+DELIMITERS = ",;\t|"
 
-def read_table(place: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """(column names in lower case, rows by column) of a CSV, or of a TSV if its name ends so.
 
-    Raises:
-        DataError: the file cannot be read.
-    """
-    columns, rows = read_numbered_table(place)
+def read_table(place: Path, headerless: Sequence[str] = ()) -> tuple[list[str], list[dict[str, str]]]:
+    """(column names in lower case, rows by column) of a table; as :func:`read_numbered_table`."""
+    columns, rows = read_numbered_table(place, headerless)
     return columns, [row for _, row in rows]
 
 
-def read_numbered_table(place: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """As :func:`read_table`, each row with the number of its last line: empty lines and quoted line breaks count."""
+def read_numbered_table(
+    place: Path, headerless: Sequence[str] = ()
+) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """The column names in lower case, and the rows by column, each with the number of its last line: empty lines and
+    quoted line breaks count.
+
+    Args:
+        place: a file whose columns are separated by commas, semicolons, tabs or bars, whichever its first line has.
+        headerless: the names of the columns where the first line has a file name in place of names.
+
+    Raises:
+        DataError: the file cannot be read, or a line has more fields than columns or a quote that is not closed.
+    """
     try:
         with open(place, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, delimiter="\t" if place.suffix.lower() == ".tsv" else ",")
-            columns = [c.strip().lower() for c in reader.fieldnames or []]
-            rows = []
-            for row in reader:
-                values = zip(columns, row.values())
-                rows.append((reader.line_num, {c: (v or "").strip() for c, v in values if isinstance(v, str | None)}))
-            return columns, rows
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+            first = next((line for line in file if line.strip()), "")
+            file.seek(0)
+            delimiter = max(DELIMITERS, key=first.count)
+            reader = csv.reader(file, delimiter=delimiter, strict=True, skipinitialspace=True)
+            rows = [(reader.line_num, [value.strip() for value in row]) for row in reader if any(map(str.strip, row))]
+    except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{place} is not a readable table: {error}") from None
+    except csv.Error as error:
+        raise DataError(f"{place}, line {reader.line_num}: {error}; is a quote not closed?") from None
+    columns = [name.lower() for name in rows[0][1]] if rows else []
+    if columns and headerless and is_image_name(columns[0]):
+        columns = list(headerless[: len(columns)])
+    else:
+        rows = rows[1:]
+    for number, values in rows:
+        if len(values) > len(columns):
+            raise DataError(
+                f"{place}, line {number} has {len(values)} fields, but there are {len(columns)} columns: put a value "
+                f"with {delimiter!r} in it in quotes"
+            )
+    return columns, [(number, dict(zip(columns, values))) for number, values in rows]
 
 
 def read_lines(place: Path) -> list[str]:

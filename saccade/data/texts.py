@@ -16,7 +16,7 @@ import numpy as np
 from saccade.data.builtin.number_words import english, french, number_splits
 from saccade.data.config import DataConfig, NumbersConfig
 from saccade.data.samples import DataSplits, Source, Translation
-from saccade.data.splits import SPLIT_NAMES, assign_splits
+from saccade.data.splits import assign_splits, named_split
 from saccade.data.tables import read_lines, read_objects
 from saccade.errors import DataError
 
@@ -164,9 +164,9 @@ def _read_pairs(place: Path) -> Iterator[Row]:
         where = f"{place}, line {number}"
         if not source.strip() or not target.strip():
             raise DataError(f"{where}: source and target are both required")
-        if split and split.lower() not in SPLIT_NAMES:
+        if split and named_split(split) is None:
             raise DataError(f"{where}: {split!r} is not a split: use train, val or test")
-        yield source.strip(), target.strip(), SPLIT_NAMES.get(split.lower(), "")
+        yield source.strip(), target.strip(), named_split(split) or ""
 
 
 def _table(place: Path, delimiter: str) -> Iterator[tuple[int, Row]]:

@@ -22,6 +22,7 @@ SECONDS = 20.0  # at most
 INPUTS = 32  # of that batch, at most
 LEARNED = 0.8  # the loss must fall below this fraction of its first value
 SMALL_LOSS = 0.2  # or is small already: a trained head
+SHOWN_CLASSES = 12  # names of classes in the line about the data
 
 
 def check_before(
@@ -58,11 +59,14 @@ def judge_data(report: DataReport, config: RunConfig, note: Callable[[str, bool]
             "; ".join(serious) + ". See `saccade data check`; --bad-images skip leaves broken ones out, "
             "--set data.check=off skips this check"
         )
+    for text in report.notes:
+        note(text, False)
     for text in [*tolerated, *report.warnings]:
         note(text, True)
     done, total = report.coverage
-    classes = len(report.counts["train"])
-    suffix = f", {classes} classes" if classes > 1 else ""
+    names = list(report.counts["train"])
+    more = ", …" if len(names) > SHOWN_CLASSES else ""
+    suffix = f", {len(names)} classes: {', '.join(names[:SHOWN_CLASSES])}{more}" if len(names) > 1 else ""
     note(f"data: checked {done} of {total} {report.things}{suffix}", False)
 
 
@@ -94,13 +98,18 @@ def overfit_one_batch(plan: TrainingPlan, device: torch.device, note: Callable[[
     first, last = losses[0], min(losses)
     smallest = task.smallest_loss
     learned = last - smallest < max(LEARNED * (first - smallest), SMALL_LOSS)
-    if losses[-1] != losses[-1] or (not learned and len(losses) >= 10):
+    # Where the time ran out before the last step, a loss that has not fallen yet proves nothing.
+    if losses[-1] != losses[-1] or (not learned and len(losses) == STEPS):
         raise TrainingError(
             f"the model cannot overfit one batch of {len(batch.names)} inputs (loss {first:.3f} -> "
             f"{losses[-1]:.3f} in {len(losses)} steps): check labels and inputs. "
             "--set preflight=false skips this check"
         )
-    note(f"one batch overfits: loss {first:.3f} -> {last:.3f} in {len(losses)} steps", False)
+    progress = f"loss {first:.3f} -> {last:.3f} in {len(losses)} steps"
+    if learned:
+        note(f"one batch overfits: {progress}", False)
+    else:
+        note(f"not known whether one batch overfits: {progress}, then {SECONDS:.0f} s were over", True)
     return sorted(times)[len(times) // 2] / len(batch.names)
 
 

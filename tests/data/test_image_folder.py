@@ -132,7 +132,7 @@ def test_clear_errors(tmp_path: Path) -> None:
         (["a,b", "1,2"], "columns file and label"),
         (["file,label", "nothing.png,cat"], "line 2: there is no"),
         (["file,label", ",cat"], "line 2: file and label"),
-        (["file,label,split", "x.png,cat,holdout"], "holdout"),
+        (["file,label,split", "x.png,cat,elsewhere"], "elsewhere"),
     ],
 )
 def test_a_bad_csv_is_named_by_line(tmp_path: Path, lines: list[str], message: str) -> None:

@@ -4,7 +4,6 @@ Category ids are mapped here to class indices from 0; the class names are stored
 """
 
 import hashlib
-import logging
 from pathlib import Path
 
 from saccade.data.builtin.scenes import scene_splits
@@ -16,8 +15,6 @@ from saccade.tasks.detection.layouts.coco import coco_files, read_coco
 from saccade.tasks.detection.layouts.voc import read_voc, voc_files
 from saccade.tasks.detection.layouts.yolo import SUFFIXES, read_yolo, yolo_files
 from saccade.tasks.detection.records import Record, RecordSource
-
-log = logging.getLogger("saccade")
 
 
 def open_boxes(path: str, config: DataConfig | None = None) -> DataSplits:
@@ -34,7 +31,6 @@ def open_boxes(path: str, config: DataConfig | None = None) -> DataSplits:
     if path == "scenes":
         return scene_splits(config.scenes)
     root, layout, records, classes = _read(Path(path))
-    log.info("%s has the layout of %s", path, layout)
     parts = _hold_out(records, config)
     if not parts["train"]:
         raise DataError(f"{path} has no images to train on")
@@ -45,7 +41,8 @@ def open_boxes(path: str, config: DataConfig | None = None) -> DataSplits:
     )
     sources = [RecordSource(root, parts[split], classes) if parts[split] else None for split in SPLITS]
     assert sources[0] is not None
-    return DataSplits(sources[0], sources[1], sources[2], classes, root.name, digest.hexdigest())
+    notes = (f"read in the layout of {layout}",)
+    return DataSplits(sources[0], sources[1], sources[2], classes, root.name, digest.hexdigest(), notes)
 
 
 def _read(path: Path) -> tuple[Path, str, dict[str, list[Record]], tuple[str, ...]]:

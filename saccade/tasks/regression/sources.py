@@ -16,7 +16,7 @@ from saccade.data.builtin.digits import digits_splits
 from saccade.data.config import DataConfig
 from saccade.data.image_folder import FILE_COLUMNS, FileSource
 from saccade.data.samples import DataSplits, ImageSource
-from saccade.data.splits import SPLIT_NAMES, SPLITS, assign_splits
+from saccade.data.splits import SPLITS, assign_splits, named_split
 from saccade.data.storage import FolderStorage
 from saccade.data.tables import read_numbered_table
 from saccade.errors import DataError
@@ -99,7 +99,7 @@ def _read_entries(place: Path) -> tuple[str, list[Entry]]:
     """(name of the column of values, rows)."""
     if not place.is_file():
         raise DataError(f"there is no {place}: give a CSV of file,value")
-    columns, rows = read_numbered_table(place)
+    columns, rows = read_numbered_table(place, ("file", "value", "split"))
     file_column = next((c for c in FILE_COLUMNS if c in columns), None)
     value_column = next((c for c in VALUE_COLUMNS if c in columns), None)
     if file_column is None or value_column is None:
@@ -113,11 +113,12 @@ def _read_entries(place: Path) -> tuple[str, list[Entry]]:
         where = f"{place}, line {number}"
         if not name:
             raise DataError(f"{where}: the column {file_column} is empty")
+        name = name if (place.parent / name).is_file() else name.replace("\\", "/")
         if not (place.parent / name).is_file():
             raise DataError(f"{where}: there is no {name} in the folder of the table")
-        if split and split not in SPLIT_NAMES:
+        if split and named_split(split) is None:
             raise DataError(f"{where}: {split!r} is not a split: use train, val or test")
-        entries.append((name, _number(text, value_column, where), SPLIT_NAMES.get(split, "")))
+        entries.append((name, _number(text, value_column, where), named_split(split) or ""))
     if not entries:
         raise DataError(f"{place} has a header and no rows")
     return value_column, entries

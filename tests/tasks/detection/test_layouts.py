@@ -308,11 +308,11 @@ def test_the_check_names_what_training_refuses(write, tmp_path: Path) -> None:
     assert str(error.value) in str(report)
 
 
-def test_the_layout_and_skipped_files_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_layout_and_skipped_files_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     picture(tmp_path / "train2017" / "a.png")
     written(tmp_path / "annotations" / "instances_train2017.json", coco(["a.png"]))
     written(tmp_path / "annotations" / "captions_train2017.json", CAPTIONS)
     with caplog.at_level(logging.INFO, logger="saccade"):
-        open_boxes(str(tmp_path))
-    assert "layout of COCO" in caplog.text
+        splits = open_boxes(str(tmp_path))
+    assert splits.notes == ("read in the layout of COCO",)
     assert "captions_train2017.json holds captions" in caplog.text
