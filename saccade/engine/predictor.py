@@ -208,6 +208,11 @@ class Predictor:
             return self.model(inputs.to(self.device)).float().cpu()
 
 
+def size_of(picture: Image.Image | Tensor) -> tuple[int, int]:
+    """(H, W) in pixels."""
+    return (picture.shape[-2], picture.shape[-1]) if isinstance(picture, Tensor) else (picture.height, picture.width)
+
+
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Run a model in evaluation mode, and leave each of its modules in the mode that it was in."""
