@@ -1,4 +1,4 @@
-"""Images with boxes, from annotations on disk in the layout of COCO, Pascal VOC or YOLO; or scenes of digits.
+"""Images with boxes, from annotations on disk in one of the layouts of `layouts/`; or scenes of digits.
 
 Category ids are mapped here to class indices from 0; the class names are stored with the model.
 """
@@ -12,6 +12,9 @@ from saccade.data.samples import DataSplits
 from saccade.data.splits import SPLITS, split_indices
 from saccade.errors import DataError
 from saccade.tasks.detection.layouts.coco import coco_files, read_coco
+from saccade.tasks.detection.layouts.datumaro import datumaro_files, read_datumaro
+from saccade.tasks.detection.layouts.labelme import labelme_files, read_labelme
+from saccade.tasks.detection.layouts.table import read_tables, table_files
 from saccade.tasks.detection.layouts.voc import read_voc, voc_files
 from saccade.tasks.detection.layouts.yolo import SUFFIXES, read_yolo, yolo_files
 from saccade.tasks.detection.records import Record, RecordSource
@@ -21,7 +24,8 @@ def open_boxes(path: str, config: DataConfig | None = None) -> DataSplits:
     """Open images with boxes and split them.
 
     Args:
-        path: "scenes", a folder in the layout of COCO, Pascal VOC or YOLO, or the YAML file of a YOLO data set.
+        path: "scenes", a folder in the layout of COCO, Pascal VOC, YOLO, LabelMe or Datumaro or with a table of boxes,
+            the YAML file of a YOLO data set, or the file of a table.
         config: fractions and seed for splits that the data set does not define.
 
     Raises:
@@ -49,10 +53,12 @@ def _read(path: Path) -> tuple[Path, str, dict[str, list[Record]], tuple[str, ..
     """The folder, the name of its layout, the records of each split, and the classes."""
     if path.is_file() and path.suffix.lower() in SUFFIXES:
         return path.parent, "YOLO", *read_yolo(Path(path.anchor or path.absolute().anchor), path.absolute())
+    if path.is_file() and path.suffix.lower() in (".csv", ".tsv", ".jsonl"):
+        return path.parent, "a table", *read_tables(path.parent, [path])
     if not path.is_dir():
         raise DataError(
-            f"there is no folder {path}: give one in the layout of COCO, Pascal VOC or YOLO, the YAML file of a YOLO "
-            "data set, or 'scenes'"
+            f"there is no folder {path}: give one in the layout of COCO, Pascal VOC, YOLO, LabelMe or Datumaro or with "
+            "a table of boxes, the YAML file of a YOLO data set, or 'scenes'"
         )
     if len(files := yolo_files(path)) > 1:
         raise DataError(f"{path} has several YOLO data sets: give one of {', '.join(map(str, files))}")
@@ -60,10 +66,18 @@ def _read(path: Path) -> tuple[Path, str, dict[str, list[Record]], tuple[str, ..
         return path, "YOLO", *read_yolo(path, files[0])
     if voc_files(path):
         return path, "Pascal VOC", *read_voc(path)
+    if labelme_files(path):
+        return path, "LabelMe", *read_labelme(path)
+    if datumaro_files(path):
+        return path, "Datumaro", *read_datumaro(path)
     if coco_files(path):
         return path, "COCO", *read_coco(path)
+    if files := table_files(path):
+        return path, f"a table, {', '.join(file.name for file in files)}", *read_tables(path, files)
     raise DataError(
-        f"{path} has neither a JSON file (COCO), nor XML files (Pascal VOC), nor a YAML file that names classes (YOLO)"
+        f"{path} has neither a JSON file (COCO, LabelMe, Datumaro), nor XML files (Pascal VOC), nor a YAML file that "
+        "names classes (YOLO), nor a CSV with columns such as filename, class, xmin, ymin, xmax, ymax, nor a "
+        "metadata.jsonl"
     )
 
 

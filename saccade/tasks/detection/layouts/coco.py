@@ -8,14 +8,13 @@ result.json, images/                                                     Label S
 
 import json
 import logging
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from saccade.data.splits import SPLITS
 from saccade.errors import DataError
-from saccade.tasks.detection.layouts.tree import ImageTree, finite_box, hidden, split_of
+from saccade.tasks.detection.layouts.tree import ImageTree, finite_box, hidden, refuse_repetitions, split_of
 from saccade.tasks.detection.records import Box, Crowd, Record
 
 log = logging.getLogger("saccade")
@@ -72,7 +71,7 @@ def read_coco(root: Path) -> tuple[dict[str, list[Record]], tuple[str, ...]]:
                 if names.setdefault(number, category) != category:
                     raise DataError(f"{file}: category {number} is {category!r}, but {names[number]!r} in another file")
             records.setdefault(split, []).extend(_read_file(tree, file, split, contents[file], categories))
-    _refuse_repetitions(records)
+    refuse_repetitions(records)
     with_boxes = {name for part in records.values() for record in part for name in record.names}
     # A category without a box (a super-category, a hole) is not a class; two of one name are one class.
     classes = tuple(dict.fromkeys(names[number] for number in sorted(names) if names[number] in with_boxes))
@@ -184,15 +183,3 @@ def _image_folders(root: Path, file: Path, split: str) -> list[Path]:
     own = [file.parent] if file.parent.name != "annotations" else []
     names = dict.fromkeys((subset, split, f"{split}2017"))
     return [*own, *(root / "images" / name for name in names), *(root / name for name in names), root / "images", root]
-
-
-def _refuse_repetitions(records: dict[str, list[Record]]) -> None:
-    """One image in two annotation files would be counted twice, or leak from one split into another."""
-    splits: dict[Path, str] = {}
-    for split, part in records.items():
-        for record in part:
-            if (other := splits.setdefault(record.path, split)) != split:
-                raise DataError(f"{record.path} is in the splits {other} and {split}")
-        path, count = Counter(record.path for record in part).most_common(1)[0]
-        if count > 1:
-            raise DataError(f"{path} is annotated twice in the split {split}: leave one of the annotation files there")

@@ -2,13 +2,14 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 from saccade.data.images import is_image_name
 from saccade.data.splits import SPLIT_NAMES
 from saccade.errors import DataError
-from saccade.tasks.detection.records import Box
+from saccade.tasks.detection.records import Box, Record
 
 
 class ImageTree:
@@ -98,3 +99,30 @@ def finite_box(values: Iterable[float], where: str) -> Box:
     if not all(map(math.isfinite, (left, top, right, bottom))):
         raise DataError(f"{where}: a box must have four finite numbers")
     return left, top, right, bottom
+
+
+def begins_with(path: Path, pattern: bytes) -> bool:
+    """Whether a regular expression matches in the first 4096 bytes of a file."""
+    try:
+        with open(path, "rb") as file:
+            return re.search(pattern, file.read(4096)) is not None
+    except OSError:
+        return False
+
+
+def class_order(records: dict[str, list[Record]]) -> tuple[str, ...]:
+    """The classes that have a box: numbers first, in their order, then names in alphabetical order."""
+    names = {name for part in records.values() for record in part for name in record.names}
+    return tuple(sorted(names, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name)))
+
+
+def refuse_repetitions(records: dict[str, list[Record]]) -> None:
+    """One image in two annotation files would be counted twice, or leak from one split into another."""
+    splits: dict[Path, str] = {}
+    for split, part in records.items():
+        for record in part:
+            if (other := splits.setdefault(record.path, split)) != split:
+                raise DataError(f"{record.path} is in the splits {other} and {split}")
+        path, count = Counter(record.path for record in part).most_common(1)[0]
+        if count > 1:
+            raise DataError(f"{path} is annotated twice in the split {split}: leave one of the annotation files there")
