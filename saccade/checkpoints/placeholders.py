@@ -2,6 +2,7 @@
 runs. Whatever is not in this list makes a file an error."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any, Self
 
 NUMPY = (
@@ -60,7 +61,7 @@ class PlainList(list):
         return []
 
 
-def safe_globals() -> list[tuple[Any, str]]:
+def safe_globals() -> list[Callable | tuple[Callable, str]]:
     """For `torch.serialization.safe_globals`: what stands for each name."""
     names = [*(f"numpy.{name}" for name in NUMPY), *(f"pathlib.{name}" for name in PATHS), *OTHERS]
     names += [f"pathlib._local.{name}" for name in PATHS]

@@ -110,9 +110,13 @@ def multilabel_metrics(
     scores = sigmoid(logits)
     pred = scores >= thresholds
     support = targets.sum(0)
-    precision, recall, f1, _ = precision_recall_fscore_support(
-        targets.astype(int), pred.astype(int), average=None, labels=range(len(labels)), zero_division=0,  # type: ignore[arg-type]
-    ) if len(labels) > 1 else _one_label(targets[:, 0], pred[:, 0])  # fmt: skip
+    if len(labels) > 1:
+        table = precision_recall_fscore_support(
+            targets.astype(int), pred.astype(int), average=None, labels=range(len(labels)), zero_division=0,  # type: ignore[arg-type]
+        )  # fmt: skip
+    else:
+        table = _one_label(targets[:, 0], pred[:, 0])
+    precision, recall, f1 = (np.asarray(column) for column in table[:3])
     rows = [
         LabelMetrics(
             label,
@@ -122,9 +126,10 @@ def multilabel_metrics(
         for k, label in enumerate(labels)
     ]  # fmt: skip
     present = [row for row in rows if row.ap is not None]
+    aps = [row.ap for row in present if row.ap is not None]
     both = (pred & targets).sum()
     return MultiLabelMetrics(
-        mean_ap=float(np.mean([row.ap for row in present])) if present else None,
+        mean_ap=float(np.mean(aps)) if aps else None,
         micro_f1=float(2 * both / max(pred.sum() + targets.sum(), 1)),
         macro_f1=float(np.mean([row.f1 for row in present])) if present else 0.0,
         exact=float((pred == targets).all(1).mean()),
