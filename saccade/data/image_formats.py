@@ -214,6 +214,9 @@ def _open_heic(file: IO[bytes], name: str) -> Image.Image:
         raise not_an_image(name, "HEIC", f"which cannot be decoded: {first_line(error)}") from None
 
 
+QUARTER_TURNS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
+
+
 def image_size(path: Path) -> tuple[int, int]:
     """(width, height) in pixels of an image file as :func:`saccade.data.images.read_image` reads it, upright, from its
     header alone.
@@ -221,14 +224,22 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         ImageError: not an image.
     """
+    orientation, (width, height) = stored_orientation(path)
+    return (height, width) if orientation in QUARTER_TURNS else (width, height)
+
+
+def stored_orientation(path: Path) -> tuple[int, tuple[int, int]]:
+    """The EXIF orientation of an image file, 1 to 8 (1: upright), and the (width, height) of its stored pixels.
+
+    Raises:
+        ImageError: not an image.
+    """
     with open_regular(path, str(path)) as file:
         image = open_image(file, str(path), max_pixels=None)
         try:
-            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+            return image.getexif().get(ExifTags.Base.Orientation, 1), image.size
         except DAMAGE as error:
             raise ImageError(f"{path} is damaged: {first_line(error)}") from None
-        width, height = image.size
-        return (height, width) if orientation in (5, 6, 7, 8) else (width, height)
 
 
 def image_format(data: bytes, name: str) -> str:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from saccade.data.builtin.scenes import SceneSource, scene_splits
 from saccade.data.config import DataConfig
-from saccade.data.image_formats import open_image, open_regular
+from saccade.data.image_formats import QUARTER_TURNS, open_image, open_regular, stored_orientation
 from saccade.data.images import is_image_name, read_image
 from saccade.data.samples import DataSplits, ImageSource
 from saccade.data.splits import SPLITS, split_indices
@@ -27,6 +27,7 @@ from saccade.errors import DataError, ImageError
 Kind = Literal["depth", "masks"]
 IGNORE = -1  # the target of a pixel without a class
 IGNORED_NAMES = ("unlabelled", "unlabeled", "void", "ignore")
+MASKS_READ = 32  # when a data set is opened
 SUFFIXES = {"depth": (".png", ".pfm", ".npy"), "masks": (".png",)}
 
 
@@ -69,6 +70,13 @@ class DenseFiles:
             raise ImageError(
                 f"{path} is {target.shape[1]} x {target.shape[0]}, its image {image.width} x {image.height}: both must "
                 "have the same size"
+            )
+        # A quarter turn shows in the sizes; otherwise the map may belong to the stored or to the upright image.
+        orientation, _ = stored_orientation(self.pairs[index][0])
+        if orientation != 1 and (orientation not in QUARTER_TURNS or image.width == image.height):
+            raise ImageError(
+                f"{self.pairs[index][0]} has the EXIF orientation {orientation}, and {path} fits it turned or not: "
+                "store the image upright, without an orientation"
             )
         return image, target
 
@@ -153,12 +161,29 @@ def open_dense(path: str, kind: Kind, config: DataConfig | None = None) -> DataS
         pairs = _split(_pairs(root, kind), config)
     if not pairs.get("train"):
         raise DataError(f"{path} has no images to train on: images/ and {kind}/ were expected in it, or in train/")
+    if len(file_classes) > 1:
+        _refuse_masks_of_255(root, [path for _, path in pairs["train"]], file_classes)
     digest = hashlib.sha256(repr({s: [a.name for a, _ in part] for s, part in pairs.items()}).encode())
     scale = config.depth_scale if kind == "depth" else None
     sources = [DenseFiles(root, pairs[s], file_classes, scale) if pairs.get(s) else None for s in SPLITS]
     assert sources[0] is not None
     classes = real_classes(file_classes)
     return DataSplits(sources[0], sources[1], sources[2], classes, root.name, digest.hexdigest())
+
+
+def _refuse_masks_of_255(root: Path, masks: Sequence[Path], file_classes: Sequence[str]) -> None:
+    """Masks of 0 and 255 mean black and white in many tools, but 255 is a pixel without a class here."""
+    numbers: set[int] = set()
+    for path in masks[:MASKS_READ]:
+        try:
+            numbers.update(np.unique(_mask_numbers(path)).tolist())
+        except ImageError:
+            continue  # its own error comes when it is read
+    if numbers == {0, 255}:
+        raise DataError(
+            f"the masks of {root} hold only 0 and 255, and 255 is a pixel without a class: no pixel is of "
+            f"{', '.join(file_classes[1:4])}. Store the numbers of the classes, 0 to {len(file_classes) - 1}"
+        )
 
 
 def _read_classes(root: Path) -> tuple[str, ...]:
@@ -210,18 +235,23 @@ def read_mask(path: Path, class_index: np.ndarray, num_file_classes: int) -> np.
     Raises:
         ImageError: not such a file, or a number without a class.
     """
+    pixels = _mask_numbers(path)
+    unknown = sorted(set(np.unique(pixels).tolist()) - {255, *range(num_file_classes)})
+    if unknown:
+        raise ImageError(f"{path} has the class number {unknown[0]}, but classes.json names {num_file_classes} classes")
+    return class_index[pixels]
+
+
+def _mask_numbers(path: Path) -> np.ndarray:
+    """``[H, W]`` uint8."""
     try:
         with open_regular(path, str(path)) as file:
             image = open_image(file, str(path), ("PNG",))
             if image.mode not in ("L", "P", "1"):
                 raise ImageError(f"{path} is in mode {image.mode}: a mask must have one 8-bit number for each pixel")
-            pixels = np.asarray(image).astype(np.uint8)
+            return np.asarray(image).astype(np.uint8)
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageError(f"{path} is not a readable mask: {error}") from None
-    unknown = sorted(set(np.unique(pixels).tolist()) - {255, *range(num_file_classes)})
-    if unknown:
-        raise ImageError(f"{path} has the class number {unknown[0]}, but classes.json names {num_file_classes} classes")
-    return class_index[pixels]
 
 
 SATURATED = 2**16 - 1  # stored by some sensors for pixels without a measurement; in millimetres it would be 65 m

@@ -145,3 +145,26 @@ def test_masks_get_the_class_indices_of_a_model(tmp_path: Path) -> None:
     image, renumbered = RenumberedMasks(source, np.array([5, 3])).with_map(0)
     assert image.size == (12, 8)
     assert (renumbered == np.array([5, 3, IGNORE])[mask]).all()
+
+
+def test_masks_of_0_and_255_are_refused(tmp_path: Path) -> None:
+    root = write_masks(tmp_path / "data")
+    (root / "classes.json").write_text(json.dumps(["background", "lesion"]))
+    for path in (root / "masks").glob("*.png"):
+        mask = np.zeros((8, 12), np.uint8)
+        mask[2:4] = 255
+        Image.fromarray(mask).save(path)
+    with pytest.raises(DataError, match=r"only 0 and 255, .* no pixel is of lesion"):
+        open_dense(str(root), "masks", WHOLE)
+
+
+@pytest.mark.parametrize(("orientation", "size"), [(3, (12, 8)), (2, (12, 8)), (6, (8, 8))])
+def test_turned_images_with_maps_are_refused(orientation: int, size: tuple[int, int], tmp_path: Path) -> None:
+    root = write_masks(tmp_path / "data")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for folder in ("images", "masks"):
+        for path in (root / folder).glob("*.png"):
+            Image.open(path).crop((0, 0, *size)).save(path, **({"exif": exif} if folder == "images" else {}))
+    with pytest.raises(ImageError, match=f"EXIF orientation {orientation}"):
+        open_dense(str(root), "masks", WHOLE).train.with_map(0)
