@@ -13,7 +13,7 @@ from saccade.checkpoints.directory import CONFIG, LoadedModel, is_model_dir, rea
 from saccade.checkpoints.formats import detect
 from saccade.checkpoints.hub import download, is_hub_name
 from saccade.checkpoints.mapping import MappingReport, place, to_ours
-from saccade.checkpoints.metadata import class_names, read_metadata
+from saccade.checkpoints.metadata import class_names, head_task, read_metadata
 from saccade.checkpoints.reading import read_tensors
 from saccade.errors import CheckpointError
 from saccade.models.model import Model
@@ -90,6 +90,7 @@ def _load_published(
         unused = [name for name in unused if not publisher.ignored(name)]
     preprocessing = publisher.preprocessing(config, metadata)
     report = MappingReport(unused=unused, notes=[*content.notes, *metadata.notes], format=publisher.NAME)
+    task, task_state = head_task(metadata)
     default_labels = publisher.labels(config) if hasattr(publisher, "labels") else None
     model = build(publisher.ARCHITECTURE, config.to_dict())
     place(model, tensors, report, strict=strict)
@@ -98,7 +99,8 @@ def _load_published(
         architecture=publisher.ARCHITECTURE,
         labels=_labels(config.num_classes, class_names(metadata) or default_labels),
         preprocessing=preprocessing,
-        task=publisher.task(config) if hasattr(publisher, "task") else "classification",
+        task=publisher.task(config) if hasattr(publisher, "task") else task,
+        task_state=task_state,
         provenance={"source": path.name, "format": publisher.NAME},
         report=report,
         vocabulary=read_vocabulary(path if path.is_dir() else path.parent),

@@ -19,7 +19,7 @@ class CheckpointMetadata:
 
     Attributes:
         config: the content of a `config.json` beside the weights, else of a `NAME.json`; {} if there is none.
-        processor: the content of a `preprocessor_config.json`, {} if there is none.
+        processor: the image processor of a `preprocessor_config.json` or `processor_config.json`, {} if there is none.
         file_name: of the weights, lower case.
         image_size: (H, W) given by the caller; determines a grid of positions that is not square.
         options: fields of the model's config given by the caller, by their names with dots.
@@ -48,6 +48,25 @@ def class_names(metadata: CheckpointMetadata) -> tuple[str, ...] | None:
         return tuple(str(table[key]) for key in sorted(table, key=int))
     names = metadata.config.get("label_names")
     return tuple(str(name) for name in names) if isinstance(names, list) else None
+
+
+def head_task(metadata: CheckpointMetadata) -> tuple[str, dict[str, Any]]:
+    """(task, its state) of a head by the `problem_type` of Hugging Face's `config.json`.
+
+    Raises:
+        CheckpointError: the head has several outputs, and each is a number.
+    """
+    kind = metadata.config.get("problem_type")
+    if kind == "multi_label_classification":
+        return "multilabel", {}
+    if kind == "regression":
+        names = class_names(metadata)
+        if names is not None and len(names) != 1:
+            raise CheckpointError(f"a regression head of {len(names)} numbers is not supported, only of one")
+        return "regression", {"mean": 0.0, "std": 1.0}
+    if kind not in (None, "single_label_classification"):
+        raise CheckpointError(f"the problem_type {kind!r} of config.json is not known")
+    return "classification", {}
 
 
 def count_layers(shapes: Shapes, pattern: str) -> int:
@@ -92,9 +111,19 @@ def image_size(num_positions: int, patch_size: tuple[int, int], metadata: Checkp
     return side * patch_size[0], side * patch_size[1]
 
 
+def read_processor(folder: Path) -> dict[str, Any]:
+    """The image processor beside a weights file: `preprocessor_config.json`, or the part of a `processor_config.json`
+    in which version 5 of transformers writes it."""
+    content = read_json(folder / "processor_config.json")
+    nested = content.get("image_processor")
+    if isinstance(nested, dict):
+        return nested
+    return read_json(folder / "preprocessor_config.json") or (content if "image_processor_type" in content else {})
+
+
 def read_metadata(weights: Path, image_size: tuple[int, int] | None, options: Mapping[str, Any]) -> CheckpointMetadata:
     """The metadata beside a weights file, or in its folder."""
     folder = weights if weights.is_dir() else weights.parent
-    config, processor = read_json(folder / "config.json"), read_json(folder / "preprocessor_config.json")
+    config, processor = read_json(folder / "config.json"), read_processor(folder)
     config = config or (read_json(weights.with_suffix(".json")) if weights.is_file() else {})
     return CheckpointMetadata(config, processor, weights.name.lower(), image_size, options)

@@ -10,6 +10,7 @@ from saccade.errors import CheckpointError
 INTERPOLATIONS: dict[int, Interpolation] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # PIL's constants
 CROP_MODES: dict[str, Resize] = {"center": "shortest", "squash": "exact", "border": "pad"}
 HALF = (0.5, 0.5, 0.5)
+SHORTEST = ("CLIP", "Bit", "ConvNext", "ChineseCLIP")  # processors for which one number is the shorter side
 
 
 def plain(
@@ -37,34 +38,82 @@ def from_huggingface(size: tuple[int, int], channels: int, metadata: CheckpointM
         metadata.notes.append("no preprocessor_config.json: the defaults of ViTImageProcessor assumed")
     half = (0.5,) * channels
     final, resize, crop_pct = target_size(config, size)
-    normalize = config.get("do_normalize", True)
-    factor = config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1.0
+    if config.get("do_resize", True) is False:
+        metadata.notes.append("do_resize is false: here images of other sizes than the model's are resized")
+    if resize == "shortest" and not config.get("do_center_crop") and config.get("crop_pct") is None:
+        metadata.notes.append("the processor keeps the whole image in its aspect ratio: here its middle is taken")
+    if config.get("do_pad") and config.get("size_divisor"):
+        metadata.notes.append(f"the processor pads to a multiple of {config['size_divisor']} pixels: here it does not")
+    multiple = config.get("ensure_multiple_of") or 1
+    if config.get("keep_aspect_ratio"):
+        resize = "closest"
+    elif resize == "exact" and crop_pct == 1:
+        rounded = (max(1, round(final[0] / multiple)) * multiple, max(1, round(final[1] / multiple)) * multiple)
+        final, multiple = rounded, 1
     return Preprocessing(
         size=final,
         resize=resize,
         crop_pct=crop_pct,
-        interpolation=INTERPOLATIONS.get(config.get("resample", 2), "bilinear"),
+        interpolation=interpolation(config),
         channels=channels,
-        value_range=(0.0, round(255 * factor, 6)),
-        mean=tuple(config.get("image_mean") or half) if normalize else (0.0,) * channels,
-        std=tuple(config.get("image_std") or half) if normalize else (1.0,) * channels,
+        value_range=value_range(config),
+        mean=statistic(config, "mean", half, channels),
+        std=statistic(config, "std", half, channels),
+        multiple=multiple if resize == "closest" else 1,
     )
+
+
+def interpolation(config: dict[str, Any], default: Interpolation = "bilinear") -> Interpolation:
+    """Of a processor's `resample`, a constant of PIL."""
+    number = config.get("resample")
+    if number is None:
+        return default
+    if number not in INTERPOLATIONS:
+        raise CheckpointError(f"the processor's resample is {number!r}; {sorted(INTERPOLATIONS)} are supported")
+    return INTERPOLATIONS[number]
+
+
+def value_range(config: dict[str, Any]) -> tuple[float, float]:
+    """The values of black and white after a processor's rescaling."""
+    factor = config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1.0
+    return 0.0, round(255 * factor, 6)
+
+
+def statistic(config: dict[str, Any], name: str, default: Sequence[float], channels: int) -> tuple[float, ...]:
+    """A processor's mean or std, for each channel; what changes nothing if it does not normalise."""
+    if not config.get("do_normalize", True):
+        return (0.0 if name == "mean" else 1.0,) * channels
+    values = config.get(f"image_{name}") or default
+    return (float(values),) * channels if isinstance(values, int | float) else tuple(values)
 
 
 def target_size(config: dict[str, Any], size: tuple[int, int]) -> tuple[tuple[int, int], Resize, float]:
     """((H, W), resize mode, crop fraction of the sides) of a `preprocessor_config.json`."""
     resize = config.get("size") or {}
+    if isinstance(resize, list):
+        resize = {"height": resize[0], "width": resize[-1]}
     if isinstance(resize, int):
-        resize = {"height": resize, "width": resize} if config.get("crop_pct") is None else {"shortest_edge": resize}
+        kind = str(config.get("image_processor_type") or config.get("feature_extractor_type") or "")
+        shorter = config.get("crop_pct") is not None or kind.startswith(SHORTEST) or config.get("max_size")
+        resize = {"shortest_edge": resize} if shorter else {"height": resize, "width": resize}
+    longest = resize.get("longest_edge") or (config.get("max_size") if "shortest_edge" in resize else None)
+    if (longest or "max_height" in resize) and config.get("do_center_crop"):
+        raise CheckpointError(f"a processor that crops after resizing to {resize} is not supported")
+    if longest and "shortest_edge" in resize:
+        return (resize["shortest_edge"], longest), "edges", 1.0
+    if "max_height" in resize and "max_width" in resize:
+        return (resize["max_height"], resize["max_width"]), "inside", 1.0
     edge = resize.get("shortest_edge")
     height, width = resize.get("height", edge or size[0]), resize.get("width", edge or size[1])
     if edge is not None and config.get("crop_pct") is not None:  # ConvNeXt's: no crop from 384 pixels on
         return (edge, edge), "shortest" if edge < 384 else "exact", config["crop_pct"] if edge < 384 else 1.0
     if not config.get("do_center_crop"):
-        return (height, width) if edge is None else size, "exact", 1.0
+        return ((height, width), "exact", 1.0) if edge is None else ((edge, edge), "shortest", 1.0)
     crop = config.get("crop_size") or size[0]
     crop = {"height": crop, "width": crop} if isinstance(crop, int) else crop
-    fraction = min(1.0, crop["height"] / height)
+    fraction = crop["height"] / height
+    if fraction > 1 or crop["width"] > width or (edge is None and abs(crop["width"] / width - fraction) > 0.01):
+        raise CheckpointError(f"a processor that resizes to {resize} and crops {crop} is not supported")
     # DeiT's processor stretches the image, then crops.
     return (crop["height"], crop["width"]), "exact" if edge is None else "shortest", fraction
 

@@ -7,7 +7,7 @@ evaluated with others is another model. Training adds augmentation (`augmentatio
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import torch
 import torchvision.transforms.v2.functional as functional
@@ -21,7 +21,7 @@ from saccade.errors import ConfigError, ImageError
 # These functions are typed for tensors, and accept PIL images too.
 F: Any = functional
 
-Resize = Literal["shortest", "exact", "pad", "range"]
+Resize = Literal["shortest", "exact", "pad", "range", "edges", "inside", "closest"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
 MAX_RESIZED = 89_478_485  # pixels, as of an image that is read: a thin image is scaled until its shorter side fits
@@ -38,11 +38,15 @@ class Preprocessing(Config):
         resize: ``shortest`` scales the image to cover ``size / crop_pct`` with its aspect ratio, ``exact`` without it,
             both followed by a centre crop; ``pad`` scales it to fit inside `size` and pads with the mean; ``range``
             scales the shorter side to the smaller number of `size`, or the longer side to the larger number if that
-            is less (detectors), so that the input has the aspect ratio of the image.
-        crop_pct: the fraction of each side that the centre crop keeps, in (0, 1]; not for ``pad`` and ``range``.
+            is less (detectors), so that the input has the aspect ratio of the image; ``edges`` is the same, but the
+            longer side follows from the shorter one before that is rounded (transformers); ``inside`` scales it to fit
+            inside `size` without padding; ``closest`` scales it so that one side is that of `size`, the one which needs
+            the smaller change (DPT), each side rounded to a multiple of `multiple`.
+        crop_pct: the fraction of each side that the centre crop keeps, in (0, 1]; only for ``shortest`` and ``exact``.
         interpolation: of resizing, with antialiasing when shrinking, as in PIL.
         channels: 1 for greyscale, 3 for RGB; other numbers accept tensors only.
         value_range: the values of black and white before mean and std are applied.
+        multiple: pixels; both sides are rounded to a multiple of it with ``closest``.
         mean, std: subtracted, and divided by; one number for each channel.
     """
 
@@ -54,12 +58,15 @@ class Preprocessing(Config):
     value_range: tuple[float, float] = (0.0, 1.0)
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    multiple: int = 1
 
     def __post_init__(self) -> None:
         if len(self.size) != 2 or min(self.size) < 1:
             raise ConfigError(f"size must be a height and a width in pixels, not {self.size}")
-        if self.resize not in ("shortest", "exact", "pad", "range"):
-            raise ConfigError(f"resize must be shortest, exact, pad or range, not {self.resize!r}")
+        if self.resize not in get_args(Resize):
+            raise ConfigError(f"resize must be one of {', '.join(get_args(Resize))}, not {self.resize!r}")
+        if self.multiple < 1:
+            raise ConfigError(f"multiple must be a number of pixels, not {self.multiple}")
         if self.interpolation not in ("nearest", "bilinear", "bicubic", "lanczos"):
             raise ConfigError(
                 f"interpolation must be nearest, bilinear, bicubic or lanczos, not {self.interpolation!r}"
@@ -83,8 +90,8 @@ class Preprocessing(Config):
     def fit(self, image: Image.Image | Tensor) -> Image.Image | Tensor:
         """The image resized, cropped or padded to the model's size, its values unchanged."""
         height, width = F.get_size(image)
-        if self.resize == "range":
-            return self._resize(image, self.size_within(height, width))
+        if self.keeps_aspect:
+            return self._resize(image, self.whole_size(height, width))
         if self.resize == "pad":
             factor = min(self.size[0] / height, self.size[1] / width)
             inner = (max(1, round(height * factor)), max(1, round(width * factor)))
@@ -94,16 +101,35 @@ class Preprocessing(Config):
         scaled = self.resize_size if self.resize == "exact" else self.size_covering(height, width)
         return F.center_crop(self._resize(image, scaled), list(self.size))
 
+    @property
+    def keeps_aspect(self) -> bool:
+        """Whether the input has the whole image in its own aspect ratio, so that its size depends on the image."""
+        return self.resize in ("range", "edges", "inside", "closest")
+
+    def whole_size(self, height: int, width: int) -> tuple[int, int]:
+        """(H, W) of an image after resizing with one of these."""
+        if self.resize in ("range", "edges"):
+            return self.size_within(height, width)
+        factors = self.size[0] / height, self.size[1] / width
+        if self.resize == "inside":
+            return max(1, int(height * min(factors))), max(1, int(width * min(factors)))
+        factor = factors[1] if abs(1 - factors[1]) < abs(1 - factors[0]) else factors[0]
+        rows, columns = (max(1, round(factor * length / self.multiple)) for length in (height, width))
+        return rows * self.multiple, columns * self.multiple
+
     def size_within(self, height: int, width: int) -> tuple[int, int]:
-        """(H, W) of an image after resizing with ``range``."""
-        short, long = min(self.size), max(self.size)
+        """(H, W) of an image after resizing with ``range`` or ``edges``."""
+        short: float = min(self.size)
+        long = max(self.size)
         if max(height, width) / min(height, width) * short > long:
-            short = round(long * min(height, width) / max(height, width))
-            if short == 0:  # thinner than one pixel
-                return (1, long) if height <= width else (long, 1)
+            short = long * min(height, width) / max(height, width)
+        if self.resize == "range":
+            short = round(short)
+        if short < 1:  # thinner than one pixel
+            return (1, long) if height <= width else (long, 1)
         if height <= width:
-            return short, int(short * width / height)
-        return int(short * height / width), short
+            return round(short), int(short * width / height)
+        return int(short * height / width), round(short)
 
     def size_covering(self, height: int, width: int) -> tuple[int, int]:
         """(H, W) of an image after resizing with ``shortest``, before the centre crop.
@@ -160,7 +186,7 @@ class Preprocessing(Config):
         With ``pad`` it extends beyond the image.
         """
         height, width = size
-        if self.resize == "range":
+        if self.keeps_aspect:
             return 0.0, 0.0, float(width), float(height)
         if self.resize == "exact":
             h, w = (length * n / full for length, n, full in zip(size, self.size, self.resize_size))
@@ -178,6 +204,9 @@ class Preprocessing(Config):
             "shortest": f"resized to cover {self.size[0]} x {self.size[1]}, centre crop of {self.crop_pct:.1%}",
             "exact": f"stretched to {self.size[0]} x {self.size[1]}, centre crop of {self.crop_pct:.1%}",
             "pad": f"padded to {self.size[0]} x {self.size[1]}",
+            "inside": f"scaled to fit inside {self.size[0]} x {self.size[1]}",
+            "closest": f"one side of {self.size[0]} x {self.size[1]}, multiples of {self.multiple}",
+            "edges": f"shorter side {min(self.size)}, longer side at most {max(self.size)}",
             "range": f"shorter side {min(self.size)}, longer side at most {max(self.size)}",
         }[self.resize]
         return f"{self.channels} channels, {resize}, {self.interpolation}, mean {self.mean}, std {self.std}"

@@ -41,7 +41,8 @@ def read_numbered_table(
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{place} is not a readable table: {error}") from None
     except csv.Error as error:
-        raise DataError(f"{place}, line {reader.line_num}: {error}; is a quote not closed?") from None
+        line = next((i for i, text in enumerate(read_lines(place), 1) if text.count('"') % 2), reader.line_num)
+        raise DataError(f"{place}, line {line}: {error}; is a quote not closed?") from None
     columns = [name.lower() for name in rows[0][1]] if rows else []
     if columns and headerless and is_image_name(columns[0]):
         columns = list(headerless[: len(columns)])

@@ -16,6 +16,7 @@ from saccade.data.samples import Batch
 from saccade.engine.collect import Collected
 from saccade.engine.intervals import Resampler
 from saccade.engine.results import Metrics, Result
+from saccade.errors import ConfigError
 
 Counts = Mapping[str, Tensor]  # name -> how many such things a batch holds, a scalar
 
@@ -155,4 +156,18 @@ class IndependentParts(ABC):
 def image_batch(images: Sequence[Tensor], sizes: Sequence[tuple[int, int]], names: Sequence[str]) -> Batch:
     """Images ``[C, h, w]`` of one shape as a batch whose labels are their original sizes, ``sizes [B, 2]`` (H, W)."""
     labels = {"sizes": torch.tensor(sizes).reshape(-1, 2)}
-    return Batch(torch.stack(tuple(images)), labels, tuple(names), torch.arange(len(images)))
+    return Batch(stack_images(images), labels, tuple(names), torch.arange(len(images)))
+
+
+def stack_images(images: Sequence[Tensor]) -> Tensor:
+    """``[B, C, H, W]``.
+
+    Raises:
+        ConfigError: the images have several shapes, since the model's preprocessing keeps their aspect ratios.
+    """
+    if len({image.shape for image in images}) > 1:
+        raise ConfigError(
+            "this model keeps the aspect ratio of an image, and the images of a batch differ in theirs: use a batch of 1 "
+            "(batch_size=1, --batch-size 1)"
+        )
+    return torch.stack(tuple(images))

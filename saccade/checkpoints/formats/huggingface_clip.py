@@ -6,7 +6,7 @@ from saccade.checkpoints.formats.huggingface_vit import ACTIVATIONS, activation
 from saccade.checkpoints.formats.openai_clip import MEAN, STD
 from saccade.checkpoints.mapping import Reshape, Rule, join, rename, rename_both
 from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers, image_size
-from saccade.checkpoints.processors import target_size
+from saccade.checkpoints.processors import interpolation, statistic, target_size, value_range
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.clip import CLIPConfig
 from saccade.models.clip_towers import TextConfig
@@ -136,5 +136,12 @@ def preprocessing(config: CLIPConfig, metadata: CheckpointMetadata) -> Preproces
     final, resize, crop_pct = (
         target_size(processor, config.image_size) if processor else (config.image_size, "shortest", 1.0)
     )
-    mean, std = tuple(processor.get("image_mean") or MEAN), tuple(processor.get("image_std") or STD)
-    return Preprocessing(final, resize=resize, crop_pct=crop_pct, interpolation="bicubic", mean=mean, std=std)
+    return Preprocessing(
+        final,
+        resize=resize,
+        crop_pct=crop_pct,
+        interpolation=interpolation(processor, "bicubic"),
+        value_range=value_range(processor),
+        mean=statistic(processor, "mean", MEAN, 3),
+        std=statistic(processor, "std", STD, 3),
+    )

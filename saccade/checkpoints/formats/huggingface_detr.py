@@ -1,5 +1,6 @@
 """DETR as Hugging Face writes it: boxes alone or with masks, on timm's ResNet or on its own."""
 
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -8,8 +9,8 @@ from saccade.checkpoints.detr_parts import backbone_rules, box_head, dilated, ma
 from saccade.checkpoints.formats import huggingface_resnet, torchvision_resnet
 from saccade.checkpoints.mapping import Rule, rename, rename_both
 from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers
-from saccade.checkpoints.processors import plain
-from saccade.data.preprocessing import Preprocessing
+from saccade.checkpoints.processors import from_huggingface, plain
+from saccade.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from saccade.models.detr import DETRConfig
 from saccade.nn.transformer import BlockConfig
 
@@ -91,20 +92,13 @@ def task(config: DETRConfig) -> str:
 
 
 def preprocessing(config: DETRConfig, metadata: CheckpointMetadata) -> Preprocessing:
-    """What a `preprocessor_config.json` says of the shorter and the longer side."""
-    processor: dict[str, Any] = metadata.processor
-    size = processor.get("size") if isinstance(processor.get("size"), dict) else {}
-    short, long = (
-        (size or {}).get("shortest_edge", 800),
-        (size or {}).get("longest_edge", processor.get("max_size", 1333)),
-    )
-    statistics = {k: tuple(processor[f"image_{k}"]) for k in ("mean", "std") if processor.get(f"image_{k}")}
-    return plain(
-        (short, long),
-        config.in_channels,
-        metadata,
-        resize="range",
-        crop_pct=1.0,
-        interpolation="bilinear",
-        **statistics,
-    )
+    """As the processor beside the file, with DETR's defaults: 800 and 1333 pixels, ImageNet's statistics."""
+    if not metadata.processor:
+        return plain((800, 1333), config.in_channels, metadata, resize="edges", crop_pct=1.0, interpolation="bilinear")
+    processor: dict[str, Any] = {"image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD, **metadata.processor}
+    size = processor.get("size") or {"shortest_edge": 800, "longest_edge": 1333}
+    if isinstance(size, int):
+        size = {"shortest_edge": size}
+    if "shortest_edge" in size:
+        size = {"longest_edge": processor.get("max_size") or 1333, **size}
+    return from_huggingface((800, 1333), config.in_channels, replace(metadata, processor={**processor, "size": size}))

@@ -6,7 +6,7 @@ from typing import Any
 from saccade.checkpoints.blocks import conv_norm
 from saccade.checkpoints.mapping import Reshape, Rule, rename, rename_both
 from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers
-from saccade.checkpoints.processors import from_huggingface
+from saccade.checkpoints.processors import from_huggingface, statistic, value_range
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.perceiver import LatentsConfig, PerceiverConfig, Reading
 from saccade.nn.transformer import BlockConfig
@@ -138,6 +138,10 @@ def preprocessing(config: PerceiverConfig, metadata: CheckpointMetadata) -> Prep
         metadata.processor,
         Preprocessing(config.image_size, crop_pct=0.875, channels=config.in_channels),
     )
-    if not processor.get("image_mean") or not processor.get("image_std"):
-        return default
-    return replace(default, mean=tuple(processor["image_mean"]), std=tuple(processor["image_std"]))
+    channels = config.in_channels
+    return replace(
+        default,
+        value_range=value_range(processor),
+        mean=statistic(processor, "mean", default.mean, channels),
+        std=statistic(processor, "std", default.std, channels),
+    )

@@ -1,7 +1,7 @@
 """Images with maps as batches: image and map are cropped and flipped together (with torchvision's functions)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from saccade.data.config import AugmentationConfig
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch
 from saccade.data.seeding import mix_seed
+from saccade.engine.task import stack_images
 from saccade.errors import ConfigError
 from saccade.tasks.dense.sources import IGNORE, DenseSource
 
@@ -67,7 +68,10 @@ class DenseTransform:
                 picture, values = functional.horizontal_flip(picture), values.flip(-1)
             if self.colours is not None:
                 picture = self.colours(picture)
-        return self.preprocessing(picture), resize_map(values, self.preprocessing.size)
+        preprocessing = self.preprocessing
+        if preprocessing.keeps_aspect:  # crops have many aspect ratios, a batch has one size
+            preprocessing = replace(preprocessing, resize="exact", multiple=1)
+        return preprocessing(picture), resize_map(values, preprocessing.size)
 
 
 def _crop(picture: Image.Image, scale: tuple[float, float]) -> tuple[int, int, int, int]:
@@ -107,6 +111,6 @@ class DenseDataset(Dataset):
             target[row, : s.target.shape[0], : s.target.shape[1]] = s.target
         sizes = torch.tensor([s.target.shape for s in samples])
         labels = {"target": target, "sizes": sizes}
-        images = torch.stack([s.image for s in samples])
+        images = stack_images([s.image for s in samples])
         batch = Batch(images, labels, tuple(s.name for s in samples), torch.tensor([s.index for s in samples]))
         return batch, [line for s in samples if s.skipped for line in s.skipped.split("\n")]

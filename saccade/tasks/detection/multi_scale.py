@@ -58,7 +58,7 @@ class RandomSizeCrop(torch.nn.Module):
 
 def random_size(preprocessing: Preprocessing) -> Preprocessing:
     """The preprocessing with another shorter side; the longer one is limited as before."""
-    if preprocessing.resize != "range":
+    if preprocessing.resize not in ("range", "edges"):
         raise ConfigError(
             "detection.multi_scale needs a model whose images keep their aspect ratio (resize: range), not "
             f"{preprocessing.resize}"
