@@ -167,7 +167,7 @@ def stack_images(images: Sequence[Tensor]) -> Tensor:
     """
     if len({image.shape for image in images}) > 1:
         raise ConfigError(
-            "this model keeps the aspect ratio of an image, and the images of a batch differ in theirs: use a batch of 1 "
+            "this model keeps the aspect ratio of images, and those of this batch differ in theirs: use a batch of 1 "
             "(batch_size=1, --batch-size 1)"
         )
     return torch.stack(tuple(images))
