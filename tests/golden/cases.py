@@ -4,12 +4,15 @@ They use built-in data only, one process and one thread, and neither dropout nor
 """
 
 import json
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
 
+from saccade.data.builtin.digits import digits_splits
 from saccade.training.config import RunConfig, resolve
 from saccade.training.events import StepDone
 from tests.running import train
@@ -108,8 +111,28 @@ CASES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+_FOLDER = tempfile.TemporaryDirectory()  # for as long as the process lives
+
+
+@cache
+def several_labels() -> dict[str, Any]:
+    """A case of a task that has no built-in data: 48 digits, with the labels "large" and "odd"."""
+    rows = ["file,labels"]
+    digits = digits_splits(0).train
+    for index in range(48):
+        digit = int(digits.labels[index])
+        digits.image(index).save(Path(_FOLDER.name) / f"{index}.png")
+        rows.append(f"{index}.png,{';'.join(['large'] * (digit > 4) + ['odd'] * (digit % 2))}")
+    table = Path(_FOLDER.name) / "labels.csv"
+    table.write_text("\n".join(rows))
+    return {
+        "task": "multilabel", "data.path": str(table), "batch_size": 12, "model.image_size": [8, 8],
+        "model.name": "vit_digits", "model.options": {**BLOCK, "depth": 2, "patch_size": [4, 4]},
+    }  # fmt: skip
+
+
 def config_of(name: str) -> RunConfig:
-    return resolve(overrides={**COMMON, **CASES[name]})
+    return resolve(overrides={**COMMON, **(several_labels() if name == "multilabel" else CASES[name])})
 
 
 def curve(name: str, place: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from saccade.tasks.table import TASKS
 from saccade.training import loop
 from saccade.training.config import list_recipes, resolve
 from saccade.training.events import StepDone
-from tests.golden.cases import BACKBONE, BLOCK, CASES, COMMON, DETECT, DETR, DIGITS
+from tests.golden.cases import BACKBONE, BLOCK, CASES, COMMON, DETECT, DETR, DIGITS, several_labels
 from tests.running import train
 
 STEPS, WORLD = 3, 2
@@ -46,6 +46,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "model.name": "dpt_small_hybrid",
         "model.options": {**BACKBONE, "backbone_config.stem.width": 32, "features": 8},
     },
+    "multilabel": several_labels(),
+    "multilabel_finetune": {**several_labels(), "recipe": "multilabel_finetune"},
     "mae_digits": {**ON_DIGITS, "recipe": "mae_digits", "model.options": {**VIT, **DECODER}},
 }
 ALL = {**CASES, **RECIPES}

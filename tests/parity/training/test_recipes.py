@@ -86,7 +86,17 @@ SAM = {
     "augmentation.cutmix": 0.0,
     "model.dropout": 0.0,
 }
-OWN = {"depth", "segment", "strips", "regression", "digits", "mae_digits", "detect"}  # cite no paper
+OWN = {
+    "depth",
+    "segment",
+    "strips",
+    "regression",
+    "digits",
+    "mae_digits",
+    "detect",
+    "multilabel",
+    "multilabel_finetune",
+}  # cite no paper
 PAPERS = {"deit": DEIT, "mae": MAE, "detr": DETR, "sam": SAM}
 
 
