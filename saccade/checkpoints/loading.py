@@ -74,7 +74,7 @@ def _load_published(
 ) -> LoadedModel:
     content = read_tensors(path)
     publisher, theirs = detect(content.tensors)
-    metadata = read_metadata(path, image_size, options)
+    metadata = read_metadata(path, image_size, options, content.metadata)
     shapes = {name: tuple(tensor.shape) for name, tensor in theirs.items()}
     try:
         config = publisher.infer(shapes, metadata)

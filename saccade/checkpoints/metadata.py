@@ -23,6 +23,7 @@ class CheckpointMetadata:
         file_name: of the weights, lower case.
         image_size: (H, W) given by the caller; determines a grid of positions that is not square.
         options: fields of the model's config given by the caller, by their names with dots.
+        trainer: of the program that wrote the file, if the file shows it: `open_clip`, the name of the run.
         notes: assumptions made while the config is inferred are appended here, one sentence each.
     """
 
@@ -31,6 +32,7 @@ class CheckpointMetadata:
     file_name: str = ""
     image_size: tuple[int, int] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    trainer: Mapping[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def size(self, default: tuple[int, int]) -> tuple[int, int]:
@@ -121,9 +123,11 @@ def read_processor(folder: Path) -> dict[str, Any]:
     return read_json(folder / "preprocessor_config.json") or (content if "image_processor_type" in content else {})
 
 
-def read_metadata(weights: Path, image_size: tuple[int, int] | None, options: Mapping[str, Any]) -> CheckpointMetadata:
+def read_metadata(
+    weights: Path, image_size: tuple[int, int] | None, options: Mapping[str, Any], trainer: Mapping[str, str]
+) -> CheckpointMetadata:
     """The metadata beside a weights file, or in its folder."""
     folder = weights if weights.is_dir() else weights.parent
     config, processor = read_json(folder / "config.json"), read_processor(folder)
     config = config or (read_json(weights.with_suffix(".json")) if weights.is_file() else {})
-    return CheckpointMetadata(config, processor, weights.name.lower(), image_size, options)
+    return CheckpointMetadata(config, processor, weights.name.lower(), image_size, options, trainer)

@@ -67,7 +67,8 @@ class Tensors:
 
     Attributes:
         tensors: name -> tensor; without the prefixes of DDP, FSDP and `torch.compile`.
-        metadata: the strings of a safetensors header.
+        metadata: the strings of a safetensors header; of a file of open_clip's training the name of its run,
+            `open_clip`.
         container: the format of the file.
         notes: what was changed while reading, one sentence each.
     """
@@ -219,7 +220,13 @@ def _read_torch(path: Path) -> Tensors:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} is damaged or not a PyTorch file ({first}).") from None
     notes: list[str] = []
-    return _strip_prefixes(_unwrap(path, content, notes), {}, "torch", notes)
+    trainer = {"open_clip": str(content["name"])} if _is_open_clip(content) else {}
+    return _strip_prefixes(_unwrap(path, content, notes), trainer, "torch", notes)
+
+
+def _is_open_clip(content: object) -> bool:
+    """Whether open_clip's training loop wrote the file."""
+    return isinstance(content, Mapping) and content.keys() >= {"epoch", "name", "state_dict"}
 
 
 def _unsafe_global(message: str) -> str:

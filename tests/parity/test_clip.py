@@ -72,6 +72,24 @@ def test_open_clip(tower: str, quick: bool, tmp_path: Path) -> None:
         close(net.encode_text(TEXTS), official.encode_text(TEXTS))
 
 
+@pytest.mark.parametrize(("run", "quick"), [("run", False), ("2024-model_ViT-B-32-quickgelu-lr_0.0005", True)])
+def test_checkpoints_of_open_clips_training(run: str, quick: bool, tmp_path: Path) -> None:
+    """Its loop writes the epoch, the name of the run and weights under `module.`; its models use GELU unless named."""
+    open_clip = pytest.importorskip("open_clip")
+    vision = {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16}
+    text = {"context_length": 8, "vocab_size": 64, "width": 64, "heads": 1, "layers": 1}
+    torch.manual_seed(0)
+    official = randomised(open_clip.CLIP(24, vision_cfg=vision, text_cfg=text, quick_gelu=quick)).eval()
+    weights = {f"module.{name}": tensor for name, tensor in official.state_dict().items()}
+    torch.save({"epoch": 1, "name": run, "state_dict": weights, "optimizer": {}}, tmp_path / "epoch_1.pt")
+    loaded = load_model(tmp_path / "epoch_1.pt")
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        close(loaded.model.encode_image(images), official.encode_image(images))
+        close(loaded.model.encode_text(TEXTS), official.encode_text(TEXTS))
+    assert any(f"from the run {run!r} of open_clip" in note for note in loaded.report.notes)
+
+
 def test_heads_of_open_clips_json(tmp_path: Path) -> None:
     """ViT-H and larger have wider heads; the text encoder's number of heads is its own."""
     open_clip = pytest.importorskip("open_clip")

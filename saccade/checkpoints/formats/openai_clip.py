@@ -59,10 +59,17 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> CLIPConfig:
 
 
 def activation(metadata: CheckpointMetadata) -> Activation:
-    """What open_clip's JSON beside the file says; else OpenAI's, and a note: open_clip's own models use GELU."""
+    """By open_clip's JSON beside the file; else GELU for a file of open_clip's training, and OpenAI's for others."""
     config_json = metadata.config.get("model_cfg") or metadata.config
     if "quick_gelu" in config_json or "vision_cfg" in config_json:
         return "quick_gelu" if config_json.get("quick_gelu") else "gelu"
+    if (run := metadata.trainer.get("open_clip")) is not None:
+        kind: Activation = "quick_gelu" if "quickgelu" in run.lower() else "gelu"
+        metadata.notes.append(
+            f"{kind} assumed, from the run {run!r} of open_clip: for a model with the other activation "
+            "put its open_clip_config.json beside the file as config.json"
+        )
+        return kind
     metadata.notes.append(
         "quick_gelu assumed, OpenAI's activation: for a model that open_clip trained with GELU put its "
         "open_clip_config.json beside the file as config.json"
