@@ -23,7 +23,7 @@ from saccade.data.images import is_image_name, read_image
 from saccade.data.samples import DataSplits
 from saccade.data.splits import assign_splits, named_split
 from saccade.data.storage import FolderStorage, Storage, TarStorage, ZipStorage
-from saccade.data.tables import read_numbered_table
+from saccade.data.tables import file_beside, read_numbered_table
 from saccade.errors import DataError
 
 CLASSES_FILE = "classes.json"  # beside shards: a JSON list of class names, in the order of their indices
@@ -244,10 +244,10 @@ def _read_csv(place: Path) -> tuple[Storage, list[Entry], tuple[str, ...]]:
             raise DataError(f"{place}, line {number}: file and label are both required")
         if split and named_split(split) is None:
             raise DataError(f"{place}, line {number}: {split!r} is not a split: use train, val or test")
-        name = name if (place.parent / name).exists() else name.replace("\\", "/")
-        if not (place.parent / name).exists():
+        file = file_beside(place, name)
+        if file is None:
             raise DataError(f"{place}, line {number}: there is no {name} in the folder of the CSV")
-        entries.append((name, label, named_split(split) or ""))
+        entries.append((file, label, named_split(split) or ""))
     return FolderStorage(place.parent, [name for name, _, _ in entries]), entries, ()
 
 

@@ -54,7 +54,7 @@ class ZipStorage:
         self.path = path
         try:
             with zipfile.ZipFile(path) as archive:
-                members = [m for m in archive.infolist() if not m.is_dir() and not _hidden(m.filename)]
+                members = [m for m in archive.infolist() if not m.is_dir() and not is_hidden(m.filename)]
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
             raise DataError(f"{path} is not a readable zip: {error}") from None
         members.sort(key=lambda m: m.filename)
@@ -90,7 +90,7 @@ class TarStorage:
         for shard, path in enumerate(self.paths):
             try:
                 with tarfile.open(path, "r:") as archive:
-                    members = [m for m in archive if m.isfile() and not _hidden(m.name)]
+                    members = [m for m in archive if m.isfile() and not is_hidden(m.name)]
             except (tarfile.TarError, OSError, EOFError) as error:
                 hint = "; compressed tars cannot be read by offset: unpack it" if _is_compressed(path) else ""
                 raise DataError(f"{path} is not a readable tar: {error}{hint}") from None
@@ -116,15 +116,15 @@ class TarStorage:
 def _walk(path: Path) -> list[str]:
     names = []
     for folder, folders, files in os.walk(path, followlinks=True):
-        folders[:] = sorted(f for f in folders if not _hidden(f))
+        folders[:] = sorted(f for f in folders if not is_hidden(f))
         base = Path(folder).relative_to(path).as_posix()
-        names += [f if base == "." else f"{base}/{f}" for f in files if not _hidden(f)]
+        names += [f if base == "." else f"{base}/{f}" for f in files if not is_hidden(f)]
         if len(Path(base).parts) > 32:
             raise DataError(f"{path} is nested more than 32 folders deep, perhaps by a link to a parent folder")
     return names
 
 
-def _hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
     """Whether a part of the name is hidden, or of an archive tool or a network drive rather than of the data."""
     return any(part.startswith((".", "@")) or part == "__MACOSX" for part in name.split("/"))
 

@@ -57,6 +57,11 @@ def read_numbered_table(
     return columns, [(number, dict(zip(columns, values))) for number, values in rows]
 
 
+def file_beside(table: Path, name: str) -> str | None:
+    """The file that a row names, relative to the table's folder, with `/` or Windows' `\\`; None if there is none."""
+    return next((path for path in (name, name.replace("\\", "/")) if (table.parent / path).is_file()), None)
+
+
 def read_lines(place: Path) -> list[str]:
     """The lines of a text file; raises DataError if it cannot be read."""
     try:

@@ -13,7 +13,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from saccade.errors import ConfigError
+from saccade.engine.predictor import choose_device
 from saccade.nn.transformer import Block
 
 
@@ -56,7 +56,7 @@ class Processes:
 def joined_processes(device: str = "auto") -> Iterator[Processes]:
     """Join the processes that torchrun started; alone if it did not."""
     world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-    place = choose_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    place = training_device(device, int(os.environ.get("LOCAL_RANK", "0")))
     if place.type == "cuda":
         torch.cuda.set_device(place)
     if world == 1:
@@ -69,19 +69,10 @@ def joined_processes(device: str = "auto") -> Iterator[Processes]:
         dist.destroy_process_group()
 
 
-def choose_device(device: str, local_rank: int = 0) -> torch.device:
-    """ "auto" takes a GPU if there is one; a name is taken as it is, and must exist."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        place = torch.device(device)
-    except RuntimeError as error:
-        raise ConfigError(f"{device!r} is no device: {str(error).splitlines()[0]}") from None
-    if place.type == "cuda":
-        if not torch.cuda.is_available():
-            raise ConfigError("device cuda was asked for, but PyTorch sees no GPU: run `saccade doctor`")
-        return place if place.index is not None else torch.device("cuda", local_rank)
-    return place
+def training_device(device: str, local_rank: int) -> torch.device:
+    """The device of one of several processes on a machine: "cuda" is the GPU of its local rank."""
+    place = choose_device(device)
+    return torch.device("cuda", local_rank) if place.type == "cuda" and place.index is None else place
 
 
 def wrap(model: nn.Module, processes: Processes, *, shard: bool) -> nn.Module:

@@ -11,6 +11,7 @@ from saccade.data.image_folder import open_data
 from saccade.data.pairs import open_pairs
 from saccade.data.splits import named_split
 from saccade.errors import DataError
+from saccade.tasks.multilabel.sources import open_multilabel
 from saccade.tasks.regression.sources import open_values
 
 WHOLE = DataConfig(val_fraction=0.0, test_fraction=0.0)
@@ -112,6 +113,18 @@ def test_dialects_of_captions_and_values(tmp_path: Path) -> None:
     for header, row in (("image;value\n", "a/0.png;1.5\n"), ("", "a\\0.png,1.5\n")):
         table.write_text(header + row)
         assert open_values(str(table), WHOLE).train.values.tolist() == [1.5]
+
+
+def test_several_labels_read_the_same_tables_and_folders(tmp_path: Path) -> None:
+    for number in range(2):
+        picture(tmp_path / "a" / f"{number}.png", number)
+    table = tmp_path / "table.csv"
+    table.write_text("file,labels,split\na\\0.png,cat;dog,Training\na\\1.png,dog,test_set\n")
+    splits = open_multilabel(str(table), WHOLE)
+    assert {split: len(part) for split, part in splits.parts.items()} == {"train": 1, "test": 1}
+    splits = open_multilabel(str(folders(tmp_path / "folders", "Training", "test_set")), WHOLE)
+    assert splits.train.targets.shape == (2, 2)
+    assert {split: len(part) for split, part in splits.parts.items()} == {"train": 2, "test": 2}
 
 
 @pytest.mark.parametrize("open_table", [open_data, open_pairs, open_values])

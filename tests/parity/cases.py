@@ -460,3 +460,13 @@ CASES = [
         (64, 64), "", output=logits,
     ),
 ]  # fmt: skip
+
+# name -> classes of transformers: the model, its config
+HUGGING = {
+    "vit": ("ViTForImageClassification", "ViTConfig"),
+    "msn": ("ViTMSNForImageClassification", "ViTMSNConfig"),
+    "deit": ("DeiTForImageClassification", "DeiTConfig"),
+    "deit with teacher": ("DeiTForImageClassificationWithTeacher", "DeiTConfig"),
+    "dinov2": ("Dinov2ForImageClassification", "Dinov2Config"),
+    "dinov2 with registers": ("Dinov2WithRegistersForImageClassification", "Dinov2WithRegistersConfig"),
+}

@@ -9,7 +9,7 @@ import torch
 import saccade
 from saccade.checkpoints.formats import FORMATS
 from saccade.checkpoints.loading import load_model
-from tests.parity.cases import CASES, SMALL_VIT, Case, randomised
+from tests.parity.cases import CASES, HUGGING, SMALL_VIT, Case, randomised
 
 # Published sizes that write 20 to 550 MB each.
 LARGE = {
@@ -53,16 +53,6 @@ def test_no_format_is_left_out() -> None:
         "huggingface_marian",
         "huggingface_perceiver_text",
     }
-
-
-HUGGING = {
-    "vit": ("ViTForImageClassification", "ViTConfig"),
-    "msn": ("ViTMSNForImageClassification", "ViTMSNConfig"),
-    "deit": ("DeiTForImageClassification", "DeiTConfig"),
-    "deit with teacher": ("DeiTForImageClassificationWithTeacher", "DeiTConfig"),
-    "dinov2": ("Dinov2ForImageClassification", "Dinov2Config"),
-    "dinov2 with registers": ("Dinov2WithRegistersForImageClassification", "Dinov2WithRegistersConfig"),
-}
 
 
 @torch.no_grad()

@@ -12,19 +12,11 @@ from torch import Tensor, nn
 
 from saccade.checkpoints.directory import save_model_dir
 from saccade.checkpoints.loading import load_model
-from tests.parity.cases import SMALL_VIT, randomised
+from tests.parity.cases import HUGGING, SMALL_VIT, randomised
 
 NATIVE = 64
 SIZES = [(64, 64), (48, 64), (96, 80), (96, 96)]
-HUGGING = {
-    "vit": ("ViTForImageClassification", "ViTConfig"),
-    "msn": ("ViTMSNForImageClassification", "ViTMSNConfig"),
-    "deit": ("DeiTForImageClassification", "DeiTConfig"),
-    "deit with teacher": ("DeiTForImageClassificationWithTeacher", "DeiTConfig"),
-    "dinov2": ("Dinov2ForImageClassification", "Dinov2Config"),
-    "dinov2 with registers": ("Dinov2WithRegistersForImageClassification", "Dinov2WithRegistersConfig"),
-    "gated dinov2": ("Dinov2ForImageClassification", "Dinov2Config"),
-}
+SIZED = {**HUGGING, "gated dinov2": HUGGING["dinov2"]}
 
 
 def with_random_positions(model: nn.Module, part: str) -> nn.Module:
@@ -51,10 +43,10 @@ def compare(path: Path, official: Callable[[Tensor], Tensor], folder: Path, size
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", HUGGING)
+@pytest.mark.parametrize("name", SIZED)
 def test_hugging_face(name: str, size: tuple[int, int], tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
-    model, config = HUGGING[name]
+    model, config = SIZED[name]
     options = {**SMALL_VIT, "image_size": NATIVE, **({"use_swiglu_ffn": True} if "gated" in name else {})}
     official = getattr(transformers, model)(getattr(transformers, config)(**options))
     with_random_positions(official, "position_embeddings").save_pretrained(tmp_path / "theirs")

@@ -19,9 +19,9 @@ from saccade.data.config import DataConfig
 from saccade.data.image_folder import FILE_COLUMNS, FileSource
 from saccade.data.images import is_image_name
 from saccade.data.samples import DataSplits, ImageSource
-from saccade.data.splits import SPLIT_NAMES, SPLITS, assign_splits
+from saccade.data.splits import SPLITS, assign_splits, named_split
 from saccade.data.storage import FolderStorage
-from saccade.data.tables import read_numbered_table
+from saccade.data.tables import file_beside, read_numbered_table
 from saccade.errors import DataError
 from saccade.tasks.detection.records import RecordSource
 from saccade.tasks.detection.sources import open_boxes
@@ -163,11 +163,12 @@ def _read_table(place: Path) -> tuple[set[str], list[Entry]]:
         name, split = row.get(file_column, ""), row.get("split", "").lower()
         if not name:
             raise DataError(f"{place}, line {line}: the column {file_column} is empty")
-        if not (place.parent / name).is_file():
+        file = file_beside(place, name)
+        if file is None:
             raise DataError(f"{place}, line {line}: there is no {name} in the folder of the table")
-        if split and split not in SPLIT_NAMES:
+        if split and named_split(split) is None:
             raise DataError(f"{place}, line {line}: {split!r} is not a split: use train, val or test")
-        entries.append(Entry(name, labels, SPLIT_NAMES.get(split, "")))
+        entries.append(Entry(file, labels, named_split(split) or ""))
     repeated = [name for name, count in Counter(entry.name for entry in entries).items() if count > 1]
     return names, _merged(place, entries) if repeated else entries
 
@@ -215,12 +216,12 @@ def _read_folders(place: Path) -> list[Entry]:
     storage = FolderStorage(place)
     images = [(n, size) for n, size in zip(storage.names, storage.sizes) if is_image_name(n)]
     tops = {name.split("/")[0] for name, _ in images}
-    has_splits = bool(tops) and all(top.lower() in SPLIT_NAMES for top in tops)
+    has_splits = bool(tops) and all(map(named_split, tops))
     entries: dict[tuple[str, str], Entry] = {}
     shared = Counter(size for _, size in images)
     for name, size in images:
         parts = name.split("/")
-        split, folder = (SPLIT_NAMES[parts[0].lower()], parts[1:-1]) if has_splits else ("", parts[:-1])
+        split, folder = (named_split(parts[0]) or "", parts[1:-1]) if has_splits else ("", parts[:-1])
         if not folder:
             raise DataError(f"{place}: {name} is in no folder of a label; for images without a label give a CSV")
         content = hashlib.sha256(storage.read(name)).hexdigest() if shared[size] > 1 else name

@@ -18,7 +18,7 @@ from saccade.data.image_folder import FILE_COLUMNS, FileSource
 from saccade.data.samples import DataSplits, ImageSource
 from saccade.data.splits import SPLITS, assign_splits, named_split
 from saccade.data.storage import FolderStorage
-from saccade.data.tables import read_numbered_table
+from saccade.data.tables import file_beside, read_numbered_table
 from saccade.errors import DataError
 
 VALUE_COLUMNS = ("value", "target", "label")
@@ -113,12 +113,12 @@ def _read_entries(place: Path) -> tuple[str, list[Entry]]:
         where = f"{place}, line {number}"
         if not name:
             raise DataError(f"{where}: the column {file_column} is empty")
-        name = name if (place.parent / name).is_file() else name.replace("\\", "/")
-        if not (place.parent / name).is_file():
+        file = file_beside(place, name)
+        if file is None:
             raise DataError(f"{where}: there is no {name} in the folder of the table")
         if split and named_split(split) is None:
             raise DataError(f"{where}: {split!r} is not a split: use train, val or test")
-        entries.append((name, _number(text, value_column, where), named_split(split) or ""))
+        entries.append((file, _number(text, value_column, where), named_split(split) or ""))
     if not entries:
         raise DataError(f"{place} has a header and no rows")
     return value_column, entries

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from saccade.data.images import is_image_name
 from saccade.data.splits import SPLIT_NAMES
+from saccade.data.storage import is_hidden
 from saccade.errors import DataError
 from saccade.tasks.detection.records import Box, Record
 
@@ -79,8 +80,8 @@ class ImageTree:
 
 
 def hidden(path: Path, root: Path) -> bool:
-    """Whether a part of the path below `root` is a folder of a file system or an archive tool, not of the data."""
-    return any(part.startswith((".", "@")) or part == "__MACOSX" for part in path.relative_to(root).parts)
+    """Whether a part of the path below `root` is hidden or of a tool, as in every layout of files."""
+    return is_hidden(path.relative_to(root).as_posix())
 
 
 def split_of(*names: str) -> str | None:
