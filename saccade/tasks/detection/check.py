@@ -50,6 +50,7 @@ class BoxReport:
         problems: invalid boxes.
         broken: image -> why it cannot be read.
         rewritten: annotations that were corrected.
+        notes: the layout.
     """
 
     counts: dict[str, dict[str, int]]
@@ -58,6 +59,7 @@ class BoxReport:
     problems: list[BoxProblem] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
     rewritten: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -68,7 +70,7 @@ class BoxReport:
         return asdict(self)
 
     def __str__(self) -> str:
-        lines = []
+        lines = list(self.notes)
         for split, counts in self.counts.items():
             total = sum(counts.values())
             shown = ", ".join(f"{n} {name}" for name, n in sorted(counts.items(), key=lambda item: -item[1])[:12])
@@ -123,7 +125,8 @@ def check_boxes(
                 problems.append(BoxProblem(name, label, kind, box, correction(box, kind, width, height)))
         if on_image is not None:
             on_image(done, len(work))
-    return BoxReport(counts, {split: len(part) for split, part in parts.items()}, len(work), problems, broken)
+    images = {split: len(part) for split, part in parts.items()}
+    return BoxReport(counts, images, len(work), problems, broken, notes=splits.notes)
 
 
 def find_problem(box: Box, width: int, height: int) -> Kind | None:

@@ -315,4 +315,5 @@ def test_the_layout_and_skipped_files_are_named(tmp_path: Path, caplog: pytest.L
     with caplog.at_level(logging.INFO, logger="saccade"):
         splits = open_boxes(str(tmp_path))
     assert splits.notes == ("read in the layout of COCO",)
+    assert str(check_boxes(splits)).startswith("read in the layout of COCO\n")
     assert "captions_train2017.json holds captions" in caplog.text
