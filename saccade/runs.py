@@ -76,9 +76,11 @@ def train(
         DataError, ConfigError, CheckpointError: something does not fit; nothing was computed.
         TrainingError: the loss became NaN or infinite, or the disk is full; the run can be resumed.
     """
-    if resume and output is None:
-        raise ConfigError("`output` names the run that `resume=True` continues")
-    run = RunDirectory.existing(output) if resume and output is not None else None
+    run = None
+    if resume:
+        if output is None:
+            raise ConfigError("`output` names the run that `resume=True` continues")
+        run = RunDirectory.existing(output)
     result = run_loop(config, lambda config, device: setup, run, output=output, resume=resume, on_event=on_event)
     if result.finished and result.is_first:
         write_report(result.run, config)
@@ -101,16 +103,16 @@ def train_task(
     return result
 
 
-def fitted_config(config: RunConfig, given: Collection[str]) -> tuple[RunConfig, list[str]]:
+def fitted_config(config: RunConfig, explicit: Collection[str]) -> tuple[RunConfig, list[str]]:
     """A config whose batch, epochs, model and image size follow the data where they are not given; and lines that
     state what follows it. Built-in data sets have recipes of their own, which stay.
 
     Args:
         config: resolved.
-        given: dotted names of the values that the user gave: :func:`saccade.training.config.given_values`.
+        explicit: dotted names of the values that the user gave: :func:`saccade.training.config.explicit_values`.
     """
     if config.model.init and not table.config_class(config.task).ARCHITECTURES:
-        config = replace(config, model=replace(config.model, name=initial_name(config, given)))
+        config = replace(config, model=replace(config.model, name=initial_name(config, explicit)))
     if config.data.path in BUILT_IN:
         return config, []
     splits = table.room(config.task).open_data(config.data.path, config.data)
@@ -120,10 +122,10 @@ def fitted_config(config: RunConfig, given: Collection[str]) -> tuple[RunConfig,
         for index in range(0, len(train), max(1, len(train) // SIZED_IMAGES)):
             with suppress(ImageError):
                 sides.append(max(size_of(cast(ImageSource, train).image(index))))
-    return fit_to_data(config, given, DataSize(len(train), sides, len(splits.classes)))
+    return fit_to_data(config, explicit, DataSize(len(train), sides, len(splits.classes)))
 
 
-def initial_name(config: RunConfig, given: Collection[str]) -> str:
+def initial_name(config: RunConfig, explicit: Collection[str]) -> str:
     """The name of the model in the checkpoint that a backbone starts from; "" where its config has no name.
 
     Raises:
@@ -131,7 +133,7 @@ def initial_name(config: RunConfig, given: Collection[str]) -> str:
     """
     source = load_model(config.model.init)
     architecture = source.architecture
-    if "model.name" in given:
+    if "model.name" in explicit:
         if config.model.name and architecture_of(config.model.name) != architecture:
             raise ConfigError(
                 f"{config.model.init} is a {architecture}, and {config.model.name} is a "

@@ -73,22 +73,45 @@ def test_resuming_needs_the_run() -> None:
         saccade.train(setup(), config(8), resume=True)
 
 
+STOP = """
+def stop(event):
+    if getattr(event, "step", 0) == 13 and hasattr(event, "lr"):
+        raise SystemExit("cut")
+"""
+
+
 @pytest.mark.slow
 def test_the_script_of_the_docs_in_two_processes(tmp_path: Path) -> None:
+    """The weights are those of one process; cut and resumed in two, those of two to the bit."""
     text = (Path(__file__).parents[2] / "docs" / "own-model.md").read_text()
     script = re.search(r"```python\n(.*?)```", text, re.DOTALL)
     assert script is not None
-    resumed = script[1].replace('output="runs/sides"', 'output="runs/sides", resume=True')
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    for folder, launcher in (("one", []), ("two", torchrun)):
-        (tmp_path / folder).mkdir()
-        for name, content in (("own.py", script[1]), ("again.py", resumed)):
-            (tmp_path / folder / name).write_text(content)
-            command = [sys.executable, *launcher, name]
-            subprocess.run(command, cwd=tmp_path / folder, check=True, timeout=200, capture_output=True)
-    one, two = (load_file(tmp_path / folder / "runs/sides/model/model.safetensors") for folder in ("one", "two"))
-    assert one.keys() == two.keys()
+    whole = script[1].replace("ScheduleConfig(epochs=5)", "ScheduleConfig(epochs=5), checkpoint_seconds=0.0")
+    call = 'output="runs/sides"'
+    scripts = {
+        "whole.py": whole,
+        "cut.py": STOP + whole.replace(call, f"{call}, on_event=stop"),
+        "resumed.py": whole.replace(call, f"{call}, resume=True"),
+    }
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+
+    def run(folder: str, name: str, *launcher: str) -> int:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / name).write_text(scripts[name])
+        command = [sys.executable, *launcher, name]
+        return subprocess.run(command, cwd=tmp_path / folder, timeout=200, capture_output=True).returncode
+
+    assert run("one", "whole.py") == run("two", "whole.py", *torchrun) == 0
+    assert run("cut", "cut.py", *torchrun) != 0
+    assert any((tmp_path / "cut/runs/sides/checkpoints").iterdir())
+    assert not (tmp_path / "cut/runs/sides/model").exists()
+    assert run("cut", "resumed.py", *torchrun) == 0
+    one, two, cut = (
+        load_file(tmp_path / folder / "runs/sides/model/model.safetensors") for folder in ("one", "two", "cut")
+    )
+    assert one.keys() == two.keys() == cut.keys()
     assert all((one[name] - two[name]).abs().max() < 1e-6 for name in one)
+    assert all(torch.equal(two[name], cut[name]) for name in two)
 
 
 def test_augmentation_gets_a_seed_that_a_resumed_run_repeats() -> None:
