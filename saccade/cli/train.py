@@ -15,7 +15,7 @@ from saccade.tasks.table import data_layouts, summaries
 from saccade.training.config import (
     RunConfig,
     differences,
-    given_values,
+    explicit_values,
     list_recipes,
     parse_override,
     resolve,
@@ -132,10 +132,10 @@ def start_or_resume(
         overrides["data.path"] = data
     if resume is None:
         resolved = resolve(recipe, file=config, overrides=overrides)
-        given = given_values(config, overrides)
+        explicit = explicit_values(config, overrides)
         if dry_run:
-            return _dry_run(resolved, given)
-        return _run(resolved, output, None, verbose, given)
+            return _dry_run(resolved, explicit)
+        return _run(resolved, output, None, verbose, explicit)
     if recipe or config or output:
         raise ConfigError("--resume continues a run with its own config: it takes no --recipe, --config or --output")
     if len(resume) > 1:
@@ -171,11 +171,11 @@ def summary(config: RunConfig) -> str:
     return f"{model} on {config.data.path}: {length}, recipe {config.recipe}, seed {config.seed}"
 
 
-def _dry_run(config: RunConfig, given: set[str]) -> int:
+def _dry_run(config: RunConfig, explicit: set[str]) -> int:
     """Print the config as the run would store it; refuse what cannot run."""
     from saccade.runs import fitted_config, plan_task
 
-    config, lines = fitted_config(config, given)
+    config, lines = fitted_config(config, explicit)
     for line in lines:
         announce(line)
     plan_task(config)
@@ -184,7 +184,7 @@ def _dry_run(config: RunConfig, given: set[str]) -> int:
 
 
 def _run(
-    config: RunConfig, output: Path | None, resume: Path | None, verbose: bool, given: set[str] | None = None
+    config: RunConfig, output: Path | None, resume: Path | None, verbose: bool, explicit: set[str] | None = None
 ) -> int:
     if resume is None:
         announce(f"training {summary(config)}")
@@ -193,8 +193,8 @@ def _run(
     from saccade.tasks import table
     from saccade.training.run_directory import RunDirectory
 
-    if given is not None:
-        config, lines = fitted_config(config, given)
+    if explicit is not None:
+        config, lines = fitted_config(config, explicit)
         for line in lines:
             announce(line)
     run = None if resume is None else RunDirectory.existing(resume)

@@ -143,7 +143,7 @@ def resolve(
 ) -> RunConfig:
     """A run's config from a recipe, a YAML file over it, and single values by dotted names over both.
 
-    The recipe is the one given, else the file's, else the default of the task for this data and model.
+    The recipe is the one explicit, else the file's, else the default of the task for this data and model.
 
     Raises:
         ConfigError: no such recipe or task, a key that does not exist (with the nearest), a value of the wrong kind.
@@ -158,7 +158,7 @@ def resolve(
     return from_dict({**values, "recipe": name})
 
 
-def given_values(file: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> set[str]:
+def explicit_values(file: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> set[str]:
     """Dotted names of the values that a file and single values set, which nothing else may change."""
     return {*(_flat({} if file is None else _read_config_file(Path(file)))), *(overrides or {})}
 

@@ -34,25 +34,25 @@ class DataSize:
     classes: int = 0
 
 
-def fit_to_data(config: RunConfig, given: Collection[str], size: DataSize) -> tuple[RunConfig, list[str]]:
+def fit_to_data(config: RunConfig, explicit: Collection[str], size: DataSize) -> tuple[RunConfig, list[str]]:
     """A config for this much data, and a line for each kind of change.
 
     Args:
         config: resolved from a recipe and what the user gave.
-        given: dotted names of the values that the user gave, which stay.
+        explicit: dotted names of the values that the user gave, which stay.
         size: of the data.
 
     Returns:
         the config; what follows the data, and whether the run is too short to learn much.
     """
     changes = []
-    if "model.name" not in given and not config.model.init and "model.image_size" not in given:
+    if "model.name" not in explicit and not config.model.init and "model.image_size" not in explicit:
         model = _model_for(config, size)
         if model is not None:
             config = replace(config, model=model)
             assert model.image_size is not None
             changes.append(f"{model.name} at {model.image_size[0]} x {model.image_size[1]}")
-    if "batch_size" not in given and config.accumulation == 1:
+    if "batch_size" not in explicit and config.accumulation == 1:
         batch = batch_for(size.images, config.batch_size)
         if batch != config.batch_size:
             config = replace(config, batch_size=batch)
@@ -62,7 +62,7 @@ def fit_to_data(config: RunConfig, given: Collection[str], size: DataSize) -> tu
     if config.model.init:
         needed = max(1, round(INIT_STEPS * needed))
     schedule = config.schedule
-    if not {"schedule.epochs", "schedule.steps"} & set(given) and schedule.steps is None:
+    if not {"schedule.epochs", "schedule.steps"} & set(explicit) and schedule.steps is None:
         epochs = math.ceil(needed / per_epoch)
         if epochs > schedule.epochs:
             config = replace(config, schedule=replace(schedule, epochs=epochs))

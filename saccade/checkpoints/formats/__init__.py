@@ -105,11 +105,11 @@ def detect(tensors: dict[str, Tensor]) -> tuple[ModuleType, dict[str, Tensor]]:
     Prefixes that training scripts put in front of all names are removed where the format is not recognised with them.
     Raises CheckpointError, showing some of the names, if it is none.
     """
-    for stripped in without_prefixes(tensors):
+    for content in without_prefixes(tensors):
         for candidate in FORMATS:
-            named = candidate.canonical(stripped) if hasattr(candidate, "canonical") else stripped
-            if candidate.matches(set(named)):
-                return candidate, named
-    known = ", ".join(candidate.NAME for candidate in FORMATS)
-    shown = ", ".join(sorted(tensors)[:6])
-    raise CheckpointError(f"these tensor names are of no known format ({known}): {shown} …")
+            canonical = candidate.canonical(content) if hasattr(candidate, "canonical") else content
+            if candidate.matches(set(canonical)):
+                return candidate, canonical
+    formats = ", ".join(candidate.NAME for candidate in FORMATS)
+    examples = ", ".join(sorted(tensors)[:6])
+    raise CheckpointError(f"these tensor names are of no known format ({formats}): {examples} …")

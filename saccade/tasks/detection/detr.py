@@ -99,8 +99,8 @@ class DetrTask(DetectionTask):
             last |= mask_losses(pred, truth)
             metrics["mask IoU"] = mask_iou(pred, truth).sum()
         terms = self.terms(last)
-        shown = {name: term._replace(total=term.total.detach(), weight=1.0) for name, term in terms.items()}
-        return LossTerms(loss | terms, shown | {n: LossTerm(total, "matches") for n, total in metrics.items()})
+        metric_terms = {name: term._replace(total=term.total.detach(), weight=1.0) for name, term in terms.items()}
+        return LossTerms(loss | terms, metric_terms | {n: LossTerm(total, "matches") for n, total in metrics.items()})
 
     def terms(self, sums: dict[str, Tensor], prefix: str = "") -> dict[str, LossTerm]:
         """Sums of a layer with what divides and weighs them; `prefix` is that of the counts."""
@@ -165,8 +165,8 @@ class DetrTask(DetectionTask):
         sizes = zip(valid_sizes(valid).tolist(), targets_of(batch)["sizes"].tolist())
         with_masks = []
         for detection, pred, masks, (inside, original) in zip(detections, predictions, outputs.masks, sizes):
-            chosen = masks[self.confident(pred.scores)]
-            pixels = (masks_at_size(chosen, valid.shape[-2:], inside, original) > 0).cpu().numpy()
+            confident = masks[self.confident(pred.scores)]
+            pixels = (masks_at_size(confident, valid.shape[-2:], inside, original) > 0).cpu().numpy()
             boxes = [replace(box, segmentation=encode_rle(mask)) for box, mask in zip(detection.boxes, pixels)]
             with_masks.append(replace(detection, boxes=tuple(boxes)))
         return with_masks
@@ -177,8 +177,8 @@ def box_metrics(outputs: SetPrediction, classes: Tensor, boxes: Tensor, matches:
     """Sums over matched pairs: their IoU, and how many have the right class and an IoU above 0.5."""
     pred, truth = matched_boxes(outputs, boxes, matches)
     iou = torch.diag(box_iou(box_cxcywh_to_xyxy(pred), box_cxcywh_to_xyxy(truth)))
-    predicted = outputs.logits[matches.image, matches.query].argmax(-1)
-    is_right = (iou > 0.5) & (predicted == classes[matches.image, matches.target])
+    pred_classes = outputs.logits[matches.image, matches.query].argmax(-1)
+    is_right = (iou > 0.5) & (pred_classes == classes[matches.image, matches.target])
     return {"IoU": iou.sum(), "recall": is_right.sum()}
 
 
