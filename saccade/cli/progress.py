@@ -104,7 +104,7 @@ def format_rate(rate: float) -> str:
 
 def format_metric(name: str, value: float) -> str:
     """A metric as text: accuracies in percent, everything else with four decimals."""
-    return f"{value:.2%}" if name.endswith(("accuracy", "labels_right", "F1")) else f"{value:.4f}"
+    return f"{value:.2%}" if name.endswith(("accuracy", "labels right", "F1")) else f"{value:.4f}"
 
 
 def _escaped(text: str) -> str:

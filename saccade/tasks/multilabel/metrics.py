@@ -60,7 +60,7 @@ class MultiLabelMetrics:
 
     def scalars(self) -> dict[str, float]:
         ap = {} if self.mean_ap is None else {"mAP": self.mean_ap}
-        return {"loss": self.loss, **ap, "micro_F1": self.micro_f1}
+        return {"loss": self.loss, **ap, "micro F1": self.micro_f1}
 
     def table(self) -> str:
         """Average precision, threshold, precision, recall, F1 of each label."""

@@ -69,7 +69,7 @@ class MultiLabelTask(IndependentParts):
         weights = None if self.positive_weights is None else self.positive_weights.to(logits.device)
         total = F.binary_cross_entropy_with_logits(logits, smooth, pos_weight=weights, reduction="sum")
         exact = ((logits.detach() > 0) == (target > 0.5)).all(1).sum()
-        return LossTerms({"BCE": LossTerm(total, "labels")}, {"all_labels_right": LossTerm(exact, "images")})
+        return LossTerms({"BCE": LossTerm(total, "labels")}, {"all labels right": LossTerm(exact, "images")})
 
     def eval_step(self, model: nn.Module, batch: Batch) -> Tensor:
         """Logits ``[B, K]``."""
