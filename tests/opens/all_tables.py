@@ -1,0 +1,8 @@
+"""Every generated table: what the pages are compared with."""
+
+from tests.opens import data
+from tests.opens.tables import Table
+
+
+def all_tables() -> list[Table]:
+    return [*data.tables()]

@@ -1,0 +1,42 @@
+"""Layouts of images with captions."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.opens.data import Layout, picture, written
+
+CAPTIONS = {"train/a.jpg": ("A red fox, in the snow.", "A fox."), "val/b.jpg": ("An owl.",)}
+
+
+def pictures(root: Path) -> Path:
+    picture(root / "images" / "a.jpg")
+    picture(root / "images" / "b.jpg")
+    return root
+
+
+def write_csv(root: Path) -> Path:
+    rows = 'a.jpg,"A red fox, in the snow.",train\na.jpg,A fox.,train\nb.jpg,An owl.,val\n'
+    written(pictures(root) / "captions.csv", f"image,caption,split\n{rows}")
+    return root
+
+
+def write_jsonl(root: Path) -> Path:
+    first = '{"image": "a.jpg", "caption": ["A red fox, in the snow.", "A fox."], "split": "train"}'
+    written(pictures(root) / "captions.jsonl", f'{first}\n{{"image": "b.jpg", "caption": "An owl.", "split": "val"}}\n')
+    return root
+
+
+def layout(name: str, write: Callable[[Path], Path], also: str, expected: Any = CAPTIONS) -> Layout:
+    return Layout("contrastive", name, write, expected, (), also)
+
+
+LAYOUTS = [
+    layout(
+        "CSV, TSV",
+        write_csv,
+        "columns `image` or `file` and `caption`, `text`, `title` or `sentence`; images beside the table or in "
+        "`images/`; any number of lines an image; the table itself as the path",
+    ),
+    layout("JSONL", write_jsonl, "one caption or a list of them"),
+]
