@@ -1,11 +1,15 @@
-"""Every model with its cost, and every format with its largest difference from official code; writes docs/models.md.
+"""Every model with its cost, and every format with its largest difference from official code; writes docs/models.md
+and saccade/models/costs.csv, the table that `saccade models` prints.
 
     python benchmarks/models_table.py
+    python benchmarks/models_table.py --costs     # the costs alone, in both files
 
 Differences are those of `tests/parity/cases.py`, measured anew: random weights in the official model, saved by it,
 loaded here, the same images through both; the largest difference of an output over the output's scale.
 """
 
+import csv
+import re
 import sys
 import tempfile
 from collections import defaultdict
@@ -23,9 +27,12 @@ import saccade  # noqa: E402
 from saccade.checkpoints.convert import WRITERS  # noqa: E402
 from saccade.checkpoints.formats import FORMATS  # noqa: E402
 from saccade.checkpoints.loading import load_model  # noqa: E402
+from saccade.checkpoints.published import PUBLISHED  # noqa: E402
 from saccade.models.catalogue import ARCHITECTURES, ZOO  # noqa: E402
 from saccade.models.cost import measure_cost  # noqa: E402
+from saccade.models.cost_table import read_costs  # noqa: E402
 from saccade.models.zoo import architecture_of  # noqa: E402
+from saccade.tasks.table import task_of  # noqa: E402
 from tests.parity.cases import CASES  # noqa: E402
 
 # compared in tests/parity/test_detr.py and test_clip.py
@@ -38,15 +45,30 @@ ELSEWHERE = {
 CONFORMANCE = ROOT / "tests" / "conformance"
 
 
+def write_costs() -> None:
+    """Measure every model and write the table of the package."""
+    with open(ROOT / "saccade" / "models" / "costs.csv", "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("name", "params", "macs", "height", "width", "tokens"))
+        for name in ZOO:
+            with torch.device("meta"):
+                net = saccade.create(name)
+            cost, size = measure_cost(net), net.config.image_size
+            shape = ("", "", net.config.context_length) if size is None else (*size, "")
+            writer.writerow((name, cost.params, cost.macs, *shape))
+
+
 def models() -> list[str]:
-    rows = ["| model | architecture | input | parameters | GMAC |", "| --- | --- | --- | ---: | ---: |"]
-    for name in ZOO:
-        with torch.device("meta"):
-            net = saccade.create(name)
-        cost, size = measure_cost(net), net.config.image_size
-        shown = f"{net.config.context_length} tokens" if size is None else f"{size[0]} × {size[1]}"
+    """The rows of the table of models, from the table of the package."""
+    heads = ("model", "task", "input", "parameters", "GMAC", "published weights", "licence")
+    rows = [f"| {' | '.join(heads)} |", "| --- | --- | --- | ---: | ---: | --- | --- |"]
+    for name, cost in read_costs().items():
+        shown = f"{cost.tokens} tokens" if cost.image_size is None else f"{cost.image_size[0]} × {cost.image_size[1]}"
         gmacs = f"{cost.gmacs:.3f}" if cost.gmacs >= 0.001 else f"{cost.gmacs:.6f}"
-        rows.append(f"| `{name}` | {architecture_of(name)} | {shown} | {cost.params:,} | {gmacs} |")
+        published = PUBLISHED.get(name)
+        weights, licence = (f"`{published.source}`", published.licence) if published else ("", "")
+        task = task_of(architecture_of(name))
+        rows.append(f"| `{name}` | {task} | {shown} | {cost.params:,} | {gmacs} | {weights} | {licence} |")
     return rows
 
 
@@ -87,13 +109,21 @@ def formats() -> list[str]:
 
 
 def main() -> None:
+    write_costs()
+    page = ROOT / "docs" / "models.md"
+    if "--costs" in sys.argv:
+        table = re.compile(r"^\| model \|.*?(?=\n\n)", re.DOTALL | re.MULTILINE)
+        text = page.read_text(encoding="utf-8")
+        page.write_text(table.sub(lambda _: "\n".join(models()), text, count=1), encoding="utf-8")
+        return
     text = f"""# Models
 
 Made by `python benchmarks/models_table.py`; {describe()}.
 
 Parameters, and multiply-adds of every product and convolution for one image, measured in the model. Published tables
 that also count norms (timm's) are reproduced in `tests/models/test_families.py` to their last digit, but for one
-hybrid, which is 0.03 % off.
+hybrid, which is 0.03 % off. `saccade models` prints this table. Published weights are one checkpoint of that very size
+for each model, with the licence that its publisher states.
 
 {chr(10).join(models())}
 
@@ -109,7 +139,7 @@ ours, with equal outputs.
 
 Every model is also a [model directory](checkpoints.md), so `--to saccade` takes any of them.
 """
-    (ROOT / "docs" / "models.md").write_text(text, encoding="utf-8")
+    page.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

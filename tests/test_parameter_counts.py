@@ -7,6 +7,9 @@ import pytest
 import torch
 
 import saccade
+from saccade.models.cost import measure_cost
+from saccade.models.cost_table import read_costs
+from saccade.models.model import Model
 
 PUBLISHED = [
     ("vit_ti16", 224, 5_717_416), ("vit_s32", 224, 22_878_952), ("vit_s16", 224, 22_050_664),
@@ -46,9 +49,29 @@ def test_the_digits_models() -> None:
     assert count(saccade.create("conv_vit_digits")) == expected == 299_402
 
 
-def test_the_models_page_is_current() -> None:
-    """`python benchmarks/models_table.py` writes it; a new or changed model without it fails here."""
-    page = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
-    written = dict(re.findall(r"^\| `(\w+)` \|.*\| ([\d,]+) \| [\d.]+ \|$", page, re.MULTILINE))
+@pytest.fixture(scope="module")
+def built() -> dict[str, Model]:
     with torch.device("meta"):
-        assert written == {name: f"{count(saccade.create(name)):,}" for name in saccade.list_models()}
+        return {name: saccade.create(name) for name in saccade.list_models()}
+
+
+def test_the_table_of_costs_is_current(built: dict[str, Model]) -> None:
+    """`python benchmarks/models_table.py --costs` writes it; a new or changed model without it fails here."""
+    rows = read_costs()
+    assert list(rows) == saccade.list_models()
+    for name, model in built.items():
+        size = model.config.image_size
+        shape = (None, model.config.context_length) if size is None else (tuple(size), None)
+        assert (rows[name].params, (rows[name].image_size, rows[name].tokens)) == (count(model), shape), name
+
+
+@pytest.mark.slow
+def test_the_multiply_adds_of_the_table_are_measured(built: dict[str, Model]) -> None:
+    rows = read_costs()
+    assert {name: measure_cost(model).macs for name, model in built.items()} == {n: r.macs for n, r in rows.items()}
+
+
+def test_the_models_page_is_current(built: dict[str, Model]) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
+    written = dict(re.findall(r"^\| `(\w+)` \| \w+ \| [^|]+ \| ([\d,]+) \|", page, re.MULTILINE))
+    assert written == {name: f"{count(model):,}" for name, model in built.items()}

@@ -15,14 +15,20 @@ if TYPE_CHECKING:
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Names that match a wildcard pattern, such as ``"vit*"``."""
-    return [name for name in ZOO if fnmatch(name, pattern)]
+    """Names that contain a text, such as ``"vit"``, or match a wildcard pattern, such as ``"vit*"``."""
+    has_wildcard = any(sign in pattern for sign in "*?[")
+    return [name for name in ZOO if (fnmatch(name, pattern) if has_wildcard else pattern in name)]
+
+
+def near_names(name: str) -> list[str]:
+    """Up to three names of models that resemble a name that is none."""
+    return get_close_matches(name, ZOO, n=3, cutoff=0.4)
 
 
 def architecture_of(name: str) -> str:
     """The architecture of a named model, such as ``"vit"``."""
     if name not in ZOO:
-        close = get_close_matches(name, ZOO, n=3, cutoff=0.4)
+        close = near_names(name)
         hint = f"did you mean {' or '.join(close)}?" if close else "saccade.list_models() names them all"
         raise ConfigError(f"there is no model {name!r}; {hint}")
     return ZOO[name]

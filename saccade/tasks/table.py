@@ -89,6 +89,16 @@ def task_of(architecture: str) -> str:
     return next((n for n in TASKS if architecture in config_class(n).ARCHITECTURES), next(iter(TASKS)))
 
 
+def trains(name: str, architecture: str) -> bool:
+    """Whether an architecture can be trained for a task; one without architectures of its own takes every backbone.
+
+    Raises:
+        ConfigError: there is no such task.
+    """
+    own = config_class(name).ARCHITECTURES
+    return architecture in own if own else task_of(architecture) == next(iter(TASKS))
+
+
 def pretraining_task(path: str) -> str:
     """The task that learns from data without labels at this path."""
     configs = {name: config_class(name) for name in TASKS}

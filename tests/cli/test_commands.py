@@ -123,10 +123,7 @@ def test_data_check_and_shard(work: Path, tmp_path: Path, capsys) -> None:
     (work / "photos/cat/kept").rename(work / "photos/cat/0.png")
 
 
-def test_models_and_doctor(capsys) -> None:
-    assert main(["models", "vit_t*", "--json"]) == 0
-    (row,) = json.loads(capsys.readouterr().out)
-    assert (row["name"], row["params"], row["gmacs"]) == ("vit_ti16", 5_717_416, 1.254)
+def test_doctor(capsys) -> None:
     assert main(["doctor"]) == 0
     assert "torch" in capsys.readouterr().out
 

@@ -85,6 +85,7 @@ def test_padding_changes_nothing_but_the_size() -> None:
 
 
 def test_the_table_of_sizes() -> None:
+    assert saccade.list_models("deit") == ["deit_ti16", "deit_s16", "deit_b16"]
     assert saccade.list_models("vit_b*") == ["vit_b8", "vit_b16", "vit_b32", "vit_bigg14"]
     config = vit_config("h", 14)
     assert (config.block.embed_dim, config.depth, config.block.num_heads, config.block.mlp_dim) == (1280, 32, 16, 5120)
