@@ -1,15 +1,24 @@
 """How far a head looks: the mean distance between a query's patch and what it attends to.
 
 Figure 7 of Dosovitskiy et al., arXiv 2010.11929: the receptive field of attention. In pixels of the model's input.
+
+I images, L layers, H heads, Q queries, h x w grid of patches.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from saccade.analysis.attention_maps import self_attention
+from saccade.analysis.inputs import ImageBatches, image_reader
+from saccade.analysis.result import to_plain
+from saccade.engine.predictor import Predictor
+from saccade.nn.matmul_precision import matmul_precision
+from saccade.nn.recording import record
 from saccade.nn.tokens import TokenLayout
 
 SMALLEST_FRACTION = 1e-6  # of a query's attention; what is below is rounding of the softmax
@@ -17,28 +26,118 @@ SMALLEST_FRACTION = 1e-6  # of a query's attention; what is below is rounding of
 
 @dataclass(frozen=True)
 class AttentionDistance:
-    """``pixels [layers, heads]``, NaN for a head that attends to prefix tokens only, and the paths of the layers."""
+    """How far each head looks, on average over the queries of an image.
+
+    Attributes:
+        layers: the paths of the layers.
+        per_image: ``[I, L, H]`` pixels of the model's input; NaN for a head that attends to prefix tokens only.
+        note: which images, for people.
+    """
+
+    columns: ClassVar = ("layer", "path", "head", "mean_pixels", "std_pixels", "images")
 
     layers: tuple[str, ...]
-    pixels: np.ndarray
+    per_image: np.ndarray
+    note: str = ""
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """``[L, H]``, the mean over the images for which the distance is defined; NaN where there are none."""
+        return self._over_images(np.ma.mean)
+
+    @property
+    def spread(self) -> np.ndarray:
+        """``[L, H]``, the standard deviation over those images."""
+        return self._over_images(np.ma.std)
+
+    @classmethod
+    def joined(cls, parts: Sequence["AttentionDistance"], note: str = "") -> "AttentionDistance":
+        """The distances of several batches."""
+        return cls(parts[0].layers, np.concatenate([part.per_image for part in parts]), note)
+
+    def __str__(self) -> str:
+        lines = [
+            f"mean attention distance in pixels, mean ± standard deviation over {len(self.per_image)} images",
+            *([self.note] if self.note else []),
+            "layer   mean   head by head",
+        ]
+        for number, (means, spreads) in enumerate(zip(self.pixels, self.spread), 1):
+            heads = "  ".join(f"{mean:.1f} ± {spread:.1f}" for mean, spread in zip(means, spreads))
+            lines.append(f"{number:>5} {np.ma.masked_invalid(means).mean():>6.1f}   {heads}")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "note": self.note, "images": len(self.per_image), "layers": list(self.layers),
+            "mean_pixels": to_plain(self.pixels), "std_pixels": to_plain(self.spread),
+        }  # fmt: skip
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        mean, std = self.pixels, self.spread
+        defined = np.isfinite(self.per_image).sum(axis=0)
+        return [
+            (layer, path, head, to_plain(mean[layer, head]), to_plain(std[layer, head]), int(defined[layer, head]))
+            for layer, path in enumerate(self.layers)
+            for head in range(mean.shape[1])
+        ]
+
+    def _over_images(self, statistic: Callable[..., Any]) -> np.ndarray:
+        return np.ma.filled(statistic(np.ma.masked_invalid(self.per_image), axis=0), np.nan)
 
 
-def attention_distance(attention: Mapping[str, Tensor], layout: TokenLayout) -> AttentionDistance:
-    """Mean over images and queries of the expected distance.
+def query_distances(weights: Tensor, layout: TokenLayout) -> Tensor:
+    """Self-attention ``[..., N, N]`` -> the expected distance of each patch's query, ``[..., h*w]`` pixels.
 
-    Args:
-        attention: module path -> ``[B, H, N, N]``, as a recording gives it. Prefix tokens are left out, and what
-            remains of a row is taken as the whole. Where nothing remains the distance is not defined: such a query
-            does not count, and a head without any other query has NaN.
-        layout: how the tokens lie over the image.
+    Prefix tokens are left out, and what remains of a row is taken as the whole; NaN where nothing remains.
     """
     centres = layout.centres()
     distance = torch.cdist(centres, centres)  # [h*w, h*w]
-    rows = []
-    for weights in attention.values():
-        patches = weights[..., layout.num_prefix :, layout.num_prefix :].float()
-        fraction = patches.sum(dim=-1)  # [B, H, h*w], of the attention that goes to patches
-        expected = (patches * distance.to(patches)).sum(dim=-1) / fraction
-        expected = torch.where(fraction > SMALLEST_FRACTION, expected, torch.nan)
-        rows.append(expected.nanmean(dim=(0, 2)).cpu().numpy())
-    return AttentionDistance(tuple(attention), np.stack(rows))
+    patches = weights[..., layout.num_prefix :, layout.num_prefix :].float()
+    fraction = patches.sum(dim=-1)  # of the attention that goes to patches
+    expected = (patches * distance.to(patches)).sum(dim=-1) / fraction
+    return torch.where(fraction > SMALLEST_FRACTION, expected, torch.nan)
+
+
+def attention_distance(attention: Mapping[str, Tensor], layout: TokenLayout) -> AttentionDistance:
+    """Mean over queries of the expected distance, for each image.
+
+    Args:
+        attention: module path -> ``[B, H, N, N]``, as a recording gives it. A query without attention to patches does
+            not count, and a head without any other query has NaN.
+        layout: how the tokens lie over the image.
+    """
+    means = [query_distances(weights, layout).nanmean(dim=-1).cpu() for weights in attention.values()]  # [B, H] each
+    heads = max(mean.shape[1] for mean in means)
+    padded = [torch.nn.functional.pad(mean, (0, heads - mean.shape[1]), value=torch.nan) for mean in means]
+    return AttentionDistance(tuple(attention), torch.stack(padded, dim=1).numpy())
+
+
+@torch.no_grad()
+def measure_attention_distance(
+    predictor: Predictor,
+    images: ImageBatches,
+    *,
+    budget: str | int = "4 GiB",
+    on_images: Callable[[int, int], None] | None = None,
+) -> AttentionDistance:
+    """The attention distance of every layer and head over a data set.
+
+    Args:
+        predictor: a model with self-attention over patches.
+        images: to run it on.
+        budget: memory that the attention of one batch may take.
+        on_images: called with (images done, images in all).
+
+    Raises:
+        RecordingError: the model has no self-attention over patches, or the recording is larger than the budget.
+    """
+    reader, parts, done = image_reader(predictor), [], 0
+    for batch in images.batches:
+        with matmul_precision(predictor.matmul_precision), record(reader, budget=budget, tokens=False) as trace:
+            reader(batch.inputs.to(predictor.device))
+        layout, layers = self_attention(trace, reader)
+        parts.append(attention_distance(layers, layout))
+        done += len(batch.names)
+        if on_images is not None:
+            on_images(done, images.count)
+    return AttentionDistance.joined(parts, images.note)

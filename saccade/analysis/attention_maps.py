@@ -6,28 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from saccade.analysis.inputs import Embedder, image_reader
 from saccade.analysis.rollout import attention_rollout
 from saccade.engine.predictor import ImageLike, Predictor, name_of
 from saccade.errors import RecordingError
 from saccade.models.model import Model
 from saccade.nn.recording import Trace, record
 from saccade.nn.tokens import TokenLayout
-
-
-class Embedder(nn.Module):
-    """A model without its head: ``[B, C, H, W]`` -> ``[B, D]``."""
-
-    def __init__(self, model: Model):
-        super().__init__()
-        self.model = model
-        self.config = model.config
-        self.train(model.training)  # whoever puts this back into its mode puts the model back into its own
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.model.embed(images)
-
-    def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout | None:
-        return self.model.token_layout(image_size)
 
 
 @dataclass(frozen=True)
@@ -62,8 +47,7 @@ def explain(predictor: Predictor, image: ImageLike, *, budget: str | int = "4 Gi
             shows; or the recording is larger than the budget.
     """
     inputs = predictor.prepare(image)[None]
-    model = predictor.model if predictor.labels else Embedder(predictor.model)
-    logits, maps = attention_maps(model, inputs.to(predictor.device), budget=budget)
+    logits, maps = attention_maps(image_reader(predictor), inputs.to(predictor.device), budget=budget)
     scores = logits.softmax(1)[0]
     best = int(scores.argmax())
     pixels = predictor.preprocess.denormalize(inputs[0])

@@ -5,7 +5,8 @@ from markupsafe import Markup
 
 from saccade.analysis.attention_distance import AttentionDistance
 from saccade.analysis.patch_filters import PatchFilters
-from saccade.reporting.plots import attention_distances, filter_grid, position_grid
+from saccade.reporting.attention_plots import distance_figure
+from saccade.reporting.plots import filter_grid, position_grid, to_svg
 from saccade.reporting.report import picture, template
 
 
@@ -17,7 +18,7 @@ def inside_section(
         return Markup("")
     return Markup(
         template("saccade.reporting", "inside").render(
-            distance="" if distance is None else Markup(attention_distances(distance.pixels)),
+            distance="" if distance is None else Markup(to_svg(distance_figure(distance))),
             without_patches=0 if distance is None else int(np.isnan(distance.pixels).sum()),
             positions="" if similarity is None else picture(position_grid(similarity)),
             filters="" if filters is None else picture(filter_grid(filters.filters)),

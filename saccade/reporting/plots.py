@@ -9,7 +9,6 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 INK = "#123456"  # replaced by the page's own text colour
 COLOURS = ("#3b82c4", "#d9772b", "#4c9a5b", "#b0508f", "#8a6fd1", "#998f3d", "#3aa6a0", "#c05050")
@@ -89,21 +88,6 @@ def reliability(bins: Sequence[tuple[float, float, int]]) -> str:
         sizes = [20 + 400 * count / total for _, _, count in bins]
         axes.scatter([c for c, _, _ in bins], [a for _, a, _ in bins], s=sizes, color=COLOURS[0], alpha=0.75)
         axes.set(xlim=(-0.02, 1.05), ylim=(-0.02, 1.08), xlabel="confidence", ylabel="accuracy")
-        return to_svg(figure)
-
-
-def attention_distances(pixels: np.ndarray) -> str:
-    """How far each head looks, by layer: ``[layers, heads]`` in pixels; NaN is not drawn, nor is it in a mean."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(4.6, 3.2), layout="constrained")
-        axes = figure.subplots()
-        for head in range(pixels.shape[1]):
-            axes.scatter(np.arange(1, len(pixels) + 1), pixels[:, head], s=22, color=COLOURS[0], alpha=0.7)
-        means = np.ma.masked_invalid(pixels).mean(axis=1)
-        axes.plot(np.arange(1, len(pixels) + 1), means, color=COLOURS[1], linewidth=1.4, label="mean")
-        axes.set(xlabel="layer", ylabel="mean attention distance (pixels)", ylim=(0, None))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend()
         return to_svg(figure)
 
 

@@ -56,6 +56,7 @@ def test_distance_of_looking_at_oneself_at_the_neighbour_and_everywhere() -> Non
     found = attention_distance({"layer": weights}, layout)
     uniform = 16 * np.mean([abs(i - j) for i in range(4) for j in range(4)])
     np.testing.assert_allclose(found.pixels, [[0, 16, uniform]], rtol=1e-6)
+    np.testing.assert_allclose(found.spread, [[0, 0, 0]], atol=1e-6)
     assert found.layers == ("layer",)
 
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 import saccade
-from saccade.analysis.attention_maps import Embedder, attention_maps
+from saccade.analysis.attention_maps import attention_maps
+from saccade.analysis.inputs import Embedder
 from saccade.analysis.points import point_attention
 from saccade.checkpoints.directory import LoadedModel
 from saccade.engine.images import fresh_preprocessing

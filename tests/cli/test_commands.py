@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from saccade.cli.analyze import ANALYSES
 from saccade.cli.main import main
 from tests.photos import make_photos
 
@@ -157,6 +158,8 @@ COMMANDS = [
     "predict",
     "zeroshot",
     "explain",
+    "analyze",
+    *(f"analyze {name}" for name in ANALYSES),
     "models",
     "data",
     "data check",

@@ -47,7 +47,7 @@ def data() -> Report:
     results = classification_section(METRICS, LABELS, [Mistake(EVIL, explanation(EVIL))], [explanation()])
     inside = inside_section(
         np.eye(4).reshape(2, 2, 2, 2), PatchFilters(np.random.rand(5, 4, 4, 3), np.ones(5) / 5),
-        AttentionDistance(("a", "b"), np.ones((2, 3))),
+        AttentionDistance(("a", "b"), np.ones((4, 2, 3))),
     )  # fmt: skip
     return Report(
         title=f"vit on {EVIL}", note="four images", tiles={**classification_tiles(METRICS), "training": "3 s"},
@@ -77,8 +77,8 @@ def test_nothing_is_loaded_from_anywhere_and_names_are_text() -> None:
 
 def test_a_head_without_a_distance_is_not_drawn() -> None:
     defined, one_missing = np.array([[2.0, 4.0], [3.0, 5.0]]), np.array([[2.0, np.nan], [np.nan, np.nan]])
-    assert "Not drawn" not in inside_section(None, None, AttentionDistance(("a", "b"), defined))
-    section = inside_section(None, None, AttentionDistance(("a", "b"), one_missing))
+    assert "Not drawn" not in inside_section(None, None, AttentionDistance(("a", "b"), defined[None]))
+    section = inside_section(None, None, AttentionDistance(("a", "b"), one_missing[None]))
     assert "Not drawn: 3 heads without attention to any patch." in section
     assert "nan" not in section.lower()
 

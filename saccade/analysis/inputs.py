@@ -1,0 +1,168 @@
+"""The images of an analysis: a data set, or single files; and how a model reads a whole image."""
+
+import glob
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from saccade.data.batching import BatchDataset, default_workers, eval_batches
+from saccade.data.images import is_image_name
+from saccade.data.samples import Batch, Source
+from saccade.engine.evaluation import choose_split, class_index
+from saccade.engine.predictor import Predictor
+from saccade.errors import ConfigError
+from saccade.models.model import Model
+from saccade.nn.tokens import TokenLayout
+
+
+class Embedder(nn.Module):
+    """A model without its head: ``[B, C, H, W]`` -> ``[B, D]``."""
+
+    def __init__(self, model: Model):
+        super().__init__()
+        self.model = model
+        self.config = model.config
+        self.train(model.training)  # whoever puts this back into its mode puts the model back into its own
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model.embed(images)
+
+    def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout | None:
+        return self.model.token_layout(image_size)
+
+
+def image_reader(predictor: Predictor) -> Model | Embedder:
+    """A module that reads whole images ``[B, C, H, W]`` and nothing else.
+
+    The model itself where it has classes or no embedding (DETR, DPT). Without its head otherwise, since a masked
+    autoencoder hides parts of the image and a CLIP also reads texts.
+
+    Raises:
+        ConfigError: the model reads texts.
+    """
+    if not predictor.reads_images:
+        raise ConfigError(f"this {predictor.source.architecture} reads texts; the analysis needs a model of images")
+    model = predictor.model
+    return model if predictor.labels or type(model).embed is Model.embed else Embedder(model)
+
+
+@dataclass(frozen=True)
+class ImageBatches:
+    """Batches of prepared images in order.
+
+    Attributes:
+        batches: can be iterated once; ``batch.inputs`` is ``[B, C, H, W]``, on the CPU.
+        count: images in all.
+        note: which images, for people.
+        class_index: for each class of the data its number among the model's classes, ``[K]`` int64; None for data
+            without classes that the model has.
+    """
+
+    batches: Iterator[Batch]
+    count: int
+    note: str
+    class_index: Tensor | None = None
+
+
+def open_images(
+    predictor: Predictor,
+    data: str,
+    *,
+    split: str = "auto",
+    limit: int | None = None,
+    batch_size: int = 32,
+    workers: int | None = None,
+) -> ImageBatches:
+    """The images that an analysis runs on.
+
+    Args:
+        predictor: the model, which prepares them.
+        data: an image file, a pattern with ``*``, or a data set as for :func:`saccade.engine.evaluation.evaluate`.
+        split: of a data set, as for `evaluate`.
+        limit: at most so many images, evenly spaced; all unless given.
+        batch_size: images at once.
+        workers: loader processes; chosen for the machine unless given.
+
+    Raises:
+        ConfigError: the model reads texts, or the limit is below 1.
+        DataError, ImageError: what cannot be opened.
+    """
+    image_reader(predictor)
+    if limit is not None and limit < 1:
+        raise ConfigError(f"the number of images must be at least 1, not {limit}")
+    files = image_files(data)
+    if files:
+        files = [files[i] for i in spaced(len(files), limit)]
+        return ImageBatches(_file_batches(predictor, files, batch_size), len(files), f"{len(files)} files of {data}")
+    splits, parts, note = choose_split(predictor, data, split)
+    index = None
+    if predictor.task.class_targets:
+        index = torch.from_numpy(class_index(splits.classes, predictor.labels, data))
+    name = "+".join(parts)
+    total = sum(len(part) for part in parts.values())
+    chosen = spaced(total, limit)
+    batches = _set_batches(predictor, parts, chosen, batch_size, workers)
+    return ImageBatches(batches, len(chosen), f"{len(chosen)} images of {data}, {name} ({note})", index)
+
+
+def image_files(data: str) -> list[Path]:
+    """The image files that a path or a pattern stands for; none for a data set."""
+    path = Path(data)
+    if path.is_file() and is_image_name(path.name):
+        return [path]
+    if not path.exists() and glob.has_magic(data):
+        return [Path(p) for p in sorted(glob.glob(data, recursive=True)) if is_image_name(p)]
+    return []
+
+
+def spaced(count: int, limit: int | None) -> list[int]:
+    """Indices below `count`, evenly spaced, at most `limit`."""
+    if limit is None or limit >= count:
+        return list(range(count))
+    return [i * count // limit for i in range(limit)]
+
+
+def _file_batches(predictor: Predictor, files: list[Path], batch_size: int) -> Iterator[Batch]:
+    remaining = iter(files)
+    while part := list(islice(remaining, batch_size)):
+        prepared, sizes = zip(*(predictor.read(path) for path in part))
+        yield predictor.task.input_batch(prepared, sizes, [str(path) for path in part])
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """A part of a data set, as `eval_batches` takes it."""
+
+    dataset: BatchDataset
+    indices: list[int]
+
+    @property
+    def source(self) -> Any:
+        """Of which only the length is used."""
+        return self.indices
+
+    @property
+    def cache(self) -> object | None:
+        return self.dataset.cache
+
+    def __getitem__(self, item: tuple[int, tuple[int, ...]]) -> Any:
+        return self.dataset[self.indices[item[0]], item[1]]
+
+    def collate(self, samples: Any) -> tuple[Batch, list[str]]:
+        return self.dataset.collate(samples)
+
+
+def _set_batches(
+    predictor: Predictor, parts: dict[str, Source], chosen: list[int], batch_size: int, workers: int | None
+) -> Iterator[Batch]:
+    start = 0
+    for part in parts.values():
+        indices = [i - start for i in chosen if start <= i < start + len(part)]
+        start += len(part)
+        dataset = _Chosen(predictor.room.eval_dataset(part, predictor.source), indices)
+        yield from eval_batches(dataset, batch_size, workers=default_workers(dataset) if workers is None else workers)

@@ -1,0 +1,127 @@
+"""Options that analyses share, and how a result leaves: printed, drawn, written as JSON and CSV."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from saccade.cli.options import Json
+from saccade.errors import ConfigError
+
+if TYPE_CHECKING:
+    from saccade.analysis.inputs import ImageBatches
+    from saccade.analysis.result import AnalysisResult
+    from saccade.engine.predictor import Predictor
+
+SUFFIXES = (".png", ".svg", ".pdf", ".jpg")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ModelOptions:
+    """How the model is opened."""
+
+    image_size: int | None = None
+    """Side in pixels, instead of the model's own; positions are resampled."""
+    device: str = "cpu"
+    """Such as cpu, cuda or auto."""
+
+    def load(self, model: str) -> "Predictor":
+        from saccade.tasks.loading import load
+
+        return load(model, image_size=self.image_size, device=self.device)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class DataOptions:
+    """Which images are analysed."""
+
+    split: str = "auto"
+    """auto, train, val, test or all of a data set; auto is the test split that the model was not trained on, else all
+    images."""
+    images: int | None = None
+    """At most so many images, evenly spaced; all unless given."""
+    batch_size: int = 16
+    """Images at once."""
+    workers: int | None = None
+    """Processes that load images."""
+
+    def open(self, predictor: "Predictor", data: str) -> "ImageBatches":
+        from saccade.analysis.inputs import open_images
+
+        return open_images(
+            predictor, data, split=self.split, limit=self.images, batch_size=self.batch_size, workers=self.workers
+        )
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class OutputOptions:
+    """Where the result goes."""
+
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None
+    """Where to draw: a file of .png, .svg, .pdf or .jpg; or a folder, which receives plot, JSON and CSV. NAME.png in
+    the current folder unless given; nothing is drawn with --json or --csv alone."""
+    as_json: Json = False
+    as_csv: Annotated[bool, Parameter(name="--csv", negative="", help="Print CSV instead of text.")] = False
+
+    def check(self) -> None:
+        """Refuse what cannot be written, before anything is computed."""
+        if self.as_json and self.as_csv:
+            raise ConfigError("choose --json or --csv; a folder as --output receives both")
+        if self.output is None:
+            return
+        if self.output.suffix and self.output.suffix.lower() not in SUFFIXES and not self.output.is_dir():
+            raise ConfigError(f"--output must be a folder or end in {', '.join(SUFFIXES)}, not {self.output.name!r}")
+        if self.output.suffix and not self.output.parent.is_dir():
+            raise ConfigError(f"--output: there is no folder {self.output.parent}")
+
+    def deliver(self, name: str, result: "AnalysisResult", draw: Callable[[], Any]) -> None:
+        """Print the result, and write what --output requests.
+
+        Args:
+            name: of the analysis, and of its files.
+            result: the numbers.
+            draw: makes the matplotlib figure.
+        """
+        from saccade.checkpoints.atomic import write_atomic
+
+        lines = []
+        output = self.output
+        if output is None and not (self.as_json or self.as_csv):
+            output = Path(f"{name}.png")
+        if output is not None:
+            picture = output
+            if not output.suffix or output.is_dir():
+                output.mkdir(parents=True, exist_ok=True)
+                picture = output / f"{name}.png"
+                write_atomic(output / f"{name}.json", to_json(result).encode())
+                write_atomic(output / f"{name}.csv", to_csv(result).encode())
+                lines.append(f"numbers in {output / name}.json and .csv")
+            figure = draw()
+            write_atomic(picture, lambda path: figure.savefig(path, format=picture.suffix[1:].lower()))
+            lines.insert(0, f"drawn in {picture}")
+        if self.as_json:
+            print(to_json(result), end="")
+        elif self.as_csv:
+            print(to_csv(result), end="")
+        else:
+            print(result, *lines, sep="\n")
+
+
+def to_json(result: "AnalysisResult") -> str:
+    return json.dumps(result.to_dict(), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def to_csv(result: "AnalysisResult") -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(result.columns)
+    writer.writerows(result.rows())
+    return buffer.getvalue()
