@@ -15,6 +15,7 @@ from typing import cast
 import torch
 
 from saccade.analysis.attention_distance import AttentionDistance, attention_distance
+from saccade.analysis.attention_maps import self_attention
 from saccade.analysis.patch_filters import patch_filters
 from saccade.analysis.position_similarity import position_similarity
 from saccade.checkpoints.atomic import write_atomic
@@ -232,7 +233,8 @@ def _distance(predictor: Predictor, source: ImageSource) -> AttentionDistance | 
     try:
         with record(predictor.model, budget=BUDGET, tokens=False) as trace:
             predictor.model.embed(images)  # of the whole image, also where training hides parts of it
+        layout, layers = self_attention(trace, predictor.model)
     except RecordingError as error:
         log.warning("the report shows no attention distance: %s", error)
         return None
-    return None if trace.layout is None else attention_distance(trace.attention, trace.layout)
+    return attention_distance(layers, layout)

@@ -11,8 +11,9 @@ from saccade.analysis.rollout import attention_rollout
 from saccade.engine.predictor import ImageLike, Predictor, name_of
 from saccade.errors import RecordingError
 from saccade.models.model import Model
-from saccade.nn.recording import Trace, record
+from saccade.nn.recording import record
 from saccade.nn.tokens import TokenLayout
+from saccade.nn.trace import Trace
 
 
 @dataclass(frozen=True)

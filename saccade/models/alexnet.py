@@ -49,14 +49,14 @@ class AlexNet(Classifier):
 
     def embed(self, images: Tensor) -> Tensor:
         """What the head sees: ``[B, C, H, W]`` -> ``[B, num_features]``."""
-        x = F.adaptive_avg_pool2d(self.features(images)[-1].features, GRID).flatten(1)
+        x = F.adaptive_avg_pool2d(self.feature_maps(images)[-1].features, GRID).flatten(1)
         x = F.relu(self.fc1(self.dropout(x)))
         return F.relu(self.fc2(self.dropout(x)))
 
     def layer_groups(self) -> LayerGroups:
         return block_groups([], self.convs)[1:]
 
-    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
+    def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each pooling: strides 8, 16 and 32."""
         maps, stride, x = [], 1, images
         for conv, (_, _, conv_stride, _, pooled) in zip(self.convs, LAYERS):

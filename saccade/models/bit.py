@@ -60,7 +60,7 @@ class BiT(PooledClassifier):
     def layer_groups(self) -> LayerGroups:
         return block_groups([self.root], self.stages.blocks(), [self.norm])
 
-    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
+    def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each stage, the last one normalised: strides 4, 8, 16 and 32."""
         *maps, last = self.stages(F.max_pool2d(F.pad(self.root(images), (1, 1, 1, 1)), 3, 2), stride=4)
         return (*maps, FeatureMap(F.relu(self.norm(last.features)), last.stride))

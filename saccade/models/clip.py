@@ -8,6 +8,7 @@ B images, T texts, L tokens of a text, W width of the text encoder, E width of t
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -122,9 +123,12 @@ class CLIP(Model):
                 group += part
         return groups
 
-    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
+    def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The image encoder's maps."""
-        return self.backbone.features(images)
+        return self.backbone.feature_maps(images)
+
+    def block_maps(self, images: Tensor, blocks: Sequence[int]) -> tuple[FeatureMap, ...]:
+        return self.backbone.block_maps(images, blocks)
 
     def example_inputs(self, batch_size: int = 1, image_size: tuple[int, int] | None = None) -> tuple[Tensor, ...]:
         text = self.config.text

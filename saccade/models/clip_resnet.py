@@ -111,12 +111,12 @@ class ClipResNet(Model):
 
     def embed(self, images: Tensor) -> Tensor:
         """``[B, C, H, W]`` -> ``[B, out_dim]``."""
-        return self.pool(self.features(images)[-1].features)
+        return self.pool(self.feature_maps(images)[-1].features)
 
     def layer_groups(self) -> LayerGroups:
         return block_groups([self.stem], self.stages.blocks())
 
-    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
+    def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each stage: strides 4, 8, 16 and 32."""
         return self.stages(F.avg_pool2d(self.stem(images), 2), stride=4)
 

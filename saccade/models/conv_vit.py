@@ -7,18 +7,19 @@ B batch, C channels, H x W pixels, D width.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from torch import Tensor, nn
 
 from saccade.config_io import Config
-from saccade.models.model import Classifier, FeatureMap, LayerGroups, block_groups
+from saccade.models.model import Classifier, FeatureMap, LayerGroups, block_groups, range_indices
 from saccade.models.vit import initialise
 from saccade.nn.convolution import ConvStem
 from saccade.nn.positions import LearnedPositions
 from saccade.nn.tokens import TokenLayout
-from saccade.nn.transformer import BlockConfig, Encoder
+from saccade.nn.transformer import BlockConfig, Encoded, Encoder
 
 
 @dataclass(frozen=True)
@@ -70,21 +71,26 @@ class ConvViT(Classifier):
 
     def embed(self, images: Tensor) -> Tensor:
         """What the head sees: ``[B, C, H, W]`` -> ``[B, D]``."""
-        return self.tokens(images).mean(dim=1)
+        return self.norm(self.encode(images).tokens).mean(dim=1)
 
-    def tokens(self, images: Tensor) -> Tensor:
-        """``[B, C, H, W]`` -> ``[B, h*w, D]`` after the last norm."""
+    def encode(self, images: Tensor, taps: Sequence[int] = ()) -> Encoded:
+        """``[B, C, H, W]`` -> tokens ``[B, h*w, D]`` before the last norm, and those after the tapped blocks."""
         x = self.stem(images)  # [B, D, h, w]
         tokens = x.flatten(2).transpose(1, 2) + self.pos_embed((x.shape[-2], x.shape[-1]))
-        return self.norm(self.blocks(self.dropout(tokens)).tokens)
+        return self.blocks(self.dropout(tokens), taps=taps)
 
     def layer_groups(self) -> LayerGroups:
         return block_groups([self.stem, self.pos_embed], self.blocks, [self.norm])
 
-    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
+    def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The tokens after the last norm, as one map ``[B, D, h, w]``."""
         layout = self.token_layout((images.shape[-2], images.shape[-1]))
-        return (FeatureMap(layout.to_map(self.tokens(images)), layout.stride),)
+        return (FeatureMap(layout.to_map(self.norm(self.encode(images).tokens)), layout.stride),)
+
+    def block_maps(self, images: Tensor, blocks: Sequence[int]) -> tuple[FeatureMap, ...]:
+        layout = self.token_layout((images.shape[-2], images.shape[-1]))
+        encoded = self.encode(images, range_indices(blocks, len(self.blocks), "block"))
+        return tuple(FeatureMap(layout.to_map(tokens), layout.stride) for tokens in encoded.taps)
 
     def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout:
         height, width = self.config.image_size if image_size is None else image_size

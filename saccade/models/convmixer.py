@@ -57,7 +57,7 @@ class ConvMixer(PooledClassifier):
     def layer_groups(self) -> LayerGroups:
         return block_groups([self.stem], self.blocks)
 
-    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
+    def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The map after the last block; its stride is the patch size."""
         patch = self.config.patch_size
         require_multiple(tuple(images.shape[-2:]), (patch, patch))

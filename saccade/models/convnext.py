@@ -108,7 +108,7 @@ class ConvNeXt(Classifier):
 
     def embed(self, images: Tensor) -> Tensor:
         """What the head sees: ``[B, C, H, W]`` -> ``[B, num_features]``."""
-        return self.norm(self.features(images)[-1].features.mean(dim=(2, 3)))
+        return self.norm(self.feature_maps(images)[-1].features.mean(dim=(2, 3)))
 
     def layer_groups(self) -> LayerGroups:
         """The stem, then each block; what halves the map belongs to the block behind it."""
@@ -119,7 +119,7 @@ class ConvNeXt(Classifier):
             groups.extend([block] for block in others)
         return groups
 
-    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
+    def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each stage: strides 4, 8, 16 and 32."""
         x, stride, maps = images, self.config.patch_size, []
         for index, stage in enumerate(self.stages):

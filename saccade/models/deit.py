@@ -6,6 +6,7 @@ class token's head learns the label; afterwards their logits are averaged. DeiT 
 B batch, C channels, H x W pixels, D width.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -81,10 +82,12 @@ class DistilledViT(Model):
         """The mean of both tokens, ``[B, D]``."""
         return self.encoder(images).tokens[:, :2].mean(dim=1)
 
-    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
+    def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The patches after the last norm, as one map ``[B, D, h, w]``."""
-        found = self.encoder(images)
-        return (FeatureMap(found.layout.to_map(found.tokens), found.layout.stride),)
+        return (self.encoder(images).patch_map(),)
+
+    def block_maps(self, images: Tensor, blocks: Sequence[int]) -> tuple[FeatureMap, ...]:
+        return self.encoder.block_maps(images, blocks)
 
     def layer_groups(self) -> LayerGroups:
         return self.encoder.layer_groups()

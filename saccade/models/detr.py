@@ -188,9 +188,12 @@ class DETR(Model):
         """Pooled features of the backbone: ``[B, C, H, W]`` -> ``[B, num_features]``."""
         return self.backbone.embed(images)
 
-    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
+    def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The backbone's maps."""
-        return self.backbone.features(images)
+        return self.backbone.feature_maps(images)
+
+    def block_maps(self, images: Tensor, blocks: Sequence[int]) -> tuple[FeatureMap, ...]:
+        return self.backbone.block_maps(images, blocks)
 
     def freeze_unused(self) -> None:
         first = 0 if self.config.masks else -1  # of the maps that are used

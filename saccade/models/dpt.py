@@ -6,6 +6,7 @@ the coarsest to the finest; a head says a number (depth) or a class for every pi
 B batch, H x W pixels, N tokens, D width, C channels, F features of the decoder.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -102,7 +103,7 @@ class DPT(Model):
 
     def forward(self, images: Tensor, auxiliary: bool = False) -> DPTOutput:
         """``[B, C, H, W]`` -> a number or logits for every pixel; with `auxiliary` also those of the second head."""
-        maps = [narrow(m.features) for narrow, m in zip(self.narrow, self.features(images))]
+        maps = [narrow(m.features) for narrow, m in zip(self.narrow, self.feature_maps(images))]
         fused, before = self.fuse[3](maps[3]), None
         for level in (2, 1, 0):
             before = fused
@@ -127,11 +128,14 @@ class DPT(Model):
         """Those of the backbone; the decoder counts to the head."""
         return self.backbone.layer_groups()
 
-    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
+    def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The reassembled maps: strides 4, 8, 16 and 32 with patches of 16 pixels."""
         stem, taps, layout = self._tapped(self.backbone, images)
         maps = [*stem, *(part(tokens, layout) for part, tokens in zip(self.reassemble, taps))]
         return tuple(FeatureMap(m, (images.shape[-2] // m.shape[-2], images.shape[-1] // m.shape[-1])) for m in maps)
+
+    def block_maps(self, images: Tensor, blocks: Sequence[int]) -> tuple[FeatureMap, ...]:
+        return self.backbone.block_maps(images, blocks)
 
     def _tapped(self, backbone: Model, images: Tensor) -> tuple[list[Tensor], tuple[Tensor, ...], TokenLayout]:
         """The first two maps of a hybrid's stem, the tokens of the tapped blocks, and how they lie."""

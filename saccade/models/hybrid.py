@@ -7,6 +7,7 @@ between tokens, of which every one has already met its neighbours.
 B batch, C channels, H x W pixels, D width.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -132,18 +133,25 @@ class HybridViT(Model):
         first, *blocks = self.encoder.layer_groups()
         return [[self.stem, *first], *blocks]
 
-    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
+    def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The stem's maps, then the tokens as a map: strides 4, 8, 16 and 16 of R50+ViT-B/16."""
         maps = self.stem(images)
-        (tokens,) = self.vit.features(maps[-1].features)
-        stride = (tokens.stride[0] * maps[-1].stride[0], tokens.stride[1] * maps[-1].stride[1])
-        return (*maps, FeatureMap(tokens.features, stride))
+        return (*maps, *_on(maps[-1], self.vit.feature_maps(maps[-1].features)))
+
+    def block_maps(self, images: Tensor, blocks: Sequence[int]) -> tuple[FeatureMap, ...]:
+        last = self.stem(images)[-1]
+        return _on(last, self.vit.block_maps(last.features, blocks))
 
     def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout:
         size = self.config.image_size if image_size is None else image_size
         layout = self.vit.token_layout(self.config.map_size(size))
         scale = self.config.stem.stride
         return TokenLayout(layout.num_prefix, layout.grid, (layout.stride[0] * scale, layout.stride[1] * scale))
+
+
+def _on(stem: FeatureMap, maps: Iterable[FeatureMap]) -> tuple[FeatureMap, ...]:
+    """Maps over a map of the stem, with their strides in pixels of the image."""
+    return tuple(m._replace(stride=(m.stride[0] * stem.stride[0], m.stride[1] * stem.stride[1])) for m in maps)
 
 
 def hybrid_config(size: str, stem_depths: tuple[int, ...], patch_size: int = 1) -> HybridConfig:

@@ -48,13 +48,13 @@ class LeNet(Classifier):
 
     def embed(self, images: Tensor) -> Tensor:
         """What the head sees: ``[B, C, H, W]`` -> ``[B, num_features]``."""
-        x = self.features(images)[-1].features.flatten(1)
+        x = self.feature_maps(images)[-1].features.flatten(1)
         return F.relu(self.fc2(F.relu(self.fc1(x))))
 
     def layer_groups(self) -> LayerGroups:
         return block_groups([self.conv1], [self.conv2])
 
-    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
+    def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """Maps of stride 2 and 4."""
         if tuple(images.shape[-2:]) != tuple(self.config.image_size):
             raise ValueError(f"this LeNet takes {self.config.image_size} pixels, not {tuple(images.shape[-2:])}")

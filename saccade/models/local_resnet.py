@@ -63,7 +63,7 @@ class LocalResNet(PooledClassifier):
     def layer_groups(self) -> LayerGroups:
         return block_groups([self.stem], self.stages.blocks())
 
-    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
+    def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each stage: strides 4, 8, 16 and 32."""
         return self.stages(F.max_pool2d(self.stem(images), 3, 2, 1), stride=4)
 

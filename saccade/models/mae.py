@@ -7,6 +7,7 @@ B batch, N patches, V visible ones, p x q pixels of a patch, C channels, D width
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -87,10 +88,12 @@ class MaskedModel(Model, ABC):
         """The class token of the whole image, ``[B, D]``."""
         return self.encoder(images).tokens[:, 0]
 
-    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
+    def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The encoder's patches of the whole image, as one map ``[B, D, h, w]``."""
-        encoded = self.encoder(images)
-        return (FeatureMap(encoded.layout.to_map(encoded.tokens), encoded.layout.stride),)
+        return (self.encoder(images).patch_map(),)
+
+    def block_maps(self, images: Tensor, blocks: Sequence[int]) -> tuple[FeatureMap, ...]:
+        return self.encoder.block_maps(images, blocks)
 
     def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout:
         return self.encoder.token_layout(self.config.image_size if image_size is None else image_size)

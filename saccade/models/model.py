@@ -1,6 +1,6 @@
 """The base class of all models, and mixins of their configs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -51,9 +51,31 @@ class Model(nn.Module):
         """What the head sees: ``[B, C, H, W]`` -> ``[B, num_features]``."""
         raise ConfigError(f"{type(self).__name__} has no features in front of a head")
 
-    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
-        """``[B, C, H, W]`` -> feature maps, from the finest to the coarsest."""
+    def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
+        """``[B, C, H, W]`` -> the feature maps on which a detector or a dense head stands, from the finest to the
+        coarsest; of a transformer the patches after its last norm."""
         raise ConfigError(f"{type(self).__name__} has no feature maps")
+
+    def block_maps(self, images: Tensor, blocks: Sequence[int]) -> tuple[FeatureMap, ...]:
+        """``[B, C, H, W]`` -> the patches after some blocks of a transformer, without the last norm; of a network
+        without such blocks the feature maps with these numbers. For :meth:`features`, which checks the numbers."""
+        maps = self.feature_maps(images)
+        return tuple(maps[i] for i in range_indices(blocks, len(maps), "feature map"))
+
+    def features(self, images: Tensor, layers: Sequence[int] | None = None) -> tuple[FeatureMap, ...]:
+        """``[B, C, H, W]`` -> feature maps ``[B, C_i, h_i, w_i]``, which gradients flow through.
+
+        Args:
+            images: normalised by the checkpoint's preprocessing.
+            layers: blocks of a transformer, whose patches are returned as they leave the block (without prefix tokens
+                and without the last norm), or numbers of a ConvNet's maps; -1 is the last. All maps of
+                :meth:`feature_maps` unless given. As timm's ``forward_intermediates(images, indices=layers)``.
+
+        Raises:
+            ConfigError: the model has no feature maps.
+            ValueError: there is no such layer.
+        """
+        return self.feature_maps(images) if layers is None else self.block_maps(images, layers)
 
     def layer_groups(self) -> LayerGroups:
         """Modules and parameters by depth, from the input to the output, for layer-wise decay of the learning rate.
@@ -88,6 +110,18 @@ class Model(nn.Module):
     def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout | None:
         """How tokens lie over an image of (H, W) pixels, the config's size unless given; None where there are none."""
         return None
+
+
+def range_indices(indices: Sequence[int], size: int, name: str) -> list[int]:
+    """Indices of a list of `size`, from 0 and positive.
+
+    Raises:
+        ValueError: one lies outside; the message calls it by `name`.
+    """
+    for i in indices:
+        if not -size <= i < size:
+            raise ValueError(f"there is no {name} {i}: they are 0 to {size - 1}")
+    return [i % size for i in indices]
 
 
 def block_groups(
@@ -155,4 +189,4 @@ class PooledClassifier(Classifier):
 
     def embed(self, images: Tensor) -> Tensor:
         """What the head sees: ``[B, C, H, W]`` -> ``[B, num_features]``."""
-        return self.features(images)[-1].features.mean(dim=(2, 3))
+        return self.feature_maps(images)[-1].features.mean(dim=(2, 3))

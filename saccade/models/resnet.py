@@ -96,7 +96,7 @@ class ResNet(PooledClassifier):
     def layer_groups(self) -> LayerGroups:
         return block_groups([self.stem], self.stages.blocks())
 
-    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
+    def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each stage: strides 4, 8, 16 and 32; of small images 1, 2, 4 and 8."""
         if self.config.small_images:
             return self.stages(self.stem(images), stride=1)

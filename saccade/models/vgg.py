@@ -59,7 +59,7 @@ class VGG(Classifier):
 
     def embed(self, images: Tensor) -> Tensor:
         """What the head sees: ``[B, C, H, W]`` -> ``[B, num_features]``."""
-        x = F.adaptive_avg_pool2d(self.features(images)[-1].features, GRID).flatten(1)
+        x = F.adaptive_avg_pool2d(self.feature_maps(images)[-1].features, GRID).flatten(1)
         x = self.dropout(F.relu(self.fc1(x)))
         return self.dropout(F.relu(self.fc2(x)))
 
@@ -67,7 +67,7 @@ class VGG(Classifier):
         """Each convolution with its norm; the MLP counts to the head."""
         return [[layer] for stage in self.stages for layer in stage.children()]
 
-    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
+    def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each stage's pooling: strides 2 to 32."""
         maps, stride, x = [], 1, images
         for stage in self.stages:

@@ -6,6 +6,7 @@ classify from the class token (or from the mean of the patches, or from an atten
 B batch, H x W pixels, N tokens, P prefix tokens (class token, registers), h x w grid of patches, D width.
 """
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -52,10 +53,12 @@ class VisionTransformer(Model):
         """The head's input: ``[B, C, H, W]`` -> ``[B, num_features]``."""
         return self.pre_logits(self.fc_norm(self.pooled(self.encoder(images, valid=valid))))
 
-    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
+    def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The patches after the last norm, as one map ``[B, D, h, w]``."""
-        encoded = self.encoder(images)
-        return (FeatureMap(encoded.layout.to_map(encoded.tokens), encoded.layout.stride),)
+        return (self.encoder(images).patch_map(),)
+
+    def block_maps(self, images: Tensor, blocks: Sequence[int]) -> tuple[FeatureMap, ...]:
+        return self.encoder.block_maps(images, blocks)
 
     def layer_groups(self) -> LayerGroups:
         return self.encoder.layer_groups()

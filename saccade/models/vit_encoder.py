@@ -12,7 +12,7 @@ import torch.fx
 from torch import Tensor, nn
 
 from saccade.config_io import Config
-from saccade.models.model import LayerGroups, block_groups
+from saccade.models.model import FeatureMap, LayerGroups, block_groups, range_indices
 from saccade.nn.masks import key_padding_mask
 from saccade.nn.patches import PatchEmbed, Size
 from saccade.nn.positions import PositionKind, Resampling, make_positions
@@ -86,6 +86,10 @@ class Features(NamedTuple):
     taps: tuple[Tensor, ...]  # [B, P + h*w, D] after each tapped block
     valid: Tensor | None  # [B, h*w] boolean, False for patches of padding; None: all are image
 
+    def patch_map(self) -> FeatureMap:
+        """The patches as one map ``[B, D, h, w]``."""
+        return FeatureMap(self.layout.to_map(self.tokens), self.layout.stride)
+
 
 class ViTEncoder(nn.Module):
     """Images to tokens: what ViT, DeiT, MAE, CLIP's image tower and DPT share."""
@@ -122,6 +126,11 @@ class ViTEncoder(nn.Module):
         encoded = self.blocks(x, taps=taps, mask=mask)
         layout = self.token_layout((images.shape[-2], images.shape[-1]))
         return Features(self.norm(encoded.tokens), layout, encoded.taps, patches.valid)
+
+    def block_maps(self, images: Tensor, blocks: Sequence[int]) -> tuple[FeatureMap, ...]:
+        """The patches after some blocks, ``[B, D, h, w]`` each, without the last norm."""
+        encoded = self(images, taps=range_indices(blocks, len(self.blocks), "block"))
+        return tuple(FeatureMap(encoded.layout.to_map(tokens), encoded.layout.stride) for tokens in encoded.taps)
 
     def token_layout(self, image_size: Size) -> TokenLayout:
         """How tokens lie over an image of (H, W) pixels."""

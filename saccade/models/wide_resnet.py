@@ -61,7 +61,7 @@ class WideResNet(PooledClassifier):
     def layer_groups(self) -> LayerGroups:
         return block_groups([self.stem], self.stages.blocks(), [self.norm])
 
-    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
+    def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each group, the last one normalised: strides 1, 2 and 4."""
         *maps, last = self.stages(self.stem(images), stride=1)
         return (*maps, FeatureMap(F.relu(self.norm(last.features)), last.stride))

@@ -125,9 +125,12 @@ class Yolo(Model):
         """What the backbone sees of the whole image: ``[B, C, H, W]`` -> ``[B, num_features]``."""
         return self.backbone.embed(images)
 
-    def features(self, images: Tensor) -> tuple[FeatureMap, ...]:
+    def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The backbone's maps."""
-        return self.backbone.features(images)
+        return self.backbone.feature_maps(images)
+
+    def block_maps(self, images: Tensor, blocks: Sequence[int]) -> tuple[FeatureMap, ...]:
+        return self.backbone.block_maps(images, blocks)
 
 
 def grid_locations(

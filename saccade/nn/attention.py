@@ -7,8 +7,9 @@ e width of one head's values.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.fx
@@ -76,7 +77,16 @@ def _keep_rows_finite(mask: Tensor) -> tuple[Tensor, Tensor]:
     return mask.masked_fill(~alive, 0.0), alive
 
 
-Tap = Callable[[Tensor, Tensor, Tensor, Tensor | None, Tensor], None]  # (q, k, v, mask, out), heads split
+class AttentionTap(Protocol):
+    """What :func:`saccade.record` puts on an attention. Both methods return the same numbers that they are given."""
+
+    def fused(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, out: Tensor) -> Tensor:
+        """After :func:`attend`, with its arguments and its output ``[B, H, Q, e]``, which is returned."""
+        ...
+
+    def explicit(self, weights: Tensor) -> Tensor:
+        """Where an attention has its weights ``[B, H, Q, K]`` in hand; they are returned."""
+        ...
 
 
 class Attention(nn.Module):
@@ -84,7 +94,7 @@ class Attention(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.tap: Tap | None = None  # set by saccade.record for the time of a recording
+        self.tap: AttentionTap | None = None  # set by saccade.record for the time of a recording
 
 
 @dataclass
@@ -198,7 +208,7 @@ class MultiHeadAttention(Attention):
                 k, v = cache.append(k, v)
         out = attend(q, k, v, mask, dropout=self.dropout if self.training else 0.0)  # [B, H, Q, e]
         if self.tap is not None:
-            self.tap(q, k, v, mask, out)
+            out = self.tap.fused(q, k, v, mask, out)
         return self.proj(out.transpose(1, 2).flatten(2))
 
     def project(self, query: Tensor, key: Tensor | None, value: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

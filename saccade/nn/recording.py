@@ -5,63 +5,28 @@
     trace.attention["encoder.blocks.11.attn"]     # [B, heads, 1, keys], computed from the very q and k that ran
 
 Every :class:`Attention` and :class:`Block` has a place for a tap, normally empty. A recording puts taps on those that
-were asked for and takes them off at the end; nothing is replaced, and a model that nobody looks at pays nothing. Before
-the model runs, a rehearsal with tensors that have shapes but no numbers finds how many bytes the recording needs; above
-the budget it is refused there, not by the operating system.
+were chosen and takes them off at the end; nothing is replaced, and a model that nobody looks at pays nothing. A tap
+compares the size of what it is about to store with the budget before it allocates anything.
+
+Where autograd is on, what is recorded is part of the graph, as every other tensor: the output depends on the recorded
+weights and tokens, and ``torch.autograd.grad(logits[0, c], weights)`` is the gradient that relevance maps need.
 """
 
 import fnmatch
-import re
 import sys
-from collections.abc import Container, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from saccade.errors import RecordingError
 from saccade.nn.attention import Attention, attention_weights
-from saccade.nn.tokens import TokenLayout
+from saccade.nn.trace import Trace, TraceStore, parse_bytes, unused_name
 from saccade.nn.transformer import Block
 
 Selection = Sequence[int | str]
-
-
-@dataclass(repr=False)
-class Trace:
-    """What a recording holds: the last forward pass of the model.
-
-    Attributes:
-        attention: module path -> weights ``[B, heads, queries, keys]`` float32, for the chosen layers, heads and
-            queries; rows sum to 1. A module that ran more than once has ``path``, ``path:1``, ``path:2`` …
-        tokens: block path -> its output ``[B, N, D]``, for the chosen layers.
-        layout: how the tokens lie over the image, where the model publishes it.
-        nbytes: what the recording takes, known before the model computes anything.
-        errors: module path -> max |weights @ v - fused output|, where ``record(verify=True)``.
-    """
-
-    attention: dict[str, Tensor] = field(default_factory=dict)
-    tokens: dict[str, Tensor] = field(default_factory=dict)
-    layout: TokenLayout | None = None
-    nbytes: int = 0
-    errors: dict[str, float] = field(default_factory=dict)
-
-    def __repr__(self) -> str:
-        """Paths and shapes, not the numbers."""
-        tensors = [*self.attention.items(), *self.tokens.items()]
-        lines = [f"{path}: {list(x.shape)}" for path, x in tensors]
-        if len(lines) > 8:
-            lines = [*lines[:4], f"… {len(lines) - 8} more", *lines[-4:]]
-        title = f"Trace({len(self.attention)} attentions, {len(self.tokens)} blocks, {format_bytes(self.nbytes)})"
-        return "\n  ".join([title, *lines])
-
-    def clear(self) -> None:
-        self.attention.clear()
-        self.tokens.clear()
-        self.errors.clear()
-        self.nbytes = 0
 
 
 @contextmanager
@@ -73,9 +38,12 @@ def record(
     *,
     budget: str | int = "4 GiB",
     tokens: bool = True,
+    grad: bool = True,
     verify: bool = False,
 ) -> Iterator[Trace]:
     """Record attention weights and token activations of any model of this package while it runs.
+
+    Passes of other threads through the same model are not recorded, and run as without a recording.
 
     Args:
         model: any module that contains :class:`~saccade.nn.attention.Attention`. One under ``torch.compile`` runs
@@ -87,10 +55,15 @@ def record(
         queries: token indices of the queries, as :meth:`TokenLayout.index` gives them; all unless given.
         budget: refuse to record more, ``"500 MB"``, ``"4 GiB"`` or a number of bytes.
         tokens: whether to keep the blocks' outputs.
+        grad: whether the output depends on the recorded tensors in the graph of autograd, where autograd is on. The
+            output is the same bits either way; gradients of parameters then come from ``weights @ v`` instead of the
+            fused kernel, which differs by rounding. Attention weights of a layer that drops some of them at random
+            (training with ``attention_dropout``) have no gradient.
         verify: also compute ``weights @ v`` and keep its distance from the fused output in ``trace.errors``.
 
     Raises:
-        RecordingError: no such layer, a recording inside a recording, or more bytes than the budget (before the run).
+        RecordingError: no such layer, a recording inside a recording, or more bytes than the budget (from the model's
+            call, before the tensor above the budget is allocated).
     """
     inner = getattr(model, "_orig_mod", model)  # what torch.compile wraps
     attentions = _choose(inner, layers)
@@ -99,24 +72,24 @@ def record(
         for path, module in inner.named_modules()
         if tokens and isinstance(module, Block) and any(a == path or a.startswith(path + ".") for a in attentions)
     }
-    recorder = _Recorder(heads, queries, parse_bytes(budget), verify)
     for path, module in [*attentions.items(), *blocks.items()]:
         if module.tap is not None:
             raise RecordingError(f"{path} is being recorded already; end that recording first")
-    hook = None
-    try:
+    store = TraceStore(parse_bytes(budget), [*attentions, *blocks])
+    passes = _Passes(inner, store)
+    with ExitStack() as stack:
         for path, attention in attentions.items():
-            attention.tap = recorder.attention_tap(path)
+            attention.tap = _AttentionTap(path, attention, store, _Rows(heads, queries), grad, verify)
+            stack.callback(setattr, attention, "tap", None)
         for path, block in blocks.items():
-            block.tap = recorder.block_tap(path)
-        hook = model.register_forward_pre_hook(recorder.begin, prepend=True, with_kwargs=True)
-        with _eager_execution():
-            yield recorder.trace
-    finally:
-        if hook is not None:
-            hook.remove()
-        for module in [*attentions.values(), *blocks.values()]:
-            module.tap = None
+            block.tap = _block_tap(path, store, grad)
+            stack.callback(setattr, block, "tap", None)
+        for module in {id(m): m for m in (model, *inner.modules())}.values():
+            stack.callback(module.register_forward_pre_hook(passes.enter, prepend=True, with_kwargs=True).remove)
+            if module is model or module is inner:
+                stack.callback(module.register_forward_hook(passes.leave, always_call=True).remove)
+        stack.enter_context(_eager_execution())
+        yield store.trace
 
 
 def _eager_execution() -> AbstractContextManager:
@@ -126,94 +99,167 @@ def _eager_execution() -> AbstractContextManager:
     return torch.compiler.set_stance("force_eager")
 
 
-class _Recorder:
-    """Makes the taps of one recording and counts what they take."""
+class _Passes:
+    """Finds where a pass through the model begins: at a call of the model, or, where a method such as ``embed`` calls
+    parts of it, at the first part that receives images.
 
-    def __init__(self, heads: Sequence[int] | None, queries: Sequence[int] | None, budget: int, verify: bool):
-        self.heads = None if heads is None else list(heads)
-        self.queries = None if queries is None else list(queries)
-        self.budget = budget
-        self.verify = verify
-        self.trace = Trace()
-        self.sizes: dict[str, tuple[list[int], int]] = {}  # path -> shape, bytes
-        self.rehearsing = False
+    At the beginning what is left of the last pass is dropped, and the layout of the tokens is taken from the images.
+    """
 
-    def begin(self, model: nn.Module, args: tuple, kwargs: dict) -> None:
-        """Before each forward pass: forget the last one, rehearse this one, refuse it if it is too large."""
-        if self.rehearsing:
+    def __init__(self, model: nn.Module, store: TraceStore):
+        self.model, self.store = model, store
+        self.calls = 0  # of the model, that have not returned
+        self.first: nn.Module | None = None  # part that received the images of a pass without such a call
+
+    def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Before the forward pass of the model and of each of its parts."""
+        if not self.store.listens:
             return
-        inner = getattr(model, "_orig_mod", model)
-        self.trace.clear()
-        self.sizes.clear()
-        self.rehearsing = True
-        try:
-            _run_without_numbers(inner, args, kwargs)
-        finally:
-            self.rehearsing = False
-        self.trace.nbytes = sum(nbytes for _, nbytes in self.sizes.values())
-        self._refuse_above_budget()
-        layout_of = getattr(inner, "token_layout", None)
         images = next((x for x in (*args, *kwargs.values()) if isinstance(x, Tensor) and x.ndim == 4), None)
+        if module is self.model or getattr(module, "_orig_mod", None) is self.model:
+            if self.calls == 0:
+                self.first = None
+                self._begin(images)
+            self.calls += 1
+        elif self.calls == 0 and images is not None and self.first in (None, module):
+            self.first = module
+            self._begin(images)
+
+    def leave(self, module: nn.Module, args: tuple[Any, ...], output: object) -> None:
+        """After the forward pass of the model, also of one that failed."""
+        if self.store.listens:
+            self.calls -= 1
+
+    def _begin(self, images: Tensor | None) -> None:
+        self.store.clear()
+        layout_of = getattr(self.model, "token_layout", None)
         if layout_of is not None and images is not None:
-            self.trace.layout = layout_of((images.shape[-2], images.shape[-1]))
+            self.store.trace.layout = layout_of((images.shape[-2], images.shape[-1]))
 
-    def attention_tap(self, path: str):
-        def tap(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, out: Tensor) -> None:
-            q, k, v, mask, out = self._select(q, k, v, mask, out)
-            if isinstance(q, FakeTensor):
-                self._count(path, [*q.shape[:3], k.shape[2]], 4)
-                return
-            with torch.no_grad():
-                weights = attention_weights(q.float(), k.float(), mask)
-                name = _unused(path, self.trace.attention)
-                self.trace.attention[name] = weights
-                if self.verify:
-                    self.trace.errors[name] = (weights @ v.float() - out.float()).abs().max().item()
 
-        return tap
+class _Rows:
+    """The heads and queries that are recorded of ``[B, H, Q, ...]``; None for all."""
 
-    def block_tap(self, path: str):
-        def tap(x: Tensor) -> None:
-            if isinstance(x, FakeTensor):
-                self._count(path, list(x.shape), x.element_size())
-            else:
-                self.trace.tokens[_unused(path, self.trace.tokens)] = x.detach().clone()
+    def __init__(self, heads: Sequence[int] | None, queries: Sequence[int] | None):
+        self.indices = {1: ("head", heads), 2: ("query", queries)}
 
-        return tap
+    def index(self, x: Tensor, axis: int) -> Tensor | None:
+        """Indices along an axis of a tensor that has all of them, or None for all.
 
-    def _select(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, out: Tensor) -> tuple:
-        num_heads, num_queries = q.shape[1], q.shape[2]
+        Raises:
+            RecordingError: there is no such head or query, or one is given twice.
+        """
+        name, indices = self.indices[axis]
+        if indices is None:
+            return None
+        size = x.shape[axis]
+        for i in indices:
+            if not -size <= i < size:
+                raise RecordingError(f"there is no {name} {i}: they are 0 to {size - 1}")
+        positive = [i % size for i in indices]
+        if len(set(positive)) < len(positive):
+            raise RecordingError(f"a {name} is given twice: {list(indices)}")
+        return torch.tensor(positive, device=x.device)
+
+    def select(self, x: Tensor, axes: Sequence[int] = (1, 2)) -> Tensor:
+        for axis in axes:
+            index = self.index(x, axis)
+            x = x if index is None else x.index_select(axis, index)
+        return x
+
+    def outside(self, x: Tensor) -> Tensor:
+        """``x`` with zeros in the rows that are recorded."""
+        inside = torch.zeros(x.shape[1:3], dtype=torch.bool, device=x.device)
+        heads, queries = (self.index(x, axis) for axis in (1, 2))
+        every = slice(None)
+        rows = inside[every if heads is None else heads]
+        rows[:, every if queries is None else queries] = True
+        inside[every if heads is None else heads] = rows
+        return x.masked_fill(inside[..., None], 0.0)
+
+
+class _AttentionTap:
+    """Records one attention, see :class:`saccade.nn.attention.AttentionTap`."""
+
+    def __init__(self, path: str, attention: Attention, store: TraceStore, rows: _Rows, grad: bool, verify: bool):
+        self.path, self.attention, self.store, self.rows = path, attention, store, rows
+        self.grad, self.verify = grad, verify
+
+    def fused(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, out: Tensor) -> Tensor:
+        if not self.store.listens:
+            return out
         if mask is not None:
-            mask = mask.expand(q.shape[0], num_heads, num_queries, k.shape[2])
-        for axis, name, indices in ((1, "head", self.heads), (2, "query", self.queries)):
-            if indices is None:
-                continue
-            size = q.shape[axis]
-            wrong = [i for i in indices if not -size <= i < size]
-            if wrong:
-                raise RecordingError(f"there is no {name} {wrong[0]}: they are 0 to {size - 1}")
-            index = torch.tensor([i % size for i in indices], device=q.device)
-            q, out = q.index_select(axis, index), out.index_select(axis, index)
-            mask = None if mask is None else mask.index_select(axis, index)
-            if axis == 1:
-                k, v = k.index_select(axis, index), v.index_select(axis, index)
-        return q, k, v, mask, out
+            mask = self.rows.select(mask.expand(*q.shape[:3], k.shape[2]))
+        q, k, v = self.rows.select(q), self.rows.select(k, [1]), self.rows.select(v, [1])
+        self.store.reserve(self.path, [*q.shape[:3], k.shape[2]], 4)
+        drops = self.attention.training and getattr(self.attention, "dropout", 0.0) > 0
+        in_graph = self.grad and not drops and torch.is_grad_enabled() and out.requires_grad
+        with nullcontext() if in_graph else torch.no_grad():
+            weights = attention_weights(q.float(), k.float(), mask)
+        name = unused_name(self.path, self.store.trace.attention)
+        self.store.trace.attention[name] = weights
+        if self.verify:
+            difference = weights.detach() @ v.detach().float() - self.rows.select(out.detach()).float()
+            self.store.trace.errors[name] = difference.abs().max().item()
+        return _ThroughWeights.apply(out, weights, v.float(), self.rows) if in_graph else out
 
-    def _count(self, path: str, shape: list[int], bytes_each: int) -> None:
-        nbytes = bytes_each
-        for length in shape:
-            nbytes *= int(length)
-        self.sizes[_unused(path, self.sizes)] = ([int(length) for length in shape], nbytes)
+    def explicit(self, weights: Tensor) -> Tensor:
+        if not self.store.listens:
+            return weights
+        rows = self.rows.select(weights).float()
+        self.store.reserve(self.path, rows.shape, 4)
+        name = unused_name(self.path, self.store.trace.attention)
+        in_graph = self.grad and torch.is_grad_enabled() and weights.requires_grad
+        self.store.trace.attention[name] = rows if in_graph else rows.detach().clone()
+        if self.verify:
+            self.store.trace.errors[name] = 0.0  # these are the weights that were used
+        return _Replaced.apply(weights, rows, self.rows) if in_graph else weights
 
-    def _refuse_above_budget(self) -> None:
-        if self.trace.nbytes <= self.budget:
-            return
-        largest = sorted(self.sizes.items(), key=lambda item: -item[1][1])[:3]
-        listing = ", ".join(f"{path} {shape} {format_bytes(nbytes)}" for path, (shape, nbytes) in largest)
-        raise RecordingError(
-            f"this recording needs {format_bytes(self.trace.nbytes)} for {len(self.sizes)} tensors, the budget is "
-            f"{format_bytes(self.budget)}. The largest: {listing}. Choose layers, heads or queries, or raise the budget"
-        )
+
+class _ThroughWeights(torch.autograd.Function):
+    """The fused output ``[B, H, Q, e]`` with the gradients of ``weights @ v`` in the rows that are recorded."""
+
+    @staticmethod
+    def forward(out: Tensor, weights: Tensor, v: Tensor, rows: _Rows) -> Tensor:
+        return out.view_as(out)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, _Rows], output: Tensor) -> None:
+        _, weights, v, ctx.rows = inputs
+        ctx.save_for_backward(weights, v)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        weights, v = ctx.saved_tensors
+        inside = ctx.rows.select(grad).to(weights.dtype)
+        return ctx.rows.outside(grad), inside @ v.transpose(-2, -1), weights.transpose(-2, -1) @ inside, None
+
+
+class _Replaced(torch.autograd.Function):
+    """Weights ``[B, H, Q, K]`` of which the recorded rows take the gradient."""
+
+    @staticmethod
+    def forward(weights: Tensor, recorded: Tensor, rows: _Rows) -> Tensor:
+        return weights.view_as(weights)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, _Rows], output: Tensor) -> None:
+        ctx.rows = inputs[2]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        return ctx.rows.outside(grad), ctx.rows.select(grad).float(), None
+
+
+def _block_tap(path: str, store: TraceStore, grad: bool) -> Callable[[Tensor], Tensor]:
+    def tap(x: Tensor) -> Tensor:
+        if store.listens:
+            store.reserve(path, x.shape, x.element_size())
+            in_graph = grad and torch.is_grad_enabled() and x.requires_grad
+            store.trace.tokens[unused_name(path, store.trace.tokens)] = x if in_graph else x.detach().clone()
+        return x
+
+    return tap
 
 
 def _choose(model: nn.Module, layers: Selection | None) -> dict[str, Attention]:
@@ -235,57 +281,3 @@ def _choose(model: nn.Module, layers: Selection | None) -> dict[str, Attention]:
             raise RecordingError(f"no attention matches {layer!r}; there are {', '.join(names)}")
         selection.update(matches)
     return {path: module for path, module in paths.items() if path in selection}
-
-
-def _run_without_numbers(model: nn.Module, args: tuple, kwargs: dict) -> None:
-    """Run a model on tensors that have shapes, types and devices but no contents; its taps see the shapes.
-
-    In evaluation mode, because training mode would draw random numbers and move the statistics of batch norm.
-    """
-    modes = {module: module.training for module in model.modules()}
-    with FakeTensorMode(allow_non_fake_inputs=True) as fake, torch.no_grad():
-
-        def empty(x: object) -> object:
-            return fake.from_tensor(x) if isinstance(x, Tensor) else x
-
-        state: dict[str, Tensor] = {name: fake.from_tensor(p) for name, p in model.state_dict(keep_vars=True).items()}
-        try:
-            model.eval()
-            torch.func.functional_call(
-                model, state, tuple(empty(x) for x in args), {k: empty(x) for k, x in kwargs.items()}
-            )
-        finally:
-            for module, training in modes.items():
-                module.training = training
-
-
-def _unused(path: str, names: Container[str]) -> str:
-    """``path``, or ``path:1``, ``path:2`` … where a module runs more than once in a pass."""
-    name, run = path, 0
-    while name in names:
-        run += 1
-        name = f"{path}:{run}"
-    return name
-
-
-_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-
-
-def parse_bytes(size: str | int) -> int:
-    """``"4 GiB"``, ``"500 MB"`` or a number of bytes -> bytes."""
-    if isinstance(size, int):
-        return size
-    match = re.fullmatch(r"\s*([0-9.]+)\s*([a-zA-Z]*)\s*", size)
-    if match is None or match[2].lower() not in _UNITS:
-        raise RecordingError(f"{size!r} is no size; write for instance '500 MB' or '4 GiB'")
-    return int(float(match[1]) * _UNITS[match[2].lower()])
-
-
-def format_bytes(nbytes: int) -> str:
-    """Bytes for people, in decimal units: ``9.7 GB``."""
-    size, unit = float(nbytes), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if size < 1000:
-            break
-        size, unit = size / 1000, larger
-    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"

@@ -184,7 +184,7 @@ class Block(nn.Module):
         self.ls2 = _layer_scale(config)
         self.dropout = nn.Dropout(config.dropout)
         self.drop_path = StochasticDepth(drop_path)
-        self.tap: Callable[[Tensor], None] | None = None  # set by saccade.record for the time of a recording
+        self.tap: Callable[[Tensor], Tensor] | None = None  # set by saccade.record for the time of a recording
 
     def forward(
         self,
@@ -230,7 +230,7 @@ class Block(nn.Module):
             x = self.residual(x, self.norm_cross, cross_attention, self.ls_cross)
         x = self.residual(x, self.norm2, self.mlp, self.ls2)
         if self.tap is not None:
-            self.tap(x)
+            x = self.tap(x)
         return x
 
     def residual(self, x: Tensor, norm: nn.Module, branch: Callable[[Tensor], Tensor], scale: nn.Module) -> Tensor:
@@ -252,7 +252,7 @@ class Encoded(NamedTuple):
     """Output of a stack of blocks."""
 
     tokens: Tensor  # [B, N, D] after the last block
-    taps: tuple[Tensor, ...]  # [B, N, D] after each tapped block, in the order of the blocks
+    taps: tuple[Tensor, ...]  # [B, N, D] after each tapped block, in the order of the taps
 
 
 class Encoder(nn.ModuleList):
@@ -304,15 +304,15 @@ class Encoder(nn.ModuleList):
         unknown = [i for i in taps if not 0 <= i < len(self)]
         if unknown:
             raise ValueError(f"there is no block {unknown[0]}: the blocks are 0 to {len(self) - 1}")
-        tapped = []
+        outputs = {}
         for i, block in enumerate(self):
             x = block(
                 x, memory, mask=mask, memory_mask=memory_mask, pos=pos, memory_pos=memory_pos,
                 cache=None if caches is None else caches[i],
             )  # fmt: skip
             if i in taps:
-                tapped.append(x)
-        return Encoded(x, tuple(tapped))
+                outputs[i] = x
+        return Encoded(x, tuple(outputs[i] for i in taps))
 
 
 class Decoder(Encoder):

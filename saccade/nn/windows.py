@@ -58,7 +58,7 @@ class LocalAttention(Attention):
         mask = inside.repeat(batch, 1, 1)[:, :, None]
         out = attend(q, k, v, mask)  # [B h w, H, 1, d]
         if self.tap is not None:
-            self.tap(q, k, v, mask, out)
+            out = self.tap.fused(q, k, v, mask, out)
         out = out.reshape(batch, height, width, -1).permute(0, 3, 1, 2)
         return F.avg_pool2d(out, self.stride) if self.stride > 1 else out
 
@@ -165,10 +165,8 @@ class AxialAttention(Attention):
         if mask is not None:
             scores = scores.masked_fill(~mask, -math.inf)
         weights = scores.softmax(dim=-1)  # [M, H, Q, K]
-        content = v @ weights.transpose(2, 3)  # [M, H, e, Q]
         if self.tap is not None:
-            rows = [x.transpose(2, 3) for x in (q, k, v, content)]
-            products = rows[0] @ k / math.sqrt(width // 2)
-            self.tap(rows[0], rows[1], rows[2], scores - products, rows[3])
+            weights = self.tap.explicit(weights)
+        content = v @ weights.transpose(2, 3)  # [M, H, e, Q]
         distance = torch.einsum("mhij,eij->mhei", weights, r_v)
         return torch.stack((content, distance), dim=3).flatten(1, 3)

@@ -12,7 +12,7 @@ from saccade.data.check import DataReport, check_data
 from saccade.errors import DataError, TrainingError
 from saccade.models.cost import measure_cost
 from saccade.models.model import Model
-from saccade.nn.recording import format_bytes
+from saccade.nn.trace import format_bytes
 from saccade.training.config import RunConfig
 from saccade.training.distributed import Processes
 from saccade.training.plan import TrainingPlan

@@ -97,8 +97,8 @@ def _places(
         return metadata.image_size or (224, 224), 0
     side = round(positions**0.5)
     size = metadata.image_size
-    fits_bare = size and size[0] // patch_size[0] * (size[1] // patch_size[1]) == positions
-    if prefix and (side * side == positions or fits_bare):
+    patches = None if size is None else size[0] // patch_size[0] * (size[1] // patch_size[1])
+    if prefix and patches != positions - prefix and (side * side == positions or patches == positions):
         return image_size(positions, patch_size, metadata), 0
     return image_size(positions - prefix, patch_size, metadata), prefix
 

@@ -1,0 +1,126 @@
+"""What a recording holds, and the count of its bytes."""
+
+import math
+import re
+import threading
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from saccade.errors import RecordingError
+from saccade.nn.tokens import TokenLayout
+
+
+@dataclass(repr=False)
+class Trace:
+    """What a recording holds: the last pass through the model, whether by a call or by a method such as ``embed``.
+
+    Attributes:
+        attention: module path -> weights ``[B, heads, queries, keys]`` float32, for the chosen layers, heads and
+            queries; rows sum to 1. A module that ran more than once has ``path``, ``path:1``, ``path:2`` …
+        tokens: block path -> its output ``[B, N, D]``, for the chosen layers.
+        layout: how the tokens lie over the image, where the model publishes it.
+        nbytes: what the recording takes.
+        errors: module path -> max |weights @ v - fused output|, where ``record(verify=True)``.
+    """
+
+    attention: dict[str, Tensor] = field(default_factory=dict)
+    tokens: dict[str, Tensor] = field(default_factory=dict)
+    layout: TokenLayout | None = None
+    nbytes: int = 0
+    errors: dict[str, float] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Paths and shapes, not the numbers."""
+        tensors = [*self.attention.items(), *self.tokens.items()]
+        lines = [f"{path}: {list(x.shape)}" for path, x in tensors]
+        if len(lines) > 8:
+            lines = [*lines[:4], f"… {len(lines) - 8} more", *lines[-4:]]
+        title = f"Trace({len(self.attention)} attentions, {len(self.tokens)} blocks, {format_bytes(self.nbytes)})"
+        return "\n  ".join([title, *lines])
+
+    def clear(self) -> None:
+        self.attention.clear()
+        self.tokens.clear()
+        self.errors.clear()
+        self.nbytes = 0
+
+
+class TraceStore:
+    """The trace of one recording, and the bytes that it takes.
+
+    Args:
+        budget: in bytes.
+        paths: of everything that will be recorded, to estimate the whole from its first part.
+    """
+
+    def __init__(self, budget: int, paths: Sequence[str]):
+        self.trace = Trace()
+        self.budget, self.paths = budget, paths
+        self.sizes: dict[str, tuple[list[int], int]] = {}  # path -> shape, bytes
+        self.thread = threading.get_ident()
+
+    @property
+    def listens(self) -> bool:
+        """Whether the running thread is the one that records."""
+        return threading.get_ident() == self.thread
+
+    def clear(self) -> None:
+        self.trace.clear()
+        self.sizes.clear()
+
+    def reserve(self, path: str, shape: Sequence[int], bytes_each: int) -> None:
+        """Count a tensor that is about to be stored.
+
+        Raises:
+            RecordingError: it does not fit in the budget.
+        """
+        nbytes = bytes_each * math.prod(shape)
+        self.sizes[unused_name(path, self.sizes)] = list(shape), nbytes
+        self.trace.nbytes += nbytes
+        if self.trace.nbytes <= self.budget:
+            return
+        rest = [p for p in self.paths if p not in self.sizes]
+        total = self.trace.nbytes + nbytes * len(rest)  # as if the rest were like this one
+        largest = sorted(self.sizes.items(), key=lambda item: -item[1][1])[:3]
+        listing = ", ".join(f"{path} {shape} {format_bytes(nbytes)}" for path, (shape, nbytes) in largest)
+        count = len(self.sizes) + len(rest)
+        self.clear()
+        raise RecordingError(
+            f"this recording needs about {format_bytes(total)} for {count} tensors, the budget is "
+            f"{format_bytes(self.budget)}. The largest so far: {listing}. Choose layers, heads or queries, leave out "
+            "the tokens (tokens=False), or raise the budget"
+        )
+
+
+def unused_name(path: str, names: Container[str]) -> str:
+    """``path``, or ``path:1``, ``path:2`` … where a module runs more than once in a pass."""
+    name, run = path, 0
+    while name in names:
+        run += 1
+        name = f"{path}:{run}"
+    return name
+
+
+_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+
+def parse_bytes(size: str | int) -> int:
+    """``"4 GiB"``, ``"500 MB"`` or a number of bytes -> bytes."""
+    if isinstance(size, int):
+        return size
+    match = re.fullmatch(r"\s*([0-9.]+)\s*([a-zA-Z]*)\s*", size)
+    if match is None or match[2].lower() not in _UNITS:
+        raise RecordingError(f"{size!r} is no size; write for instance '500 MB' or '4 GiB'")
+    return int(float(match[1]) * _UNITS[match[2].lower()])
+
+
+def format_bytes(nbytes: int) -> str:
+    """Bytes for people, in decimal units: ``9.7 GB``."""
+    size, unit = float(nbytes), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"
