@@ -1,0 +1,142 @@
+"""`saccade look`: a page on this machine that shows what a model attends to."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from saccade.errors import ConfigError, SaccadeError
+
+if TYPE_CHECKING:
+    from saccade.explorer.session import OpenImage, OpenModel
+
+MAX_IMAGES = 100
+DIGITS = 6  # images of the test split that are shown without arguments
+
+
+def look(
+    inputs: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)] = None,
+    /,
+    *,
+    port: int = 7280,
+    memory: str = "1 GiB",
+    image_size: int | None = None,
+    device: str = "cpu",
+    browser: bool = True,
+) -> None:
+    """Look inside a model: hover a patch of an image and see what each head attends to.
+
+    Serves a page on this machine, at 127.0.0.1, until it is interrupted. Without arguments: the digits model, which is
+    trained if there is none in runs/, and digits. Needs the extra `look`: pip install "saccade[look]".
+
+    Parameters
+    ----------
+    inputs
+        Models (runs, model directories, published files, hub:ORG/NAME), then images (files, folders or patterns).
+    port
+        Of the page; 0 takes a free one.
+    memory
+        Limit of recordings and uploaded images.
+    image_size
+        Side in pixels, instead of the model's own; positions are resampled.
+    device
+        Such as cpu or cuda.
+    browser
+        Open the page in a browser where there is a desktop.
+    """
+    try:
+        from saccade.explorer.serve import open_socket, serve
+    except ImportError as error:
+        raise ConfigError(f'saccade look needs the extra `look`: pip install "saccade[look]" ({error})') from None
+    from saccade.explorer.session import Session
+    from saccade.nn.recording import parse_bytes
+
+    budget = parse_bytes(memory)
+    listener = open_socket(port)
+    models, images = open_inputs(inputs or [], image_size, device)
+
+    def announce(address: str) -> None:
+        print(f"{address}  (Ctrl+C ends it)", flush=True)
+        if browser and has_desktop():
+            import webbrowser
+
+            webbrowser.open(address)
+
+    serve(Session(models, images, budget), listener, announce)
+
+
+def has_desktop() -> bool:
+    """Whether a browser would open in a window, not in this terminal."""
+    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def open_inputs(inputs: list[str], image_size: int | None, device: str) -> "tuple[list[OpenModel], list[OpenImage]]":
+    """The models and images that the arguments name.
+
+    Raises:
+        ConfigError: no model among them, or too many images.
+    """
+    from saccade.explorer.session import OpenImage, OpenModel
+    from saccade.tasks.loading import load
+
+    names = [text for text in inputs if not is_images(text)]
+    if inputs and not names:
+        raise ConfigError("there is no model among the arguments: write saccade look MODEL IMAGE")
+    predictors = [load(name, image_size=image_size, device=device) for name in names or [str(digits_model())]]
+    models = [OpenModel(name, predictor) for name, predictor in zip(names or ["digits"], predictors)]
+    for model in models:
+        if not model.predictor.reads_images:
+            raise ConfigError(f"{model.name} reads texts: the explorer shows models of images")
+    paths = [path for text in inputs if is_images(text) for path in images_of(text)]
+    if len(paths) > MAX_IMAGES:
+        raise ConfigError(f"these are {len(paths)} images, the explorer takes {MAX_IMAGES}")
+    images = [OpenImage(path.name, path) for path in dict.fromkeys(paths)]
+    return models, images if inputs else digit_images()
+
+
+def is_images(text: str) -> bool:
+    """Whether an argument names images rather than a model: an image file, a pattern of them, or a folder with some."""
+    from saccade.data.images import is_image_name
+
+    path = Path(text)
+    if path.is_dir():
+        return any(p.is_file() and is_image_name(p.name) for p in path.iterdir()) and not has_model(path)
+    return is_image_name(text)
+
+
+def has_model(folder: Path) -> bool:
+    """Whether a folder is a run or a model directory."""
+    return any((folder / name).exists() for name in ("config.json", "config.yaml", "model"))
+
+
+def images_of(text: str) -> list[Path]:
+    from saccade.cli.predict import expand
+
+    return list(expand(text))
+
+
+def digits_model() -> Path:
+    """The newest finished run on the digits in runs/; without one, a new run."""
+    runs = [path for path in Path("runs").glob("digits*") if (path / "model" / "config.json").is_file()]
+    if runs:
+        return max(runs, key=lambda path: (path / "model" / "config.json").stat().st_mtime)
+    from saccade.cli.train import start_or_resume
+
+    print("there is no model in runs/: training one on handwritten digits (less than a minute)", file=sys.stderr)
+    code = start_or_resume(None, "", None, None, None, {}, (), False, False)
+    runs = [path for path in Path("runs").glob("digits*") if (path / "model" / "config.json").is_file()]
+    if code or not runs:
+        raise SaccadeError("the training did not finish; run `saccade train`, then `saccade look runs/digits`")
+    return max(runs, key=lambda path: (path / "model" / "config.json").stat().st_mtime)
+
+
+def digit_images() -> "list[OpenImage]":
+    """Digits of the test split."""
+    from saccade.data.builtin.digits import digits_splits
+    from saccade.explorer.session import OpenImage
+
+    source = digits_splits().test
+    assert source is not None
+    return [OpenImage(source.names[index], source.data(index)) for index in range(DIGITS)]

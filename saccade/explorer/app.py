@@ -1,0 +1,179 @@
+"""The explorer as a web application: the page, and what it fetches."""
+
+import mimetypes
+from collections.abc import Callable
+from importlib.resources import files
+from typing import Any, TypeVar
+from urllib.parse import unquote
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from saccade.errors import ConfigError, SaccadeError
+from saccade.explorer.change import PARAMETERS, Change
+from saccade.explorer.guard import Guard
+from saccade.explorer.session import Recording, Session, thumbnail
+from saccade.explorer.streams import Stream
+from saccade.explorer.wire import byte_rows, half_rows
+from saccade.version import __version__
+
+MAX_UPLOAD = 32 * 2**20  # bytes of a file
+BINARY = "application/octet-stream"
+CAN_CHANGE = False  # until runs can be changed
+T = TypeVar("T")
+
+
+def make_app(session: Session) -> Starlette:
+    """The application over the models and images of a session."""
+    explorer = Explorer(session)
+    recording = "/api/models/{model}/images/{image}"
+    routes = [
+        Route("/api/state", explorer.state),
+        Route("/api/images", explorer.upload, methods=["POST"]),
+        Route("/api/images/{image}/thumbnail", explorer.thumbnail),
+        Route(recording, explorer.recording),
+        Route(recording + "/shown", explorer.shown),
+        Route(recording + "/drawn", explorer.drawn),
+        Route(recording + "/{stream}/layers/{layer:int}", explorer.layer),
+        Route(recording + "/{stream}/grid", explorer.grid),
+        Route(recording + "/{stream}/rollout", explorer.rollout),
+        Route("/", page_file),
+        Route("/{name}", page_file),
+    ]
+    return Starlette(routes=routes, middleware=[Middleware(Guard)], exception_handlers={SaccadeError: refuse})
+
+
+class Explorer:
+    """The endpoints of a session."""
+
+    def __init__(self, session: Session):
+        self.session = session
+
+    async def state(self, request: Request) -> Response:
+        """Models, images and memory."""
+        session = self.session
+        return JSONResponse(
+            {
+                "version": __version__,
+                "models": [describe_model(key, model.name, model.predictor) for key, model in session.models.items()],
+                "images": [{"key": key, "name": image.name} for key, image in session.images.items()],
+                "memory": {"used": session.nbytes, "budget": session.budget, "recordings": len(session.recordings)},
+                "canChange": CAN_CHANGE,
+            }
+        )
+
+    async def upload(self, request: Request) -> Response:
+        """The body is an image file, the header X-Name its name in UTF-8, percent-encoded."""
+        name = printable(request.headers.get("x-name", "")) or "image"
+        content = await read_body(request, MAX_UPLOAD)
+        key = await run_in_threadpool(self.session.add_image, name, content)
+        return JSONResponse({"key": key, "name": name})
+
+    async def thumbnail(self, request: Request) -> Response:
+        image = self.session.image(request.path_params["image"])
+        return image_response(await run_in_threadpool(thumbnail, image))
+
+    async def recording(self, request: Request) -> Response:
+        """The description of a run, run now if it is not in memory."""
+        return JSONResponse(await self._read(request, Recording.describe))
+
+    async def shown(self, request: Request) -> Response:
+        return image_response(await self._read(request, lambda recording: recording.shown))
+
+    async def drawn(self, request: Request) -> Response:
+        return image_response(await self._read(request, lambda recording: recording.drawn))
+
+    async def layer(self, request: Request) -> Response:
+        """The rows of every head of one layer for one query: ``[H, K]`` float16."""
+        layer = request.path_params["layer"]
+        query = query_of(request)
+        return Response(await self._read_stream(request, lambda s: half_rows(s.rows(layer, query))), media_type=BINARY)
+
+    async def grid(self, request: Request) -> Response:
+        """The rows of every head of every layer for one query, a byte a weight: see :mod:`saccade.explorer.wire`."""
+        query = query_of(request)
+        return Response(await self._read_stream(request, lambda s: byte_rows(s.all_rows(query))), media_type=BINARY)
+
+    async def rollout(self, request: Request) -> Response:
+        """The rollout of one query: ``[K]`` float16."""
+        query = query_of(request)
+        return Response(await self._read_stream(request, lambda s: half_rows(s.rollout(query))), media_type=BINARY)
+
+    async def _read_stream(self, request: Request, read: Callable[[Stream], T]) -> T:
+        name = request.path_params["stream"]
+        return await self._read(request, lambda recording: read(recording.stream(name)))
+
+    async def _read(self, request: Request, read: Callable[[Recording], T]) -> T:
+        model, image = request.path_params["model"], request.path_params["image"]
+        unknown = sorted(set(request.query_params) - {*PARAMETERS, "query"})
+        if unknown:
+            raise ConfigError(f"there is no parameter {unknown[0]!r}; there are query, {', '.join(PARAMETERS)}")
+        change = Change.from_query(request.query_params)
+        return await run_in_threadpool(lambda: read(self.session.recording(model, image, change)))
+
+
+def describe_model(key: str, name: str, predictor: Any) -> dict[str, Any]:
+    parameters = sum(parameter.numel() for parameter in predictor.model.parameters())
+    return {
+        "key": key,
+        "name": name,
+        "architecture": predictor.source.architecture,
+        "task": predictor.task.name,
+        "parameters": parameters,
+        "classes": len(predictor.labels),
+    }
+
+
+def query_of(request: Request) -> int | str:
+    """The parameter `query`: a token's index or a name; 0 unless given."""
+    text = request.query_params.get("query", "0")
+    return int(text) if text.isdecimal() and len(text) < 10 else text
+
+
+def printable(encoded: str) -> str:
+    """A percent-encoded file name for display: at most 200 printable characters."""
+    from_url = "".join(c for c in unquote(encoded) if c.isprintable())
+    return from_url.strip()[:200]
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The body of a request, read no further than the limit.
+
+    Raises:
+        HTTPException: 413, a larger one.
+    """
+    content = bytearray()
+    async for part in request.stream():
+        content += part
+        if len(content) > limit:
+            raise HTTPException(413, f"the file is larger than {limit // 2**20} MiB")
+    return bytes(content)
+
+
+def image_response(content: bytes) -> Response:
+    kind = "image/png" if content.startswith(b"\x89PNG") else "image/webp"
+    return Response(content, media_type=kind, status_code=200 if content else 404)
+
+
+async def page_file(request: Request) -> Response:
+    """One of the files of the page."""
+    name = request.path_params.get("name", "index.html")
+    if name not in page_names():
+        raise HTTPException(404, "there is no such page")
+    kind = "text/javascript" if name.endswith(".js") else mimetypes.guess_type(name)[0] or BINARY
+    return Response((files("saccade.explorer") / "page" / name).read_bytes(), media_type=kind)
+
+
+def page_names() -> list[str]:
+    """The files of the page."""
+    return sorted(file.name for file in (files("saccade.explorer") / "page").iterdir())
+
+
+async def refuse(request: Request, error: Exception) -> Response:
+    """An error of the input as JSON: the message, for the page to show."""
+    return JSONResponse({"error": str(error)}, status_code=400)

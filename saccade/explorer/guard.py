@@ -1,0 +1,57 @@
+"""Who may talk to the explorer: pages that it served itself, on this machine."""
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+HOSTS = ("127.0.0.1", "localhost")
+
+
+class Guard:
+    """Refuses requests for another host name (DNS rebinding) or from another site's page, and sets the headers above.
+
+    A link from elsewhere may open the page itself; nothing else answers to another site.
+    """
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        reason = refusal(Headers(scope=scope), scope["path"], scope["method"])
+        app = self.app if reason is None else PlainTextResponse(reason, status_code=403)
+        await app(scope, receive, send_with_headers)
+
+
+def refusal(headers: Headers, path: str, method: str) -> str | None:
+    """Why a request is refused; None if it is not."""
+    host = headers.get("host", "")
+    if host.rpartition(":")[0] not in HOSTS and host not in HOSTS:
+        return f"the explorer serves {' and '.join(HOSTS)} only"
+    origin = headers.get("origin")
+    if origin is not None and origin != f"http://{host}":
+        return "the explorer answers to its own page only"
+    site = headers.get("sec-fetch-site", "none")
+    opens_page = path == "/" and method == "GET" and headers.get("sec-fetch-mode") == "navigate"
+    if site not in ("same-origin", "none") and not opens_page:
+        return "the explorer answers to its own page only"
+    return None

@@ -1,0 +1,275 @@
+// The page: reads the address, fetches what the view needs, and draws it.
+
+import { changePanel, changeTool, toggleHidden } from "./change.js";
+import { $, announce, choices, element, notice } from "./controls.js";
+import { buildHeads, focusSelected, markHeads, overHeads, paintHeads } from "./heads.js";
+import { acceptImages, showStrip } from "./images.js";
+import { listenToKeys } from "./keyboard.js";
+import { byteSize, newest } from "./numbers.js";
+import { showPrediction } from "./prediction.js";
+import { Server } from "./source.js";
+import { drawMarks, followPointer, placeOf, showImage, showRow, showState, tokenName } from "./stage.js";
+import { applyChange, canUndo, changeQuery, forgetSteps, isChanged, noChange, readAddress, state, undoChange, writeAddress } from "./state.js";
+
+const source = window.saccadeSource ?? new Server();
+let models = [], images = [];
+let original = null; // the recording of the model as it is
+let recording = null; // the one on show
+let run = null; // its address
+let hovered = null;
+
+const stream = () => recording?.streams.find(({ name }) => name === state.stream) ?? recording?.streams[0] ?? null;
+const query = () => hovered ?? state.query ?? defaultQuery();
+const defaultQuery = () => (stream()?.overGrid ? recording.query : 0);
+
+async function start() {
+  readAddress();
+  wire();
+  try {
+    await readServer();
+  } catch (error) {
+    showState("error", "The page could not load", error.message);
+    return;
+  }
+  const options = models.map(({ key, name }) => element("option", { value: key, title: name }, name.split(/[\\/]/).at(-1)));
+  $("model").replaceChildren(...options);
+  $("model-field").hidden = models.length < 2 && !models[0];
+  await open();
+}
+
+async function readServer() {
+  const answer = await source.state();
+  ({ models, images } = answer);
+  source.canChange = answer.canChange;
+  showMemory(answer);
+}
+
+function showMemory({ memory, version }) {
+  const text = memory ? `${byteSize(memory.used)} of ${byteSize(memory.budget)} in memory, ${memory.recordings} ${memory.recordings === 1 ? "run" : "runs"}` : "";
+  $("memory").textContent = [text, `Saccade ${version}`].filter(Boolean).join(" · ");
+}
+
+/** Show the model and the image of the state, in its change. */
+const open = newest(async () => {
+  if (!models.some(({ key }) => key === state.model)) state.model = models[0].key;
+  $("model").value = state.model;
+  if (!state.image && images.length) state.image = images[0].key;
+  showStrip(images, state.image, (key) => source.thumbnail(key), openImage);
+  if (!state.image) {
+    original = recording = null;
+    showState("empty", "No image yet", "Drop one here, paste one, or press “Open image”.");
+    document.body.dataset.loaded = "empty";
+    return;
+  }
+  const key = `${state.model}/${state.image}`, change = changeQuery();
+  if (original?.key !== key) showState("loading", "Running the model", "and recording what attends to what");
+  $("busy").classList.add("on");
+  try {
+    const plain = { model: state.model, image: state.image, change: "" }, changed = { ...plain, change };
+    if (original?.key !== key) original = { ...(await source.recording(plain)), key, run: plain };
+    recording = change ? { ...(await source.recording(changed)), key } : original;
+    run = change ? changed : plain;
+    notice("");
+  } catch (error) {
+    if (change && original?.key === key) notice(error.message);
+    else { recording = original = null; showState("error", "This cannot be shown", error.message); }
+    document.body.dataset.loaded = "error";
+    return;
+  } finally {
+    $("busy").classList.remove("on");
+  }
+  for (const one of recording.streams) one.size = recording.size;
+  const name = images.find((image) => image.key === state.image)?.name ?? "the image";
+  showImage(source.shown(original.run), recording, name);
+  document.title = `${name} · Saccade look`;
+  showPrediction(original.result, change ? recording.result : null, recording.drawn ? source.drawn(run) : "");
+  clampState();
+  showState("ready");
+  draw();
+  readServer().catch(() => {});
+});
+
+/** Bring layer, head and query into the ranges of this model. */
+function clampState() {
+  const { layers, overGrid, queries, prefix } = stream();
+  state.stream = stream().name;
+  if (!Number.isInteger(state.layer) || state.layer < 0 || state.layer >= layers.length) state.layer = layers.length - 1;
+  const { heads } = layers[state.layer];
+  if (!Number.isInteger(state.head) || state.head < 0 || state.head >= heads) state.head = 0;
+  const known = state.query === null || (Number.isInteger(state.query) && state.query < queries) || (state.query === "mean" && overGrid);
+  if (!known || state.query === defaultQuery()) state.query = null;
+  if (state.show === "rollout" && !overGrid) state.show = "head";
+  state.tokens = prefix.length;
+}
+
+/** Draw everything that depends on the state but needs no other run. */
+function draw() {
+  if (!recording) return;
+  writeAddress();
+  const current = stream(), { heads } = current.layers[state.layer];
+  choices($("stream"), recording.streams.map(({ name }) => [name, name === "self" ? "patches" : "object queries"]), current.name,
+    (name) => set({ stream: name, layer: -1, query: null }));
+  $("stream").hidden = recording.streams.length < 2;
+  const named = [...current.prefix.map((name, token) => [token, name]), ...(current.overGrid ? [["mean", "mean"]] : [])];
+  choices($("query"), named, state.query ?? defaultQuery(), (token) => set({ query: token }));
+  $("query").hidden = named.length === 0;
+  const ways = [["head", "head", "one head"], ["mean", "mean", "the mean of the heads of this layer"], ["max", "max", "the maximum over the heads of this layer"]];
+  if (current.overGrid) ways.push(["rollout", "rollout", "attention rollout through all layers"]);
+  choices($("show"), ways, state.show, (show) => set({ show }));
+  choices($("paint"), [["colour", "colour"], ["light", "light"], ["off", "off"]], state.paint, (value) => set({ paint: value }));
+  choices($("scale"), [["own", "each map to its maximum"], ["shared", "one scale for all"]], state.scale, (scale) => set({ scale }));
+  $("opacity").value = state.opacity;
+  const title = state.show === "rollout" ? "Rollout of all layers" : `Layer ${state.layer + 1} of ${current.layers.length}, ${state.show === "head" ? `head ${state.head + 1} of ${heads}` : `${state.show} of ${heads} heads`}`;
+  $("heads-note").textContent = title;
+  buildHeads(current, { head: chooseHead, mean: (layer) => set({ layer, show: "mean" }), block: chooseBlock });
+  markHeads();
+  focusSelected();
+  if (source.canChange) changePanel(stream(), change, { undo: canUndo(), changed: isChanged() });
+  refresh();
+}
+
+/** Fetch and draw the row of the query, then the maps of all heads. */
+function refresh() {
+  drawMarks(stream(), query(), state.hide);
+  refreshRow();
+  clearTimeout(refresh.timer);
+  refresh.timer = setTimeout(refreshGrid, hovered === null ? 0 : 90);
+}
+
+const refreshRow = newest(async () => {
+  const [current, token, at] = [stream(), query(), run];
+  const { heads } = current.layers[state.layer];
+  try {
+    let row;
+    if (state.show === "rollout") {
+      row = await source.rollout(at, current, token);
+    } else {
+      const rows = await source.layer(at, current, state.layer, token), keys = rows.length / heads;
+      row = state.show === "head" ? rows.subarray(state.head * keys, (state.head + 1) * keys) : overHeads(rows, heads, state.show);
+    }
+    if (at !== run) return;
+    showRow(current, row, token);
+    document.body.dataset.loaded = `${token}`;
+    window.saccadeRow = row; // what is on show, for tests of the page
+  } catch (error) {
+    notice(error.message);
+  }
+});
+
+const refreshGrid = newest(async () => {
+  const [current, token, at] = [stream(), query(), run];
+  try {
+    const values = await source.grid(at, current, token);
+    if (at === run) paintHeads(current, values);
+  } catch (error) {
+    notice(error.message);
+  }
+});
+
+function set(values) {
+  Object.assign(state, values);
+  clampState();
+  draw();
+}
+
+function change(values) {
+  if (!source.canChange) return;
+  if (values === "undo") undoChange();
+  else applyChange(values === "reset" ? noChange() : values);
+  draw();
+  open();
+}
+
+function chooseHead(layer, head) {
+  if (changeTool() !== "off") { set({ layer, head, show: state.show === "max" ? "max" : "head" }); return; }
+  const name = `${layer}.${head}`;
+  change({ heads: state.heads.includes(name) ? state.heads.filter((other) => other !== name) : [...state.heads, name] });
+}
+
+function chooseBlock(layer) {
+  if (changeTool() !== "off") { set({ layer, show: state.show === "rollout" ? "head" : state.show }); return; }
+  change({ blocks: state.blocks.includes(layer) ? state.blocks.filter((other) => other !== layer) : [...state.blocks, layer] });
+}
+
+function openImage(key) {
+  Object.assign(state, { image: key, query: null }, noChange());
+  forgetSteps();
+  hovered = null;
+  open();
+}
+
+async function addImage(file) {
+  notice("");
+  $("busy").classList.add("on");
+  try {
+    const { key, name } = await source.upload(file);
+    if (!images.some((image) => image.key === key)) images.push({ key, name });
+    await readServer();
+    openImage(key);
+  } catch (error) {
+    notice(`${file.name || "The pasted image"}: ${error.message}`);
+  } finally {
+    $("busy").classList.remove("on");
+  }
+}
+
+function hover(token) {
+  if (hovered === token || !recording) return;
+  hovered = token;
+  refresh();
+}
+
+function movePatch(rows, columns) {
+  const current = stream();
+  if (!current?.overGrid) return;
+  const [row, column] = placeOf(current, query()) ?? [-1, 0].map(() => 0);
+  const [height, width] = current.grid;
+  const next = [Math.min(Math.max(row + rows, 0), height - 1), Math.min(Math.max(column + columns, 0), width - 1)];
+  hovered = null;
+  set({ query: current.prefix.length + next[0] * width + next[1] });
+}
+
+function moveLayerHead(layers, heads) {
+  if (!recording) return;
+  const all = stream().layers, layer = Math.min(Math.max(state.layer + layers, 0), all.length - 1);
+  const head = Math.min(Math.max(state.head + heads, 0), all[layer].heads - 1);
+  set({ layer, head, show: heads || state.show === "rollout" ? "head" : state.show });
+  announce($("heads-note").textContent);
+}
+
+function toggle(what) {
+  if (!recording || !source.canChange) return;
+  const patch = placeOf(stream(), query());
+  if (what === "head") { const name = `${state.layer}.${state.head}`; change({ heads: state.heads.includes(name) ? state.heads.filter((other) => other !== name) : [...state.heads, name] }); }
+  else if (what === "block") change({ blocks: state.blocks.includes(state.layer) ? state.blocks.filter((other) => other !== state.layer) : [...state.blocks, state.layer] });
+  else if (patch) change({ hide: toggleHidden(state.hide, patch[0] * stream().grid[1] + patch[1]) });
+}
+
+let brushHides = true;
+function brush(patch, begins) {
+  if (begins) brushHides = !state.hide.includes(patch);
+  if (state.hide.includes(patch) === brushHides) return;
+  const hide = brushHides ? [...state.hide, patch] : state.hide.filter((other) => other !== patch);
+  if (begins) change({ hide });
+  else { state.hide = hide; draw(); open(); }
+}
+
+function wire() {
+  $("model").addEventListener("change", () => { Object.assign(state, { model: $("model").value, layer: -1, query: null }, noChange()); forgetSteps(); open(); });
+  $("opacity").addEventListener("input", () => set({ opacity: Number($("opacity").value) }));
+  $("undo").addEventListener("click", () => change("undo"));
+  $("reset").addEventListener("click", () => change("reset"));
+  $("notice").querySelector("button").addEventListener("click", () => notice(""));
+  $("skip").addEventListener("click", (event) => { event.preventDefault(); $("stage").focus(); });
+  $("theme").addEventListener("click", () => {
+    const root = document.documentElement, dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+    root.dataset.theme = dark ? "light" : "dark";
+  });
+  followPointer(stream, { hover, brush, tool: changeTool, choose: (token) => { hovered = null; set({ query: state.query === token ? null : token }); } });
+  acceptImages(addImage);
+  listenToKeys({ layerHead: moveLayerHead, patch: movePatch, release: () => { hovered = null; if (recording) set({ query: null }); }, undo: () => change("undo"), toggle });
+  new ResizeObserver(() => drawMarks(stream(), query(), state.hide)).observe($("frame"));
+  addEventListener("hashchange", () => { readAddress(); hovered = null; forgetSteps(); open(); });
+}
+
+start();

@@ -1,0 +1,55 @@
+// The prediction: classes with bars, the changed run beside the model as it is; for other tasks the drawn result.
+
+import { $, element } from "./controls.js";
+import { percent, points } from "./numbers.js";
+
+const SHOWN = 6;
+
+/**
+ * @param original result of the model as it is
+ * @param changed result of the changed run, or null
+ * @param drawn address of the drawn result
+ */
+export function showPrediction(original, changed, drawn) {
+  const panel = $("prediction");
+  if (!original) {
+    panel.replaceChildren(element("p", { class: "note" }, "This model predicts nothing for an image alone."));
+  } else if (original.top) {
+    panel.replaceChildren(...classRows(original.top, changed?.top ?? null));
+  } else {
+    panel.replaceChildren(element("img", { src: drawn, alt: "The prediction drawn over the image", class: "drawn" }));
+  }
+}
+
+function classRows(original, changed) {
+  const before = new Map(original.map(({ label, score }) => [label, score]));
+  const after = changed && new Map(changed.map(({ label, score }) => [label, score]));
+  const names = original.slice(0, SHOWN).map(({ label }) => label);
+  for (const { label } of changed?.slice(0, 3) ?? []) if (!names.includes(label)) names.push(label);
+  const rows = names.map((label) => classRow(label, before.get(label) ?? 0, after && (after.get(label) ?? 0)));
+  const [winner] = changed ?? original;
+  const head = [element("p", { class: "winner" }, element("b", {}, winner.label), ` ${percent(winner.score)}`)];
+  if (changed && winner.label !== original[0].label) head.push(element("p", { class: "flip" }, `was ${original[0].label} ${percent(original[0].score)}`));
+  const list = element("ul", { class: after ? "classes changed" : "classes" }, ...rows);
+  const key = after ? [element("p", { class: "key" }, element("i", { class: "before" }), "original ", element("i", { class: "after" }), "changed")] : [];
+  return [...head, list, ...key];
+}
+
+function classRow(label, before, after) {
+  const bars = element("div", { class: "bars", "aria-hidden": "true" }, bar("before", before));
+  const value = after ?? before;
+  const row = element("li", {}, element("span", { class: "name", title: label }, label), element("span", { class: "value" }, percent(value)), bars);
+  if (after !== null) {
+    bars.append(bar("after", after));
+    const difference = after - before;
+    const kind = Math.abs(difference) < 0.0005 ? "same" : difference > 0 ? "up" : "down";
+    row.append(element("span", { class: `difference ${kind}` }, points(difference), element("span", { class: "quiet" }, " percentage points")));
+  }
+  return row;
+}
+
+function bar(kind, value) {
+  const made = element("div", { class: `bar ${kind}` });
+  made.style.width = `${100 * value}%`;
+  return made;
+}

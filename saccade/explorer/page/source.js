@@ -1,0 +1,65 @@
+// Where the page reads recordings from: the process that serves it.
+
+import { byteFloats, Cache, halfFloats } from "./numbers.js";
+
+async function answer(request) {
+  let response;
+  try {
+    response = await request;
+  } catch {
+    throw new Error("The explorer does not answer: was `saccade look` ended?");
+  }
+  if (response.ok) return response;
+  const text = await response.text();
+  let message = text;
+  try { message = JSON.parse(text).error ?? text; } catch { /* plain text */ }
+  throw new Error(message || `error ${response.status}`);
+}
+
+export class Server {
+  constructor() {
+    this.canChange = true;
+    this.rows = new Cache(3000);
+  }
+
+  async state() {
+    return (await answer(fetch("api/state"))).json();
+  }
+
+  address({ model, image, change }, path = "", query = null) {
+    const parameters = [change, query === null ? "" : `query=${query}`].filter(Boolean).join("&");
+    return `api/models/${model}/images/${encodeURIComponent(image)}${path}${parameters ? `?${parameters}` : ""}`;
+  }
+
+  async recording(run) {
+    return (await answer(fetch(this.address(run)))).json();
+  }
+
+  shown(run) { return this.address(run, "/shown"); }
+  drawn(run) { return this.address(run, "/drawn"); }
+  thumbnail(image) { return `api/images/${encodeURIComponent(image)}/thumbnail`; }
+
+  read(address, decode) {
+    return this.rows.get(address, async () => decode(await (await answer(fetch(address))).arrayBuffer()));
+  }
+
+  /** Rows of all heads of one layer: Float32Array [heads * keys]. */
+  layer(run, stream, layer, query) {
+    return this.read(this.address(run, `/${stream.name}/layers/${layer}`, query), halfFloats);
+  }
+
+  /** Rows of all heads of all layers: Float32Array [rows * keys]. */
+  grid(run, stream, query) {
+    const rows = stream.layers.reduce((sum, layer) => sum + layer.heads, 0);
+    return this.read(this.address(run, `/${stream.name}/grid`, query), (buffer) => byteFloats(buffer, rows));
+  }
+
+  rollout(run, stream, query) {
+    return this.read(this.address(run, `/${stream.name}/rollout`, query), halfFloats);
+  }
+
+  async upload(file) {
+    const headers = { "X-Name": encodeURIComponent(file.name || "pasted image") };
+    return (await answer(fetch("api/images", { method: "POST", body: file, headers }))).json();
+  }
+}
