@@ -54,8 +54,8 @@ THIRD_PARTY = {
 }
 NO_TORCH = [
     "saccade", "saccade.errors", "saccade.upgrade", "saccade.models.zoo", "saccade.data.config",
-    "saccade.training.config", "saccade.cli.main", "saccade.cli.train", "saccade.cli.models", "saccade.models.cost_table",
-    "saccade.checkpoints.published", "saccade.tasks.table",
+    "saccade.training.config", "saccade.cli.main", "saccade.cli.train", "saccade.cli.models",
+    "saccade.models.cost_table", "saccade.checkpoints.published", "saccade.tasks.table",
     *(row.config.partition(":")[0] for row in TASKS.values()),
 ]  # fmt: skip
 # Modules that import inside functions: a command loads what it needs when it runs, the table loads rooms by name.

@@ -60,13 +60,14 @@ def _row(cost: CostRow) -> dict[str, Any]:
 
 def _text(rows: Sequence[dict[str, Any]]) -> str:
     width = max(len(row["name"]) for row in rows)
-    lines = [f"{'model':<{width}} {'task':<14} {'parameters':>13} {'GMAC':>9}  {'input':<11} published weights (licence)"]
+    head = f"{'model':<{width}} {'task':<14} {'parameters':>13} {'GMAC':>9}  {'input':<11}"
+    lines = [f"{head} published weights (licence)"]
     for row in rows:
         size = row["image_size"]
         shape = f"{row['tokens']} tokens" if size is None else f"{size[0]} x {size[1]}"
+        cost = f"{row['params']:>13,} {row['gmacs']:>9.3f}"
         weights = "" if row["weights"] is None else f"{row['weights']} ({row['licence']})"
-        line = f"{row['name']:<{width}} {row['task']:<14} {row['params']:>13,} {row['gmacs']:>9.3f}  {shape:<11} {weights}"
-        lines.append(line.rstrip())
+        lines.append(f"{row['name']:<{width}} {row['task']:<14} {cost}  {shape:<11} {weights}".rstrip())
     if any(row["weights"] for row in rows):
         lines.append("hub:ORG/NAME is a model for every command; other checkpoints of these formats open as well")
     return "\n".join(lines)

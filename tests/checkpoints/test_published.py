@@ -20,7 +20,7 @@ def test_every_row_is_a_model_that_its_format_opens() -> None:
     for name, row in PUBLISHED.items():
         module = import_module(f"saccade.checkpoints.formats.{row.format}")
         assert module in FORMATS
-        assert module.ARCHITECTURE == architecture_of(name), name
+        assert architecture_of(name) == module.ARCHITECTURE, name
         assert is_hub_name(row.source) or " of " in row.source
         assert row.licence
 

@@ -49,7 +49,8 @@ def test_weights_and_licence(capsys) -> None:
     lines = capsys.readouterr().out.splitlines()
     base = next(line for line in lines if line.startswith("bert_base"))
     assert base.split()[1:3] == ["masked_lm", "109,482,240"]
-    assert "512 tokens" in base and base.endswith("hub:google-bert/bert-base-uncased (Apache-2.0)")
+    assert "512 tokens" in base
+    assert base.endswith("hub:google-bert/bert-base-uncased (Apache-2.0)")
 
 
 def test_another_size_is_measured(capsys) -> None:
