@@ -5,6 +5,11 @@
     predictor = saccade.load("runs/digits")               # a model directory, a run or any published file
     with saccade.record(net) as trace:                    # the exact weights of every attention
         net(images)
+    saccade.evaluate(predictor, "photos").metrics         # on data with targets
+    saccade.explain(predictor, "cat.jpg").figure          # what it attends to
+    saccade.save(predictor, "model")                      # a model directory
+
+docs/python.md lists everything.
 
 The names below load their modules, and torch with them, when they are first used.
 """
@@ -15,6 +20,7 @@ from typing import TYPE_CHECKING
 from saccade.version import __version__
 
 if TYPE_CHECKING:
+    from saccade.api import evaluate, explain, save
     from saccade.checkpoints.convert import convert
     from saccade.engine.predictor import Predictor
     from saccade.models.zoo import create, list_models
@@ -22,15 +28,21 @@ if TYPE_CHECKING:
     from saccade.runs import train
     from saccade.tasks.loading import load
 
-__all__ = ["Predictor", "__version__", "convert", "create", "list_models", "load", "record", "train"]
+__all__ = [
+    "Predictor", "__version__", "convert", "create", "evaluate", "explain", "list_models", "load", "record", "save",
+    "train",
+]  # fmt: skip
 
 _HOMES = {
     "Predictor": "saccade.engine.predictor",
     "convert": "saccade.checkpoints.convert",
     "create": "saccade.models.zoo",
+    "evaluate": "saccade.api",
+    "explain": "saccade.api",
     "list_models": "saccade.models.zoo",
     "load": "saccade.tasks.loading",
     "record": "saccade.nn.recording",
+    "save": "saccade.api",
     "train": "saccade.runs",
 }
 

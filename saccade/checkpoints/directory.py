@@ -24,6 +24,7 @@ from saccade.data.preprocessing import Preprocessing
 from saccade.errors import CheckpointError, ConfigError
 from saccade.models.model import Model
 from saccade.models.zoo import build
+from saccade.nn.mode import evaluation_mode
 from saccade.version import __version__
 
 CONFIG, WEIGHTS, FINGERPRINT = "config.json", "model.safetensors", "fingerprint.safetensors"
@@ -166,11 +167,8 @@ def check_fingerprint(model: Model, path: Path) -> None:
 
 @torch.no_grad()
 def _output(model: Model, inputs: tuple[Tensor, ...]) -> Tensor:
-    training = model.training
     device = next(model.parameters()).device
-    try:
-        output = model.eval()(*(tensor.to(device) for tensor in inputs))
-        first = output[0] if isinstance(output, tuple) else output
-        return first.float().cpu().contiguous()
-    finally:
-        model.train(training)
+    with evaluation_mode(model):
+        output = model(*(tensor.to(device) for tensor in inputs))
+    first = output[0] if isinstance(output, tuple) else output
+    return first.float().cpu().contiguous()

@@ -48,21 +48,13 @@ def explain(
         raise ConfigError(f"--output must end in {', '.join(SUFFIXES)}, not {output.suffix or output.name!r}")
     if not output.parent.is_dir():
         raise ConfigError(f"--output: there is no folder {output.parent}")
+    from saccade.api import explain as draw
     from saccade.checkpoints.atomic import write_atomic
     from saccade.cli.predict import expand
-    from saccade.tasks import table
     from saccade.tasks.loading import load
 
     predictor = load(model, image_size=image_size, device=device)
     inputs = list(dict.fromkeys(path for text in images for path in expand(text))) if predictor.reads_images else images
-    if point is not None:
-        from saccade.analysis.points import point_attention
-        from saccade.reporting.points import point_figure
-
-        figure = point_figure([point_attention(predictor, path, point, budget=budget) for path in inputs])
-        lines = [f"{path}: {point[0]:g}, {point[1]:g} in every layer" for path in inputs]
-    else:
-        drawing = table.report(predictor.task.name).explain(predictor, inputs, budget=budget)
-        figure, lines = drawing.figure, drawing.lines
-    write_atomic(output, lambda path: figure.savefig(path, format=output.suffix[1:].lower()))
-    print(*lines, f"drawn in {output}", sep="\n")
+    drawing = draw(predictor, inputs, point=point, budget=budget)
+    write_atomic(output, lambda path: drawing.figure.savefig(path, format=output.suffix[1:].lower()))
+    print(*drawing.lines, f"drawn in {output}", sep="\n")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from saccade.data.samples import Batch
 from saccade.engine.finite import require_finite
+from saccade.nn.mode import evaluation_mode
 
 
 class EvalSteps(Protocol):
@@ -68,7 +69,7 @@ def collect(
     """The outputs of a model in evaluation mode for every input.
 
     Args:
-        model: returned to the mode it was in.
+        model: each of its modules is left in the mode that it was in.
         batches: inputs of a split in order.
         device: of the model.
         task: how the model is run and what is kept of its outputs.
@@ -80,20 +81,15 @@ def collect(
     """
     parts: list[Collected] = []
     done = 0
-    was_training = model.training
-    model.eval()
-    try:
-        with precision or nullcontext():
-            for batch in batches:
-                batch = batch.to(device)
-                outputs = task.eval_step(model, batch)
-                require_finite(outputs, batch.names)
-                tensors = task.collect(outputs, batch)
-                require_finite(tensors, batch.names)
-                parts.append(Collected({name: tensor.cpu() for name, tensor in tensors.items()}, batch.names))
-                done += len(batch.names)
-                if on_inputs is not None:
-                    on_inputs(done)
-    finally:
-        model.train(was_training)
+    with evaluation_mode(model), precision or nullcontext():
+        for batch in batches:
+            batch = batch.to(device)
+            outputs = task.eval_step(model, batch)
+            require_finite(outputs, batch.names)
+            tensors = task.collect(outputs, batch)
+            require_finite(tensors, batch.names)
+            parts.append(Collected({name: tensor.cpu() for name, tensor in tensors.items()}, batch.names))
+            done += len(batch.names)
+            if on_inputs is not None:
+                on_inputs(done)
     return Collected.joined(parts)

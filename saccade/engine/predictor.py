@@ -7,7 +7,6 @@ predictor.predict("cat.jpg").label
 import copy
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any, overload
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from saccade.checkpoints.directory import LoadedModel
 from saccade.data.images import MAX_PIXELS, BinaryFile, ImageLike, read_scaled
@@ -29,6 +28,7 @@ from saccade.engine.task import Task
 from saccade.errors import ConfigError, ImageError
 from saccade.models.model import Model
 from saccade.nn.matmul_precision import MatmulPrecision, choose_matmul_precision, matmul_precision
+from saccade.nn.mode import evaluation_mode
 
 log = logging.getLogger("saccade")
 
@@ -211,19 +211,6 @@ class Predictor:
 def size_of(picture: Image.Image | Tensor) -> tuple[int, int]:
     """(H, W) in pixels."""
     return (picture.shape[-2], picture.shape[-1]) if isinstance(picture, Tensor) else (picture.height, picture.width)
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Run a model in evaluation mode, and leave each of its modules in the mode that it was in."""
-    training = [module for module in model.modules() if module.training]
-    try:
-        if training:
-            model.eval()
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def choose_device(device: torch.device | str) -> torch.device:

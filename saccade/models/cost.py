@@ -14,6 +14,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from saccade.models.model import Model
+from saccade.nn.mode import evaluation_mode
 
 
 @dataclass(frozen=True)
@@ -50,20 +51,15 @@ def measure_cost(model: Model, image_size: tuple[int, int] | None = None) -> Cos
 
     fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     counter = FlopCounterMode(display=False, custom_mapping={fused: _fused_attention_flops})
-    modes = {module: module.training for module in model.modules()}
     inputs = model.example_inputs(1, image_size)
     # Fake tensors of the CPU take the fused attention that a real run takes, so that what it saves is right as well.
     with torch.enable_grad(), FakeTensorMode() as fake:
         weights = {name: torch.empty(p.shape, requires_grad=True) for name, p in model.named_parameters()}
         buffers = {name: torch.empty(b.shape, dtype=b.dtype) for name, b in model.named_buffers()}
         arguments = tuple(fake.from_tensor(tensor) for tensor in inputs)
-        try:
-            model.eval()  # batch norm in training mode takes no single image
-            with counter, saved_tensors_hooks(save, lambda tensor: tensor):
-                torch.func.functional_call(model, {**weights, **buffers}, arguments)
-        finally:
-            for module, training in modes.items():
-                module.training = training
+        # batch norm in training mode takes no single image
+        with evaluation_mode(model), counter, saved_tensors_hooks(save, lambda tensor: tensor):
+            torch.func.functional_call(model, {**weights, **buffers}, arguments)
     own_storage = {t.untyped_storage()._cdata for t in (*weights.values(), *buffers.values())}
     activation_bytes = sum(s.nbytes() for address, s in saved.items() if address not in own_storage)
     return Cost(sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2, activation_bytes)

@@ -1,0 +1,235 @@
+"""Save, measure and explain a model in a call each: what the commands of the same names do.
+
+saccade.save(predictor, "model")
+saccade.evaluate("model", "photos").metrics
+saccade.explain("model", "cat.jpg").figure.savefig("cat.png")
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from saccade.analysis.points import point_attention
+from saccade.checkpoints.directory import LoadedModel, is_model_dir, save_model_dir
+from saccade.data.batching import eval_batches
+from saccade.data.images import ImageLike
+from saccade.data.own import OwnDataset
+from saccade.data.preprocessing import Preprocessing
+from saccade.engine.collect import collect
+from saccade.engine.evaluation import Evaluation
+from saccade.engine.evaluation import evaluate as measure_split
+from saccade.engine.predictor import Predictor, is_single
+from saccade.engine.report import Drawing
+from saccade.errors import ConfigError
+from saccade.models.catalogue import ARCHITECTURES
+from saccade.models.model import Model
+from saccade.nn.matmul_precision import matmul_precision
+from saccade.nn.mode import evaluation_mode
+from saccade.reporting.points import point_figure
+from saccade.tasks import table
+from saccade.tasks.loading import load
+
+OWN_DATA = "own data"  # split of an evaluation on a data set in memory
+
+
+def save(
+    model: Predictor | LoadedModel | Model,
+    directory: str | Path,
+    *,
+    labels: Sequence[str] | None = None,
+    preprocessing: Preprocessing | None = None,
+    task: str | None = None,
+) -> Path:
+    """Write a model directory, which :func:`saccade.load`, every command and other programs open.
+
+    It is written whole or not at all. A model directory at that place is replaced; anything else there is an error.
+
+    Args:
+        model: a predictor, as :func:`saccade.load` returns it, with its labels and preprocessing; or a model of images
+            alone, as :func:`saccade.create` returns it.
+        directory: where to write.
+        labels: K class names in the order of the logits ``[B, K]``; needed for a model alone with a head, and instead
+            of its own for a predictor.
+        preprocessing: how images are prepared for it; needed for a model alone.
+        task: of a model alone; that of its architecture unless given, see `saccade models`.
+
+    Returns:
+        the directory.
+
+    Raises:
+        ConfigError: something is missing for a model alone, the model is not for the task, or there are other files at
+            that place.
+        CheckpointError: the numbers of labels and logits differ.
+    """
+    if isinstance(model, Predictor | LoadedModel):
+        if task is not None:
+            raise ConfigError("`task` is for a model alone: this one has its task")
+        source = replace(model.source, model=model.model) if isinstance(model, Predictor) else model
+        if labels is not None:
+            source = replace(source, labels=tuple(labels))
+        if preprocessing is not None:
+            source = replace(source, preprocessing=preprocessing)
+    else:
+        source = _with_labels(model, labels, preprocessing, task)
+    path = Path(directory)
+    occupied = path.is_file() or (path.is_dir() and any(path.iterdir()) and not is_model_dir(path))
+    if occupied:
+        raise ConfigError(f"{path} is there already and is no model directory: choose another one")
+    with evaluation_mode(source.model):
+        return save_model_dir(path, source)
+
+
+def evaluate(
+    model: Predictor | str | Path,
+    data: str | Path | OwnDataset,
+    *,
+    split: str = "auto",
+    batch_size: int = 32,
+    workers: int | None = None,
+    device: torch.device | str | None = None,
+    options: Mapping[str, Any] | None = None,
+    on_inputs: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Measure a model on data with targets.
+
+    Args:
+        model: a predictor, or whatever :func:`saccade.load` opens.
+        data: as for training: a folder, a table, a zip, shards, "digits" (see docs/data.md); or a data set of your own
+            that gives the model's inputs ``[C, H, W]`` with targets whose classes are numbered as the model's labels.
+        split: "train", "val", "test", "all", or "auto": the test split where the data has one of its own or is what
+            the model was trained on; else everything. A data set of your own has no splits.
+        batch_size: inputs at once.
+        workers: processes that load data; chosen for the machine unless given.
+        device: where the model runs, such as "cuda" or "auto"; the CPU unless given. A predictor has its own.
+        options: of the task's predictions, such as ``{"max_depth": 80.0}``.
+        on_inputs: called with (inputs done, inputs in all).
+
+    Returns:
+        its `metrics` print in a line and have `to_dict()`; `split` and `note` state what was measured, `collected` has
+        every output.
+
+    Raises:
+        DataError: the data cannot be read, or has a class that the model does not have.
+        ConfigError: there is no such split, device or option.
+        MeasurementError: outputs are NaN or infinite.
+    """
+    predictor = _predictor(model, device, options)
+    if isinstance(data, str | Path):
+        return measure_split(
+            predictor, str(data), split=split, batch_size=batch_size, workers=workers, on_inputs=on_inputs
+        )
+    if split != "auto":
+        raise ConfigError(f"a data set of your own has no splits: leave out split={split!r}")
+    return _measure_own(predictor, data, batch_size, workers or 0, on_inputs)
+
+
+def explain(
+    model: Predictor | str | Path,
+    images: ImageLike | Iterable[ImageLike],
+    *,
+    point: tuple[float, float] | None = None,
+    budget: str | int = "4 GiB",
+    device: torch.device | str | None = None,
+) -> Drawing:
+    """Draw what a model attends to: a matplotlib figure with a row for each image.
+
+    Of a classifier the rollout of all layers and each head of the last; of a detector its objects and the
+    cross-attention of their queries; of a model that generates texts the cross-attention of each token. With `point`,
+    the attention of one patch in every layer of any model with self-attention over patches. For numbers instead of a
+    picture: `saccade.analysis`, and :func:`saccade.record`.
+
+    Args:
+        model: a predictor, or whatever :func:`saccade.load` opens.
+        images: one or several of what `Predictor.predict` takes.
+        point: (x, y) as fractions in [0, 1] of the image's width and height, from its upper left corner.
+        budget: memory that one image's attention may take, in bytes or as "4 GiB".
+        device: where the model runs, such as "cuda" or "auto"; the CPU unless given. A predictor has its own.
+
+    Returns:
+        its `figure`, and `lines` with a text for each image.
+
+    Raises:
+        ImageError: an image cannot be read.
+        ConfigError: there is no such picture for the model's task; the message says what can be done instead.
+        RecordingError: the model has no attention over an image, or it is larger than the budget.
+    """
+    predictor = _predictor(model, device, None)
+    inputs: list[ImageLike] = [images] if is_single(images) else list(images)  # type: ignore[arg-type,list-item]
+    if not inputs:
+        raise ConfigError("there is no image to explain: the list is empty")
+    with evaluation_mode(predictor.model):
+        if point is None:
+            return table.report(predictor.task.name).explain(predictor, inputs, budget=str(budget))
+        points = [point_attention(predictor, image, point, budget=budget) for image in inputs]
+    lines = [f"{p.name}: {point[0]:g}, {point[1]:g} in every layer" for p in points]
+    return Drawing(point_figure(points), lines)
+
+
+def _predictor(
+    model: Predictor | str | Path, device: torch.device | str | None, options: Mapping[str, Any] | None
+) -> Predictor:
+    if isinstance(model, str | Path):
+        return load(model, device="cpu" if device is None else device, options=options)
+    if not isinstance(model, Predictor):
+        raise ConfigError(
+            f"a {type(model).__name__} has no labels and no preprocessing: pass a predictor, as saccade.load returns "
+            "it, or a path (saccade.save writes a model with both)"
+        )
+    if device is not None:
+        raise ConfigError("a predictor is on its own device: use predictor.to(device)")
+    return model if options is None else model.with_options(options)
+
+
+def _measure_own(
+    predictor: Predictor,
+    data: OwnDataset,
+    batch_size: int,
+    workers: int,
+    on_inputs: Callable[[int, int], None] | None,
+) -> Evaluation:
+    total = len(data.source)
+    progress = None if on_inputs is None else lambda done: on_inputs(done, total)
+    batches = eval_batches(data, batch_size, workers=workers)  # type: ignore[arg-type]  # of its source only the length
+    with matmul_precision(predictor.matmul_precision):
+        collected = collect(predictor.model, batches, predictor.device, predictor.task, on_inputs=progress)
+    return Evaluation(predictor.task.measure(collected), OWN_DATA, collected, "all of the data set")
+
+
+def _with_labels(
+    model: Model, labels: Sequence[str] | None, preprocessing: Preprocessing | None, task: str | None
+) -> LoadedModel:
+    """A model alone as what a model directory holds.
+
+    Raises:
+        ConfigError: something is missing.
+    """
+    kind = type(model)
+    names = [n for n, (module, _, name) in ARCHITECTURES.items() if (module, name) == (kind.__module__, kind.__name__)]
+    if not names:
+        raise ConfigError(
+            f"save writes models of saccade, not a {kind.__name__}; unwrap a compiled or distributed model first, and "
+            "save one of your own with torch.save(model.state_dict(), …)"
+        )
+    architecture = names[0]
+    tasks = [name for name in table.TASKS if architecture in table.config_class(name).ARCHITECTURES]
+    if task is None and len(tasks) > 1:
+        raise ConfigError(f"a {kind.__name__} is for {' or '.join(tasks)}: give the task")
+    name = task or table.task_of(architecture)
+    if not table.trains(name, architecture):
+        raise ConfigError(f"a {kind.__name__} is for {' or '.join(tasks) or table.task_of(architecture)}, not {name}")
+    if model.config.image_size is None:
+        raise ConfigError(f"a {kind.__name__} alone has no vocabulary: save the predictor that saccade.load returns")
+    if preprocessing is None:
+        height, width = model.config.image_size
+        raise ConfigError(
+            "a model alone does not know how images are prepared for it: give preprocessing=Preprocessing"
+            f"(({height}, {width}), mean=…, std=…), from saccade.data.preprocessing"
+        )
+    if labels is None and model.config.num_classes:
+        raise ConfigError(f"a model alone has no class names: give labels=… with {model.config.num_classes} names")
+    source = LoadedModel(model, architecture, tuple(labels or ()), preprocessing, task=name)
+    table.room(name).task(source)  # refuses what could not be used
+    return source
