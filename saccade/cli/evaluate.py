@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from saccade.cli.options import BootstrapOptions, Json
+from saccade.cli.options import BootstrapOptions, Json, ModelOptions
 from saccade.errors import ConfigError
 
 
@@ -36,8 +36,7 @@ def evaluate(
     split: str = "auto",
     batch_size: int = 32,
     workers: int | None = None,
-    image_size: int | None = None,
-    device: str = "cpu",
+    opening: ModelOptions | None = None,
     stages: bool = False,
     options: EvaluateOptions | None = None,
     bootstrap: BootstrapOptions | None = None,
@@ -59,10 +58,6 @@ def evaluate(
         Images at once.
     workers
         Processes that load images.
-    image_size
-        Side in pixels, instead of the model's own; positions are resampled.
-    device
-        Such as cpu or cuda.
     stages
         Of a detector: measure after every decoder layer (DETR), or its candidates (FCOS), each with and
         without suppression of duplicates.
@@ -76,7 +71,11 @@ def evaluate(
     draws = bootstrap or BootstrapOptions()
     if stages and draws.intervals:
         raise ConfigError("choose --stages or --intervals")
-    predictor = load(model, image_size=image_size, device=device, options=(options or EvaluateOptions()).given())
+    way = opening or ModelOptions()
+    predictor = load(
+        model, image_size=way.image_size, device=way.device, options=(options or EvaluateOptions()).given(),
+        labels=way.labels,
+    )  # fmt: skip
     with counting(predictor.room.inputs) as advance:
         if stages:
             report = table.report(predictor.task.name)

@@ -13,6 +13,20 @@ Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON in
 
 @Parameter(name="*")
 @dataclass(frozen=True)
+class ModelOptions:
+    """How a model is opened."""
+
+    image_size: int | None = None
+    """Side in pixels, instead of the model's own; positions are resampled."""
+    device: str = "cpu"
+    """Such as cpu, cuda or auto."""
+    labels: Path | None = None
+    """File with the names of the model's classes, instead of its own: a name a line, a CSV of index,name, or JSON such
+    as {"0": "cat"} or {"cat": 0}."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
 class CacheOptions:
     """Where features of images are kept between calls."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from saccade.cli.options import Json
+from saccade.cli.options import Json, ModelOptions
 from saccade.errors import ConfigError, ImageError
 
 if TYPE_CHECKING:
@@ -42,8 +42,7 @@ def predict(
     /,
     *,
     batch_size: int = 16,
-    image_size: int | None = None,
-    device: str = "cpu",
+    opening: ModelOptions | None = None,
     draw: Path | None = None,
     max_pixels: int | None = None,
     options: PredictOptions | None = None,
@@ -61,10 +60,6 @@ def predict(
         Files, folders (all images below them) and patterns such as "photos/*.jpg"; or texts.
     batch_size
         Inputs at once.
-    image_size
-        Side in pixels, instead of the model's own; positions are resampled.
-    device
-        Such as cpu, cuda or auto.
     draw
         Folder for pictures with the predictions drawn in: classes, boxes, depth or classes of every pixel; with the
         maps themselves beside them.
@@ -75,7 +70,11 @@ def predict(
 
     if as_json and as_csv:
         raise ConfigError("choose --json or --csv")
-    predictor = load(model, image_size=image_size, device=device, options=(options or PredictOptions()).given())
+    way = opening or ModelOptions()
+    predictor = load(
+        model, image_size=way.image_size, device=way.device, options=(options or PredictOptions()).given(),
+        labels=way.labels,
+    )  # fmt: skip
     if max_pixels is not None:
         if max_pixels < 1:
             raise ConfigError(f"--max-pixels must be at least 1, not {max_pixels}")

@@ -54,15 +54,18 @@ class FileSource:
 Entry = tuple[str, str, str]
 
 
-def open_data(path: str, config: DataConfig | None = None) -> DataSplits:
+def open_data(path: str, config: DataConfig | None = None, *, for_training: bool = True) -> DataSplits:
     """Open labelled images and split them.
 
     Args:
         path: "digits", "scenes" (of one digit each), a folder, a CSV, a zip, a tar, or a folder of tars.
         config: fractions and seed for splits that the data set does not define.
+        for_training: False to measure a model on the data: one class is enough, no class needs training images, and
+            `train` may be empty.
 
     Raises:
-        DataError: there is no such file, no images, fewer than two classes, or a class without training images.
+        DataError: there is no such file, no images, or a label that is not one of the data's classes; for training
+            also fewer than two classes, or a class without training images.
     """
     config = config or DataConfig()
     if path == "digits":
@@ -75,17 +78,31 @@ def open_data(path: str, config: DataConfig | None = None) -> DataSplits:
         raise DataError(f"{path} contains no images: one folder per class was expected, with files such as 1.jpg")
     labels = sorted({label for _, label, _ in entries})
     classes = classes if classes else tuple(labels)
-    if len(classes) < 2:
-        raise DataError(f"{path} has a single class ({labels[0]}): classification needs at least two")
     unknown = sorted(set(labels) - set(classes))
     if unknown:
         raise DataError(f"{path}: the label {unknown[0]!r} is not one of the classes {', '.join(classes[:10])}")
     splits = _assign_splits(entries, config)
-    missing = [c for c in classes if not any(label == c and s == "train" for (_, label, _), s in zip(entries, splits))]
-    if missing:
-        raise DataError(f"{path}: no training images of {', '.join(missing[:10])}: add some, or remove the class")
+    if for_training:
+        _refuse_untrainable(path, entries, splits, classes)
+    else:
+        classes = tuple(name for name in classes if name in labels)
     class_index = {name: i for i, name in enumerate(classes)}
     return _data_splits(place, storage, [class_index[label] for _, label, _ in entries], classes, entries, splits)
+
+
+def _refuse_untrainable(path: str, entries: Sequence[Entry], splits: Sequence[str], classes: tuple[str, ...]) -> None:
+    """Raise DataError for one class, no training images, or a class without training images."""
+    if len(classes) < 2:
+        raise DataError(
+            f"{path} has a single class ({classes[0]}), and a classifier needs at least two to learn: add images of "
+            "another class; `saccade evaluate` measures a trained model on one"
+        )
+    if "train" not in splits:
+        raise DataError(f"{path} has {', '.join(sorted(set(splits)))}, but no train split: `saccade evaluate` opens it")
+    trained = {label for (_, label, _), split in zip(entries, splits) if split == "train"}
+    missing = [name for name in classes if name not in trained]
+    if missing:
+        raise DataError(f"{path}: no training images of {', '.join(missing[:10])}: add some, or remove the class")
 
 
 def open_unlabelled(path: str, config: DataConfig | None = None) -> DataSplits:
@@ -104,6 +121,8 @@ def open_unlabelled(path: str, config: DataConfig | None = None) -> DataSplits:
     if not entries:
         raise DataError(f"{path} contains no images")
     splits = _assign_splits(entries, config)
+    if "train" not in splits:
+        raise DataError(f"{path} has no training images")
     return _data_splits(place, storage, [0] * len(entries), ("image",), entries, splits)
 
 
@@ -115,19 +134,15 @@ def _data_splits(
     place: Path, storage: Storage, labels: list[int], classes: tuple[str, ...], entries: Sequence[Entry],
     splits: Sequence[str],
 ) -> DataSplits:  # fmt: skip
-    def source(split: str) -> FileSource | None:
+    def source(split: str) -> FileSource:
         indices = [i for i, entry_split in enumerate(splits) if entry_split == split]
-        if not indices:
-            return None
         split_labels = np.array([labels[i] for i in indices], dtype=np.int64)
         return FileSource(storage, [entries[i][0] for i in indices], split_labels, classes)
 
-    train = source("train")
-    if train is None:
-        raise DataError(f"{place} has no training images")
     digest = fingerprint(storage, entries, splits)
     notes = () if isinstance(storage, TarStorage) else _notes(storage, entries)
-    return DataSplits(train, source("val"), source("test"), classes, place.stem, digest, notes)
+    train, val, test = source("train"), source("val"), source("test")
+    return DataSplits(train, val if len(val) else None, test if len(test) else None, classes, place.stem, digest, notes)
 
 
 def _read(place: Path, *, labelled: bool) -> tuple[Storage, list[Entry], tuple[str, ...]]:
@@ -171,8 +186,6 @@ def _folder_entries(storage: Storage, place: Path, labelled: bool) -> list[Entry
             "its class, or give a CSV of file,label"
         )
     if are_splits and all(len(p) > 2 for p in parts):
-        if "train" not in map(named_split, tops):
-            raise DataError(f"{place} has {', '.join(sorted(tops))}, but no train folder")
         return [(name, p[1], named_split(p[0]) or "") for name, p in zip(names, parts)]
     if labelled:
         _refuse_other_layouts(storage, place, parts, are_splits)

@@ -119,7 +119,7 @@ class CaptionSource(ImageSource, Protocol):
 class DataSplits:
     """The splits of a data set; `val` and `test` are None if they are empty."""
 
-    train: Source
+    train: Source  # empty only where data to measure on has a split of its own and no training images
     val: Source | None
     test: Source | None
     classes: tuple[str, ...]  # sorted; the order is part of the result
@@ -131,7 +131,7 @@ class DataSplits:
     def parts(self) -> dict[str, Source]:
         """The splits that are not empty, by name."""
         parts = {"train": self.train, "val": self.val, "test": self.test}
-        return {name: part for name, part in parts.items() if part is not None}
+        return {name: part for name, part in parts.items() if part is not None and len(part)}
 
 
 class Batch(NamedTuple):

@@ -1,4 +1,4 @@
-"""Measure a model on data with targets: which split, and under which numbers the data's classes go in the model."""
+"""Measure a model on data with targets: which split, and which of the model's classes those of the data are."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from saccade.data.batching import default_workers, eval_batches
+from saccade.data.class_names import match_classes
 from saccade.data.config import DataConfig, read_data_config
 from saccade.data.samples import DataSplits, Source
 from saccade.engine.collect import Collected, collect
@@ -28,7 +29,7 @@ class Evaluation:
         metrics: the task's, over all classes of the model.
         split: "test", "val", "train", or several joined by "+".
         collected: the outputs behind it.
-        note: why this split, for people.
+        note: why this split, and how the data's classes were matched to the model's, for people.
     """
 
     metrics: Metrics
@@ -58,7 +59,7 @@ def evaluate(
         on_inputs: called with (inputs done, inputs in all).
 
     Raises:
-        DataError: the data has a class that the model does not have.
+        DataError: the data has a class that the model does not have, or that can be several of the model's.
     """
     collected, parts, note = collect_split(predictor, data, predictor.task, split, batch_size, workers, on_inputs)
     return Evaluation(predictor.task.measure(collected), "+".join(parts), collected, note)
@@ -75,13 +76,16 @@ def collect_split(
 ) -> tuple[Collected, tuple[str, ...], str]:
     """What `evaluator` collects over a split, the splits that it came from, and why these; as :func:`evaluate`.
 
-    Class numbers of targets are the model's.
+    Class numbers of targets are the model's; where the data spells its classes differently, the note shows how they
+    were matched.
     """
     room, task = predictor.room, predictor.task
     splits, parts, note = choose_split(predictor, data, split)
-    index = None
+    index, notes = None, [note, *splits.notes]
     if task.class_targets:
-        index = torch.from_numpy(class_index(splits.classes, predictor.labels, data))
+        match = match_classes(splits.classes, predictor.labels, data)
+        index = torch.from_numpy(match.index)
+        notes += [match.note] if match.note else []
     total = sum(len(part) for part in parts.values())
     collected, done = [], 0
     with matmul_precision(predictor.matmul_precision):
@@ -96,7 +100,7 @@ def collect_split(
     if index is not None:
         numbered = {name: index[joined[name]] for name in task.class_targets if name in joined.tensors}
         joined = Collected({**joined.tensors, **numbered}, joined.names)
-    return joined, tuple(parts), note
+    return joined, tuple(parts), "; ".join(notes)
 
 
 def choose_split(
@@ -115,7 +119,7 @@ def choose_split(
     was_trained_on = trained_on.get("fingerprint") == splits.fingerprint
     if not was_trained_on:
         splits = opened(DataConfig(test_fraction=0.0, val_fraction=0.0, scenes=same_cut.scenes))
-    parts = {name: part for name in SPLITS if (part := getattr(splits, name)) is not None}
+    parts = splits.parts
     if split == "all":
         return splits, parts, "all of the data, as requested"
     if split == "auto" and "test" in parts:

@@ -1,7 +1,8 @@
 """Open a model of any task."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import torch
 
 from saccade.checkpoints.directory import LoadedModel
 from saccade.checkpoints.loading import load_model
+from saccade.data.label_file import read_label_file
 from saccade.engine.predictor import Predictor, choose_device
+from saccade.errors import DataError
 from saccade.tasks import table
 from saccade.upgrade import task_name
 
@@ -22,6 +25,7 @@ def load(
     strict: bool = True,
     device: torch.device | str = "cpu",
     options: Mapping[str, Any] | None = None,
+    labels: str | Path | Sequence[str] | None = None,
 ) -> Predictor:
     """Open a model directory, a run directory or a published checkpoint, ready to predict.
 
@@ -35,8 +39,11 @@ def load(
         strict: refuse a file with keys that have no place in the model.
         device: where the model runs; ``"auto"`` is a GPU if there is one.
         options: of the task's predictions, such as ``{"top": 10}`` or ``{"threshold": 0.3}``.
+        labels: names of the model's classes instead of its own: a list in the order of its outputs, or a file (see
+            :mod:`saccade.data.label_file`).
 
     Raises:
+        DataError: names do not fit the model's outputs.
         CheckpointError: what cannot be read, placed or verified, and what to do.
         ConfigError: the model's task is not known, or has no such option.
     """
@@ -47,7 +54,22 @@ def load(
     report = loaded.report
     if report.format != "saccade" or report.resized or report.new:
         print(report, file=sys.stderr)
+    if labels is not None:
+        loaded = replace(loaded, labels=named_outputs(loaded.labels, labels))
     return predictor_of(loaded, device=device, options=options)
+
+
+def named_outputs(own: tuple[str, ...], labels: str | Path | Sequence[str]) -> tuple[str, ...]:
+    """A model's labels with other names: those of a file, or a list of as many.
+
+    Raises:
+        DataError: the names do not fit the model's outputs.
+    """
+    if isinstance(labels, str | Path):
+        return read_label_file(labels, own)
+    if len(labels) != len(own):
+        raise DataError(f"{len(labels)} labels for a model of {len(own)} classes: give one for each output")
+    return tuple(labels)
 
 
 def predictor_of(

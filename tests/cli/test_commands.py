@@ -76,6 +76,35 @@ def test_evaluate(work: Path, capsys) -> None:
     assert "accuracy" in out
 
 
+def test_evaluate_on_classes_that_are_spelled_otherwise(work: Path, tmp_path: Path, capsys) -> None:
+    """One class, a split without training images, numbers, names of a file: what cannot be matched is an error."""
+    run = str(work / "run")
+    make_photos(tmp_path / "one", ("test",), classes=("Cat",), count=3)
+    assert main(["evaluate", run, str(tmp_path / "one")]) == 0
+    printed = capsys.readouterr().out
+    assert "Cat is 'cat'" in printed
+    assert "on 3 images" in printed
+    make_photos(tmp_path / "numbers", classes=("0", "1"), count=3)
+    assert main(["evaluate", run, str(tmp_path / "numbers"), "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert [row["label"] for row in content["per_class"]] == ["cat", "dog"]
+    assert "0 is 'cat', 1 is 'dog'" in content["note"]
+    (tmp_path / "names.json").write_text('{"0": "felis", "1": "canis"}')
+    names = ["--labels", str(tmp_path / "names.json")]
+    assert main(["predict", run, str(work / "photos" / "cat" / "0.png"), "--csv", *names]) == 0
+    assert {row["label"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))} == {"felis", "canis"}
+    assert main(["evaluate", run, str(tmp_path / "one"), *names]) == 1
+    assert "classes that the model does not have: Cat; its 2 classes are felis, canis" in capsys.readouterr().err
+
+
+def test_training_on_one_class_is_refused(tmp_path: Path, capsys) -> None:
+    make_photos(tmp_path / "one", classes=("cat",))
+    assert main(["train", str(tmp_path / "one"), "--dry-run"]) == 1
+    assert "needs at least two to learn" in capsys.readouterr().err
+    assert main(["data", "check", str(tmp_path / "one")]) == 1
+    assert "needs at least two to learn" in capsys.readouterr().err
+
+
 def test_predict_in_three_forms(work: Path, capsys) -> None:
     run, photos = str(work / "run"), work / "photos"
     assert main(["predict", run, str(photos / "cat"), "--top", "1"]) == 0

@@ -25,7 +25,7 @@ class ClassificationRoom(TaskRoom):
     name = "classification"
 
     def open_data(self, path: str, config: DataConfig, source: LoadedModel | None = None) -> DataSplits:
-        return open_data(path, config)
+        return open_data(path, config, for_training=source is None)
 
     def check(
         self, path: str, *, mode: str = "full", fix: bool = False, on_input: Callable[[int, int], None] | None = None

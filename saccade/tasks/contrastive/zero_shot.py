@@ -7,6 +7,7 @@ B images, K classes, M templates, E width of the common space.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -14,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from saccade.data.class_names import readable_names
 from saccade.data.image_folder import open_data
 from saccade.data.samples import ImageSource
 from saccade.data.tokenizer import Tokenizer
@@ -136,8 +138,12 @@ def evaluate_zero_shot(
         ConfigError: other than one name a class.
     """
     tokenizer = tokenizer_of(predictor, vocabulary)
-    splits, parts, note = choose_split(predictor, data, split, open_data)
-    names = tuple(labels) or splits.classes
+    splits, parts, note = choose_split(predictor, data, split, partial(open_data, for_training=False))
+    names = tuple(labels) or readable_names(splits.classes)
+    if names != splits.classes and not labels:
+        note += f"; synsets of ImageNet have their names in the prompts: {splits.classes[0]} is {names[0]!r}"
+    if len(names) < 2:
+        raise ConfigError(f"{data} has a single class ({names[0]}): there is nothing to tell it apart from")
     if len(names) != len(splits.classes):
         raise ConfigError(
             f"{data} has {len(splits.classes)} classes ({', '.join(splits.classes[:10])}), and {len(names)} names were "

@@ -8,13 +8,14 @@ COCO, Pascal VOC, YOLO                  the classes of the objects in an image; 
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from saccade.data.class_names import match_classes
 from saccade.data.config import DataConfig
 from saccade.data.image_folder import FILE_COLUMNS, FileSource
 from saccade.data.images import is_image_name
@@ -80,28 +81,40 @@ def open_multilabel(path: str, config: DataConfig | None = None, labels: tuple[s
     place = Path(path)
     if place.suffix.lower() in (".csv", ".tsv"):
         names, entries = _read_table(place)
-        return _splits(place, place.parent, entries, _order(names, labels, path), config)
+        return _splits(place, place.parent, entries, _numbers(names, labels, path), config)
     if place.is_dir() and not _is_detection(place):
         entries = _read_folders(place)
         names = {label for entry in entries for label in entry.labels}
-        return _splits(place, place, entries, _order(names, labels, path), config)
+        return _splits(place, place, entries, _numbers(names, labels, path), config)
     if not place.exists():
         raise DataError(f"there is no {path}: give a CSV of file,labels, a folder with one folder a label, or COCO")
     return _of_objects(path, config, labels)
 
 
-def _order(names: set[str] | tuple[str, ...], labels: tuple[str, ...] | None, path: str) -> tuple[str, ...]:
+class _Numbers(NamedTuple):
+    """The order of the targets: a model's labels, or the data's own by name.
+
+    Attributes:
+        labels: in the order of the targets.
+        number: the target of each label of the data.
+        note: how the data's labels were matched to the model's; "" where the names are equal.
+    """
+
+    labels: tuple[str, ...]
+    number: dict[str, int]
+    note: str = ""
+
+
+def _numbers(names: Iterable[str], labels: tuple[str, ...] | None, path: str) -> _Numbers:
+    own = tuple(sorted(names))
     if labels is None:
-        return tuple(sorted(names))
-    unknown = sorted(set(names) - set(labels))
-    if unknown:
-        raise DataError(f"{path} has labels that the model does not have: {', '.join(unknown[:8])}")
-    return labels
+        return _Numbers(own, {name: index for index, name in enumerate(own)})
+    match = match_classes(own, labels, path)
+    return _Numbers(labels, dict(zip(own, match.index.tolist())), match.note)
 
 
-def _splits(
-    place: Path, root: Path, entries: Sequence[Entry], labels: tuple[str, ...], config: DataConfig
-) -> DataSplits:
+def _splits(place: Path, root: Path, entries: Sequence[Entry], numbers: _Numbers, config: DataConfig) -> DataSplits:
+    labels, number, note = numbers
     if not entries:
         raise DataError(f"{place} contains no images")
     if not labels:
@@ -111,7 +124,6 @@ def _splits(
         parts[split].append(entry)
     if not parts["train"]:
         raise DataError(f"{place} has no training images")
-    number = {label: index for index, label in enumerate(labels)}
     digest = hashlib.sha256()
     sources: dict[str, MultiLabelSource | None] = {}
     for split, part in parts.items():
@@ -124,7 +136,8 @@ def _splits(
         sources[split] = MultiLabelSource(files, targets) if part else None
     train = sources["train"]
     assert train is not None
-    return DataSplits(train, sources["val"], sources["test"], labels, place.stem, digest.hexdigest())
+    notes = (note,) if note else ()
+    return DataSplits(train, sources["val"], sources["test"], labels, place.stem, digest.hexdigest(), notes)
 
 
 # --------------------------------------------------------------------------------------------------------------- tables
@@ -237,8 +250,7 @@ def _read_folders(place: Path) -> list[Entry]:
 def _of_objects(path: str, config: DataConfig, labels: tuple[str, ...] | None) -> DataSplits:
     """The classes of the objects in each image of detection data; crowds count."""
     splits = open_boxes(path, config)
-    order = _order(splits.classes, labels, path)
-    number = {label: index for index, label in enumerate(order)}
+    order, number, note = _numbers(splits.classes, labels, path)
 
     def with_targets(part: object) -> MultiLabelSource | None:
         if part is None:
@@ -253,6 +265,7 @@ def _of_objects(path: str, config: DataConfig, labels: tuple[str, ...] | None) -
 
     train = with_targets(splits.train)
     assert train is not None
+    notes = (*splits.notes, note) if note else splits.notes
     return DataSplits(
-        train, with_targets(splits.val), with_targets(splits.test), order, splits.name, splits.fingerprint
+        train, with_targets(splits.val), with_targets(splits.test), order, splits.name, splits.fingerprint, notes
     )
