@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from saccade.analysis.image_maps import Method, image_map
 from saccade.analysis.points import point_attention
 from saccade.checkpoints.directory import LoadedModel, is_model_dir, save_model_dir
 from saccade.data.batching import eval_batches
@@ -28,6 +29,7 @@ from saccade.models.catalogue import ARCHITECTURES
 from saccade.models.model import Model
 from saccade.nn.matmul_precision import matmul_precision
 from saccade.nn.mode import evaluation_mode
+from saccade.reporting.attention_plots import map_figure
 from saccade.reporting.points import point_figure
 from saccade.tasks import table
 from saccade.tasks.loading import load
@@ -131,6 +133,9 @@ def explain(
     images: ImageLike | Iterable[ImageLike],
     *,
     point: tuple[float, float] | None = None,
+    method: Method | None = None,
+    layer: int | None = None,
+    head: int | None = None,
     budget: str | int = "4 GiB",
     device: torch.device | str | None = None,
 ) -> Drawing:
@@ -138,13 +143,18 @@ def explain(
 
     Of a classifier the rollout of all layers and each head of the last; of a detector its objects and the
     cross-attention of their queries; of a model that generates texts the cross-attention of each token. With `point`,
-    the attention of one patch in every layer of any model with self-attention over patches. For numbers instead of a
+    the attention of one patch in every layer of any model with self-attention over patches; with `method`, `layer` or
+    `head`, one map an image, as :func:`saccade.analysis.image_maps.image_map` computes it. For numbers instead of a
     picture: `saccade.analysis`, and :func:`saccade.record`.
 
     Args:
         model: a predictor, or whatever :func:`saccade.load` opens.
         images: one or several of what `Predictor.predict` takes.
-        point: (x, y) as fractions in [0, 1] of the image's width and height, from its upper left corner.
+        point: (x, y) as fractions in [0, 1] of the width and height of the model's input, from the upper left corner;
+            or column and row of a pixel of the image.
+        method: of one map an image, "attention" unless given.
+        layer: of "attention", and the last of the other methods through several layers; from 0, or negative.
+        head: of "attention"; the mean of all heads unless given.
         budget: memory that one image's attention may take, in bytes or as "4 GiB".
         device: where the model runs, such as "cuda" or "auto"; the CPU unless given. A predictor has its own.
 
@@ -161,6 +171,14 @@ def explain(
     if not inputs:
         raise ConfigError("there is no image to explain: the list is empty")
     with evaluation_mode(predictor.model):
+        if (method, layer, head) != (None, None, None):
+            if point is not None:
+                raise ConfigError("choose a point, or a method with its layer and head")
+            maps = [
+                image_map(predictor, image, method or "attention", layer=layer, head=head, budget=budget)
+                for image in inputs
+            ]
+            return Drawing(map_figure(maps), [str(one) for one in maps])
         if point is None:
             return table.report(predictor.task.name).explain(predictor, inputs, budget=str(budget))
         points = [point_attention(predictor, image, point, budget=budget) for image in inputs]

@@ -61,7 +61,7 @@ class AttentionDistance:
             *([self.note] if self.note else []),
             "layer   mean   head by head",
         ]
-        for number, (means, spreads) in enumerate(zip(self.pixels, self.spread), 1):
+        for number, (means, spreads) in enumerate(zip(self.pixels, self.spread)):
             heads = "  ".join(f"{mean:.1f} ± {spread:.1f}" for mean, spread in zip(means, spreads))
             lines.append(f"{number:>5} {np.ma.masked_invalid(means).mean():>6.1f}   {heads}")
         return "\n".join(lines)

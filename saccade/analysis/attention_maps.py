@@ -94,9 +94,9 @@ def attention_maps(
         return logits, _through_latents(trace, looks, trace.layout)
     layout, layers = self_attention(trace, model)
     path, last = list(layers.items())[-1]
-    reads_class_token = getattr(model.config, "pooling", "cls") == "cls" and layout.num_prefix > 0
-    rollout = _read_by_head(attention_rollout(list(layers.values())), layout, reads_class_token)
-    return logits, AttentionMaps(rollout, _read_by_head(last, layout, reads_class_token), path)
+    class_token = reads_class_token(model, layout)
+    rollout = read_by_head(attention_rollout(list(layers.values())), layout, class_token)
+    return logits, AttentionMaps(rollout, read_by_head(last, layout, class_token), path)
 
 
 def _latents_look(path: str) -> bool:
@@ -128,7 +128,12 @@ def self_attention(trace: Trace, model: nn.Module) -> tuple[TokenLayout, dict[st
     return layout, layers
 
 
-def _read_by_head(weights: Tensor, layout: TokenLayout, class_token: bool) -> Tensor:
+def reads_class_token(model: Model | Embedder, layout: TokenLayout) -> bool:
+    """Whether the head reads the first token; else the mean of the patches."""
+    return getattr(model.config, "pooling", "cls") == "cls" and layout.num_prefix > 0
+
+
+def read_by_head(weights: Tensor, layout: TokenLayout, class_token: bool) -> Tensor:
     """``[..., N, N]`` -> the patches' shares ``[..., h, w]`` in what the head reads."""
     rows = weights[..., 0, :] if class_token else weights[..., layout.num_prefix :, :].mean(dim=-2)
     return rows[..., layout.num_prefix :].unflatten(-1, layout.grid)

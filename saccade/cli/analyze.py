@@ -4,6 +4,9 @@ from cyclopts import App
 
 ANALYSES = {  # name -> where it is, what it measures
     "distance": ("attention:distance", "How far each head looks, in pixels: mean and spread over a data set."),
+    "attention": ("attention:attention", "Every layer and head of one query over an image: class token, point, query."),
+    "rollout": ("attention:rollout", "What reaches the head's token through all layers: attention rollout."),
+    "flow": ("attention:flow", "The same as a maximum flow, which narrow places limit: attention flow."),
 }
 
 app = App(name="analyze", help="Look inside a model: one analysis by name, as a plot and as numbers.")

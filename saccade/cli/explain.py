@@ -1,7 +1,7 @@
 """`saccade explain`: a picture of what a model attends to."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -17,6 +17,9 @@ def explain(
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("attention.png"),
     point: tuple[float, float] | None = None,
+    method: Literal["attention", "rollout", "flow"] | None = None,
+    layer: int | None = None,
+    head: int | None = None,
     image_size: int | None = None,
     budget: str = "4 GiB",
     device: str = "cpu",
@@ -25,7 +28,8 @@ def explain(
 
     For a classifier the rollout of all layers and each head of the last, over the image. For a DETR its detections and
     the cross-attention of their queries. For a model that generates texts the cross-attention of each token. With
-    --point, the attention of one patch in every layer: also for a DPT.
+    --point, the attention of one patch in every layer: also for a DPT. With --method, --layer or --head one map an
+    image.
 
     Parameters
     ----------
@@ -36,7 +40,14 @@ def explain(
     output
         Where to draw: .png, .svg, .pdf or .jpg.
     point
-        Two fractions of width and height from the left upper corner, such as 0.5 0.25.
+        Two fractions of width and height from the upper left corner, such as 0.5 0.25; or column and row of a pixel,
+        such as 120 64.
+    method
+        One map of what the head reads: the attention of a layer, or rollout or flow through all layers.
+    layer
+        Of the attention; the last layer of rollout and flow. From 0, negative from the end.
+    head
+        Of the attention, from 0; the mean of all unless given.
     image_size
         Side in pixels, instead of the model's own; positions are resampled.
     budget
@@ -55,6 +66,6 @@ def explain(
 
     predictor = load(model, image_size=image_size, device=device)
     inputs = list(dict.fromkeys(path for text in images for path in expand(text))) if predictor.reads_images else images
-    drawing = draw(predictor, inputs, point=point, budget=budget)
+    drawing = draw(predictor, inputs, point=point, method=method, layer=layer, head=head, budget=budget)
     write_atomic(output, lambda path: drawing.figure.savefig(path, format=output.suffix[1:].lower()))
     print(*drawing.lines, f"drawn in {output}", sep="\n")

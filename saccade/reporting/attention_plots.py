@@ -1,5 +1,7 @@
 """Plots of what attention does."""
 
+from collections.abc import Sequence
+
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
@@ -7,7 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from saccade.analysis.attention_distance import AttentionDistance
-from saccade.reporting.plots import COLOURS, STYLE
+from saccade.analysis.attention_views import AttentionView
+from saccade.analysis.image_maps import ImageMap
+from saccade.reporting.draw import enlarge, overlay, shortened
+from saccade.reporting.plots import COLOURS, STYLE, mosaic
+
+MAX_LAYERS = 12  # drawn; of deeper models evenly spaced ones
 
 
 def distance_figure(distance: AttentionDistance) -> Figure:
@@ -23,7 +30,7 @@ def distance_figure(distance: AttentionDistance) -> Figure:
 def draw_distances(axes: Axes, pixels: np.ndarray, spread: np.ndarray | None = None) -> None:
     """``[layers, heads]`` pixels, with their standard deviations; NaN is not drawn, nor is it in a mean."""
     layers, heads = pixels.shape
-    number = np.arange(1, layers + 1)
+    number = np.arange(layers)
     offsets = np.linspace(-0.28, 0.28, heads) if heads > 1 and spread is not None else np.zeros(heads)
     for head in range(heads):
         place = number + offsets[head]
@@ -37,3 +44,73 @@ def draw_distances(axes: Axes, pixels: np.ndarray, spread: np.ndarray | None = N
     axes.set(xlabel="layer", ylabel="mean attention distance (pixels)", ylim=(0, top))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(fontsize=8)
+
+
+def view_figure(view: AttentionView) -> Figure:
+    """The image with its query, and beside it a grid: a row a layer, a column a head, the mean over heads last.
+
+    Each map is scaled by its own largest value.
+    """
+    layers = np.linspace(0, len(view.layers) - 1, min(len(view.layers), MAX_LAYERS)).round().astype(int)
+    maps = np.concatenate((view.maps, view.maps.mean(axis=1, keepdims=True)), axis=1)[layers]  # [L, H + 1, h, w]
+    if len(view.heads) == 1:
+        maps = maps[:, :1]
+    peaks = maps.max(axis=(2, 3), keepdims=True)
+    tiles = mpl.colormaps["inferno"](maps / np.where(peaks > 0, peaks, 1))[..., :3]
+    picture, (rows, columns) = mosaic(tiles)
+    height, width = picture.shape[:2]
+    unit = min(0.95, 11 / tiles.shape[1], 11 / tiles.shape[0])  # inches a tile
+    across = max(unit * tiles.shape[1], 2.0)
+    down = max(across * height / width, 2.4)
+    with mpl.rc_context({**STYLE, "axes.grid": False}):
+        figure = Figure(figsize=(across + 3.2, down + 0.7), layout="constrained", dpi=150)
+        left, right = figure.subplots(1, 2, width_ratios=(2.4, across))
+        image = enlarge(view.image)
+        left.imshow(image)
+        left.axis("off")
+        left.set_anchor("N")
+        left.set_title(shortened(view.name, 30), fontsize=9)
+        if view.point is not None:
+            draw_mark(left, image, view.point)
+        right.imshow(picture, interpolation="nearest")
+        names = [f"head {head}" for head in view.heads]
+        names += ["mean"] if maps.shape[1] > len(view.heads) else []
+        short = len(names) > 6
+        right.set_xticks(columns, [name.removeprefix("head ") if short else name for name in names], fontsize=8)
+        right.set_yticks(rows, [f"layer {layer}" for layer in layers], fontsize=8)
+        right.tick_params(length=0)
+        right.spines[:].set_visible(False)
+        if short:
+            right.set_xlabel("head", fontsize=8)
+        right.set_title(f"attention of the {view.query}\neach map scaled by its largest value", fontsize=9)
+        return figure
+
+
+def map_figure(maps: Sequence[ImageMap]) -> Figure:
+    """Each image beside its map over it, up to three pairs in a row; the title has the values of the darkest and of the
+    brightest place."""
+    if not maps:
+        raise ValueError("there is nothing to draw")
+    pairs = min(len(maps), 3)
+    rows = -(-len(maps) // pairs)
+    figure = Figure(figsize=(4.4 * pairs, 2.5 * rows), layout="constrained", dpi=130)
+    axes = figure.subplots(rows, 2 * pairs, squeeze=False)
+    for panel in axes.flat:
+        panel.axis("off")
+    for number, one in enumerate(maps):
+        row, column = divmod(number, pairs)
+        left, right = axes[row, 2 * column : 2 * column + 2]
+        left.imshow(enlarge(one.image))
+        left.set_title(shortened(one.name if one.score is None else f"{one.label}  {one.score:.0%}", 26), fontsize=9)
+        low, high = min(0.0, float(one.values.min())), float(one.values.max())
+        if one.values.min() > 0.5 * high:  # nearly even: the differences are what there is to see
+            low = float(one.values.min())
+        right.imshow(overlay(one.image, np.maximum(one.values - low, 0)))
+        right.set_title(f"{shortened(one.method, 30)}: {low:.2g} to {high:.2g}", fontsize=9)
+    return figure
+
+
+def draw_mark(axes: Axes, image: np.ndarray, point: tuple[float, float]) -> None:
+    """A cross at (x, y), fractions of an image ``[H, W, 3]``."""
+    height, width = image.shape[:2]
+    axes.plot(point[0] * width, point[1] * height, "+", color="#3ddc97", markersize=11, markeredgewidth=2)

@@ -98,7 +98,7 @@ def position_grid(similarity: np.ndarray, most: int = 14) -> np.ndarray:
     places = similarity[:: step[0], :: step[1]]
     low, high = float(similarity.min()), 1.0
     tiles = colours((places - low) / max(high - low, 1e-9))[..., :3]  # [h, w, h, w, 3]
-    return _mosaic(tiles)
+    return mosaic(tiles)[0]
 
 
 def filter_grid(filters: np.ndarray, columns: int = 14) -> np.ndarray:
@@ -108,11 +108,12 @@ def filter_grid(filters: np.ndarray, columns: int = 14) -> np.ndarray:
     columns = min(columns, len(colour))
     padded = np.full((rows * columns, *colour.shape[1:]), np.nan)
     padded[: len(colour)] = colour
-    return _mosaic(padded.reshape(rows, columns, *colour.shape[1:]))
+    return mosaic(padded.reshape(rows, columns, *colour.shape[1:]))[0]
 
 
-def _mosaic(tiles: np.ndarray) -> np.ndarray:
-    """``[R, C, h, w, 3]`` in [0, 1] -> one picture with lines between the tiles; missing tiles are as the lines."""
+def mosaic(tiles: np.ndarray) -> tuple[np.ndarray, tuple[list[float], list[float]]]:
+    """``[R, C, h, w, 3]`` in [0, 1] -> one picture with lines between the tiles; missing tiles are as the lines. And
+    where the middles of rows and columns are, in its pixels."""
     scale = max(1, 48 // max(tiles.shape[2:4]))
     tiles = tiles.repeat(scale, axis=2).repeat(scale, axis=3)
     rows, columns, height, width, _ = tiles.shape
@@ -123,7 +124,10 @@ def _mosaic(tiles: np.ndarray) -> np.ndarray:
             if not np.isnan(tiles[r, c]).any():
                 top, left = r * (height + gap), c * (width + gap)
                 picture[top : top + height, left : left + width] = tiles[r, c]
-    return (picture * 255).round().astype(np.uint8)
+    middles = [
+        [n * (size + gap) + size / 2 for n in range(count)] for count, size in ((rows, height), (columns, width))
+    ]
+    return (picture * 255).round().astype(np.uint8), (middles[0], middles[1])
 
 
 def to_svg(figure: Figure) -> str:

@@ -3,26 +3,33 @@
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from saccade.analysis.points import PointAttention
+from saccade.reporting.attention_plots import MAX_LAYERS, draw_mark
 from saccade.reporting.draw import enlarge, overlay
 
-MAX_LAYERS = 12  # drawn; of deeper models evenly spaced ones
+COLUMNS = 5  # of panels
 
 
 def point_figure(points: Sequence[PointAttention]) -> Figure:
-    """One row an image: the point in it, then what its token attends to in each layer."""
+    """For each image a block of rows: the point in it, then what its token attends to in each layer."""
     chosen = [np.linspace(0, len(p.layers) - 1, min(len(p.layers), MAX_LAYERS)).round().astype(int) for p in points]
-    axes, figure = image_grid(len(points), 1 + max(len(layers) for layers in chosen))
-    for row, point, layers in zip(axes, points, chosen):
-        row[0].imshow(enlarge(point.image))
-        _mark(row[0], point)
-        for panel, layer in zip(row[1:], layers):
-            panel.imshow(overlay(point.image, point.maps[layer]))
-            _mark(panel, point)
-            panel.set_title(f"layer {layer + 1}", fontsize=9)
+    columns = min(COLUMNS, 1 + max(len(layers) for layers in chosen)) if points else 1
+    heights = [-(-(1 + len(layers)) // columns) for layers in chosen]
+    axes, figure = image_grid(sum(heights), columns)
+    top = 0
+    for point, layers, height in zip(points, chosen, heights):
+        panels = axes[top : top + height].flat
+        top += height
+        first = next(panels)
+        first.imshow(enlarge(point.image))
+        draw_mark(first, enlarge(point.image), point.point)
+        for panel, layer in zip(panels, layers):
+            picture = overlay(point.image, point.maps[layer])
+            panel.imshow(picture)
+            draw_mark(panel, picture, point.point)
+            panel.set_title(f"layer {layer}", fontsize=9)
     return figure
 
 
@@ -35,8 +42,3 @@ def image_grid(rows: int, columns: int) -> tuple[np.ndarray, Figure]:
     for panel in axes.flat:
         panel.axis("off")
     return axes, figure
-
-
-def _mark(axes: Axes, point: PointAttention) -> None:
-    height, width = enlarge(point.image).shape[:2]
-    axes.plot(point.point[0] * width, point.point[1] * height, "+", color="#3ddc97", markersize=11, markeredgewidth=2)

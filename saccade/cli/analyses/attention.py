@@ -1,6 +1,14 @@
-"""`saccade analyze distance`: what attention does."""
+"""`saccade analyze` distance, attention, rollout, flow: what attention does."""
+
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
 
 from saccade.cli.analyses.options import DataOptions, ModelOptions, OutputOptions
+from saccade.errors import ConfigError
+
+if TYPE_CHECKING:
+    from saccade.analysis.image_maps import Method
 
 
 def distance(
@@ -35,3 +43,134 @@ def distance(
     with counting("images") as advance:
         distances = measure_attention_distance(predictor, images, budget=budget, on_images=advance)
     delivery.deliver("distance", distances, lambda: distance_figure(distances))
+
+
+def attention(
+    model: str,
+    image: str,
+    /,
+    *,
+    query: str = "",
+    point: tuple[float, float] | None = None,
+    layer: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    head: Annotated[list[int] | None, Parameter(consume_multiple=True, negative="")] = None,
+    budget: str = "4 GiB",
+    opened: ModelOptions | None = None,
+    result: OutputOptions | None = None,
+) -> None:
+    """Where one query of an image looks, in every layer and head, as a grid of maps.
+
+    Parameters
+    ----------
+    model
+        A run, a model directory, a published file or hub:ORG/NAME.
+    image
+        An image file.
+    query
+        cls, mean, or the number of a query (an object query of a DETR, a latent of a Perceiver); the class token
+        where the head reads it, else the mean of all queries, unless given.
+    point
+        Instead of --query, the patch at a point of the image: two fractions of width and height from the upper left
+        corner, such as 0.5 0.25, or column and row of a pixel, such as 120 64.
+    layer
+        Numbers of attentions, negative from the end, or paths with wildcards such as "decoder.*"; all that cover the
+        image unless given.
+    head
+        Numbers of heads; all unless given.
+    budget
+        Memory that the attention may take.
+    """
+    delivery = result or OutputOptions()
+    delivery.check()
+    if query and point is not None:
+        raise ConfigError("choose --query or --point")
+    if query not in ("", "cls", "mean") and not query.isdecimal():
+        raise ConfigError(f"--query is cls, mean or the number of a query, not {query!r}")
+    from saccade.analysis.attention_views import attention_view
+    from saccade.reporting.attention_plots import view_figure
+
+    view = attention_view(
+        (opened or ModelOptions()).load(model),
+        image,
+        query=point if point is not None else int(query) if query.isdecimal() else query or None,  # type: ignore[arg-type]
+        layers=None if layer is None else [layer_of(text) for text in layer],
+        heads=head,
+        budget=budget,
+    )
+    delivery.deliver("attention", view, lambda: view_figure(view))
+
+
+def rollout(
+    model: str,
+    image: str,
+    /,
+    *,
+    layer: int | None = None,
+    budget: str = "4 GiB",
+    opened: ModelOptions | None = None,
+    result: OutputOptions | None = None,
+) -> None:
+    """Attention rollout (Abnar & Zuidema 2020): the attention of all layers multiplied, with half identity each.
+
+    Parameters
+    ----------
+    model
+        A run, a model directory, a published file or hub:ORG/NAME.
+    image
+        An image file.
+    layer
+        Up to this layer, from 0; all unless given.
+    budget
+        Memory that the attention may take.
+    """
+    _map("rollout", model, image, layer, budget, opened, result)
+
+
+def flow(
+    model: str,
+    image: str,
+    /,
+    *,
+    layer: int | None = None,
+    budget: str = "4 GiB",
+    opened: ModelOptions | None = None,
+    result: OutputOptions | None = None,
+) -> None:
+    """Attention flow (Abnar & Zuidema 2020): the maximum flow from each patch to the class token, with attention as
+    capacity.
+
+    Parameters
+    ----------
+    model
+        A run, a model directory, a published file or hub:ORG/NAME; its head reads the class token.
+    image
+        An image file.
+    layer
+        Up to this layer, from 0; all unless given.
+    budget
+        Memory that the attention may take.
+    """
+    _map("flow", model, image, layer, budget, opened, result)
+
+
+def _map(
+    method: "Method",
+    model: str,
+    image: str,
+    layer: int | None,
+    budget: str,
+    opened: ModelOptions | None,
+    result: OutputOptions | None,
+) -> None:
+    delivery = result or OutputOptions()
+    delivery.check()
+    from saccade.analysis.image_maps import image_map
+    from saccade.reporting.attention_plots import map_figure
+
+    made = image_map((opened or ModelOptions()).load(model), image, method, layer=layer, budget=budget)
+    delivery.deliver(method, made, lambda: map_figure([made]))
+
+
+def layer_of(text: str) -> int | str:
+    """A layer as :func:`saccade.nn.recording.record` takes it: a number, or a path."""
+    return int(text) if text.removeprefix("-").isdecimal() else text
