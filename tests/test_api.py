@@ -180,7 +180,7 @@ def test_explain_a_point(predictor: Predictor) -> None:
     assert drawing.lines == ["image 0: 0.5, 0.25 in every layer"]
     assert len(drawing.figure.axes) == 2  # the image, one layer
     with pytest.raises(RecordingError, match="between 0 and 1"):
-        saccade.explain(predictor, picture(1), point=(2.0, 0.0))
+        saccade.explain(predictor, picture(1), point=(1.5, 0.0))
     with pytest.raises(ConfigError, match="there is no image to explain"):
         saccade.explain(predictor, [])
     with pytest.raises(RecordingError, match="1 B"):
