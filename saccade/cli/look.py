@@ -51,7 +51,7 @@ def look(
     except ImportError as error:
         raise ConfigError(f'saccade look needs the extra `look`: pip install "saccade[look]" ({error})') from None
     from saccade.explorer.session import Session
-    from saccade.nn.recording import parse_bytes
+    from saccade.nn.trace import parse_bytes
 
     budget = parse_bytes(memory)
     listener = open_socket(port)

@@ -61,7 +61,7 @@ class Explorer:
             {
                 "version": __version__,
                 "models": [describe_model(key, model.name, model.predictor) for key, model in session.models.items()],
-                "images": [{"key": key, "name": image.name} for key, image in session.images.items()],
+                "images": [{"key": key, "name": name} for key, name in session.image_names()],
                 "memory": {"used": session.nbytes, "budget": session.budget, "recordings": len(session.recordings)},
                 "canChange": CAN_CHANGE,
             }

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from typing import Generic, Protocol, TypeVar
 
 from saccade.errors import RecordingError
-from saccade.nn.recording import format_bytes
+from saccade.nn.trace import format_bytes
 
 
 class Sized(Protocol):
@@ -36,6 +36,11 @@ class Memory(Generic[Item]):
 
     def __len__(self) -> int:
         return len(self._items)
+
+    def items(self) -> list[tuple[Hashable, Item]]:
+        """What is kept, the least recently used first."""
+        with self._lock:
+            return list(self._items.items())
 
     def get(self, key: Hashable) -> Item | None:
         with self._lock:

@@ -39,7 +39,11 @@ def serve(session: Session, listener: socket.socket, on_start: Callable[[str], N
         on_start: is called with the address of the page.
     """
     on_start(f"http://{HOST}:{listener.getsockname()[1]}/")
-    config = uvicorn.Config(
+    uvicorn.Server(configuration(session)).run(sockets=[listener])
+
+
+def configuration(session: Session) -> uvicorn.Config:
+    """The server of a session's application: quiet, without web sockets."""
+    return uvicorn.Config(
         make_app(session), log_level="warning", access_log=False, server_header=False, ws="none", lifespan="off"
     )
-    uvicorn.Server(config).run(sockets=[listener])

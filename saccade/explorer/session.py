@@ -129,6 +129,11 @@ class Session:
         self.uploads.put(key, OpenImage(name, content))
         return key
 
+    def image_names(self) -> list[tuple[str, str]]:
+        """(key, name) of the images to start with, and of the uploads that are in memory."""
+        uploads = sorted(self.uploads.items(), key=lambda item: item[1].name)
+        return [(str(key), image.name) for key, image in [*self.images.items(), *uploads]]
+
     def image(self, key: str) -> OpenImage:
         image = self.images.get(key) or self.uploads.get(key)
         if image is None:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from saccade.analysis.rollout import attention_rollout
 from saccade.errors import RecordingError
-from saccade.nn.recording import Trace
 from saccade.nn.tokens import TokenLayout
+from saccade.nn.trace import Trace
 
 MEAN = "mean"  # the query of a model that reads the mean of its patches
 

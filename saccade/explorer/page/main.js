@@ -7,11 +7,10 @@ import { acceptImages, showStrip } from "./images.js";
 import { listenToKeys } from "./keyboard.js";
 import { byteSize, newest } from "./numbers.js";
 import { showPrediction } from "./prediction.js";
-import { Server } from "./source.js";
 import { drawMarks, followPointer, placeOf, showImage, showRow, showState, tokenName } from "./stage.js";
 import { applyChange, canUndo, changeQuery, forgetSteps, isChanged, noChange, readAddress, state, undoChange, writeAddress } from "./state.js";
 
-const source = window.saccadeSource ?? new Server();
+let source = null;
 let models = [], images = [];
 let original = null; // the recording of the model as it is
 let recording = null; // the one on show
@@ -22,7 +21,9 @@ const stream = () => recording?.streams.find(({ name }) => name === state.stream
 const query = () => hovered ?? state.query ?? defaultQuery();
 const defaultQuery = () => (stream()?.overGrid ? recording.query : 0);
 
-async function start() {
+/** @param from where recordings come from */
+export async function start(from) {
+  source = from;
   readAddress();
   wire();
   try {
@@ -149,8 +150,8 @@ const refreshRow = newest(async () => {
     }
     if (at !== run) return;
     showRow(current, row, token);
-    document.body.dataset.loaded = `${token}`;
-    window.saccadeRow = row; // what is on show, for tests of the page
+    document.body.dataset.loaded = "ready";
+    $("frame").dataset.query = token;
   } catch (error) {
     notice(error.message);
   }
@@ -202,8 +203,7 @@ async function addImage(file) {
   notice("");
   $("busy").classList.add("on");
   try {
-    const { key, name } = await source.upload(file);
-    if (!images.some((image) => image.key === key)) images.push({ key, name });
+    const { key } = await source.upload(file);
     await readServer();
     openImage(key);
   } catch (error) {
@@ -271,5 +271,3 @@ function wire() {
   new ResizeObserver(() => drawMarks(stream(), query(), state.hide)).observe($("frame"));
   addEventListener("hashchange", () => { readAddress(); hovered = null; forgetSteps(); open(); });
 }
-
-start();

@@ -1,0 +1,115 @@
+"""The page in a real browser: Debian's Chromium, driven by Playwright."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.explorer.conftest import Explorer, View, photograph
+from tests.explorer.test_server import traced
+
+
+def expected_levels(row: np.ndarray) -> np.ndarray:
+    """Levels of 255 of the patches of one row ``[17]``, which the page scales to their maximum."""
+    patches = row.astype(np.float16)[1:].reshape(4, 4).astype(np.float64)
+    return 255 * patches / patches.max()
+
+
+def test_hovering_a_patch_shows_the_row_of_the_trace(explorer: Explorer, view: View) -> None:
+    view.open(f"{explorer.address}/#paint=light&layer=1&head=2")
+    weights = list(traced(explorer.session, "0").values())[1][0, 2].numpy()
+    assert np.abs(view.levels() - expected_levels(weights[0])).max() <= 0.51  # CLS until a patch is pointed at
+    for row, column in ((0, 0), (2, 3), (3, 1)):
+        view.point_at(row, column)
+        token = 1 + 4 * row + column
+        view.show(token)
+        assert np.abs(view.levels() - expected_levels(weights[token])).max() <= 0.51
+    assert not view.complaints
+    assert view.hosts == {explorer.address.removeprefix("http://")}
+
+
+def test_after_20_quick_hovers_the_last_patch_is_shown(explorer: Explorer, view: View) -> None:
+    view.open(f"{explorer.address}/#paint=light")
+    weights = list(traced(explorer.session, "0").values())[2][0, 0].numpy()
+    for step in range(20):
+        view.point_at(step % 4, (step * 7) % 4)
+    view.point_at(2, 1)
+    view.show(10)
+    view.page.wait_for_timeout(150)
+    assert view.page.get_attribute("#frame", "data-query") == "10"
+    assert np.abs(view.levels() - expected_levels(weights[10])).max() <= 0.51
+    assert not view.complaints
+
+
+def test_keys_and_addresses(explorer: Explorer, view: View) -> None:
+    view.open(explorer.address)
+    assert "Layer 3 of 3, head 1" in view.page.inner_text("#heads-note")
+    for key in ("ArrowLeft", "ArrowDown", "ArrowDown", "d", "s", "s"):
+        view.page.keyboard.press(key)
+    view.show(10)
+    assert view.page.inner_text("#heads-note") == "Layer 2 of 3, head 3 of 3"
+    address = view.page.evaluate("location.href")
+    view.page.goto("about:blank")
+    view.open(address)
+    view.show(10)
+    assert view.page.inner_text("#heads-note") == "Layer 2 of 3, head 3 of 3"
+    view.page.keyboard.press("Escape")
+    view.show(0)
+    view.page.check('#show input[value="rollout"]')
+    assert view.page.inner_text("#heads-note") == "Rollout of all layers"
+    assert not view.complaints
+
+
+def test_the_grid_of_heads_and_the_second_model(explorer: Explorer, view: View) -> None:
+    view.open(explorer.address)
+    assert view.page.locator("button.map").count() == 3 * (3 + 1)
+    view.page.click('button[aria-label="Layer 1, head 2"]')
+    assert view.page.inner_text("#heads-note") == "Layer 1 of 3, head 2 of 3"
+    first = view.page.inner_text("#prediction")
+    view.page.select_option("#model", "1")
+    view.page.wait_for_function("(text) => document.getElementById('prediction').innerText !== text", arg=first)
+    assert sorted(line for line in view.page.locator(".name").all_inner_texts()) == ["ant", "bee", "cat", "dog"]
+    assert not view.complaints
+
+
+def test_upload_and_broken_upload(explorer: Explorer, view: View) -> None:
+    view.open(explorer.address)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "new.png").write_bytes(photograph(seed=9))
+        (Path(folder) / "broken.png").write_bytes(photograph(seed=9)[:200])
+        view.page.set_input_files("#file", Path(folder) / "new.png")
+        view.page.wait_for_function("() => document.title.startsWith('new.png')")
+        view.page.set_input_files("#file", Path(folder) / "broken.png")
+        view.page.wait_for_selector("#notice:not([hidden])")
+    assert "broken.png" in view.page.inner_text("#notice p")
+    assert view.page.locator(".thumb").last.get_attribute("title") == "new.png"
+    view.page.click("#notice button")
+    view.point_at(1, 1)
+    view.show(6)
+    assert [text for text in view.complaints if "400" not in text] == []  # Chromium reports the refused upload
+
+
+def test_a_page_of_360_pixels_in_the_dark(explorer: Explorer, narrow_view: View) -> None:
+    view = narrow_view
+    view.open(explorer.address)
+    width = view.page.evaluate("document.documentElement.scrollWidth")
+    assert width == 360, "scrolls sideways"
+    box = view.page.locator("#marks").bounding_box()
+    view.page.touchscreen.tap(box["x"] + box["width"] * 0.9, box["y"] + box["height"] * 0.1)
+    view.show(4)
+    background = view.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert max(int(n) for n in background.removeprefix("rgb(").removesuffix(")").split(",")) < 60
+    assert not view.complaints
+
+
+def test_axe_finds_nothing_serious(explorer: Explorer, view: View, narrow_view: View) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python").Axe()
+    for each in (view, narrow_view):
+        each.page.context.unroute_all()
+        each.open(explorer.address)
+        found = axe.run(each.page).response["violations"]
+        serious = [
+            (rule["id"], rule["nodes"][0]["html"]) for rule in found if rule["impact"] in ("serious", "critical")
+        ]
+        assert not serious
