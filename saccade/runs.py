@@ -84,7 +84,7 @@ def train(
         run = RunDirectory.existing(output)
     result = run_loop(config, lambda config, device: setup, run, output=output, resume=resume, on_event=on_event)
     if result.finished and result.is_first:
-        write_report(result.run, config)
+        write_report(result.run)
     return result
 
 
@@ -157,11 +157,10 @@ def plan_task(config: RunConfig) -> TrainingPlan:
         return plan_run(config, table.room(config.task).setup(config, processes.device), processes)
 
 
-def write_report(run: RunDirectory, config: RunConfig) -> Path:
+def write_report(run: RunDirectory) -> Path:
     """Write `report.html` of a run of one's own: the curves, the time, the config."""
-    report = Report(
-        title=run.path.name, rows=run.metrics(), config=config.to_yaml(), environment=run.environment(),
-    )  # fmt: skip
+    config = (run.path / "config.yaml").read_text(encoding="utf-8")
+    report = Report(title=run.path.name, rows=run.metrics(), config=config, environment=run.environment())
     write_atomic(run.report, render_report(report).encode())
     return run.report
 

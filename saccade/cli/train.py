@@ -22,6 +22,7 @@ from saccade.training.config import (
     with_overrides,
 )
 
+LENGTH = ("schedule.epochs", "schedule.steps")  # options that a resumed run may change
 RECIPE_HELP = f"Defaults to start from: {', '.join(list_recipes())}. Chosen for the task, data and model unless given."
 
 
@@ -110,7 +111,7 @@ def train(
     output
         Folder of the run; runs/NAME after the data unless given. An existing run is never overwritten.
     resume
-        Resume this run, or without a value the last one on this data.
+        Resume this run, or without a value the last one on this data; with --epochs or --steps, train it longer.
     set
         Any option of the config, as KEY=VALUE: --set augmentation.mixup=0.8
     dry_run
@@ -149,11 +150,16 @@ def _resume(path: Path | None, overrides: dict[str, object], verbose: bool) -> i
 
     run = RunDirectory.latest(resolve(overrides=overrides)) if path is None else RunDirectory.existing(path)
     stored = run.config()
-    changed = differences(stored, with_overrides(stored, overrides))
+    length = {name: overrides[name] for name in LENGTH if name in overrides}
+    others = {name: value for name, value in overrides.items() if name not in LENGTH}
+    changed = differences(stored, with_overrides(stored, others))
     if changed:
         raise ConfigError(
-            f"{run.path} was started with another config ({', '.join(changed)}): a resumed run keeps its own"
+            f"{run.path} was started with another config ({', '.join(changed)}): a resumed run keeps its own, but for "
+            "--epochs or --steps, which train it longer"
         )
+    if length:
+        stored = with_overrides(stored, {"schedule.steps": None, **length})
     return _run(stored, None, run.path, verbose)
 
 

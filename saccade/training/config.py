@@ -58,6 +58,8 @@ class ScheduleConfig:
     warmup: float = 0.05  # fraction of all steps
     shape: Literal["cosine", "inverse_sqrt"] = "cosine"  # half a cosine; or with the root of the steps
     final_lr: float = 0.0  # fraction of the learning rate that is left at the end of the cosine
+    # Of a run that was resumed with another length: (step at which it was replaced, its length in steps), oldest first.
+    earlier: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,8 @@ class RunConfig:
         that is trained on has its options here."""
         values = _plain(asdict(self))
         options = values.pop("options")
+        if not values["schedule"]["earlier"]:
+            del values["schedule"]["earlier"]
         for built_in in BUILT_IN:
             if self.data.path != built_in:
                 del values["data"][built_in]

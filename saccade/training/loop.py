@@ -30,13 +30,14 @@ from saccade.training.config import RunConfig
 from saccade.training.distributed import Processes, copy_full, full_tensor, joined_processes, unwrapped, wrap
 from saccade.training.ema import ExponentialMovingAverage
 from saccade.training.events import EpochDone, Event, Note, RunStarted, StepDone
+from saccade.training.extension import resumed_schedule
 from saccade.training.interrupt import StopRequest
 from saccade.training.optimizers import make_optimizer, set_lr
 from saccade.training.plan import Batches, TrainingPlan, plan_run
 from saccade.training.preflight import check_before
 from saccade.training.result import predictions, provenance, summary
 from saccade.training.run_directory import ENVIRONMENT, Progress, RunDirectory, environment
-from saccade.training.schedules import lr_factor
+from saccade.training.schedules import lr_factor, schedule_length
 from saccade.training.state import load_state, model_tensors, state_tensors
 from saccade.training.step import TrainStep
 
@@ -85,7 +86,8 @@ def train(
     """Train a model and write its run directory.
 
     Args:
-        config: of the run; of a resumed run, the config in its directory.
+        config: of the run; of a resumed run, the config in its directory, or one that differs in `schedule.epochs` or
+            `schedule.steps`: the run then goes on with a schedule of that length.
         make_setup: (config, device) -> data, model and task; the same in every process.
         run: its directory; made when everything else fits, unless given.
         output: where it is made; under `runs/`, after the data, unless given.
@@ -126,6 +128,8 @@ class _Run:
 
         # ---------------------------------------------------------------------------------------- checks, once only
         checkpoint = self.run.load_latest(lambda text: self.notify(Note(text, warning=True))) if resume else None
+        if resume:
+            self.resume_schedule(0 if checkpoint is None else checkpoint[1].step)
         with matmul_precision(precision):
             if not resume and self.processes.is_first:
                 with self.run.removed_unless_started():
@@ -155,6 +159,16 @@ class _Run:
                         self.run, None, "", self.progress.seconds, dict(self.clock), stopped_by, self.processes.is_first
                     )
                 return self.finish(model, ema)
+
+    def resume_schedule(self, step: int) -> None:
+        """Go on with the schedule of the run, or with one of another length, which its config then has."""
+        stored = self.processes.broadcast_from_rank0(self.run.config().schedule if self.processes.is_first else None)
+        schedule, text = resumed_schedule(stored, self.config, step, self.plan.order.steps_per_epoch)
+        self.config = replace(self.config, schedule=schedule)
+        if text:
+            self.notify(Note(text))
+            if self.processes.is_first:
+                self.run.write_config(self.config)
 
     def machine(self, resume: bool) -> Any:
         """Choose the precision of matrix products, once in a run's life, and write down where it runs."""
@@ -209,8 +223,9 @@ class _Run:
             step_began = time.perf_counter()
             with self.timed("data"):
                 batch = next(batches).to(self.processes.device)
+            length = schedule_length(progress.step, plan.total_steps, schedule.earlier)
             lr = self.config.peak_lr * lr_factor(
-                progress.step, plan.total_steps, schedule.warmup, schedule.final_lr, schedule.shape
+                progress.step, length, schedule.warmup, schedule.final_lr, schedule.shape
             )
             set_lr(optimizer, lr)
             loss, metrics, stop_signal = take_step(model, optimizer, batch, progress.step, stop)

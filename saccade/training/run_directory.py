@@ -87,8 +87,9 @@ class RunDirectory:
         else:
             path = next(p for p in _names(config) if not p.exists())
         (path / "checkpoints").mkdir(parents=True)
-        write_atomic(path / "config.yaml", config.to_yaml().encode())
-        return cls(path)
+        run = cls(path)
+        run.write_config(config)
+        return run
 
     @classmethod
     def latest(cls, config: RunConfig) -> "RunDirectory":
@@ -112,6 +113,9 @@ class RunDirectory:
 
     def config(self) -> RunConfig:
         return read_config(self.path / "config.yaml")
+
+    def write_config(self, config: RunConfig) -> None:
+        write_atomic(self.path / "config.yaml", config.to_yaml().encode())
 
     @contextmanager
     def removed_unless_started(self) -> Iterator[None]:
