@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from saccade.errors import ConfigError, SaccadeError
 
 if TYPE_CHECKING:
-    from saccade.explorer.session import OpenImage, OpenModel
+    from saccade.explorer.session import OpenImage, OpenModel, Session
 
 MAX_IMAGES = 100
 DIGITS = 6  # images of the test split that are shown without arguments
@@ -25,6 +25,7 @@ def look(
     image_size: int | None = None,
     device: str = "cpu",
     browser: bool = True,
+    export: Path | None = None,
 ) -> None:
     """Look inside a model: hover a patch of an image and see what each head attends to.
 
@@ -45,15 +46,22 @@ def look(
         Such as cpu or cuda.
     browser
         Open the page in a browser where there is a desktop.
+    export
+        Write the page as one file, with the attention of every model on every image inside, instead of serving it.
     """
-    try:
-        from saccade.explorer.serve import open_socket, serve
-    except ImportError as error:
-        raise ConfigError(f'saccade look needs the extra `look`: pip install "saccade[look]" ({error})') from None
+    if export is not None and not export.parent.is_dir():
+        raise ConfigError(f"--export: there is no folder {export.parent}")
     from saccade.explorer.session import Session
     from saccade.nn.trace import parse_bytes
 
     budget = parse_bytes(memory)
+    if export is not None:
+        write_page(Session(*open_inputs(inputs or [], image_size, device), budget), export)
+        return
+    try:
+        from saccade.explorer.serve import open_socket, serve
+    except ImportError as error:
+        raise ConfigError(f'saccade look needs the extra `look`: pip install "saccade[look]" ({error})') from None
     listener = open_socket(port)
     models, images = open_inputs(inputs or [], image_size, device)
 
@@ -65,6 +73,24 @@ def look(
             webbrowser.open(address)
 
     serve(Session(models, images, budget), listener, announce)
+
+
+def write_page(session: "Session", path: Path) -> None:
+    """Write the page of a session as one file, and print its size.
+
+    Raises:
+        ConfigError: there are no images.
+    """
+    from saccade.checkpoints.atomic import write_atomic
+    from saccade.explorer.export import export_page
+    from saccade.nn.trace import format_bytes
+
+    if not session.images:
+        raise ConfigError("--export needs images: write saccade look MODEL IMAGE --export page.html")
+    content = export_page(session).encode()
+    write_atomic(path, content)
+    runs = len(session.models) * len(session.images)
+    print(f"{path}: {format_bytes(len(content))}, the attention of {runs} {'run' if runs == 1 else 'runs'} inside")
 
 
 def has_desktop() -> bool:

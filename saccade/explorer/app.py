@@ -3,7 +3,7 @@
 import mimetypes
 from collections.abc import Callable
 from importlib.resources import files
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import unquote
 
 from starlette.applications import Starlette
@@ -16,10 +16,11 @@ from starlette.routing import Route
 
 from saccade.errors import ConfigError, SaccadeError
 from saccade.explorer.change import PARAMETERS, Change
+from saccade.explorer.describe import describe_model
 from saccade.explorer.guard import Guard
 from saccade.explorer.session import Recording, Session, thumbnail
 from saccade.explorer.streams import Stream
-from saccade.explorer.wire import byte_rows, half_rows
+from saccade.explorer.wire import byte_rows, half_rows, image_type
 from saccade.version import __version__
 
 MAX_UPLOAD = 32 * 2**20  # bytes of a file
@@ -117,18 +118,6 @@ class Explorer:
         return await run_in_threadpool(lambda: read(self.session.recording(model, image, change)))
 
 
-def describe_model(key: str, name: str, predictor: Any) -> dict[str, Any]:
-    parameters = sum(parameter.numel() for parameter in predictor.model.parameters())
-    return {
-        "key": key,
-        "name": name,
-        "architecture": predictor.source.architecture,
-        "task": predictor.task.name,
-        "parameters": parameters,
-        "classes": len(predictor.labels),
-    }
-
-
 def query_of(request: Request) -> int | str:
     """The parameter `query`: a token's index or a name; 0 unless given."""
     text = request.query_params.get("query", "0")
@@ -156,8 +145,7 @@ async def read_body(request: Request, limit: int) -> bytes:
 
 
 def image_response(content: bytes) -> Response:
-    kind = "image/png" if content.startswith(b"\x89PNG") else "image/webp"
-    return Response(content, media_type=kind, status_code=200 if content else 404)
+    return Response(content, media_type=image_type(content), status_code=200 if content else 404)
 
 
 async def page_file(request: Request) -> Response:

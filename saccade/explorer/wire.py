@@ -21,3 +21,8 @@ def byte_rows(rows: Sequence[Tensor]) -> bytes:
     scales = values.max(axis=1) / 255
     steps = np.where(scales > 0, scales, 1)
     return scales.astype("<f4").tobytes() + np.round(values / steps[:, None]).astype(np.uint8).tobytes()
+
+
+def image_type(content: bytes) -> str:
+    """The media type of an image as :func:`saccade.explorer.session.encode` writes it."""
+    return "image/png" if content.startswith(b"\x89PNG") else "image/webp"

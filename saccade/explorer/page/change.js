@@ -3,7 +3,7 @@
 import { $, choices, element } from "./controls.js";
 import { state } from "./state.js";
 
-let tool = "look", built = false;
+let tool = "look", panelBuilt = false;
 
 /** What a click does: "look", "hide" (patches) or "off" (heads and blocks). */
 export const changeTool = () => tool;
@@ -18,7 +18,7 @@ export function toggleHidden(hide, patch) {
  */
 export function changePanel(stream, change, { undo, changed }) {
   $("change-panel").hidden = false;
-  if (!built) build(change);
+  if (!panelBuilt) build(change);
   $("undo").disabled = !undo;
   $("reset").disabled = !changed;
   drawTool(stream);
@@ -31,7 +31,7 @@ export function changePanel(stream, change, { undo, changed }) {
 }
 
 function build(change) {
-  built = true;
+  panelBuilt = true;
   const slider = element("input", { id: "temperature", type: "range", min: "-3", max: "3", step: "0.25", "aria-describedby": "temperature-text",
     onchange: () => change({ temperature: 2 ** Number(slider.value) }) });
   slider.addEventListener("input", () => { $("temperature-text").textContent = (2 ** Number(slider.value)).toFixed(2); });

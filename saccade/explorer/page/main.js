@@ -42,6 +42,7 @@ async function readServer() {
   const answer = await source.state();
   ({ models, images } = answer);
   source.canChange = answer.canChange;
+  if (!source.canChange) Object.assign(state, noChange());
   showMemory(answer);
 }
 
@@ -266,7 +267,8 @@ function wire() {
     root.dataset.theme = dark ? "light" : "dark";
   });
   followPointer(stream, { hover, brush, tool: changeTool, choose: (token) => { hovered = null; set({ query: state.query === token ? null : token }); } });
-  acceptImages(addImage);
+  if (source.canUpload) acceptImages(addImage);
+  else $("open").hidden = true;
   listenToKeys({ layerHead: moveLayerHead, patch: movePatch, release: () => { hovered = null; if (recording) set({ query: null }); }, undo: () => change("undo"), toggle });
   new ResizeObserver(() => drawMarks(stream(), query(), state.hide)).observe($("frame"));
   addEventListener("hashchange", () => { readAddress(); hovered = null; forgetSteps(); open(); });

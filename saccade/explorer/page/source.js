@@ -18,7 +18,7 @@ async function answer(request) {
 
 export class Server {
   constructor() {
-    this.canChange = true;
+    this.canChange = this.canUpload = true;
     this.rows = new Cache(3000);
   }
 

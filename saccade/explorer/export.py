@@ -1,0 +1,111 @@
+"""The explorer's page as one self-contained file: what was recorded is inside, and nothing is fetched."""
+
+import base64
+import hashlib
+import json
+import re
+import zlib
+from importlib.resources import files
+from typing import Any
+
+import torch
+
+from saccade.explorer.change import Change
+from saccade.explorer.describe import describe_model
+from saccade.explorer.session import Recording, Session, thumbnail
+from saccade.explorer.streams import Stream
+from saccade.explorer.wire import byte_rows, image_type
+from saccade.version import __version__
+
+IMPORT = re.compile(r'^import \{[^}]*\} from "\./([a-z]+\.js)";\n', re.MULTILINE)
+EXPORT = re.compile(r"^export (?=async function |function |class |const |let )", re.MULTILINE)
+
+
+def export_page(session: Session) -> str:
+    """HTML with every model on every image of a session.
+
+    Attention is kept in a byte a weight, scaled to the maximum of its row, and compressed. The page's content security
+    policy allows the scripts and styles in it alone, and no request.
+
+    Raises:
+        ImageError, RecordingError: as for :meth:`Session.recording`.
+    """
+    data = {
+        "version": __version__,
+        "models": [describe_model(key, model.name, model.predictor) for key, model in session.models.items()],
+        "images": [
+            {"key": key, "name": image.name, "thumbnail": data_url(thumbnail(image))}
+            for key, image in session.images.items()
+        ],
+        "recordings": {
+            f"{model}/{image}": pack(session.recording(model, image, Change()))
+            for model in session.models
+            for image in session.images
+        },
+    }
+    return assemble(json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"))
+
+
+def pack(recording: Recording) -> dict[str, Any]:
+    """A recording as JSON holds it: its description with the images and the weights inside."""
+    described = recording.describe()
+    for values, stream in zip(described["streams"], recording.streams):
+        values["weights"] = [packed(byte_rows([layer.weights.flatten(0, 1)])) for layer in stream.layers]
+        values["rollout"] = packed(byte_rows([whole_rollout(stream)])) if stream.over_grid else None
+    drawn = data_url(recording.drawn) if recording.drawn else ""
+    return {**described, "shown": data_url(recording.shown), "drawnImage": drawn}
+
+
+def whole_rollout(stream: Stream) -> torch.Tensor:
+    """The rollout of every query, ``[N, N]`` float16."""
+    return torch.stack([stream.rollout(query) for query in range(stream.num_queries)])
+
+
+def packed(content: bytes) -> str:
+    """Compressed, as text; the page's DecompressionStream reads the same format."""
+    return base64.b64encode(zlib.compress(content, 9)).decode("ascii")
+
+
+def data_url(content: bytes) -> str:
+    return f"data:{image_type(content)};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def assemble(data: str) -> str:
+    """The page with its styles, its modules as one script, and the data."""
+    html, styles = page_text("index.html"), "".join(page_text(name) for name in ("page.css", "panels.css"))
+    script = bundle("file.js")
+    policy = (
+        f"default-src 'none'; img-src data:; script-src '{digest(script)}'; style-src '{digest(styles)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    html = re.sub(r'<link rel="stylesheet" [^>]*>\n', "", html)
+    html = re.sub(r'<script type="module" [^>]*></script>\n', "", html)
+    head = f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n<title>'
+    html = html.replace("<title>", head, 1).replace("</head>", f"<style>{styles}</style>\n</head>", 1)
+    end = f'<script type="application/json" id="data">{data}</script>\n<script type="module">{script}</script>\n</body>'
+    return html.replace("</body>", end, 1)
+
+
+def bundle(name: str) -> str:
+    """A module and all that it imports as one script. Names at the top level of the page's modules are unique."""
+    parts: dict[str, str] = {}
+
+    def visit(module: str) -> None:
+        if module in parts:
+            return
+        text = page_text(module)
+        for imported in IMPORT.findall(text):  # in no circle
+            visit(imported)
+        parts[module] = EXPORT.sub("", IMPORT.sub("", text))
+
+    visit(name)
+    return "\n".join(parts.values())
+
+
+def digest(text: str) -> str:
+    """The source expression of a content security policy for an inline script or style."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+
+
+def page_text(name: str) -> str:
+    return (files("saccade.explorer") / "page" / name).read_text("utf-8")
