@@ -12,13 +12,13 @@ from saccade.data.samples import DataSplits, ImageSource
 from saccade.engine.predictor import ImageLike, Predictor
 from saccade.engine.report import BUDGET, Drawing, ReportSection, TaskReport
 from saccade.errors import RecordingError
+from saccade.reporting.class_table import Column, class_table
 from saccade.reporting.confusion import LARGEST_CONFUSION, confusion_rows
 from saccade.reporting.draw import enlarge, explain_figure, overlay
 from saccade.reporting.plots import reliability
 from saccade.reporting.report import picture, template
 from saccade.tasks.classification.metrics import ClassificationMetrics
 
-LARGEST_TABLE = 200
 WELL_CALIBRATED = 0.03  # largest calibration error that is called good
 MISTAKES, EXAMPLES = 12, 4
 log = logging.getLogger("saccade")
@@ -102,11 +102,26 @@ def classification_section(
             calibration=calibration(metrics),
             confusion=confusion_rows(metrics.confusion) if small else [],
             confusions=common_confusions(metrics.confusion, labels),
-            classes=sorted(metrics.per_class, key=lambda row: row.f1)[:LARGEST_TABLE],
+            classes=classes_table(metrics) if metrics.per_class else "",
             mistakes=[card(m.explanation, m.truth) for m in mistakes],
             examples=[card(e, "") for e in examples],
         )
     )
+
+
+def classes_table(metrics: ClassificationMetrics) -> Markup:
+    """Each class's figures, lowest F1 first."""
+    rows = metrics.per_class
+
+    def percent(name: str, values: Sequence[float]) -> Column:
+        return Column(name, values, [f"{100 * value:.1f} %" for value in values])
+
+    images = Column("images", [r.support for r in rows], [f"{r.support:,}" for r in rows], descending=True)
+    columns = [
+        percent("F1", [r.f1 for r in rows]), percent("precision", [r.precision for r in rows]),
+        percent("recall", [r.recall for r in rows]), images,
+    ]  # fmt: skip
+    return class_table("class", [row.label for row in rows], columns)
 
 
 def calibration(metrics: ClassificationMetrics) -> str:

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from saccade.data.samples import DataSplits
 from saccade.engine.predictor import Predictor
 from saccade.engine.report import ReportSection, TaskReport
+from saccade.reporting.class_table import Column, class_table
 from saccade.reporting.draw import class_colour, enlarge
 from saccade.reporting.report import picture, template
 from saccade.tasks.dense.drawing import blend, class_colours
@@ -77,6 +78,13 @@ def segmentation_section(
     legend = [
         {"name": n, "colour": "#{:02x}{:02x}{:02x}".format(*class_colour(i, len(labels)))} for i, n in enumerate(labels)
     ]
-    classes = sorted((row for row in metrics.per_class if row.iou >= 0), key=lambda row: row.iou)
+    rows = [row for row in metrics.per_class if row.iou >= 0]
+    recalls = [row.recall if row.recall >= 0 else None for row in rows]
+    columns = [
+        Column("IoU", [row.iou for row in rows], [f"{row.iou:.3f}" for row in rows]),
+        Column("recall", recalls, ["–" if value is None else f"{value:.3f}" for value in recalls]),
+        Column("pixels", [row.pixels for row in rows], [f"{row.pixels:,}" for row in rows], descending=True),
+    ]
+    classes = class_table("class", [row.label for row in rows], columns)
     html = template("saccade.tasks.dense", "segmentation_report").render(cards=cards, classes=classes, legend=legend)
     return Markup(html)

@@ -16,6 +16,7 @@ from saccade.data.samples import DataSplits, ImageSource
 from saccade.engine.predictor import ImageLike, Predictor
 from saccade.engine.report import Drawing, ReportSection, TaskReport
 from saccade.models.detr import DETR
+from saccade.reporting.class_table import Column, class_table
 from saccade.reporting.confusion import LARGEST_CONFUSION, confusion_rows
 from saccade.reporting.draw import enlarge, overlay
 from saccade.reporting.plots import COLOURS, STYLE, to_svg
@@ -131,10 +132,15 @@ def detection_section(
         }
         for e in worst
     ]  # fmt: skip
-    classes = sorted((row for row in metrics.per_class if row.boxes), key=lambda row: row.ap)
+    rows = [row for row in metrics.per_class if row.boxes]
+    columns = [
+        Column("AP", [row.ap for row in rows], [f"{row.ap:.3f}" for row in rows]),
+        Column("AP50", [row.ap50 for row in rows], [f"{row.ap50:.3f}" for row in rows]),
+        Column("boxes", [row.boxes for row in rows], [f"{row.boxes:,}" for row in rows], descending=True),
+    ]
     return Markup(
         template("saccade.tasks.detection", "report").render(
-            classes=classes,
+            classes=class_table("class", [row.label for row in rows], columns),
             curves=Markup(precision_recall_curves(metrics)),
             worst=cards,
             names=[*labels, "background"],

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from saccade.data.samples import DataSplits, ImageSource
 from saccade.engine.predictor import Predictor
 from saccade.engine.report import ReportSection, TaskReport
+from saccade.reporting.class_table import Column, class_table
 from saccade.reporting.draw import enlarge
 from saccade.reporting.report import picture, template
 from saccade.tasks.multilabel.metrics import MultiLabelMetrics
@@ -25,13 +26,29 @@ class MultiLabelReport(TaskReport):
         metrics = MultiLabelMetrics.from_dict(predictions["metrics"])
         source = cast(ImageSource, splits.test if predictions["split"] == "test" else splits.val)
         html = template("saccade.tasks.multilabel", "report").render(
-            labels=sorted(metrics.per_label, key=lambda row: (row.ap is None, row.ap)),
+            labels=labels_table(metrics),
             errors=error_cards(source, predictions["predictions"]),
         )
         return ReportSection(metrics, multilabel_tiles(metrics), Markup(html))
 
 
 REPORT = MultiLabelReport()
+
+
+def labels_table(metrics: MultiLabelMetrics) -> Markup:
+    """Each label's figures, lowest average precision first."""
+    rows = metrics.per_label
+
+    def column(name: str, values: Sequence[float | None], form: str) -> Column:
+        return Column(name, values, ["–" if value is None else form.format(value) for value in values])
+
+    images = Column("images", [r.support for r in rows], [f"{r.support:,}" for r in rows], descending=True)
+    columns = [
+        column("AP", [r.ap for r in rows], "{:.1%}"), column("threshold", [r.threshold for r in rows], "{:.2f}"),
+        column("precision", [r.precision for r in rows], "{:.1%}"),
+        column("recall", [r.recall for r in rows], "{:.1%}"), column("F1", [r.f1 for r in rows], "{:.1%}"), images,
+    ]  # fmt: skip
+    return class_table("label", [row.label for row in rows], columns)
 
 
 def multilabel_tiles(metrics: MultiLabelMetrics) -> Mapping[str, str]:

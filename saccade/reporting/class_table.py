@@ -1,0 +1,85 @@
+"""A table of classes that is sorted by any column, and folded where there are many, without a script.
+
+The page forbids scripts. Each row carries its place in the order of every column as a CSS variable, and a radio button
+beside the table selects which of them lays out the rows.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from saccade.reporting.report import template
+
+OPEN = 20  # rows of a table that is shown whole; of a longer one the first ones, and all of it folded
+SHOWN = 10  # rows of a folded table that are always shown
+LARGEST = 1000  # rows
+
+
+@dataclass(frozen=True)
+class Column:
+    """One figure of every class.
+
+    Attributes:
+        name: the heading.
+        values: one a class; None or NaN where it is undefined, which comes last in every order.
+        texts: the same as shown.
+        descending: whether the largest value comes first, as for counts.
+    """
+
+    name: str
+    values: Sequence[float | None]
+    texts: Sequence[str]
+    descending: bool = False
+
+
+def class_table(heading: str, labels: Sequence[str], columns: Sequence[Column]) -> Markup:
+    """The table of N classes, in the order of its first column.
+
+    Args:
+        heading: of the column of names, such as "class".
+        labels: N names.
+        columns: of N values each; the rows are first laid out by the first of them.
+    """
+    orders = [_order(column) for column in columns]
+    names = sorted(range(len(labels)), key=lambda index: labels[index].casefold())
+    shown = orders[0][:LARGEST]
+    places = [_places(order) for order in (names, *orders)]
+    rows = [
+        {
+            "label": labels[index],
+            "texts": [column.texts[index] for column in columns],
+            "places": [place[index] for place in places],
+        }
+        for index in shown
+    ]
+    return Markup(
+        template("saccade.reporting", "class_table").render(
+            id=f"by-{heading}",
+            heads=[heading, *(column.name for column in columns)],
+            rows=rows,
+            total=len(labels),
+            first=rows[:SHOWN] if len(rows) > OPEN else [],
+        )
+    )
+
+
+def _order(column: Column) -> list[int]:
+    """The classes from first to last."""
+    sign = -1 if column.descending else 1
+
+    def key(index: int) -> tuple[bool, float]:
+        value = column.values[index]
+        undefined = value is None or math.isnan(value)
+        return undefined, 0.0 if undefined else sign * value
+
+    return sorted(range(len(column.values)), key=key)
+
+
+def _places(order: Sequence[int]) -> list[int]:
+    """The place of each class in an order."""
+    places = [0] * len(order)
+    for place, index in enumerate(order):
+        places[index] = place
+    return places
