@@ -7,6 +7,16 @@ ANALYSES = {  # name -> where it is, what it measures
     "attention": ("attention:attention", "Every layer and head of one query over an image: class token, point, query."),
     "rollout": ("attention:rollout", "What reaches the head's token through all layers: attention rollout."),
     "flow": ("attention:flow", "The same as a maximum flow, which narrow places limit: attention flow."),
+    "positions": ("layers:positions", "Which positions are alike: cosine similarity of each with all."),
+    "filters": (
+        "layers:filters",
+        "What the first layer sees: components of the patch embedding, filters of a ConvNet.",
+    ),
+    "activations": ("layers:activations", "The strongest channels of every layer for an image."),
+    "token-pca": ("layers:token_pca", "Patches coloured by principal components of their tokens."),
+    "cka": ("layers:cka", "How alike layers are, of one model or of two: linear CKA."),
+    "norms": ("layers:norms", "Norms of tokens by layer, and outliers."),
+    "lens": ("layers:lens", "What the head would predict after each layer: logit lens."),
 }
 
 app = App(name="analyze", help="Look inside a model: one analysis by name, as a plot and as numbers.")
