@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 from torchvision.models import ViT_B_16_Weights
 
+from saccade.checkpoints.channels import adapt_tensors, preprocessing_for, require_channels
 from saccade.checkpoints.directory import CONFIG, LoadedModel, is_model_dir, read_model_dir, read_vocabulary
 from saccade.checkpoints.formats import detect
 from saccade.checkpoints.hub import download, is_hub_name
@@ -33,6 +34,7 @@ def load_model(
     *,
     num_classes: int | None = None,
     image_size: tuple[int, int] | None = None,
+    in_channels: int | None = None,
     strict: bool = True,
     options: Mapping[str, Any] | None = None,
 ) -> LoadedModel:
@@ -42,6 +44,7 @@ def load_model(
         path: a run, a model directory, a Hugging Face folder, a file (.safetensors, .npz, .pth), or `hub:ORG/NAME`.
         num_classes: replace the head by a new one of this width, with labels "0", "1", …
         image_size: (H, W) in pixels; positions are resampled, and preprocessing is adapted.
+        in_channels: of the images; the first convolution and preprocessing are adapted (:mod:`.channels`).
         strict: raise if the file has tensors that the model does not have, or the model tensors that the file does not.
         options: fields of the model's config that cannot be inferred from a file: ``{"block.num_heads": 4}``.
 
@@ -54,8 +57,10 @@ def load_model(
     model_dir = _inside_run(path)
     if model_dir.is_dir() and is_model_dir(model_dir):
         loaded = read_model_dir(model_dir)
-        return adapt(loaded, num_classes=num_classes, image_size=image_size, options=options)
-    return _load_published(path, num_classes, image_size, strict, options or {})
+    else:
+        loaded = _load_published(path, image_size, strict, options or {})
+        options = None
+    return adapt(loaded, num_classes=num_classes, image_size=image_size, in_channels=in_channels, options=options)
 
 
 def _inside_run(path: Path) -> Path:
@@ -70,7 +75,7 @@ def _inside_run(path: Path) -> Path:
 
 
 def _load_published(
-    path: Path, num_classes: int | None, image_size: tuple[int, int] | None, strict: bool, options: Mapping[str, Any]
+    path: Path, image_size: tuple[int, int] | None, strict: bool, options: Mapping[str, Any]
 ) -> LoadedModel:
     content = read_tensors(path)
     publisher, theirs = detect(content.tensors)
@@ -94,7 +99,7 @@ def _load_published(
     default_labels = publisher.labels(config) if hasattr(publisher, "labels") else None
     model = build(publisher.ARCHITECTURE, config.to_dict())
     place(model, tensors, report, strict=strict)
-    loaded = LoadedModel(
+    return LoadedModel(
         model=model.eval(),
         architecture=publisher.ARCHITECTURE,
         labels=_labels(config.num_classes, class_names(metadata) or default_labels),
@@ -105,7 +110,6 @@ def _load_published(
         report=report,
         vocabulary=read_vocabulary(path if path.is_dir() else path.parent),
     )
-    return adapt(loaded, num_classes=num_classes, image_size=image_size)
 
 
 def adapt(
@@ -113,14 +117,16 @@ def adapt(
     *,
     num_classes: int | None = None,
     image_size: tuple[int, int] | None = None,
+    in_channels: int | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> LoadedModel:
-    """The model with another image size, another number of classes, other options; itself if nothing changes.
+    """The model with another image size, other numbers of classes or channels, other options; itself if nothing changes.
 
     Args:
         loaded: is not changed.
         num_classes: a new head of this width, if it differs; 0 for none.
         image_size: (H, W) in pixels; positions are resampled by the model's method, and preprocessing is adapted.
+        in_channels: of the images; the first convolution and preprocessing are adapted.
         options: other fields of the model's config; if the number of queries of a detector changes they are new, and an
             optional head that is switched on is new.
     """
@@ -130,6 +136,14 @@ def adapt(
         raise CheckpointError(f"{loaded.architecture} reads texts: it has no image size")
     if image_size is not None and tuple(image_size) != tuple(config.image_size):
         changes["image_size"] = tuple(image_size)
+    if in_channels is not None:
+        require_channels(in_channels)
+        changes["in_channels"] = in_channels
+    channels = changes.get("in_channels", config.in_channels)
+    if channels == config.in_channels:
+        changes.pop("in_channels", None)
+    elif config.in_channels is None:
+        raise CheckpointError(f"{loaded.architecture} reads texts: it has no in_channels")
     new_head = num_classes is not None and num_classes != config.num_classes
     if new_head:
         changes["num_classes"] = num_classes
@@ -148,8 +162,12 @@ def adapt(
     for name in model.position_names:
         if "image_size" in changes and name in tensors:
             tensors[name] = _resample(loaded.model, model, name, tensors[name], report)
+    if "in_channels" in changes:
+        head = (*head, *adapt_tensors(tensors, model.state_dict(), config.in_channels, channels, report))
     place(model, tensors, report, fresh=head)
     preprocessing = loaded.preprocessing
+    if preprocessing is not None and "in_channels" in changes:
+        preprocessing = preprocessing_for(preprocessing, channels)
     if preprocessing is not None and "image_size" in changes:
         preprocessing = replace(preprocessing, size=new_config.image_size)
     labels = _labels(new_config.num_classes, None) if new_head else loaded.labels

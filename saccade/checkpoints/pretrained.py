@@ -46,19 +46,24 @@ def backbone_of(source: LoadedModel) -> LoadedModel:
     )
 
 
-def with_backbone(start: LoadedModel, source: LoadedModel, drop_path: float = 0.0) -> LoadedModel:
+def with_backbone(
+    start: LoadedModel, source: LoadedModel, drop_path: float = 0.0, in_channels: int | None = None
+) -> LoadedModel:
     """A new detector or DPT on a trained backbone, with the image statistics of that backbone.
 
     Args:
         start: the new model; its config determines all that does not depend on the backbone.
         source: see :func:`backbone_of`.
         drop_path: stochastic depth of a ViT's last block.
+        in_channels: of the images; None for those of the backbone.
 
     Raises:
         CheckpointError: the backbone does not match the DPT.
     """
     options = {"drop_path": drop_path} if drop_path else None
-    backbone = adapt(backbone_of(source), image_size=start.model.config.image_size, options=options)
+    backbone = adapt(
+        backbone_of(source), image_size=start.model.config.image_size, in_channels=in_channels, options=options
+    )
     statistics, config = backbone.preprocessing, start.model.config
     if start.architecture == "dpt":
         _check_dpt(config, backbone)

@@ -29,7 +29,10 @@ def starting_backbone(config: Any, labels: tuple[str, ...]) -> LoadedModel:
     if not options.init:
         changes = model_options(options, config_of(options.name))
         try:
-            model = create(options.name, num_classes=len(labels), image_size=options.image_size, options=changes)
+            model = create(
+                options.name, num_classes=len(labels), image_size=options.image_size,
+                in_channels=options.in_channels, options=changes,
+            )  # fmt: skip
         except ValueError as error:  # a size or an option that this model cannot have
             raise ConfigError(f"{options.name}: {error}") from None
         architecture = architecture_of(options.name)
@@ -42,7 +45,7 @@ def starting_backbone(config: Any, labels: tuple[str, ...]) -> LoadedModel:
         raise ConfigError(f"{options.init} does not record how images are prepared for it")
     if loaded.labels != labels or loaded.task != config.task:  # also where only the names of the labels differ
         loaded = adapt(adapt(loaded, num_classes=0), num_classes=len(labels))
-    loaded = adapt(loaded, options=changes)
+    loaded = adapt(loaded, in_channels=options.in_channels, options=changes)
     return replace(loaded, labels=labels, task=config.task, task_state={})
 
 

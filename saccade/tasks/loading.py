@@ -22,6 +22,7 @@ def load(
     *,
     num_classes: int | None = None,
     image_size: tuple[int, int] | int | None = None,
+    in_channels: int | None = None,
     strict: bool = True,
     device: torch.device | str = "cpu",
     options: Mapping[str, Any] | None = None,
@@ -36,6 +37,7 @@ def load(
             ``hub:ORG/NAME``.
         num_classes: put a fresh head of this width on it.
         image_size: (H, W) in pixels; positions are resampled.
+        in_channels: of the images; the first convolution is adapted as by timm, and mean and std of preprocessing.
         strict: refuse a file with keys that have no place in the model.
         device: where the model runs; ``"auto"`` is a GPU if there is one.
         options: of the task's predictions, such as ``{"top": 10}`` or ``{"threshold": 0.3}``.
@@ -50,7 +52,7 @@ def load(
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     device = choose_device(device)
     with torch.random.fork_rng(devices=[]):  # layers draw their first weights, which the file's replace
-        loaded = load_model(path, num_classes=num_classes, image_size=size, strict=strict)
+        loaded = load_model(path, num_classes=num_classes, image_size=size, in_channels=in_channels, strict=strict)
     report = loaded.report
     if report.format != "saccade" or report.resized or report.new:
         print(report, file=sys.stderr)

@@ -29,6 +29,7 @@ class ModelConfig:
     name: str = "vit_ti16"  # one of `saccade models`; "": that of `init`, which has no name
     init: str = ""  # a checkpoint of any format to start from; "": fresh weights
     image_size: tuple[int, int] | None = None  # (height, width) in pixels; None: the model's own
+    in_channels: int | None = None  # of the images; None: the model's own. A checkpoint's first convolution is adapted
     drop_path: float = 0.0  # stochastic depth of the last block, growing linearly from 0
     dropout: float = 0.0
     options: dict[str, Any] = field(default_factory=dict)  # any other field of the model's config

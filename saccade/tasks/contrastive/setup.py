@@ -67,7 +67,7 @@ def starting_model(config: RunConfig, source: CaptionSource) -> tuple[LoadedMode
 
 def trained_clip(loaded: LoadedModel, model: ModelConfig, vocabulary: str) -> tuple[LoadedModel, Tokenizer]:
     """A CLIP to continue with, and its own tokenizer or a given one."""
-    loaded = adapt(loaded, image_size=model.image_size, options=model.options)
+    loaded = adapt(loaded, image_size=model.image_size, in_channels=model.in_channels, options=model.options)
     require_preprocessing(loaded)
     text = loaded.model.config.text
     if loaded.vocabulary and not vocabulary:
@@ -97,9 +97,13 @@ def fresh_clip(
         texts = [caption for index in range(0, len(source), step) for caption in source.captions(index)]
         tokenizer = Tokenizer.train(texts, options.vocab_size, options.context_length)
     text = {"text.vocab_size": tokenizer.vocab_size, "text.context_length": options.context_length}
-    net = create(model.name, image_size=model.image_size, options={**text, **model.options})
+    net = create(
+        model.name, image_size=model.image_size, in_channels=model.in_channels, options={**text, **model.options}
+    )
     start = LoadedModel(net, architecture, (), fresh_preprocessing(net), "contrastive", vocabulary=tokenizer.files())
-    return start if encoder is None else with_backbone(start, encoder, model.drop_path), tokenizer
+    if encoder is not None:
+        start = with_backbone(start, encoder, model.drop_path, model.in_channels)
+    return start, tokenizer
 
 
 def named_tokenizer(vocabulary: str, context_length: int) -> Tokenizer:

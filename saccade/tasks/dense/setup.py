@@ -79,15 +79,18 @@ def starting_model(config: RunConfig, classes: tuple[str, ...], head: Mapping[st
             raise ConfigError(f"{options.init} was trained for {loaded.task}, not for {config.task}")
         if loaded.labels != classes:
             loaded = adapt(adapt(loaded, num_classes=0), num_classes=len(classes))
-        loaded = adapt(loaded, image_size=options.image_size, options=options.options)
+        loaded = adapt(loaded, image_size=options.image_size, in_channels=options.in_channels, options=options.options)
         return replace(loaded, labels=classes)
     if architecture_of(options.name) != "dpt":
         raise ConfigError(
             f"{options.name} predicts no value for each pixel: choose one of {', '.join(list_models('dpt*'))}"
         )
     changes = {**head, **options.options, **({"drop_path": options.drop_path} if options.drop_path else {})}
-    model = create(options.name, num_classes=len(classes), image_size=options.image_size, options=changes)
+    model = create(
+        options.name, num_classes=len(classes), image_size=options.image_size, in_channels=options.in_channels,
+        options=changes,
+    )  # fmt: skip
     assert isinstance(model, DPT)
     preprocessing = replace(fresh_preprocessing(model), resize="exact", crop_pct=1.0)
     start = LoadedModel(model, "dpt", classes, preprocessing, task=config.task)
-    return start if loaded is None else with_backbone(start, loaded, options.drop_path)
+    return start if loaded is None else with_backbone(start, loaded, options.drop_path, options.in_channels)

@@ -89,15 +89,18 @@ def starting_model(config: RunConfig, classes: tuple[str, ...]) -> LoadedModel:
     if loaded is not None and loaded.architecture == architecture:
         if loaded.labels != classes:
             loaded = adapt(adapt(loaded, num_classes=0), num_classes=len(classes))
-        loaded = adapt(loaded, options=options.options)
+        loaded = adapt(loaded, in_channels=options.in_channels, options=options.options)
         preprocessing = loaded.preprocessing
         assert preprocessing is not None
         if options.image_size is not None:
             preprocessing = replace(preprocessing, size=options.image_size)
         return replace(loaded, labels=classes, preprocessing=preprocessing, task="detection")
-    model = create(options.name, num_classes=len(classes), image_size=options.image_size, options=options.options)
+    model = create(
+        options.name, num_classes=len(classes), image_size=options.image_size, in_channels=options.in_channels,
+        options=options.options,
+    )  # fmt: skip
     start = LoadedModel(model, architecture, classes, detector_preprocessing(model), task="detection")
-    return start if loaded is None else with_backbone(start, loaded, options.drop_path)
+    return start if loaded is None else with_backbone(start, loaded, options.drop_path, options.in_channels)
 
 
 def detector_preprocessing(model: Model) -> Preprocessing:

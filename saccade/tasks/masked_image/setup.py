@@ -91,13 +91,16 @@ def starting_model(config: RunConfig) -> LoadedModel:
     options = config.model
     torch.manual_seed(mix_seed(config.seed, 0, RandomStream.WEIGHTS))
     if options.init:
-        loaded = adapt(load_model(options.init, image_size=options.image_size), options=options.options)
+        loaded = load_model(options.init, image_size=options.image_size, in_channels=options.in_channels)
+        loaded = adapt(loaded, options=options.options)
         require_masked_model(options.init, loaded.architecture)
         require_preprocessing(loaded)
         return LoadedModel(loaded.model, loaded.architecture, (), loaded.preprocessing, task="masked_image")
     architecture = architecture_of(options.name)
     require_masked_model(options.name, architecture)
-    model = create(options.name, image_size=options.image_size, options=options.options)
+    model = create(
+        options.name, image_size=options.image_size, in_channels=options.in_channels, options=options.options
+    )
     return LoadedModel(model, architecture, (), fresh_preprocessing(model), task="masked_image")
 
 

@@ -73,7 +73,7 @@ def starting_model(config: RunConfig, splits: DataSplits) -> tuple[LoadedModel, 
         if start.architecture not in MaskedLMConfig.ARCHITECTURES:
             raise ConfigError(f"{model_config.init} is a {start.architecture}, not a masked language model")
         needed = {"masked_lm": True, **heads} if start.architecture == "bert" else {}
-        start = adapt(start, options={**needed, **model_config.options})
+        start = adapt(start, in_channels=model_config.in_channels, options={**needed, **model_config.options})
         of_bytes, size = start.architecture in BYTE_ARCHITECTURES, start.model.config.vocab_size
         vocabulary = vocabulary_for(start.vocabulary, size, model_config.init, of_bytes=of_bytes)
         return replace(start, task="masked_lm", labels=(), vocabulary=vocabulary.files()), vocabulary
@@ -88,5 +88,5 @@ def starting_model(config: RunConfig, splits: DataSplits) -> tuple[LoadedModel, 
     kind = "byte" if architecture in BYTE_ARCHITECTURES else options.vocabulary
     vocabulary = Vocabulary.train(texts, kind, options.vocab_size)
     fields = {"vocab_size": vocabulary.size, "context_length": options.max_length, **heads, **model_config.options}
-    model = create(model_config.name, options=fields)
+    model = create(model_config.name, in_channels=model_config.in_channels, options=fields)
     return LoadedModel(model, architecture, (), None, "masked_lm", vocabulary=vocabulary.files()), vocabulary

@@ -76,7 +76,10 @@ def starting_model(
     model_config, options = config.model, config.options
     torch.manual_seed(mix_seed(config.seed, 0, RandomStream.WEIGHTS))
     if initial is not None and initial.architecture == architecture:
-        start = adapt(initial, image_size=model_config.image_size, options=model_config.options)
+        start = adapt(
+            initial, image_size=model_config.image_size, in_channels=model_config.in_channels,
+            options=model_config.options,
+        )  # fmt: skip
         vocabulary = vocabulary_for(start.vocabulary, start.model.config.vocab_size, model_config.init)
         return replace(start, task="seq2seq"), vocabulary
     vocabulary = Vocabulary.train(_texts(splits.train), options.vocabulary, options.vocab_size)
@@ -86,10 +89,14 @@ def starting_model(
         **({"block.dropout": model_config.dropout} if model_config.dropout else {}),
         **model_config.options,
     }  # fmt: skip
-    model = create(model_config.name, image_size=model_config.image_size, options=fields)
+    model = create(
+        model_config.name, image_size=model_config.image_size, in_channels=model_config.in_channels, options=fields
+    )
     preprocessing = fresh_preprocessing(model) if architecture == OF_IMAGES else None
     start = LoadedModel(model, architecture, (), preprocessing, "seq2seq", vocabulary=vocabulary.files())
-    return start if initial is None else with_backbone(start, initial, model_config.drop_path), vocabulary
+    if initial is not None:
+        start = with_backbone(start, initial, model_config.drop_path, model_config.in_channels)
+    return start, vocabulary
 
 
 def _texts(source: Source) -> Iterable[str]:
