@@ -20,8 +20,10 @@ from saccade.analysis.patch_filters import patch_filters
 from saccade.analysis.position_similarity import position_similarity
 from saccade.checkpoints.atomic import write_atomic
 from saccade.checkpoints.loading import load_model
+from saccade.data.check import source_channels
+from saccade.data.images import size_of
 from saccade.data.samples import ImageSource
-from saccade.engine.predictor import Predictor, size_of
+from saccade.engine.predictor import Predictor
 from saccade.engine.report import BUDGET, ReportSection
 from saccade.engine.room import command
 from saccade.engine.setup import TrainingSetup
@@ -51,7 +53,8 @@ NOTES = {
     ("val", "best"): "Measured on {} {} of the validation split, which also selected the best weights.",
     ("val", "last"): "Measured on {} {} of the validation split, which no choice of this run depends on.",
 }
-NOT_IN_NAME = ("num_classes", "image_size", "drop_path")  # fields of a model's config that its name leaves open
+# Fields of a model's config that its name leaves open.
+NOT_IN_NAME = ("num_classes", "image_size", "in_channels", "drop_path")
 SIZED_IMAGES = 32  # training images whose size is looked at
 log = logging.getLogger("saccade")
 
@@ -119,11 +122,27 @@ def fitted_config(config: RunConfig, explicit: Collection[str]) -> tuple[RunConf
     splits = table.room(config.task).open_data(config.data.path, config.data)
     train = splits.train
     sides: list[int] = []
+    channels = config.model.in_channels or source_channels(train)
     if hasattr(train, "image"):
         for index in range(0, len(train), max(1, len(train) // SIZED_IMAGES)):
             with suppress(ImageError):
-                sides.append(max(size_of(cast(ImageSource, train).image(index))))
-    return fit_to_data(config, explicit, DataSize(len(train), sides, len(splits.classes)))
+                sides.append(max(size_of(cast(ImageSource, train).image(index, channels))))
+    config, lines = without_colours(config, explicit, channels)
+    config, more = fit_to_data(config, explicit, DataSize(len(train), sides, len(splits.classes)))
+    return config, lines + more
+
+
+def without_colours(config: RunConfig, explicit: Collection[str], channels: int) -> tuple[RunConfig, list[str]]:
+    """The config without a recipe's augmentation of colours where images are neither grey nor RGB, and a line that
+    states it; what the user gave stays, and is refused later."""
+    names = [name for name in ("randaugment", "color_jitter") if getattr(config.augmentation, name)]
+    names = [name for name in names if f"augmentation.{name}" not in explicit]
+    if channels in (1, 3) or not names:
+        return config, []
+    off = {"randaugment": "", "color_jitter": 0.0}
+    changed = replace(config.augmentation, **{name: off[name] for name in names})
+    line = f"no {' and '.join(names)}: they change the colours of pictures, and the images have {channels} channels"
+    return replace(config, augmentation=changed), [line]
 
 
 def initial_name(config: RunConfig, explicit: Collection[str]) -> str:
@@ -227,7 +246,7 @@ def describe_inputs(predictor: Predictor) -> str:
 def _distance(predictor: Predictor, source: ImageSource) -> AttentionDistance | None:
     """How far each head looks, over some images."""
     step = max(1, len(source) // DISTANCE_IMAGES)
-    pictures = [source.image(i) for i in range(0, len(source), step)[:DISTANCE_IMAGES]]
+    pictures = [source.image(i, predictor.preprocess.channels) for i in range(0, len(source), step)[:DISTANCE_IMAGES]]
     images = torch.stack([predictor.prepare(picture) for picture in pictures]).to(predictor.device)
     try:
         with record(predictor.model, budget=BUDGET, tokens=False) as trace:

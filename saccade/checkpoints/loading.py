@@ -120,7 +120,7 @@ def adapt(
     in_channels: int | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> LoadedModel:
-    """The model with another image size, other numbers of classes or channels, other options; itself if nothing changes.
+    """The model with another image size, other numbers of classes or channels, other options; itself if nothing does.
 
     Args:
         loaded: is not changed.

@@ -93,7 +93,7 @@ def predict(
 
     results = predictor.stream(sources, batch_size=batch_size, on_error=report)
     if draw is not None:
-        results = drawn(results, draw, predictor.max_pixels)
+        results = drawn(results, draw, predictor.max_pixels, predictor.preprocess.channels)
     if as_json:
         records = [record for result in results for record in result.records()]
         print(json.dumps(records, indent=1, ensure_ascii=False))
@@ -109,13 +109,13 @@ def predict(
     return 1 if failed else 0
 
 
-def drawn(results: Iterable["Result"], folder: Path, max_pixels: int) -> Iterator["Result"]:
+def drawn(results: Iterable["Result"], folder: Path, max_pixels: int, channels: int) -> Iterator["Result"]:
     """Draw each result on its image while it passes, and write its files for programs beside it."""
     import numpy as np
     from PIL import Image
 
     from saccade.checkpoints.atomic import write_atomic
-    from saccade.data.images import read_scaled
+    from saccade.data.images import read_scaled, rgb_pixels
     from saccade.reporting.draw import to_png
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -124,10 +124,8 @@ def drawn(results: Iterable["Result"], folder: Path, max_pixels: int) -> Iterato
         stem = Path(result.name).stem
         name = next(n for n in (stem, *(f"{stem}-{i}" for i in range(2, 10**6))) if n not in used)
         used.add(name)
-        image, (height, width) = read_scaled(result.name, max_pixels=max_pixels)
-        if not isinstance(image, Image.Image):
-            raise ImageError(f"{result.name}: --draw draws over images of 1 or 3 channels")
-        picture = np.asarray(image if image.size == (width, height) else image.resize((width, height)))
+        image, (height, width) = read_scaled(result.name, channels=channels, max_pixels=max_pixels)
+        picture = np.asarray(Image.fromarray(rgb_pixels(image)).resize((width, height)))
         write_atomic(folder / f"{name}.png", to_png(result.draw(picture)))
         for ending, content in result.files().items():
             write_atomic(folder / f"{name}{ending}", content)

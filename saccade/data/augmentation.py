@@ -24,11 +24,13 @@ ERASED_RATIO = (0.3, 1 / 0.3)  # of height to width
 
 
 class ImageTransform(Protocol):
-    """A PIL image, and the numbers that identify this view of it -> the model's input ``[C, H, W]``."""
+    """An image as :func:`saccade.data.images.read_image` returns it, and the numbers that identify this view of it ->
+    the model's input ``[C, H, W]``."""
 
     deterministic: bool
+    preprocessing: Preprocessing
 
-    def __call__(self, image: Image.Image, key: Sequence[int]) -> Tensor: ...
+    def __call__(self, image: Image.Image | Tensor, key: Sequence[int]) -> Tensor: ...
 
 
 class EvalTransform:
@@ -39,7 +41,7 @@ class EvalTransform:
     def __init__(self, preprocessing: Preprocessing):
         self.preprocessing = preprocessing
 
-    def __call__(self, image: Image.Image, key: Sequence[int]) -> Tensor:
+    def __call__(self, image: Image.Image | Tensor, key: Sequence[int]) -> Tensor:
         return self.preprocessing(self.preprocessing.convert_mode(image))
 
 
@@ -51,8 +53,10 @@ class PixelTransform:
     def __init__(self, preprocessing: Preprocessing):
         self.preprocessing = preprocessing
 
-    def __call__(self, image: Image.Image, key: Sequence[int]) -> Tensor:
+    def __call__(self, image: Image.Image | Tensor, key: Sequence[int]) -> Tensor:
         pixels: Any = self.preprocessing.fit(self.preprocessing.convert_mode(image))
+        if isinstance(pixels, Tensor):
+            return (pixels * 255).round().clamp(0, 255).to(torch.uint8)
         return functional.pil_to_tensor(pixels)
 
 
@@ -72,7 +76,7 @@ class TrainTransform:
         )
         self.deterministic = not (self.geometry or self.flip or self.colours or self.erasing)
 
-    def __call__(self, image: Image.Image, key: Sequence[int]) -> Tensor:
+    def __call__(self, image: Image.Image | Tensor, key: Sequence[int]) -> Tensor:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(mix_seed(*key))
             converted: Any = self.preprocessing.convert_mode(image)
@@ -98,7 +102,17 @@ def _geometry(preprocessing: Preprocessing, config: AugmentationConfig) -> v2.Tr
 
 
 def colour_transform(config: AugmentationConfig, preprocessing: Preprocessing) -> v2.Transform | None:
-    """RandAugment and colour jitter by the config; None if both are off."""
+    """RandAugment and colour jitter by the config; None if both are off.
+
+    Raises:
+        ConfigError: one of them is on, and the images are neither grey nor RGB.
+    """
+    active = [name for name in ("randaugment", "color_jitter") if getattr(config, name)]
+    if active and preprocessing.channels not in (1, 3):
+        raise ConfigError(
+            f"augmentation.{active[0]} needs grey or RGB images, and the model has {preprocessing.channels} channels: "
+            f"switch it off (--set augmentation.{active[0]}={0 if active[0] == 'color_jitter' else chr(39) * 2})"
+        )
     steps: list[Callable] = []
     if config.randaugment:
         steps.append(randaugment(config.randaugment, preprocessing))
@@ -114,8 +128,6 @@ def randaugment(text: str, preprocessing: Preprocessing) -> Callable:
         count, magnitude = parse_randaugment(text)
         return v2.RandAugment(count, magnitude, num_magnitude_bins=31)
     count, magnitude, std = parse_timm(text)
-    if preprocessing.channels not in (1, 3):
-        raise ConfigError(f"augmentation.randaugment={text} needs greyscale or RGB images: use 2x9, or none")
     levels = [min(255, round(255 * level)) for level in preprocessing.mean_levels]
     fill = tuple(levels) if len(levels) > 1 else levels[0]
     # PIL has no Lanczos filter for affine maps.

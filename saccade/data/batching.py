@@ -134,10 +134,13 @@ class ImageDataset(Dataset):
 
     def _inputs(self, index: int, key: tuple[int, ...]) -> Tensor:
         if self.cache is None:
-            return self.transform(self.source.image(index), key)
+            return self._read(index, key)
         if index not in self.cache:
-            self.cache[index] = self.transform(self.source.image(index), key)
+            self.cache[index] = self._read(index, key)
         return self.cache[index]
+
+    def _read(self, index: int, key: tuple[int, ...]) -> Tensor:
+        return self.transform(self.source.image(index, self.transform.preprocessing.channels), key)
 
 
 def image_dataset(

@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
+from saccade.data.images import size_of, stored_channels
 from saccade.data.samples import DataSplits, Source
 from saccade.errors import ImageError
 
@@ -105,6 +107,10 @@ def check_data(
         mode: "full"; "sample", 2,000 evenly spaced images; "auto", full up to 20,000 images, else a sample.
         on_image: called with (images done, total images).
     """
+    channels = source_channels(splits.train)
+    notes = splits.notes
+    if channels != 3:
+        notes += (f"images of {channels} channels: train with --set model.in_channels={channels}",)
     samples = [(name, source, index) for name, source in splits.parts.items() for index in range(len(source))]
     total = len(samples)
     if mode == "sample" or (mode == "auto" and total > AUTO_FULL):
@@ -113,7 +119,7 @@ def check_data(
     sizes: Counter[tuple[int, int]] = Counter()
     by_digest: dict[bytes, list[tuple[str, str, int]]] = {}  # digest -> split, name, label
     with ThreadPoolExecutor() as pool:
-        results = pool.map(_check, samples, chunksize=16)
+        results = pool.map(partial(_check, channels=channels), samples, chunksize=16)
         for done, ((split, source, index), (digest, size, error)) in enumerate(zip(samples, results), 1):
             name = source.names[index]
             if error:
@@ -139,11 +145,21 @@ def check_data(
         coverage=(len(samples), total),
         sizes=[(w, h, n) for (w, h), n in sizes.most_common()],
         things="images" if hasattr(splits.train, "image") else "texts",
-        notes=splits.notes,
+        notes=notes,
     )
 
 
-def _check(sample: tuple[str, Any, int]) -> tuple[bytes, tuple[int, int] | None, str]:
+def source_channels(source: Source) -> int:
+    """The number of channels of a model for the images of a source, by its first one; 3 where it has no images."""
+    if not hasattr(source, "image") or not len(source):
+        return 3
+    try:
+        return stored_channels(source.data(0))
+    except ImageError:
+        return 3
+
+
+def _check(sample: tuple[str, Any, int], channels: int) -> tuple[bytes, tuple[int, int] | None, str]:
     """(digest of the bytes, (width, height), error) of a sample."""
     _, source, index = sample
     try:
@@ -154,7 +170,8 @@ def _check(sample: tuple[str, Any, int]) -> tuple[bytes, tuple[int, int] | None,
     if not hasattr(source, "image"):
         return digest, None, ""
     try:
-        return digest, source.image(index).size, ""
+        height, width = size_of(source.image(index, channels))
+        return digest, (width, height), ""
     except ImageError as error:
         return digest, None, str(error)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from saccade.data.builtin.digits import digits_splits
 from saccade.data.builtin.scenes import labelled_scenes
@@ -43,8 +44,8 @@ class FileSource:
     def __len__(self) -> int:
         return len(self.names)
 
-    def image(self, index: int) -> Image.Image:
-        return read_image(self.data(index), name=f"{self.storage.path / self.names[index]}")
+    def image(self, index: int, channels: int = 3) -> Image.Image | Tensor:
+        return read_image(self.data(index), channels=channels, name=f"{self.storage.path / self.names[index]}")
 
     def data(self, index: int) -> bytes:
         return self.storage.read(self.names[index])

@@ -10,11 +10,11 @@ import os
 import stat
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, TiffImagePlugin
 
 from saccade.errors import ImageError
 
@@ -26,6 +26,7 @@ SUFFIXES = (
     ".ppm", ".pgm", ".pbm", ".pnm", *HEIF_SUFFIXES, ARRAY_SUFFIX,
 )  # fmt: skip
 MAX_PIXELS = 89_478_485  # Pillow's own limit, 268 MB as RGB; checked on the header, before any pixel is decoded
+LARGEST_PICTURE = 4  # channels of what Pillow opens: red, green, blue, and opacity or nothing
 HEAD_BYTES = 512  # of a file, by which its kind is recognised
 
 # Raised by decoders on damaged bytes.
@@ -214,6 +215,51 @@ def _open_heic(file: IO[bytes], name: str) -> Image.Image:
         raise not_an_image(name, "HEIC", f"which cannot be decoded: {first_line(error)}") from None
 
 
+def tiff_bands(file: IO[bytes]) -> int:
+    """The number of bands of a TIFF: samples of a pixel, or planes where tifffile wrote an array as pages; 0 where the
+    header is damaged. The file is rewound."""
+    bands = _samples_per_pixel(file)
+    if bands == 1 and (tifffile := _tifffile()) is not None:
+        try:
+            with tifffile.TiffFile(file) as tiff:
+                series = tiff.series[0]
+                if series.kind == "shaped" and len(series.shape) == 3:
+                    bands = min(series.shape[0], series.shape[2])
+        except (*DAMAGE, tifffile.TiffFileError):
+            return 0
+        finally:
+            file.seek(0)
+    return bands
+
+
+def _tifffile() -> Any:
+    """The library of the extra `tiff`; None where it is not installed."""
+    try:
+        return importlib.import_module("tifffile")
+    except ImportError:
+        return None
+
+
+def _samples_per_pixel(file: IO[bytes]) -> int:
+    return int(_tiff_tags(file).get(TiffImagePlugin.SAMPLESPERPIXEL, 1))
+
+
+def _tiff_tags(file: IO[bytes]) -> Mapping[int, Any]:
+    """The tags of a TIFF's first page; {SAMPLESPERPIXEL: 0} where the header is damaged. The file is rewound."""
+    try:
+        head = file.read(8)
+        if head[2] == 43:  # BigTIFF
+            head += file.read(8)
+        directory = TiffImagePlugin.ImageFileDirectory_v2(head)
+        file.seek(directory.next)
+        directory.load(file)
+        return directory
+    except DAMAGE:
+        return {TiffImagePlugin.SAMPLESPERPIXEL: 0}
+    finally:
+        file.seek(0)
+
+
 QUARTER_TURNS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 
 
@@ -235,6 +281,11 @@ def stored_orientation(path: Path) -> tuple[int, tuple[int, int]]:
         ImageError: not an image.
     """
     with open_regular(path, str(path)) as file:
+        head = file.read(HEAD_BYTES)
+        file.seek(0)
+        if kind_of(head) == "TIFF" and tiff_bands(file) > LARGEST_PICTURE:
+            tags = _tiff_tags(file)
+            return 1, (int(tags[TiffImagePlugin.IMAGEWIDTH]), int(tags[TiffImagePlugin.IMAGELENGTH]))
         image = open_image(file, str(path), max_pixels=None)
         try:
             return image.getexif().get(ExifTags.Base.Orientation, 1), image.size

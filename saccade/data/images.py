@@ -20,6 +20,7 @@ from saccade.data.image_formats import (
     ARRAY_SUFFIX,
     DAMAGE,
     HEAD_BYTES,
+    LARGEST_PICTURE,
     MAX_PIXELS,
     NUMPY_SIGNATURE,
     first_line,
@@ -29,10 +30,11 @@ from saccade.data.image_formats import (
     open_image,
     open_regular,
     refuse_larger,
+    tiff_bands,
 )
 from saccade.errors import ImageError
 
-__all__ = ["MAX_PIXELS", "ImageLike", "image_size", "is_image_name", "read_image", "read_scaled"]
+__all__ = ["MAX_PIXELS", "ImageLike", "image_size", "is_image_name", "read_image", "read_scaled", "stored_channels"]
 
 LARGEST_SCALED = 4  # times the limit: what a JPEG may have that is decoded at a smaller scale
 log = logging.getLogger("saccade")
@@ -96,7 +98,7 @@ def _read(
 ) -> tuple[Image.Image | Tensor, tuple[int, int]]:
     if isinstance(source, np.ndarray | Tensor):
         numbers = _from_numbers(source, channels, name or "the image")
-        return numbers, _size_of(numbers)
+        return numbers, size_of(numbers)
     if isinstance(source, Image.Image):
         return _read_pil(source, channels, name or getattr(source, "filename", "") or "the image", max_pixels, scaled)
     if isinstance(source, bytes | bytearray | memoryview):
@@ -126,19 +128,43 @@ def _decode(
         numbers = _from_numbers(values, channels, name)
         if isinstance(numbers, Tensor) and channels in (1, 3):  # as a TIFF of floats
             numbers = _from_numbers((numbers * 255).round().to(torch.uint8), channels, name)
-        return numbers, _size_of(numbers)
+        return numbers, size_of(numbers)
     if channels not in (1, 3) and kind_of(head) == "TIFF":
         numbers = _from_numbers(_read_bands(file, name, max_pixels, channels), channels, name)
-        return numbers, _size_of(numbers)
+        return numbers, size_of(numbers)
+    if kind_of(head) == "TIFF" and (bands := tiff_bands(file)) > LARGEST_PICTURE:
+        raise wrong_channels(name, bands, channels)
     return _read_pil(open_image(file, name, max_pixels=None), channels, name, max_pixels, scaled)
+
+
+def stored_channels(data: bytes) -> int:
+    """The number of channels of a model that reads an image file whole: 3 for a picture, as many as there are bands for
+    a TIFF or a ``.npy`` of other numbers than a picture has."""
+    file = io.BytesIO(data)
+    kind, bands = kind_of(data[:HEAD_BYTES]), 3
+    if kind == "TIFF":
+        bands = tiff_bands(file)
+    elif data.startswith(NUMPY_SIGNATURE):
+        try:
+            shape = _npy_header(file)[0]
+        except DAMAGE:
+            return 3
+        bands = shape[2] if len(shape) == 3 else 1
+        return 3 if bands in (1, 3) else bands
+    return 3 if bands in (1, 3, LARGEST_PICTURE) else bands
+
+
+def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+    version = np.lib.format.read_magic(file)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read_header(file)
+    return shape, dtype
 
 
 def _read_npy(file: IO[bytes], name: str, max_values: int) -> np.ndarray:
     """The array of a ``.npy`` file, its size checked on the header."""
     try:
-        version = np.lib.format.read_magic(file)
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read_header(file)
+        shape, dtype = _npy_header(file)
         if int(np.prod([int(n) for n in shape], dtype=object)) > max_values:
             raise ImageError(f"{name} has the shape {list(shape)}: the maximum is {max_values:,} values")
         if dtype.hasobject:
@@ -178,11 +204,8 @@ def _read_pil(
     if channels not in (1, 3):
         if len(image.getbands()) == channels and image.mode not in ("CMYK", "YCbCr", "LAB", "HSV"):
             numbers = _from_numbers(np.asarray(image), channels, name)
-            return numbers, _size_of(numbers)
-        raise ImageError(
-            f"{name} has {len(image.getbands())} channels, the model expects {channels}: pass an array, a tensor, a "
-            f"{ARRAY_SUFFIX} file or a TIFF with {channels} bands"
-        )
+            return numbers, size_of(numbers)
+        raise wrong_channels(name, len(image.getbands()), channels)
     width, height = image.size
     mode = "L" if channels == 1 else "RGB"
     if width * height > max_pixels and scaled and width * height <= LARGEST_SCALED * max_pixels:
@@ -256,7 +279,35 @@ def _from_numbers(source: np.ndarray | Tensor, channels: int, name: str) -> Imag
         return values.expand(3, -1, -1)
     if values.shape[0] == 3 and channels == 1:
         return (values * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(0, keepdim=True)
-    raise ImageError(f"{name} has {values.shape[0]} channels, the model expects {channels}")
+    raise wrong_channels(name, values.shape[0], channels)
+
+
+def wrong_channels(name: str, count: int, channels: int) -> ImageError:
+    """The error for an image with another number of channels than the model."""
+    return ImageError(
+        f"{name} has {count} channel{'s' * (count != 1)}, the model expects {channels}: train with --set "
+        f"model.in_channels={count}, or open the model with in_channels={count}"
+    )
+
+
+def grey_image(pixels: np.ndarray, channels: int, name: str) -> Image.Image:
+    """Generated grey pixels ``[H, W]`` uint8 for a model with this number of channels.
+
+    Raises:
+        ImageError: the model reads other images than pictures.
+    """
+    if channels not in (1, 3):
+        raise wrong_channels(name, 1, channels)
+    return Image.fromarray(pixels)
+
+
+def rgb_pixels(image: Image.Image | Tensor) -> np.ndarray:
+    """An image as :func:`read_image` returns it, for display: ``[H, W, 3]`` uint8; of a tensor with other than three
+    channels the first is shown in grey."""
+    if isinstance(image, Image.Image):
+        return np.asarray(image.convert("RGB"))
+    colour = image if image.shape[0] == 3 else image[:1].expand(3, -1, -1)
+    return (colour.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
 
 
 def _eight_bits(values: Tensor) -> Tensor | None:
@@ -269,5 +320,6 @@ def _eight_bits(values: Tensor) -> Tensor | None:
     return levels.to(torch.uint8) if (values * 255 - levels).abs().max() < 1e-3 else None
 
 
-def _size_of(image: Image.Image | Tensor) -> tuple[int, int]:
+def size_of(image: Image.Image | Tensor) -> tuple[int, int]:
+    """(H, W) in pixels."""
     return (image.shape[-2], image.shape[-1]) if isinstance(image, Tensor) else (image.height, image.width)

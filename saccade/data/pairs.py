@@ -41,8 +41,8 @@ class CaptionFiles(FileSource):
     def captions(self, index: int) -> tuple[str, ...]:
         return self._captions[index]
 
-    def with_captions(self, index: int) -> CaptionedImage:
-        return CaptionedImage(self.image(index), self._captions[index])
+    def with_captions(self, index: int, channels: int = 3) -> CaptionedImage:
+        return CaptionedImage(self.image(index, channels), self._captions[index])
 
 
 def open_pairs(path: str, config: DataConfig | None = None) -> DataSplits:

@@ -31,8 +31,9 @@ class Source(Protocol):
 class ImageSource(Source, Protocol):
     """Labelled images."""
 
-    def image(self, index: int) -> Image.Image:
-        """The upright image in mode "RGB" or "L"; raises `ImageError` with its name."""
+    def image(self, index: int, channels: int = 3) -> Image.Image | Tensor:
+        """The upright image for a model with this number of channels, as :func:`saccade.data.images.read_image` returns
+        it: a PIL image for 1 or 3, otherwise ``[C, H, W]``; raises `ImageError` with its name."""
         ...
 
 
@@ -75,7 +76,7 @@ class BoxTruth(NamedTuple):
 class BoxedImage(NamedTuple):
     """An image and its objects, as they are trained on: without crowds, inside the image."""
 
-    image: Image.Image
+    image: Image.Image | Tensor
     boxes: np.ndarray  # [n, 4] float32: left, top, right, bottom in pixels
     labels: np.ndarray  # [n] int64, an index into the source's classes
     masks: np.ndarray | None = None  # [n, H, W] boolean, if the data has them
@@ -93,7 +94,7 @@ class BoxedImage(NamedTuple):
 class BoxSource(ImageSource, Protocol):
     """Images with boxes; `labels` are all 0."""
 
-    def with_boxes(self, index: int) -> BoxedImage:
+    def with_boxes(self, index: int, channels: int = 3) -> BoxedImage:
         """The image with its boxes; raises `ImageError` with its name."""
         ...
 
@@ -101,7 +102,7 @@ class BoxSource(ImageSource, Protocol):
 class CaptionedImage(NamedTuple):
     """An image and its captions."""
 
-    image: Image.Image
+    image: Image.Image | Tensor
     captions: tuple[str, ...]  # at least one
 
 
@@ -110,7 +111,7 @@ class CaptionSource(ImageSource, Protocol):
 
     def captions(self, index: int) -> tuple[str, ...]: ...
 
-    def with_captions(self, index: int) -> CaptionedImage:
+    def with_captions(self, index: int, channels: int = 3) -> CaptionedImage:
         """The image with its captions; raises `ImageError` with its name."""
         ...
 

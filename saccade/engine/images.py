@@ -34,7 +34,7 @@ def image_splits(config: Any, splits: DataSplits, preprocessing: Preprocessing) 
         transform = PixelTransform(preprocessing)
     else:
         transform = TrainTransform(preprocessing, config.augmentation)
-        if transform.deterministic:
+        if transform.deterministic and preprocessing.channels in (1, 3):
             transform = PixelTransform(preprocessing)
     train = image_dataset(cast(ImageSource, splits.train), transform, size, skip_bad)
     val, test = (None if part is None else eval_images(part, preprocessing) for part in (splits.val, splits.test))

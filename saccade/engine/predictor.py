@@ -208,11 +208,6 @@ class Predictor:
             return self.model(inputs.to(self.device)).float().cpu()
 
 
-def size_of(picture: Image.Image | Tensor) -> tuple[int, int]:
-    """(H, W) in pixels."""
-    return (picture.shape[-2], picture.shape[-1]) if isinstance(picture, Tensor) else (picture.height, picture.width)
-
-
 def choose_device(device: torch.device | str) -> torch.device:
     """A device by name; ``"auto"`` is a GPU if there is one.
 

@@ -10,6 +10,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
+from saccade.data.images import grey_image
 from saccade.data.samples import DataSplits
 from saccade.errors import ConfigError
 
@@ -30,8 +31,8 @@ class DigitsSource:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def image(self, index: int) -> Image.Image:
-        return Image.fromarray(self._pixels[index])
+    def image(self, index: int, channels: int = 3) -> Image.Image:
+        return grey_image(self._pixels[index], channels, self.names[index])
 
     def data(self, index: int) -> bytes:
         buffer = io.BytesIO()

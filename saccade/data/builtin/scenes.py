@@ -17,6 +17,7 @@ from PIL import Image
 
 from saccade.data.builtin.digits import digits_by_split
 from saccade.data.config import ScenesConfig
+from saccade.data.images import grey_image
 from saccade.data.samples import BoxedImage, BoxTruth, CaptionedImage, DataSplits
 from saccade.errors import ConfigError
 
@@ -237,29 +238,30 @@ class SceneSource:
     def scene(self, index: int) -> Scene:
         return compose(index, self.split, self.config)
 
-    def image(self, index: int) -> Image.Image:
-        return Image.fromarray(self.scene(index).image)
+    def image(self, index: int, channels: int = 3) -> Image.Image:
+        return grey_image(self.scene(index).image, channels, self.names[index])
 
     def data(self, index: int) -> bytes:
         buffer = io.BytesIO()
         self.image(index).save(buffer, "PNG")
         return buffer.getvalue()
 
-    def with_boxes(self, index: int) -> BoxedImage:
+    def with_boxes(self, index: int, channels: int = 3) -> BoxedImage:
         scene = self.scene(index)
+        image = grey_image(scene.image, channels, self.names[index])
         boxes = np.array([item.box for item in scene.objects], np.float32).reshape(-1, 4)
         labels = np.array([item.label for item in scene.objects], np.int64)
         masks = np.array([item.mask for item in scene.objects], bool).reshape(-1, *scene.semantic.shape)
         areas = masks.sum((1, 2)).astype(np.float64)
         truth = BoxTruth(boxes.astype(np.float64), labels, areas, np.zeros(len(boxes), bool))
-        return BoxedImage(Image.fromarray(scene.image), boxes, labels, masks, truth)
+        return BoxedImage(image, boxes, labels, masks, truth)
 
     def captions(self, index: int) -> tuple[str, ...]:
         return self._captions(self.scene(index))
 
-    def with_captions(self, index: int) -> CaptionedImage:
+    def with_captions(self, index: int, channels: int = 3) -> CaptionedImage:
         scene = self.scene(index)
-        return CaptionedImage(Image.fromarray(scene.image), self._captions(scene))
+        return CaptionedImage(grey_image(scene.image, channels, self.names[index]), self._captions(scene))
 
     def _captions(self, scene: Scene) -> tuple[str, ...]:
         """The captions of a scene; evaluation uses the exact one alone, since a plain one matches many scenes."""

@@ -10,6 +10,7 @@ from PIL import Image
 from saccade.data.builtin.digits import digits_by_split
 from saccade.data.builtin.scenes import NAMES, SPLIT_NUMBERS
 from saccade.data.config import StripsConfig
+from saccade.data.images import grey_image
 from saccade.data.samples import CaptionedImage, DataSplits
 from saccade.errors import ConfigError
 
@@ -31,7 +32,7 @@ class StripSource:
     def __len__(self) -> int:
         return self.count
 
-    def with_captions(self, index: int) -> CaptionedImage:
+    def with_captions(self, index: int, channels: int = 3) -> CaptionedImage:
         random = np.random.default_rng([self.config.seed, SPLIT_NUMBERS[self.split], index])
         source = digits_by_split()[self.split]
         canvas = np.zeros((HEIGHT, WIDTH), np.uint8)
@@ -46,13 +47,15 @@ class StripSource:
             canvas[top : top + SIDE, left : left + SIDE] = np.asarray(digit)
             left += SIDE
             words.append(NAMES[int(source.labels[digit_index])])
-        return CaptionedImage(Image.fromarray(canvas), (" ".join(words),))
+        return CaptionedImage(grey_image(canvas, channels, self.names[index]), (" ".join(words),))
 
     def captions(self, index: int) -> tuple[str, ...]:
         return self.with_captions(index).captions
 
-    def image(self, index: int) -> Image.Image:
-        return self.with_captions(index).image
+    def image(self, index: int, channels: int = 3) -> Image.Image:
+        picture = self.with_captions(index, channels).image
+        assert isinstance(picture, Image.Image)
+        return picture
 
     def data(self, index: int) -> bytes:
         buffer = io.BytesIO()

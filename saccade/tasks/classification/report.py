@@ -63,7 +63,10 @@ def explained(
     right = list({row["label"]: row for row in rows if row["label"] == row["truth"]}.values())[:EXAMPLES]
 
     def look(row: Mapping[str, Any]) -> Explanation:
-        return replace(explain(predictor, source.image(index[row["image"]]), budget=BUDGET), name=row["image"])
+        return replace(
+            explain(predictor, source.image(index[row["image"]], predictor.preprocess.channels), budget=BUDGET),
+            name=row["image"],
+        )
 
     try:
         return [Mistake(row["truth"], look(row)) for row in wrong], [look(row) for row in right]

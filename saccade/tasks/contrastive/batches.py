@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -45,7 +46,8 @@ class CaptionDataset(Dataset):
 
     def __getitem__(self, item: Item) -> CaptionSample:
         index, key = item
-        sample, index, skipped = first_readable(len(self.source), index, self.source.with_captions, self.skip_bad)
+        read = partial(self.source.with_captions, channels=self.transform.preprocessing.channels)
+        sample, index, skipped = first_readable(len(self.source), index, read, self.skip_bad)
         captions = sample.captions
         if key and len(captions) != self.texts:
             captions = tuple(

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from saccade.analysis.attention_maps import explain
+from saccade.data.images import rgb_pixels
 from saccade.data.samples import CaptionSource, DataSplits
 from saccade.engine.predictor import ImageLike, Predictor
 from saccade.engine.report import Drawing, ReportSection, TaskReport
@@ -81,12 +82,12 @@ def contrastive_section(predictor: Predictor, source: CaptionSource, metrics: Co
     assert isinstance(predictor.model, CLIP)
     worst = sorted(range(len(source)), key=lambda i: -metrics.ranks[i])[: SHOWN // 2]
     others = [i for i in range(len(source)) if i not in worst][: SHOWN - len(worst)]
-    pictures, captions = zip(*(source.with_captions(i) for i in (*others, *worst)))
+    pictures, captions = zip(*(source.with_captions(i, predictor.preprocess.channels) for i in (*others, *worst)))
     images = torch.stack([predictor.prepare(image) for image in pictures])
     texts = [own[0] for own in captions]
     outputs = predictor.model(images, tokenizer_of(predictor)(texts))
     cosines = (outputs.image @ outputs.text.T).float().numpy()
-    pixels = [np.asarray(image.convert("RGB")) for image in pictures]
+    pixels = [rgb_pixels(image) for image in pictures]
     rows = []
     for row, index in enumerate(worst, len(others)):
         nearest = texts[int(cosines[row].argmax())]

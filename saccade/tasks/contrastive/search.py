@@ -13,10 +13,12 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from saccade.data.config import DataConfig
 from saccade.data.image_folder import open_unlabelled
+from saccade.data.images import rgb_pixels
 from saccade.data.samples import ImageSource
 from saccade.engine.features import extract
 from saccade.engine.predictor import ImageLike, Predictor
@@ -98,11 +100,12 @@ class SearchIndex:
         scores, indices = self.graph.search(vector.cpu().numpy()[None], count)
         return [Hit(self.names[i], float(s)) for i, s in zip(indices[0].tolist(), scores[0]) if i >= 0]
 
-    def picture(self, hit: Hit):
-        """The image of a hit, as PIL opens it."""
+    def picture(self, hit: Hit) -> Image.Image:
+        """The image of a hit, in RGB."""
         for part in self.parts:
             if hit.image in part.names:
-                return part.image(list(part.names).index(hit.image))
+                image = part.image(list(part.names).index(hit.image), self.predictor.preprocess.channels)
+                return Image.fromarray(rgb_pixels(image))
         raise ConfigError(f"{hit.image} is not in this index")
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,11 @@ import torchvision.transforms.v2.functional as functional
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.transforms import v2
 
+from saccade.data.augmentation import colour_transform
 from saccade.data.batching import Item, first_readable
 from saccade.data.config import AugmentationConfig
+from saccade.data.images import size_of
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch
 from saccade.data.seeding import mix_seed
@@ -50,10 +52,9 @@ class DenseTransform:
             active = [name for name in unsupported if getattr(config, name)]
             if active:
                 raise ConfigError(f"augmentation.{active[0]} does not transform depth maps or masks: switch it off")
-            strength = config.color_jitter
-            self.colours = v2.ColorJitter(strength, strength, strength) if strength else None
+            self.colours = colour_transform(config, preprocessing)
 
-    def __call__(self, image: Image.Image, target: np.ndarray, key: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def __call__(self, image: Image.Image | Tensor, target: np.ndarray, key: Sequence[int]) -> tuple[Tensor, Tensor]:
         picture: Any = self.preprocessing.convert_mode(image)
         values = torch.from_numpy(target)
         if self.config is None:
@@ -74,12 +75,13 @@ class DenseTransform:
         return preprocessing(picture), resize_map(values, preprocessing.size)
 
 
-def _crop(picture: Image.Image, scale: tuple[float, float]) -> tuple[int, int, int, int]:
+def _crop(picture: Image.Image | Tensor, scale: tuple[float, float]) -> tuple[int, int, int, int]:
     """(top, left, height, width) of a random crop whose fraction of the area lies within `scale`."""
     side = float(torch.empty(1).uniform_(*scale)) ** 0.5
-    height, width = max(1, round(picture.height * side)), max(1, round(picture.width * side))
-    top = int(torch.randint(picture.height - height + 1, ()))
-    return top, int(torch.randint(picture.width - width + 1, ())), height, width
+    full_height, full_width = size_of(picture)
+    height, width = max(1, round(full_height * side)), max(1, round(full_width * side))
+    top = int(torch.randint(full_height - height + 1, ()))
+    return top, int(torch.randint(full_width - width + 1, ())), height, width
 
 
 def resize_map(values: Tensor, size: tuple[int, int]) -> Tensor:
@@ -98,7 +100,8 @@ class DenseDataset(Dataset):
 
     def __getitem__(self, item: Item) -> DenseSample:
         index, key = item
-        (image, target), index, skipped = first_readable(len(self.source), index, self.source.with_map, self.skip_bad)
+        read = partial(self.source.with_map, channels=self.transform.preprocessing.channels)
+        (image, target), index, skipped = first_readable(len(self.source), index, read, self.skip_bad)
         return DenseSample(*self.transform(image, target, key), self.source.names[index], index, skipped)
 
     @staticmethod

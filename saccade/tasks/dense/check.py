@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from saccade.data.check import AUTO_FULL, SAMPLE
+from saccade.data.check import AUTO_FULL, SAMPLE, source_channels
 from saccade.data.samples import DataSplits
 from saccade.data.splits import SPLITS
 from saccade.errors import ImageError
@@ -96,7 +96,7 @@ def check_maps(
             if on_image is not None:
                 on_image(done, to_examine)
             try:
-                _, target = source.with_map(index)
+                _, target = source.with_map(index, source_channels(source))
             except ImageError as error:
                 report.broken[name] = str(error)
                 continue

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from markupsafe import Markup
 
+from saccade.data.images import rgb_pixels
 from saccade.data.samples import DataSplits
 from saccade.engine.predictor import Predictor
 from saccade.engine.report import ReportSection, TaskReport
@@ -56,14 +57,10 @@ def worst_examples(
     measured = [row for row in rows if row["figures"]["abs_rel"] is not None]
     examples = []
     for row in sorted(measured, key=lambda row: -row["figures"]["abs_rel"])[:WORST]:
-        image, target = source.with_map(index[row["image"]])
+        image, target = source.with_map(index[row["image"]], predictor.preprocess.channels)
         pred, target = torch.from_numpy(predictor.predict(image).depth), torch.from_numpy(target)
         aligned, target = task.aligned(pred, target), measurable(target, task.config.max_depth)
-        examples.append(
-            DepthExample(
-                row["image"], np.asarray(image.convert("RGB")), aligned.numpy(), target.numpy(), row["figures"]
-            )
-        )
+        examples.append(DepthExample(row["image"], rgb_pixels(image), aligned.numpy(), target.numpy(), row["figures"]))
     return examples
 
 

@@ -7,6 +7,7 @@ from typing import Any, cast
 import numpy as np
 from markupsafe import Markup
 
+from saccade.data.images import rgb_pixels
 from saccade.data.samples import DataSplits
 from saccade.engine.predictor import Predictor
 from saccade.engine.report import ReportSection, TaskReport
@@ -50,12 +51,12 @@ def worst_examples(predictor: Predictor, source: DenseSource) -> Sequence[Segmen
     """Of some images spread over the split those with the lowest pixel accuracy, the worst first."""
     examples = []
     for index in range(0, len(source), max(1, len(source) // EXAMINED)):
-        image, target = source.with_map(index)
+        image, target = source.with_map(index, predictor.preprocess.channels)
         pred = predictor.predict(image).classes
         labelled = target != IGNORE
         if labelled.any():
             accuracy = float((pred == target)[labelled].mean())
-            pixels = np.asarray(image.convert("RGB"))
+            pixels = rgb_pixels(image)
             examples.append(SegmentationExample(source.names[index], pixels, pred, target, accuracy))
     return sorted(examples, key=lambda example: example.accuracy)[:WORST]
 

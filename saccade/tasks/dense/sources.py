@@ -15,11 +15,12 @@ from typing import Literal, Protocol
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from saccade.data.builtin.scenes import SceneSource, scene_splits
 from saccade.data.config import DataConfig
 from saccade.data.image_formats import QUARTER_TURNS, open_image, open_regular, stored_orientation
-from saccade.data.images import is_image_name, read_image
+from saccade.data.images import grey_image, is_image_name, read_image, size_of
 from saccade.data.samples import DataSplits, ImageSource
 from saccade.data.splits import SPLITS, split_indices
 from saccade.errors import DataError, ImageError
@@ -34,7 +35,7 @@ SUFFIXES = {"depth": (".png", ".pfm", ".npy"), "masks": (".png",)}
 class DenseSource(ImageSource, Protocol):
     """Images with a depth map or a class mask; `labels` are all 0."""
 
-    def with_map(self, index: int) -> tuple[Image.Image, np.ndarray]:
+    def with_map(self, index: int, channels: int = 3) -> tuple[Image.Image | Tensor, np.ndarray]:
         """The image and its map ``[H, W]``: float32 metres with NaN, or int64 class indices with IGNORE."""
         ...
 
@@ -54,26 +55,29 @@ class DenseFiles:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def image(self, index: int) -> Image.Image:
-        return read_image(self.pairs[index][0])
+    def image(self, index: int, channels: int = 3) -> Image.Image | Tensor:
+        return read_image(self.pairs[index][0], channels=channels)
 
     def data(self, index: int) -> bytes:
         return self.pairs[index][0].read_bytes()
 
-    def with_map(self, index: int) -> tuple[Image.Image, np.ndarray]:
-        image, path = self.image(index), self.pairs[index][1]
+    def with_map(self, index: int, channels: int = 3) -> tuple[Image.Image | Tensor, np.ndarray]:
+        image, path = self.image(index, channels), self.pairs[index][1]
+        height, width = size_of(image)
         if self.scale is None:
             target = read_mask(path, self.class_index, self.num_file_classes)
         else:
             target = read_depth(path, self.scale)
-        if target.shape != (image.height, image.width):
+        if target.shape != (height, width):
             raise ImageError(
-                f"{path} is {target.shape[1]} x {target.shape[0]}, its image {image.width} x {image.height}: both must "
+                f"{path} is {target.shape[1]} x {target.shape[0]}, its image {width} x {height}: both must "
                 "have the same size"
             )
+        if isinstance(image, Tensor):  # arrays and multi-band files are never turned
+            return image, target
         # A quarter turn shows in the sizes; otherwise the map may belong to the stored or to the upright image.
         orientation, _ = stored_orientation(self.pairs[index][0])
-        if orientation != 1 and (orientation not in QUARTER_TURNS or image.width == image.height):
+        if orientation != 1 and (orientation not in QUARTER_TURNS or width == height):
             raise ImageError(
                 f"{self.pairs[index][0]} has the EXIF orientation {orientation}, and {path} fits it turned or not: "
                 "store the image upright, without an orientation"
@@ -92,15 +96,16 @@ class DenseScenes:
     def __len__(self) -> int:
         return len(self.source)
 
-    def image(self, index: int) -> Image.Image:
-        return self.source.image(index)
+    def image(self, index: int, channels: int = 3) -> Image.Image | Tensor:
+        return self.source.image(index, channels)
 
     def data(self, index: int) -> bytes:
         return self.source.data(index)
 
-    def with_map(self, index: int) -> tuple[Image.Image, np.ndarray]:
+    def with_map(self, index: int, channels: int = 3) -> tuple[Image.Image | Tensor, np.ndarray]:
         scene = self.source.scene(index)
-        return Image.fromarray(scene.image), scene.depth if self.kind == "depth" else scene.semantic.astype(np.int64)
+        image = grey_image(scene.image, channels, self.names[index])
+        return image, scene.depth if self.kind == "depth" else scene.semantic.astype(np.int64)
 
 
 class RenumberedMasks:
@@ -118,14 +123,14 @@ class RenumberedMasks:
     def __len__(self) -> int:
         return len(self.source)
 
-    def image(self, index: int) -> Image.Image:
-        return self.source.image(index)
+    def image(self, index: int, channels: int = 3) -> Image.Image | Tensor:
+        return self.source.image(index, channels)
 
     def data(self, index: int) -> bytes:
         return self.source.data(index)
 
-    def with_map(self, index: int) -> tuple[Image.Image, np.ndarray]:
-        image, mask = self.source.with_map(index)
+    def with_map(self, index: int, channels: int = 3) -> tuple[Image.Image | Tensor, np.ndarray]:
+        image, mask = self.source.with_map(index, channels)
         labelled = mask != IGNORE
         renumbered = np.full_like(mask, IGNORE)
         renumbered[labelled] = self.class_index[mask[labelled]]

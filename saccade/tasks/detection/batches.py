@@ -6,6 +6,7 @@ Boxes are transformed with their image (torchvision's transforms v2). A batch is
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,8 +19,10 @@ from torchvision import tv_tensors
 from torchvision.ops import masks_to_boxes
 from torchvision.transforms import v2
 
+from saccade.data.augmentation import colour_transform
 from saccade.data.batching import Item, first_readable
 from saccade.data.config import AugmentationConfig
+from saccade.data.images import size_of
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch, BoxedImage, BoxSource, BoxTruth
 from saccade.data.seeding import mix_seed
@@ -83,9 +86,9 @@ class BoxTransform:
                 steps.append(v2.RandomIoUCrop(min_scale=config.crop_scale[0], max_scale=config.crop_scale[1]))
             if config.flip:
                 steps.append(v2.RandomHorizontalFlip(config.flip))
-            if config.color_jitter:
-                strength = config.color_jitter
-                steps.append(v2.ColorJitter(strength, strength, strength))
+            colours = colour_transform(config, preprocessing)
+            if colours is not None:
+                steps.append(colours)
             if multi_scale:
                 steps.append(RandomSizeCrop(preprocessing))
         self.steps = None if config is None else torch.nn.Sequential(*steps)
@@ -94,21 +97,23 @@ class BoxTransform:
     def __call__(self, sample: BoxedImage, key: Sequence[int]) -> TransformedBoxes:
         """The preprocessed image with its boxes; the augmentation is a function of `key`."""
         image: Any = self.preprocessing.convert_mode(sample.image)
+        height, width = size_of(image)
         boxes, labels = torch.from_numpy(sample.boxes), torch.from_numpy(sample.labels)
         masks = None if sample.masks is None else torch.from_numpy(sample.masks)
-        crowd_boxes = crowds_inside(sample.measured(), image.width, image.height)
+        crowd_boxes = crowds_inside(sample.measured(), width, height)
         preprocessing = self.preprocessing
         if self.steps is not None:
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(mix_seed(*key))
-                canvas: Any = (image.height, image.width)
+                canvas: Any = (height, width)
                 corners: Any = tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=canvas)  # type: ignore[arg-type]
-                inputs = {"image": image, "boxes": corners, "labels": labels}
+                picture = tv_tensors.Image(image) if isinstance(image, Tensor) else image
+                inputs = {"image": picture, "boxes": corners, "labels": labels}
                 if masks is not None:
                     inputs["masks"] = tv_tensors.Mask(masks)
                 if len(crowd_boxes):
                     # As masks: a crop removes a box whose middle lies outside, but the rest of the crowd stays visible.
-                    inputs["crowds"] = tv_tensors.Mask(box_masks(crowd_boxes, image.height, image.width))
+                    inputs["crowds"] = tv_tensors.Mask(box_masks(crowd_boxes, height, width))
                 outputs = self.steps(inputs)
                 if len(crowd_boxes):
                     crowd_boxes = boxes_of_masks(outputs.pop("crowds").as_subclass(Tensor))
@@ -117,7 +122,8 @@ class BoxTransform:
                 masks = None if masks is None else outputs["masks"].as_subclass(Tensor)
                 if self.multi_scale:
                     preprocessing = random_size(preprocessing)
-        extent = torch.tensor([image.width, image.height] * 2, dtype=torch.float32)
+        image = image.as_subclass(Tensor) if isinstance(image, Tensor) else image
+        extent = torch.tensor([*size_of(image)[::-1]] * 2, dtype=torch.float32)
         pixels = preprocessing(image)
         if masks is not None and masks.shape[-2:] != pixels.shape[-2:]:
             # Objects as the batch: interpolation accepts none of them, but not zero channels.
@@ -163,14 +169,15 @@ class BoxDataset(Dataset):
 
     def __getitem__(self, item: Item) -> BoxSample:
         index, key = item
-        sample, index, skipped = first_readable(len(self.source), index, self.source.with_boxes, self.skip_bad)
+        read = partial(self.source.with_boxes, channels=self.transform.preprocessing.channels)
+        sample, index, skipped = first_readable(len(self.source), index, read, self.skip_bad)
         if self.masks and sample.masks is None:
             raise DataError(f"{self.source.names[index]}: training on masks needs a mask for every box")
-        size = torch.tensor([sample.image.height, sample.image.width])
+        size = torch.tensor(size_of(sample.image))
         inputs = self.transform(sample if self.masks else sample._replace(masks=None), key)
         truth = truth_labels(sample.measured())
         if self.segments and sample.masks is not None:
-            truth["truth_segments"] = segment_map(sample.masks, sample.image.size)
+            truth["truth_segments"] = segment_map(sample.masks)
         name = self.source.names[index]
         image, boxes, labels, masks, crowd_boxes = inputs
         return BoxSample(image, boxes, labels, size, name, index, skipped, masks, truth, crowd_boxes)
@@ -210,10 +217,10 @@ class BoxDataset(Dataset):
         return batch, [line for s in samples if s.skipped for line in s.skipped.split("\n")]
 
 
-def segment_map(masks: np.ndarray, size: tuple[int, int]) -> Tensor:
-    """Masks ``[n, H, W]`` of an image of `size` (width, height) as one map ``[H, W]`` int32: 1 + the number of the last
-    mask at each pixel, 0 where there is none."""
-    segments = torch.zeros(size[1], size[0], dtype=torch.int32)
+def segment_map(masks: np.ndarray) -> Tensor:
+    """Masks ``[n, H, W]`` as one map ``[H, W]`` int32: 1 + the number of the last mask at each pixel, 0 where there is
+    none."""
+    segments = torch.zeros(masks.shape[1:], dtype=torch.int32)
     for number, mask in enumerate(torch.from_numpy(masks), 1):
         segments[mask] = number
     return segments

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from saccade.data.check import AUTO_FULL, SAMPLE
+from saccade.data.check import AUTO_FULL, SAMPLE, source_channels
+from saccade.data.images import size_of
 from saccade.data.samples import DataSplits
 from saccade.data.splits import SPLITS
 from saccade.errors import DataError, ImageError
@@ -115,7 +116,7 @@ def check_boxes(
     for done, (source, index) in enumerate(work, 1):
         record, name = source.records[index], source.names[index]
         try:
-            width, height = source.with_boxes(index).image.size  # as training reads it
+            height, width = size_of(source.with_boxes(index, source_channels(source)).image)  # as training reads it
         except ImageError as error:
             broken[name] = str(error)
             width = height = 0

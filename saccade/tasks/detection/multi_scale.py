@@ -11,6 +11,7 @@ import torch
 import torchvision.transforms.v2.functional as functional
 from torchvision.transforms import InterpolationMode
 
+from saccade.data.images import size_of
 from saccade.data.preprocessing import Preprocessing
 from saccade.errors import ConfigError
 
@@ -44,12 +45,8 @@ class RandomSizeCrop(torch.nn.Module):
         }
         low, high = (max(1, round(side * self.scale)) for side in CROP_SIDES)
         image: Any = resized["image"]
-        height, width = (
-            int(torch.randint(min(low, length), min(high, length) + 1, ())) for length in (image.height, image.width)
-        )
-        top, left = (
-            int(torch.randint(length - side + 1, ())) for length, side in ((image.height, height), (image.width, width))
-        )
+        height, width = (int(torch.randint(min(low, length), min(high, length) + 1, ())) for length in size_of(image))
+        top, left = (int(torch.randint(length - side + 1, ())) for length, side in zip(size_of(image), (height, width)))
         return {
             name: functional.crop(value, top, left, height, width) if name != "labels" else value
             for name, value in resized.items()

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_masks
+from torch import Tensor
 
-from saccade.data.images import read_image
+from saccade.data.images import read_image, size_of
 from saccade.data.samples import BoxedImage, BoxTruth
 from saccade.errors import ImageError
 
@@ -49,8 +50,8 @@ class RecordSource:
     def __len__(self) -> int:
         return len(self.records)
 
-    def image(self, index: int) -> Image.Image:
-        return read_image(self.data(index), name=str(self.records[index].path))
+    def image(self, index: int, channels: int = 3) -> Image.Image | Tensor:
+        return read_image(self.data(index), channels=channels, name=str(self.records[index].path))
 
     def data(self, index: int) -> bytes:
         path = self.records[index].path
@@ -59,25 +60,28 @@ class RecordSource:
         except OSError as error:
             raise ImageError(f"{path} cannot be read: {error.strerror}") from None
 
-    def with_boxes(self, index: int) -> BoxedImage:
+    def with_boxes(self, index: int, channels: int = 3) -> BoxedImage:
         record = self.records[index]
-        image = self.image(index)
-        if record.size is not None and record.size != image.size:
-            turned = " (its EXIF orientation was ignored there)" if record.size == image.size[::-1] else ""
+        image = self.image(index, channels)
+        height, width = size_of(image)
+        if record.size is not None and record.size != (width, height):
+            turned = " (its EXIF orientation was ignored there)" if record.size == (height, width) else ""
             raise ImageError(
-                f"{record.path} is {image.width} x {image.height}, but its annotation gives "
+                f"{record.path} is {width} x {height}, but its annotation gives "
                 f"{record.size[0]} x {record.size[1]}: the boxes were drawn on another image{turned}"
             )
         truth = self.truth(record)
         boxes, labels = truth.boxes[~truth.crowd].astype(np.float32), truth.labels[~truth.crowd]
-        boxes[:, 0::2] = boxes[:, 0::2].clip(0, image.width)
-        boxes[:, 1::2] = boxes[:, 1::2].clip(0, image.height)
+        boxes[:, 0::2] = boxes[:, 0::2].clip(0, width)
+        boxes[:, 1::2] = boxes[:, 1::2].clip(0, height)
         has_area = (boxes[:, 2] - boxes[:, 0] > 0.5) & (boxes[:, 3] - boxes[:, 1] > 0.5)
         masks = None
         if record.segmentations or not record.names:
             segmentations = [record.segmentations[i] for i in np.flatnonzero(has_area)]
-            masks = np.array([self._mask(record, segmentation, image.size) for segmentation in segmentations], bool)
-            masks = masks.reshape(-1, image.height, image.width)
+            masks = np.array(
+                [self._mask(record, segmentation, (width, height)) for segmentation in segmentations], bool
+            )
+            masks = masks.reshape(-1, height, width)
         return BoxedImage(image, boxes[has_area], labels[has_area], masks, truth)
 
     @staticmethod

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from saccade.data.images import rgb_pixels
 from saccade.data.samples import DataSplits, ImageSource
 from saccade.engine.predictor import ImageLike, Predictor
 from saccade.engine.report import Drawing, ReportSection, TaskReport
@@ -58,7 +59,7 @@ class DetectionReport(TaskReport):
         metrics = DetectionMetrics.from_dict(predictions["metrics"])
         source = cast(ImageSource, splits.test if predictions["split"] == "test" else splits.val)
         index = {name: number for number, name in enumerate(source.names)}
-        rows, images = [], []
+        rows, images, channels = [], [], predictor.preprocess.channels
         for row in predictions["predictions"]:
             objects = [(Box(b["label"], 1.0, tuple(b["box"])), b.get("crowd", False)) for b in row["truth"]]
             target = tuple(box for box, crowd in objects if not crowd)
@@ -68,12 +69,12 @@ class DetectionReport(TaskReport):
             images.append((pred, target))
         rows.sort(key=lambda row: -(row[0] + row[1]))
         worst = [
-            Errors(name, np.asarray(source.image(index[name]).convert("RGB")), pred, target, missed, wrong)
+            Errors(name, rgb_pixels(source.image(index[name], channels)), pred, target, missed, wrong)
             for missed, wrong, name, pred, target in rows[:WORST_IMAGES]
         ]
         boxes = None
         if isinstance(predictor.model, DETR):
-            boxes = query_boxes(predictor, (source.image(i) for i in range(min(len(source), QUERY_IMAGES))))
+            boxes = query_boxes(predictor, (source.image(i, channels) for i in range(min(len(source), QUERY_IMAGES))))
         confusion = confusion_matrix(images, predictor.labels)
         html = detection_section(metrics, predictor.labels, worst, confusion, boxes)
         return ReportSection(metrics, detection_tiles(metrics), html)

@@ -57,7 +57,7 @@ class DetectionRoom(TaskRoom):
     def eval_dataset(self, part: Source, source: LoadedModel) -> BoxDataset:
         assert source.preprocessing is not None
         images = cast(BoxSource, part)
-        masks = has_mask_head(source.model) and images.with_boxes(0).masks is not None
+        masks = has_mask_head(source.model) and images.with_boxes(0, source.preprocessing.channels).masks is not None
         return BoxDataset(images, BoxTransform(source.preprocessing), masks=masks, segments=masks)
 
     def card(self) -> ModelCard:

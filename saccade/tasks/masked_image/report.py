@@ -26,7 +26,7 @@ class MaskedImageReport(TaskReport):
         metrics = MaskedImageMetrics.from_dict(predictions["metrics"])
         source = cast(ImageSource, splits.test if predictions["split"] == "test" else splits.val)
         chosen = range(0, len(source), max(1, len(source) // EXAMPLES))[:EXAMPLES]
-        results = predictor.predict([source.image(i) for i in chosen])
+        results = predictor.predict([source.image(i, predictor.preprocess.channels) for i in chosen])
         html = masked_image_section(results, [source.names[i] for i in chosen])
         return ReportSection(metrics, {"loss on masked patches": f"{metrics.loss:.4f}"}, html)
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-import numpy as np
 from markupsafe import Markup
 
+from saccade.data.images import rgb_pixels
 from saccade.data.samples import DataSplits, ImageSource
 from saccade.engine.predictor import Predictor
 from saccade.engine.report import ReportSection, TaskReport
@@ -27,7 +27,7 @@ class MultiLabelReport(TaskReport):
         source = cast(ImageSource, splits.test if predictions["split"] == "test" else splits.val)
         html = template("saccade.tasks.multilabel", "report").render(
             labels=labels_table(metrics),
-            errors=error_cards(source, predictions["predictions"]),
+            errors=error_cards(source, predictions["predictions"], predictor.preprocess.channels),
         )
         return ReportSection(metrics, multilabel_tiles(metrics), Markup(html))
 
@@ -61,7 +61,7 @@ def multilabel_tiles(metrics: MultiLabelMetrics) -> Mapping[str, str]:
     }
 
 
-def error_cards(source: ImageSource, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def error_cards(source: ImageSource, rows: Sequence[Mapping[str, Any]], channels: int = 3) -> list[dict[str, Any]]:
     """The images with the most labels too many or missing."""
     index = {name: number for number, name in enumerate(source.names)}
     wrong = sorted(rows, key=lambda row: -len(set(row["labels"]) ^ set(row["truth"])))[:EXAMPLES]
@@ -71,7 +71,7 @@ def error_cards(source: ImageSource, rows: Sequence[Mapping[str, Any]]) -> list[
             "right": [label for label in row["labels"] if label in row["truth"]],
             "extra": [label for label in row["labels"] if label not in row["truth"]],
             "missing": [label for label in row["truth"] if label not in row["labels"]],
-            "picture": picture(enlarge(np.asarray(source.image(index[row["image"]]).convert("RGB")))),
+            "picture": picture(enlarge(rgb_pixels(source.image(index[row["image"]], channels)))),
         }
         for row in wrong
         if set(row["labels"]) != set(row["truth"])

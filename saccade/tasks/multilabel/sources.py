@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from saccade.data.class_names import match_classes
 from saccade.data.config import DataConfig
@@ -58,8 +59,8 @@ class MultiLabelSource:
     def __len__(self) -> int:
         return len(self.targets)
 
-    def image(self, index: int) -> Image.Image:
-        return self.source.image(index)
+    def image(self, index: int, channels: int = 3) -> Image.Image | Tensor:
+        return self.source.image(index, channels)
 
     def data(self, index: int) -> bytes:
         return self.source.data(index)

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from saccade.analysis.attention_maps import explain
+from saccade.data.images import rgb_pixels
 from saccade.data.samples import DataSplits
 from saccade.engine.predictor import ImageLike, Predictor
 from saccade.engine.report import Drawing, ReportSection, TaskReport
@@ -43,7 +44,9 @@ class RegressionReport(TaskReport):
         metrics = RegressionMetrics.from_dict(predictions["metrics"])
         source = cast(ValueSource, splits.test if predictions["split"] == "test" else splits.val)
         rows = predictions["predictions"]
-        html = regression_section(metrics, rows, predictor.labels[0], worst_examples(source, rows))
+        html = regression_section(
+            metrics, rows, predictor.labels[0], worst_examples(source, rows, predictor.preprocess.channels)
+        )
         return ReportSection(metrics, regression_tiles(metrics), html)
 
     def explain(self, predictor: Predictor, inputs: Sequence[ImageLike], *, budget: str) -> Drawing:
@@ -60,13 +63,13 @@ class RegressionReport(TaskReport):
 REPORT = RegressionReport()
 
 
-def worst_examples(source: ValueSource, rows: Sequence[Mapping[str, Any]]) -> Sequence[ValueExample]:
+def worst_examples(source: ValueSource, rows: Sequence[Mapping[str, Any]], channels: int = 3) -> Sequence[ValueExample]:
     """The images with the largest absolute errors, the largest first."""
     index = {name: number for number, name in enumerate(source.names)}
     examples = []
     for row in sorted(rows, key=lambda row: -abs(row["value"] - row["truth"]))[:WORST]:
-        image = source.image(index[row["image"]])
-        examples.append(ValueExample(row["image"], np.asarray(image.convert("RGB")), row["value"], row["truth"]))
+        image = source.image(index[row["image"]], channels)
+        examples.append(ValueExample(row["image"], rgb_pixels(image), row["value"], row["truth"]))
     return examples
 
 

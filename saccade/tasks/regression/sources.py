@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from saccade.data.builtin.digits import digits_splits
 from saccade.data.config import DataConfig
@@ -44,8 +45,8 @@ class ValueSource:
     def __len__(self) -> int:
         return len(self.values)
 
-    def image(self, index: int) -> Image.Image:
-        return self.source.image(index)
+    def image(self, index: int, channels: int = 3) -> Image.Image | Tensor:
+        return self.source.image(index, channels)
 
     def data(self, index: int) -> bytes:
         return self.source.data(index)

@@ -5,6 +5,7 @@ B samples, L and M tokens of source and target.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -62,7 +63,8 @@ class ImageTextDataset(Dataset):
 
     def __getitem__(self, item: Item) -> TextSample:
         index, key = item
-        sample, index, skipped = first_readable(len(self.source), index, self.source.with_captions, self.skip_bad)
+        read = partial(self.source.with_captions, channels=self.transform.preprocessing.channels)
+        sample, index, skipped = first_readable(len(self.source), index, read, self.skip_bad)
         caption = sample.captions[mix_seed(*key, RandomStream.CAPTION) % len(sample.captions) if key else 0]
         target = target_tokens(self.vocabulary, caption, self.length)
         image, whole = self.transform(sample.image, key), reference(self.vocabulary, caption)

@@ -43,7 +43,7 @@ class Seq2SeqReport(TaskReport):
 
         def source_of(index: int) -> Any:
             if predictor.reads_images:
-                return cast(CaptionSource, source).image(index)
+                return cast(CaptionSource, source).image(index, predictor.preprocess.channels)
             return cast(TranslationSource, source).pair(index).source
 
         rows = [(i, row) for i, row in enumerate(predictions["predictions"]) if row["text"] != row["truth"]][:MISTAKES]
