@@ -20,7 +20,7 @@ from saccade.tasks.loading import predictor_of
 from saccade.training.config import AugmentationConfig, DataConfig, ModelConfig, RunConfig, ScheduleConfig
 from tests.running import train
 
-SMALL = ModelConfig(name="resnet18_small", image_size=(16, 16), in_channels=5)
+SMALL = ModelConfig(name="resnet18_small", image_size=(16, 16), in_channels=5, options={"width": 8})
 
 
 def write_npy(path: Path, bands: np.ndarray) -> None:
@@ -64,6 +64,7 @@ def config_for(path: Path, **changes) -> RunConfig:
     base = RunConfig(
         data=DataConfig(path=str(path)), model=SMALL, schedule=ScheduleConfig(epochs=8), batch_size=8,
         augmentation=AugmentationConfig(crop_scale=(0.6, 1.0), flip=0.5),
+        options=table.config_class("classification")(),
     )  # fmt: skip
     return replace(base, **changes)
 
@@ -111,7 +112,7 @@ def test_segmentation_and_detection_read_them(tmp_path: Path) -> None:
         assert table.room(task).check(str(path)).ok
         config = RunConfig(
             task=task, data=DataConfig(path=str(path)), model=ModelConfig(name=name, in_channels=5), batch_size=2,
-            schedule=ScheduleConfig(steps=1, epochs=0), augmentation=augmentation,
+            schedule=ScheduleConfig(steps=1), augmentation=augmentation,
             options=table.config_class(task)(),
         )  # fmt: skip
         setup = table.room(task).setup(config, "cpu")  # type: ignore[arg-type]
@@ -131,7 +132,7 @@ def test_mixed_numbers_of_channels_are_named(tmp_path: Path) -> None:
 
 
 def test_pictures_are_refused_by_a_model_of_more_channels() -> None:
-    with pytest.raises(ImageError, match="digits/.* has 1 channel, the model expects 5"):
+    with pytest.raises(ImageError, match=r"digits/.* has 1 channel, the model expects 5"):
         train(config_for(Path("digits")))
 
 
