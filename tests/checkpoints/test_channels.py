@@ -84,7 +84,7 @@ def test_of_a_masked_autoencoder_the_prediction_of_pixels_is_new() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(CheckpointError, match="in_channels=5: .* reads the 1 channels of a pixel"):
+    with pytest.raises(CheckpointError, match=r"in_channels=5: .* reads the 1 channels of a pixel"):
         adapt(trained("perceiver_digits"), in_channels=5)
     with pytest.raises(CheckpointError, match="in_channels must be a positive number, not 0"):
         adapt(trained("vit_digits"), in_channels=0)
