@@ -17,6 +17,7 @@ ANALYSES = {  # name -> where it is, what it measures
     "cka": ("layers:cka", "How alike layers are, of one model or of two: linear CKA."),
     "norms": ("layers:norms", "Norms of tokens by layer, and outliers."),
     "lens": ("layers:lens", "What the head would predict after each layer: logit lens."),
+    "cost": ("cost:cost", "Parameters, multiply-adds, activations and time by image size."),
 }
 
 app = App(name="analyze", help="Look inside a model: one analysis by name, as a plot and as numbers.")

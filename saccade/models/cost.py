@@ -24,11 +24,14 @@ class Cost:
     Attributes:
         params: number of parameters.
         macs: multiply-adds of every matrix product, convolution and attention; FLOPs are twice as many.
+        attention_macs: those of `attend`, queries with keys and weights with values, which grow with the square
+            of the number of tokens. What an axial attention multiplies is not among them.
         activation_bytes: what a float32 training step keeps for the backward pass, for each input of a batch.
     """
 
     params: int
     macs: int
+    attention_macs: int
     activation_bytes: int
 
     @property
@@ -62,7 +65,13 @@ def measure_cost(model: Model, image_size: tuple[int, int] | None = None) -> Cos
             torch.func.functional_call(model, {**weights, **buffers}, arguments)
     own_storage = {t.untyped_storage()._cdata for t in (*weights.values(), *buffers.values())}
     activation_bytes = sum(s.nbytes() for address, s in saved.items() if address not in own_storage)
-    return Cost(sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2, activation_bytes)
+    counts = counter.get_flop_counts().get("Global", {})
+    return Cost(
+        params=sum(p.numel() for p in model.parameters()),
+        macs=counter.get_total_flops() // 2,
+        attention_macs=sum(count for op, count in counts.items() if "scaled_dot_product" in str(op)) // 2,
+        activation_bytes=activation_bytes,
+    )
 
 
 def _fused_attention_flops(

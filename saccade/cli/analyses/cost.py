@@ -1,0 +1,43 @@
+"""`saccade analyze cost`: what a model costs by image size."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from saccade.cli.analyses.options import OutputOptions
+
+
+def cost(
+    model: str,
+    /,
+    *,
+    sizes: Annotated[list[int] | None, Parameter(consume_multiple=True, negative="")] = None,
+    batch_size: int = 1,
+    time: bool = True,
+    device: str = "cpu",
+    result: OutputOptions | None = None,
+) -> None:
+    """Parameters, multiply-adds with the quadratic part of attention, activations and measured time, by image size.
+
+    Parameters
+    ----------
+    model
+        A run, a model directory, a published file or hub:ORG/NAME.
+    sizes
+        Sides of square images in pixels; once, twice, three and four times the model's own size unless given.
+    batch_size
+        Images at once in the timed runs.
+    time
+        Measure the time of the forward pass.
+    device
+        Such as cpu, cuda or auto.
+    """
+    delivery = result or OutputOptions()
+    delivery.check()
+    from saccade.analysis.cost_by_size import cost_by_size
+    from saccade.reporting.cost_plots import cost_figure
+    from saccade.tasks.loading import load
+
+    squares = None if sizes is None else [(side, side) for side in sizes]
+    made = cost_by_size(load(model, device=device), squares, batch_size=batch_size, timed=time)
+    delivery.deliver("cost", made, lambda: cost_figure(made))

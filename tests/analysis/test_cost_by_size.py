@@ -1,0 +1,62 @@
+"""Costs by image size against the formulas of a ViT."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from saccade.analysis.cost_by_size import cost_by_size
+from saccade.cli.main import main
+from saccade.errors import ConfigError
+from tests.analysis.test_attention_distance import save
+from tests.analysis.test_points import created
+
+
+def test_attention_grows_with_the_square_of_the_tokens() -> None:
+    """Of every block 2 N² D; everything else that a block multiplies is N D (4 D + 2 M)."""
+    predictor = created("vit_digits", "classification")
+    cost = cost_by_size(predictor, [(8, 8), (16, 8), (32, 32)], timed=False)
+    depth, width, hidden = 4, 64, 128
+    for one, patches in zip(cost.sizes, (16, 32, 256)):
+        n = patches + 1
+        assert one.tokens == n
+        assert one.attention_gmacs * 1e9 == pytest.approx(depth * 2 * n**2 * width)
+        blocks = depth * n * width * (4 * width + 2 * hidden)
+        assert one.gmacs * 1e9 == pytest.approx(
+            depth * 2 * n**2 * width + blocks + patches * width * 4 + width * 10
+        )  # patch embedding and head
+        assert one.milliseconds is None
+    assert cost.params == sum(p.numel() for p in predictor.model.parameters())
+
+
+@pytest.mark.parametrize(("name", "task"), [("detr_small", "detection"), ("lenet", "classification")])
+def test_other_families(name: str, task: str) -> None:
+    predictor = created(name, task)
+    training = predictor.model.training
+    cost = cost_by_size(predictor, [predictor.model.config.image_size])
+    assert cost.sizes[0].milliseconds > 0
+    assert (cost.sizes[0].attention_gmacs > 0) == (name == "detr_small")
+    assert predictor.model.training == training
+    assert all(p.grad is None for p in predictor.model.parameters())
+    assert torch.is_grad_enabled()
+
+
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = str(save(tmp_path, "vit_digits", 8, 1))
+    assert main(["analyze", "cost", model, "--sizes", "8", "16", "-o", "out"]) == 0
+    assert "16 x 16" in capsys.readouterr().out
+    assert [row["tokens"] for row in json.loads(Path("out/cost.json").read_text())["sizes"]] == [17, 65]
+    assert main(["analyze", "cost", model, "--sizes", "9"]) == 2
+    assert "9 x 9" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="reads texts"):
+        cost_by_size(created_text())
+
+
+def created_text():
+    import saccade
+    from saccade.checkpoints.directory import LoadedModel
+    from saccade.tasks.loading import predictor_of
+
+    return predictor_of(LoadedModel(saccade.create("bert_small"), "bert", (), None, task="masked_lm"))
