@@ -37,14 +37,14 @@ class Layers:
         return {path: self.layout.to_map(tokens) for path, tokens in self.outputs.items()}
 
 
-@torch.no_grad()
-def layer_outputs(predictor: Predictor, images: Tensor, *, budget: str | int = "4 GiB") -> Layers:
+def layer_outputs(predictor: Predictor, images: Tensor, *, grad: bool = False, budget: str | int = "4 GiB") -> Layers:
     """Run a model and keep what its layers give.
 
     Args:
         predictor: any model of images. Of a DETR, a DPT or an encoder-decoder these are the blocks over the patches of
             the image; of a network without such blocks its feature maps.
         images: ``[B, C, H, W]`` prepared.
+        grad: whether the outputs depend on the images in the graph of autograd.
         budget: memory that the tokens may take.
 
     Raises:
@@ -53,7 +53,11 @@ def layer_outputs(predictor: Predictor, images: Tensor, *, budget: str | int = "
     """
     reader = image_reader(predictor)
     images = images.to(predictor.device)
-    with evaluation_mode(predictor.model), matmul_precision(predictor.matmul_precision):
+    with (
+        torch.set_grad_enabled(grad),
+        evaluation_mode(predictor.model),
+        matmul_precision(predictor.matmul_precision),
+    ):
         if has_blocks(reader):
             with record(reader, heads=[0], queries=[0], budget=budget) as trace:  # of the attention as little as can be
                 reader(images)

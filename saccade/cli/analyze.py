@@ -18,6 +18,10 @@ ANALYSES = {  # name -> where it is, what it measures
     "norms": ("layers:norms", "Norms of tokens by layer, and outliers."),
     "lens": ("layers:lens", "What the head would predict after each layer: logit lens."),
     "cost": ("cost:cost", "Parameters, multiply-adds, activations and time by image size."),
+    "shift": ("places:shift", "How much the output changes when the image is shifted."),
+    "shuffle": ("places:shuffle", "Output and accuracy when tiles or patches change places."),
+    "occlusion": ("places:occlusion", "Output and accuracy when random patches are hidden."),
+    "field": ("places:field", "Effective receptive field of every layer, by the gradient."),
 }
 
 app = App(name="analyze", help="Look inside a model: one analysis by name, as a plot and as numbers.")
