@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from saccade.checkpoints.atomic import new_directory, write_atomic
+from saccade.checkpoints.convertible import changed_options, cpu_state, require_place, with_written_positions
 from saccade.checkpoints.directory import LoadedModel, save_model_dir
 from saccade.checkpoints.formats import (
     huggingface_bert,
@@ -121,8 +122,12 @@ def convert(source: str | Path, out: str | Path, to: Target, *, image_size: tupl
         raise CheckpointError(
             f"the CLIPs of {to} have the image towers {' or '.join(TOWERS[to])}, and this one has {config.backbone}"
         )
-    state = {name: tensor.detach().cpu() for name, tensor in loaded.model.state_dict().items()}
-    tensors = to_theirs(state, writer.rules(config))
+    # timm's class token may have no position; those of the others have one.
+    loaded, position_notes = with_written_positions(loaded, class_position=to != "timm")
+    rules = writer.rules(loaded.model.config)
+    require_place(loaded, to, writer, (name for rule in rules for name in rule.ours))
+    state = cpu_state(loaded)
+    tensors = to_theirs(state, rules)
     if to in FILES:
 
         def write(path: Path) -> None:
@@ -139,7 +144,11 @@ def convert(source: str | Path, out: str | Path, to: Target, *, image_size: tupl
             for name, data in loaded.vocabulary.items():
                 (folder / name).write_bytes(data)
             _check(loaded, state, folder)
-    notes = [f"{loaded.report}", f"written as {writer.NAME}, read back and compared: {len(tensors)} tensors are equal"]
+    notes = [
+        f"{loaded.report}",
+        *position_notes,
+        f"written as {writer.NAME}, read back and compared: {len(tensors)} tensors are equal",
+    ]
     if to in FILES:
         notes.append(f"files of {to} contain neither labels nor preprocessing: " + _preprocessing(loaded))
     return notes
@@ -179,7 +188,13 @@ def _timm_files(loaded: LoadedModel) -> dict[str, dict[str, Any]]:
 def _check(loaded: LoadedModel, state: dict[str, Tensor], path: Path) -> None:
     """Raise CheckpointError unless the written file gives the same network with bitwise equal tensors."""
     config = loaded.model.config
-    back = load_model(path, image_size=config.image_size, options=_uninferable(config))
+    try:
+        back = load_model(path, image_size=config.image_size, options=_uninferable(config))
+    except CheckpointError:
+        options = ", ".join(f"{name}={value!r}" for name, value, _ in changed_options(config))
+        raise CheckpointError(
+            f"the target does not support one of these options of the {loaded.architecture}: {options}"
+        ) from None
     ours, theirs = _flat_options(config.to_dict()), _flat_options(back.model.config.to_dict())
     lost = [f"{key}: {ours[key]!r} would become {theirs.get(key)!r}" for key in ours if ours[key] != theirs.get(key)]
     if lost:

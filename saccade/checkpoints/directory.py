@@ -30,6 +30,7 @@ from saccade.version import __version__
 CONFIG, WEIGHTS, FINGERPRINT = "config.json", "model.safetensors", "fingerprint.safetensors"
 VOCABULARY = ("vocab.json", "merges.txt", "tokenizer.json", "vocab.txt")
 FORMAT = 1
+OWN_HEADER = "saccade"  # in the header of our weights: the version that wrote them
 OWN = "own"  # architecture of a model whose code is not ours
 FINGERPRINT_TOLERANCE = 1e-3  # of the output's scale: other processors round otherwise, other weights do not agree
 
@@ -93,7 +94,7 @@ def save_model_dir(path: str | Path, loaded: LoadedModel) -> Path:
     with new_directory(path) as folder:
         (folder / CONFIG).write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-        save_file(state, folder / WEIGHTS, {"format": "pt"})
+        save_file(state, folder / WEIGHTS, {"format": "pt", OWN_HEADER: __version__})
         save_file(fingerprint(model), folder / FINGERPRINT)
         for name in VOCABULARY:
             if name in loaded.vocabulary:

@@ -10,7 +10,15 @@ from torch import Tensor
 from torchvision.models import ViT_B_16_Weights
 
 from saccade.checkpoints.channels import adapt_tensors, preprocessing_for, require_channels
-from saccade.checkpoints.directory import CONFIG, LoadedModel, is_model_dir, read_model_dir, read_vocabulary
+from saccade.checkpoints.directory import (
+    CONFIG,
+    OWN_HEADER,
+    WEIGHTS,
+    LoadedModel,
+    is_model_dir,
+    read_model_dir,
+    read_vocabulary,
+)
 from saccade.checkpoints.formats import detect
 from saccade.checkpoints.hub import download, is_hub_name
 from saccade.checkpoints.mapping import MappingReport, place, to_ours
@@ -55,6 +63,8 @@ def load_model(
     if not path.exists():
         raise CheckpointError(f"there is no {path}: give a run, a model directory or a weights file")
     model_dir = _inside_run(path)
+    if path.name == WEIGHTS and is_model_dir(path.parent):
+        model_dir = path.parent
     if model_dir.is_dir() and is_model_dir(model_dir):
         loaded = read_model_dir(model_dir)
     else:
@@ -78,7 +88,18 @@ def _load_published(
     path: Path, image_size: tuple[int, int] | None, strict: bool, options: Mapping[str, Any]
 ) -> LoadedModel:
     content = read_tensors(path)
-    publisher, theirs = detect(content.tensors)
+    if OWN_HEADER in content.metadata:
+        raise CheckpointError(
+            f"{path} has the weights of a model directory, and its {CONFIG}, which says what they belong to, is not "
+            "beside it: copy both into one folder, or give the folder that `saccade train` wrote"
+        )
+    try:
+        publisher, theirs = detect(content.tensors)
+    except CheckpointError as error:
+        folder = path if path.is_dir() else path.parent
+        own = content.container == "safetensors" and not (folder / CONFIG).is_file()
+        hint = f"; the weights of a model directory open with its {CONFIG} beside them" if own else ""
+        raise CheckpointError(f"{path}: {error}{hint}") from None
     metadata = read_metadata(path, image_size, options, content.metadata)
     shapes = {name: tuple(tensor.shape) for name, tensor in theirs.items()}
     try:

@@ -189,6 +189,8 @@ def place(
     fresh = set(fresh)
     placed = [name for name in state if name in tensors and name not in fresh]
     new = [name for name in state if name not in tensors or name in fresh]
+    # PyTorch before 0.4.1 wrote no counters of batch norms; they stay at 0, as torch's own loading leaves them.
+    new = [name for name in new if name in fresh or not name.endswith(".num_batches_tracked")]
     unused = [name for name in tensors if name not in state and name not in fresh]
     problems = [
         f"  {name}: {list(tensors[name].shape)} in the file, {list(state[name].shape)} in the model"

@@ -56,7 +56,7 @@ FOLDER_FILES = (
     "pytorch_model.bin.index.json",
 )
 
-SINGLE_SUFFIXES = (".safetensors", ".npz", ".pth", ".pt", ".bin")
+SINGLE_SUFFIXES = (".safetensors", ".npz", ".pth", ".pt", ".bin", ".th", ".ckpt")
 
 Container = Literal["safetensors", "npz", "torch", "torchscript"]
 

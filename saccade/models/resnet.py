@@ -31,11 +31,13 @@ class ResNetConfig(Config):
 
     Attributes:
         block: two 3 x 3 convolutions, or 1 x 1, 3 x 3, 1 x 1.
-        depths: blocks of each of the four stages.
+        depths: blocks of each stage; four stages for ImageNet, three in the ResNets of the paper for CIFAR.
         width_factor: widens the middle of a bottleneck, 2 in Wide ResNet-50-2; below 1 it thins it.
         width: channels of the first stage; each further one has twice as many.
         small_images: a 3 x 3 convolution of stride 1 in front, and no pooling: for 32 x 32 pixels every place counts.
         frozen_norm: batch norms keep the statistics and factors that they were loaded with, as under a detector.
+        shortcut: of basic blocks that change the number of channels: "projection", a 1 x 1 convolution (option B of the
+            paper), or "padding" with zeros (option A).
         dilated: the last stage keeps the map's size and looks twice as far ("DC5").
     """
 
@@ -49,10 +51,15 @@ class ResNetConfig(Config):
     small_images: bool = False
     frozen_norm: bool = False
     dilated: bool = False
+    shortcut: Literal["projection", "padding"] = "projection"
 
     def __post_init__(self) -> None:
         if self.block == "basic" and self.width_factor != 1:
             raise ValueError("width_factor widens bottlenecks; a basic block has no middle")
+        if self.shortcut not in ("projection", "padding"):
+            raise ValueError(f"shortcut must be projection or padding, not {self.shortcut!r}")
+        if self.block == "bottleneck" and self.shortcut == "padding":
+            raise ValueError("shortcut='padding' needs basic blocks")
         if self.block == "basic" and self.dilated:
             raise ValueError("dilated needs bottlenecks")
 
@@ -67,7 +74,7 @@ class ResNetConfig(Config):
 
 
 class ResNet(PooledClassifier):
-    """Stem, four stages, the mean over all places, a linear head."""
+    """Stem, stages, the mean over all places, a linear head."""
 
     def __init__(self, config: ResNetConfig):
         super().__init__()
@@ -87,7 +94,7 @@ class ResNet(PooledClassifier):
         width, outputs = widths[stage], [widths[0], *(width * self.config.expansion for width in widths)]
         in_channels = outputs[stage] if first else outputs[stage + 1]
         if self.config.block == "basic":
-            return BasicBlock(in_channels, width, stride, norm=self.norm)
+            return BasicBlock(in_channels, width, stride, norm=self.norm, pad=self.config.shortcut == "padding")
         far = self.config.dilated and stage == len(widths) - 1 and not first
         middle = int(width * self.config.width_factor)
         spatial = partial(conv2d, dilation=2) if far else None

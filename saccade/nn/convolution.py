@@ -101,14 +101,37 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, in_channels: int, channels: int, stride: int = 1, norm: Norm = nn.BatchNorm2d):
+    def __init__(
+        self, in_channels: int, channels: int, stride: int = 1, norm: Norm = nn.BatchNorm2d, *, pad: bool = False
+    ):
         super().__init__()
         self.conv1 = ConvNorm(in_channels, channels, 3, stride, norm=norm)
         self.conv2 = ConvNorm(channels, channels, 3, norm=norm, act=None)
         self.shortcut = _shortcut(in_channels, channels, stride, norm)
+        if pad and not isinstance(self.shortcut, nn.Identity):
+            self.shortcut = PaddedShortcut(channels - in_channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.conv2(self.conv1(x)) + self.shortcut(x))
+
+
+class PaddedShortcut(nn.Module):
+    """A shortcut without parameters, option A of He et al. (arXiv 1512.03385): every `stride`-th place, and channels of
+    zeros, half of them in front.
+
+    Args:
+        extra: number of channels of zeros.
+        stride: of both axes.
+    """
+
+    def __init__(self, extra: int, stride: int):
+        super().__init__()
+        self.extra, self.stride = extra, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, C, h, w]`` -> ``[B, C + extra, h / stride, w / stride]``, rounded up."""
+        front = self.extra // 2
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, front, self.extra - front))
 
 
 class Bottleneck(nn.Module):

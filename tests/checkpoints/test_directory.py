@@ -149,3 +149,24 @@ def test_the_state_of_a_task_comes_back(tmp_path: Path) -> None:
     save_model_dir(path, LoadedModel(model, "vit", ("age",), None))
     assert "task_state" not in json.loads((path / "config.json").read_text())
     assert read_model_dir(path).task_state == {}
+
+
+def test_the_weights_file_of_a_directory_opens_as_the_directory(saved: Path) -> None:
+    whole, file = load_model(saved), load_model(saved / "model.safetensors")
+    assert file.labels == whole.labels
+    images = torch.rand(1, 1, 8, 8)
+    assert torch.equal(whole.model(images), file.model(images))
+
+
+def test_the_weights_file_alone_is_refused_with_what_is_missing(saved: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "alone" / "model.safetensors"
+    alone.parent.mkdir()
+    alone.write_bytes((saved / "model.safetensors").read_bytes())
+    for path in (alone, alone.parent):
+        with pytest.raises(
+            CheckpointError, match=r"weights of a model directory, and its config.json, .* is not beside"
+        ):
+            load_model(path)
+    save_file(load_file(alone), alone)  # as versions before 0.2 wrote it
+    with pytest.raises(CheckpointError, match=r"no known format.*open with its config.json beside them"):
+        load_model(alone)

@@ -12,6 +12,7 @@ Each file has the same names:
     ignored(name)                    tensors without a use after training, which are left out
     task(config)                     what the model does, where that is not to classify
     labels(config)                   the classes of its published models, where files do not name them
+    unsupported(config)              options whose value its library does not have -> what it has
     describe(config)                 the `config.json` of the same network, where the project writes one
 """
 

@@ -127,6 +127,11 @@ def describe_vit(config: ViTConfig) -> dict[str, Any]:
     }
 
 
+def unsupported(config: ViTConfig) -> dict[str, str]:
+    """Options whose value the library's ViT does not have, and what it has."""
+    return {"num_registers": "0"} if config.num_registers else {}
+
+
 def resampling(config: Any, metadata: CheckpointMetadata) -> Resampling:
     """Of the library's `interpolate_pos_encoding`."""
     return "bicubic"

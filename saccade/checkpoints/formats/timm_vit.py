@@ -130,6 +130,11 @@ def is_dino(metadata: CheckpointMetadata) -> bool:
     return not metadata.config and bool(re.match(r"(ibot|dino)(v2)?_", metadata.file_name))
 
 
+def unsupported(config: ViTConfig) -> dict[str, str]:
+    """Options whose value timm's ViT does not have, and what it has."""
+    return {"pooling": "cls, mean or attention"} if config.pooling in ("cls+mean", "none") else {}
+
+
 def preprocessing(config: ViTConfig, metadata: CheckpointMetadata) -> Preprocessing:
     """As timm's `config.json` says; for a bare file, what its publisher used by its name."""
     stored = from_timm(config.image_size, config.in_channels, metadata)
