@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from saccade.version import __version__
 
 if TYPE_CHECKING:
+    from saccade.analysis.intervention import intervene
     from saccade.api import evaluate, explain, save
     from saccade.checkpoints.convert import convert
     from saccade.engine.predictor import Predictor
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from saccade.tasks.loading import load
 
 __all__ = [
-    "Predictor", "__version__", "convert", "create", "evaluate", "explain", "list_models", "load", "record", "save",
-    "train",
+    "Predictor", "__version__", "convert", "create", "evaluate", "explain", "intervene", "list_models", "load",
+    "record", "save", "train",
 ]  # fmt: skip
 
 _HOMES = {
@@ -39,6 +40,7 @@ _HOMES = {
     "create": "saccade.models.zoo",
     "evaluate": "saccade.api",
     "explain": "saccade.api",
+    "intervene": "saccade.analysis.intervention",
     "list_models": "saccade.models.zoo",
     "load": "saccade.tasks.loading",
     "record": "saccade.nn.recording",

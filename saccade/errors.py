@@ -29,5 +29,9 @@ class TrainingError(SaccadeError):
     """Training cannot continue: a non-finite loss, a full disk, a run that cannot be resumed."""
 
 
+class InterventionError(SaccadeError):
+    """An intervention is impossible: unknown layers, or patches that a model cannot hide."""
+
+
 class RecordingError(SaccadeError):
     """A recording is impossible: unknown layers, or more bytes than the budget."""

@@ -22,6 +22,7 @@ ANALYSES = {  # name -> where it is, what it measures
     "shuffle": ("places:shuffle", "Output and accuracy when tiles or patches change places."),
     "occlusion": ("places:occlusion", "Output and accuracy when random patches are hidden."),
     "field": ("places:field", "Effective receptive field of every layer, by the gradient."),
+    "heads": ("parts:heads", "What a metric loses without each attention head and each block, with intervals."),
 }
 
 app = App(name="analyze", help="Look inside a model: one analysis by name, as a plot and as numbers.")

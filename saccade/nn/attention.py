@@ -89,12 +89,47 @@ class AttentionTap(Protocol):
         ...
 
 
+class AttentionEdit(Protocol):
+    """What :func:`saccade.intervene` puts on an attention."""
+
+    def inputs(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Before :func:`attend`: its arguments, changed."""
+        ...
+
+    def weights(self, q: Tensor, k: Tensor) -> Tensor | None:
+        """Weights ``[B, H, Q, K]`` to use instead of those of the changed arguments; None for those."""
+        ...
+
+    def explicit(self, scores: Tensor) -> Tensor:
+        """Scores ``[B, H, Q, K]`` -> weights, where an attention computes both itself."""
+        ...
+
+
 class Attention(nn.Module):
-    """Base class of every attention, by which saccade.record finds them."""
+    """Base class of every attention, by which saccade.record and saccade.intervene find them."""
 
     def __init__(self):
         super().__init__()
         self.tap: AttentionTap | None = None  # set by saccade.record for the time of a recording
+        self.edit: AttentionEdit | None = None  # set by saccade.intervene for the time of an intervention
+
+    def fused(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float = 0.0) -> Tensor:
+        """:func:`attend`, with an intervention in front and a recording behind."""
+        weights = None
+        if self.edit is not None:
+            q, k, v, mask = self.edit.inputs(q, k, v, mask)
+            weights = self.edit.weights(q, k)
+        if weights is not None:
+            return (weights if self.tap is None else self.tap.explicit(weights)).to(v) @ v
+        out = attend(q, k, v, mask, dropout=dropout)
+        return out if self.tap is None else self.tap.fused(q, k, v, mask, out)
+
+    def explicit(self, scores: Tensor) -> Tensor:
+        """Softmax over the last axis, with an intervention in front and a recording behind."""
+        weights = scores.softmax(dim=-1) if self.edit is None else self.edit.explicit(scores)
+        return weights if self.tap is None else self.tap.explicit(weights)
 
 
 @dataclass
@@ -206,9 +241,7 @@ class MultiHeadAttention(Attention):
             q, k, v = (self.split_heads(x) for x in self.project(query, key, value))
             if cache is not None:
                 k, v = cache.append(k, v)
-        out = attend(q, k, v, mask, dropout=self.dropout if self.training else 0.0)  # [B, H, Q, e]
-        if self.tap is not None:
-            out = self.tap.fused(q, k, v, mask, out)
+        out = self.fused(q, k, v, mask, self.dropout if self.training else 0.0)  # [B, H, Q, e]
         return self.proj(out.transpose(1, 2).flatten(2))
 
     def project(self, query: Tensor, key: Tensor | None, value: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

@@ -12,10 +12,8 @@ Where autograd is on, what is recorded is part of the graph, as every other tens
 weights and tokens, and ``torch.autograd.grad(logits[0, c], weights)`` is the gradient that relevance maps need.
 """
 
-import fnmatch
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -23,10 +21,9 @@ from torch import Tensor, nn
 
 from saccade.errors import RecordingError
 from saccade.nn.attention import Attention, attention_weights
+from saccade.nn.passes import Selection, choose_layers, eager_execution, on_pass
 from saccade.nn.trace import Trace, TraceStore, parse_bytes, unused_name
 from saccade.nn.transformer import Block
-
-Selection = Sequence[int | str]
 
 
 @contextmanager
@@ -66,7 +63,7 @@ def record(
             call, before the tensor above the budget is allocated).
     """
     inner = getattr(model, "_orig_mod", model)  # what torch.compile wraps
-    attentions = _choose(inner, layers)
+    attentions = choose_layers(inner, Attention, "attention", layers)
     blocks = {
         path: module
         for path, module in inner.named_modules()
@@ -76,7 +73,13 @@ def record(
         if module.tap is not None:
             raise RecordingError(f"{path} is being recorded already; end that recording first")
     store = TraceStore(parse_bytes(budget), [*attentions, *blocks])
-    passes = _Passes(inner, store)
+    layout_of = getattr(inner, "token_layout", None)
+
+    def begin(images: Tensor | None) -> None:
+        store.clear()
+        if layout_of is not None and images is not None:
+            store.trace.layout = layout_of((images.shape[-2], images.shape[-1]))
+
     with ExitStack() as stack:
         for path, attention in attentions.items():
             attention.tap = _AttentionTap(path, attention, store, _Rows(heads, queries), grad, verify)
@@ -84,57 +87,9 @@ def record(
         for path, block in blocks.items():
             block.tap = _block_tap(path, store, grad)
             stack.callback(setattr, block, "tap", None)
-        for module in {id(m): m for m in (model, *inner.modules())}.values():
-            stack.callback(module.register_forward_pre_hook(passes.enter, prepend=True, with_kwargs=True).remove)
-            if module is model or module is inner:
-                stack.callback(module.register_forward_hook(passes.leave, always_call=True).remove)
-        stack.enter_context(_eager_execution())
+        stack.enter_context(on_pass(model, begin))
+        stack.enter_context(eager_execution())
         yield store.trace
-
-
-def _eager_execution() -> AbstractContextManager:
-    """Keep the compiler away from the taps: it would bake them into code that outlives the recording."""
-    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and importing the compiler takes seconds
-        return nullcontext()
-    return torch.compiler.set_stance("force_eager")
-
-
-class _Passes:
-    """Finds where a pass through the model begins: at a call of the model, or, where a method such as ``embed`` calls
-    parts of it, at the first part that receives images.
-
-    At the beginning what is left of the last pass is dropped, and the layout of the tokens is taken from the images.
-    """
-
-    def __init__(self, model: nn.Module, store: TraceStore):
-        self.model, self.store = model, store
-        self.calls = 0  # of the model, that have not returned
-        self.first: nn.Module | None = None  # part that received the images of a pass without such a call
-
-    def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Before the forward pass of the model and of each of its parts."""
-        if not self.store.listens:
-            return
-        images = next((x for x in (*args, *kwargs.values()) if isinstance(x, Tensor) and x.ndim == 4), None)
-        if module is self.model or getattr(module, "_orig_mod", None) is self.model:
-            if self.calls == 0:
-                self.first = None
-                self._begin(images)
-            self.calls += 1
-        elif self.calls == 0 and images is not None and self.first in (None, module):
-            self.first = module
-            self._begin(images)
-
-    def leave(self, module: nn.Module, args: tuple[Any, ...], output: object) -> None:
-        """After the forward pass of the model, also of one that failed."""
-        if self.store.listens:
-            self.calls -= 1
-
-    def _begin(self, images: Tensor | None) -> None:
-        self.store.clear()
-        layout_of = getattr(self.model, "token_layout", None)
-        if layout_of is not None and images is not None:
-            self.store.trace.layout = layout_of((images.shape[-2], images.shape[-1]))
 
 
 class _Rows:
@@ -260,24 +215,3 @@ def _block_tap(path: str, store: TraceStore, grad: bool) -> Callable[[Tensor], T
         return x
 
     return tap
-
-
-def _choose(model: nn.Module, layers: Selection | None) -> dict[str, Attention]:
-    """The attentions that ``layers`` names, in the order of the model's modules."""
-    paths = {path: m for path, m in model.named_modules() if isinstance(m, Attention)}
-    if not paths:
-        raise RecordingError(f"{type(model).__name__} has no attention to record")
-    if layers is None:
-        return paths
-    names, selection = list(paths), set()
-    for layer in layers:
-        if isinstance(layer, int):
-            if not -len(names) <= layer < len(names):
-                raise RecordingError(f"there is no attention {layer}: they are 0 to {len(names) - 1}")
-            matches = [names[layer]]
-        else:
-            matches = fnmatch.filter(names, layer)
-        if not matches:
-            raise RecordingError(f"no attention matches {layer!r}; there are {', '.join(names)}")
-        selection.update(matches)
-    return {path: module for path, module in paths.items() if path in selection}

@@ -185,6 +185,7 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.drop_path = StochasticDepth(drop_path)
         self.tap: Callable[[Tensor], Tensor] | None = None  # set by saccade.record for the time of a recording
+        self.edit: Callable[[Tensor, Tensor], Tensor] | None = None  # (input, output) -> output; by saccade.intervene
 
     def forward(
         self,
@@ -225,10 +226,13 @@ class Block(nn.Module):
             return self.cross_attn(_add(x, pos), key, memory, memory_mask, None if cache is None else cache.cross_attn)
 
         self._check(memory, pos, cache)
+        inputs = x
         x = self.residual(x, self.norm1, self_attention, self.ls1)
         if self.cross_attention:
             x = self.residual(x, self.norm_cross, cross_attention, self.ls_cross)
         x = self.residual(x, self.norm2, self.mlp, self.ls2)
+        if self.edit is not None:
+            x = self.edit(inputs, x)
         if self.tap is not None:
             x = self.tap(x)
         return x

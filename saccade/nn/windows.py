@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saccade.nn.attention import Attention, attend
+from saccade.nn.attention import Attention
 from saccade.nn.convolution import conv2d
 
 
@@ -56,9 +56,7 @@ class LocalAttention(Attention):
         q = self.q(x).permute(0, 2, 3, 1).reshape(-1, self.num_heads, 1, k.shape[-1])
         inside = self.windows(x.new_ones(1, self.num_heads, height, width))[:, :1, :, 0].bool()  # [h w, 1, k²]
         mask = inside.repeat(batch, 1, 1)[:, :, None]
-        out = attend(q, k, v, mask)  # [B h w, H, 1, d]
-        if self.tap is not None:
-            out = self.tap.fused(q, k, v, mask, out)
+        out = self.fused(q, k, v, mask)  # [B h w, H, 1, d]
         out = out.reshape(batch, height, width, -1).permute(0, 3, 1, 2)
         return F.avg_pool2d(out, self.stride) if self.stride > 1 else out
 
@@ -164,9 +162,7 @@ class AxialAttention(Attention):
         scores = self.norm_scores(scores).unflatten(1, (3, -1)).sum(dim=1)
         if mask is not None:
             scores = scores.masked_fill(~mask, -math.inf)
-        weights = scores.softmax(dim=-1)  # [M, H, Q, K]
-        if self.tap is not None:
-            weights = self.tap.explicit(weights)
+        weights = self.explicit(scores)  # [M, H, Q, K]
         content = v @ weights.transpose(2, 3)  # [M, H, e, Q]
         distance = torch.einsum("mhij,eij->mhei", weights, r_v)
         return torch.stack((content, distance), dim=3).flatten(1, 3)

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from saccade.analysis.attention_distance import AttentionDistance
 from saccade.analysis.attention_views import AttentionView
 from saccade.analysis.image_maps import ImageMap
+from saccade.analysis.importance import Importance
 from saccade.reporting.draw import enlarge, overlay, shortened
 from saccade.reporting.plots import COLOURS, STYLE, mosaic
 
@@ -114,3 +115,27 @@ def draw_mark(axes: Axes, image: np.ndarray, point: tuple[float, float]) -> None
     """A cross at (x, y), fractions of an image ``[H, W, 3]``."""
     height, width = image.shape[:2]
     axes.plot(point[0] * width, point[1] * height, "+", color="#3ddc97", markersize=11, markeredgewidth=2)
+
+
+def importance_figure(importance: Importance) -> Figure:
+    """The change of a metric without each head (a square) and without each block (a bar), by layer."""
+    paths, changes = importance.heads()
+    blocks = importance.blocks()
+    largest = max(float(np.nanmax(np.abs(changes))), 1e-6)
+    with mpl.rc_context(STYLE):
+        height = max(2.6, 0.28 * len(paths) + 1.2)
+        figure = Figure(figsize=(max(5.2, 0.45 * changes.shape[1] + 4.0), height), layout="constrained", dpi=150)
+        columns = figure.subplots(1, 2, width_ratios=(max(2, changes.shape[1]), 4)) if blocks else [figure.subplots()]
+        squares = columns[0].imshow(changes, cmap="RdBu", vmin=-largest, vmax=largest, aspect="auto")
+        columns[0].grid(visible=False)
+        columns[0].set(xlabel="head", ylabel="layer", title=f"{importance.metric} without a head")
+        columns[0].xaxis.set_major_locator(MaxNLocator(integer=True))
+        columns[0].yaxis.set_major_locator(MaxNLocator(integer=True))
+        figure.colorbar(squares, ax=columns[0], label="change")
+        if blocks:
+            columns[1].barh(range(len(blocks)), list(blocks.values()), color=COLOURS[0])
+            columns[1].invert_yaxis()
+            columns[1].axvline(0, color="black", linewidth=0.6)
+            columns[1].set(xlabel="change", ylabel="block", title="without a block")
+            columns[1].yaxis.set_major_locator(MaxNLocator(integer=True))
+        return figure

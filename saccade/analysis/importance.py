@@ -1,0 +1,185 @@
+"""What a model loses without each of its heads and blocks (Michel et al., arXiv 1905.10650), with paired intervals."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from saccade.analysis.inputs import ImageBatches
+from saccade.analysis.intervention import intervene
+from saccade.analysis.result import to_plain
+from saccade.data.samples import Batch
+from saccade.engine.collect import Collected, collect
+from saccade.engine.predictor import Predictor
+from saccade.errors import ConfigError
+from saccade.nn.attention import Attention
+from saccade.nn.matmul_precision import matmul_precision
+from saccade.nn.passes import choose_layers
+from saccade.nn.transformer import Block
+
+DRAWS = 200  # of the images, for the intervals
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Part:
+    """A head or a block, and the metric without it.
+
+    Attributes:
+        path: of the attention or the block.
+        head: from 0; None for a block.
+        change: of the metric when the part is off.
+        low, high: between which the change lies in 95 % of the draws of the images.
+    """
+
+    path: str
+    head: int | None
+    change: float
+    low: float
+    high: float
+
+    @property
+    def matters(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class Importance:
+    """How much a metric changes without each head and each block.
+
+    Attributes:
+        metric: its name.
+        value: of the whole model.
+        parts: heads by layer, then blocks.
+        images: that were measured.
+        note: which images, for people.
+    """
+
+    columns: ClassVar[tuple[str, ...]] = ("path", "head", "change", "low", "high")
+
+    metric: str
+    value: float
+    parts: tuple[Part, ...]
+    images: int
+    note: str = ""
+
+    def heads(self) -> tuple[list[str], np.ndarray]:
+        """Paths of the layers, and the changes ``[layers, heads]``; NaN where a layer has fewer heads."""
+        paths = list(dict.fromkeys(part.path for part in self.parts if part.head is not None))
+        count = 1 + max(part.head for part in self.parts if part.head is not None)
+        changes = np.full((len(paths), count), np.nan)
+        for part in self.parts:
+            if part.head is not None:
+                changes[paths.index(part.path), part.head] = part.change
+        return paths, changes
+
+    def blocks(self) -> dict[str, float]:
+        """Path of a block -> change."""
+        return {part.path: part.change for part in self.parts if part.head is None}
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.metric} {self.value:.4f} on {self.images} images; its change without a part, with the "
+            f"{LEVEL:.0%} interval over draws of the images",
+            *([self.note] if self.note else []),
+        ]
+        width = max(len(part.path) for part in self.parts)
+        for part in sorted(self.parts, key=lambda part: part.change):
+            name = "block" if part.head is None else f"head {part.head}"
+            mark = "" if part.matters else "   may be nothing"
+            lines.append(
+                f"{part.path:<{width}}  {name:<8} {part.change:>+8.4f}  ({part.low:+.4f} to {part.high:+.4f}){mark}"
+            )
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        parts = [dict(zip(self.columns, map(_plain, row))) for row in self.rows()]
+        return {
+            "metric": self.metric,
+            "value": to_plain(self.value),
+            "images": self.images,
+            "note": self.note,
+            "parts": parts,
+        }
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        return [(part.path, part.head, part.change, part.low, part.high) for part in self.parts]
+
+
+def measure_importance(
+    predictor: Predictor,
+    images: ImageBatches,
+    *,
+    metric: str | None = None,
+    seed: int = 0,
+    on_parts: Callable[[int, int], None] | None = None,
+) -> Importance:
+    """Measure a model without each head of its self-attention and without each block.
+
+    Args:
+        predictor: the model.
+        images: with targets; they are held in memory.
+        metric: one of the task's main metrics; the first unless given.
+        seed: of the draws of images.
+        on_parts: called with (parts measured, parts in all).
+
+    Raises:
+        ConfigError: no such metric, or fewer than two images.
+        RecordingError: the model has no attention.
+    """
+    batches = list(images.batches)
+    attentions = choose_layers(predictor.model, Attention, "attention")
+    blocks = {path: m for path, m in predictor.model.named_modules() if isinstance(m, Block)}
+    whole = _collected(predictor, batches, images)
+    if len(whole) < 2:
+        raise ConfigError(f"intervals need at least two images with targets, and there are {len(whole)}")
+    scalars = predictor.task.resampler(whole)(torch.arange(len(whole)))
+    name = next(iter(scalars)) if metric is None else metric
+    if name not in scalars:
+        raise ConfigError(f"there is no metric {name!r}; there are {', '.join(scalars)}")
+    generator = torch.Generator().manual_seed(seed)
+    draws = [torch.randint(len(whole), (len(whole),), generator=generator) for _ in range(DRAWS)]
+
+    def values(collected: Collected) -> np.ndarray:
+        """Of all images, then of each draw; NaN where it is not defined."""
+        resample = predictor.task.resampler(collected)
+        return np.array([resample(index).get(name, np.nan) for index in (torch.arange(len(collected)), *draws)])
+
+    reference, tail = values(whole), (1 - LEVEL) / 2
+    candidates: list[tuple[str, int | None]] = [
+        (path, head) for path, attention in attentions.items() for head in range(_num_heads(attention))
+    ]
+    candidates += [(path, None) for path in blocks]
+    parts = []
+    for path, head in candidates:
+        heads: dict[int | str, Sequence[int]] = {} if head is None else {path: [head]}
+        with intervene(predictor.model, heads=heads, blocks=[path] if head is None else []):
+            changes = values(_collected(predictor, batches, images)) - reference
+        low, high = np.nanquantile(changes[1:], (tail, 1 - tail))
+        parts.append(Part(path, head, float(changes[0]), float(low), float(high)))
+        if on_parts is not None:
+            on_parts(len(parts), len(candidates))
+    return Importance(name, float(reference[0]), tuple(parts), len(whole), images.note)
+
+
+def _collected(predictor: Predictor, batches: Sequence[Batch], images: ImageBatches) -> Collected:
+    with matmul_precision(predictor.matmul_precision):
+        collected = collect(predictor.model, batches, predictor.device, predictor.task)
+    if images.class_index is None:
+        return collected
+    targets = {n: images.class_index[collected[n]] for n in predictor.task.class_targets if n in collected.tensors}
+    return Collected({**collected.tensors, **targets}, collected.names)
+
+
+def _num_heads(attention: Attention) -> int:
+    heads = getattr(attention, "num_heads", None)
+    if not isinstance(heads, int):
+        raise ConfigError(f"{type(attention).__name__} does not publish its number of heads")
+    return heads
+
+
+def _plain(value: object) -> object:
+    return to_plain(value) if isinstance(value, float) else value

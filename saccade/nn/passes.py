@@ -1,0 +1,110 @@
+"""What recordings and interventions share: layers by number or path, and where a pass through a model begins."""
+
+import fnmatch
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from saccade.errors import RecordingError
+
+Selection = Sequence[int | str]
+ModuleKind = TypeVar("ModuleKind", bound=nn.Module)
+
+
+def choose_layers(
+    model: nn.Module, kind: type[ModuleKind], name: str, layers: Selection | None = None
+) -> dict[str, ModuleKind]:
+    """Path -> module, in the order of the model's modules.
+
+    Args:
+        model: the network.
+        kind: of the modules.
+        name: of the kind, for messages.
+        layers: indices in the order of the modules (-1 is the last), or paths with wildcards; all unless given.
+
+    Raises:
+        RecordingError: the model has no such modules, or none that a layer names.
+    """
+    modules = {path: m for path, m in model.named_modules() if isinstance(m, kind)}
+    if not modules:
+        raise RecordingError(f"{type(model).__name__} has no {name} to record")
+    if layers is None:
+        return modules
+    names, selection = list(modules), set()
+    for layer in layers:
+        if isinstance(layer, int):
+            if not -len(names) <= layer < len(names):
+                raise RecordingError(f"there is no {name} {layer}: they are 0 to {len(names) - 1}")
+            matches = [names[layer]]
+        else:
+            matches = fnmatch.filter(names, layer)
+        if not matches:
+            raise RecordingError(f"no {name} matches {layer!r}; there are {', '.join(names)}")
+        selection.update(matches)
+    return {path: module for path, module in modules.items() if path in selection}
+
+
+def eager_execution() -> AbstractContextManager:
+    """Keep the compiler away from what is put on a model for a while: it would bake it into code that outlives it."""
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and importing the compiler takes seconds
+        return nullcontext()
+    return torch.compiler.set_stance("force_eager")
+
+
+@contextmanager
+def on_pass(model: nn.Module, begin: Callable[[Tensor | None], Tensor | None]) -> Iterator[None]:
+    """Call a function wherever the running thread begins a pass through a model.
+
+    Args:
+        model: the network, or what ``torch.compile`` made of it.
+        begin: takes the images ``[B, C, H, W]`` of the pass, None for a call without images; what it returns replaces
+            the images, None leaves them.
+    """
+    inner = getattr(model, "_orig_mod", model)
+    passes = _Passes(inner, begin)
+    with ExitStack() as stack:
+        for module in {id(m): m for m in (model, *inner.modules())}.values():
+            stack.callback(module.register_forward_pre_hook(passes.enter, prepend=True, with_kwargs=True).remove)
+            if module is model or module is inner:
+                stack.callback(module.register_forward_hook(passes.leave, always_call=True).remove)
+        yield
+
+
+class _Passes:
+    """A pass begins at a call of the model, or, where a method such as ``embed`` calls parts of it, at the first part
+    that receives images."""
+
+    def __init__(self, model: nn.Module, begin: Callable[[Tensor | None], Tensor | None]):
+        self.model, self.begin = model, begin
+        self.thread = threading.get_ident()
+        self.calls = 0  # of the model, that have not returned
+        self.first: nn.Module | None = None  # part that received the images of a pass without such a call
+
+    def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple | None:
+        """Before the forward pass of the model and of each of its parts."""
+        if threading.get_ident() != self.thread:
+            return None
+        images = next((x for x in (*args, *kwargs.values()) if isinstance(x, Tensor) and x.ndim == 4), None)
+        replacement = None
+        if module is self.model or getattr(module, "_orig_mod", None) is self.model:
+            if self.calls == 0:
+                self.first = None
+                replacement = self.begin(images)
+            self.calls += 1
+        elif self.calls == 0 and images is not None and self.first in (None, module):
+            self.first = module
+            replacement = self.begin(images)
+        if replacement is None:
+            return None
+        args = tuple(replacement if x is images else x for x in args)
+        return args, {name: replacement if x is images else x for name, x in kwargs.items()}
+
+    def leave(self, module: nn.Module, args: tuple[Any, ...], output: object) -> None:
+        """After the forward pass of the model, also of one that failed."""
+        if threading.get_ident() == self.thread:
+            self.calls -= 1
