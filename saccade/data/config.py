@@ -60,6 +60,7 @@ class DataConfig:
     workers: int | None = None  # loader processes; None: one for each core but one, 0 for data in memory
     bad_images: Literal["stop", "skip"] = "stop"
     depth_scale: float = 0.001  # metres per unit of a depth PNG
+    class_table: str = ""  # a file that names the classes of masks, and their colours; "": looked for in the data
     digits: DigitsConfig = field(default_factory=DigitsConfig)  # for data.path: digits
     scenes: ScenesConfig = field(default_factory=ScenesConfig)  # for data.path: scenes
     numbers: NumbersConfig = field(default_factory=NumbersConfig)  # for data.path: numbers

@@ -29,6 +29,7 @@ class MapReport:
         empty: images whose mask has no class at all; a depth map without a value is in `broken`.
         warnings: probable problems of the whole data set.
         examined: how many images were opened, of how many.
+        notes: the layout, the file that names the classes, and files that were skipped.
     """
 
     images: dict[str, int]
@@ -38,12 +39,13 @@ class MapReport:
     empty: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     examined: tuple[int, int] = (0, 0)
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     def __str__(self) -> str:
-        lines = []
+        lines = list(self.notes)
         for split, count in self.images.items():
             shown = ", ".join(f"{name} {_number(value)}" for name, value in self.values[split].items())
             lines.append(f"{split:<5} {count:>6} images, {self.holes[split]:.1%} of pixels without a value: {shown}")
@@ -85,7 +87,8 @@ def check_maps(
     total = sum(len(part) for part in parts.values())
     stride = max(1, total // SAMPLE) if mode == "sample" or (mode == "auto" and total > AUTO_FULL) else 1
     to_examine = sum(len(range(0, len(part), stride)) for part in parts.values())
-    report = MapReport({name: len(part) for name, part in parts.items()}, {}, {}, examined=(to_examine, total))
+    images = {name: len(part) for name, part in parts.items()}
+    report = MapReport(images, {}, {}, examined=(to_examine, total), notes=splits.notes)
     done = 0
     for split, part in parts.items():
         source = cast(DenseSource, part)

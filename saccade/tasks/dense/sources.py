@@ -1,17 +1,16 @@
 """Images with a value for every pixel: a depth map or a class mask beside each image; or scenes of digits.
 
-DATA/train/images/1.jpg    DATA/train/depth/1.png      depth: 16-bit PNG (times data.depth_scale), PFM or .npy in metres
-DATA/images/1.jpg          DATA/masks/1.png            masks: a class number a pixel; classes.json names them
-
-The splits train, val and test are folders, or are drawn with a seed. A pixel without a value is NaN in depth (0 in a
-PNG) and IGNORE in masks (255, and the number of a class named unlabelled, void or ignore).
+Depth is a 16-bit PNG (times data.depth_scale), or PFM or .npy in metres. Masks hold the number or the colour of a class
+for each pixel; `class_tables.py` lists the files that name them, `layouts.py` the folders of images and maps. A pixel
+without a value is NaN in depth (0 in a PNG) and IGNORE in masks (255, and a class named unlabelled, void or ignore).
 """
 
 import hashlib
-import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -19,17 +18,27 @@ from torch import Tensor
 
 from saccade.data.builtin.scenes import SceneSource, scene_splits
 from saccade.data.config import DataConfig
-from saccade.data.image_formats import QUARTER_TURNS, open_image, open_regular, stored_orientation
-from saccade.data.images import grey_image, is_image_name, read_image, size_of
+from saccade.data.image_formats import QUARTER_TURNS, stored_orientation
+from saccade.data.images import grey_image, read_image, size_of
 from saccade.data.samples import DataSplits, ImageSource
 from saccade.data.splits import SPLITS, split_indices
 from saccade.errors import DataError, ImageError
+from saccade.tasks.dense.class_tables import (
+    CITYSCAPES_IDS,
+    IGNORE,
+    IGNORED_NAMES,
+    VOC_CLASSES,
+    ClassTable,
+    class_table_file,
+    numbered,
+    read_class_table,
+)
+from saccade.tasks.dense.layouts import Kind, Pair, Pairs, find_pairs
+from saccade.tasks.dense.maps import WITHOUT_TABLE, MaskReader, first_colour, mask_pixels, read_depth
 
-Kind = Literal["depth", "masks"]
-IGNORE = -1  # the target of a pixel without a class
-IGNORED_NAMES = ("unlabelled", "unlabeled", "void", "ignore")
 MASKS_READ = 32  # when a data set is opened
-SUFFIXES = {"depth": (".png", ".pfm", ".npy"), "masks": (".png",)}
+FOREGROUND = ("background", "foreground")  # the classes of masks of 0 and 1, or 0 and 255, that no file names
+ReadMap = Callable[[Path], np.ndarray]
 
 
 class DenseSource(ImageSource, Protocol):
@@ -41,33 +50,33 @@ class DenseSource(ImageSource, Protocol):
 
 
 class DenseFiles:
-    """Image files with map files of the same name."""
+    """Image files with map files.
 
-    def __init__(
-        self, root: Path, pairs: Sequence[tuple[Path, Path]], file_classes: tuple[str, ...], scale: float | None
-    ):
-        self.root, self.pairs, self.scale = root, list(pairs), scale
-        self.classes = real_classes(file_classes)
-        self.names: Sequence[str] = [path.relative_to(root).as_posix() for path, _ in self.pairs]
+    Args:
+        root: of the data set.
+        pairs: the files.
+        classes: of the masks; () for depth.
+        read_map: the map of a file, ``[H, W]``.
+    """
+
+    def __init__(self, root: Path, pairs: Sequence[Pair], classes: tuple[str, ...], read_map: ReadMap):
+        self.pairs, self.classes, self.read_map = list(pairs), classes, read_map
+        self.names: Sequence[str] = [pair.image.relative_to(root).as_posix() for pair in self.pairs]
         self.labels = np.zeros(len(self.pairs), dtype=np.int64)
-        self.num_file_classes, self.class_index = len(file_classes), class_indices(file_classes)
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def image(self, index: int, channels: int = 3) -> Image.Image | Tensor:
-        return read_image(self.pairs[index][0], channels=channels)
+        return read_image(self.pairs[index].image, channels=channels)
 
     def data(self, index: int) -> bytes:
-        return self.pairs[index][0].read_bytes()
+        return self.pairs[index].image.read_bytes()
 
     def with_map(self, index: int, channels: int = 3) -> tuple[Image.Image | Tensor, np.ndarray]:
-        image, path = self.image(index, channels), self.pairs[index][1]
+        image, path = self.image(index, channels), self.pairs[index].map
         height, width = size_of(image)
-        if self.scale is None:
-            target = read_mask(path, self.class_index, self.num_file_classes)
-        else:
-            target = read_depth(path, self.scale)
+        target = self.read_map(path)
         if target.shape != (height, width):
             raise ImageError(
                 f"{path} is {target.shape[1]} x {target.shape[0]}, its image {width} x {height}: both must "
@@ -76,10 +85,10 @@ class DenseFiles:
         if isinstance(image, Tensor):  # arrays and multi-band files are never turned
             return image, target
         # A quarter turn shows in the sizes; otherwise the map may belong to the stored or to the upright image.
-        orientation, _ = stored_orientation(self.pairs[index][0])
+        orientation, _ = stored_orientation(self.pairs[index].image)
         if orientation != 1 and (orientation not in QUARTER_TURNS or width == height):
             raise ImageError(
-                f"{self.pairs[index][0]} has the EXIF orientation {orientation}, and {path} fits it turned or not: "
+                f"{self.pairs[index].image} has the EXIF orientation {orientation}, and {path} fits it turned or not: "
                 "store the image upright, without an orientation"
             )
         return image, target
@@ -143,10 +152,11 @@ def open_dense(path: str, kind: Kind, config: DataConfig | None = None) -> DataS
     Args:
         path: "scenes", or a folder.
         kind: which maps.
-        config: fractions and seed for splits that the data set does not define; the scale of depths.
+        config: fractions and seed for splits that the data set does not define; the scale of depths; the file that
+            names the classes.
 
     Raises:
-        DataError: there is no such folder, an image has no map, or masks have no classes.json.
+        DataError: there is no such folder, an image has no map, or nothing names the classes of the masks.
     """
     config = config or DataConfig()
     if path == "scenes":
@@ -157,142 +167,106 @@ def open_dense(path: str, kind: Kind, config: DataConfig | None = None) -> DataS
         ]
         assert parts[0] is not None
         return DataSplits(parts[0], parts[1], parts[2], parts[0].classes, "scenes", splits.fingerprint)
-    root = Path(path)
+    root = _below_devkit(Path(path))
     if not root.is_dir():
         raise DataError(f"there is no folder {path}: give one with images/ and {kind}/, or 'scenes'")
-    file_classes = _read_classes(root) if kind == "masks" else ()
-    pairs = {split: _pairs(root / split, kind) for split in SPLITS if (root / split / "images").is_dir()}
-    if not pairs:
-        pairs = _split(_pairs(root, kind), config)
+    files = find_pairs(root, kind)
+    pairs = _split(files.by_split, config)
     if not pairs.get("train"):
         raise DataError(f"{path} has no images to train on: images/ and {kind}/ were expected in it, or in train/")
-    if len(file_classes) > 1:
-        _refuse_masks_of_255(root, [path for _, path in pairs["train"]], file_classes)
+    notes = [f"read in the layout of {files.layout}", *files.notes]
+    classes: tuple[str, ...] = ()
+    read_map: ReadMap = partial(read_depth, scale=config.depth_scale)
+    if kind == "masks":
+        read_map = _mask_reader(root, files, [pair.map for pair in pairs["train"]], config.class_table, notes)
+        classes = read_map.table.classes
     digest = hashlib.sha256(repr({s: [a.name for a, _ in part] for s, part in pairs.items()}).encode())
-    scale = config.depth_scale if kind == "depth" else None
-    sources = [DenseFiles(root, pairs[s], file_classes, scale) if pairs.get(s) else None for s in SPLITS]
+    sources = [DenseFiles(root, pairs[s], classes, read_map) if pairs.get(s) else None for s in SPLITS]
     assert sources[0] is not None
-    classes = real_classes(file_classes)
-    return DataSplits(sources[0], sources[1], sources[2], classes, root.name, digest.hexdigest())
+    return DataSplits(sources[0], sources[1], sources[2], classes, root.name, digest.hexdigest(), tuple(notes))
 
 
-def _refuse_masks_of_255(root: Path, masks: Sequence[Path], file_classes: Sequence[str]) -> None:
-    """Masks of 0 and 255 mean black and white in many tools, but 255 is a pixel without a class here."""
+def _below_devkit(root: Path) -> Path:
+    """`VOCdevkit/VOC2012` for `VOCdevkit`."""
+    children = [child for child in root.glob("VOC20*") if child.is_dir()] if root.is_dir() else []
+    return children[0] if len(children) == 1 else root
+
+
+def _split(by_split: dict[str, list[Pair]], config: DataConfig) -> dict[str, list[Pair]]:
+    """The splits of the data; where it has none, they are drawn."""
+    if "" not in by_split:
+        return {split: by_split[split] for split in SPLITS if split in by_split}
+    samples = [(split, pair) for split, part in by_split.items() for pair in part]
+    indices = split_indices([split for split, _ in samples], config)
+    return {split: [samples[i][1] for i in sorted(indices[split])] for split in ("test", "val", "train")}
+
+
+# ------------------------------------------------------------------------------------------------------------- classes
+
+
+def _mask_reader(root: Path, pairs: Pairs, masks: Sequence[Path], option: str, notes: list[str]) -> MaskReader:
+    """The reader of the masks of a data set, whose classes a file, the layout or the masks themselves define."""
+    numbers, colour, palette = _survey(masks[:MASKS_READ])
+    file = class_table_file(root, option)
+    if file is not None:
+        table = read_class_table(file)
+    elif pairs.layout == "Pascal VOC" and re.match(r"VOC20\d\d", root.name):
+        table = numbered("Pascal VOC", VOC_CLASSES)
+    elif pairs.layout == "Cityscapes":
+        ids = dict.fromkeys(range(34), "unlabelled") | CITYSCAPES_IDS
+        table = ClassTable("Cityscapes", ids)
+    elif colour is not None:
+        raise DataError(f"{colour[0]} is a mask of colours, such as {colour[1]}, and {WITHOUT_TABLE}")
+    elif numbers in ({0, 1}, {0, 1, 255}, {0, 255}):
+        table = numbered("the data set", FOREGROUND)
+        notes.append(f"no file names the classes: they are {' and '.join(FOREGROUND)}")
+    else:
+        raise DataError(
+            f"nothing names the classes of the masks of {root}, which hold {_shown(numbers)}: put classes.json, a list "
+            "of their names in the order of their numbers, into it, or set data.class_table to such a file"
+        )
+    if file is not None:
+        notes.append(f"{len(table.classes)} classes by {file.name}")
+    if not table.colours and numbers == {0, 255} and 255 not in table.names and len(table.names) > 1:
+        table = _black_and_white(root, table, masks, notes)
+    return MaskReader(table, palette)
+
+
+def _survey(masks: Sequence[Path]) -> tuple[set[int], tuple[Path, tuple[int, int, int]] | None, np.ndarray | None]:
+    """The numbers in some masks; the first mask of colours with one of them; the first palette."""
     numbers: set[int] = set()
-    for path in masks[:MASKS_READ]:
+    colour, first_palette = None, None
+    for path in masks:
         try:
-            numbers.update(np.unique(_mask_numbers(path)).tolist())
+            pixels, palette = mask_pixels(path)
         except ImageError:
             continue  # its own error comes when it is read
-    if numbers == {0, 255}:
+        if pixels.ndim == 3:
+            colour = colour or (path, first_colour(pixels))
+        else:
+            numbers.update(np.unique(pixels).tolist())
+        first_palette = palette if first_palette is None else first_palette
+    return numbers, colour, first_palette
+
+
+def _black_and_white(root: Path, table: ClassTable, masks: Sequence[Path], notes: list[str]) -> ClassTable:
+    """Masks of 0 and 255 alone: 255 is the second of two classes, as many tools write it, not a pixel without one.
+
+    Raises:
+        DataError: there are more than two classes.
+    """
+    if any(name.lower() in IGNORED_NAMES for name in table.names.values()):
+        return table
+    if 1 in _survey(masks[MASKS_READ:])[0]:
+        return table
+    if sorted(table.names) != [0, 1]:
         raise DataError(
             f"the masks of {root} hold only 0 and 255, and 255 is a pixel without a class: no pixel is of "
-            f"{', '.join(file_classes[1:4])}. Store the numbers of the classes, 0 to {len(file_classes) - 1}"
+            f"{', '.join(table.classes[1:4])}. Store the numbers of the classes, 0 to {max(table.names)}"
         )
+    notes.append(f"the masks hold only 0 and 255: 255 is {table.names[1]}")
+    return ClassTable(table.file, {0: table.names[0], 255: table.names[1]})
 
 
-def _read_classes(root: Path) -> tuple[str, ...]:
-    file = root / "classes.json"
-    try:
-        names = json.loads(file.read_text(encoding="utf-8"))
-        assert isinstance(names, list)
-    except (OSError, ValueError, AssertionError):
-        raise DataError(f"{file} must be a JSON list that names the classes in the order of their numbers") from None
-    return tuple(str(name) for name in names)
-
-
-def real_classes(file_classes: Sequence[str]) -> tuple[str, ...]:
-    """Without those that stand for pixels of no class."""
-    return tuple(name for name in file_classes if name.lower() not in IGNORED_NAMES)
-
-
-def class_indices(classes: Sequence[str]) -> np.ndarray:
-    """``[256]``: the class index of each number in a file, consecutive over the real classes; IGNORE for the others."""
-    indices = np.full(256, IGNORE, dtype=np.int64)
-    real = [i for i, name in enumerate(classes) if name.lower() not in IGNORED_NAMES]
-    indices[real] = np.arange(len(real))
-    return indices
-
-
-def _pairs(folder: Path, kind: Kind) -> list[tuple[Path, Path]]:
-    maps = {p.stem: p for p in sorted((folder / kind).glob("*")) if p.suffix.lower() in SUFFIXES[kind]}
-    pairs = []
-    for image in sorted(p for p in (folder / "images").glob("*") if is_image_name(p.name)):
-        if image.stem not in maps:
-            raise DataError(f"{image} has no map: {folder / kind}/{image.stem}{SUFFIXES[kind][0]} was expected")
-        pairs.append((image, maps[image.stem]))
-    return pairs
-
-
-def _split(pairs: list[tuple[Path, Path]], config: DataConfig) -> dict[str, list[tuple[Path, Path]]]:
-    indices = split_indices([""] * len(pairs), config)
-    return {split: [pairs[i] for i in sorted(indices[split])] for split in ("test", "val", "train")}
-
-
-def read_mask(path: Path, class_index: np.ndarray, num_file_classes: int) -> np.ndarray:
-    """The class indices of a mask, ``[H, W]`` int64.
-
-    Args:
-        path: a PNG of 8 bits with one number for each pixel.
-        class_index: the class index of each number in the file, ``[256]``.
-        num_file_classes: the file may hold 255 and the numbers below this one.
-
-    Raises:
-        ImageError: not such a file, or a number without a class.
-    """
-    pixels = _mask_numbers(path)
-    unknown = sorted(set(np.unique(pixels).tolist()) - {255, *range(num_file_classes)})
-    if unknown:
-        raise ImageError(f"{path} has the class number {unknown[0]}, but classes.json names {num_file_classes} classes")
-    return class_index[pixels]
-
-
-def _mask_numbers(path: Path) -> np.ndarray:
-    """``[H, W]`` uint8."""
-    try:
-        with open_regular(path, str(path)) as file:
-            image = open_image(file, str(path), ("PNG",))
-            if image.mode not in ("L", "P", "1"):
-                raise ImageError(f"{path} is in mode {image.mode}: a mask must have one 8-bit number for each pixel")
-            return np.asarray(image).astype(np.uint8)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ImageError(f"{path} is not a readable mask: {error}") from None
-
-
-SATURATED = 2**16 - 1  # stored by some sensors for pixels without a measurement; in millimetres it would be 65 m
-
-
-def read_depth(path: Path, scale: float) -> np.ndarray:
-    """Depth in metres ``[H, W]`` float32, NaN where it is unknown; `scale` is the metres of one step of a PNG.
-
-    Raises:
-        ImageError: not a depth map, or a map without a single value.
-    """
-    suffix = path.suffix.lower()
-    try:
-        if suffix == ".npy":
-            depth = np.load(path, allow_pickle=False).astype(np.float32)
-        elif suffix == ".pfm":
-            depth = _read_pfm(path)
-        else:
-            with open_regular(path, str(path)) as file:
-                pixels = np.asarray(open_image(file, str(path), ("PNG",)))
-            depth = np.where(pixels == SATURATED, 0, pixels).astype(np.float32) * np.float32(scale)
-    except (OSError, SyntaxError, ValueError, IndexError) as error:
-        raise ImageError(f"{path} is not a readable depth map: {error}") from None
-    if depth.ndim != 2:
-        raise ImageError(f"{path} has the shape {list(depth.shape)}: a depth map has one number for each pixel")
-    depth = np.where(np.isfinite(depth) & (depth > 0), depth, np.nan).astype(np.float32)
-    if np.isnan(depth).all():
-        raise ImageError(f"{path} has no depth at all: every pixel is 0 or not a number")
-    return depth
-
-
-def _read_pfm(path: Path) -> np.ndarray:
-    with open(path, "rb") as file:
-        if file.readline().strip() != b"Pf":
-            raise ValueError("a PFM of one channel begins with Pf")
-        width, height = (int(n) for n in file.readline().split())
-        order = "<" if float(file.readline()) < 0 else ">"
-        pixels = np.frombuffer(file.read(4 * width * height), f"{order}f4")
-    return pixels.reshape(height, width)[::-1].astype(np.float32)  # its rows run upward
+def _shown(numbers: set[int]) -> str:
+    return ", ".join(map(str, sorted(numbers)[:12])) + (", …" if len(numbers) > 12 else "")

@@ -83,8 +83,9 @@ def test_bad_data_is_named(tmp_path: Path) -> None:
     (root / "masks" / "1.png").unlink()
     with pytest.raises(DataError, match=r"1\.png has no map"):
         open_dense(str(root), "masks")
+    (root / "masks" / "1.png").write_bytes((root / "masks" / "2.png").read_bytes())
     (root / "classes.json").unlink()
-    with pytest.raises(DataError, match=r"classes\.json"):
+    with pytest.raises(DataError, match=r"which hold 0, 1, 2, 255: put classes\.json"):
         open_dense(str(root), "masks")
     with pytest.raises(DataError, match="no folder"):
         open_dense(str(tmp_path / "none"), "depth")
@@ -147,15 +148,27 @@ def test_masks_get_the_class_indices_of_a_model(tmp_path: Path) -> None:
     assert (renumbered == np.array([5, 3, IGNORE])[mask]).all()
 
 
-def test_masks_of_0_and_255_are_refused(tmp_path: Path) -> None:
+def test_masks_of_0_and_255(tmp_path: Path) -> None:
+    """255 is the second of two classes where nothing else is in the masks; with more classes they are refused."""
     root = write_masks(tmp_path / "data")
-    (root / "classes.json").write_text(json.dumps(["background", "lesion"]))
+    (root / "classes.json").write_text(json.dumps(["background", "lesion", "vessel"]))
     for path in (root / "masks").glob("*.png"):
         mask = np.zeros((8, 12), np.uint8)
         mask[2:4] = 255
         Image.fromarray(mask).save(path)
-    with pytest.raises(DataError, match=r"only 0 and 255, .* no pixel is of lesion"):
+    with pytest.raises(DataError, match=r"only 0 and 255, .* no pixel is of lesion, vessel"):
         open_dense(str(root), "masks", WHOLE)
+    (root / "classes.json").write_text(json.dumps(["background", "lesion"]))
+    splits = open_dense(str(root), "masks", WHOLE)
+    assert splits.classes == ("background", "lesion")
+    assert "the masks hold only 0 and 255: 255 is lesion" in splits.notes
+    _, mask = splits.train.with_map(0)
+    assert (mask == (np.arange(8) // 2 == 1)[:, None]).all()
+    Image.fromarray(np.eye(8, 12, dtype=np.uint8)).save(root / "masks" / "3.png")  # 255 is a pixel without a class
+    assert (open_dense(str(root), "masks", WHOLE).train.with_map(0)[1][2:4] == IGNORE).all()
+    (root / "masks" / "3.png").write_bytes((root / "masks" / "0.png").read_bytes())
+    (root / "classes.json").unlink()
+    assert open_dense(str(root), "masks", WHOLE).classes == ("background", "foreground")
 
 
 @pytest.mark.parametrize(("orientation", "size"), [(3, (12, 8)), (2, (12, 8)), (6, (8, 8))])
