@@ -23,6 +23,8 @@ ANALYSES = {  # name -> where it is, what it measures
     "occlusion": ("places:occlusion", "Output and accuracy when random patches are hidden."),
     "field": ("places:field", "Effective receptive field of every layer, by the gradient."),
     "heads": ("parts:heads", "What a metric loses without each attention head and each block, with intervals."),
+    "calibration": ("reliability:calibration", "Calibration error, and a temperature fitted on validation images."),
+    "robustness": ("reliability:robustness", "Error under common corruptions in five severities."),
 }
 
 app = App(name="analyze", help="Look inside a model: one analysis by name, as a plot and as numbers.")

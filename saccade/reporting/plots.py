@@ -82,13 +82,17 @@ def reliability(bins: Sequence[tuple[float, float, int]]) -> str:
     """Accuracy over confidence; on the diagonal a model means what it says. The dots' areas are numbers of images."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.4, 3.2), layout="constrained")
-        axes = figure.subplots()
-        axes.plot([0, 1], [0, 1], color=INK, alpha=0.4, linewidth=1)
-        total = sum(count for _, _, count in bins)
-        sizes = [20 + 400 * count / total for _, _, count in bins]
-        axes.scatter([c for c, _, _ in bins], [a for _, a, _ in bins], s=sizes, color=COLOURS[0], alpha=0.75)
-        axes.set(xlim=(-0.02, 1.05), ylim=(-0.02, 1.08), xlabel="confidence", ylabel="accuracy")
+        draw_reliability(figure.subplots(), bins)
         return to_svg(figure)
+
+
+def draw_reliability(axes: Axes, bins: Sequence[tuple[float, float, int]]) -> None:
+    """(mean confidence, accuracy, images) of each bin, as :func:`reliability` draws them."""
+    axes.plot([0, 1], [0, 1], color=INK, alpha=0.4, linewidth=1)
+    total = sum(count for _, _, count in bins)
+    sizes = [20 + 400 * count / total for _, _, count in bins]
+    axes.scatter([c for c, _, _ in bins], [a for _, a, _ in bins], s=sizes, color=COLOURS[0], alpha=0.75)
+    axes.set(xlim=(-0.02, 1.05), ylim=(-0.02, 1.08), xlabel="confidence", ylabel="accuracy")
 
 
 def position_grid(similarity: np.ndarray, most: int = 14) -> np.ndarray:

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from torch import Tensor
 
+from saccade.analysis.calibration import CALIBRATION_BINS, bin_numbers, calibration_error, reliability
 from saccade.engine.intervals import Resampler
 from saccade.errors import ConfigError
 
-CALIBRATION_BINS = 15
 MATRIX = 20  # most classes whose confusion matrix is printed
 
 
@@ -149,7 +149,7 @@ def classification_metrics(logits: Tensor, targets: Tensor, labels: Sequence[str
         accuracy=correct.double().mean().item(),
         top5=top5,
         nll=F.nll_loss(log_probabilities, targets).item(),
-        calibration_error=sum(n * abs(c - a) for c, a, n in bins) / len(targets),
+        calibration_error=calibration_error(bins),
         images=len(targets),
         per_class=tuple(per_class),
         confusion=tuple(tuple(row) for row in confusion_matrix(true, pred, labels=classes).tolist()),
@@ -193,20 +193,3 @@ def classification_resampler(logits: Tensor, targets: Tensor, num_classes: int) 
         }
 
     return resample
-
-
-def bin_numbers(confidence: Tensor) -> Tensor:
-    """Which of 15 equal bins each confidence in [0, 1] is in, int64 of the same shape."""
-    return (confidence * CALIBRATION_BINS).long().clamp(max=CALIBRATION_BINS - 1)
-
-
-def reliability(confidence: Tensor, correct: Tensor) -> tuple[tuple[float, float, int], ...]:
-    """(mean confidence, accuracy, images) of each of 15 equal bins of confidence ``[N]`` that has images."""
-    index = bin_numbers(confidence)
-    bins = []
-    for b in range(CALIBRATION_BINS):
-        inside = index == b
-        count = int(inside.sum())
-        if count:
-            bins.append((confidence[inside].mean().item(), correct[inside].double().mean().item(), count))
-    return tuple(bins)
