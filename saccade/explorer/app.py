@@ -25,7 +25,6 @@ from saccade.version import __version__
 
 MAX_UPLOAD = 32 * 2**20  # bytes of a file
 BINARY = "application/octet-stream"
-CAN_CHANGE = False  # until runs can be changed
 T = TypeVar("T")
 
 
@@ -64,7 +63,7 @@ class Explorer:
                 "models": [describe_model(key, model.name, model.predictor) for key, model in session.models.items()],
                 "images": [{"key": key, "name": name} for key, name in session.image_names()],
                 "memory": {"used": session.nbytes, "budget": session.budget, "recordings": len(session.recordings)},
-                "canChange": CAN_CHANGE,
+                "canChange": True,
             }
         )
 

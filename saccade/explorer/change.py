@@ -2,13 +2,17 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Self
 
+from torch import nn
+
+from saccade.analysis.intervention import Fill, intervene
 from saccade.errors import ConfigError
+from saccade.nn.tokens import TokenLayout
 
-Fill = Literal["mask", "zero", "mean"]
-FILLS: tuple[Fill, ...] = ("mask", "zero", "mean")
+FILLS: tuple[Fill, ...] = ("drop", "zero", "mean", "blur")
 MAX_NUMBERS = 100_000  # in one list, so that a short text such as 0-999999999 does not fill the memory
 PARAMETERS = ("hide", "fill", "heads", "blocks", "temperature")
 
@@ -19,21 +23,43 @@ class Change:
 
     Attributes:
         hide: patches by their place in the grid, row by row, from 0.
-        fill: what hiding does: no token attends to them ("mask"), or their embedding is replaced by zeros or by the
-            mean of all patches of this image.
-        heads: (layer, head), by index.
-        blocks: by index.
+        fill: what becomes of them, as in :func:`saccade.intervene`.
+        heads: (attention, head), by index among the model's attentions.
+        blocks: by index among the model's blocks.
         temperature: the scores of every attention are divided by it.
     """
 
     hide: tuple[int, ...] = ()
-    fill: Fill = "mask"
+    fill: Fill = "drop"
     heads: tuple[tuple[int, int], ...] = ()
     blocks: tuple[int, ...] = ()
     temperature: float = 1.0
 
     def __bool__(self) -> bool:
         return bool(self.hide or self.heads or self.blocks or self.temperature != 1)
+
+    def applied(self, model: nn.Module, layout: TokenLayout | None) -> AbstractContextManager[None]:
+        """A context in which the model runs with this change.
+
+        Raises:
+            ConfigError: a patch outside of the grid.
+            InterventionError: the model has no such head or block, or cannot be changed in this way.
+        """
+        patches = 0 if layout is None else layout.num_patches
+        if self.hide and (layout is None or self.hide[-1] >= patches):
+            raise ConfigError(f"there is no patch {self.hide[-1]}: they are 0 to {patches - 1}")
+        heads: dict[int | str, list[int]] = {}
+        for attention, head in self.heads:
+            heads.setdefault(attention, []).append(head)
+        tokens = [layout.num_prefix + patch for patch in self.hide] if layout is not None else []
+        return intervene(
+            model,
+            heads=heads,
+            blocks=self.blocks,
+            tokens=tokens or None,
+            fill=self.fill,
+            temperature=self.temperature,
+        )
 
     @classmethod
     def from_query(cls, query: Mapping[str, str]) -> Self:
@@ -42,7 +68,7 @@ class Change:
         Raises:
             ConfigError: a value that does not parse.
         """
-        fill = query.get("fill", "mask")
+        fill = query.get("fill", "drop")
         if fill not in FILLS:
             raise ConfigError(f"fill must be one of {', '.join(FILLS)}, not {fill!r}")
         return cls(

@@ -4,6 +4,7 @@ import hashlib
 import io
 import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,14 +59,16 @@ class Recording:
     Attributes:
         streams: its attention.
         size: (H, W) in pixels of the model's input.
+        view: what the model reads of the image: left, top, right, bottom in pixels of the original.
         shown: the part of the image that the model reads, as PNG or WebP.
         result: the prediction as plain values; None of a model that predicts nothing for an image alone.
-        drawn: the prediction drawn over the input, as PNG or WebP, where it is not a list of classes.
+        drawn: the prediction drawn over the image, as PNG or WebP, where it is neither classes nor boxes.
         query: the token that the head reads, or "mean".
     """
 
     streams: tuple[Stream, ...]
     size: tuple[int, int]
+    view: tuple[float, float, float, float]
     shown: bytes
     result: dict[str, Any] | None
     drawn: bytes
@@ -85,6 +88,7 @@ class Recording:
         """What the page needs to know, as JSON holds it."""
         return {
             "size": list(self.size),
+            "view": list(self.view),
             "streams": [stream.describe() for stream in self.streams],
             "query": self.query,
             "result": self.result,
@@ -169,25 +173,30 @@ class Session:
 @torch.no_grad()
 def record_image(predictor: Predictor, image: OpenImage, change: Change, budget: int) -> Recording:
     """Run a model on one image and record all attention over it."""
-    if change:
-        raise ConfigError("this version of Saccade records models as they are: it cannot change a run")
     preprocess = predictor.preprocess
     picture, original = read_scaled(image.source, channels=preprocess.channels, name=image.name, max_pixels=MAX_PIXELS)
     inputs = preprocess(picture)
     # The weights come in float32 and are kept in float16.
-    with record(predictor.model, tokens=False, budget=2 * budget) as trace:
+    layout = predictor.model.token_layout((inputs.shape[1], inputs.shape[2]))
+    changed = change.applied(predictor.model, layout) if change else nullcontext()
+    with changed, record(predictor.model, tokens=False, budget=2 * budget) as trace:
         result = _predict(predictor, inputs, original, image.name)
-    layout = trace.layout
-    streams = streams_of(trace, prefix_names(predictor.model.config, layout.num_prefix if layout else 0))
+    streams = streams_of(
+        trace, predictor.model, prefix_names(predictor.model.config, layout.num_prefix if layout else 0)
+    )
     pixels = to_pixels(preprocess.denormalize(inputs))
-    values = None if result is None else result.to_dict()
-    drawn = b"" if result is None or "top" in values else encode(result.draw(pixels))
+    values = {} if result is None else result.to_dict()
+    drawn = b""
+    if result is not None and not {"top", "boxes"} & values.keys():
+        whole = to_pixels(picture) if isinstance(picture, Tensor) else np.asarray(picture.convert("RGB"))
+        drawn = encode(result.draw(whole))
     reads_class_token = streams[0].prefix and getattr(predictor.model.config, "pooling", "cls").startswith("cls")
     return Recording(
         streams=tuple(streams),
         size=(inputs.shape[1], inputs.shape[2]),
+        view=preprocess.box_of(original),
         shown=encode(shown_pixels(preprocess, picture, pixels)),
-        result=values,
+        result=values or None,
         drawn=drawn,
         query=0 if reads_class_token or not streams[0].over_grid else MEAN,
     )
@@ -244,6 +253,8 @@ def encode(pixels: np.ndarray) -> bytes:
     """``[H, W, 3]`` uint8 -> PNG if it is small, WebP otherwise."""
     buffer = io.BytesIO()
     image = Image.fromarray(pixels)
+    if max(image.size) > MAX_SHOWN:
+        image.thumbnail((MAX_SHOWN, MAX_SHOWN), reducing_gap=3.0)
     if max(image.size) <= LOSSLESS_BELOW:
         image.save(buffer, "PNG")
     else:

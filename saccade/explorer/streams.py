@@ -8,21 +8,32 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from saccade.analysis.rollout import attention_rollout
 from saccade.errors import RecordingError
+from saccade.nn.attention import Attention
 from saccade.nn.tokens import TokenLayout
 from saccade.nn.trace import Trace
+from saccade.nn.transformer import Block
 
 MEAN = "mean"  # the query of a model that reads the mean of its patches
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One attention module that ran: its path in the model and its weights ``[H, Q, K]`` float16, on the CPU."""
+    """One attention module that ran.
+
+    Attributes:
+        path: in the model; with ``:1``, ``:2`` … where it ran several times.
+        index: among the model's attentions, in the order of its modules.
+        block: the index of the block around it among the model's blocks; None outside of blocks.
+        weights: ``[H, Q, K]`` float16, on the CPU.
+    """
 
     path: str
+    index: int
+    block: int | None
     weights: Tensor
 
 
@@ -93,7 +104,10 @@ class Stream:
         """What the page needs to know, as JSON holds it."""
         return {
             "name": self.name,
-            "layers": [{"path": layer.path, "heads": layer.weights.shape[0]} for layer in self.layers],
+            "layers": [
+                {"path": layer.path, "index": layer.index, "block": layer.block, "heads": layer.weights.shape[0]}
+                for layer in self.layers
+            ],
             "queries": self.num_queries,
             "prefix": list(self.prefix),
             "grid": list(self.layout.grid),
@@ -102,8 +116,13 @@ class Stream:
         }
 
 
-def streams_of(trace: Trace, prefix: Sequence[str]) -> list[Stream]:
+def streams_of(trace: Trace, model: nn.Module, prefix: Sequence[str]) -> list[Stream]:
     """The recorded attentions that lie over the image, at least one stream.
+
+    Args:
+        trace: of the whole attention of one image.
+        model: that ran.
+        prefix: names of the prefix tokens.
 
     Raises:
         RecordingError: none does.
@@ -111,13 +130,18 @@ def streams_of(trace: Trace, prefix: Sequence[str]) -> list[Stream]:
     layout = trace.layout
     if layout is None:
         raise RecordingError("this model has no self-attention over an image: what reads the image is convolutional")
+    attentions = [path for path, module in model.named_modules() if isinstance(module, Attention)]
+    blocks = [path for path, module in model.named_modules() if isinstance(module, Block)]
     among: list[Layer] = []
     across: list[Layer] = []
     for path, weights in trace.attention.items():
         _, _, queries, keys = weights.shape
         if keys != layout.num_tokens:
             continue
-        layer = Layer(path, weights[0].to("cpu", torch.float16).contiguous())
+        module = path.partition(":")[0]
+        block = next((index for index, around in enumerate(blocks) if module.startswith(f"{around}.")), None)
+        half = weights[0].to("cpu", torch.float16).contiguous()
+        layer = Layer(path, attentions.index(module), block, half)
         (among if queries == keys else across).append(layer)
     streams = [Stream(name, layers, layout, prefix) for name, layers in (("self", among), ("cross", across)) if layers]
     if not streams:

@@ -8,10 +8,6 @@ let tool = "look", panelBuilt = false;
 /** What a click does: "look", "hide" (patches) or "off" (heads and blocks). */
 export const changeTool = () => tool;
 
-export function toggleHidden(hide, patch) {
-  return hide.includes(patch) ? hide.filter((other) => other !== patch) : [...hide, patch];
-}
-
 /**
  * Draw the panel.
  * @param change called with new values of the change's parameters
@@ -22,12 +18,12 @@ export function changePanel(stream, change, { undo, changed }) {
   $("undo").disabled = !undo;
   $("reset").disabled = !changed;
   drawTool(stream);
-  choices($("fill"), [["mask", "mask", "no token attends to them"], ["zero", "zero", "their embedding is zero"], ["mean", "mean", "their embedding is the mean patch"]],
+  choices($("fill"), FILLS,
     state.fill, (fill) => change({ fill }));
   $("fill").hidden = !stream.overGrid;
   $("temperature").value = Math.log2(state.temperature);
   $("temperature-text").textContent = state.temperature === 1 ? "1 (as trained)" : state.temperature.toFixed(2);
-  $("change-list").replaceChildren(...summary().map((line) => element("li", {}, line)));
+  $("change-list").replaceChildren(...summary(stream).map((line) => element("li", {}, line)));
 }
 
 function build(change) {
@@ -43,6 +39,9 @@ function build(change) {
     element("ul", { id: "change-list" }));
 }
 
+const FILLS = [["drop", "drop", "no token attends to them, as if they were not there"], ["zero", "zero", "their pixels get the mean colour of the training data"],
+  ["mean", "mean", "their pixels get the mean colour of this image"], ["blur", "blur", "their pixels are blurred"]];
+
 const NOTES = {
   look: "Hover or click patches and heads.",
   hide: "Draw over the image to hide patches, draw again to show them. Key: H.",
@@ -55,10 +54,21 @@ function drawTool(stream) {
   document.body.dataset.tool = tool;
 }
 
-function summary() {
+/** The number of a layer on this page: its place in the stream, or the model's own number of what lies outside of it. */
+function layerNumber(stream, key, value) {
+  const layer = stream.layers.findIndex((each) => each[key] === value);
+  return layer < 0 ? `#${value}` : layer + 1;
+}
+
+function headName(stream, name) {
+  const [attention, head] = name.split(".").map(Number);
+  return `layer ${layerNumber(stream, "index", attention)} head ${head + 1}`;
+}
+
+function summary(stream) {
   const lines = [], plural = (count, noun) => `${count} ${noun}${count === 1 ? "" : noun.endsWith("ch") ? "es" : "s"}`;
   if (state.hide.length) lines.push(`${plural(state.hide.length, "patch")} hidden`);
-  if (state.heads.length) lines.push(`${plural(state.heads.length, "head")} off: ${state.heads.map((head) => head.split(".").map((n) => +n + 1).join("·")).join(", ")}`);
-  if (state.blocks.length) lines.push(`${plural(state.blocks.length, "block")} off: ${state.blocks.map((block) => block + 1).join(", ")}`);
+  if (state.heads.length) lines.push(`${plural(state.heads.length, "head")} off: ${state.heads.map((head) => headName(stream, head)).join(", ")}`);
+  if (state.blocks.length) lines.push(`${plural(state.blocks.length, "block")} off: ${state.blocks.map((block) => layerNumber(stream, "block", block)).join(", ")}`);
   return lines;
 }

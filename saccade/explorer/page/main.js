@@ -1,6 +1,7 @@
 // The page: reads the address, fetches what the view needs, and draws it.
 
-import { changePanel, changeTool, toggleHidden } from "./change.js";
+import { markBoxes, showBoxes, tokenOfBox } from "./boxes.js";
+import { changePanel, changeTool } from "./change.js";
 import { $, announce, choices, element, notice } from "./controls.js";
 import { buildHeads, focusSelected, markHeads, overHeads, paintHeads } from "./heads.js";
 import { acceptImages, showStrip } from "./images.js";
@@ -17,9 +18,11 @@ let recording = null; // the one on show
 let run = null; // its address
 let hovered = null;
 
-const stream = () => recording?.streams.find(({ name }) => name === state.stream) ?? recording?.streams[0] ?? null;
+const stream = () => recording?.streams.find(({ name }) => name === state.stream) ?? recording?.streams.at(boxes().length ? -1 : 0) ?? null;
+const boxes = () => recording?.result?.boxes ?? [];
 const query = () => hovered ?? state.query ?? defaultQuery();
-const defaultQuery = () => (stream()?.overGrid ? recording.query : 0);
+const defaultQuery = () => (stream()?.overGrid ? recording.query : boxes()[0]?.query ?? 0);
+const onBox = { hover: (box) => hover(box && tokenOfBox(stream(), box, recording.view)), choose: (box) => choose(tokenOfBox(stream(), box, recording.view)) };
 
 /** @param from where recordings come from */
 export async function start(from) {
@@ -59,6 +62,7 @@ const open = newest(async () => {
   showStrip(images, state.image, (key) => source.thumbnail(key), openImage);
   if (!state.image) {
     original = recording = null;
+    showBoxes([], null, onBox);
     showState("empty", "No image yet", "Drop one here, paste one, or press “Open image”.");
     document.body.dataset.loaded = "empty";
     return;
@@ -84,7 +88,8 @@ const open = newest(async () => {
   const name = images.find((image) => image.key === state.image)?.name ?? "the image";
   showImage(source.shown(original.run), recording, name);
   document.title = `${name} · Saccade look`;
-  showPrediction(original.result, change ? recording.result : null, recording.drawn ? source.drawn(run) : "");
+  showPrediction(original.result, change ? recording.result : null, recording.drawn ? source.drawn(run) : "", onBox);
+  showBoxes(boxes(), recording.view, onBox);
   clampState();
   showState("ready");
   draw();
@@ -94,7 +99,6 @@ const open = newest(async () => {
 /** Bring layer, head and query into the ranges of this model. */
 function clampState() {
   const { layers, overGrid, queries, prefix } = stream();
-  state.stream = stream().name;
   if (!Number.isInteger(state.layer) || state.layer < 0 || state.layer >= layers.length) state.layer = layers.length - 1;
   const { heads } = layers[state.layer];
   if (!Number.isInteger(state.head) || state.head < 0 || state.head >= heads) state.head = 0;
@@ -113,7 +117,7 @@ function draw() {
     (name) => set({ stream: name, layer: -1, query: null }));
   $("stream").hidden = recording.streams.length < 2;
   const named = [...current.prefix.map((name, token) => [token, name]), ...(current.overGrid ? [["mean", "mean"]] : [])];
-  choices($("query"), named, state.query ?? defaultQuery(), (token) => set({ query: token }));
+  choices($("query"), named, query(), (token) => set({ query: token }));
   $("query").hidden = named.length === 0;
   const ways = [["head", "head", "one head"], ["mean", "mean", "the mean of the heads of this layer"], ["max", "max", "the maximum over the heads of this layer"]];
   if (current.overGrid) ways.push(["rollout", "rollout", "attention rollout through all layers"]);
@@ -124,7 +128,7 @@ function draw() {
   const title = state.show === "rollout" ? "Rollout of all layers" : `Layer ${state.layer + 1} of ${current.layers.length}, ${state.show === "head" ? `head ${state.head + 1} of ${heads}` : `${state.show} of ${heads} heads`}`;
   $("heads-note").textContent = title;
   buildHeads(current, { head: chooseHead, mean: (layer) => set({ layer, show: "mean" }), block: chooseBlock });
-  markHeads();
+  markHeads(current);
   focusSelected();
   if (source.canChange) changePanel(stream(), change, { undo: canUndo(), changed: isChanged() });
   refresh();
@@ -133,6 +137,8 @@ function draw() {
 /** Fetch and draw the row of the query, then the maps of all heads. */
 function refresh() {
   drawMarks(stream(), query(), state.hide);
+  $("boxes").classList.toggle("through", stream().overGrid || changeTool() === "hide");
+  markBoxes(boxes(), (box) => tokenOfBox(stream(), box, recording.view) === query());
   refreshRow();
   clearTimeout(refresh.timer);
   refresh.timer = setTimeout(refreshGrid, hovered === null ? 0 : 90);
@@ -182,15 +188,22 @@ function change(values) {
   open();
 }
 
+const toggled = (list, item) => (list.includes(item) ? list.filter((other) => other !== item) : [...list, item]);
+const toggleHead = (layer, head) => change({ heads: toggled(state.heads, `${stream().layers[layer].index}.${head}`) });
+
+function toggleBlock(layer) {
+  const { block } = stream().layers[layer];
+  if (block !== null) change({ blocks: toggled(state.blocks, block) });
+}
+
 function chooseHead(layer, head) {
-  if (changeTool() !== "off") { set({ layer, head, show: state.show === "max" ? "max" : "head" }); return; }
-  const name = `${layer}.${head}`;
-  change({ heads: state.heads.includes(name) ? state.heads.filter((other) => other !== name) : [...state.heads, name] });
+  if (changeTool() === "off") toggleHead(layer, head);
+  else set({ layer, head, show: state.show === "max" ? "max" : "head" });
 }
 
 function chooseBlock(layer) {
-  if (changeTool() !== "off") { set({ layer, show: state.show === "rollout" ? "head" : state.show }); return; }
-  change({ blocks: state.blocks.includes(layer) ? state.blocks.filter((other) => other !== layer) : [...state.blocks, layer] });
+  if (changeTool() === "off") toggleBlock(layer);
+  else set({ layer, show: state.show === "rollout" ? "head" : state.show });
 }
 
 function openImage(key) {
@@ -220,6 +233,11 @@ function hover(token) {
   refresh();
 }
 
+function choose(token) {
+  hovered = null;
+  set({ query: state.query === token ? null : token });
+}
+
 function movePatch(rows, columns) {
   const current = stream();
   if (!current?.overGrid) return;
@@ -241,9 +259,9 @@ function moveLayerHead(layers, heads) {
 function toggle(what) {
   if (!recording || !source.canChange) return;
   const patch = placeOf(stream(), query());
-  if (what === "head") { const name = `${state.layer}.${state.head}`; change({ heads: state.heads.includes(name) ? state.heads.filter((other) => other !== name) : [...state.heads, name] }); }
-  else if (what === "block") change({ blocks: state.blocks.includes(state.layer) ? state.blocks.filter((other) => other !== state.layer) : [...state.blocks, state.layer] });
-  else if (patch) change({ hide: toggleHidden(state.hide, patch[0] * stream().grid[1] + patch[1]) });
+  if (what === "head") toggleHead(state.layer, state.head);
+  else if (what === "block") toggleBlock(state.layer);
+  else if (patch) change({ hide: toggled(state.hide, patch[0] * stream().grid[1] + patch[1]) });
 }
 
 let brushHides = true;
@@ -266,7 +284,7 @@ function wire() {
     const root = document.documentElement, dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
     root.dataset.theme = dark ? "light" : "dark";
   });
-  followPointer(stream, { hover, brush, tool: changeTool, choose: (token) => { hovered = null; set({ query: state.query === token ? null : token }); } });
+  followPointer(stream, { hover, brush, tool: changeTool, choose });
   if (source.canUpload) acceptImages(addImage);
   else $("open").hidden = true;
   listenToKeys({ layerHead: moveLayerHead, patch: movePatch, release: () => { hovered = null; if (recording) set({ query: null }); }, undo: () => change("undo"), toggle });

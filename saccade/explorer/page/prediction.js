@@ -1,5 +1,6 @@
 // The prediction: classes with bars, the changed run beside the model as it is; for other tasks the drawn result.
 
+import { boxList } from "./boxes.js";
 import { $, element } from "./controls.js";
 import { percent, points } from "./numbers.js";
 
@@ -9,13 +10,17 @@ const SHOWN = 6;
  * @param original result of the model as it is
  * @param changed result of the changed run, or null
  * @param drawn address of the drawn result
+ * @param onBox for the boxes of a detector, see showBoxes
  */
-export function showPrediction(original, changed, drawn) {
+export function showPrediction(original, changed, drawn, onBox) {
   const panel = $("prediction");
   if (!original) {
     panel.replaceChildren(element("p", { class: "note" }, "This model predicts nothing for an image alone."));
   } else if (original.top) {
     panel.replaceChildren(...classRows(original.top, changed?.top ?? null));
+  } else if (original.boxes) {
+    const count = changed ? [element("p", { class: "flip" }, `${original.boxes.length} before the change`)] : [];
+    panel.replaceChildren(boxList((changed ?? original).boxes, onBox), ...count);
   } else {
     panel.replaceChildren(element("img", { src: drawn, alt: "The prediction drawn over the image", class: "drawn" }));
   }

@@ -1,8 +1,8 @@
 // What a view shows. All of it stands in the address behind "#", so that a link shows the same.
 
 const DEFAULTS = {
-  model: "0", image: "", stream: "self", layer: -1, head: 0, show: "head", query: null, paint: "colour", opacity: 0.85,
-  scale: "own", hide: [], fill: "mask", heads: [], blocks: [], temperature: 1,
+  model: "0", image: "", stream: "", layer: -1, head: 0, show: "head", query: null, paint: "colour", opacity: 0.85,
+  scale: "own", hide: [], fill: "drop", heads: [], blocks: [], temperature: 1,
 };
 const CHANGES = ["hide", "fill", "heads", "blocks", "temperature"];
 const LIMIT = 100; // steps of undo

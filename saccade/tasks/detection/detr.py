@@ -158,7 +158,11 @@ class DetrTask(DetectionTask):
     def decode(self, outputs: SetPrediction, batch: Batch) -> Sequence[Result]:
         """Boxes, with their masks where the model has a mask head."""
         predictions = self.postprocess(outputs, batch)
-        detections = [self.detection(name, pred) for name, pred in zip(batch.names, predictions)]
+        detections = []
+        for name, pred in zip(batch.names, predictions):
+            detection, queries = self.detection(name, pred), self.confident(pred.scores).tolist()
+            boxes = tuple(replace(box, query=query) for box, query in zip(detection.boxes, queries))
+            detections.append(replace(detection, boxes=boxes))
         if outputs.masks is None:
             return detections
         valid = targets_of(batch)["valid"]

@@ -23,12 +23,14 @@ class Box:
         score: the probability of that class, in [0, 1].
         box: left, top, right, bottom in pixels of the original image.
         segmentation: its mask in COCO's run-length encoding, from models with a mask head.
+        query: the object query that predicted it, in models that have some.
     """
 
     label: str
     score: float
     box: Corners
     segmentation: dict[str, list[int]] | None = field(default=None, repr=False)
+    query: int | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
