@@ -1,9 +1,7 @@
 """The explorer as a web application: the page, and what it fetches."""
 
 import mimetypes
-from collections.abc import Callable
 from importlib.resources import files
-from typing import TypeVar
 from urllib.parse import unquote
 
 from starlette.applications import Starlette
@@ -25,7 +23,6 @@ from saccade.version import __version__
 
 MAX_UPLOAD = 32 * 2**20  # bytes of a file
 BINARY = "application/octet-stream"
-T = TypeVar("T")
 
 
 def make_app(session: Session) -> Starlette:
@@ -80,41 +77,42 @@ class Explorer:
 
     async def recording(self, request: Request) -> Response:
         """The description of a run, run now if it is not in memory."""
-        return JSONResponse(await self._read(request, Recording.describe))
+        return JSONResponse((await self._recording(request)).describe())
 
     async def shown(self, request: Request) -> Response:
-        return image_response(await self._read(request, lambda recording: recording.shown))
+        return image_response((await self._recording(request)).shown)
 
     async def drawn(self, request: Request) -> Response:
-        return image_response(await self._read(request, lambda recording: recording.drawn))
+        return image_response((await self._recording(request)).drawn)
 
     async def layer(self, request: Request) -> Response:
         """The rows of every head of one layer for one query: ``[H, K]`` float16."""
-        layer = request.path_params["layer"]
-        query = query_of(request)
-        return Response(await self._read_stream(request, lambda s: half_rows(s.rows(layer, query))), media_type=BINARY)
+        rows = (await self._stream(request)).rows(request.path_params["layer"], query_of(request))
+        return Response(half_rows(rows), media_type=BINARY)
 
     async def grid(self, request: Request) -> Response:
         """The rows of every head of every layer for one query, a byte a weight: see :mod:`saccade.explorer.wire`."""
-        query = query_of(request)
-        return Response(await self._read_stream(request, lambda s: byte_rows(s.all_rows(query))), media_type=BINARY)
+        rows = (await self._stream(request)).all_rows(query_of(request))
+        return Response(byte_rows(rows), media_type=BINARY)
 
     async def rollout(self, request: Request) -> Response:
         """The rollout of one query: ``[K]`` float16."""
-        query = query_of(request)
-        return Response(await self._read_stream(request, lambda s: half_rows(s.rollout(query))), media_type=BINARY)
+        row = await run_in_threadpool((await self._stream(request)).rollout, query_of(request))
+        return Response(half_rows(row), media_type=BINARY)
 
-    async def _read_stream(self, request: Request, read: Callable[[Stream], T]) -> T:
-        name = request.path_params["stream"]
-        return await self._read(request, lambda recording: read(recording.stream(name)))
+    async def _stream(self, request: Request) -> Stream:
+        return (await self._recording(request)).stream(request.path_params["stream"])
 
-    async def _read(self, request: Request, read: Callable[[Recording], T]) -> T:
+    async def _recording(self, request: Request) -> Recording:
         model, image = request.path_params["model"], request.path_params["image"]
         unknown = sorted(set(request.query_params) - {*PARAMETERS, "query"})
         if unknown:
             raise ConfigError(f"there is no parameter {unknown[0]!r}; there are query, {', '.join(PARAMETERS)}")
         change = Change.from_query(request.query_params)
-        return await run_in_threadpool(lambda: read(self.session.recording(model, image, change)))
+        recording = self.session.recordings.get((model, image, change))
+        if recording is None:  # a run takes long, reading what is in memory does not
+            recording = await run_in_threadpool(self.session.recording, model, image, change)
+        return recording
 
 
 def query_of(request: Request) -> int | str:

@@ -25,7 +25,7 @@ def test_a_change_is_read_from_an_address() -> None:
     query = {"hide": "3,1-2", "fill": "zero", "heads": "4.1,0.2", "blocks": "7", "temperature": "2"}
     assert Change.from_query(query) == Change((1, 2, 3), "zero", ((0, 2), (4, 1)), (7,), 2.0)
     assert not Change.from_query({"fill": "mean"})
-    for key, value in (("fill", "blur"), ("heads", "1"), ("temperature", "0"), ("temperature", "nan")):
+    for key, value in (("fill", "sharpen"), ("heads", "1"), ("temperature", "0"), ("temperature", "nan")):
         with pytest.raises(ConfigError, match=key if key != "heads" else "head"):
             Change.from_query({key: value})
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from saccade.explorer.change import Change
 from tests.explorer.conftest import Explorer, View, photograph
 from tests.explorer.test_server import traced
 
@@ -113,3 +114,34 @@ def test_axe_finds_nothing_serious(explorer: Explorer, view: View, narrow_view: 
             (rule["id"], rule["nodes"][0]["html"]) for rule in found if rule["impact"] in ("serious", "critical")
         ]
         assert not serious
+
+
+def test_changes_are_drawn_predicted_and_undone(explorer: Explorer, view: View) -> None:
+    view.open(explorer.address)
+    original = view.page.inner_text("#prediction")
+    view.page.check('#tool input[value="hide"]')
+    view.point_at(0, 0)
+    view.page.mouse.down()
+    view.point_at(0, 1)
+    view.point_at(0, 2)
+    view.page.mouse.up()
+    view.page.wait_for_selector(".difference")
+    assert "3 patches hidden" in view.page.inner_text("#change-list")
+    assert "hide=0-2" in view.page.evaluate("location.hash")
+    view.page.check('#tool input[value="off"]')
+    view.page.click('button[aria-label="Layer 2, head 1"]')
+    view.page.click("button.layer >> nth=2")
+    view.page.wait_for_selector("button.map[data-off]")
+    assert "layer 2 head 1" in view.page.inner_text("#change-list")
+    view.page.wait_for_timeout(300)
+    shown = dict(zip(view.page.locator(".name").all_inner_texts(), view.page.locator(".value").all_inner_texts()))
+    hidden, off = Change(hide=(0, 1, 2), heads=((1, 0),), blocks=(2,)), explorer.session
+    result = off.recording("0", "0", hidden).result
+    assert result is not None
+    for row in result["top"]:
+        assert float(shown[row["label"]].removesuffix(" %")) == pytest.approx(100 * row["score"], abs=0.51)
+    for _ in range(3):
+        view.page.click("#undo")
+    view.page.wait_for_selector(".difference", state="detached")
+    assert view.page.inner_text("#prediction") == original
+    assert not view.complaints

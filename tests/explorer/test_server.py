@@ -124,3 +124,22 @@ def test_memory_stays_within_its_budget() -> None:
         session.recording("0", key, Change())
         assert session.nbytes <= session.budget
     assert 0 < len(session.recordings) < 8
+
+
+def test_a_changed_run_is_that_of_intervene(explorer: Explorer) -> None:
+    predictor = explorer.session.models["0"].predictor
+    inputs = predictor.prepare(explorer.session.image("0").source)[None]
+    change = {"heads": {1: [0, 2]}, "blocks": [2], "tokens": [1, 2, 6], "fill": "zero", "temperature": 2.0}
+    with saccade.intervene(predictor.model, **change), saccade.record(predictor.model) as trace, torch.no_grad():
+        expected = predictor.model(inputs).softmax(-1)[0]
+    query = "hide=0-1,5&fill=zero&heads=1.0,1.2&blocks=2&temperature=2"
+    _, content, _ = ask(explorer, f"/api/models/0/images/0?{query}")
+    scores = {row["label"]: row["score"] for row in json.loads(content)["result"]["top"]}
+    assert [scores[label] for label in predictor.labels] == pytest.approx(expected.tolist(), abs=1e-6)
+    _, content, _ = ask(explorer, f"/api/models/0/images/0/self/layers/1?{query}&query=4")
+    weights = list(trace.attention.values())[1][0, :, 4].numpy()
+    assert np.array_equal(np.frombuffer(content, "<f2").reshape(3, 17), weights.astype(np.float16))
+    for wrong in ("hide=16", "heads=9.0", "heads=0.3", "blocks=3"):
+        status, content, _ = ask(explorer, f"/api/models/0/images/0?{wrong}")
+        assert status == 400
+        assert json.loads(content)["error"]
