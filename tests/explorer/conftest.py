@@ -109,11 +109,11 @@ class View:
         box = self.page.locator("#marks").bounding_box()
         self.page.mouse.move(box["x"] + (column + 0.5) * box["width"] / 4, box["y"] + (row + 0.5) * box["height"] / 4)
 
-    def levels(self) -> np.ndarray:
-        """The overlay of ``paint=light`` as levels ``[h, w]`` of 255."""
-        code = """() => { const c = document.getElementById("overlay"), size = [c.height, c.width];
+    def levels(self, overlay: str = "#overlay") -> np.ndarray:
+        """An overlay of ``paint=light`` as levels ``[h, w]`` of 255."""
+        code = """(overlay) => { const c = document.querySelector(overlay), size = [c.height, c.width];
             return [size, [...c.getContext("2d").getImageData(0, 0, c.width, c.height).data]]; }"""
-        size, values = self.page.evaluate(code)
+        size, values = self.page.evaluate(code, overlay)
         return 255 - np.array(values).reshape(*size, 4)[..., 3]
 
 

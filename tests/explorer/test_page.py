@@ -145,3 +145,22 @@ def test_changes_are_drawn_predicted_and_undone(explorer: Explorer, view: View) 
     view.page.wait_for_selector(".difference", state="detached")
     assert view.page.inner_text("#prediction") == original
     assert not view.complaints
+
+
+def test_a_second_model_and_a_second_image_stand_beside(explorer: Explorer, view: View) -> None:
+    view.open(f"{explorer.address}/#paint=light&layer=1&head=2")
+    first, second = (list(traced(explorer.session, "0", model).values())[1][0, 2].numpy() for model in ("0", "1"))
+    view.page.select_option("#beside", label="two")
+    view.point_at(3, 2)
+    view.show(15)
+    view.page.wait_for_selector('#second-frame[data-query="15"]')
+    assert np.abs(view.levels() - expected_levels(first[15])).max() <= 0.51
+    assert np.abs(view.levels("#second .overlay") - expected_levels(second[15])).max() <= 0.51
+    box = view.page.locator("#second .marks").bounding_box()
+    view.page.mouse.move(box["x"] + 5, box["y"] + 5)
+    view.show(1)
+    view.page.select_option("#beside", label="second.png")
+    view.page.wait_for_function("() => document.querySelector('#second .photo').alt === 'second.png'")
+    address = view.page.evaluate("location.href")
+    assert "beside=0/1" in address.replace("%2F", "/")
+    assert not view.complaints

@@ -25,9 +25,9 @@ def ask(
     return answer.status, content, answer.headers
 
 
-def traced(session: Session, image: str) -> dict[str, torch.Tensor]:
-    """What saccade.record gives for an image of the session with its first model."""
-    predictor = session.models["0"].predictor
+def traced(session: Session, image: str, model: str = "0") -> dict[str, torch.Tensor]:
+    """What saccade.record gives for an image of the session."""
+    predictor = session.models[model].predictor
     inputs = predictor.prepare(session.image(image).source)[None]
     with saccade.record(predictor.model) as trace, torch.no_grad():
         predictor.model(inputs)

@@ -1,5 +1,6 @@
 // The page: reads the address, fetches what the view needs, and draws it.
 
+import { Beside, offerBeside, sameToken } from "./beside.js";
 import { markBoxes, showBoxes, tokenOfBox } from "./boxes.js";
 import { changePanel, changeTool } from "./change.js";
 import { $, announce, choices, element, notice } from "./controls.js";
@@ -8,7 +9,7 @@ import { acceptImages, showStrip } from "./images.js";
 import { listenToKeys } from "./keyboard.js";
 import { byteSize, newest } from "./numbers.js";
 import { showPrediction } from "./prediction.js";
-import { drawMarks, followPointer, placeOf, showImage, showRow, showState, tokenName } from "./stage.js";
+import { Pane, placeOf, showLegend, showState } from "./stage.js";
 import { applyChange, canUndo, changeQuery, forgetSteps, isChanged, noChange, readAddress, state, undoChange, writeAddress } from "./state.js";
 
 let source = null;
@@ -17,6 +18,8 @@ let original = null; // the recording of the model as it is
 let recording = null; // the one on show
 let run = null; // its address
 let hovered = null;
+let beside = null;
+const pane = new Pane($("frame"));
 
 const stream = () => recording?.streams.find(({ name }) => name === state.stream) ?? recording?.streams.at(boxes().length ? -1 : 0) ?? null;
 const boxes = () => recording?.result?.boxes ?? [];
@@ -27,6 +30,7 @@ const onBox = { hover: (box) => hover(box && tokenOfBox(stream(), box, recording
 /** @param from where recordings come from */
 export async function start(from) {
   source = from;
+  beside = new Beside(source);
   readAddress();
   wire();
   try {
@@ -86,15 +90,24 @@ const open = newest(async () => {
   }
   for (const one of recording.streams) one.size = recording.size;
   const name = images.find((image) => image.key === state.image)?.name ?? "the image";
-  showImage(source.shown(original.run), recording, name);
+  pane.showImage(source.shown(original.run), recording, name);
   document.title = `${name} · Saccade look`;
   showPrediction(original.result, change ? recording.result : null, recording.drawn ? source.drawn(run) : "", onBox);
   showBoxes(boxes(), recording.view, onBox);
   clampState();
   showState("ready");
   draw();
+  await openBeside();
   readServer().catch(() => {});
 });
+
+/** Show what stands beside the first image, if anything does. */
+async function openBeside() {
+  offerBeside(models, images);
+  const image = images.find(({ key }) => key === state.beside.split("/")[1]);
+  await beside.open(image?.name ?? "", changeQuery());
+  if (recording) draw();
+}
 
 /** Bring layer, head and query into the ranges of this model. */
 function clampState() {
@@ -136,7 +149,8 @@ function draw() {
 
 /** Fetch and draw the row of the query, then the maps of all heads. */
 function refresh() {
-  drawMarks(stream(), query(), state.hide);
+  pane.drawMarks(stream(), query(), state.hide);
+  if (beside.recording) beside.refresh(stream(), query());
   $("boxes").classList.toggle("through", stream().overGrid || changeTool() === "hide");
   markBoxes(boxes(), (box) => tokenOfBox(stream(), box, recording.view) === query());
   refreshRow();
@@ -156,7 +170,8 @@ const refreshRow = newest(async () => {
       row = state.show === "head" ? rows.subarray(state.head * keys, (state.head + 1) * keys) : overHeads(rows, heads, state.show);
     }
     if (at !== run) return;
-    showRow(current, row, token);
+    pane.showRow(current, row);
+    showLegend(current, row, token);
     document.body.dataset.loaded = "ready";
     $("frame").dataset.query = token;
   } catch (error) {
@@ -284,10 +299,13 @@ function wire() {
     const root = document.documentElement, dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
     root.dataset.theme = dark ? "light" : "dark";
   });
-  followPointer(stream, { hover, brush, tool: changeTool, choose });
+  pane.follow(stream, { hover, brush, tool: changeTool, choose });
+  const linked = (token) => (token === null ? null : sameToken(beside.stream(stream()), stream(), token, defaultQuery()));
+  beside.pane.follow(() => beside.stream(stream()), { hover: (token) => hover(linked(token)), choose: (token) => choose(linked(token)), brush, tool: () => "look" });
+  $("beside").addEventListener("change", () => { state.beside = $("beside").value; openBeside(); });
   if (source.canUpload) acceptImages(addImage);
   else $("open").hidden = true;
   listenToKeys({ layerHead: moveLayerHead, patch: movePatch, release: () => { hovered = null; if (recording) set({ query: null }); }, undo: () => change("undo"), toggle });
-  new ResizeObserver(() => drawMarks(stream(), query(), state.hide)).observe($("frame"));
+  new ResizeObserver(() => { if (recording) { pane.drawMarks(stream(), query(), state.hide); if (beside.recording) beside.refresh(stream(), query()); } }).observe($("frame"));
   addEventListener("hashchange", () => { readAddress(); hovered = null; forgetSteps(); open(); });
 }

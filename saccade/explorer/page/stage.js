@@ -1,11 +1,9 @@
-// The image, the attention over it, and the pointer.
+// The image, the attention over it, and the pointer: once, or twice beside each other.
 
 import { paint, paintRamp } from "./colours.js";
 import { $, announce } from "./controls.js";
 import { largest, percent, total } from "./numbers.js";
 import { state } from "./state.js";
-
-const frame = $("frame"), overlay = $("overlay"), marks = $("marks");
 
 /** What a token is called: a prefix token's name, or the place of its patch. */
 export function tokenName(stream, query) {
@@ -23,61 +21,120 @@ export function placeOf(stream, token) {
 }
 
 export function showState(name, title = "", text = "") {
-  frame.dataset.state = document.body.dataset.view = name;
-  const [heading, paragraph] = [frame.querySelector("h2"), frame.querySelector("#message p")];
+  $("frame").dataset.state = document.body.dataset.view = name;
+  const [heading, paragraph] = [$("message").querySelector("h2"), $("message").querySelector("p")];
   heading.textContent = title;
   paragraph.textContent = text;
 }
 
-/** The image, in the shape of the model's input. */
-export function showImage(address, recording, name) {
-  const [height, width] = recording.size, photo = $("photo");
-  frame.style.setProperty("--ratio", width / height);
-  frame.style.aspectRatio = `${width} / ${height}`;
-  photo.alt = name;
-  photo.classList.toggle("tiny", Math.max(width, height) <= 128);
-  if (photo.getAttribute("src") !== address) photo.src = address;
-}
-
-/** Lay one row over the image. */
-export function showRow(stream, row, query) {
-  const [rows, columns] = stream.grid, from = stream.prefix.length;
-  const patches = row.subarray(from), best = largest(patches), max = patches[best];
-  overlay.style.width = `${(100 * columns * stream.stride[1]) / stream.size[1]}%`;
-  overlay.style.height = `${(100 * rows * stream.stride[0]) / stream.size[0]}%`;
-  paint(overlay, row, from, stream.grid, max, state.paint === "light" ? "light" : "veil");
-  overlay.style.opacity = state.paint === "off" ? 0 : state.opacity;
+/** What a row says in words and numbers, under its image. */
+export function showLegend(stream, row, query) {
+  const from = stream.prefix.length, patches = row.subarray(from), best = largest(patches), max = patches[best];
   paintRamp($("ramp"), state.paint === "light" ? "light" : "opaque");
   const uniform = 1 / row.length;
   $("maximum").textContent = `${percent(max)} (largest)`;
   $("uniform").hidden = uniform > max;
   $("uniform").style.left = `${(100 * uniform) / max}%`;
   $("uniform-text").textContent = `uniform ${percent(uniform)}`;
-  const place = `row ${Math.floor(best / columns) + 1}, column ${(best % columns) + 1}`;
-  const prefix = stream.prefix.map((name, i) => `${name} ${percent(row[i])}`);
-  const parts = [`patches ${percent(total(row, from))}`, ...prefix].join(" · ");
-  const text = `${tokenName(stream, query)} attends most to ${place}. In sum: ${parts}.`;
+  const text = `${tokenName(stream, query)} attends most to ${patchName(stream, best)}. In sum: ${sums(stream, row)}.`;
   $("readout").textContent = text[0].toUpperCase() + text.slice(1);
   announce(`${$("readout").textContent} Maximum ${percent(max)}.`);
 }
 
-/** The outline of the query and the hidden patches. */
-export function drawMarks(stream, query, hidden) {
-  const box = frame.getBoundingClientRect(), scale = window.devicePixelRatio || 1;
-  const [width, height] = [Math.round(box.width * scale), Math.round(box.height * scale)];
-  if (marks.width !== width || marks.height !== height) { marks.width = width; marks.height = height; }
-  const context = marks.getContext("2d");
-  context.clearRect(0, 0, width, height);
-  if (!stream) return;
-  const w = (width * stream.stride[1]) / stream.size[1], h = (height * stream.stride[0]) / stream.size[0];
-  for (const patch of hidden) hatch(context, (patch % stream.grid[1]) * w, Math.floor(patch / stream.grid[1]) * h, w, h, scale);
-  const place = stream.overGrid ? placeOf(stream, query) : null;
-  marks.setAttribute("aria-label", `Patches of the image. Query: ${tokenName(stream, query)}`);
-  if (!place) return;
-  for (const [colour, thickness] of [["rgb(0 0 0 / 0.75)", 5], ["#fff", 2.5]]) {
-    context.strokeStyle = colour;
-    context.lineWidth = thickness * scale;
-    context.strokeRect(place[1] * w, place[0] * h, w, h);
+const patchName = ({ grid }, patch) => `row ${Math.floor(patch / grid[1]) + 1}, column ${(patch % grid[1]) + 1}`;
+
+/** How much goes to the patches, and how much to each prefix token. */
+export function sums(stream, row) {
+  const prefix = stream.prefix.map((name, i) => `${name} ${percent(row[i])}`);
+  return [`patches ${percent(total(row, stream.prefix.length))}`, ...prefix].join(" · ");
+}
+
+/** One image with its overlay and marks. */
+export class Pane {
+  /** @param frame an element with an image, a canvas of class "overlay" and one of class "marks" */
+  constructor(frame) {
+    this.frame = frame;
+    [this.photo, this.overlay, this.marks] = ["img.photo", ".overlay", ".marks"].map((part) => frame.querySelector(part));
+  }
+
+  /** The image, in the shape of the model's input. */
+  showImage(address, recording, name) {
+    const [height, width] = recording.size;
+    this.frame.style.setProperty("--ratio", width / height);
+    this.frame.style.aspectRatio = `${width} / ${height}`;
+    this.photo.alt = name;
+    this.photo.classList.toggle("tiny", Math.max(width, height) <= 128);
+    if (this.photo.getAttribute("src") !== address) this.photo.src = address;
+  }
+
+  /** Lay one row over the image; the largest weight of its patches is the end of the scale. */
+  showRow(stream, row) {
+    const [rows, columns] = stream.grid, from = stream.prefix.length, patches = row.subarray(from);
+    this.overlay.style.width = `${(100 * columns * stream.stride[1]) / stream.size[1]}%`;
+    this.overlay.style.height = `${(100 * rows * stream.stride[0]) / stream.size[0]}%`;
+    paint(this.overlay, row, from, stream.grid, patches[largest(patches)], state.paint === "light" ? "light" : "veil");
+    this.overlay.style.opacity = state.paint === "off" ? 0 : state.opacity;
+  }
+
+  /** The outline of the query and the hidden patches. */
+  drawMarks(stream, query, hidden) {
+    const { marks } = this, box = this.frame.getBoundingClientRect(), scale = window.devicePixelRatio || 1;
+    const [width, height] = [Math.round(box.width * scale), Math.round(box.height * scale)];
+    if (marks.width !== width || marks.height !== height) { marks.width = width; marks.height = height; }
+    const context = marks.getContext("2d");
+    context.clearRect(0, 0, width, height);
+    if (!stream) return;
+    const w = (width * stream.stride[1]) / stream.size[1], h = (height * stream.stride[0]) / stream.size[0];
+    for (const patch of hidden) hatch(context, (patch % stream.grid[1]) * w, Math.floor(patch / stream.grid[1]) * h, w, h, scale);
+    const place = stream.overGrid ? placeOf(stream, query) : null;
+    marks.setAttribute("aria-label", `Patches of the image. Query: ${tokenName(stream, query)}`);
+    if (!place) return;
+    for (const [colour, thickness] of [["rgb(0 0 0 / 0.75)", 5], ["#fff", 2.5]]) {
+      context.strokeStyle = colour;
+      context.lineWidth = thickness * scale;
+      context.strokeRect(place[1] * w, place[0] * h, w, h);
+    }
+  }
+
+  /** The patch under the pointer, by its place in the grid; null outside of it. */
+  patchAt(stream, event) {
+    if (!stream) return null;
+    const box = this.frame.getBoundingClientRect();
+    const column = Math.floor(((event.clientX - box.left) / box.width) * (stream.size[1] / stream.stride[1]));
+    const row = Math.floor(((event.clientY - box.top) / box.height) * (stream.size[0] / stream.stride[0]));
+    const inside = row >= 0 && column >= 0 && row < stream.grid[0] && column < stream.grid[1];
+    return inside ? row * stream.grid[1] + column : null;
+  }
+
+  /**
+   * Follow the pointer over the patches.
+   * @param current () -> the stream on show, or null
+   * @param on hover(token or null), choose(token), brush(patch, begins), and tool() -> "look" or "hide"
+   */
+  follow(current, on) {
+    const { marks } = this, end = () => { brushing = false; };
+    let brushing = false;
+    marks.addEventListener("pointerdown", (event) => {
+      const patch = this.patchAt(current(), event);
+      if (patch === null || event.button !== 0 || on.tool() !== "hide") return;
+      brushing = true;
+      marks.setPointerCapture(event.pointerId);
+      on.brush(patch, true);
+      event.preventDefault();
+    });
+    marks.addEventListener("pointermove", (event) => {
+      const stream = current(), patch = this.patchAt(stream, event);
+      if (brushing) { if (patch !== null) on.brush(patch, false); return; }
+      if (event.pointerType === "touch" || !stream || !stream.overGrid) return;
+      on.hover(patch === null ? null : patch + stream.prefix.length);
+    });
+    marks.addEventListener("pointerleave", () => on.hover(null));
+    marks.addEventListener("pointerup", end);
+    marks.addEventListener("pointercancel", end);
+    marks.addEventListener("click", (event) => {
+      const stream = current(), patch = this.patchAt(stream, event);
+      if (patch !== null && stream.overGrid && on.tool() === "look") on.choose(patch + stream.prefix.length);
+    });
   }
 }
 
@@ -98,45 +155,4 @@ function hatch(context, x, y, w, h, scale) {
   }
   context.stroke();
   context.restore();
-}
-
-/**
- * Follow the pointer over the patches.
- * @param current () -> the stream on show, or null
- * @param on hover(token or null), choose(token), brush(patch, begins), and tool() -> "look" or "hide"
- */
-export function followPointer(current, on) {
-  let brushing = false;
-  const patchAt = (event) => {
-    const stream = current();
-    if (!stream) return null;
-    const box = frame.getBoundingClientRect();
-    const column = Math.floor(((event.clientX - box.left) / box.width) * (stream.size[1] / stream.stride[1]));
-    const row = Math.floor(((event.clientY - box.top) / box.height) * (stream.size[0] / stream.stride[0]));
-    const inside = row >= 0 && column >= 0 && row < stream.grid[0] && column < stream.grid[1];
-    return inside ? row * stream.grid[1] + column : null;
-  };
-  marks.addEventListener("pointerdown", (event) => {
-    const patch = patchAt(event);
-    if (patch === null || event.button !== 0) return;
-    if (on.tool() === "hide") {
-      brushing = true;
-      marks.setPointerCapture(event.pointerId);
-      on.brush(patch, true);
-      event.preventDefault();
-    }
-  });
-  marks.addEventListener("pointermove", (event) => {
-    const patch = patchAt(event), stream = current();
-    if (brushing) { if (patch !== null) on.brush(patch, false); return; }
-    if (event.pointerType === "touch" || !stream || !stream.overGrid) return;
-    on.hover(patch === null ? null : patch + stream.prefix.length);
-  });
-  marks.addEventListener("pointerleave", () => on.hover(null));
-  marks.addEventListener("pointerup", () => { brushing = false; });
-  marks.addEventListener("pointercancel", () => { brushing = false; });
-  marks.addEventListener("click", (event) => {
-    const patch = patchAt(event), stream = current();
-    if (patch !== null && stream.overGrid && on.tool() === "look") on.choose(patch + stream.prefix.length);
-  });
 }

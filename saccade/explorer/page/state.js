@@ -1,7 +1,7 @@
 // What a view shows. All of it stands in the address behind "#", so that a link shows the same.
 
 const DEFAULTS = {
-  model: "0", image: "", stream: "", layer: -1, head: 0, show: "head", query: null, paint: "colour", opacity: 0.85,
+  model: "0", image: "", stream: "", layer: -1, head: 0, show: "head", query: null, paint: "colour", opacity: 0.75, beside: "",
   scale: "own", hide: [], fill: "drop", heads: [], blocks: [], temperature: 1,
 };
 const CHANGES = ["hide", "fill", "heads", "blocks", "temperature"];
