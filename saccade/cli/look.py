@@ -10,6 +10,11 @@ from cyclopts import Parameter
 from saccade.errors import ConfigError, SaccadeError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
+
+    from saccade.engine.predictor import Predictor
     from saccade.explorer.session import OpenImage, OpenModel, Session
 
 MAX_IMAGES = 100
@@ -111,7 +116,9 @@ def open_inputs(inputs: list[str], image_size: int | None, device: str) -> "tupl
     if inputs and not names:
         raise ConfigError("there is no model among the arguments: write saccade look MODEL IMAGE")
     predictors = [load(name, image_size=image_size, device=device) for name in names or [str(digits_model())]]
-    models = [OpenModel(name, predictor) for name, predictor in zip(names or ["digits"], predictors)]
+    models = [
+        OpenModel(name, predictor, label_scorer(predictor)) for name, predictor in zip(names or ["digits"], predictors)
+    ]
     for model in models:
         if not model.predictor.reads_images:
             raise ConfigError(f"{model.name} reads texts: the explorer shows models of images")
@@ -120,6 +127,17 @@ def open_inputs(inputs: list[str], image_size: int | None, device: str) -> "tupl
         raise ConfigError(f"these are {len(paths)} images, the explorer takes {MAX_IMAGES}")
     images = [OpenImage(path.name, path) for path in dict.fromkeys(paths)]
     return models, images if inputs else digit_images()
+
+
+def label_scorer(predictor: "Predictor") -> "Callable[[Tensor, Sequence[str]], Tensor] | None":
+    """What computes the probabilities of labels that are typed, of a CLIP; None for other models."""
+    from saccade.tasks.contrastive.zero_shot import ZeroShot
+
+    try:
+        ZeroShot(predictor, ["an image"])
+    except ConfigError:  # it has no text encoder, or no tokenizer
+        return None
+    return lambda images, labels: ZeroShot(predictor, labels).scores(images)
 
 
 def is_images(text: str) -> bool:

@@ -36,6 +36,7 @@ def make_app(session: Session) -> Starlette:
         Route(recording, explorer.recording),
         Route(recording + "/shown", explorer.shown),
         Route(recording + "/drawn", explorer.drawn),
+        Route(recording + "/labels", explorer.labels),
         Route(recording + "/{stream}/layers/{layer:int}", explorer.layer),
         Route(recording + "/{stream}/grid", explorer.grid),
         Route(recording + "/{stream}/rollout", explorer.rollout),
@@ -57,7 +58,7 @@ class Explorer:
         return JSONResponse(
             {
                 "version": __version__,
-                "models": [describe_model(key, model.name, model.predictor) for key, model in session.models.items()],
+                "models": [describe_model(key, model) for key, model in session.models.items()],
                 "images": [{"key": key, "name": name} for key, name in session.image_names()],
                 "memory": {"used": session.nbytes, "budget": session.budget, "recordings": len(session.recordings)},
                 "canChange": True,
@@ -85,6 +86,13 @@ class Explorer:
     async def drawn(self, request: Request) -> Response:
         return image_response((await self._recording(request)).drawn)
 
+    async def labels(self, request: Request) -> Response:
+        """Probabilities of the labels in the parameter `labels`, separated by commas."""
+        model, image = request.path_params["model"], request.path_params["image"]
+        labels = list(dict.fromkeys(filter(None, map(str.strip, request.query_params.get("labels", "").split(",")))))
+        change = change_of(request, "labels")
+        return JSONResponse({"top": await run_in_threadpool(self.session.score_labels, model, image, labels, change)})
+
     async def layer(self, request: Request) -> Response:
         """The rows of every head of one layer for one query: ``[H, K]`` float16."""
         rows = (await self._stream(request)).rows(request.path_params["layer"], query_of(request))
@@ -105,14 +113,23 @@ class Explorer:
 
     async def _recording(self, request: Request) -> Recording:
         model, image = request.path_params["model"], request.path_params["image"]
-        unknown = sorted(set(request.query_params) - {*PARAMETERS, "query"})
-        if unknown:
-            raise ConfigError(f"there is no parameter {unknown[0]!r}; there are query, {', '.join(PARAMETERS)}")
-        change = Change.from_query(request.query_params)
+        change = change_of(request, "query")
         recording = self.session.recordings.get((model, image, change))
         if recording is None:  # a run takes long, reading what is in memory does not
             recording = await run_in_threadpool(self.session.recording, model, image, change)
         return recording
+
+
+def change_of(request: Request, other: str) -> Change:
+    """The change that a request's parameters describe.
+
+    Raises:
+        ConfigError: a parameter that is neither of a change nor `other`.
+    """
+    unknown = sorted(set(request.query_params) - {*PARAMETERS, other})
+    if unknown:
+        raise ConfigError(f"there is no parameter {unknown[0]!r}; there are {other}, {', '.join(PARAMETERS)}")
+    return Change.from_query(request.query_params)
 
 
 def query_of(request: Request) -> int | str:

@@ -45,9 +45,10 @@ class Change:
             ConfigError: a patch outside of the grid.
             InterventionError: the model has no such head or block, or cannot be changed in this way.
         """
-        patches = 0 if layout is None else layout.num_patches
-        if self.hide and (layout is None or self.hide[-1] >= patches):
-            raise ConfigError(f"there is no patch {self.hide[-1]}: they are 0 to {patches - 1}")
+        if self.hide and layout is None:
+            raise ConfigError("this model has no patches that could be hidden")
+        if self.hide and layout is not None and self.hide[-1] >= layout.num_patches:
+            raise ConfigError(f"there is no patch {self.hide[-1]}: they are 0 to {layout.num_patches - 1}")
         heads: dict[int | str, list[int]] = {}
         for attention, head in self.heads:
             heads.setdefault(attention, []).append(head)

@@ -2,23 +2,18 @@
 
 from typing import Any
 
-from saccade.engine.predictor import Predictor
+from saccade.explorer.session import OpenModel
 
 
-def describe_model(key: str, name: str, predictor: Predictor) -> dict[str, Any]:
-    """As JSON holds it.
-
-    Args:
-        key: of the model in addresses.
-        name: under which it was opened.
-        predictor: the model.
-    """
-    parameters = sum(parameter.numel() for parameter in predictor.model.parameters())
+def describe_model(key: str, model: OpenModel) -> dict[str, Any]:
+    """A model as JSON holds it, by its key in addresses."""
+    predictor = model.predictor
     return {
         "key": key,
-        "name": name,
+        "name": model.name,
         "architecture": predictor.source.architecture,
         "task": predictor.task.name,
-        "parameters": parameters,
+        "parameters": sum(parameter.numel() for parameter in predictor.model.parameters()),
         "classes": len(predictor.labels),
+        "readsLabels": model.score_labels is not None,
     }

@@ -32,7 +32,7 @@ def export_page(session: Session) -> str:
     """
     data = {
         "version": __version__,
-        "models": [describe_model(key, model.name, model.predictor) for key, model in session.models.items()],
+        "models": [describe_model(key, model) for key, model in session.models.items()],
         "images": [
             {"key": key, "name": image.name, "thumbnail": data_url(thumbnail(image))}
             for key, image in session.images.items()

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,15 +29,22 @@ MAX_PIXELS = 50_000_000  # of an image
 MAX_SHOWN = 1024  # pixels of the longer side of a displayed image
 LOSSLESS_BELOW = 128  # pixels: a small image is displayed without compression, pixel by pixel
 THUMBNAIL = 88  # pixels
+MAX_LABELS = 100  # that are typed
 MAX_CLASSES = 1000  # that are returned for one image
 
 
 @dataclass(frozen=True)
 class OpenModel:
-    """A model by the name under which it was opened."""
+    """A model by the name under which it was opened.
+
+    Attributes:
+        score_labels: for a model of images and texts: images ``[1, C, H, W]`` and K labels -> the probability of each,
+            ``[1, K]``.
+    """
 
     name: str
     predictor: Predictor
+    score_labels: Callable[[Tensor, Sequence[str]], Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -149,6 +156,26 @@ class Session:
             raise DataError(f"there is no model {key!r}; they are 0 to {len(self.models) - 1}")
         return self.models[key]
 
+    @torch.no_grad()
+    def score_labels(self, model: str, image: str, labels: Sequence[str], change: Change) -> list[dict[str, Any]]:
+        """The probability of each label for an image, the most probable first, under a change.
+
+        Raises:
+            ConfigError: the model reads no texts, or the labels are too many.
+            DataError: no such model or image.
+        """
+        score_labels, predictor = self.model(model).score_labels, self.model(model).predictor
+        if score_labels is None:
+            raise ConfigError(f"{self.model(model).name} reads no texts: its classes are fixed")
+        if not 0 < len(labels) <= MAX_LABELS:
+            raise ConfigError(f"give 1 to {MAX_LABELS} labels, not {len(labels)}")
+        inputs, _, _ = read_inputs(predictor, self.image(image))
+        layout = predictor.model.token_layout((inputs.shape[1], inputs.shape[2]))
+        with self._running, change.applied(predictor.model, layout) if change else nullcontext():
+            scores = score_labels(inputs[None], labels)[0].tolist()
+        ranked = sorted(zip(labels, scores), key=lambda pair: -pair[1])
+        return [{"label": label, "score": score} for label, score in ranked]
+
     def recording(self, model: str, image: str, change: Change) -> Recording:
         """The recorded run of a model on an image: from memory, or run now.
 
@@ -174,15 +201,14 @@ class Session:
 def record_image(predictor: Predictor, image: OpenImage, change: Change, budget: int) -> Recording:
     """Run a model on one image and record all attention over it."""
     preprocess = predictor.preprocess
-    picture, original = read_scaled(image.source, channels=preprocess.channels, name=image.name, max_pixels=MAX_PIXELS)
-    inputs = preprocess(picture)
+    inputs, picture, original = read_inputs(predictor, image)
     # The weights come in float32 and are kept in float16.
     layout = predictor.model.token_layout((inputs.shape[1], inputs.shape[2]))
     changed = change.applied(predictor.model, layout) if change else nullcontext()
     with changed, record(predictor.model, tokens=False, budget=2 * budget) as trace:
         result = _predict(predictor, inputs, original, image.name)
     streams = streams_of(
-        trace, predictor.model, prefix_names(predictor.model.config, layout.num_prefix if layout else 0)
+        trace, predictor.model, layout, prefix_names(predictor.model.config, layout.num_prefix if layout else 0)
     )
     pixels = to_pixels(preprocess.denormalize(inputs))
     values = {} if result is None else result.to_dict()
@@ -200,6 +226,17 @@ def record_image(predictor: Predictor, image: OpenImage, change: Change, budget:
         drawn=drawn,
         query=0 if reads_class_token or not streams[0].over_grid else MEAN,
     )
+
+
+def read_inputs(predictor: Predictor, image: OpenImage) -> tuple[Tensor, Image.Image | Tensor, tuple[int, int]]:
+    """The model's input ``[C, H, W]``, the whole image, and the (H, W) of the original.
+
+    Raises:
+        ImageError: the image cannot be read.
+    """
+    channels = predictor.preprocess.channels
+    picture, original = read_scaled(image.source, channels=channels, name=image.name, max_pixels=MAX_PIXELS)
+    return predictor.preprocess(picture), picture, original
 
 
 def _predict(predictor: Predictor, inputs: Tensor, original: tuple[int, int], name: str) -> Result | None:

@@ -116,18 +116,18 @@ class Stream:
         }
 
 
-def streams_of(trace: Trace, model: nn.Module, prefix: Sequence[str]) -> list[Stream]:
+def streams_of(trace: Trace, model: nn.Module, layout: TokenLayout | None, prefix: Sequence[str]) -> list[Stream]:
     """The recorded attentions that lie over the image, at least one stream.
 
     Args:
         trace: of the whole attention of one image.
         model: that ran.
+        layout: of its tokens over the image.
         prefix: names of the prefix tokens.
 
     Raises:
         RecordingError: none does.
     """
-    layout = trace.layout
     if layout is None:
         raise RecordingError("this model has no self-attention over an image: what reads the image is convolutional")
     attentions = [path for path, module in model.named_modules() if isinstance(module, Attention)]

@@ -92,7 +92,7 @@ const open = newest(async () => {
   const name = images.find((image) => image.key === state.image)?.name ?? "the image";
   pane.showImage(source.shown(original.run), recording, name);
   document.title = `${name} · Saccade look`;
-  showPrediction(original.result, change ? recording.result : null, recording.drawn ? source.drawn(run) : "", onBox);
+  await predict();
   showBoxes(boxes(), recording.view, onBox);
   clampState();
   showState("ready");
@@ -100,6 +100,24 @@ const open = newest(async () => {
   await openBeside();
   readServer().catch(() => {});
 });
+
+/** The prediction: of the model itself, or of the labels that are typed. */
+async function predict() {
+  const reads = models.find(({ key }) => key === state.model).readsLabels && source.labels;
+  $("labels-form").hidden = !reads;
+  if (document.activeElement !== $("labels")) $("labels").value = state.labels;
+  let [before, after] = [original.result, run === original.run ? null : recording.result];
+  if (reads && state.labels.trim()) {
+    try {
+      const at = run;
+      before = await source.labels(original.run, state.labels);
+      after = at === original.run ? null : await source.labels(at, state.labels);
+    } catch (error) {
+      notice(error.message);
+    }
+  }
+  showPrediction(before, after, recording.drawn ? source.drawn(run) : "", onBox);
+}
 
 /** Show what stands beside the first image, if anything does. */
 async function openBeside() {
@@ -291,6 +309,12 @@ function brush(patch, begins) {
 function wire() {
   $("model").addEventListener("change", () => { Object.assign(state, { model: $("model").value, layer: -1, query: null }, noChange()); forgetSteps(); open(); });
   $("opacity").addEventListener("input", () => set({ opacity: Number($("opacity").value) }));
+  $("labels-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    state.labels = $("labels").value;
+    writeAddress();
+    if (recording) predict();
+  });
   $("undo").addEventListener("click", () => change("undo"));
   $("reset").addEventListener("click", () => change("reset"));
   $("notice").querySelector("button").addEventListener("click", () => notice(""));

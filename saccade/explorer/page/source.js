@@ -58,6 +58,12 @@ export class Server {
     return this.read(this.address(run, `/${stream.name}/rollout`, query), halfFloats);
   }
 
+  /** Probabilities of typed labels: { top }. */
+  async labels(run, text) {
+    const address = this.address(run, "/labels");
+    return (await answer(fetch(`${address}${address.includes("?") ? "&" : "?"}labels=${encodeURIComponent(text)}`))).json();
+  }
+
   async upload(file) {
     const headers = { "X-Name": encodeURIComponent(file.name || "pasted image") };
     return (await answer(fetch("api/images", { method: "POST", body: file, headers }))).json();
