@@ -78,7 +78,7 @@ const open = newest(async () => {
     const plain = { model: state.model, image: state.image, change: "" }, changed = { ...plain, change };
     if (original?.key !== key) original = { ...(await source.recording(plain)), key, run: plain };
     recording = change ? { ...(await source.recording(changed)), key } : original;
-    run = change ? changed : plain;
+    run = change ? changed : original.run;
     notice("");
   } catch (error) {
     if (change && original?.key === key) notice(error.message);
