@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from saccade.errors import RecordingError
+from saccade.nn.transformer import Block
 
 Selection = Sequence[int | str]
 ModuleKind = TypeVar("ModuleKind", bound=nn.Module)
@@ -68,11 +69,20 @@ def on_pass(model: nn.Module, begin: Callable[[Tensor | None], Tensor | None]) -
     inner = getattr(model, "_orig_mod", model)
     passes = _Passes(inner, begin)
     with ExitStack() as stack:
-        for module in {id(m): m for m in (model, *inner.modules())}.values():
+        for module in {id(m): m for m in (model, *_outside_blocks(inner))}.values():
             stack.callback(module.register_forward_pre_hook(passes.enter, prepend=True, with_kwargs=True).remove)
             if module is model or module is inner:
                 stack.callback(module.register_forward_hook(passes.leave, always_call=True).remove)
         yield
+
+
+def _outside_blocks(model: nn.Module) -> Iterator[nn.Module]:
+    """A module and all in it but transformer blocks, which receive no images: a hook on each of their parts would cost
+    more than the recording of a small model."""
+    yield model
+    for child in model.children():
+        if not isinstance(child, Block):
+            yield from _outside_blocks(child)
 
 
 class _Passes:
