@@ -1,17 +1,17 @@
-"""Labelled images, opened in place and split: class folders, a CSV of file and label, a zip, or tar shards.
+"""Labelled images, opened in place and split: class folders, a table of file and label, a zip, data sets with fields.
 
 photos/cat/1.jpg, photos/dog/2.jpg                  one folder per class; split with a seed
 photos/train/cat/1.jpg, photos/test/dog/2.jpg       one folder per split; val and test are optional
-labels.csv with file,label[,split]                  paths relative to the CSV
-photos.zip                                          either of the first two, read without unpacking
-shards/train-000000.tar …                           written by `saccade data shard`
+tiny-imagenet-200/val/val_annotations.txt           Tiny-ImageNet, with the names of words.txt
+photos.zip                                          any of these, read without unpacking
+labels.csv, metadata.jsonl, Parquet, tars           see saccade.data.records
 """
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -21,15 +21,34 @@ from saccade.data.builtin.digits import digits_splits
 from saccade.data.builtin.scenes import labelled_scenes
 from saccade.data.config import DataConfig
 from saccade.data.images import is_image_name, read_image
+from saccade.data.record_types import Records, class_name
+from saccade.data.records import Target, read_records
 from saccade.data.samples import DataSplits
 from saccade.data.splits import assign_splits, named_split
 from saccade.data.storage import FolderStorage, Storage, TarStorage, ZipStorage
-from saccade.data.tables import file_beside, read_numbered_table
+from saccade.data.tiny_imagenet import tiny_imagenet_entries
 from saccade.errors import DataError
 
-CLASSES_FILE = "classes.json"  # beside shards: a JSON list of class names, in the order of their indices
-SHARD_PATTERN = "*.tar"
-FILE_COLUMNS = ("file", "filename", "path", "image", "filepath")
+LABEL = Target(
+    "label",
+    (
+        "class",
+        "class_name",
+        "cls",
+        "label_name",
+        "class_label",
+        "labels",
+        "category",
+        "category_name",
+        "target",
+        "fine_label",
+        "class_index",
+        "class_id",
+        "txt",
+    ),
+    suffixes=("cls", "cls.txt"),
+)
+FEW_TEXTS = 0.5  # texts beside images are classes where they are fewer than this fraction of the images
 
 
 class FileSource:
@@ -74,7 +93,7 @@ def open_data(path: str, config: DataConfig | None = None, *, for_training: bool
     if path == "scenes":
         return labelled_scenes(config.scenes)
     place = Path(path)
-    storage, entries, classes = _read(place, labelled=True)
+    storage, entries, classes, notes = _read(path, labelled=True)
     if not entries:
         raise DataError(f"{path} contains no images: one folder per class was expected, with files such as 1.jpg")
     labels = sorted({label for _, label, _ in entries})
@@ -88,7 +107,9 @@ def open_data(path: str, config: DataConfig | None = None, *, for_training: bool
     else:
         classes = tuple(name for name in classes if name in labels)
     class_index = {name: i for i, name in enumerate(classes)}
-    return _data_splits(place, storage, [class_index[label] for _, label, _ in entries], classes, entries, splits)
+    return _data_splits(
+        place, storage, [class_index[label] for _, label, _ in entries], classes, entries, splits, notes
+    )
 
 
 def _refuse_untrainable(path: str, entries: Sequence[Entry], splits: Sequence[str], classes: tuple[str, ...]) -> None:
@@ -118,13 +139,13 @@ def open_unlabelled(path: str, config: DataConfig | None = None) -> DataSplits:
     if path == "digits":
         return digits_splits()
     place = Path(path)
-    storage, entries, _ = _read(place, labelled=False)
+    storage, entries, _, notes = _read(path, labelled=False)
     if not entries:
         raise DataError(f"{path} contains no images")
     splits = _assign_splits(entries, config)
     if "train" not in splits:
         raise DataError(f"{path} has no training images")
-    return _data_splits(place, storage, [0] * len(entries), ("image",), entries, splits)
+    return _data_splits(place, storage, [0] * len(entries), ("image",), entries, splits, notes)
 
 
 def _assign_splits(entries: Sequence[Entry], config: DataConfig) -> list[str]:
@@ -133,7 +154,7 @@ def _assign_splits(entries: Sequence[Entry], config: DataConfig) -> list[str]:
 
 def _data_splits(
     place: Path, storage: Storage, labels: list[int], classes: tuple[str, ...], entries: Sequence[Entry],
-    splits: Sequence[str],
+    splits: Sequence[str], notes: tuple[str, ...],
 ) -> DataSplits:  # fmt: skip
     def source(split: str) -> FileSource:
         indices = [i for i, entry_split in enumerate(splits) if entry_split == split]
@@ -141,35 +162,86 @@ def _data_splits(
         return FileSource(storage, [entries[i][0] for i in indices], split_labels, classes)
 
     digest = fingerprint(storage, entries, splits)
-    notes = () if isinstance(storage, TarStorage) else _notes(storage, entries)
+    own = ", ".join(sorted({split for _, _, split in entries if split}))
+    notes = (f"splits of the data itself: {own}", *notes) if own else notes
     train, val, test = source("train"), source("val"), source("test")
-    return DataSplits(train, val if len(val) else None, test if len(test) else None, classes, place.stem, digest, notes)
+    name = place.stem.split("{")[0].rstrip("-_") or "data"  # of a pattern with braces what is before them
+    return DataSplits(train, val if len(val) else None, test if len(test) else None, classes, name, digest, notes)
 
 
-def _read(place: Path, *, labelled: bool) -> tuple[Storage, list[Entry], tuple[str, ...]]:
-    """(storage, entries, class names if the data defines their order). Unless `labelled`, images may be anywhere."""
+class _Labelled(NamedTuple):
+    """What a reader gives.
+
+    Attributes:
+        storage: the images.
+        entries: in the order of the data.
+        classes: if the data defines their order.
+        notes: what was recognised and what is not read.
+    """
+
+    storage: Storage
+    entries: list[Entry]
+    classes: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def _read(path: str, *, labelled: bool) -> _Labelled:
+    """Read the data at a path. Unless `labelled`, images may be anywhere."""
+    records = read_records(path, LABEL)
+    place = Path(path)
+    if records is not None and not (place.is_dir() and _in_class_folders(records)):
+        return _record_entries(records, labelled)
     if not place.exists():
         raise DataError(f"there is no {place}: give a folder of class folders, a CSV, a zip, tar shards, or 'digits'")
-    suffix = place.suffix.lower()
     if place.is_dir():
-        shards = sorted(place.glob(SHARD_PATTERN))
-        if shards:
-            return _read_shards(shards, labelled)
         storage: Storage = FolderStorage(place)
-        entries = _folder_entries(storage, place, labelled)
-        return storage, entries, _class_folders(place, entries) if labelled else ()
-    if suffix in (".csv", ".tsv"):
-        return _read_csv(place)
-    if suffix == ".zip":
+        entries, notes = _folder_entries(storage, place, labelled)
+        classes = _class_folders(place, entries) if labelled and not notes else ()
+        return _Labelled(storage, entries, classes, (*notes, *_notes(storage, entries)))
+    if place.suffix.lower() == ".zip":
         storage = ZipStorage(place)
-        return storage, _folder_entries(storage, place, labelled), ()
-    if suffix == ".tar":
-        return _read_shards([place], labelled)
-    raise DataError(f"{place} is neither a folder nor a .csv, .tsv, .zip or .tar")
+        entries, notes = _folder_entries(storage, place, labelled)
+        return _Labelled(storage, entries, (), (*notes, *_notes(storage, entries)))
+    raise DataError(f"{place} is neither a folder nor a .csv, .tsv, .jsonl, .zip, .tar, .parquet or .arrow")
 
 
-def _folder_entries(storage: Storage, place: Path, labelled: bool) -> list[Entry]:
-    """Entries with the label of their folder, below a common outer folder if there is one (as in many zips)."""
+def _in_class_folders(records: Records) -> bool:
+    """Whether metadata beside class folders has other fields than classes, such as captions."""
+    if {LABEL.name, *LABEL.columns} & set(records.columns) or isinstance(records.storage, TarStorage):
+        return False
+    folders = [[part for part in row.file.split("/")[:-1] if named_split(part) is None] for row in records.rows]
+    return bool(folders) and isinstance(records.storage, FolderStorage) and all(folders)
+
+
+def _record_entries(records: Records, labelled: bool) -> _Labelled:
+    """Images with the class in their fields."""
+    try:
+        column = LABEL.column(records)
+    except DataError:
+        if labelled:
+            raise
+        return _Labelled(records.storage, [(row.file, "", row.split) for row in records.rows], (), records.notes)
+    names, notes = records.names_of(column), list(records.notes)
+    if column not in (LABEL.name, *LABEL.columns):
+        notes.append(f"classes are those of the column {column}")
+    entries: list[Entry] = []
+    for row in records.rows:
+        label = class_name(row.fields[column], names, row.where) if column in row.fields or labelled else ""
+        if label or not labelled:
+            entries.append((row.file, label, row.split))
+    if len(entries) < len(records.rows):
+        notes.append(f"skipped {len(records.rows) - len(entries)} images whose class is not published (-1)")
+    classes = {label for _, label, _ in entries}
+    if labelled and column == "txt" and len(classes) > FEW_TEXTS * len(entries):
+        raise DataError(
+            f"{records.origin}: {len(entries)} images have {len(classes)} different texts, which are captions rather "
+            "than classes: --task contrastive learns them"
+        )
+    return _Labelled(records.storage, entries, names, tuple(notes))
+
+
+def _folder_entries(storage: Storage, place: Path, labelled: bool) -> tuple[list[Entry], tuple[str, ...]]:
+    """(entries with the label of their folder, notes); below a common outer folder if there is one, as in many zips."""
     names = [name for name in storage.names if is_image_name(name)]
     parts = [name.split("/") for name in names]
     # A common outer folder is not a class: skip it as long as everything is in one folder of folders.
@@ -179,18 +251,21 @@ def _folder_entries(storage: Storage, place: Path, labelled: bool) -> list[Entry
         tops = {p[0] for p in parts}
     loose = [name for name, p in zip(names, parts) if len(p) == 1]
     are_splits = bool(tops) and all(map(named_split, tops))
+    annotated = tiny_imagenet_entries(storage, names, parts)
+    if annotated is not None:
+        return annotated
     if not labelled and (loose or are_splits or not tops):
-        return [(name, "", (named_split(p[0]) or "") if len(p) > 1 else "") for name, p in zip(names, parts)]
+        return [(name, "", (named_split(p[0]) or "") if len(p) > 1 else "") for name, p in zip(names, parts)], ()
     if loose:
         raise DataError(
             f"{place}: {len(loose)} images are in no class folder, such as {loose[0]}: move each into the folder of "
             "its class, or give a CSV of file,label"
         )
     if are_splits and all(len(p) > 2 for p in parts):
-        return [(name, p[1], named_split(p[0]) or "") for name, p in zip(names, parts)]
+        return [(name, p[1], named_split(p[0]) or "") for name, p in zip(names, parts)], ()
     if labelled:
         _refuse_other_layouts(storage, place, parts, are_splits)
-    return [(name, p[0], "") for name, p in zip(names, parts)]
+    return [(name, p[0], "") for name, p in zip(names, parts)], ()
 
 
 # Folders of images beside others of boxes, masks or depth maps.
@@ -222,9 +297,8 @@ def _refuse_other_layouts(storage: Storage, place: Path, parts: Sequence[Sequenc
 
 
 def _notes(storage: Storage, entries: Sequence[Entry]) -> tuple[str, ...]:
-    """The layout, and the files that are not read, by their suffixes."""
-    splits = sorted({split for _, _, split in entries if split})
-    notes = [f"splits of the data itself: {', '.join(splits)}"] if splits else []
+    """The files that are not read, by their suffixes."""
+    notes = []
     images = {name for name, _, _ in entries}
     others = Counter(Path(name).suffix.lower() or Path(name).name for name in storage.names if name not in images)
     if others:
@@ -243,58 +317,6 @@ def _class_folders(place: Path, entries: Sequence[Entry]) -> tuple[str, ...]:
     }
     labels = {label for _, label, _ in entries}
     return tuple(sorted(folders)) if labels <= folders else tuple(sorted(labels))
-
-
-def _read_csv(place: Path) -> tuple[Storage, list[Entry], tuple[str, ...]]:
-    columns, rows = read_numbered_table(place, ("file", "label", "split"))
-    file_column = next((c for c in FILE_COLUMNS if c in columns), None)
-    label_column = next((c for c in ("label", "class", "class_name") if c in columns), None)
-    if file_column is None or label_column is None:
-        raise DataError(f"{place} needs the columns file and label (and split, if it has one); it has {columns}")
-    entries: list[Entry] = []
-    for number, row in rows:
-        name, label, split = row.get(file_column, ""), row.get(label_column, ""), row.get("split", "").lower()
-        if not name or not label:
-            raise DataError(f"{place}, line {number}: file and label are both required")
-        if split and named_split(split) is None:
-            raise DataError(f"{place}, line {number}: {split!r} is not a split: use train, val or test")
-        file = file_beside(place, name)
-        if file is None:
-            raise DataError(f"{place}, line {number}: there is no {name} in the folder of the CSV")
-        entries.append((file, label, named_split(split) or ""))
-    return FolderStorage(place.parent, [name for name, _, _ in entries]), entries, ()
-
-
-def _read_shards(paths: list[Path], labelled: bool) -> tuple[Storage, list[Entry], tuple[str, ...]]:
-    """The WebDataset layout: KEY.jpg beside KEY.cls, the class as an index or a name."""
-    storage = TarStorage(paths)
-    names_file = paths[0].parent / CLASSES_FILE
-    classes: tuple[str, ...] = ()
-    if names_file.is_file():
-        try:
-            classes = tuple(str(name) for name in json.loads(names_file.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise DataError(f"{names_file} must be a JSON list of class names: {error}") from None
-    members = set(storage.names)
-    entries: list[Entry] = []
-    for name in storage.names:
-        if not is_image_name(name):
-            continue
-        label_name = name.rsplit(".", 1)[0] + ".cls"
-        shard = name.split("/", 1)[0]
-        split = named_split(shard.split("-")[0]) or ""
-        if label_name not in members and not labelled:
-            entries.append((name, "", split))
-            continue
-        if label_name not in members:
-            raise DataError(f"{paths[0].parent}: {name} has no {label_name.rsplit('/', 1)[1]} with its class")
-        label = storage.read(label_name).decode("utf-8", "replace").strip()
-        if classes and label.isdecimal():
-            if int(label) >= len(classes):
-                raise DataError(f"{label_name} has class {label}, but {CLASSES_FILE} has {len(classes)} names")
-            label = classes[int(label)]
-        entries.append((name, label, split))
-    return storage, entries, classes
 
 
 def fingerprint(storage: Storage, entries: Sequence[Entry], splits: Sequence[str]) -> str:

@@ -6,9 +6,9 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
-from saccade.data.image_folder import CLASSES_FILE
 from saccade.data.image_formats import image_format
 from saccade.data.samples import DataSplits, Source
+from saccade.data.webdataset import CLASSES_FILE
 from saccade.errors import DataError, ImageError
 
 EXTENSIONS = {

@@ -84,7 +84,7 @@ class TarStorage:
     """The files of one or more uncompressed tars: indexed once, then read by offset in any order."""
 
     def __init__(self, paths: Sequence[Path]):
-        self.path = paths[0].parent
+        self.path = Path(os.path.commonpath([path.parent for path in paths]))
         self.paths = list(paths)
         locations: dict[str, tuple[int, int, int]] = {}  # name -> shard, offset, size
         for shard, path in enumerate(self.paths):
@@ -98,7 +98,11 @@ class TarStorage:
             for member in members:
                 if member.offset_data + member.size > size:
                     raise DataError(f"{path} is cut off inside {member.name}")
-                locations[f"{path.name}/{member.name}"] = (shard, member.offset_data, member.size)
+                locations[f"{path.relative_to(self.path).as_posix()}/{member.name}"] = (
+                    shard,
+                    member.offset_data,
+                    member.size,
+                )
         self._locations = locations
         self.names: Sequence[str] = sorted(locations)
         self.sizes: Sequence[int] = [locations[name][2] for name in self.names]

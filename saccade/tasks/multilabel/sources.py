@@ -3,14 +3,16 @@
 labels.csv with file,labels[,split]     labels as a;b or a|b; an empty cell is an image without labels
 labels.csv with file,cat,dog,…[,split]  a column of 0 and 1 for each label
 photos/cat/1.jpg, photos/dog/1.jpg      one folder a label; a link, or a copy, in several folders is one image
+metadata.jsonl, Parquet, tars           with a field of lists, or a field of 0 and 1 for each label
 COCO, Pascal VOC, YOLO                  the classes of the objects in an image; no box is needed for its label
 """
 
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -18,17 +20,20 @@ from torch import Tensor
 
 from saccade.data.class_names import match_classes
 from saccade.data.config import DataConfig
-from saccade.data.image_folder import FILE_COLUMNS, FileSource
+from saccade.data.image_folder import FileSource
 from saccade.data.images import is_image_name
+from saccade.data.record_types import Records, class_name
+from saccade.data.records import Target, read_records
 from saccade.data.samples import DataSplits, ImageSource
 from saccade.data.splits import SPLITS, assign_splits, named_split
-from saccade.data.storage import FolderStorage
-from saccade.data.tables import file_beside, read_numbered_table
+from saccade.data.storage import FolderStorage, Storage
+from saccade.data.tables import read_objects
 from saccade.errors import DataError
 from saccade.tasks.detection.records import RecordSource
 from saccade.tasks.detection.sources import open_boxes
 
-LABEL_COLUMNS = ("labels", "label", "tags", "classes", "class", "finding labels")
+LABEL_COLUMNS = ("labels", "label", "tags", "classes", "class", "finding labels", "cls", "txt")
+LABELS = Target("labels", LABEL_COLUMNS[1:])
 SEPARATORS = (";", "|", ",")
 ZERO_ONE = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 
@@ -80,13 +85,14 @@ def open_multilabel(path: str, config: DataConfig | None = None, labels: tuple[s
     """
     config = config or DataConfig()
     place = Path(path)
-    if place.suffix.lower() in (".csv", ".tsv"):
-        names, entries = _read_table(place)
-        return _splits(place, place.parent, entries, _numbers(names, labels, path), config)
+    records = None if _has_boxes(place) else read_records(path, LABELS)
+    if records is not None:
+        names, entries, notes = _read_records(records)
+        return _splits(place, records.storage, entries, _numbers(names, labels, path), config, notes)
     if place.is_dir() and not _is_detection(place):
         entries = _read_folders(place)
         names = {label for entry in entries for label in entry.labels}
-        return _splits(place, place, entries, _numbers(names, labels, path), config)
+        return _splits(place, FolderStorage(place), entries, _numbers(names, labels, path), config)
     if not place.exists():
         raise DataError(f"there is no {path}: give a CSV of file,labels, a folder with one folder a label, or COCO")
     return _of_objects(path, config, labels)
@@ -114,7 +120,10 @@ def _numbers(names: Iterable[str], labels: tuple[str, ...] | None, path: str) ->
     return _Numbers(labels, dict(zip(own, match.index.tolist())), match.note)
 
 
-def _splits(place: Path, root: Path, entries: Sequence[Entry], numbers: _Numbers, config: DataConfig) -> DataSplits:
+def _splits(
+    place: Path, storage: Storage, entries: Sequence[Entry], numbers: _Numbers, config: DataConfig,
+    notes: tuple[str, ...] = (),
+) -> DataSplits:  # fmt: skip
     labels, number, note = numbers
     if not entries:
         raise DataError(f"{place} contains no images")
@@ -126,97 +135,117 @@ def _splits(place: Path, root: Path, entries: Sequence[Entry], numbers: _Numbers
     if not parts["train"]:
         raise DataError(f"{place} has no training images")
     digest = hashlib.sha256()
+    sizes = dict(zip(storage.names, storage.sizes))
     sources: dict[str, MultiLabelSource | None] = {}
     for split, part in parts.items():
-        storage = FolderStorage(root, [entry.name for entry in part])
         targets = np.zeros((len(part), len(labels)), dtype=bool)
-        for row, (entry, size) in enumerate(zip(part, storage.sizes)):
+        for row, entry in enumerate(part):
             targets[row, [number[label] for label in entry.labels]] = True
-            digest.update(f"{entry.name}\0{size}\0{sorted(entry.labels)}\0{split}\n".encode())
-        files = FileSource(storage, storage.names, np.zeros(len(part), dtype=np.int64), ())
+            digest.update(f"{entry.name}\0{sizes[entry.name]}\0{sorted(entry.labels)}\0{split}\n".encode())
+        files = FileSource(storage, [entry.name for entry in part], np.zeros(len(part), dtype=np.int64), ())
         sources[split] = MultiLabelSource(files, targets) if part else None
     train = sources["train"]
     assert train is not None
-    notes = (note,) if note else ()
+    notes = (*notes, note) if note else notes
     return DataSplits(train, sources["val"], sources["test"], labels, place.stem, digest.hexdigest(), notes)
 
 
-# --------------------------------------------------------------------------------------------------------------- tables
+# --------------------------------------------------------------------------------------------------------------- fields
 
 
-def _read_table(place: Path) -> tuple[set[str], list[Entry]]:
-    """(all labels, also those of no image; the images)."""
-    if not place.is_file():
-        raise DataError(f"there is no {place}: give a CSV of file,labels")
-    columns, rows = read_numbered_table(place)
-    file_column = next(
-        (c for c in columns if c.replace(" ", "_") in (*FILE_COLUMNS, "image_name", "image_index")), None
-    )
-    if file_column is None:
-        raise DataError(f"{place} needs a column for the file ({', '.join(FILE_COLUMNS)}); it has {', '.join(columns)}")
-    others = [c for c in columns if c not in (file_column, "split")]
-    label_column = next((c for c in LABEL_COLUMNS if c in others), None)
-    binary = [c for c in others if all(row.get(c, "").lower() in ZERO_ONE for _, row in rows)]
+def _read_records(records: Records) -> tuple[set[str], list[Entry], tuple[str, ...]]:
+    """(all labels, also those of no image; the images; notes)."""
+    columns = records.columns
+    lists = [column for column in columns if any(isinstance(row.fields.get(column), list) for row in records.rows)]
+    named = [column for column in LABEL_COLUMNS if column in columns]
+    # A list of labels before a single one; of lists under other names only where there is one.
+    label_column = next(iter([c for c in named if c in lists] or (lists if len(lists) == 1 else []) or named), None)
+    binary = [c for c in columns if all(_flag(row.fields.get(c)) is not None for row in records.rows)]
     if label_column in (None, *binary) and binary:
-        if len(binary) < len(others):
-            odd = next(c for c in others if c not in binary)
-            line, value = next((n, r.get(odd, "")) for n, r in rows if r.get(odd, "").lower() not in ZERO_ONE)
-            raise DataError(f"{place}, line {line}: the column {odd} must hold 0 or 1, not {value!r}")
-        cells = [frozenset(c for c in binary if ZERO_ONE[row[c].lower()]) for _, row in rows]
+        if len(binary) < len(columns):
+            odd = next(column for column in columns if column not in binary)
+            row = next(row for row in records.rows if _flag(row.fields.get(odd)) is None)
+            raise DataError(f"{row.where}: the column {odd} must hold 0 or 1, not {row.fields.get(odd)!r}")
+        cells = [frozenset(c for c in binary if _flag(row.fields[c])) for row in records.rows]
         names = set(binary)
     elif label_column is None:
         raise DataError(
-            f"{place} needs a column {' or '.join(LABEL_COLUMNS[:3])} of lists such as a;b, or a column of 0 and 1 for "
-            f"each label; it has {', '.join(columns)}"
+            f"{records.origin} needs a column {' or '.join(LABEL_COLUMNS[:3])} of lists such as a;b, or a column of 0 "
+            f"and 1 for each label; it has {', '.join([*records.file_columns, *columns])}"
         )
     else:
-        cells = _label_lists(place, label_column, rows)
-        names = set().union(*cells)
-    entries = []
-    for (line, row), labels in zip(rows, cells):
-        name, split = row.get(file_column, ""), row.get("split", "").lower()
-        if not name:
-            raise DataError(f"{place}, line {line}: the column {file_column} is empty")
-        file = file_beside(place, name)
-        if file is None:
-            raise DataError(f"{place}, line {line}: there is no {name} in the folder of the table")
-        if split and named_split(split) is None:
-            raise DataError(f"{place}, line {line}: {split!r} is not a split: use train, val or test")
-        entries.append(Entry(file, labels, named_split(split) or ""))
+        cells = _label_lists(records, label_column)
+        names = {*records.names_of(label_column)}.union(*cells) - {""}
+    # An image whose class is not published has the label "".
+    entries = [Entry(row.file, labels, row.split) for row, labels in zip(records.rows, cells) if "" not in labels]
     repeated = [name for name, count in Counter(entry.name for entry in entries).items() if count > 1]
-    return names, _merged(place, entries) if repeated else entries
+    hidden = len(records.rows) - len(entries)
+    notes = (
+        (*records.notes, f"skipped {hidden} images whose labels are not published (-1)") if hidden else records.notes
+    )
+    return names, _merged(records.origin, entries) if repeated else entries, notes
 
 
-def _label_lists(place: Path, column: str, rows: Sequence[tuple[int, dict[str, str]]]) -> list[frozenset[str]]:
-    cells = [row.get(column, "") for _, row in rows]
+def _flag(value: Any) -> bool | None:
+    """Whether a field says that an image has a label; None where it says neither."""
+    return ZERO_ONE.get(str(value).lower())
+
+
+def _label_lists(records: Records, column: str) -> list[frozenset[str]]:
+    """The labels of each row: lists of names or of numbers, or texts such as a;b."""
+    names = records.names_of(column)
+    values = [row.fields.get(column) for row in records.rows]
+    if any(isinstance(value, list) for value in values) or names:
+        return [
+            frozenset(class_name(label, names, row.where) for label in _as_list(value, column, row.where))
+            for row, value in zip(records.rows, values)
+        ]
+    cells = ["" if value is None else str(value) for value in values]
     used = [separator for separator in SEPARATORS if any(separator in cell for cell in cells)]
     if len(used) > 1:
         raise DataError(
-            f"{place}: the column {column} has {' and '.join(map(repr, used))}; separate labels by one of them only"
+            f"{records.origin}: the column {column} has {' and '.join(map(repr, used))}; separate labels by one of "
+            "them only"
         )
     if not used and any(" " in cell for cell in cells):
-        line, cell = next((n, row[column]) for n, row in rows if " " in row.get(column, ""))
+        row, cell = next((row, cell) for row, cell in zip(records.rows, cells) if " " in cell)
         raise DataError(
-            f"{place}, line {line}: {cell!r} can be one label or several; separate labels by ; or |, also where each "
-            "image has only one (end one cell with ;)"
+            f"{row.where}: {cell!r} can be one label or several; separate labels by ; or |, also where each image has "
+            "only one (end one cell with ;)"
         )
     split = [cell.split(used[0]) if used else [cell] for cell in cells]
     return [frozenset(label.strip() for label in labels if label.strip()) for labels in split]
 
 
-def _merged(place: Path, entries: Sequence[Entry]) -> list[Entry]:
+def _as_list(value: Any, column: str, where: str) -> list[Any]:
+    if isinstance(value, dict):
+        raise DataError(f"{where}: the column {column} must hold a list of labels, not an object")
+    return value if isinstance(value, list) else [] if value in (None, "") else [value]
+
+
+def _merged(origin: str, entries: Sequence[Entry]) -> list[Entry]:
     """One entry for each file: the rows of a table with one row a label."""
     merged: dict[str, Entry] = {}
     for entry in entries:
         before = merged.get(entry.name)
         if before is not None and before.split != entry.split:
-            raise DataError(f"{place}: {entry.name} is in two splits")
+            raise DataError(f"{origin}: {entry.name} is in two splits")
         labels = entry.labels | (before.labels if before else frozenset())
         merged[entry.name] = Entry(entry.name, labels, entry.split)
     return list(merged.values())
 
 
 # -------------------------------------------------------------------------------------------------------------- folders
+
+
+def _has_boxes(place: Path) -> bool:
+    """Whether the metadata of a folder, or a table, has objects with boxes: the reader of detection data reads them."""
+    files = (
+        [place]
+        if place.suffix.lower() == ".jsonl"
+        else [*place.glob("metadata.jsonl"), *place.glob("*/metadata.jsonl")]
+    )
+    return any("objects" in row for file in files[:1] if file.is_file() for _, row in islice(read_objects(file, ""), 1))
 
 
 def _is_detection(place: Path) -> bool:

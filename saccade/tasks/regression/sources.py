@@ -1,6 +1,7 @@
 """Images with a number each, opened in place and split.
 
 photos.csv with file,value[,split]      paths relative to the CSV; split is train, val or test, else drawn with a seed
+metadata.jsonl, Parquet, tars           with a field for the value: see saccade.data.records
 digits                                  the built-in handwritten digits; the value is the digit
 """
 
@@ -8,6 +9,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -15,14 +17,14 @@ from torch import Tensor
 
 from saccade.data.builtin.digits import digits_splits
 from saccade.data.config import DataConfig
-from saccade.data.image_folder import FILE_COLUMNS, FileSource
+from saccade.data.image_folder import FileSource
+from saccade.data.record_types import Records
+from saccade.data.records import Target, read_records
 from saccade.data.samples import DataSplits, ImageSource
-from saccade.data.splits import SPLITS, assign_splits, named_split
-from saccade.data.storage import FolderStorage
-from saccade.data.tables import file_beside, read_numbered_table
+from saccade.data.splits import SPLITS, assign_splits
 from saccade.errors import DataError
 
-VALUE_COLUMNS = ("value", "target", "label")
+VALUE = Target("value", ("target", "label", "score", "cls", "txt"))
 Entry = tuple[str, float, str]  # file, value, split or ""
 
 
@@ -56,7 +58,7 @@ def open_values(path: str, config: DataConfig | None = None) -> DataSplits:
     """Open images with numbers and split them.
 
     Args:
-        path: a CSV or TSV with a header, or "digits".
+        path: a table, Hugging Face's imagefolder, Parquet or Arrow, tars, or "digits".
         config: fractions and seed for splits that the data set does not define.
 
     Raises:
@@ -67,23 +69,32 @@ def open_values(path: str, config: DataConfig | None = None) -> DataSplits:
     if path == "digits":
         return _digit_values(config)
     place = Path(path)
-    if place.suffix.lower() not in (".csv", ".tsv"):
-        raise DataError(f"{path} is no .csv or .tsv: regression reads a table with the columns file and value")
-    value_name, entries = _read_entries(place)
+    records = read_records(path, VALUE)
+    if records is None:
+        if not place.exists():
+            raise DataError(f"there is no {path}: give a CSV of file,value")
+        raise DataError(
+            f"{path} is no .csv or .tsv: regression reads a table with the columns file and value, a metadata.jsonl, "
+            "Parquet, Arrow or tars with such a field"
+        )
+    value_name, entries = _entries(records)
     splits = assign_splits([split for _, _, split in entries], config)
     parts = {split: [entry for entry, own in zip(entries, splits) if own == split] for split in SPLITS}
     if not parts["train"]:
         raise DataError(f"{path} has no training images")
     digest = hashlib.sha256()
-    sources = {}
+    sizes = dict(zip(records.storage.names, records.storage.sizes))
+    sources: dict[str, ValueSource | None] = {}
     for split, part in parts.items():
-        storage = FolderStorage(place.parent, [name for name, _, _ in part])
-        for (name, value, _), size in zip(part, storage.sizes):
-            digest.update(f"{name}\0{size}\0{value!r}\0{split}\n".encode())
-        files = FileSource(storage, storage.names, np.zeros(len(part), dtype=np.int64), ())
+        names = [name for name, _, _ in part]
+        for name, value, _ in part:
+            digest.update(f"{name}\0{sizes[name]}\0{value!r}\0{split}\n".encode())
+        files = FileSource(records.storage, names, np.zeros(len(part), dtype=np.int64), ())
         values = np.array([value for _, value, _ in part], dtype=np.float64)
         sources[split] = ValueSource(files, values, value_name) if part else None
-    return DataSplits(sources["train"], sources["val"], sources["test"], (), place.stem, digest.hexdigest())  # type: ignore[arg-type]
+    train, val, test = (sources[split] for split in SPLITS)
+    assert train is not None
+    return DataSplits(train, val, test, (), place.stem, digest.hexdigest(), records.notes)
 
 
 def _digit_values(config: DataConfig) -> DataSplits:
@@ -96,40 +107,18 @@ def _digit_values(config: DataConfig) -> DataSplits:
     return DataSplits(train, val, test, (), splits.name, splits.fingerprint)
 
 
-def _read_entries(place: Path) -> tuple[str, list[Entry]]:
+def _entries(records: Records) -> tuple[str, list[Entry]]:
     """(name of the column of values, rows)."""
-    if not place.is_file():
-        raise DataError(f"there is no {place}: give a CSV of file,value")
-    columns, rows = read_numbered_table(place, ("file", "value", "split"))
-    file_column = next((c for c in FILE_COLUMNS if c in columns), None)
-    value_column = next((c for c in VALUE_COLUMNS if c in columns), None)
-    if file_column is None or value_column is None:
-        raise DataError(
-            f"{place} needs a header with a column for the file ({', '.join(FILE_COLUMNS[:4])}) and one for the number "
-            f"({', '.join(VALUE_COLUMNS)}); it has {', '.join(columns) or 'none'}"
-        )
-    entries = []
-    for number, row in rows:
-        name, text, split = row.get(file_column, ""), row.get(value_column, ""), row.get("split", "").lower()
-        where = f"{place}, line {number}"
-        if not name:
-            raise DataError(f"{where}: the column {file_column} is empty")
-        file = file_beside(place, name)
-        if file is None:
-            raise DataError(f"{where}: there is no {name} in the folder of the table")
-        if split and named_split(split) is None:
-            raise DataError(f"{where}: {split!r} is not a split: use train, val or test")
-        entries.append((file, _number(text, value_column, where), named_split(split) or ""))
-    if not entries:
-        raise DataError(f"{place} has a header and no rows")
-    return value_column, entries
+    column = VALUE.column(records)
+    return column, [(row.file, _number(row.fields.get(column), column, row.where), row.split) for row in records.rows]
 
 
-def _number(text: str, column: str, where: str) -> float:
+def _number(value: Any, column: str, where: str) -> float:
+    """A finite number, from text or a JSON value."""
     try:
-        value = float(text)
-    except ValueError:
-        raise DataError(f"{where}: the column {column} must hold a number, not {text!r}") from None
-    if not math.isfinite(value):
-        raise DataError(f"{where}: the column {column} must hold a finite number, not {text!r}")
-    return value
+        number = float(value)
+    except (TypeError, ValueError):
+        raise DataError(f"{where}: the column {column} must hold a number, not {value!r}") from None
+    if not math.isfinite(number):
+        raise DataError(f"{where}: the column {column} must hold a finite number, not {value!r}")
+    return number

@@ -89,7 +89,7 @@ def test_own_splits_of_a_table_are_kept(tmp_path: Path) -> None:
         ("images/0.png,-inf", "line 4: the column value must hold a finite number"),
         ("images/0.png,", "line 4: the column value must hold a number, not ''"),
         ("images/none.png,3", "line 4: there is no images/none.png"),
-        (",3", "line 4: the column file is empty"),
+        (",3", "line 4: file and value are both required"),
     ],
 )
 def test_errors_name_the_file_and_the_line(line: str, message: str, tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_what_is_no_table_of_values_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no"):
         open_values(str(tmp_path / "none.csv"))
     path.write_text("name,size\nimages/0.png,3\n")
-    with pytest.raises(DataError, match=r"needs a header .* it has name, size"):
+    with pytest.raises(DataError, match=r"needs the columns file and value .* it has name, size"):
         open_values(str(path))
     path.write_text("file,value\n")
     with pytest.raises(DataError, match="no rows"):

@@ -1,0 +1,88 @@
+"""An image with its fields, and a data set of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from saccade.data.storage import Storage
+from saccade.errors import DataError
+
+UNLABELLED = -1  # the class number of an image whose class is not published, as in test splits of Hugging Face
+
+
+class Record(NamedTuple):
+    """An image and its fields."""
+
+    file: str  # its name in the storage
+    fields: Mapping[str, Any]  # by name in small letters: text from a table, any value of JSON from other files
+    split: str  # "" where the data has none
+    where: str  # for errors: "labels.csv, line 3"
+
+
+@dataclass(frozen=True)
+class Records:
+    """Images with fields.
+
+    Attributes:
+        storage: the images.
+        rows: one for each image and row of the data.
+        origin: the file or folder, for errors.
+        file_columns: columns that name the image.
+        class_names: column -> the names of its numbers; "" is any column.
+        notes: what was recognised and what is not read, for people.
+    """
+
+    storage: Storage
+    rows: Sequence[Record]
+    origin: str
+    file_columns: tuple[str, ...] = ()
+    class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of all fields."""
+        return list(dict.fromkeys(name for row in self.rows for name in row.fields))
+
+    def names_of(self, column: str) -> tuple[str, ...]:
+        """The names of the numbers in a column; () where they have none."""
+        return self.class_names.get(column) or self.class_names.get("", ())
+
+
+def class_name(value: Any, names: Sequence[str], where: str) -> str:
+    """The name of the class that a field holds, as a name or a number; "" for a class that is not published (-1).
+
+    Args:
+        value: of the field.
+        names: of the numbers; empty where the data does not name them.
+        where: for errors.
+
+    Raises:
+        DataError: there is no value, several, or a number without a name.
+    """
+    if isinstance(value, list | tuple) and len(value) == 1:
+        value = value[0]
+    if value is None or (isinstance(value, str) and not value.strip()) or isinstance(value, dict):
+        raise DataError(f"{where}: file and label are both required: there is no label")
+    if isinstance(value, list | tuple):
+        raise DataError(f"{where}: {len(value)} labels for an image: --task multilabel learns several")
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        if not value.is_integer():
+            raise DataError(f"{where}: {value} is no class: --task regression learns numbers")
+        value = int(value)
+    text = str(value).strip()
+    if not names:
+        return text
+    if text == str(UNLABELLED):
+        return ""
+    if not text.isdecimal():
+        if text not in names:
+            raise DataError(f"{where}: the label {text!r} is not one of the classes {', '.join(names[:10])}")
+        return text
+    if text in names:
+        return text
+    if int(text) >= len(names):
+        raise DataError(f"{where}: has class {text}, but there are {len(names)} names")
+    return names[int(text)]
