@@ -5,6 +5,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -62,6 +63,13 @@ class Explorer:
 
 @pytest.fixture(scope="session")
 def explorer(session: Session) -> Iterator[Explorer]:
+    with running(session) as address:
+        yield Explorer(address, session)
+
+
+@contextmanager
+def running(session: Session) -> Iterator[str]:
+    """Serve a session in a thread: the address."""
     uvicorn = pytest.importorskip("uvicorn", reason="needs the extra `look`")
     from saccade.explorer.serve import HOST, configuration, open_socket
 
@@ -71,7 +79,7 @@ def explorer(session: Session) -> Iterator[Explorer]:
     thread.start()
     while not server.started:
         time.sleep(0.01)
-    yield Explorer(f"http://{HOST}:{listener.getsockname()[1]}", session)
+    yield f"http://{HOST}:{listener.getsockname()[1]}"
     server.should_exit = True
     thread.join(10)
 

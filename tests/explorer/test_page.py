@@ -139,7 +139,7 @@ def test_changes_are_drawn_predicted_and_undone(explorer: Explorer, view: View) 
     result = off.recording("0", "0", hidden).result
     assert result is not None
     for row in result["top"]:
-        assert float(shown[row["label"]].removesuffix(" %")) == pytest.approx(100 * row["score"], abs=0.51)
+        assert float(shown[row["label"]].removesuffix("\u00a0%")) == pytest.approx(100 * row["score"], abs=0.51)
     for _ in range(3):
         view.page.click("#undo")
     view.page.wait_for_selector(".difference", state="detached")

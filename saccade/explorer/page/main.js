@@ -254,7 +254,7 @@ async function addImage(file) {
     await readServer();
     openImage(key);
   } catch (error) {
-    notice(`${file.name || "The pasted image"}: ${error.message}`);
+    notice(error.message.startsWith(file.name) ? error.message : `${file.name}: ${error.message}`);
   } finally {
     $("busy").classList.remove("on");
   }

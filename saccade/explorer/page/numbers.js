@@ -24,8 +24,8 @@ export function byteFloats(buffer, rows) {
 
 export function percent(value) {
   const shown = 100 * value;
-  if (shown !== 0 && Math.abs(shown) < 0.1) return `${shown.toPrecision(1)} %`;
-  return `${shown.toFixed(Math.abs(shown) < 10 ? 1 : 0)} %`;
+  if (shown !== 0 && Math.abs(shown) < 0.1) return `${shown.toPrecision(1)}\u00a0%`;
+  return `${shown.toFixed(Math.abs(shown) < 10 ? 1 : 0)}\u00a0%`;
 }
 
 /** A difference of probabilities in percentage points, with its sign. */

@@ -1,0 +1,102 @@
+"""The views of the tasks: boxes and their queries, maps of depth, labels that are typed."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import saccade
+from saccade.checkpoints.directory import LoadedModel
+from saccade.data.tokenizer import Tokenizer
+from saccade.engine.images import fresh_preprocessing
+from saccade.engine.predictor import Predictor
+from saccade.errors import ConfigError, DataError, RecordingError
+from saccade.explorer.change import Change
+from saccade.explorer.session import OpenImage, OpenModel, Session
+from saccade.tasks.contrastive.zero_shot import ZeroShot
+from saccade.tasks.loading import load, predictor_of
+from tests.explorer.conftest import View, photograph, running
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "runs"
+IMAGES = [OpenImage("scene.png", photograph(64, 64, seed=3))]
+
+
+def opened(run: str, **options: Any) -> Predictor:
+    return load(GOLDEN / run / "model", options=options)
+
+
+def session_with(predictor: Predictor) -> Session:
+    return Session([OpenModel("model", predictor)], IMAGES, 2**26)
+
+
+def test_pointing_at_a_box_shows_the_cross_attention_of_its_query(view: View) -> None:
+    predictor = opened("detect_detr", threshold=0.01)
+    session = session_with(predictor)
+    box = session.recording("0", "0", Change()).result["boxes"][1]  # type: ignore[index]
+    inputs = predictor.prepare(IMAGES[0].source)[None]
+    with saccade.record(predictor.model, layers=["decoder.*.cross_attn"]) as trace, torch.no_grad():
+        predictor.model(inputs)
+    expected = list(trace.attention.values())[-1][0, 0, box["query"]].numpy().reshape(2, 2)
+    with running(session) as address:
+        view.open(f"{address}/#paint=light")
+        view.page.hover(".objects button >> nth=1")
+        view.show(box["query"])
+        assert np.abs(view.levels() - 255 * expected / expected.max()).max() <= 1
+        view.page.check('#stream input[value="self"]')
+        view.page.hover(".objects button >> nth=0")
+        view.page.wait_for_selector('#frame:not([data-query="mean"])')
+        assert view.page.inner_text("#readout").startswith("Patch row")
+        assert not view.complaints
+
+
+@pytest.mark.parametrize("run", ["depth", "segment", "pretrain_pixels"])
+def test_maps_are_drawn_beside_the_attention(run: str, view: View) -> None:
+    with running(session_with(opened(run))) as address:
+        view.open(address)
+        view.page.wait_for_function("() => document.querySelector('.drawn').naturalWidth > 0")
+        view.point_at(1, 1)
+        view.show(6)
+        assert not view.complaints
+
+
+def test_labels_are_typed_for_a_clip(view: View) -> None:
+    pytest.importorskip("tokenizers")
+    torch.manual_seed(0)
+    tokenizer = Tokenizer.train(["a small three", "a large seven"] * 5, vocab_size=540, context_length=16)
+    options = {
+        "text.vocab_size": tokenizer.vocab_size, "text.context_length": 16, "text.depth": 1, "backbone_config.depth": 1,
+    }  # fmt: skip
+    net = saccade.create("clip_ti16", options=options).eval()
+    loaded = LoadedModel(net, "clip", (), fresh_preprocessing(net), "contrastive", vocabulary=tokenizer.files())
+    predictor = predictor_of(loaded)
+    session = Session(
+        [OpenModel("clip", predictor, lambda x, labels: ZeroShot(predictor, labels).scores(x))], IMAGES, 2**26
+    )
+    expected = ZeroShot(predictor, ["three", "seven"]).scores(predictor.prepare(IMAGES[0].source)[None])[0].tolist()
+    scores = {row["label"]: row["score"] for row in session.score_labels("0", "0", ["three", "seven"], Change())}
+    assert [scores["three"], scores["seven"]] == pytest.approx(expected, abs=1e-6)
+    with pytest.raises(ConfigError, match="labels"):
+        session.score_labels("0", "0", [], Change())
+    with running(session) as address:
+        view.open(address)
+        view.page.fill("#labels", "three, seven")
+        view.page.press("#labels", "Enter")
+        view.page.wait_for_selector(".classes")
+        assert sorted(view.page.locator(".name").all_inner_texts()) == ["seven", "three"]
+        view.point_at(0, 0)  # of 4 x 4: row 1, column 1 of the 14 x 14 patches
+        view.show(1 + 14 + 1)
+        assert not view.complaints
+
+
+def test_models_without_attention_over_an_image_are_refused() -> None:
+    session = session_with(opened("detect_yolo"))
+    with pytest.raises(RecordingError, match="no attention"):
+        session.recording("0", "0", Change())
+    with pytest.raises(ConfigError, match="no patches"):
+        session.recording("0", "0", Change(hide=(1,)))
+    with pytest.raises(ConfigError, match="reads no texts"):
+        session.score_labels("0", "0", ["a"], Change())
+    with pytest.raises(DataError, match="no model"):
+        session.recording("1", "0", Change())
