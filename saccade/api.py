@@ -134,6 +134,7 @@ def explain(
     *,
     point: tuple[float, float] | None = None,
     method: Method | None = None,
+    target: str | None = None,
     layer: int | None = None,
     head: int | None = None,
     budget: str | int = "4 GiB",
@@ -152,8 +153,9 @@ def explain(
         images: one or several of what `Predictor.predict` takes.
         point: (x, y) as fractions in [0, 1] of the width and height of the model's input, from the upper left corner;
             or column and row of a pixel of the image.
-        method: of one map an image, "attention" unless given.
-        layer: of "attention", and the last of the other methods through several layers; from 0, or negative.
+        method: of one map an image; "attention" unless given, with a `target` "relevance".
+        target: name of the class, for methods that depend on it; the predicted one unless given.
+        layer: of "attention" and "grad-cam", the last one of "rollout" and "flow"; from 0, or negative.
         head: of "attention"; the mean of all heads unless given.
         budget: memory that one image's attention may take, in bytes or as "4 GiB".
         device: where the model runs, such as "cuda" or "auto"; the CPU unless given. A predictor has its own.
@@ -171,11 +173,12 @@ def explain(
     if not inputs:
         raise ConfigError("there is no image to explain: the list is empty")
     with evaluation_mode(predictor.model):
-        if (method, layer, head) != (None, None, None):
+        if (method, target, layer, head) != (None, None, None, None):
             if point is not None:
                 raise ConfigError("choose a point, or a method with its layer and head")
+            chosen = method or ("attention" if target is None else "relevance")
             maps = [
-                image_map(predictor, image, method or "attention", layer=layer, head=head, budget=budget)
+                image_map(predictor, image, chosen, target=target, layer=layer, head=head, budget=budget)
                 for image in inputs
             ]
             return Drawing(map_figure(maps), [str(one) for one in maps])

@@ -11,20 +11,22 @@ import torch
 from torch import Tensor
 
 from saccade.analysis.attention_flow import attention_flow
-from saccade.analysis.attention_maps import Embedder, read_by_head, reads_class_token, self_attention, to_pixels
-from saccade.analysis.inputs import image_reader
+from saccade.analysis.attention_maps import read_by_head, reads_class_token, self_attention, to_pixels
+from saccade.analysis.captum_maps import CAPTUM_METHODS, captum_map
+from saccade.analysis.gradient_maps import grad_cam, relevance_map
+from saccade.analysis.inputs import Embedder, image_reader
 from saccade.analysis.result import to_plain
 from saccade.analysis.rollout import attention_rollout
 from saccade.engine.predictor import ImageLike, Predictor, name_of
 from saccade.errors import ConfigError, RecordingError
-from saccade.models.model import Model
 from saccade.nn.matmul_precision import matmul_precision
 from saccade.nn.mode import evaluation_mode
 from saccade.nn.recording import record
 from saccade.nn.tokens import TokenLayout
 
-Method = Literal["attention", "rollout", "flow"]
+Method = Literal["attention", "rollout", "flow", "relevance", "grad-cam", "integrated-gradients", "occlusion"]
 METHODS: tuple[Method, ...] = get_args(Method)
+BY_CLASS = ("relevance", "grad-cam", *CAPTUM_METHODS)
 
 
 @dataclass(frozen=True)
@@ -67,59 +69,120 @@ class ImageMap:
         return [(row, column, float(value)) for (row, column), value in np.ndenumerate(self.values)]
 
 
-@torch.no_grad()
 def image_map(
     predictor: Predictor,
     image: ImageLike,
     method: Method = "rollout",
     *,
+    target: str | None = None,
     layer: int | None = None,
     head: int | None = None,
     budget: str | int = "4 GiB",
 ) -> ImageMap:
-    """Run the model on one image and draw up one map of what the head reads.
+    """Run the model on one image and draw up one map.
 
     Args:
-        predictor: a model with self-attention over patches.
+        predictor: a classifier; "attention", "rollout" and "flow" need self-attention over patches and no classes.
         image: the image.
-        method: "attention" of one layer, "rollout" or "flow" through all layers up to `layer`.
-        layer: number of the layer, from 0; negative from the end. The last unless given.
+        method: "attention" of one layer, "rollout" or "flow" through all layers up to `layer`, of what the head reads;
+            or for a class "relevance", "grad-cam", "integrated-gradients" or "occlusion" (the last two by captum).
+        target: name of the class for those; the predicted one unless given.
+        layer: number of the layer, from 0; negative from the end.
         head: number of the head, for "attention"; the mean of all unless given.
         budget: memory that the recording may take.
 
     Raises:
-        ConfigError: a head for another method than "attention", or a method that does not exist.
+        ConfigError: an option that the method does not take, or a method or class that does not exist.
         RecordingError: there is no such layer or head, or no self-attention over patches.
+    """
+    prepared, _ = predictor.read(image)
+    number = class_number(predictor, target)
+    values, logits = map_values(predictor, prepared[None], method, number, layer=layer, head=head, budget=budget)
+    label, score = "", None
+    if logits is not None and predictor.labels and len(logits) == len(predictor.labels):
+        scores = logits.softmax(0)
+        best = int(scores.argmax())
+        label, score = predictor.labels[best], scores[best].item()
+    options = {"for": target, "layer": layer, "head": head}
+    words = [method, *(f"{name} {value}" for name, value in options.items() if value is not None)]
+    return ImageMap(
+        name=name_of(image, 0),
+        image=to_pixels(predictor.preprocess.denormalize(prepared)),
+        values=values.numpy(),
+        method=", ".join(words),
+        label=label,
+        score=score,
+    )
+
+
+def class_number(predictor: Predictor, name: str | None) -> int | None:
+    """The number of a class by its name; None for none.
+
+    Raises:
+        ConfigError: there is no such class.
+    """
+    if name is None:
+        return None
+    if name not in predictor.labels:
+        known = ", ".join(predictor.labels[:8]) + (" …" if len(predictor.labels) > 8 else "")
+        raise ConfigError(f"there is no class {name!r}; the model has {known or 'none'}")
+    return predictor.labels.index(name)
+
+
+def map_values(
+    predictor: Predictor,
+    inputs: Tensor,
+    method: Method,
+    target: int | None = None,
+    *,
+    layer: int | None = None,
+    head: int | None = None,
+    budget: str | int = "4 GiB",
+) -> tuple[Tensor, Tensor | None]:
+    """The map ``[h, w]`` of one prepared image ``[1, C, H, W]``, and its logits ``[K]``, None for a model without.
+
+    Arguments as for :func:`image_map`, but the class by its number.
     """
     if method not in METHODS:
         raise ConfigError(f"there is no method {method!r}: choose {', '.join(METHODS)}")
     if head is not None and method != "attention":
-        raise ConfigError(f"{method} takes the mean over heads; --head is for the method attention")
-    prepared, _ = predictor.read(image)
+        raise ConfigError(f"{method} is of all heads together; a head is for the method attention")
+    if target is not None and method not in BY_CLASS:
+        raise ConfigError(f"{method} does not depend on the class; a class is for {', '.join(BY_CLASS)}")
+    if layer is not None and method in ("relevance", *CAPTUM_METHODS):
+        raise ConfigError(f"{method} is of the whole model; it takes no layer")
+    if method == "relevance":
+        made = relevance_map(predictor, inputs, target, budget=budget)
+        return made.values, made.logits
+    if method == "grad-cam":
+        made = grad_cam(predictor, inputs, target, layer=layer, budget=budget)
+        return made.values, made.logits
+    if method in CAPTUM_METHODS:
+        made = captum_map(predictor, inputs, method, target)
+        return made.values, made.logits
+    return _attention_values(predictor, inputs, method, layer, head, budget)
+
+
+@torch.no_grad()
+def _attention_values(
+    predictor: Predictor, inputs: Tensor, method: Method, layer: int | None, head: int | None, budget: str | int
+) -> tuple[Tensor, Tensor | None]:
     reader = image_reader(predictor)
     with (
         evaluation_mode(predictor.model),
         matmul_precision(predictor.matmul_precision),
         record(reader, budget=budget, tokens=False) as trace,
     ):
-        outputs = reader(prepared[None].to(predictor.device))
+        outputs = reader(inputs.to(predictor.device))
     layout, attentions = self_attention(trace, reader)
     layers = list(attentions.values())
-    last = (len(layers) - 1) if layer is None else layer
+    last = len(layers) - 1 if layer is None else layer
     if not -len(layers) <= last < len(layers):
         raise RecordingError(f"there is no layer {last}: they are 0 to {len(layers) - 1}")
-    last %= len(layers)
-    values = _values(method, layers[: last + 1], layout, reads_class_token(reader, layout), head)
-    label, score = prediction(predictor, reader, outputs)
-    words = method if layer is None and method != "attention" else f"{method}, layer {last}"
-    return ImageMap(
-        name=name_of(image, 0),
-        image=to_pixels(predictor.preprocess.denormalize(prepared)),
-        values=values.numpy(),
-        method=words if head is None else f"{words}, head {head}",
-        label=label,
-        score=score,
-    )
+    chosen = layers[: last % len(layers) + 1]
+    values = _values(method, chosen, layout, reads_class_token(reader, layout), head)
+    scored = isinstance(outputs, Tensor) and outputs.ndim == 2 and not isinstance(reader, Embedder)
+    return values, outputs[0].float().cpu() if scored else None
 
 
 def _values(method: Method, layers: list[Tensor], layout: TokenLayout, class_token: bool, head: int | None) -> Tensor:
@@ -137,12 +200,3 @@ def _values(method: Method, layers: list[Tensor], layout: TokenLayout, class_tok
         raise RecordingError("a flow goes to one token, and the head of this model reads the mean of all; use rollout")
     flow = attention_flow([layer[0] for layer in layers], 0)
     return flow[layout.num_prefix :].unflatten(0, layout.grid)
-
-
-def prediction(predictor: Predictor, reader: Model | Embedder, outputs: Any) -> tuple[str, float | None]:
-    """The best class and its probability of one image's logits ``[1, K]``; ("", None) for a model of no classes."""
-    if isinstance(reader, Embedder) or not predictor.labels or not isinstance(outputs, Tensor) or outputs.ndim != 2:
-        return "", None
-    scores = outputs.float().softmax(1)[0].cpu()
-    best = int(scores.argmax())
-    return predictor.labels[best], scores[best].item()

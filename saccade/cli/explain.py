@@ -17,7 +17,9 @@ def explain(
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("attention.png"),
     point: tuple[float, float] | None = None,
-    method: Literal["attention", "rollout", "flow"] | None = None,
+    method: Literal["attention", "rollout", "flow", "relevance", "grad-cam", "integrated-gradients", "occlusion"]
+    | None = None,
+    target: Annotated[str | None, Parameter(name="--class")] = None,
     layer: int | None = None,
     head: int | None = None,
     image_size: int | None = None,
@@ -43,7 +45,11 @@ def explain(
         Two fractions of width and height from the upper left corner, such as 0.5 0.25; or column and row of a pixel,
         such as 120 64.
     method
-        One map of what the head reads: the attention of a layer, or rollout or flow through all layers.
+        One map an image. Of what the head reads: the attention of a layer, or rollout or flow through all layers. For a
+        class: relevance through attention (Chefer et al. 2021), Grad-CAM on tokens or on the last feature map of a
+        ConvNet, integrated gradients or occlusion (with the extra `attribution`).
+    target
+        Name of the class for relevance, grad-cam, integrated-gradients and occlusion; the predicted one unless given.
     layer
         Of the attention; the last layer of rollout and flow. From 0, negative from the end.
     head
@@ -66,6 +72,6 @@ def explain(
 
     predictor = load(model, image_size=image_size, device=device)
     inputs = list(dict.fromkeys(path for text in images for path in expand(text))) if predictor.reads_images else images
-    drawing = draw(predictor, inputs, point=point, method=method, layer=layer, head=head, budget=budget)
+    drawing = draw(predictor, inputs, point=point, method=method, target=target, layer=layer, head=head, budget=budget)
     write_atomic(output, lambda path: drawing.figure.savefig(path, format=output.suffix[1:].lower()))
     print(*drawing.lines, f"drawn in {output}", sep="\n")

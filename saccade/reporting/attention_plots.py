@@ -103,7 +103,7 @@ def map_figure(maps: Sequence[ImageMap]) -> Figure:
         left, right = axes[row, 2 * column : 2 * column + 2]
         left.imshow(enlarge(one.image))
         left.set_title(shortened(one.name if one.score is None else f"{one.label}  {one.score:.0%}", 26), fontsize=9)
-        low, high = min(0.0, float(one.values.min())), float(one.values.max())
+        low, high = 0.0, float(one.values.max())  # what speaks against a class is not drawn
         if one.values.min() > 0.5 * high:  # nearly even: the differences are what there is to see
             low = float(one.values.min())
         right.imshow(overlay(one.image, np.maximum(one.values - low, 0)))

@@ -1,0 +1,57 @@
+"""Maps by way of captum: integrated gradients and occlusion. Needs the extra `attribution`.
+
+H x W pixels.
+"""
+
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from saccade.analysis.gradient_maps import GradientMap, class_score
+from saccade.analysis.inputs import image_reader
+from saccade.engine.predictor import Predictor
+from saccade.errors import ConfigError
+from saccade.nn.matmul_precision import matmul_precision
+from saccade.nn.mode import evaluation_mode
+
+CaptumMethod = Literal["integrated-gradients", "occlusion"]
+CAPTUM_METHODS: tuple[CaptumMethod, ...] = get_args(CaptumMethod)
+STEPS = 50  # of the path of integrated gradients
+
+
+def captum_map(predictor: Predictor, inputs: Tensor, method: CaptumMethod, target: int | None = None) -> GradientMap:
+    """What pixels contribute to the score of a class.
+
+    Args:
+        predictor: a classifier.
+        inputs: one image ``[1, C, H, W]``, prepared.
+        method: "integrated-gradients" (Sundararajan et al., arXiv 1703.01365) from the mean colour, in 50 steps; or
+            "occlusion" (Zeiler & Fergus, arXiv 1311.2901), one patch at a time behind the mean colour.
+        target: number of the class; the best one unless given.
+
+    Returns:
+        ``values [H, W]``, the sum over channels; negative where pixels speak against the class.
+
+    Raises:
+        ConfigError: captum is not installed, or the model gives no scores of classes.
+    """
+    try:
+        from captum.attr import IntegratedGradients, Occlusion
+    except ImportError:
+        raise ConfigError(f"{method} needs captum: pip install 'saccade[attribution]'") from None
+    reader, leaf = image_reader(predictor), inputs.to(predictor.device)
+    with evaluation_mode(predictor.model), matmul_precision(predictor.matmul_precision):
+        with torch.no_grad():
+            _, logits = class_score(reader(leaf), target)
+        number = int(logits.argmax()) if target is None else target
+        values: Any
+        if method == "integrated-gradients":
+            values = IntegratedGradients(reader).attribute(leaf, target=number, n_steps=STEPS, internal_batch_size=10)
+        else:
+            height, width = leaf.shape[-2:]
+            layout = predictor.model.token_layout((height, width))
+            stride = (max(1, height // 14), max(1, width // 14)) if layout is None else layout.stride
+            window = (leaf.shape[1], *stride)
+            values = Occlusion(reader).attribute(leaf, window, strides=window, target=number, perturbations_per_eval=8)
+    return GradientMap(values[0].sum(dim=0).detach().float().cpu(), logits)
