@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from saccade.api import evaluate, explain, save
     from saccade.checkpoints.convert import convert
     from saccade.engine.predictor import Predictor
+    from saccade.explorer.notebook import show, show_images
     from saccade.models.zoo import create, list_models
     from saccade.nn.recording import record
     from saccade.runs import train
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Predictor", "__version__", "convert", "create", "evaluate", "explain", "intervene", "list_models", "load",
-    "record", "save", "train",
+    "record", "save", "show", "show_images", "train",
 ]  # fmt: skip
 
 _HOMES = {
@@ -45,6 +46,8 @@ _HOMES = {
     "load": "saccade.tasks.loading",
     "record": "saccade.nn.recording",
     "save": "saccade.api",
+    "show": "saccade.explorer.notebook",
+    "show_images": "saccade.explorer.notebook",
     "train": "saccade.runs",
 }
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import zlib
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -30,19 +31,27 @@ def export_page(session: Session) -> str:
     Raises:
         ImageError, RecordingError: as for :meth:`Session.recording`.
     """
-    data = {
-        "version": __version__,
-        "models": [describe_model(key, model) for key, model in session.models.items()],
-        "images": [
+    return assemble_page(
+        models=[describe_model(key, model) for key, model in session.models.items()],
+        images=[
             {"key": key, "name": image.name, "thumbnail": data_url(thumbnail(image))}
             for key, image in session.images.items()
         ],
-        "recordings": {
+        recordings={
             f"{model}/{image}": pack(session.recording(model, image, Change()))
             for model in session.models
             for image in session.images
         },
-    }
+    )
+
+
+def assemble_page(
+    models: Sequence[Mapping[str, Any]],
+    images: Sequence[Mapping[str, Any]],
+    recordings: Mapping[str, Mapping[str, Any]],
+) -> str:
+    """The page of described models and images, and of packed recordings by "MODEL/IMAGE"."""
+    data = {"version": __version__, "models": models, "images": images, "recordings": recordings}
     return assemble(json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"))
 
 

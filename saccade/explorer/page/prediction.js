@@ -15,7 +15,7 @@ const SHOWN = 6;
 export function showPrediction(original, changed, drawn, onBox) {
   const panel = $("prediction");
   if (!original) {
-    panel.replaceChildren(element("p", { class: "note" }, $("labels-form").hidden ? "This model predicts nothing for an image alone." : "Type labels and press Enter."));
+    panel.replaceChildren(element("p", { class: "note" }, $("labels-form").hidden ? "No prediction for an image alone." : "Type labels and press Enter."));
   } else if (original.top) {
     panel.replaceChildren(...classRows(original.top, changed?.top ?? null));
   } else if (original.boxes) {

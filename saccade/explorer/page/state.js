@@ -57,6 +57,7 @@ export function readAddress() {
 export function writeAddress() {
   const parts = Object.keys(DEFAULTS).filter((key) => !isDefault(key));
   const hash = parts.map((key) => `${key}=${encodeURIComponent(write(key)).replaceAll("%2C", ",")}`).join("&");
+  if (location.protocol === "about:") return; // inside a notebook's frame, which has no address of its own
   history.replaceState(null, "", hash ? `#${hash}` : location.pathname);
 }
 

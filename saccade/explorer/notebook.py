@@ -1,0 +1,129 @@
+"""The explorer inside a notebook: a recorded run as a page that holds all of it.
+
+with saccade.record(model) as trace:
+    logits = model(images)
+saccade.show(trace, model, images)          # the last expression of a cell
+
+saccade.show_images(predictor, ["cat.jpg"])
+"""
+
+import html
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from saccade.analysis.attention_maps import to_pixels
+from saccade.checkpoints.atomic import write_atomic
+from saccade.engine.predictor import Predictor
+from saccade.errors import ConfigError
+from saccade.explorer.export import assemble_page, data_url, export_page, pack
+from saccade.explorer.session import OpenImage, OpenModel, Recording, Session, encode
+from saccade.explorer.streams import MEAN, prefix_names, streams_of
+from saccade.nn.trace import Trace, format_bytes
+
+MEMORY = 2**30  # bytes of attention in one page
+
+
+class Page:
+    """A page that a notebook displays, and that can be written to a file.
+
+    Attributes:
+        html: the whole page; it fetches nothing.
+        height: in pixels, of the frame in a notebook.
+    """
+
+    def __init__(self, content: str, height: int = 760):
+        self.html, self.height = content, height
+
+    def __repr__(self) -> str:
+        return f"Page({format_bytes(len(self.html))}; .save(path) writes it, a notebook displays it)"
+
+    def _repr_html_(self) -> str:
+        style = f"width:100%;height:{self.height}px;border:0"
+        return (
+            f'<iframe srcdoc="{html.escape(self.html)}" style="{style}" title="Saccade: recorded attention"></iframe>'
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the page to a file that a browser opens."""
+        write_atomic(Path(path), self.html.encode())
+
+
+def show(trace: Trace, model: nn.Module, images: Tensor, *, names: Sequence[str] | None = None) -> Page:
+    """The interactive view of a recorded run.
+
+    Args:
+        trace: of all heads and queries of the chosen layers.
+        model: that ran.
+        images: what it ran on, ``[B, C, H, W]``. They are displayed with their own smallest value black and their
+            largest white, because a model does not know how its images were normalised.
+        names: of the images; their numbers unless given.
+
+    Raises:
+        ConfigError: the images are not those of the trace.
+        RecordingError: no recorded attention lies over the images.
+    """
+    inner = getattr(model, "_orig_mod", model)
+    batch = next((len(weights) for weights in trace.attention.values()), 0)
+    if images.ndim != 4 or len(images) != batch:
+        raise ConfigError(f"the trace is of {batch} images, but these are {list(images.shape)}: give [B, C, H, W]")
+    names = [f"image {i}" for i in range(batch)] if names is None else list(names)
+    if len(names) != batch:
+        raise ConfigError(f"{len(names)} names for {batch} images")
+    recordings = [recording_of(trace, inner, images[i], i) for i in range(batch)]
+    return Page(
+        assemble_page(
+            models=[model_entry(inner)],
+            images=[
+                {"key": str(i), "name": name, "thumbnail": data_url(recording.shown)}
+                for i, (name, recording) in enumerate(zip(names, recordings))
+            ],
+            recordings={f"0/{i}": pack(recording) for i, recording in enumerate(recordings)},
+        )
+    )
+
+
+def show_images(predictor: Predictor, images: Sequence[str | Path]) -> Page:
+    """The interactive view of what a model attends to in some image files, with its predictions.
+
+    Raises:
+        ImageError: an image cannot be read.
+        RecordingError: the model has no attention over an image, or it takes more than 1 GiB.
+    """
+    opened = [OpenImage(Path(path).name, Path(path)) for path in images]
+    model = OpenModel(predictor.source.architecture, predictor)
+    return Page(export_page(Session([model], opened, MEMORY)))
+
+
+@torch.no_grad()
+def recording_of(trace: Trace, model: nn.Module, image: Tensor, index: int) -> Recording:
+    """What the page needs of one image ``[C, H, W]`` of the batch of a trace."""
+    config = getattr(model, "config", None)
+    one = replace(trace, attention={path: w[index : index + 1].detach() for path, w in trace.attention.items()})
+    layout = trace.layout
+    streams = streams_of(one, model, layout, prefix_names(config, layout.num_prefix if layout else 0))
+    pixels = image.detach().float().cpu()
+    low, high = pixels.amin(), pixels.amax()
+    shown = to_pixels((pixels - low) / (high - low).clamp(min=1e-12))
+    height, width = shown.shape[:2]
+    reads_class_token = streams[0].prefix and getattr(config, "pooling", "cls").startswith("cls")
+    return Recording(
+        streams=tuple(streams),
+        size=(height, width),
+        view=(0.0, 0.0, float(width), float(height)),
+        shown=encode(shown),
+        result=None,
+        drawn=b"",
+        query=0 if reads_class_token or not streams[0].over_grid else MEAN,
+    )
+
+
+def model_entry(model: nn.Module) -> dict[str, object]:
+    """A module without a predictor, as the page describes models."""
+    name = type(model).__name__
+    count = sum(parameter.numel() for parameter in model.parameters())
+    entry = {"key": "0", "name": name, "architecture": name, "task": "", "parameters": count}
+    return {**entry, "classes": 0, "readsLabels": False}
