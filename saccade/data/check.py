@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from saccade.data.images import size_of, stored_channels
-from saccade.data.samples import DataSplits, Source
+from saccade.data.samples import DataSplits, Examination, ExaminedSource, Source
 from saccade.errors import ImageError
 
 SAMPLE = 2_000  # images that `sample` checks
@@ -26,6 +26,7 @@ class DataReport:
     Attributes:
         counts: split -> class -> images.
         broken: name -> error.
+        doubtful: name -> what training leaves out or corrects without an error, such as boxes without area.
         leaks: groups of names with the same bytes in more than one split.
         duplicates: groups of names with the same bytes within one split.
         conflicts: groups of names with the same bytes and different labels.
@@ -38,6 +39,7 @@ class DataReport:
     name: str
     counts: dict[str, dict[str, int]]
     broken: dict[str, str] = field(default_factory=dict)
+    doubtful: dict[str, str] = field(default_factory=dict)
     leaks: list[list[str]] = field(default_factory=list)
     duplicates: list[list[str]] = field(default_factory=list)
     conflicts: list[list[str]] = field(default_factory=list)
@@ -63,6 +65,8 @@ class DataReport:
     @property
     def warnings(self) -> list[str]:
         warnings = []
+        if self.doubtful:
+            warnings.append(f"{len(self.doubtful)} with doubtful annotations: {_shortened(self.doubtful.values())}")
         if self.leaks:
             warnings.append(f"{len(self.leaks)} {self.things} are in more than one split: {_groups(self.leaks)}")
         if self.duplicates:
@@ -116,16 +120,19 @@ def check_data(
     if mode == "sample" or (mode == "auto" and total > AUTO_FULL):
         samples = samples[:: max(1, total // SAMPLE)]
     broken: dict[str, str] = {}
+    doubtful: dict[str, str] = {}
     sizes: Counter[tuple[int, int]] = Counter()
     by_digest: dict[bytes, list[tuple[str, str, int]]] = {}  # digest -> split, name, label
     with ThreadPoolExecutor() as pool:
         results = pool.map(partial(_check, channels=channels), samples, chunksize=16)
-        for done, ((split, source, index), (digest, size, error)) in enumerate(zip(samples, results), 1):
+        for done, ((split, source, index), (digest, result)) in enumerate(zip(samples, results), 1):
             name = source.names[index]
-            if error:
-                broken[name] = error
-            if size:
-                sizes[size] += 1
+            if isinstance(result, str):
+                broken[name] = result
+            elif result is not None:
+                sizes[result.size[1], result.size[0]] += 1
+                if result.problems:
+                    doubtful[name] = f"{name}: {'; '.join(result.problems)}"
             if digest:
                 by_digest.setdefault(digest, []).append((split, name, int(source.labels[index])))
             if on_image is not None:
@@ -139,6 +146,7 @@ def check_data(
         name=splits.name,
         counts={name: _counts(source) for name, source in splits.parts.items()},
         broken=broken,
+        doubtful=doubtful,
         leaks=names_of(lambda g: len({split for split, _, _ in g}) > 1),
         duplicates=names_of(lambda g: len({split for split, _, _ in g}) == 1),
         conflicts=names_of(lambda g: len({label for _, _, label in g}) > 1),
@@ -159,21 +167,22 @@ def source_channels(source: Source) -> int:
         return 3
 
 
-def _check(sample: tuple[str, Any, int], channels: int) -> tuple[bytes, tuple[int, int] | None, str]:
-    """(digest of the bytes, (width, height), error) of a sample."""
+def _check(sample: tuple[str, Any, int], channels: int) -> tuple[bytes, Examination | str | None]:
+    """The digest of the bytes of a sample; and what reading it shows, its error, or None for a text."""
     _, source, index = sample
     try:
         data = source.data(index)
     except ImageError as error:
-        return b"", None, str(error)
+        return b"", str(error)
     digest = hashlib.sha256(data).digest()
     if not hasattr(source, "image"):
-        return digest, None, ""
+        return digest, None
     try:
-        height, width = size_of(source.image(index, channels))
-        return digest, (width, height), ""
+        if isinstance(source, ExaminedSource):
+            return digest, source.examine(index, channels)
+        return digest, Examination(size_of(source.image(index, channels)))
     except ImageError as error:
-        return digest, None, str(error)
+        return digest, str(error)
 
 
 def _counts(source: Source) -> dict[str, int]:

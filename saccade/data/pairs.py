@@ -4,6 +4,7 @@
 captions.csv with image,caption[,split]             paths relative to the file, or to a folder beside it; an image may
                                                     have many lines
 captions.jsonl                                      {"image": "1.jpg", "caption": "a cat"}; the caption may be a list
+annotations/captions_train2017.json                 COCO's, with its folders of images
 metadata.jsonl, Parquet, tars                       see saccade.data.records; in tars KEY.txt has a caption a line
 """
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from saccade.data.builtin.scenes import scene_splits
 from saccade.data.builtin.strips import strip_splits
+from saccade.data.coco_captions import caption_files, read_coco_captions
 from saccade.data.config import DataConfig
 from saccade.data.image_folder import Entry, FileSource, fingerprint
 from saccade.data.record_types import Records
@@ -26,6 +28,7 @@ from saccade.errors import DataError
 
 TEXT_COLUMNS = ("caption", "text", "title", "sentence", "captions", "sentences", "description", "txt")
 CAPTION = Target("caption", TEXT_COLUMNS[1:], suffixes=("txt", "text", "caption"), any_column=False)
+CONTAINERS = (".json", ".tar", ".parquet", ".arrow")
 TABLES = ("captions.csv", "captions.tsv", "captions.jsonl")  # in a folder, the first that is there
 
 Row = tuple[str, str, str]  # image, caption, split ("" if the data does not define it)
@@ -88,7 +91,7 @@ def open_pairs(path: str, config: DataConfig | None = None) -> DataSplits:
 def has_captions(path: str) -> bool:
     """Whether the data at this path is images with captions rather than pairs of texts, by its name and its columns."""
     place = Path(path)
-    if path in ("scenes", "strips") or place.is_dir() or place.suffix in (".tar", ".parquet", ".arrow") or "::" in path:
+    if path in ("scenes", "strips") or place.is_dir() or place.suffix in CONTAINERS or "::" in path:
         return True
     suffix = place.suffix.lower()
     if not place.is_file() or suffix not in (".csv", ".tsv", ".jsonl"):
@@ -108,12 +111,21 @@ def _read(place: Path) -> Records:
         return records
     if not place.exists():
         raise DataError(f"there is no {place}: give a CSV or JSONL of image,caption, tar shards, or 'scenes'")
+    if place.suffix.lower() == ".json":
+        return read_coco_captions(place.parent.parent if place.parent.name == "annotations" else place.parent, [place])
     if not place.is_dir():
-        raise DataError(f"{place} is not a .csv, .tsv, .jsonl, .tar, .parquet or .arrow of images and captions")
+        raise DataError(
+            f"{place} is not a .csv, .tsv, .json (COCO), .jsonl, .tar, .parquet or .arrow of images and captions"
+        )
     table = next((place / name for name in TABLES if (place / name).is_file()), None)
+    if table is None and (files := caption_files(place)):
+        return read_coco_captions(place, files)
     records = None if table is None else read_records(str(table), CAPTION)
     if records is None:
-        raise DataError(f"{place} has neither {', '.join(TABLES)} nor metadata.jsonl, tar shards, Parquet or Arrow")
+        raise DataError(
+            f"{place} has neither {', '.join(TABLES)} nor annotations/captions_train2017.json (COCO), metadata.jsonl, "
+            "tar shards, Parquet or Arrow"
+        )
     return records
 
 

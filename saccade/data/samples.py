@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -34,6 +34,27 @@ class ImageSource(Source, Protocol):
     def image(self, index: int, channels: int = 3) -> Image.Image | Tensor:
         """The upright image for a model with this number of channels, as :func:`saccade.data.images.read_image` returns
         it: a PIL image for 1 or 3, otherwise ``[C, H, W]``; raises `ImageError` with its name."""
+        ...
+
+
+class Examination(NamedTuple):
+    """What reading a sample for training shows.
+
+    Attributes:
+        size: (height, width) of the image in pixels.
+        problems: what training leaves out or corrects without an error, such as a box without area.
+    """
+
+    size: tuple[int, int]
+    problems: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class ExaminedSource(Protocol):
+    """Images whose annotations may fail to be read, or may be doubtful."""
+
+    def examine(self, index: int, channels: int = 3) -> Examination:
+        """Read a sample with its annotation as training does; raises what training would raise."""
         ...
 
 

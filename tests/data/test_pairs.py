@@ -140,3 +140,39 @@ def test_scenes_have_captions() -> None:
     sample = splits.train.with_captions(1)
     assert sample.captions == splits.train.captions(1)
     assert sample.captions[0].startswith("a ")
+
+
+def coco_captions(root: Path, *annotations: dict, folder: str = "train2017", name: str = "a.png") -> Path:
+    (root / folder).mkdir(parents=True)
+    (root / "annotations").mkdir()
+    Image.new("RGB", (8, 8)).save(root / folder / "a.png")
+    images = [{"id": 7, "file_name": name}, {"id": 8, "file_name": "none.png"}]
+    file = root / "annotations" / "captions_train2017.json"
+    file.write_text(json.dumps({"images": images, "annotations": list(annotations)}))
+    return file
+
+
+FOX = {"id": 1, "image_id": 7, "caption": " A fox, in the snow. "}
+
+
+@pytest.mark.parametrize("folder", ["train2017", "images/train2017", "images", "train"])
+@pytest.mark.parametrize("name", ["a.png", ".\\a.png"])
+def test_captions_of_coco(folder: str, name: str, tmp_path: Path) -> None:
+    file = coco_captions(tmp_path, FOX, {**FOX, "id": 2, "caption": "A fox."}, folder=folder, name=name)
+    for path in (tmp_path, file):
+        splits = open_pairs(str(path))
+        assert len(splits.train) == 1
+        assert splits.train.captions(0) == ("A fox, in the snow.", "A fox.")
+        assert splits.notes == ("read in the layout of COCO", f"skipped: 1 images of {file} without a caption")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_id": 9}, "annotation 1 has no caption or an image"), ({"caption": " "}, "annotation 1: .* is empty"),
+        ({"caption": None}, "annotation 1: .* is empty"), ({"image_id": 8}, "names the image none.png, which is"),
+    ],
+)  # fmt: skip
+def test_errors_in_captions_of_coco(change: dict, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=rf"captions_train2017\.json.*{message}"):
+        open_pairs(str(coco_captions(tmp_path, {**FOX, **change})))

@@ -84,6 +84,26 @@ def write_labelimg(root: Path) -> Path:
     return root
 
 
+def write_cvat(root: Path) -> Path:
+    rows = ""
+    corners = ";".join(f"{x},{y}" for x, y in zip(OUTLINE[0::2], OUTLINE[1::2]))
+    shapes = {"a.jpg": '<box label="fox" xtl="20" ytl="15" xbr="60" ybr="45"/>'}
+    shapes["b.jpg"] = f'<polygon label="fox" points="{corners}"/><tag label="blurred"/>'
+    for split, name in (("train", "a.jpg"), ("val", "b.jpg")):
+        picture(root / "images" / name)
+        image = f'<image id="0" name="{name}" subset="{split}" width="{WIDTH}" height="{HEIGHT}">{shapes[name]}</image>'
+        rows += image
+    written(root / "annotations.xml", f'<?xml version="1.0" encoding="utf-8"?>\n<annotations>{rows}</annotations>\n')
+    return root
+
+
+def write_yolo_text(root: Path) -> Path:
+    picture(root / "images" / "a.jpg")
+    written(root / "labels" / "a.txt", "1 0.5 0.5 0.5 0.5\n")
+    written(root / "classes.txt", "owl\nfox\n")
+    return root
+
+
 def write_labelme(root: Path) -> Path:
     for split, name in (("train", "a"), ("val", "b")):
         picture(root / split / f"{name}.jpg")
@@ -169,6 +189,14 @@ LAYOUTS = [
         ),
         "rotated boxes; the box around them; outlines are also masks; keypoints are ignored; `../train/images`",
     ),
+    Layout(
+        "detection",
+        "YOLO of Label Studio",
+        write_yolo_text,
+        {"train/a.jpg": [BOX]},
+        ("owl", "fox"),
+        "`classes.txt` with a name a line in place of a YAML file",
+    ),
     layout(
         "Pascal VOC",
         write_voc,
@@ -176,6 +204,12 @@ LAYOUTS = [
         "folders; `difficult` objects do not count",
     ),
     layout("Pascal VOC, XML beside the image", write_labelimg, "as labelImg writes it"),
+    layout(
+        "CVAT for images",
+        write_cvat,
+        "`annotations.xml` itself as the path; rotated boxes, ellipses and masks as the upright box around them; tags, "
+        "lines, points and skeletons are skipped with a note",
+    ),
     layout("LabelMe", write_labelme, "rectangles, circles, outlines and masks; points and lines are skipped"),
     layout("Datumaro", write_datumaro, "outlines and masks, one object for each group; `is_crowd`"),
     layout(

@@ -27,6 +27,16 @@ def write_jsonl(root: Path) -> Path:
     return root
 
 
+def write_coco(root: Path) -> Path:
+    texts = {"train": ("a.jpg", ["A red fox, in the snow.", "A fox."]), "val": ("b.jpg", ["An owl."])}
+    for split, (name, captions) in texts.items():
+        picture(root / f"{split}2017" / name)
+        rows = [{"id": i, "image_id": 7, "caption": caption} for i, caption in enumerate(captions)]
+        content = {"images": [{"id": 7, "file_name": name, "width": 80, "height": 60}], "annotations": rows}
+        written(root / "annotations" / f"captions_{split}2017.json", content)
+    return root
+
+
 def layout(name: str, write: Callable[[Path], Path], also: str, expected: Any = CAPTIONS) -> Layout:
     return Layout("contrastive", name, write, expected, (), also)
 
@@ -39,4 +49,10 @@ LAYOUTS = [
         "`images/`; any number of lines an image; the table itself as the path",
     ),
     layout("JSONL", write_jsonl, "one caption or a list of them"),
+    layout(
+        "COCO",
+        write_coco,
+        "images also in `images/train2017/` or `images/`; one of the files as the path; images without a caption are "
+        "skipped with a note",
+    ),
 ]

@@ -20,7 +20,7 @@ from saccade.data.builtin.scenes import SceneSource, scene_splits
 from saccade.data.config import DataConfig
 from saccade.data.image_formats import QUARTER_TURNS, stored_orientation
 from saccade.data.images import grey_image, read_image, size_of
-from saccade.data.samples import DataSplits, ImageSource
+from saccade.data.samples import DataSplits, Examination, ImageSource
 from saccade.data.splits import SPLITS, split_indices
 from saccade.errors import DataError, ImageError
 from saccade.tasks.dense.class_tables import (
@@ -92,6 +92,13 @@ class DenseFiles:
                 "store the image upright, without an orientation"
             )
         return image, target
+
+    def examine(self, index: int, channels: int = 3) -> Examination:
+        """As training reads it; a map without a value is no part of the loss."""
+        image, target = self.with_map(index, channels)
+        labelled = target != IGNORE if target.dtype.kind == "i" else ~np.isnan(target)
+        problems = () if labelled.any() else (f"no pixel of {self.pairs[index].map} has a class",)
+        return Examination(size_of(image), problems)
 
 
 class DenseScenes:

@@ -8,24 +8,17 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from saccade.data.check import AUTO_FULL, SAMPLE, source_channels
 from saccade.data.images import size_of
 from saccade.data.samples import DataSplits
 from saccade.data.splits import SPLITS
 from saccade.errors import DataError, ImageError
+from saccade.tasks.detection.box_problems import DESCRIPTIONS, Kind, correction, find_problem
 from saccade.tasks.detection.layouts.coco import coco_files
 from saccade.tasks.detection.records import Box, RecordSource
 
-Kind = Literal["empty", "negative", "outside", "corners"]
-DESCRIPTIONS = {
-    "empty": "have no area",
-    "negative": "have a negative width or height",
-    "outside": "extend beyond their image",
-    "corners": "look like left, top, right, bottom in place of left, top, width, height",
-}
-TOLERANCE = 1.0  # pixels beyond an edge that are taken for rounding
 MAX_SHOWN = 5  # boxes of each kind in the printed report
 
 
@@ -85,7 +78,7 @@ class BoxReport:
                     f"{p.image} {p.label} {tuple(round(v, 1) for v in p.box)}" for p in problems[:MAX_SHOWN]
                 )
                 more = f" and {len(problems) - MAX_SHOWN} more" if len(problems) > MAX_SHOWN else ""
-                lines.append(f"error: {len(problems)} boxes {description}: {shown}{more}")
+                lines.append(f"error: {len(problems)} x box {description}: {shown}{more}")
         lines += [f"error: {text}" for text in list(self.broken.values())[:MAX_SHOWN]]
         lines.append("errors found" if self.problems or self.broken else "no errors")
         lines += [f"corrected: {path}" for path in self.rewritten]
@@ -128,34 +121,6 @@ def check_boxes(
             on_image(done, len(work))
     images = {split: len(part) for split, part in parts.items()}
     return BoxReport(counts, images, len(work), problems, broken, notes=splits.notes)
-
-
-def find_problem(box: Box, width: int, height: int) -> Kind | None:
-    """The kind of problem of a box (left, top, right, bottom) in an image of that size; None for a valid box."""
-    left, top, right, bottom = box
-    if right < left or bottom < top:
-        return "negative"
-    if right == left or bottom == top:
-        return "empty"
-    beyond = min(left, top) < -TOLERANCE or right > width + TOLERANCE or bottom > height + TOLERANCE
-    if not beyond:
-        return None
-    # As (left, top, width, height) it extends beyond the image, as two corners it does not.
-    corner = (right - left, bottom - top)
-    inside = left < corner[0] <= width + TOLERANCE and top < corner[1] <= height + TOLERANCE and min(left, top) >= 0
-    return "corners" if inside else "outside"
-
-
-def correction(box: Box, kind: Kind, width: int, height: int) -> Box | None:
-    """The probable correction of an invalid box; None if there is none."""
-    left, top, right, bottom = box
-    if kind == "corners":
-        left, top, right, bottom = left, top, right - left, bottom - top
-    elif kind == "negative":
-        left, right = sorted((left, right))
-        top, bottom = sorted((top, bottom))
-    fixed = (max(left, 0.0), max(top, 0.0), min(right, float(width)), min(bottom, float(height)))
-    return fixed if fixed[2] > fixed[0] and fixed[3] > fixed[1] else None
 
 
 def fix_coco(root: Path, report: BoxReport) -> list[Path]:

@@ -11,10 +11,9 @@ from pycocotools import mask as coco_masks
 from torch import Tensor
 
 from saccade.data.images import read_image, size_of
-from saccade.data.samples import BoxedImage, BoxTruth
+from saccade.data.samples import BoxedImage, BoxTruth, Examination
 from saccade.errors import ImageError
-
-Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
+from saccade.tasks.detection.box_problems import DESCRIPTIONS, Box, find_problem
 
 
 class Crowd(NamedTuple):
@@ -37,6 +36,14 @@ class Record:
     segmentations: tuple[Any, ...] = ()  # COCO polygons or RLE, one for each box; empty unless all boxes have one
     areas: tuple[float, ...] = ()  # in pixels, one for each box; empty: those of the boxes
     crowds: tuple[Crowd, ...] = ()
+
+
+class Contents(NamedTuple):
+    """What a data set on disk holds."""
+
+    records: dict[str, list[Record]]  # by split
+    classes: tuple[str, ...]
+    notes: tuple[str, ...] = ()  # files and objects that were skipped
 
 
 class RecordSource:
@@ -83,6 +90,15 @@ class RecordSource:
             )
             masks = masks.reshape(-1, height, width)
         return BoxedImage(image, boxes[has_area], labels[has_area], masks, truth)
+
+    def examine(self, index: int, channels: int = 3) -> Examination:
+        """As training reads it; boxes that it clips or leaves out."""
+        height, width = size_of(self.with_boxes(index, channels).image)
+        record, problems = self.records[index], []
+        for box, label in zip(record.boxes, record.names):
+            if kind := find_problem(box, width, height):
+                problems.append(f"box {tuple(round(v, 1) for v in box)} of {label} {DESCRIPTIONS[kind]}")
+        return Examination((height, width), tuple(problems))
 
     @staticmethod
     def _mask(record: Record, segmentation: Any, size: tuple[int, int]) -> np.ndarray:

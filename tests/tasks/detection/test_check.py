@@ -12,7 +12,8 @@ from saccade.data.builtin.scenes import scene_splits
 from saccade.data.builtin.write_scenes import write_scenes
 from saccade.data.config import DataConfig, ScenesConfig
 from saccade.errors import DataError
-from saccade.tasks.detection.check import check_boxes, correction, find_problem
+from saccade.tasks.detection.box_problems import correction, find_problem
+from saccade.tasks.detection.check import check_boxes
 from saccade.tasks.detection.sources import open_boxes
 from tests.tasks.detection.test_sources import WHOLE, write_coco, write_voc
 

@@ -1,13 +1,13 @@
 """Layouts of boxes as tools write them: the right boxes, or an error that names the file and the line."""
 
 import json
-import logging
 import os
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from saccade.data.check import check_data
 from saccade.data.config import DataConfig
 from saccade.errors import DataError, ImageError
 from saccade.tasks.detection.check import check_boxes
@@ -308,12 +308,15 @@ def test_the_check_names_what_training_refuses(write, tmp_path: Path) -> None:
     assert str(error.value) in str(report)
 
 
-def test_the_layout_and_skipped_files_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_layout_and_skipped_files_are_named(tmp_path: Path) -> None:
     picture(tmp_path / "train2017" / "a.png")
     written(tmp_path / "annotations" / "instances_train2017.json", coco(["a.png"]))
     written(tmp_path / "annotations" / "captions_train2017.json", CAPTIONS)
-    with caplog.at_level(logging.INFO, logger="saccade"):
-        splits = open_boxes(str(tmp_path))
-    assert splits.notes == ("read in the layout of COCO",)
-    assert str(check_boxes(splits)).startswith("read in the layout of COCO\n")
-    assert "captions_train2017.json holds captions" in caplog.text
+    written(tmp_path / "annotations" / "person_keypoints_train2017.json", coco(["a.png"]))
+    splits = open_boxes(str(tmp_path))
+    notes = " ".join(splits.notes)
+    assert notes.startswith("read in the layout of COCO skipped: ")
+    assert "captions_train2017.json holds captions, not boxes" in notes
+    assert "person_keypoints_train2017.json stands beside instances_train2017.json" in notes
+    for report in (check_boxes(splits), check_data(splits)):  # `saccade data check`, and before a run
+        assert all(note in str(report) for note in splits.notes)

@@ -7,7 +7,6 @@ result.json, images/                                                     Label S
 """
 
 import json
-import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,7 @@ from typing import Any
 from saccade.data.splits import SPLITS
 from saccade.errors import DataError
 from saccade.tasks.detection.layouts.tree import ImageTree, finite_box, hidden, refuse_repetitions, split_of
-from saccade.tasks.detection.records import Box, Crowd, Record
-
-log = logging.getLogger("saccade")
+from saccade.tasks.detection.records import Box, Contents, Crowd, Record
 
 
 @dataclass
@@ -38,7 +35,7 @@ def coco_files(root: Path) -> list[Path]:
     return next((matches for matches in files if matches), [])
 
 
-def read_coco(root: Path) -> tuple[dict[str, list[Record]], tuple[str, ...]]:
+def read_coco(root: Path) -> Contents:
     """The records of each split, and the classes in the order of their ids.
 
     Files of captions, of panoptic segments and of images without annotations are skipped; of `instances_*` and
@@ -54,9 +51,7 @@ def read_coco(root: Path) -> tuple[dict[str, list[Record]], tuple[str, ...]]:
             reasons.append(f"{file} {reason}")
     if not contents:
         raise DataError(f"{root} has no COCO annotation of boxes: {'; '.join(reasons) or 'no JSON file'}")
-    for reason in reasons:
-        log.info("skipped: %s", reason)
-
+    notes = [f"skipped: {reason}" for reason in reasons]
     by_split: dict[str, list[Path]] = {}
     for file in contents:
         folder = file.relative_to(root).parent.name  # "" for a file in the root, whose own name says nothing
@@ -65,7 +60,7 @@ def read_coco(root: Path) -> tuple[dict[str, list[Record]], tuple[str, ...]]:
     names: dict[int, str] = {}
     tree = ImageTree(root)
     for split in [split for split in SPLITS if split in by_split]:
-        for file in _preferred(by_split[split]):
+        for file in _preferred(by_split[split], notes):
             categories = _categories(file, contents[file])
             for number, category in categories.items():
                 if names.setdefault(number, category) != category:
@@ -75,7 +70,7 @@ def read_coco(root: Path) -> tuple[dict[str, list[Record]], tuple[str, ...]]:
     with_boxes = {name for part in records.values() for record in part for name in record.names}
     # A category without a box (a super-category, a hole) is not a class; two of one name are one class.
     classes = tuple(dict.fromkeys(names[number] for number in sorted(names) if names[number] in with_boxes))
-    return records, classes
+    return Contents(records, classes, tuple(notes))
 
 
 def _load(file: Path) -> Any:
@@ -101,13 +96,13 @@ def _has(content: dict, key: str) -> bool:
     return isinstance(annotations, list) and any(isinstance(row, dict) and key in row for row in annotations[:1])
 
 
-def _preferred(files: list[Path]) -> list[Path]:
+def _preferred(files: list[Path], notes: list[str]) -> list[Path]:
     instances = [file for file in files if file.stem.startswith("instances")]
     if not instances:
         return files
     for file in files:
         if file not in instances:
-            log.info("skipped: %s stands beside %s", file, instances[0].name)
+            notes.append(f"skipped: {file} stands beside {instances[0].name}")
     return instances
 
 

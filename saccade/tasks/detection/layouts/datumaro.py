@@ -19,7 +19,7 @@ from saccade.tasks.detection.layouts.tree import (
     refuse_repetitions,
     split_of,
 )
-from saccade.tasks.detection.records import Box, Crowd, Record
+from saccade.tasks.detection.records import Box, Contents, Crowd, Record
 
 KINDS = ("bbox", "polygon", "mask")  # the first of a group gives the box
 
@@ -30,7 +30,7 @@ def datumaro_files(root: Path) -> list[Path]:
     return [p for p in paths if not hidden(p, root) and begins_with(p, rb'"categories"\s*:\s*\{|"dm_format_version"')]
 
 
-def read_datumaro(root: Path) -> tuple[dict[str, list[Record]], tuple[str, ...]]:
+def read_datumaro(root: Path) -> Contents:
     """The records of each split, and the classes in the order of their numbers."""
     tree = ImageTree(root)
     records: dict[str, list[Record]] = {}
@@ -48,7 +48,7 @@ def read_datumaro(root: Path) -> tuple[dict[str, list[Record]], tuple[str, ...]]
     records = {split: part for split, part in records.items() if part}
     refuse_repetitions(records)
     with_boxes = {name for part in records.values() for record in part for name in record.names}
-    return records, tuple(name for name in classes if name in with_boxes)
+    return Contents(records, tuple(name for name in classes if name in with_boxes))
 
 
 def _read_item(tree: ImageTree, file: Path, labels: list[str], item: Any, name: str, annotations: list) -> Record:

@@ -4,8 +4,8 @@ Rectangles, circles, outlines and masks are boxes around their points; points an
 """
 
 import json
-import logging
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,8 @@ from saccade.tasks.detection.layouts.tree import (
     refuse_repetitions,
     split_of,
 )
-from saccade.tasks.detection.records import Box, Record
+from saccade.tasks.detection.records import Box, Contents, Record
 
-log = logging.getLogger("saccade")
 WITHOUT_BOX = ("point", "points", "line", "linestrip")
 NO_CLASSES = ("__ignore__", "_background_")  # which LabelMe's own converters leave out too
 
@@ -32,18 +31,20 @@ def labelme_files(root: Path) -> list[Path]:
     return [path for path in paths if begins_with(path, rb'"shapes"\s*:\s*\[')]
 
 
-def read_labelme(root: Path) -> tuple[dict[str, list[Record]], tuple[str, ...]]:
+def read_labelme(root: Path) -> Contents:
     """The records of each split, and the classes in alphabetical order."""
     tree = ImageTree(root)
     records: dict[str, list[Record]] = {}
+    skipped: Counter[str] = Counter()
     for file in labelme_files(root):
         split = split_of(*reversed(file.relative_to(root).parts[:-1])) or "train"
-        records.setdefault(split, []).append(_read_file(tree, file))
+        records.setdefault(split, []).append(_read_file(tree, file, skipped))
     refuse_repetitions(records)
-    return records, class_order(records)
+    notes = (f"skipped: {count} shapes that are {what}" for what, count in sorted(skipped.items()))
+    return Contents(records, class_order(records), tuple(notes))
 
 
-def _read_file(tree: ImageTree, file: Path) -> Record:
+def _read_file(tree: ImageTree, file: Path, skipped: Counter[str]) -> Record:
     boxes, names, outlines = [], [], []
     try:
         content = json.loads(file.read_text(encoding="utf-8-sig"))
@@ -53,7 +54,7 @@ def _read_file(tree: ImageTree, file: Path) -> Record:
             if not label:
                 raise DataError(f"{where} has no label")
             if kind in WITHOUT_BOX or label in NO_CLASSES:
-                log.info("skipped: %s is a %s labelled %s", where, kind, label)
+                skipped[f"a {kind} labelled {label}"] += 1
                 continue
             points = [(float(x), float(y)) for x, y in shape["points"]]
             boxes.append(_box(kind, points, where))

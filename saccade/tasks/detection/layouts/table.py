@@ -20,7 +20,7 @@ from saccade.tasks.detection.layouts.tree import (
     refuse_repetitions,
     split_of,
 )
-from saccade.tasks.detection.records import Box, Record
+from saccade.tasks.detection.records import Box, Contents, Record
 
 log = logging.getLogger("saccade")
 
@@ -64,7 +64,7 @@ def table_files(root: Path) -> list[Path]:
     ]
 
 
-def read_tables(root: Path, files: list[Path]) -> tuple[dict[str, list[Record]], tuple[str, ...]]:
+def read_tables(root: Path, files: list[Path]) -> Contents:
     """The records of each split, and the classes: numbers in their order, names in alphabetical order."""
     rows: Rows = {}
     tree = ImageTree(root)
@@ -75,7 +75,7 @@ def read_tables(root: Path, files: list[Path]) -> tuple[dict[str, list[Record]],
             _read_csv(tree, file, rows)
     records = {split: [row.record(path) for path, row in part.items()] for split, part in rows.items()}
     refuse_repetitions(records)
-    return records, class_order(records)
+    return Contents(records, class_order(records))
 
 
 def _columns(file: Path) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Files of a data set's folder: the images by name, the splits by the names of folders and files."""
 
+import codecs
 import math
 import re
 from collections import Counter
@@ -11,6 +12,8 @@ from saccade.data.splits import SPLIT_NAMES
 from saccade.data.storage import is_hidden
 from saccade.errors import DataError
 from saccade.tasks.detection.records import Box, Record
+
+DECLARATION = re.compile(rb"""^\s*<\?xml[^>]*encoding\s*=\s*["']([A-Za-z0-9._-]+)["'][^>]*\?>""")
 
 
 class ImageTree:
@@ -127,3 +130,20 @@ def refuse_repetitions(records: dict[str, list[Record]]) -> None:
         path, count = Counter(record.path for record in part).most_common(1)[0]
         if count > 1:
             raise DataError(f"{path} is annotated twice in the split {split}: leave one of the annotation files there")
+
+
+def xml_text(file: Path) -> str:
+    """The text by the encoding that the file declares, without the declaration."""
+    content = file.read_bytes()
+    encoding = "utf-8-sig"
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding = "utf-16"
+    elif match := DECLARATION.match(content.removeprefix(codecs.BOM_UTF8)):
+        encoding = {"utf-8": "utf-8-sig"}.get(match[1].decode().lower(), match[1].decode())
+    try:
+        text = content.decode(encoding)
+    except (LookupError, UnicodeDecodeError) as error:
+        raise DataError(f"{file} is not text in {encoding}: {error}") from None
+    if "<!ENTITY" in text:
+        raise DataError(f"{file} declares XML entities, which no annotation needs: not read")
+    return re.sub(r"^\s*<\?xml[^>]*\?>", "", text)

@@ -4,17 +4,13 @@ Objects marked as `difficult` count neither as missed nor as false detections, a
 read as crowds. Splits are the lists of `ImageSets/Main/`, else the names of the folders.
 """
 
-import codecs
-import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 from saccade.data.splits import SPLITS
 from saccade.errors import DataError
-from saccade.tasks.detection.layouts.tree import ImageTree, finite_box, hidden, split_of
-from saccade.tasks.detection.records import Box, Crowd, Record
-
-DECLARATION = re.compile(rb"""^\s*<\?xml[^>]*encoding\s*=\s*["']([A-Za-z0-9._-]+)["'][^>]*\?>""")
+from saccade.tasks.detection.layouts.tree import ImageTree, finite_box, hidden, split_of, xml_text
+from saccade.tasks.detection.records import Box, Contents, Crowd, Record
 
 
 def voc_files(root: Path) -> list[Path]:
@@ -22,7 +18,7 @@ def voc_files(root: Path) -> list[Path]:
     return [path for path in sorted(root.rglob("*.[xX][mM][lL]")) if not hidden(path, root)]
 
 
-def read_voc(root: Path) -> tuple[dict[str, list[Record]], tuple[str, ...]]:
+def read_voc(root: Path) -> Contents:
     """The records of each split, and the classes in alphabetical order."""
     files, tree = voc_files(root), ImageTree(root)
     lists = _lists(root)
@@ -39,7 +35,9 @@ def read_voc(root: Path) -> tuple[dict[str, list[Record]], tuple[str, ...]]:
             split = split_of(*reversed(file.relative_to(root).parts[:-1])) or "train"
             by_split.setdefault(split, []).append(file)
     records = {split: [_read_file(tree, file) for file in part] for split, part in by_split.items()}
-    return records, tuple(sorted({name for part in records.values() for record in part for name in record.names}))
+    return Contents(
+        records, tuple(sorted({name for part in records.values() for record in part for name in record.names}))
+    )
 
 
 def _lists(root: Path) -> dict[str, list[str]]:
@@ -58,7 +56,7 @@ def _read_file(tree: ImageTree, file: Path) -> Record:
     names: list[str] = []
     crowds = []
     try:
-        root = ElementTree.fromstring(_decoded(file))
+        root = ElementTree.fromstring(xml_text(file))
         for number, element in enumerate(root.iter("object"), 1):
             where = f"{file}: object {number}"
             corners = {child.tag: float(child.text or "") for child in element.find("bndbox") or ()}
@@ -97,20 +95,3 @@ def _image(tree: ImageTree, file: Path, name: str) -> Path:
     if len(paths) > 1:
         raise DataError(f"{file}: there are two images of this name, {paths[0]} and {paths[1]}")
     return tree.checked(paths[0], file)
-
-
-def _decoded(file: Path) -> str:
-    """The text by the encoding that the file declares, without the declaration."""
-    content = file.read_bytes()
-    encoding = "utf-8-sig"
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        encoding = "utf-16"
-    elif match := DECLARATION.match(content.removeprefix(codecs.BOM_UTF8)):
-        encoding = {"utf-8": "utf-8-sig"}.get(match[1].decode().lower(), match[1].decode())
-    try:
-        text = content.decode(encoding)
-    except (LookupError, UnicodeDecodeError) as error:
-        raise DataError(f"{file} is not text in {encoding}: {error}") from None
-    if "<!ENTITY" in text:
-        raise DataError(f"{file} declares XML entities, which no annotation needs: not read")
-    return re.sub(r"^\s*<\?xml[^>]*\?>", "", text)

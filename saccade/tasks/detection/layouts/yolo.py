@@ -15,7 +15,7 @@ from saccade.data.images import image_size, is_image_name
 from saccade.data.splits import SPLITS
 from saccade.errors import DataError, ImageError
 from saccade.tasks.detection.layouts.tree import ImageTree, hidden
-from saccade.tasks.detection.records import Record
+from saccade.tasks.detection.records import Contents, Record
 
 SUFFIXES = (".yaml", ".yml")
 OTHER_NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test",)}
@@ -24,11 +24,13 @@ MAX_FRACTION = 2.0
 
 
 def yolo_files(root: Path) -> list[Path]:
-    """The YAML files in a folder that name classes."""
-    return [path for path in sorted(root.iterdir()) if path.suffix.lower() in SUFFIXES and "names" in _load(path)]
+    """The YAML files in a folder that name classes; else `classes.txt` beside `labels/`, as Label Studio has it."""
+    files = [path for path in sorted(root.iterdir()) if path.suffix.lower() in SUFFIXES and "names" in _load(path)]
+    text = root / "classes.txt"
+    return files or ([text] if text.is_file() and (root / "labels").is_dir() else [])
 
 
-def read_yolo(root: Path, file: Path) -> tuple[dict[str, list[Record]], tuple[str, ...]]:
+def read_yolo(root: Path, file: Path) -> Contents:
     """The records of each split, and the classes in the order of their numbers.
 
     Args:
@@ -47,12 +49,15 @@ def read_yolo(root: Path, file: Path) -> tuple[dict[str, list[Record]], tuple[st
     if records and not any(_label_file(r.path).is_file() for part in records.values() for r in part):
         first = next(record.path for part in records.values() for record in part)
         raise DataError(f"{file}: no image has a file of labels; of {first} it would be {_label_file(first)}")
-    return records, tuple(dict.fromkeys(classes[number] for number in sorted(classes)))
+    return Contents(records, tuple(dict.fromkeys(classes[number] for number in sorted(classes))))
 
 
 def _load(file: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
+        text = file.read_text(encoding="utf-8-sig")
+        if file.suffix.lower() not in SUFFIXES:  # a name a line
+            return {"names": [line.strip() for line in text.splitlines() if line.strip()]}
+        content = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise DataError(f"{file} is not YAML: {str(error).splitlines()[0]}") from None
     return content if isinstance(content, dict) else {}
@@ -91,6 +96,8 @@ def _images(tree: ImageTree, file: Path, content: Mapping[str, Any], split: str)
         for folder in (file.parent / "images" / name, file.parent / name / "images"):
             if folder.is_dir():
                 return _in_folder(folder)
+    if split == "train" and file.suffix.lower() not in SUFFIXES:
+        return _in_folder(file.parent / "images")
     if values is not None:
         raise DataError(f"{file}: the images of {split}, {', '.join(map(str, values))}, are not there")
     return []
