@@ -7,7 +7,7 @@ model, report) is its room's: :class:`saccade.engine.room.TaskRoom`.
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -171,3 +171,12 @@ def stack_images(images: Sequence[Tensor]) -> Tensor:
             "(batch_size=1, --batch-size 1)"
         )
     return torch.stack(tuple(images))
+
+
+@runtime_checkable
+class MasksPatches(Protocol):
+    """A task whose predictions are those of masked patches."""
+
+    def with_masked(self, batch: Batch, masked: Tensor) -> Batch:
+        """A batch of :meth:`Task.input_batch` with the patches to mask, ``[B, N]`` boolean."""
+        ...

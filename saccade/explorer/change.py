@@ -6,7 +6,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Self
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from saccade.analysis.intervention import Fill, intervene
 from saccade.errors import ConfigError
@@ -38,6 +39,18 @@ class Change:
     def __bool__(self) -> bool:
         return bool(self.hide or self.heads or self.blocks or self.temperature != 1)
 
+    def hidden_map(self, layout: TokenLayout) -> Tensor:
+        """Which patches are hidden, ``[N]`` boolean.
+
+        Raises:
+            ConfigError: a patch outside of the grid.
+        """
+        if self.hide and self.hide[-1] >= layout.num_patches:
+            raise ConfigError(f"there is no patch {self.hide[-1]}: they are 0 to {layout.num_patches - 1}")
+        hidden = torch.zeros(layout.num_patches, dtype=torch.bool)
+        hidden[list(self.hide)] = True
+        return hidden
+
     def applied(self, model: nn.Module, layout: TokenLayout | None) -> AbstractContextManager[None]:
         """A context in which the model runs with this change.
 
@@ -47,12 +60,12 @@ class Change:
         """
         if self.hide and layout is None:
             raise ConfigError("this model has no patches that could be hidden")
-        if self.hide and layout is not None and self.hide[-1] >= layout.num_patches:
-            raise ConfigError(f"there is no patch {self.hide[-1]}: they are 0 to {layout.num_patches - 1}")
+        tokens: list[int] = []
+        if self.hide and layout is not None:
+            tokens = [layout.num_prefix + patch for patch in self.hidden_map(layout).nonzero()[:, 0].tolist()]
         heads: dict[int | str, list[int]] = {}
         for attention, head in self.heads:
             heads.setdefault(attention, []).append(head)
-        tokens = [layout.num_prefix + patch for patch in self.hide] if layout is not None else []
         return intervene(
             model,
             heads=heads,

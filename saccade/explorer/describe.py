@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from saccade.engine.task import MasksPatches
 from saccade.explorer.session import OpenModel
 
 
@@ -15,5 +16,6 @@ def describe_model(key: str, model: OpenModel) -> dict[str, Any]:
         "task": predictor.task.name,
         "parameters": sum(parameter.numel() for parameter in predictor.model.parameters()),
         "classes": len(predictor.labels),
+        "masksPatches": isinstance(predictor.task, MasksPatches),
         "readsLabels": model.score_labels is not None,
     }

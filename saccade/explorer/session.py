@@ -5,7 +5,7 @@ import io
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from saccade.data.images import read_scaled
 from saccade.data.preprocessing import Preprocessing
 from saccade.engine.predictor import Predictor
 from saccade.engine.results import Result
+from saccade.engine.task import MasksPatches
 from saccade.errors import ConfigError, DataError, RecordingError
 from saccade.explorer.change import Change
 from saccade.explorer.memory import Memory
@@ -204,9 +205,13 @@ def record_image(predictor: Predictor, image: OpenImage, change: Change, budget:
     inputs, picture, original = read_inputs(predictor, image)
     # The weights come in float32 and are kept in float16.
     layout = predictor.model.token_layout((inputs.shape[1], inputs.shape[2]))
+    masked = None
+    if isinstance(predictor.task, MasksPatches) and change.hide and change.fill == "drop" and layout is not None:
+        masked = change.hidden_map(layout)
+        change = replace(change, hide=())
     changed = change.applied(predictor.model, layout) if change else nullcontext()
     with changed, record(predictor.model, tokens=False, budget=2 * budget) as trace:
-        result = _predict(predictor, inputs, original, image.name)
+        result = _predict(predictor, inputs, original, image.name, masked)
     streams = streams_of(
         trace, predictor.model, layout, prefix_names(predictor.model.config, layout.num_prefix if layout else 0)
     )
@@ -239,13 +244,25 @@ def read_inputs(predictor: Predictor, image: OpenImage) -> tuple[Tensor, Image.I
     return predictor.preprocess(picture), picture, original
 
 
-def _predict(predictor: Predictor, inputs: Tensor, original: tuple[int, int], name: str) -> Result | None:
-    """The prediction for one prepared image; a model that has none for an image alone computes its features."""
+def _predict(
+    predictor: Predictor, inputs: Tensor, original: tuple[int, int], name: str, masked: Tensor | None
+) -> Result | None:
+    """The prediction for one prepared image; a model that has none for an image alone computes its features.
+
+    Args:
+        predictor: the model.
+        inputs: ``[C, H, W]``.
+        original: (H, W) of the image.
+        name: of the image.
+        masked: ``[N]`` boolean, the patches to mask, of a task that predicts masked patches.
+    """
     try:
         every_class = predictor.with_options({"top": min(len(predictor.labels), MAX_CLASSES)})
     except ConfigError:  # not a list of classes
         every_class = predictor
     batch = every_class.task.input_batch([inputs], [original], [name])
+    if masked is not None and isinstance(every_class.task, MasksPatches):
+        batch = every_class.task.with_masked(batch, masked[None])
     try:
         return every_class.decode(batch)[0]
     except ConfigError:

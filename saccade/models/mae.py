@@ -143,21 +143,25 @@ class MaskedAutoencoder(MaskedModel):
     def num_masked(self, num_patches: int) -> int:
         return num_patches - int(num_patches * (1 - self.config.mask_ratio))
 
-    def forward(self, images: Tensor, noise: Tensor | None = None) -> MaskedOutput:
+    def forward(self, images: Tensor, noise: Tensor | None = None, masked: Tensor | None = None) -> MaskedOutput:
         """``[B, C, H, W]`` -> the reconstruction of every patch.
 
         Args:
             images: of any legal size.
             noise: ``[B, N]``; the patches with the smallest values stay visible. Without it the same evenly spread
                 patches are masked in every image, so that results can be compared.
+            masked: ``[B, N]`` boolean: the patches to mask, the same number in every image, instead of `noise`.
         """
         patches = self.encoder.patch_embed(images)
         tokens = self.encoder.with_prefix(patches.tokens, patches.grid)  # [B, 1 + N, D]
         num_patches = tokens.shape[1] - 1
-        if noise is None:
+        num_visible = num_patches - (self.num_masked(num_patches) if masked is None else int(masked[0].sum()))
+        if masked is not None:
+            noise = masked.to(images.dtype)
+        elif noise is None:
             noise = spread_noise(len(images), num_patches, images.device)
         order = noise.argsort(dim=1)
-        visible = order[:, : num_patches - self.num_masked(num_patches)]  # [B, V]
+        visible = order[:, :num_visible]  # [B, V]
         tokens = torch.cat((tokens[:, :1], _take(tokens[:, 1:], visible)), dim=1)
         latent = self.encoder.norm(self.encoder.blocks(tokens).tokens)  # [B, 1 + V, D]
 

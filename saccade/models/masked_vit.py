@@ -81,16 +81,21 @@ class MaskedViT(MaskedModel):
     def num_masked(self, num_patches: int) -> int:
         return round(num_patches * self.config.mask_ratio)
 
-    def forward(self, images: Tensor, noise: Tensor | None = None) -> MaskedOutput:
+    def forward(self, images: Tensor, noise: Tensor | None = None, masked: Tensor | None = None) -> MaskedOutput:
         """``[B, C, H, W]`` -> the logits of every patch's colour ``[B, N, K]``.
 
         Args:
             images: of any legal size.
             noise: ``[B, N]``; the patches with the smallest values are masked. Without it the same evenly spread
                 patches are masked in every image, so that results can be compared.
+            masked: ``[B, N]`` boolean: the patches that the learned token replaces, instead of `noise`.
         """
         patches = self.encoder.patch_embed(images)
         tokens = patches.tokens  # [B, N, D]
+        if masked is not None:
+            tokens = torch.where(masked[..., None], self.mask_token.to(tokens.dtype), tokens)
+            encoded = self.encoder.norm(self.encoder.blocks(self.encoder.with_prefix(tokens, patches.grid)).tokens)
+            return MaskedOutput(self.colours(encoded[:, 1:]), masked)
         if noise is None:
             noise = spread_noise(len(images), tokens.shape[1], images.device)
         order = noise.argsort(dim=1)

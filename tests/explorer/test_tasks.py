@@ -100,3 +100,29 @@ def test_models_without_attention_over_an_image_are_refused() -> None:
         session.score_labels("0", "0", ["a"], Change())
     with pytest.raises(DataError, match="no model"):
         session.recording("1", "0", Change())
+
+
+@pytest.mark.parametrize("run", ["pretrain_pixels", "pretrain_colours"])
+def test_a_mask_is_drawn_by_hand(run: str, view: View) -> None:
+    predictor = opened(run)
+    session = session_with(predictor)
+    inputs = predictor.prepare(IMAGES[0].source)[None]
+    masked = torch.zeros(1, 16, dtype=torch.bool)
+    masked[0, [0, 1, 6]] = True
+    with torch.no_grad():
+        output = predictor.model(inputs, masked=masked)
+    assert torch.equal(output.mask, masked)
+    expected = predictor.task.errors(output, inputs)[masked].mean().item()  # type: ignore[attr-defined]
+    result = session.recording("0", "0", Change(hide=(0, 1, 6))).result
+    assert result is not None
+    assert (result["masked_patches"], result["loss"]) == (3, pytest.approx(expected, rel=1e-5))
+    with running(session) as address:
+        view.open(address)
+        view.page.check('#tool input[value="hide"]')
+        view.point_at(0, 0)
+        view.page.mouse.down()
+        view.point_at(0, 1)
+        view.page.mouse.up()
+        view.page.wait_for_selector("figcaption")
+        assert view.page.locator("img.drawn").count() == 2
+        assert not view.complaints

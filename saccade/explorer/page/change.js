@@ -11,14 +11,15 @@ export const changeTool = () => tool;
 /**
  * Draw the panel.
  * @param change called with new values of the change's parameters
+ * @param facts whether there is a step to undo, whether anything is changed, whether the model predicts masked patches
  */
-export function changePanel(stream, change, { undo, changed }) {
+export function changePanel(stream, change, { undo, changed, masks }) {
   $("change-panel").hidden = false;
   if (!panelBuilt) build(change);
   $("undo").disabled = !undo;
   $("reset").disabled = !changed;
   drawTool(stream);
-  choices($("fill"), FILLS,
+  choices($("fill"), masks ? [MASK, ...FILLS.slice(1)] : FILLS,
     state.fill, (fill) => change({ fill }));
   $("fill").hidden = !stream.overGrid;
   $("temperature").value = Math.log2(state.temperature);
@@ -41,6 +42,8 @@ function build(change) {
 
 const FILLS = [["drop", "drop", "no token attends to them, as if they were not there"], ["zero", "zero", "their pixels get the mean colour of the training data"],
   ["mean", "mean", "their pixels get the mean colour of this image"], ["blur", "blur", "their pixels are blurred"]];
+
+const MASK = ["drop", "mask", "the model reconstructs them, and these alone"];
 
 const NOTES = {
   look: "Hover or click patches and heads.",

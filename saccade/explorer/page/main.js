@@ -116,7 +116,7 @@ async function predict() {
       notice(error.message);
     }
   }
-  showPrediction(before, after, recording.drawn ? source.drawn(run) : "", onBox);
+  showPrediction(before, after, recording.drawn ? [original.run, run].map((at) => source.drawn(at)) : [], onBox);
 }
 
 /** Show what stands beside the first image, if anything does. */
@@ -161,7 +161,7 @@ function draw() {
   buildHeads(current, { head: chooseHead, mean: (layer) => set({ layer, show: "mean" }), block: chooseBlock });
   markHeads(current);
   focusSelected();
-  if (source.canChange) changePanel(stream(), change, { undo: canUndo(), changed: isChanged() });
+  if (source.canChange) changePanel(stream(), change, { undo: canUndo(), changed: isChanged(), masks: models.find(({ key }) => key === state.model).masksPatches });
   refresh();
 }
 

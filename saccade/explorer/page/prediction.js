@@ -9,7 +9,7 @@ const SHOWN = 6;
 /**
  * @param original result of the model as it is
  * @param changed result of the changed run, or null
- * @param drawn address of the drawn result
+ * @param drawn addresses of the drawn results, of the model as it is and of the changed run
  * @param onBox for the boxes of a detector, see showBoxes
  */
 export function showPrediction(original, changed, drawn, onBox) {
@@ -22,7 +22,9 @@ export function showPrediction(original, changed, drawn, onBox) {
     const count = changed ? [element("p", { class: "flip" }, `${original.boxes.length} before the change`)] : [];
     panel.replaceChildren(boxList((changed ?? original).boxes, onBox), ...count);
   } else {
-    panel.replaceChildren(element("img", { src: drawn, alt: "The prediction drawn over the image", class: "drawn" }));
+    const shown = changed ? [["changed", drawn[1]], ["original", drawn[0]]] : [["", drawn[0]]];
+    panel.replaceChildren(...shown.map(([name, src]) => element("figure", {}, ...(name ? [element("figcaption", { class: "note" }, name)] : []),
+      element("img", { src, alt: `The prediction drawn over the image${name && ", "}${name}`, class: "drawn" }))));
   }
 }
 

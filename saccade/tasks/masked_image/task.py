@@ -87,7 +87,14 @@ class MaskedImageTask(IndependentParts):
         return LossTerms({"reconstruction": LossTerm(total, "masked patches")})
 
     def eval_step(self, model: nn.Module, batch: Batch) -> MaskedOutput:
-        return model(batch.inputs)
+        masked = batch.labels.get("masked") if isinstance(batch.labels, dict) else None
+        return model(batch.inputs) if masked is None else model(batch.inputs, masked=masked)
+
+    def with_masked(self, batch: Batch, masked: Tensor) -> Batch:
+        """The batch with these patches masked in evaluation instead of evenly spread ones: ``[B, N]`` boolean, the same
+        number in every image."""
+        assert isinstance(batch.labels, dict)
+        return batch._replace(labels=batch.labels | {"masked": masked})
 
     def collect(self, outputs: MaskedOutput, batch: Batch) -> dict[str, Tensor]:
         """``error [N]``, the sum over each image's masked patches, and ``num_masked [N]``."""
