@@ -101,6 +101,7 @@ def _load_published(
         hint = f"; the weights of a model directory open with its {CONFIG} beside them" if own else ""
         raise CheckpointError(f"{path}: {error}{hint}") from None
     metadata = read_metadata(path, image_size, options, content.metadata)
+    metadata = replace(metadata, names=frozenset(content.tensors))
     shapes = {name: tuple(tensor.shape) for name, tensor in theirs.items()}
     try:
         config = publisher.infer(shapes, metadata)

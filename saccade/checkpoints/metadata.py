@@ -24,6 +24,7 @@ class CheckpointMetadata:
         image_size: (H, W) given by the caller; determines a grid of positions that is not square.
         options: fields of the model's config given by the caller, by their names with dots.
         trainer: of the program that wrote the file, if the file shows it: `open_clip`, the name of the run.
+        names: of all tensors of the file, also of those that are of no use.
         notes: assumptions made while the config is inferred are appended here, one sentence each.
     """
 
@@ -33,6 +34,7 @@ class CheckpointMetadata:
     image_size: tuple[int, int] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     trainer: Mapping[str, str] = field(default_factory=dict)
+    names: frozenset[str] = frozenset()
     notes: list[str] = field(default_factory=list)
 
     def size(self, default: tuple[int, int]) -> tuple[int, int]:

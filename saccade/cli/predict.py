@@ -136,11 +136,11 @@ def expand(text: str) -> Iterator[Path]:
     """The image files that an argument stands for. A name that is no folder and no pattern is taken as it is."""
     import glob
 
-    from saccade.data.images import is_image_name
+    from saccade.data.images import image_names, is_image_name
 
     path = Path(text)
     if path.is_dir():
-        paths = [p for p in sorted(path.rglob("*")) if p.is_file() and is_image_name(p.name)]
+        paths = [Path(name) for name in image_names(str(p) for p in sorted(path.rglob("*")) if p.is_file())]
     elif not path.exists() and glob.has_magic(text):
         paths = [Path(p) for p in sorted(glob.glob(text, recursive=True)) if is_image_name(p)]
     else:

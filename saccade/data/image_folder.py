@@ -20,7 +20,7 @@ from torch import Tensor
 from saccade.data.builtin.digits import digits_splits
 from saccade.data.builtin.scenes import labelled_scenes
 from saccade.data.config import DataConfig
-from saccade.data.images import is_image_name, read_image
+from saccade.data.images import image_names, read_image
 from saccade.data.record_types import Records, class_name
 from saccade.data.records import Target, read_records
 from saccade.data.samples import DataSplits
@@ -242,7 +242,7 @@ def _record_entries(records: Records, labelled: bool) -> _Labelled:
 
 def _folder_entries(storage: Storage, place: Path, labelled: bool) -> tuple[list[Entry], tuple[str, ...]]:
     """(entries with the label of their folder, notes); below a common outer folder if there is one, as in many zips."""
-    names = [name for name in storage.names if is_image_name(name)]
+    names = image_names(storage.names)
     parts = [name.split("/") for name in names]
     # A common outer folder is not a class: skip it as long as everything is in one folder of folders.
     tops = {p[0] for p in parts}

@@ -10,7 +10,7 @@ import os
 import stat
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -61,6 +61,13 @@ ADVICE = {
 def is_image_name(name: str) -> bool:
     """Whether a file name has the suffix of an image format, readable with or without an extra."""
     return name.lower().endswith(SUFFIXES)
+
+
+def image_names(names: Iterable[str]) -> list[str]:
+    """Those names that are images'. A ``.npy`` beside an image of the same name (its features, its mask) is none."""
+    images = [name for name in names if is_image_name(name)]
+    pictures = {name.rpartition(".")[0] for name in images if not name.lower().endswith(ARRAY_SUFFIX)}
+    return [n for n in images if not n.lower().endswith(ARRAY_SUFFIX) or n.rpartition(".")[0] not in pictures]
 
 
 def kind_of(head: bytes) -> str:

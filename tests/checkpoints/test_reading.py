@@ -136,3 +136,22 @@ def test_the_state_of_a_placeholder_is_not_run(state: State, tmp_path: Path) -> 
     with pytest.raises(CheckpointError, match="could run arbitrary code"):
         read_tensors(tmp_path / "bad.pth")
     assert not (tmp_path / "mark").exists()
+
+
+def test_dino_is_recognised_by_the_projection_head_of_its_training(state: State, tmp_path: Path) -> None:
+    """Under any name of the file: the encoder alone has timm's names, and is read as DINO's by its name only."""
+    encoder = {name: tensor for name, tensor in state.items() if not name.startswith("head.")}
+    head = {"head.mlp.0.weight": torch.zeros(8, 64), "head.mlp.0.bias": torch.zeros(8)}
+    head |= {"head.last_layer.weight_g": torch.ones(4, 1), "head.last_layer.weight_v": torch.zeros(4, 8)}
+    named = {f"module.backbone.{name}": tensor for name, tensor in encoder.items()}
+    named |= {f"module.{name}": tensor for name, tensor in head.items()}
+    torch.save({"student": named, "teacher": named, "epoch": 100}, tmp_path / "checkpoint.pth")
+    loaded = load_model(tmp_path / "checkpoint.pth")
+    assert loaded.preprocessing is not None
+    assert loaded.preprocessing.mean == (0.485, 0.456, 0.406)
+    assert loaded.model.config.position_resampling == "bicubic-offset"
+    assert not any("names of timm and of Meta's DINO" in note for note in loaded.report.notes)
+    torch.save(encoder, tmp_path / "weights.pth")
+    loaded = load_model(tmp_path / "weights.pth")
+    assert loaded.model.config.position_resampling == "bicubic-antialias"
+    assert any("names of timm and of Meta's DINO" in note for note in loaded.report.notes)

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from saccade.data.image_formats import SUFFIXES, image_size, is_image_name
-from saccade.data.images import MAX_PIXELS, read_image, read_scaled
+from saccade.data.images import MAX_PIXELS, image_names, read_image, read_scaled
 from saccade.errors import ImageError
 
 
@@ -284,3 +284,8 @@ def test_a_photo_above_the_limit_is_decoded_at_half_its_sides_and_others_are_ref
 
 def test_the_suffixes_are_lower_case() -> None:
     assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in SUFFIXES)
+
+
+def test_an_array_beside_an_image_of_its_name_is_no_image() -> None:
+    names = ["a/1.jpg", "a/1.npy", "a/2.npy", "b/1.NPY", "b/2.txt", "1.npy"]
+    assert image_names(names) == ["a/1.jpg", "a/2.npy", "b/1.NPY", "1.npy"]

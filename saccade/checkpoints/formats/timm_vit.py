@@ -126,8 +126,12 @@ def resampling(config: ViTConfig, metadata: CheckpointMetadata) -> Resampling:
 
 
 def is_dino(metadata: CheckpointMetadata) -> bool:
-    """Whether a file is Meta's by its name: DINO's tensors are named as timm's."""
-    return not metadata.config and bool(re.match(r"(ibot|dino)(v2)?_", metadata.file_name))
+    """Whether a file is Meta's, whose tensors are named as timm's: by the projection head of its training, or where the
+    file has the encoder alone by its name."""
+    if metadata.config:
+        return False
+    trained = any(part in name for name in metadata.names for part in PROJECTION_HEAD)
+    return trained or bool(re.match(r"(ibot|dino)(v2)?_", metadata.file_name))
 
 
 def unsupported(config: ViTConfig) -> dict[str, str]:
@@ -146,5 +150,10 @@ def preprocessing(config: ViTConfig, metadata: CheckpointMetadata) -> Preprocess
     if "deit" in metadata.file_name or "mae" in metadata.file_name:
         return plain(config.image_size, config.in_channels, metadata, crop_pct=0.875 if small else 1.0)
     if config.in_channels == 3:
+        if not config.num_classes and config.class_token:
+            metadata.notes.append(
+                "an encoder alone, in the names of timm and of Meta's DINO and MAE: read as timm's; for Meta's, with the "
+                "mean and std of ImageNet, give the file the name that it was published under (dino_….pth, mae_….pth)"
+            )
         metadata.notes.append("no preprocessing beside the file: timm's for ViT assumed (mean and std 0.5, crop 0.9)")
     return plain(config.image_size, config.in_channels, metadata, crop_pct=0.9 if small else 1.0, mean=HALF, std=HALF)
