@@ -25,7 +25,9 @@ from saccade.checkpoints.mapping import MappingReport, place, to_ours
 from saccade.checkpoints.metadata import class_names, head_task, read_metadata
 from saccade.checkpoints.reading import read_tensors
 from saccade.errors import CheckpointError
+from saccade.models.catalogue import ZOO
 from saccade.models.model import Model
+from saccade.models.names import name_hint
 from saccade.models.zoo import build, change_config
 from saccade.nn.positions import LearnedPositions, resample_positions
 
@@ -61,7 +63,7 @@ def load_model(
     """
     path = download(str(path)) if is_hub_name(path) else Path(path)
     if not path.exists():
-        raise CheckpointError(f"there is no {path}: give a run, a model directory or a weights file")
+        raise CheckpointError(f"there is no {path}: {_advice(str(path))}")
     model_dir = _inside_run(path)
     if path.name == WEIGHTS and is_model_dir(path.parent):
         model_dir = path.parent
@@ -71,6 +73,13 @@ def load_model(
         loaded = _load_published(path, image_size, strict, options or {})
         options = None
     return adapt(loaded, num_classes=num_classes, image_size=image_size, in_channels=in_channels, options=options)
+
+
+def _advice(name: str) -> str:
+    """What to give in place of a path that does not exist."""
+    if name in ZOO:
+        return f"saccade.create({name!r}) builds this model with fresh weights; load opens trained ones"
+    return name_hint(name) or "give a run, a model directory or a weights file"
 
 
 def _inside_run(path: Path) -> Path:

@@ -35,7 +35,16 @@ from saccade.data.image_formats import (
 )
 from saccade.errors import ImageError
 
-__all__ = ["MAX_PIXELS", "ImageLike", "image_names", "image_size", "is_image_name", "read_image", "read_scaled", "stored_channels"]
+__all__ = [
+    "MAX_PIXELS",
+    "ImageLike",
+    "image_names",
+    "image_size",
+    "is_image_name",
+    "read_image",
+    "read_scaled",
+    "stored_channels",
+]
 
 LARGEST_SCALED = 4  # times the limit: what a JPEG may have that is decoded at a smaller scale
 log = logging.getLogger("saccade")

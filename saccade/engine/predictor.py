@@ -218,8 +218,8 @@ def choose_device(device: torch.device | str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         place = torch.device(device)
-    except RuntimeError as error:
-        raise ConfigError(f"{device!r} is no device: {str(error).splitlines()[0]}") from None
+    except RuntimeError:
+        raise ConfigError(f"{device!r} is no device: use auto, cpu, cuda, cuda:1 or mps") from None
     if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
             f"device {device}: PyTorch sees {torch.cuda.device_count()} GPUs; use cpu or auto, or run `saccade doctor`"

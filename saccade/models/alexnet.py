@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from saccade.config_io import Config
 from saccade.models.model import Classifier, FeatureMap, LayerGroups, block_groups
+from saccade.nn.patches import require_images
 
 #            out  kernel  stride  padding  pooled after
 LAYERS = (
@@ -58,6 +59,7 @@ class AlexNet(Classifier):
 
     def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each pooling: strides 8, 16 and 32."""
+        require_images(images, self.config.in_channels)
         maps, stride, x = [], 1, images
         for conv, (_, _, conv_stride, _, pooled) in zip(self.convs, LAYERS):
             x, stride = F.relu(conv(x)), stride * conv_stride

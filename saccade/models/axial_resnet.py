@@ -13,6 +13,7 @@ from saccade.config_io import Config
 from saccade.models.model import FeatureMap, LayerGroups, PooledClassifier, block_groups
 from saccade.models.stages import Stages
 from saccade.nn.convolution import ConvNorm
+from saccade.nn.patches import require_images
 from saccade.nn.windows import AxialAttention
 
 DEPTHS = {26: (1, 2, 4, 1), 50: (3, 4, 6, 3)}
@@ -95,6 +96,7 @@ class AxialResNet(PooledClassifier):
 
     def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each stage: strides 4, 8, 16 and 32."""
+        require_images(images, self.config.in_channels)
         return self.stages(F.max_pool2d(self.stem(images), 3, 2, 1), stride=4)
 
 

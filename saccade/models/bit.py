@@ -14,6 +14,7 @@ from saccade.config_io import Config
 from saccade.models.model import FeatureMap, LayerGroups, PooledClassifier, block_groups
 from saccade.models.stages import Stages
 from saccade.nn.convolution import PreActBlock, StdConv2d
+from saccade.nn.patches import require_images
 
 DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
@@ -62,6 +63,7 @@ class BiT(PooledClassifier):
 
     def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each stage, the last one normalised: strides 4, 8, 16 and 32."""
+        require_images(images, self.config.in_channels)
         *maps, last = self.stages(F.max_pool2d(F.pad(self.root(images), (1, 1, 1, 1)), 3, 2), stride=4)
         return (*maps, FeatureMap(F.relu(self.norm(last.features)), last.stride))
 

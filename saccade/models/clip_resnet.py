@@ -18,6 +18,7 @@ from saccade.models.model import FeatureMap, LayerGroups, Model, block_groups
 from saccade.models.stages import Stages
 from saccade.nn.attention import MultiHeadAttention
 from saccade.nn.convolution import ConvNorm
+from saccade.nn.patches import require_images
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ class ClipResNet(Model):
 
     def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each stage: strides 4, 8, 16 and 32."""
+        require_images(images, self.config.in_channels)
         return self.stages(F.avg_pool2d(self.stem(images), 2), stride=4)
 
 

@@ -17,6 +17,7 @@ from saccade.config_io import Config
 from saccade.models.model import Classifier, FeatureMap, LayerGroups, block_groups, range_indices
 from saccade.models.vit import initialise
 from saccade.nn.convolution import ConvStem
+from saccade.nn.patches import require_images
 from saccade.nn.positions import LearnedPositions
 from saccade.nn.tokens import TokenLayout
 from saccade.nn.transformer import BlockConfig, Encoded, Encoder
@@ -75,6 +76,7 @@ class ConvViT(Classifier):
 
     def encode(self, images: Tensor, taps: Sequence[int] = ()) -> Encoded:
         """``[B, C, H, W]`` -> tokens ``[B, h*w, D]`` before the last norm, and those after the tapped blocks."""
+        require_images(images, self.config.in_channels)
         x = self.stem(images)  # [B, D, h, w]
         tokens = x.flatten(2).transpose(1, 2) + self.pos_embed((x.shape[-2], x.shape[-1]))
         return self.blocks(self.dropout(tokens), taps=taps)

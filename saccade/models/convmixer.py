@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from saccade.config_io import Config
 from saccade.models.model import FeatureMap, LayerGroups, PooledClassifier, block_groups
 from saccade.nn.convolution import MixerBlock
-from saccade.nn.patches import require_multiple
+from saccade.nn.patches import require_images, require_multiple
 
 ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU}
 
@@ -59,6 +59,7 @@ class ConvMixer(PooledClassifier):
 
     def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The map after the last block; its stride is the patch size."""
+        require_images(images, self.config.in_channels)
         patch = self.config.patch_size
         require_multiple(tuple(images.shape[-2:]), (patch, patch))
         return (FeatureMap(self.blocks(self.stem(images)), (patch, patch)),)

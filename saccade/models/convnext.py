@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from saccade.config_io import Config
 from saccade.models.model import Classifier, FeatureMap, LayerGroups
 from saccade.nn.convolution import ChannelNorm
+from saccade.nn.patches import require_images
 from saccade.nn.transformer import Activation, LayerScale, Mlp, StochasticDepth
 
 #            depths           widths
@@ -121,6 +122,7 @@ class ConvNeXt(Classifier):
 
     def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each stage: strides 4, 8, 16 and 32."""
+        require_images(images, self.config.in_channels)
         x, stride, maps = images, self.config.patch_size, []
         for index, stage in enumerate(self.stages):
             x = stage(x)

@@ -20,6 +20,7 @@ from saccade.models.stages import Stages
 from saccade.models.vit import SIZES, VisionTransformer
 from saccade.models.vit_encoder import ViTConfig, ViTEncoder
 from saccade.nn.convolution import Bottleneck, ConvNorm, StdConv2d, pad_same
+from saccade.nn.patches import require_images
 from saccade.nn.positions import Resampling
 from saccade.nn.tokens import TokenLayout
 from saccade.nn.transformer import BlockConfig
@@ -87,6 +88,7 @@ class ResNetStem(nn.Module):
         super().__init__()
         conv = partial(StdConv2d, same=True, eps=config.conv_eps)
         norm = partial(nn.GroupNorm, 32, eps=config.norm_eps)
+        self.in_channels = in_channels
         self.root = ConvNorm(in_channels, config.width, 7, stride=2, norm=norm, conv=conv)
 
         def block(stage: int, first: bool, stride: int) -> Bottleneck:
@@ -97,6 +99,7 @@ class ResNetStem(nn.Module):
         self.stages = Stages(config.depths, block)
 
     def forward(self, images: Tensor) -> tuple[FeatureMap, ...]:
+        require_images(images, self.in_channels)
         # Padding must not win the maximum; after a ReLU zeros do not.
         x = F.max_pool2d(pad_same(self.root(images), (3, 3), (2, 2)), 3, 2)
         return self.stages(x, stride=4) or (FeatureMap(x, (4, 4)),)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from saccade.config_io import Config
 from saccade.models.model import Classifier, FeatureMap, LayerGroups, block_groups
+from saccade.nn.patches import require_images
 
 Size = tuple[int, int]
 
@@ -56,6 +57,7 @@ class LeNet(Classifier):
 
     def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """Maps of stride 2 and 4."""
+        require_images(images, self.config.in_channels)
         if tuple(images.shape[-2:]) != tuple(self.config.image_size):
             raise ValueError(f"this LeNet takes {self.config.image_size} pixels, not {tuple(images.shape[-2:])}")
         first = F.max_pool2d(F.relu(self.conv1(images)), 2)

@@ -13,6 +13,7 @@ from saccade.config_io import Config
 from saccade.models.model import FeatureMap, LayerGroups, PooledClassifier, block_groups
 from saccade.models.stages import Stages
 from saccade.nn.convolution import Bottleneck, ConvNorm
+from saccade.nn.patches import require_images
 from saccade.nn.windows import LocalAttention
 
 WIDTHS = (64, 128, 256, 512)  # of the four stages
@@ -65,6 +66,7 @@ class LocalResNet(PooledClassifier):
 
     def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each stage: strides 4, 8, 16 and 32."""
+        require_images(images, self.config.in_channels)
         return self.stages(F.max_pool2d(self.stem(images), 3, 2, 1), stride=4)
 
 

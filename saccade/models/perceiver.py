@@ -19,6 +19,7 @@ from saccade.config_io import Config
 from saccade.models.model import LayerGroups, Model
 from saccade.nn.attention import MultiHeadAttention
 from saccade.nn.convolution import ConvNorm
+from saccade.nn.patches import require_images
 from saccade.nn.positions import fourier_features
 from saccade.nn.tokens import TokenLayout
 from saccade.nn.transformer import BlockConfig, Encoder, Mlp
@@ -192,6 +193,7 @@ class Perceiver(Model):
 
     def inputs(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """``[B, C, H, W]`` -> inputs ``[B, M, C']`` with their places, and how they lie: (rows, columns)."""
+        require_images(images, self.config.in_channels)
         features = self.stem(images)
         grid = (features.shape[2], features.shape[3])
         if self.pos_embed is None:

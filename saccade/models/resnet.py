@@ -14,6 +14,7 @@ from saccade.config_io import Config
 from saccade.models.model import FeatureMap, LayerGroups, PooledClassifier, block_groups
 from saccade.models.stages import Stages
 from saccade.nn.convolution import BasicBlock, Bottleneck, ConvNorm, FrozenBatchNorm2d, conv2d
+from saccade.nn.patches import require_images
 
 #            block        depths
 VARIANTS: dict[int, tuple[Literal["basic", "bottleneck"], tuple[int, ...]]] = {
@@ -105,6 +106,7 @@ class ResNet(PooledClassifier):
 
     def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each stage: strides 4, 8, 16 and 32; of small images 1, 2, 4 and 8."""
+        require_images(images, self.config.in_channels)
         if self.config.small_images:
             return self.stages(self.stem(images), stride=1)
         return self.stages(F.max_pool2d(self.stem(images), 3, 2, 1), stride=4)

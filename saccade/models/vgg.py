@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from saccade.config_io import Config
 from saccade.models.model import Classifier, FeatureMap, LayerGroups
+from saccade.nn.patches import require_images
 
 WIDTHS = (64, 128, 256, 512, 512)  # of the five stages; a pooling by two ends each
 DEPTHS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
@@ -69,6 +70,7 @@ class VGG(Classifier):
 
     def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each stage's pooling: strides 2 to 32."""
+        require_images(images, self.config.in_channels)
         maps, stride, x = [], 1, images
         for stage in self.stages:
             x, stride = F.max_pool2d(stage(x), 2), 2 * stride

@@ -14,6 +14,7 @@ from saccade.config_io import Config
 from saccade.models.model import FeatureMap, LayerGroups, PooledClassifier, block_groups
 from saccade.models.stages import Stages
 from saccade.nn.convolution import PreActBlock, conv2d
+from saccade.nn.patches import require_images
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class WideResNet(PooledClassifier):
 
     def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each group, the last one normalised: strides 1, 2 and 4."""
+        require_images(images, self.config.in_channels)
         *maps, last = self.stages(self.stem(images), stride=1)
         return (*maps, FeatureMap(F.relu(self.norm(last.features)), last.stride))
 

@@ -5,10 +5,11 @@ from dataclasses import fields, is_dataclass, replace
 from difflib import get_close_matches
 from fnmatch import fnmatch
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Never
 
 from saccade.errors import ConfigError
 from saccade.models.catalogue import ARCHITECTURES, ZOO
+from saccade.models.names import argument_error, name_hint
 
 if TYPE_CHECKING:
     from saccade.models.model import Model
@@ -30,7 +31,7 @@ def architecture_of(name: str) -> str:
     if name not in ZOO:
         close = near_names(name)
         hint = f"did you mean {' or '.join(close)}?" if close else "saccade.list_models() names them all"
-        raise ConfigError(f"there is no model {name!r}; {hint}")
+        raise ConfigError(f"there is no model {name!r}; {name_hint(name) or hint}")
     return ZOO[name]
 
 
@@ -61,6 +62,7 @@ def create(
     image_size: int | tuple[int, int] | None = None,
     in_channels: int | None = None,
     options: Mapping[str, Any] | None = None,
+    **unknown: Never,
 ) -> "Model":
     """A model with fresh weights.
 
@@ -73,8 +75,11 @@ def create(
             ``{"pooling": "mean", "block.layer_scale": 1e-5}``.
 
     Raises:
-        ConfigError: no such model or option, with the nearest names.
+        ConfigError: no such model or option, with the nearest names; a size that it cannot have.
+        TypeError: no such argument, with its name here if it is one of timm, torchvision or transformers.
     """
+    if unknown:
+        raise argument_error("create", unknown)
     config = config_of(name, num_classes=num_classes, image_size=image_size, in_channels=in_channels, options=options)
     return _model_class(architecture_of(name))(config)
 
@@ -119,10 +124,22 @@ def change_config(config: Any, changes: Mapping[str, Any]) -> Any:
         else:
             flat[head] = tuple(value) if isinstance(value, list) else value
     flat |= {head: change_config(getattr(config, head), inner) for head, inner in nested.items()}
+    _check_numbers(flat)
     try:
         return replace(config, **flat)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def _check_numbers(changes: Mapping[str, Any]) -> None:
+    """Raise ConfigError for numbers of classes, channels and pixels that no model has."""
+    for name, least in (("num_classes", 0), ("in_channels", 1)):
+        value = changes.get(name, least)
+        if not isinstance(value, int) or value < least:
+            raise ConfigError(f"{name} must be a whole number of at least {least}, not {value!r}")
+    size = changes.get("image_size")
+    if size is not None and (len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size)):
+        raise ConfigError(f"image_size must be a height and a width in pixels, such as (224, 224), not {size}")
 
 
 def _model_class(architecture: str) -> type["Model"]:

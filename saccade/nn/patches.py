@@ -69,6 +69,7 @@ def valid_patches(valid: Tensor | None, patch_size: Size) -> Tensor | None:
 
 # These decide by sizes and arguments, which torch.fx does not follow: each is one node of a traced graph.
 torch.fx.wrap("require_multiple")
+torch.fx.wrap("_require_batch")
 torch.fx.wrap("valid_patches")
 
 
@@ -82,6 +83,34 @@ def pad_images(images: list[Tensor]) -> tuple[Tensor, Tensor]:
         batch[i, :, : image.shape[-2], : image.shape[-1]] = image
         valid[i, : image.shape[-2], : image.shape[-1]] = True
     return batch, valid
+
+
+def require_images(images: Tensor, in_channels: int) -> None:
+    """Refuse what is no batch of images ``[B, in_channels, H, W]`` of floating-point values."""
+    _require_batch(images, in_channels)
+
+
+def _require_batch(images: Tensor, in_channels: int) -> None:
+    if images.ndim == 4 and images.shape[1] == in_channels and images.is_floating_point():
+        return
+    shape = list(images.shape)
+    if images.ndim == 3:
+        raise ValueError(
+            f"a model takes a batch of images [B, {in_channels}, H, W], not one image {shape}: use images[None]"
+        )
+    if images.ndim != 4:
+        raise ValueError(f"a model takes a batch of images [B, {in_channels}, H, W], not a tensor {shape}")
+    if images.shape[1] != in_channels:
+        last = shape[3] == in_channels
+        advice = (
+            "its channels are last: use images.permute(0, 3, 1, 2)"
+            if last
+            else f"build or load the model with in_channels={shape[1]}"
+        )
+        raise ValueError(f"the model has in_channels={in_channels}, and the images {shape} have {shape[1]}: {advice}")
+    raise ValueError(
+        f"a model takes normalised images in floating point, not {images.dtype}: predictor.prepare(image) gives them"
+    )
 
 
 class PatchEmbed(nn.Module):
@@ -98,6 +127,7 @@ class PatchEmbed(nn.Module):
     def __init__(self, patch_size: Size, in_channels: int, embed_dim: int, *, bias: bool = True, pad: bool = False):
         super().__init__()
         self.patch_size = patch_size
+        self.in_channels = in_channels
         self.pad = pad
         self.proj = nn.Conv2d(in_channels, embed_dim, patch_size, stride=patch_size, bias=bias)
 
@@ -106,6 +136,7 @@ class PatchEmbed(nn.Module):
 
         With ``pad=True`` the result always says which patches hold any of the image.
         """
+        require_images(images, self.in_channels)
         if self.pad:
             if valid is None:
                 valid = torch.ones(images.shape[0], *images.shape[-2:], dtype=torch.bool, device=images.device)

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 import torch
 
@@ -13,6 +13,7 @@ from saccade.checkpoints.loading import load_model
 from saccade.data.label_file import read_label_file
 from saccade.engine.predictor import Predictor, choose_device
 from saccade.errors import DataError
+from saccade.models.names import argument_error
 from saccade.tasks import table
 from saccade.upgrade import task_name
 
@@ -27,6 +28,7 @@ def load(
     device: torch.device | str = "cpu",
     options: Mapping[str, Any] | None = None,
     labels: str | Path | Sequence[str] | None = None,
+    **unknown: Never,
 ) -> Predictor:
     """Open a model directory, a run directory or a published checkpoint, ready to predict.
 
@@ -49,6 +51,8 @@ def load(
         CheckpointError: what cannot be read, placed or verified, and what to do.
         ConfigError: the model's task is not known, or has no such option.
     """
+    if unknown:
+        raise argument_error("load", unknown)
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     device = choose_device(device)
     with torch.random.fork_rng(devices=[]):  # layers draw their first weights, which the file's replace
