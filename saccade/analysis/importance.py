@@ -32,6 +32,7 @@ class Part:
         head: from 0; None for a block.
         change: of the metric when the part is off.
         low, high: between which the change lies in 95 % of the draws of the images.
+        selection: change of the number by which training selects weights, which is better when higher.
     """
 
     path: str
@@ -39,6 +40,7 @@ class Part:
     change: float
     low: float
     high: float
+    selection: float
 
     @property
     def matters(self) -> bool:
@@ -149,6 +151,7 @@ def measure_importance(
         return np.array([resample(index).get(name, np.nan) for index in (torch.arange(len(collected)), *draws)])
 
     reference, tail = values(whole), (1 - LEVEL) / 2
+    selection = predictor.task.measure(whole).selection
     candidates: list[tuple[str, int | None]] = [
         (path, head) for path, attention in attentions.items() for head in range(_num_heads(attention))
     ]
@@ -157,12 +160,20 @@ def measure_importance(
     for path, head in candidates:
         heads: dict[int | str, Sequence[int]] = {} if head is None else {path: [head]}
         with intervene(predictor.model, heads=heads, blocks=[path] if head is None else []):
-            changes = values(_collected(predictor, batches, images)) - reference
+            collected = _collected(predictor, batches, images)
+        changes = values(collected) - reference
         low, high = np.nanquantile(changes[1:], (tail, 1 - tail))
-        parts.append(Part(path, head, float(changes[0]), float(low), float(high)))
+        worse = predictor.task.measure(collected).selection - selection
+        parts.append(Part(path, head, float(changes[0]), float(low), float(high), worse))
         if on_parts is not None:
             on_parts(len(parts), len(candidates))
     return Importance(name, float(reference[0]), tuple(parts), len(whole), images.note)
+
+
+def measure_metric(predictor: Predictor, images: ImageBatches, metric: str) -> float:
+    """One of the task's main metrics."""
+    collected = _collected(predictor, list(images.batches), images)
+    return float(predictor.task.resampler(collected)(torch.arange(len(collected)))[metric])
 
 
 def _collected(predictor: Predictor, batches: Sequence[Batch], images: ImageBatches) -> Collected:

@@ -1,7 +1,7 @@
 """The images of an analysis: a data set, or single files; and how a model reads a whole image."""
 
 import glob
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -56,14 +56,14 @@ class ImageBatches:
     """Batches of prepared images in order.
 
     Attributes:
-        batches: can be iterated once; ``batch.inputs`` is ``[B, C, H, W]``, on the CPU.
+        batches: can be iterated once (keep a list for more); ``batch.inputs`` is ``[B, C, H, W]``, on the CPU.
         count: images in all.
         note: which images, for people.
         class_index: for each class of the data its number among the model's classes, ``[K]`` int64; None for data
             without classes that the model has.
     """
 
-    batches: Iterator[Batch]
+    batches: Iterable[Batch]
     count: int
     note: str
     class_index: Tensor | None = None

@@ -119,6 +119,7 @@ class BlockConfig:
         dropout: after each branch and inside the MLP.
         attention_dropout: of the attention weights.
         key_dim: width of queries and keys over all heads; D unless given.
+        value_dim: width of values over all heads; D unless given. Where both are given the heads need not divide D.
     """
 
     embed_dim: int
@@ -132,10 +133,13 @@ class BlockConfig:
     dropout: float = 0.0
     attention_dropout: float = 0.0
     key_dim: int | None = None
+    value_dim: int | None = None
 
     def __post_init__(self) -> None:
-        if self.num_heads < 1 or self.embed_dim % self.num_heads:
-            raise ValueError(f"a width of {self.embed_dim} cannot be split over {self.num_heads} heads")
+        for width in (self.key_dim, self.value_dim):
+            width = self.embed_dim if width is None else width
+            if self.num_heads < 1 or width % self.num_heads:
+                raise ValueError(f"a width of {width} cannot be split over {self.num_heads} heads")
 
 
 class BlockCache(NamedTuple):
@@ -356,7 +360,8 @@ def masked_mean(x: Tensor, valid: Tensor | None = None) -> Tensor:
 
 def _attention(config: BlockConfig, *, packed: bool) -> MultiHeadAttention:
     return MultiHeadAttention(
-        config.embed_dim, config.num_heads, packed=packed, key_dim=config.key_dim, qkv_bias=config.qkv_bias,
+        config.embed_dim, config.num_heads, packed=packed, key_dim=config.key_dim,
+        value_dim=config.value_dim, qkv_bias=config.qkv_bias,
         dropout=config.attention_dropout,
     )  # fmt: skip
 
