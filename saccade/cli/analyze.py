@@ -25,6 +25,8 @@ ANALYSES = {  # name -> where it is, what it measures
     "heads": ("parts:heads", "What a metric loses without each attention head and each block, with intervals."),
     "calibration": ("reliability:calibration", "Calibration error, and a temperature fitted on validation images."),
     "robustness": ("reliability:robustness", "Error under common corruptions in five severities."),
+    "faithfulness": ("believe:faithfulness", "Which map can be believed: insertion, deletion, SaCo."),
+    "sanity": ("believe:sanity", "Whether maps change when the weights are randomised."),
 }
 
 app = App(name="analyze", help="Look inside a model: one analysis by name, as a plot and as numbers.")

@@ -1,0 +1,124 @@
+"""The sanity check of maps by randomised weights (Adebayo et al., arXiv 1810.03292).
+
+From the head down to the input, the weights of one part after the other are drawn anew. A map that shows what the model
+has learned changes; one that stays as it was, like an edge detector, shows the image.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor, nn
+
+from saccade.analysis.image_maps import BY_CLASS, Method, map_values
+from saccade.analysis.result import to_plain
+from saccade.engine.predictor import ImageLike, Predictor, name_of
+from saccade.errors import ConfigError
+from saccade.models.model import parameter_depths
+
+
+@dataclass(frozen=True)
+class SanityCheck:
+    """How alike maps are to those of the trained model while its weights are randomised.
+
+    Attributes:
+        name: of the image.
+        methods: their names.
+        stages: what has been randomised: "nothing", "head", "layers 3 to head", …
+        correlation: ``[methods, stages]``, Spearman's, in [-1, 1]; NaN where a map is the same everywhere.
+    """
+
+    columns: ClassVar = ("method", "stage", "randomised", "correlation")
+
+    name: str
+    methods: tuple[str, ...]
+    stages: tuple[str, ...]
+    correlation: np.ndarray
+
+    def __str__(self) -> str:
+        width = max(len(stage) for stage in self.stages)
+        lines = [f"{self.name}: rank correlation with the map of the trained model"]
+        lines.append(f"{'randomised':<{width}}  " + "  ".join(f"{method:>12}" for method in self.methods))
+        for stage, row in zip(self.stages, self.correlation.T):
+            lines.append(f"{stage:<{width}}  " + "  ".join(f"{value:>12.2f}" for value in row))
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "image": self.name, "methods": list(self.methods), "stages": list(self.stages),
+            "correlation": to_plain(self.correlation),
+        }  # fmt: skip
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        return [
+            (method, number, stage, to_plain(self.correlation[row, number]))
+            for row, method in enumerate(self.methods)
+            for number, stage in enumerate(self.stages)
+        ]
+
+
+def sanity_check(
+    predictor: Predictor,
+    image: ImageLike,
+    methods: Sequence[Method] = ("attention", "rollout", "relevance", "grad-cam"),
+    *,
+    seed: int = 0,
+) -> SanityCheck:
+    """Randomise a copy of the model from the head to the input, and compare its maps with the model's.
+
+    Args:
+        predictor: a classifier; it is not changed.
+        image: the image; the class is the one that the trained model predicts.
+        methods: names, as for :func:`saccade.analysis.image_maps.image_map`.
+        seed: of the new weights.
+
+    Raises:
+        ConfigError: the model has no classes, or its parameters no order by depth.
+    """
+    if not predictor.labels:
+        raise ConfigError("the sanity check needs a classifier: this model has no classes")
+    inputs = predictor.prepare(image)[None]
+    target = int(predictor.run(inputs)[0].argmax())
+    depths = parameter_depths(predictor.model)
+    changed = copy.copy(predictor)
+    changed.model = copy.deepcopy(predictor.model)
+    generator = torch.Generator().manual_seed(seed)
+
+    def maps() -> list[Tensor]:
+        return [map_values(changed, inputs, m, target if m in BY_CLASS else None)[0] for m in methods]
+
+    trained = maps()
+    stages, columns = ["nothing"], [[correlation(a, a) for a in trained]]
+    top = max(depths.values())
+    for depth in range(top, -1, -1):
+        names = [name for name, own in depths.items() if own == depth]
+        if not names:
+            continue
+        randomise(changed.model, names, generator)
+        stages.append("head" if depth == top else f"layer {depth} to head" if depth else "everything")
+        columns.append([correlation(a, b) for a, b in zip(trained, maps())])
+    return SanityCheck(name_of(image, 0), tuple(methods), tuple(stages), np.array(columns).T)
+
+
+@torch.no_grad()
+def randomise(model: nn.Module, names: Sequence[str], generator: torch.Generator) -> None:
+    """Draw parameters anew, from normal distributions with their own means and standard deviations, in place."""
+    parameters = dict(model.named_parameters())
+    for name in names:
+        parameter = parameters[name]
+        mean = parameter.mean()
+        spread = parameter.std() if parameter.numel() > 1 else torch.zeros_like(mean)
+        noise = torch.randn(parameter.shape, generator=generator).to(parameter)
+        parameter.copy_(mean + spread * noise)
+
+
+def correlation(first: Tensor, second: Tensor) -> float:
+    """Spearman's rank correlation of two maps of one shape; NaN where one is the same everywhere."""
+    if first.max() == first.min() or second.max() == second.min():
+        return float("nan")
+    result: Any = spearmanr(first.flatten().numpy(), second.flatten().numpy())
+    return float(result.statistic)

@@ -1,0 +1,88 @@
+"""`saccade analyze` faithfulness, sanity: which maps can be believed."""
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from saccade.cli.analyses.options import DataOptions, ModelOptions, OutputOptions
+
+if TYPE_CHECKING:
+    from saccade.analysis.image_maps import Method
+    from saccade.engine.predictor import Predictor
+
+Methods = Annotated[
+    list[Literal["attention", "rollout", "flow", "relevance", "grad-cam", "integrated-gradients", "occlusion"]] | None,
+    Parameter(consume_multiple=True, negative=""),
+]
+
+
+def faithfulness(
+    model: str,
+    data: str,
+    /,
+    *,
+    methods: Methods = None,
+    opened: ModelOptions | None = None,
+    inputs: DataOptions | None = None,
+    result: OutputOptions | None = None,
+) -> None:
+    """Insertion, deletion and SaCo of maps: does the class depend on what they mark? Beside a random map and a blob.
+
+    Parameters
+    ----------
+    model
+        A run, a model directory, a published file or hub:ORG/NAME.
+    data
+        A data set, an image or a pattern such as "photos/*.jpg"; --images 100 give narrow intervals.
+    methods
+        attention, rollout, relevance and grad-cam unless given; grad-cam for a network without attention.
+    """
+    delivery = result or OutputOptions()
+    delivery.check()
+    from saccade.analysis.faithfulness import faithfulness as measure
+    from saccade.cli.counting import counting
+    from saccade.reporting.faithfulness_plots import faithfulness_figure
+
+    predictor = (opened or ModelOptions()).load(model)
+    images = (inputs or DataOptions()).open(predictor, data)
+    with counting("images") as advance:
+        made = measure(predictor, images, methods or default_methods(predictor), on_images=advance)
+    delivery.deliver("faithfulness", made, lambda: faithfulness_figure(made))
+
+
+def sanity(
+    model: str,
+    image: str,
+    /,
+    *,
+    methods: Methods = None,
+    opened: ModelOptions | None = None,
+    result: OutputOptions | None = None,
+) -> None:
+    """Sanity check of maps: how alike they stay while the weights are randomised from the head to the input.
+
+    Parameters
+    ----------
+    model
+        A run, a model directory, a published file or hub:ORG/NAME.
+    image
+        An image file.
+    methods
+        attention, rollout, relevance and grad-cam unless given; grad-cam for a network without attention.
+    """
+    delivery = result or OutputOptions()
+    delivery.check()
+    from saccade.analysis.sanity import sanity_check
+    from saccade.reporting.faithfulness_plots import sanity_figure
+
+    predictor = (opened or ModelOptions()).load(model)
+    made = sanity_check(predictor, image, methods or default_methods(predictor))
+    delivery.deliver("sanity", made, lambda: sanity_figure(made))
+
+
+def default_methods(predictor: "Predictor") -> "list[Method]":
+    """What a network has maps of."""
+    from saccade.nn.attention import Attention
+
+    attends = any(isinstance(module, Attention) for module in predictor.model.modules())
+    return ["attention", "rollout", "relevance", "grad-cam"] if attends else ["grad-cam"]
