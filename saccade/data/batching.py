@@ -34,6 +34,38 @@ T = TypeVar("T")
 Item = tuple[int, tuple[int, ...]]
 
 
+@dataclass(frozen=True, eq=False)
+class BalancedClasses:
+    """Balanced sampling: every class has the same number of places in an epoch, whatever its number of images.
+
+    A class with fewer images than places has each of them as often as the others of the class, or once more; of a
+    larger class other images are drawn in every epoch. What an epoch holds is a function of the seed and its number.
+
+    Attributes:
+        labels: ``[N]`` int64, the class of each image; a class without images has no place.
+    """
+
+    labels: Tensor
+
+    def epoch(self, seed: int, epoch: int) -> tuple[Tensor, Tensor]:
+        """(image, how often it was drawn before in this epoch) of each of the N places, ``[N]`` int64 each."""
+        count = len(self.labels)
+        classes = self.labels.unique()
+        generator = torch.Generator().manual_seed(mix_seed(seed, epoch, RandomStream.ORDER))
+        # Places that cannot be divided evenly go to other classes in every epoch.
+        extra = torch.randperm(len(classes), generator=generator)[: count % len(classes)]
+        images, draws = [], []
+        for place, label in enumerate(classes):
+            members = (self.labels == label).nonzero()[:, 0]
+            size = count // len(classes) + int((extra == place).any())
+            rounds = -(-size // len(members))
+            order = torch.cat([members[torch.randperm(len(members), generator=generator)] for _ in range(rounds)])
+            images.append(order[:size])
+            draws.append(torch.arange(size) // len(members))
+        shuffle = torch.randperm(count, generator=generator)
+        return torch.cat(images)[shuffle], torch.cat(draws)[shuffle]
+
+
 @dataclass(frozen=True)
 class TrainOrder:
     """The order of the training samples: which are in the batch of a step.
@@ -48,6 +80,7 @@ class TrainOrder:
         seed: of the run.
         repeats: how often an image appears in its batch, each time with another augmentation.
         rank, world: index and number of processes; each has consecutive rows of the batch.
+        classes: draws every class equally often; None for every image once an epoch.
     """
 
     num_images: int
@@ -56,6 +89,7 @@ class TrainOrder:
     repeats: int = 1
     rank: int = 0
     world: int = 1
+    classes: BalancedClasses | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size % self.world:
@@ -88,26 +122,34 @@ class TrainOrder:
         epoch, batch_index = divmod(step, self.steps_per_epoch)
         start = batch_index * self.batch_size
         stop = start + self.batch_size
-        order = _permutation(self.num_images, self.seed, epoch)
+        order, draws = _epoch(self.num_images, self.seed, epoch, self.classes)
         items: list[Item] = []
         # Sample p of the epoch is view p % repeats of image order[p // repeats]. The views of one image are apart, and
         # each has another neighbour, because mixup and cutmix mix neighbours.
         for repeat in range(self.repeats):
-            indices = order[-((repeat - start) // self.repeats) : -((repeat - stop) // self.repeats)]
+            part = slice(-((repeat - start) // self.repeats), -((repeat - stop) // self.repeats))
+            indices, draw = order[part], draws[part]
             if repeat:
                 generator = torch.Generator().manual_seed(mix_seed(self.seed, step, RandomStream.REPEATS, repeat))
-                indices = indices[torch.randperm(len(indices), generator=generator)]
-                if len(indices) > 1 and items and items[-1][0] == indices[0]:
-                    indices = indices.roll(1)
-            items += [(index, (self.seed, epoch, index, repeat)) for index in indices.tolist()]
+                shuffle = torch.randperm(len(indices), generator=generator)
+                if len(indices) > 1 and items and items[-1][0] == indices[shuffle[0]]:
+                    shuffle = shuffle.roll(1)
+                indices, draw = indices[shuffle], draw[shuffle]
+            # An image that is drawn again has another augmentation, as one more view.
+            items += [
+                (index, (self.seed, epoch, index, repeat + self.repeats * again))
+                for index, again in zip(indices.tolist(), draw.tolist())
+            ]
         return items[self.rows]
 
 
 @lru_cache(maxsize=2)
-def _permutation(count: int, seed: int, epoch: int) -> Tensor:
-    """The order of the images in an epoch, cached for its steps."""
+def _epoch(count: int, seed: int, epoch: int, classes: BalancedClasses | None) -> tuple[Tensor, Tensor]:
+    """(image, how often it was drawn before) of each place of an epoch, cached for its steps."""
+    if classes is not None:
+        return classes.epoch(seed, epoch)
     generator = torch.Generator().manual_seed(mix_seed(seed, epoch, RandomStream.ORDER))
-    return torch.randperm(count, generator=generator)
+    return torch.randperm(count, generator=generator), torch.zeros(count, dtype=torch.int64)
 
 
 @dataclass

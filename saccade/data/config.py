@@ -59,6 +59,7 @@ class DataConfig:
     split_seed: int = 0
     workers: int | None = None  # loader processes; None: one for each core but one, 0 for data in memory
     bad_images: Literal["stop", "skip"] = "stop"
+    sampling: Literal["shuffled", "balanced"] = "shuffled"  # balanced: every class equally often in an epoch
     depth_scale: float = 0.001  # metres per unit of a depth PNG
     class_table: str = ""  # a file that names the classes of masks, and their colours; "": looked for in the data
     digits: DigitsConfig = field(default_factory=DigitsConfig)  # for data.path: digits

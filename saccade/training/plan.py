@@ -5,9 +5,17 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 
-from saccade.data.batching import ResidentBatches, TrainBatches, TrainOrder, default_workers, fits_device
+from saccade.data.batching import (
+    BalancedClasses,
+    ResidentBatches,
+    TrainBatches,
+    TrainOrder,
+    default_workers,
+    fits_device,
+)
 from saccade.data.own import OwnDataset
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch
@@ -76,7 +84,7 @@ def plan_run(config: RunConfig, setup: TrainingSetup, processes: Processes) -> T
     freeze_untrained(setup.start.model, config.optimizer)
     order = TrainOrder(
         len(setup.train.source), config.batch_size, config.seed, config.augmentation.repeats,
-        processes.rank, processes.world,
+        processes.rank, processes.world, balanced_classes(config, setup),
     )  # fmt: skip
     per_process = config.batch_size // processes.world
     mixes = config.augmentation.mixup or config.augmentation.cutmix
@@ -94,6 +102,23 @@ def plan_run(config: RunConfig, setup: TrainingSetup, processes: Processes) -> T
         workers=_workers(setup, processes) if config.data.workers is None else config.data.workers,
         precision=("bfloat16" if on_gpu else "float32") if config.precision == "auto" else config.precision,
     )
+
+
+def balanced_classes(config: RunConfig, setup: TrainingSetup) -> BalancedClasses | None:
+    """The classes of the training inputs where they are sampled equally often; None where each input is, once.
+
+    Raises:
+        ConfigError: balanced sampling of inputs that have no classes.
+    """
+    if config.data.sampling == "shuffled":
+        return None
+    labels = np.asarray(getattr(setup.train.source, "labels", ()))
+    if len(labels) != len(setup.train.source) or len(np.unique(labels)) < 2:
+        raise ConfigError(
+            f"data.sampling=balanced draws every class equally often, and the data of {config.task} has not one class "
+            "for each input: use data.sampling=shuffled"
+        )
+    return BalancedClasses(torch.from_numpy(labels.astype(np.int64)))
 
 
 def _workers(setup: TrainingSetup, processes: Processes) -> int:

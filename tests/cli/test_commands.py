@@ -105,6 +105,27 @@ def test_training_on_one_class_is_refused(tmp_path: Path, capsys) -> None:
     assert "needs at least two to learn" in capsys.readouterr().err
 
 
+def test_classes_are_balanced_by_weights_or_by_sampling(tmp_path: Path, capsys) -> None:
+    for path in sorted((make_photos(tmp_path / "rare", count=40) / "dog").iterdir())[6:]:
+        path.unlink()
+    train = ["train", str(tmp_path / "rare"), "--model", "vit_digits", "--steps", "2", "--batch-size", "8"]
+    options = [
+        ("class_weights=balanced",),
+        ("data.sampling=balanced",),
+        ("data.sampling=balanced", "class_weights=balanced"),
+    ]
+    for number, settings in enumerate(options):
+        words = [word for setting in settings for word in ("--set", setting)]
+        code = main([*train, "--output", str(tmp_path / str(number)), *words, "--set", "preflight=false"])
+        assert code == (2 if len(settings) == 2 else 0)
+    assert "count them twice" in capsys.readouterr().err
+    table = tmp_path / "values.csv"
+    table.write_text("file,value\n" + "".join(f"rare/cat/{i}.png,{i}\n" for i in range(12)))
+    regression = ["train", str(table), "--task", "regression", "--set", "data.sampling=balanced", "--dry-run"]
+    assert main(regression) == 2
+    assert "the data of regression has not one class for each input" in capsys.readouterr().err
+
+
 def test_predict_in_three_forms(work: Path, capsys) -> None:
     run, photos = str(work / "run"), work / "photos"
     assert main(["predict", run, str(photos / "cat"), "--top", "1"]) == 0

@@ -8,7 +8,7 @@ import torch.distributed as dist
 
 from saccade.data.augmentation import TrainTransform
 from saccade.data.batch_augmentation import BatchAugmentation, affine_matrices, warp
-from saccade.data.batching import TrainBatches, TrainOrder, eval_batches, image_dataset
+from saccade.data.batching import BalancedClasses, TrainBatches, TrainOrder, eval_batches, image_dataset
 from saccade.data.config import AffineConfig, AugmentationConfig, DataConfig
 from saccade.data.image_folder import open_data
 from saccade.data.preprocessing import Preprocessing
@@ -182,3 +182,39 @@ def test_affine_turns_shifts_and_scales() -> None:
     assert 0.18 < many[:, :, 2].abs().max() <= 0.2  # twice the share, as the grid runs from -1 to 1
     sizes = 1 / many[:, :, :2].det().sqrt()
     assert 0.8 <= sizes.min() < 0.82 < 1.18 < sizes.max() <= 1.2001
+
+
+# --------------------------------------------------------------------------------------------------- balanced sampling
+
+RARE = torch.tensor([0] * 20 + [1] * 7 + [2] * 2)  # 29 images of three classes
+
+
+def test_balanced_sampling_has_every_class_equally_often() -> None:
+    order = TrainOrder(len(RARE), 29, 3, classes=BalancedClasses(RARE))
+    for step in range(3):  # each is an epoch
+        images = torch.tensor([index for index, _ in order.items(step)])
+        counts = RARE[images].bincount(minlength=3).tolist()
+        assert sorted(counts) == [9, 10, 10]
+        drawn = images.bincount(minlength=29)
+        for label in range(3):  # of a class no image comes twice before all came once
+            own = drawn[label == RARE]
+            assert int(own.max() - own.min()) <= 1
+    many = torch.cat([torch.tensor([index for index, _ in order.items(step)]) for step in range(40)])
+    assert (many.bincount(minlength=29) > 0).all()  # also every image of the large class, over some epochs
+
+
+def test_balanced_sampling_augments_an_image_differently_each_time() -> None:
+    items = TrainOrder(len(RARE), 29, 3, repeats=1, classes=BalancedClasses(RARE)).items(0)
+    assert len({key for _, key in items}) == 29
+    with_views = TrainOrder(len(RARE), 29, 3, repeats=2, classes=BalancedClasses(RARE)).items(0)
+    assert len({key for _, key in with_views}) == 29
+
+
+def test_balanced_sampling_is_a_function_of_seed_and_step() -> None:
+    whole = TrainOrder(len(RARE), 6, 3, classes=BalancedClasses(RARE))
+    steps = [whole.items(step) for step in range(9)]
+    again = TrainOrder(len(RARE), 6, 3, classes=BalancedClasses(RARE.clone()))
+    assert [again.items(step) for step in range(8, -1, -1)] == steps[::-1]  # from any start, in any order
+    parts = [TrainOrder(len(RARE), 6, 3, 1, rank, 3, BalancedClasses(RARE)) for rank in range(3)]
+    assert [[item for part in parts for item in part.items(step)] for step in range(9)] == steps
+    assert TrainOrder(len(RARE), 6, 4, classes=BalancedClasses(RARE)).items(0) != steps[0]

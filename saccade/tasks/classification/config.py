@@ -20,6 +20,7 @@ class ClassificationConfig:
     """How classes are learned."""
 
     label_smoothing: float = 0.0  # fraction of the target spread evenly over all classes
+    class_weights: Literal["none", "balanced"] = "none"  # balanced: images / (classes x images of the class)
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
 
     SUMMARY: ClassVar[str] = "the class of an image"

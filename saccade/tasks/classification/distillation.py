@@ -39,7 +39,7 @@ class DistillationTask(ClassificationTask):
         kind: whether the teacher's best class counts, or all of its probabilities.
         alpha: α in [0, 1], the weight of the teacher's term; at 0 the teacher is not run.
         temperature: τ of the soft kind.
-        label_smoothing: of the labels' term.
+        label_smoothing, class_weights: of the labels' term.
         heads: the student's logits for the labels and for the teacher, each ``[B, K]``.
     """
 
@@ -52,9 +52,10 @@ class DistillationTask(ClassificationTask):
         alpha: float = 0.5,
         temperature: float = 3.0,
         label_smoothing: float = 0.0,
+        class_weights: Tensor | None = None,
         heads: Heads = one_head,
     ):
-        super().__init__(labels, label_smoothing=label_smoothing)
+        super().__init__(labels, label_smoothing=label_smoothing, class_weights=class_weights)
         if not 0 <= alpha <= 1:
             raise ConfigError(f"distillation.alpha must lie in [0, 1], not {alpha}")
         if temperature <= 0:
@@ -70,7 +71,7 @@ class DistillationTask(ClassificationTask):
     def train_step(self, model: nn.Module, batch: Batch) -> LossTerms:
         """Cross-entropy with the labels and distance from the teacher, in nats; the accuracy of both heads' mean."""
         logits, student = self.heads(model, batch.inputs)
-        loss = {"cross-entropy": LossTerm(self.cross_entropy(logits, batch), "images", 1 - self.alpha)}
+        loss = {"cross-entropy": LossTerm(self.cross_entropy(logits, batch), self.divisor, 1 - self.alpha)}
         if self.alpha:
             with torch.no_grad():
                 teacher = self.teacher(batch.inputs).float()

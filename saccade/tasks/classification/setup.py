@@ -17,7 +17,7 @@ from saccade.models.zoo import architecture_of
 from saccade.tasks import table
 from saccade.tasks.classification.config import ClassificationConfig
 from saccade.tasks.classification.distillation import DistillationTask, one_head
-from saccade.tasks.classification.task import ClassificationTask
+from saccade.tasks.classification.task import ClassificationTask, balanced_weights
 from saccade.tasks.classification.teacher import Teacher
 from saccade.training.config import RunConfig
 
@@ -29,23 +29,43 @@ def make_setup(config: RunConfig, device: torch.device, splits: DataSplits | Non
     assert start.preprocessing is not None
     images = image_splits(config, splits, start.preprocessing)
     augmentation = BatchAugmentation(config.augmentation, start.preprocessing, len(splits.classes), config.seed)
-    task = make_task(config, start, device)
+    task = make_task(config, start, device, class_weights(config, splits))
     return TrainingSetup(start, task, images.train, images.val, images.test, augmentation, splits)
 
 
-def make_task(config: RunConfig, start: LoadedModel, device: torch.device) -> ClassificationTask:
-    """Classification, with a teacher where the config names one."""
+def class_weights(config: RunConfig, splits: DataSplits) -> Tensor | None:
+    """How much an image of each class counts in the loss; None for all alike.
+
+    Raises:
+        ConfigError: classes are balanced twice, by weights and by sampling.
+    """
+    options = config.options
+    assert isinstance(options, ClassificationConfig)
+    if options.class_weights == "none":
+        return None
+    if config.data.sampling == "balanced":
+        raise ConfigError(
+            "class_weights=balanced and data.sampling=balanced each make up for small classes, and both together count "
+            "them twice: set one of them"
+        )
+    return balanced_weights(torch.from_numpy(splits.train.labels), len(splits.classes))
+
+
+def make_task(
+    config: RunConfig, start: LoadedModel, device: torch.device, weights: Tensor | None = None
+) -> ClassificationTask:
+    """Classification, with a teacher where the config names one, and with weights of the classes ``[K]``."""
     options = config.options
     assert isinstance(options, ClassificationConfig)
     distillation = options.distillation
     if not distillation.teacher:
-        return ClassificationTask(start.labels, label_smoothing=options.label_smoothing)
+        return ClassificationTask(start.labels, label_smoothing=options.label_smoothing, class_weights=weights)
     assert start.preprocessing is not None
     teacher = Teacher(distillation.teacher, start.labels, start.preprocessing, device)
     return DistillationTask(
         start.labels, teacher, kind=distillation.kind, alpha=distillation.alpha,
         temperature=distillation.temperature, label_smoothing=options.label_smoothing,
-        heads=both_heads if isinstance(start.model, DistilledViT) else one_head,
+        class_weights=weights, heads=both_heads if isinstance(start.model, DistilledViT) else one_head,
     )  # fmt: skip
 
 

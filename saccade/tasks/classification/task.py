@@ -31,41 +31,69 @@ class ClassificationTask(IndependentParts):
         labels: K class names, in the order of the logits; () for a model without a head, which predicts nothing.
         label_smoothing: fraction of the target that is spread evenly over all classes (Szegedy et al., arXiv
             1512.00567).
+        class_weights: ``[K]`` float32, how much an image of each class counts in the loss, whose mean is weighted
+            accordingly, as in :class:`torch.nn.CrossEntropyLoss`; None: all alike.
         top: classes of each result, best first.
     """
 
     name = "classification"
     class_targets = ("target",)
 
-    def __init__(self, labels: Sequence[str], *, label_smoothing: float = 0.0, top: int = 5):
+    def __init__(
+        self,
+        labels: Sequence[str],
+        *,
+        label_smoothing: float = 0.0,
+        class_weights: Tensor | None = None,
+        top: int = 5,
+    ):
         if not 0 <= label_smoothing < 1:
             raise ConfigError(f"label_smoothing must lie in [0, 1), not {label_smoothing}")
         if top < 1:
             raise ConfigError(f"top must be at least 1, not {top}")
         self.labels = tuple(labels)
         self.label_smoothing = label_smoothing
+        self.class_weights = class_weights
         self.top = top
 
     @property
     def smallest_loss(self) -> float:
-        """The entropy of the smoothed target."""
+        """The entropy of the smoothed target; with class weights that of the class where it is smallest."""
         count = len(self.labels)
         other = self.label_smoothing / count
         right = 1 - self.label_smoothing + other
-        return -sum(p * math.log(p) for p in (right, *[other] * (count - 1)) if p > 0)
+        if self.class_weights is None:
+            return -sum(p * math.log(p) for p in (right, *[other] * (count - 1)) if p > 0)
+        target = torch.full((count, count), other, dtype=torch.float64).fill_diagonal_(right)
+        weighted = target * self.class_weights.double()
+        shares = weighted / weighted.sum(dim=1, keepdim=True)
+        losses = -torch.special.xlogy(weighted, shares).sum(dim=1) / self.class_weights.double()
+        return losses.min().item()
 
     def counts(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        return {"images": torch.tensor(len(batch.names))}
+        """``images``; with class weights also ``weights``, the sum of the weights of their classes."""
+        counts = {"images": torch.tensor(len(batch.names))}
+        if self.class_weights is not None:
+            weights, target = self.class_weights.to(batch.classes.device), batch.classes
+            counts["weights"] = (weights[target] if target.ndim == 1 else target @ weights).sum()
+        return counts
+
+    @property
+    def divisor(self) -> str:
+        """The count that divides the cross-entropy."""
+        return "images" if self.class_weights is None else "weights"
 
     def train_step(self, model: nn.Module, batch: Batch) -> LossTerms:
         """Cross-entropy in nats; the accuracy on the augmented images."""
         logits = model(batch.inputs)
-        loss = LossTerm(self.cross_entropy(logits, batch), "images")
+        loss = LossTerm(self.cross_entropy(logits, batch), self.divisor)
         return LossTerms({"cross-entropy": loss}, {"accuracy": LossTerm(correct(logits, batch), "images")})
 
     def cross_entropy(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Logits ``[B, K]`` and labels ``[B]`` or mixed targets ``[B, K]`` -> the sum over images, in nats."""
-        return F.cross_entropy(logits.float(), batch.classes, label_smoothing=self.label_smoothing, reduction="sum")
+        """Logits ``[B, K]`` and labels ``[B]`` or mixed targets ``[B, K]`` -> the weighted sum over images, in nats."""
+        weights = None if self.class_weights is None else self.class_weights.to(logits.device)
+        smoothing = self.label_smoothing
+        return F.cross_entropy(logits.float(), batch.classes, weights, label_smoothing=smoothing, reduction="sum")
 
     def eval_step(self, model: nn.Module, batch: Batch) -> Tensor:
         """Logits ``[B, K]``."""
@@ -107,6 +135,18 @@ class ClassificationTask(IndependentParts):
             best = tuple((self.labels[c], s) for c, s in zip(row_classes, row_scores))
             results.append(Classification(name, best[0][0], best[0][1], best))
         return results
+
+
+def balanced_weights(labels: Tensor, count: int) -> Tensor:
+    """The weight of each class, N / (K N_k), as scikit-learn's ``class_weight="balanced"``; ``[K]`` float32.
+
+    Args:
+        labels: ``[N]`` class numbers of the training images.
+        count: K, the number of classes; one without images has the weight 0.
+    """
+    images = torch.bincount(labels, minlength=count).float()
+    present = (images > 0).sum()
+    return torch.where(images > 0, len(labels) / (present * images.clamp(min=1)), 0.0)
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.utils.class_weight import compute_class_weight
 
 from saccade.data.samples import Batch
 from saccade.engine.collect import Collected
@@ -17,7 +18,7 @@ from saccade.tasks.classification.metrics import (
     classification_resampler,
     reliability,
 )
-from saccade.tasks.classification.task import ClassificationTask, correct
+from saccade.tasks.classification.task import ClassificationTask, balanced_weights, correct
 
 LABELS = ("ant", "bee", "cat")
 
@@ -51,6 +52,38 @@ def test_the_smallest_loss_is_reached_by_the_smoothed_target_itself() -> None:
     assert ClassificationTask(LABELS).smallest_loss == 0
     with pytest.raises(ConfigError):
         ClassificationTask(LABELS, label_smoothing=1.0)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_class_weights_equal_pytorchs_weighted_mean(smoothing: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits, target = torch.randn(7, 3, generator=generator), torch.tensor([0, 0, 0, 0, 1, 1, 2])
+    weights = balanced_weights(target, 3)
+    np.testing.assert_allclose(
+        weights.numpy(), compute_class_weight("balanced", classes=np.arange(3), y=target.numpy()), rtol=1e-6
+    )
+    task = ClassificationTask(LABELS, label_smoothing=smoothing, class_weights=weights)
+    expected = torch.nn.CrossEntropyLoss(weight=weights, label_smoothing=smoothing)(logits, target)
+    assert mean_loss(task, logits, batch(target)) == pytest.approx(expected.item(), rel=1e-6)
+    one_hot = F.one_hot(target, 3).float()
+    if not smoothing:  # a mixture of one class is that class
+        assert mean_loss(task, logits, batch(one_hot)) == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_the_smallest_weighted_loss_is_reached() -> None:
+    weights = torch.tensor([0.5, 1.0, 3.0])
+    task = ClassificationTask(LABELS, label_smoothing=0.1, class_weights=weights)
+    losses = []
+    for label in range(3):
+        target = torch.full((3,), 0.1 / 3)
+        target[label] += 0.9
+        best = (target * weights / (target * weights).sum()).log()[None]
+        losses.append(mean_loss(task, best, batch(torch.tensor([label]))))
+    assert min(losses) == pytest.approx(task.smallest_loss, abs=1e-6)
+
+
+def test_a_class_without_images_has_no_weight() -> None:
+    assert balanced_weights(torch.tensor([0, 0, 2]), 3).tolist() == [0.75, 0.0, 1.5]
 
 
 def test_decoding_ranks_classes() -> None:

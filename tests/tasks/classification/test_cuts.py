@@ -24,6 +24,12 @@ def plain() -> Case:
     return Case(saccade.create("vit_digits"), ClassificationTask(LABELS, label_smoothing=0.1), make_batch())
 
 
+def weighted() -> Case:
+    torch.manual_seed(0)
+    task = ClassificationTask(LABELS, label_smoothing=0.1, class_weights=torch.linspace(0.2, 3.0, 10))
+    return Case(saccade.create("vit_digits"), task, make_batch())
+
+
 def teacher(images: torch.Tensor) -> torch.Tensor:
     return images.flatten(1)[:, :10]
 
@@ -35,6 +41,10 @@ def distilled() -> Case:
 
 def test_cross_entropy(tmp_path: Path) -> None:
     check_cuts(plain, tmp_path)
+
+
+def test_weighted_cross_entropy(tmp_path: Path) -> None:
+    check_cuts(weighted, tmp_path)
 
 
 def test_distillation(tmp_path: Path) -> None:
