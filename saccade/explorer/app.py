@@ -37,6 +37,7 @@ def make_app(session: Session) -> Starlette:
         Route(recording + "/shown", explorer.shown),
         Route(recording + "/drawn", explorer.drawn),
         Route(recording + "/labels", explorer.labels),
+        Route(recording + "/relevance", explorer.relevance),
         Route(recording + "/{stream}/layers/{layer:int}", explorer.layer),
         Route(recording + "/{stream}/grid", explorer.grid),
         Route(recording + "/{stream}/rollout", explorer.rollout),
@@ -92,6 +93,13 @@ class Explorer:
         labels = list(dict.fromkeys(filter(None, map(str.strip, request.query_params.get("labels", "").split(",")))))
         change = change_of(request, "labels")
         return JSONResponse({"top": await run_in_threadpool(self.session.score_labels, model, image, labels, change)})
+
+    async def relevance(self, request: Request) -> Response:
+        """The relevance of every patch for the class in the parameter `label`: ``[N]`` float32."""
+        model, image = request.path_params["model"], request.path_params["image"]
+        label, change = request.query_params.get("label", ""), change_of(request, "label")
+        values = await run_in_threadpool(self.session.relevance, model, image, label, change)
+        return Response(values.numpy().astype("<f4").tobytes(), media_type=BINARY)
 
     async def layer(self, request: Request) -> Response:
         """The rows of every head of one layer for one query: ``[H, K]`` float16."""

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from saccade.analysis.attention_maps import Embedder, to_pixels
+from saccade.analysis.image_maps import class_number, map_values
 from saccade.data.images import read_scaled
 from saccade.data.preprocessing import Preprocessing
 from saccade.engine.predictor import Predictor
@@ -176,6 +177,23 @@ class Session:
             scores = score_labels(inputs[None], labels)[0].tolist()
         ranked = sorted(zip(labels, scores), key=lambda pair: -pair[1])
         return [{"label": label, "score": score} for label, score in ranked]
+
+    def relevance(self, model: str, image: str, label: str, change: Change) -> Tensor:
+        """The relevance of every patch for a class, ``[N]`` float32, under a change: see
+        :mod:`saccade.analysis.relevance`.
+
+        Raises:
+            ConfigError: no such class.
+            DataError: no such model or image.
+            RecordingError: the model has no relevance of patches.
+        """
+        predictor = self.model(model).predictor
+        number = class_number(predictor, label)
+        inputs, _, _ = read_inputs(predictor, self.image(image))
+        layout = predictor.model.token_layout((inputs.shape[1], inputs.shape[2]))
+        with self._running, change.applied(predictor.model, layout) if change else nullcontext():
+            values, _ = map_values(predictor, inputs[None], "relevance", number, budget=self.recordings.budget)
+        return values.float().flatten().cpu()
 
     def recording(self, model: str, image: str, change: Change) -> Recording:
         """The recorded run of a model on an image: from memory, or run now.

@@ -8,7 +8,7 @@ import pytest
 
 from saccade.explorer.change import Change
 from tests.explorer.conftest import Explorer, View, photograph
-from tests.explorer.test_server import traced
+from tests.explorer.test_server import ask, traced
 
 
 def expected_levels(row: np.ndarray) -> np.ndarray:
@@ -163,4 +163,20 @@ def test_a_second_model_and_a_second_image_stand_beside(explorer: Explorer, view
     view.page.wait_for_function("() => document.querySelector('#second .photo').alt === 'second.png'")
     address = view.page.evaluate("location.href")
     assert "beside=0/1" in address.replace("%2F", "/")
+    assert not view.complaints
+
+
+def test_pressing_a_class_shows_its_relevance(explorer: Explorer, view: View) -> None:
+    view.open(f"{explorer.address}/#paint=light&beside=0/1")
+    view.page.click('[data-label="cat"]')
+    view.show("relevance cat")
+    _, content, _ = ask(explorer, "/api/models/0/images/0/relevance?label=cat")
+    values = np.frombuffer(content, "<f4").reshape(4, 4)
+    assert np.abs(view.levels() - 255 * values.clip(0) / values.max()).max() <= 0.51
+    assert "Relevance for cat" in view.page.inner_text("#readout")
+    view.page.wait_for_function(
+        "() => document.getElementById('second-caption').textContent.includes('relevance for cat')"
+    )
+    view.page.click('[data-label="cat"]')
+    view.show(0)
     assert not view.complaints

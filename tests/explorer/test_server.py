@@ -143,3 +143,16 @@ def test_a_changed_run_is_that_of_intervene(explorer: Explorer) -> None:
         status, content, _ = ask(explorer, f"/api/models/0/images/0?{wrong}")
         assert status == 400
         assert json.loads(content)["error"]
+
+
+def test_relevance_is_that_of_the_analysis(explorer: Explorer) -> None:
+    from saccade.analysis.image_maps import image_map
+
+    predictor = explorer.session.models["0"].predictor
+    expected = image_map(predictor, explorer.session.image("0").source, "relevance", target="cat").values
+    status, content, _ = ask(explorer, "/api/models/0/images/0/relevance?label=cat")
+    assert status == 200
+    assert np.allclose(np.frombuffer(content, "<f4").reshape(4, 4), expected, atol=1e-6)
+    status, content, _ = ask(explorer, "/api/models/0/images/0/relevance?label=yak")
+    assert status == 400
+    assert "yak" in json.loads(content)["error"]

@@ -79,18 +79,24 @@ export class Beside {
     const same = sameToken(first, stream, token, stream.overGrid ? recording.query : 0);
     const layer = Math.min(state.layer, stream.layers.length - 1), { heads } = stream.layers[layer], head = Math.min(state.head, heads - 1);
     this.pane.drawMarks(stream, same, run.model === state.model && run.change ? state.hide : []);
+    const classes = state.show === "relevance" && run.model === state.model; // two models may have others
+    const show = state.show === "relevance" && !classes ? "rollout" : state.show;
     try {
       let row;
-      if (state.show === "rollout") {
+      if (classes) {
+        const values = await this.source.relevance(run, state.label);
+        row = new Float32Array(stream.prefix.length + values.length);
+        row.set(values, stream.prefix.length);
+      } else if (show === "rollout") {
         row = await this.source.rollout(run, stream, same);
       } else {
         const rows = await this.source.layer(run, stream, layer, same), keys = rows.length / heads;
-        row = state.show === "head" ? rows.subarray(head * keys, (head + 1) * keys) : overHeads(rows, heads, state.show);
+        row = show === "head" ? rows.subarray(head * keys, (head + 1) * keys) : overHeads(rows, heads, show);
       }
       if (run !== this.run) return;
       this.pane.showRow(stream, row);
-      const best = recording.result?.top?.[0], where = state.show === "rollout" ? "rollout" : `layer ${layer + 1}${state.show === "head" ? `, head ${head + 1}` : `, ${state.show}`}`;
-      $("second-caption").textContent = [best ? `${best.label} ${percent(best.score)}` : "", where, sums(stream, row)].filter(Boolean).join(" · ");
+      const best = recording.result?.top?.[0], where = classes ? `relevance for ${state.label}` : show === "rollout" ? "rollout" : `layer ${layer + 1}${show === "head" ? `, head ${head + 1}` : `, ${show}`}`;
+      $("second-caption").textContent = [best ? `${best.label} ${percent(best.score)}` : "", where, classes ? "" : sums(stream, row)].filter(Boolean).join(" · ");
       $("second-frame").dataset.query = same;
     } catch (error) {
       notice(error.message);

@@ -76,18 +76,19 @@ export function paintHeads(stream, values) {
 
 /** Mark what is selected and what is switched off. */
 export function markHeads(stream) {
+  const whole = state.show === "rollout" || state.show === "relevance"; // no layer alone
   const off = new Set(state.heads), isOff = (layer) => state.blocks.includes(stream.layers[layer].block);
   for (const { layer, head, button } of cells) {
-    const selected = state.show !== "rollout" && layer === state.layer && (head < 0 ? state.show === "mean" : state.show !== "mean" && head === state.head);
+    const selected = !whole && layer === state.layer && (head < 0 ? state.show === "mean" : state.show !== "mean" && head === state.head);
     button.toggleAttribute("data-selected", selected && !(state.show === "max" && head < 0));
     button.setAttribute("aria-pressed", String(selected));
-    button.tabIndex = selected || (state.show === "rollout" && layer === 0 && head === 0) ? 0 : -1;
+    button.tabIndex = selected || (whole && layer === 0 && head === 0) ? 0 : -1;
     button.toggleAttribute("data-off", isOff(layer) || (head >= 0 && off.has(`${stream.layers[layer].index}.${head}`)));
   }
   for (const button of $("heads").querySelectorAll("button.layer")) {
     const layer = Number(button.dataset.layer);
     button.toggleAttribute("data-off", isOff(layer));
-    button.toggleAttribute("data-selected", layer === state.layer && state.show !== "rollout");
+    button.toggleAttribute("data-selected", layer === state.layer && !whole);
   }
 }
 

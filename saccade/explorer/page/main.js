@@ -8,8 +8,8 @@ import { buildHeads, focusSelected, markHeads, overHeads, paintHeads } from "./h
 import { acceptImages, showStrip } from "./images.js";
 import { listenToKeys } from "./keyboard.js";
 import { byteSize, newest } from "./numbers.js";
-import { showPrediction } from "./prediction.js";
-import { Pane, placeOf, showLegend, showState } from "./stage.js";
+import { markClass, showPrediction } from "./prediction.js";
+import { Pane, placeOf, showLegend, showRelevance, showState } from "./stage.js";
 import { applyChange, canUndo, changeQuery, forgetSteps, isChanged, noChange, readAddress, state, undoChange, writeAddress } from "./state.js";
 
 let source = null;
@@ -24,6 +24,7 @@ const pane = new Pane($("frame"));
 const stream = () => recording?.streams.find(({ name }) => name === state.stream) ?? recording?.streams.at(boxes().length ? -1 : 0) ?? null;
 const boxes = () => recording?.result?.boxes ?? [];
 const query = () => hovered ?? state.query ?? defaultQuery();
+const hasRelevance = () => Boolean(source.relevance && original?.result?.top && !models.find(({ key }) => key === state.model).readsLabels);
 const defaultQuery = () => (stream()?.overGrid ? recording.query : boxes()[0]?.query ?? 0);
 const onBox = { hover: (box) => hover(box && tokenOfBox(stream(), box, recording.view)), choose: (box) => choose(tokenOfBox(stream(), box, recording.view)) };
 
@@ -116,7 +117,8 @@ async function predict() {
       notice(error.message);
     }
   }
-  showPrediction(before, after, recording.drawn ? [original.run, run].map((at) => source.drawn(at)) : [], onBox);
+  showPrediction(before, after, recording.drawn ? [original.run, run].map((at) => source.drawn(at)) : [], onBox, hasRelevance() ? (label) => set({ label, show: state.show === "relevance" && state.label === label ? "head" : "relevance" }) : null);
+  markClass(state.show === "relevance" ? state.label : null);
 }
 
 /** Show what stands beside the first image, if anything does. */
@@ -136,6 +138,8 @@ function clampState() {
   const known = state.query === null || (Number.isInteger(state.query) && state.query < queries) || (state.query === "mean" && overGrid);
   if (!known || state.query === defaultQuery()) state.query = null;
   if (state.show === "rollout" && !overGrid) state.show = "head";
+  if (state.show === "relevance" && !(hasRelevance() && overGrid)) state.show = "head";
+  if (state.show === "relevance" && !original.result.top.some(({ label }) => label === state.label)) state.label = original.result.top[0].label;
   state.tokens = prefix.length;
 }
 
@@ -152,14 +156,16 @@ function draw() {
   $("query").hidden = named.length === 0;
   const ways = [["head", "head", "one head"], ["mean", "mean", "the mean of the heads of this layer"], ["max", "max", "the maximum over the heads of this layer"]];
   if (current.overGrid) ways.push(["rollout", "rollout", "attention rollout through all layers"]);
+  if (hasRelevance() && current.overGrid) ways.push(["relevance", "relevance", "relevance of the patches for a class"]);
   choices($("show"), ways, state.show, (show) => set({ show }));
   choices($("paint"), [["colour", "colour"], ["light", "light"], ["off", "off"]], state.paint, (value) => set({ paint: value }));
   choices($("scale"), [["own", "each map to its maximum"], ["shared", "one scale for all"]], state.scale, (scale) => set({ scale }));
   $("opacity").value = state.opacity;
-  const title = state.show === "rollout" ? "Rollout of all layers" : `Layer ${state.layer + 1} of ${current.layers.length}, ${state.show === "head" ? `head ${state.head + 1} of ${heads}` : `${state.show} of ${heads} heads`}`;
+  const title = state.show === "rollout" ? "Rollout of all layers" : state.show === "relevance" ? `Relevance for ${state.label}` : `Layer ${state.layer + 1} of ${current.layers.length}, ${state.show === "head" ? `head ${state.head + 1} of ${heads}` : `${state.show} of ${heads} heads`}`;
   $("heads-note").textContent = title;
   buildHeads(current, { head: chooseHead, mean: (layer) => set({ layer, show: "mean" }), block: chooseBlock });
   markHeads(current);
+  markClass(state.show === "relevance" ? state.label : null);
   focusSelected();
   if (source.canChange) changePanel(stream(), change, { undo: canUndo(), changed: isChanged(), masks: models.find(({ key }) => key === state.model).masksPatches });
   refresh();
@@ -167,7 +173,7 @@ function draw() {
 
 /** Fetch and draw the row of the query, then the maps of all heads. */
 function refresh() {
-  pane.drawMarks(stream(), query(), state.hide);
+  pane.drawMarks(stream(), state.show === "relevance" ? "mean" : query(), state.hide);
   if (beside.recording) beside.refresh(stream(), query());
   $("boxes").classList.toggle("through", stream().overGrid || changeTool() === "hide");
   markBoxes(boxes(), (box) => tokenOfBox(stream(), box, recording.view) === query());
@@ -181,6 +187,17 @@ const refreshRow = newest(async () => {
   const { heads } = current.layers[state.layer];
   try {
     let row;
+    if (state.show === "relevance") {
+      const { label } = state, values = await source.relevance(at, label);
+      if (at !== run || state.label !== label) return;
+      row = new Float32Array(current.prefix.length + values.length);
+      row.set(values, current.prefix.length);
+      pane.showRow(current, row);
+      showRelevance(current, row, label);
+      document.body.dataset.loaded = "ready";
+      $("frame").dataset.query = `relevance ${label}`;
+      return;
+    }
     if (state.show === "rollout") {
       row = await source.rollout(at, current, token);
     } else {
@@ -234,9 +251,11 @@ function chooseHead(layer, head) {
   else set({ layer, head, show: state.show === "max" ? "max" : "head" });
 }
 
+const isWhole = () => ["rollout", "relevance"].includes(state.show); // of all layers together
+
 function chooseBlock(layer) {
   if (changeTool() === "off") toggleBlock(layer);
-  else set({ layer, show: state.show === "rollout" ? "head" : state.show });
+  else set({ layer, show: isWhole() ? "head" : state.show });
 }
 
 function openImage(key) {
@@ -285,7 +304,7 @@ function moveLayerHead(layers, heads) {
   if (!recording) return;
   const all = stream().layers, layer = Math.min(Math.max(state.layer + layers, 0), all.length - 1);
   const head = Math.min(Math.max(state.head + heads, 0), all[layer].heads - 1);
-  set({ layer, head, show: heads || state.show === "rollout" ? "head" : state.show });
+  set({ layer, head, show: heads || isWhole() ? "head" : state.show });
   announce($("heads-note").textContent);
 }
 

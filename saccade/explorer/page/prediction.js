@@ -11,29 +11,30 @@ const SHOWN = 6;
  * @param changed result of the changed run, or null
  * @param drawn addresses of the drawn results, of the model as it is and of the changed run
  * @param onBox for the boxes of a detector, see showBoxes
+ * @param onClass called with the label of a class that is pressed; null where classes are not pressed
  */
-export function showPrediction(original, changed, drawn, onBox) {
+export function showPrediction(original, changed, drawn, onBox, onClass) {
   const panel = $("prediction");
   if (!original) {
     panel.replaceChildren(element("p", { class: "note" }, $("labels-form").hidden ? "No prediction for an image alone." : "Type labels and press Enter."));
   } else if (original.top) {
-    panel.replaceChildren(...classRows(original.top, changed?.top ?? null));
+    panel.replaceChildren(...classRows(original.top, changed?.top ?? null, onClass));
   } else if (original.boxes) {
     const count = changed ? [element("p", { class: "flip" }, `${original.boxes.length} before the change`)] : [];
     panel.replaceChildren(boxList((changed ?? original).boxes, onBox), ...count);
   } else {
-    const shown = changed ? [["changed", drawn[1]], ["original", drawn[0]]] : [["", drawn[0]]];
+    const shown = changed ? [["after the change", drawn[1]], ["before", drawn[0]]] : [["", drawn[0]]];
     panel.replaceChildren(...shown.map(([name, src]) => element("figure", {}, ...(name ? [element("figcaption", { class: "note" }, name)] : []),
       element("img", { src, alt: `The prediction drawn over the image${name && ", "}${name}`, class: "drawn" }))));
   }
 }
 
-function classRows(original, changed) {
+function classRows(original, changed, onClass) {
   const before = new Map(original.map(({ label, score }) => [label, score]));
   const after = changed && new Map(changed.map(({ label, score }) => [label, score]));
   const names = original.slice(0, SHOWN).map(({ label }) => label);
   for (const { label } of changed?.slice(0, 3) ?? []) if (!names.includes(label)) names.push(label);
-  const rows = names.map((label) => classRow(label, before.get(label) ?? 0, after && (after.get(label) ?? 0)));
+  const rows = names.map((label) => classRow(label, before.get(label) ?? 0, after && (after.get(label) ?? 0), onClass));
   const [winner] = changed ?? original;
   const head = [element("p", { class: "winner" }, element("b", {}, winner.label), ` ${percent(winner.score)}`)];
   if (changed && winner.label !== original[0].label) head.push(element("p", { class: "flip" }, `was ${original[0].label} ${percent(original[0].score)}`));
@@ -42,10 +43,12 @@ function classRows(original, changed) {
   return [...head, list, ...key];
 }
 
-function classRow(label, before, after) {
+function classRow(label, before, after, onClass) {
   const bars = element("div", { class: "bars", "aria-hidden": "true" }, bar("before", before));
   const value = after ?? before;
-  const row = element("li", {}, element("span", { class: "name", title: label }, label), element("span", { class: "value" }, percent(value)), bars);
+  const row = element("li", {}, onClass
+    ? element("button", { type: "button", class: "name", title: `${label}: show its relevance`, "data-label": label, onclick: () => onClass(label) }, label)
+    : element("span", { class: "name", title: label }, label), element("span", { class: "value" }, percent(value)), bars);
   if (after !== null) {
     bars.append(bar("after", after));
     const difference = after - before;
@@ -59,4 +62,9 @@ function bar(kind, value) {
   const made = element("div", { class: `bar ${kind}` });
   made.style.width = `${100 * value}%`;
   return made;
+}
+
+/** Mark the class whose relevance is on show. */
+export function markClass(label) {
+  for (const button of document.querySelectorAll("[data-label]")) button.setAttribute("aria-pressed", String(button.dataset.label === label));
 }

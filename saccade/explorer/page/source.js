@@ -58,6 +58,12 @@ export class Server {
     return this.read(this.address(run, `/${stream.name}/rollout`, query), halfFloats);
   }
 
+  /** The relevance of every patch for a class: Float32Array [patches]. */
+  relevance(run, label) {
+    const address = this.address(run, "/relevance");
+    return this.read(`${address}${address.includes("?") ? "&" : "?"}label=${encodeURIComponent(label)}`, (buffer) => new Float32Array(buffer));
+  }
+
   /** Probabilities of typed labels: { top }. */
   async labels(run, text) {
     const address = this.address(run, "/labels");

@@ -41,6 +41,17 @@ export function showLegend(stream, row, query) {
   announce(`${$("readout").textContent} Maximum ${percent(max)}.`);
 }
 
+/** The same for the relevance of a class, whose scale has no unit. */
+export function showRelevance(stream, row, label) {
+  const patches = row.subarray(stream.prefix.length), best = largest(patches);
+  paintRamp($("ramp"), state.paint === "light" ? "light" : "opaque");
+  $("uniform").hidden = true;
+  $("uniform-text").textContent = "";
+  $("maximum").textContent = `${patches[best].toPrecision(2)} (largest)`;
+  $("readout").textContent = `Relevance for ${label}: largest at ${patchName(stream, best)}. Attention weighted by the gradient of the class, through all layers.`;
+  announce($("readout").textContent);
+}
+
 const patchName = ({ grid }, patch) => `row ${Math.floor(patch / grid[1]) + 1}, column ${(patch % grid[1]) + 1}`;
 
 /** How much goes to the patches, and how much to each prefix token. */

@@ -2,7 +2,7 @@
 
 const DEFAULTS = {
   model: "0", image: "", stream: "", layer: -1, head: 0, show: "head", query: null, paint: "colour", opacity: 0.75, beside: "",
-  scale: "own", labels: "", hide: [], fill: "drop", heads: [], blocks: [], temperature: 1,
+  scale: "own", labels: "", label: "", hide: [], fill: "drop", heads: [], blocks: [], temperature: 1,
 };
 const CHANGES = ["hide", "fill", "heads", "blocks", "temperature"];
 const LIMIT = 100; // steps of undo
