@@ -1,8 +1,8 @@
 """Every generated table: what the pages are compared with."""
 
-from tests.opens import data
+from tests.opens import checkpoints, data
 from tests.opens.tables import Table
 
 
 def all_tables() -> list[Table]:
-    return [*data.tables()]
+    return [*data.tables(), *checkpoints.tables()]
