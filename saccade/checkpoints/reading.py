@@ -31,22 +31,11 @@ EXPANSION_ALWAYS_ALLOWED = 256 * 2**20  # bytes
 
 # Keys under which projects save a state dict; averaged weights first, as these are published.
 WRAPPERS = (
-    "state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema", "teacher", "target_encoder", "state_dict",
+    "state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "params_ema", "ema_params", "ema", "teacher",
+    "target_encoder", "state_dict",
     "model_state_dict", "model_state", "model", "module", "net", "network", "weights", "params", "student", "encoder",
 )  # fmt: skip
-# What wrappers of PyTorch and training scripts put in front of every name.
-PREFIXES = (
-    "module.",
-    "model.",
-    "ema_model.",
-    "average_model.",
-    "net.",
-    "network.",
-    "backbone.",
-    "encoder.",
-    "student.",
-    "teacher.",
-)
+NO_WEIGHTS = re.compile(r"optim|sched|scaler|loss|rng|random", re.IGNORECASE)  # states of training beside the weights
 WITHIN = re.compile(r"(^|\.)(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 
 FOLDER_FILES = (
@@ -239,6 +228,8 @@ def _unwrap(path: Path, content: object, notes: list[str]) -> dict[str, Tensor]:
     while isinstance(content, Mapping):
         wrapper = next((key for key in WRAPPERS if _has_weights(content.get(key))), None)
         if wrapper is None:
+            wrapper = _other_wrapper(path, content)
+        if wrapper is None:
             break
         notes.append(f"weights taken from the file's {wrapper!r}")
         content = content[wrapper]
@@ -249,6 +240,19 @@ def _unwrap(path: Path, content: object, notes: list[str]) -> dict[str, Tensor]:
     if others:
         notes.append(f"skipped values that are not tensors: {', '.join(others[:8])}")
     return tensors
+
+
+def _other_wrapper(path: Path, content: Mapping) -> object | None:
+    """The key of the only table of weights under another name; None where the weights are in the table itself."""
+    if any(isinstance(value, Tensor) and value.ndim >= 1 for value in content.values()):
+        return None
+    tables = [key for key, value in content.items() if _has_weights(value) and not NO_WEIGHTS.search(str(key))]
+    if len(tables) > 1:
+        raise CheckpointError(
+            f"{path} has several tables of weights ({', '.join(map(str, tables[:8]))}), and none under a usual name: "
+            "save the one that you mean alone"
+        )
+    return tables[0] if tables else None
 
 
 def _has_weights(content: object, depth: int = 4) -> bool:
@@ -278,12 +282,13 @@ def _strip_prefixes(
 
 
 def without_prefixes(tensors: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    """The tensors under the names of the file, then without the prefixes that all names share, one after the other."""
+    """The tensors under the names of the file, then without the parts in front that all names share (`model.`,
+    `backbone.`, ...), one after the other."""
     yield tensors
     while tensors:
-        first = next(iter(tensors))
-        prefix = next((prefix for prefix in PREFIXES if first.startswith(prefix)), None)
-        if prefix is None or not all(name.startswith(prefix) for name in tensors):
+        first, dot, _ = next(iter(tensors)).partition(".")
+        prefix = first + dot
+        if not dot or not all(name.startswith(prefix) for name in tensors):
             return
         tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
         yield tensors

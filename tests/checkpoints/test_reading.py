@@ -42,7 +42,7 @@ def opens(content: Any, state: State, folder: Path) -> bool:
 PREFIXES = [
     "module.", "model.", "backbone.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "model._orig_mod.",
     "model.module.", "model.backbone.", "module.model.backbone._orig_mod.", "net.", "module.module.",
-    "_fsdp_wrapped_module.",
+    "_fsdp_wrapped_module.", "base_model.", "online_network.encoder.",
 ]  # fmt: skip
 
 
@@ -77,6 +77,9 @@ WRAPPED: dict[str, Callable[[State], Any]] = {
     "empty ema": lambda s: {"model": s, "ema": {}},
     "ema with a count alone": lambda s: {"model": s, "ema": {"decay": torch.tensor(0.9), "state": {}}},
     "nested ema": lambda s: {"model": other(s), "ema": {"module": s, "decay": 0.99}},
+    "another name": lambda s: {"generator": s, "optimizer": {"state": {0: {"exp_avg": torch.ones(3, 3)}}}},
+    "another name in a known one": lambda s: {"model": {"weights_of_mine": s, "step": 3}, "scaler": {}},
+    "params and their average": lambda s: {"params": other(s), "params_ema": s},
     "prefixes in it": lambda s: {"net": {f"module.{n}": t for n, t in s.items()}},
 }
 
@@ -155,3 +158,9 @@ def test_dino_is_recognised_by_the_projection_head_of_its_training(state: State,
     loaded = load_model(tmp_path / "weights.pth")
     assert loaded.model.config.position_resampling == "bicubic-antialias"
     assert any("names of timm and of Meta's DINO" in note for note in loaded.report.notes)
+
+
+def test_several_tables_of_weights_are_named(state: State, tmp_path: Path) -> None:
+    torch.save({"actor": state, "critic": other(state)}, tmp_path / "weights.pth")
+    with pytest.raises(CheckpointError, match=r"several tables of weights \(actor, critic\)"):
+        load_model(tmp_path / "weights.pth")

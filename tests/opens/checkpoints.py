@@ -1,4 +1,4 @@
-"""The tables of docs/checkpoints.md: the formats and the official models that the tests compare, and what is read around
+"""The tables of docs/checkpoints.md: formats with the official models that the tests compare, and what is read around
 the weights."""
 
 from types import ModuleType
