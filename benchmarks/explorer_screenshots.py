@@ -1,6 +1,6 @@
 """The screenshots of docs/explorer.md, from a running explorer in chromium.
 
-    python benchmarks/explorer_screenshots.py deit_tiny_patch16_224.pth runs/digits docs/images
+    python benchmarks/explorer_screenshots.py deit_tiny_patch16_224.pth docs/images
 
 The photographs are scikit-learn's sample images (flower.jpg and china.jpg, CC BY 2.0).
 """
@@ -16,19 +16,17 @@ from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 from sklearn.datasets import load_sample_image
 
-from saccade.data.builtin.digits import digits_splits
 from saccade.explorer.serve import HOST, configuration, open_socket
 from saccade.explorer.session import OpenImage, OpenModel, Session, encode
 from saccade.tasks.loading import load
 
 WIDE, NARROW = (1400, 900), (390, 844)
-# name -> (model, address, size, colour scheme, patch under the pointer as fractions of the image)
-Shot = tuple[int, str, tuple[int, int], str, tuple[float, float] | None]
+# name -> (address, size, colour scheme, point under the pointer as fractions of the image)
+Shot = tuple[str, tuple[int, int], str, tuple[float, float] | None]
 SHOTS: dict[str, Shot] = {
-    "explorer": (0, "layer=5&head=1", WIDE, "light", (0.57, 0.38)),
-    "explorer-change": (0, "layer=11&head=1&hide=60-64,74-78,88-92,102-106&heads=11.0,11.2", WIDE, "dark", None),
-    "explorer-narrow": (0, "layer=8&show=mean", NARROW, "dark", None),
-    "explorer-digits": (1, "show=mean", WIDE, "light", (0.4, 0.4)),
+    "explorer": ("layer=5&head=1", WIDE, "light", (0.57, 0.38)),
+    "explorer-change": ("layer=11&head=1&hide=60-64,74-78,88-92,102-106&heads=11.0,11.2", WIDE, "dark", None),
+    "explorer-narrow": ("layer=8&show=mean", NARROW, "dark", None),
 }
 
 
@@ -46,7 +44,7 @@ def serve(model: str, images: list[OpenImage]) -> str:
 
 
 def take(browser: Browser, address: str, shot: Shot, path: Path) -> None:
-    _, state, (width, height), scheme, point = shot
+    state, (width, height), scheme, point = shot
     dark = "dark" if scheme == "dark" else "light"
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=dark)
     page = context.new_page()
@@ -66,20 +64,14 @@ def take(browser: Browser, address: str, shot: Shot, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="of photographs, such as a DeiT-Ti")
-    parser.add_argument("digits", help="a run on the digits")
     parser.add_argument("folder", type=Path)
     arguments = parser.parse_args()
-    digits = digits_splits().test
-    assert digits is not None
-    addresses = [
-        serve(arguments.model, [photograph("flower.jpg"), photograph("china.jpg")]),
-        serve(arguments.digits, [OpenImage(digits.names[index], digits.data(index)) for index in range(6)]),
-    ]
+    address = serve(arguments.model, [photograph("flower.jpg"), photograph("china.jpg")])
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         for name, shot in SHOTS.items():
             path = arguments.folder / f"{name}.webp"
-            take(browser, addresses[shot[0]], shot, path)
+            take(browser, address, shot, path)
             print(f"{path}: {path.stat().st_size / 1e3:.0f} kB")
         browser.close()
 

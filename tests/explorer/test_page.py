@@ -140,7 +140,12 @@ def test_changes_are_drawn_predicted_and_undone(explorer: Explorer, view: View) 
     assert result is not None
     for row in result["top"]:
         assert float(shown[row["label"]].removesuffix("\u00a0%")) == pytest.approx(100 * row["score"], abs=0.51)
-    for _ in range(3):
+    view.page.check('#show input[value="head"]')
+    assert view.page.inner_text("#switch") == "Switch this head off"
+    view.page.click("#switch")
+    assert view.page.inner_text("#switch") == "Switch this head on"
+    view.page.click("#switch")
+    for _ in range(5):
         view.page.click("#undo")
     view.page.wait_for_selector(".difference", state="detached")
     assert view.page.inner_text("#prediction") == original

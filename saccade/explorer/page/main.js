@@ -163,12 +163,21 @@ function draw() {
   $("opacity").value = state.opacity;
   const title = state.show === "rollout" ? "Rollout of all layers" : state.show === "relevance" ? `Relevance for ${state.label}` : `Layer ${state.layer + 1} of ${current.layers.length}, ${state.show === "head" ? `head ${state.head + 1} of ${heads}` : `${state.show} of ${heads} heads`}`;
   $("heads-note").textContent = title;
+  drawSwitch(current);
   buildHeads(current, { head: chooseHead, mean: (layer) => set({ layer, show: "mean" }), block: chooseBlock });
   markHeads(current);
   markClass(state.show === "relevance" ? state.label : null);
   focusSelected();
   if (source.canChange) changePanel(stream(), change, { undo: canUndo(), changed: isChanged(), masks: models.find(({ key }) => key === state.model).masksPatches });
   refresh();
+}
+
+/** The button that switches the selected head, or the block of the selected layer, off and on. */
+function drawSwitch(current) {
+  const { index, block } = current.layers[state.layer], whole = isWhole(), one = state.show === "head";
+  const off = one ? state.heads.includes(`${index}.${state.head}`) : state.blocks.includes(block);
+  $("switch").hidden = $("key-off").hidden = !source.canChange || whole || (!one && block === null);
+  $("switch").textContent = `Switch this ${one ? "head" : "block"} ${off ? "on" : "off"}`;
 }
 
 /** Fetch and draw the row of the query, then the maps of all heads. */
@@ -334,6 +343,7 @@ function wire() {
     writeAddress();
     if (recording) predict();
   });
+  $("switch").addEventListener("click", () => toggle(state.show === "head" ? "head" : "block"));
   $("undo").addEventListener("click", () => change("undo"));
   $("reset").addEventListener("click", () => change("reset"));
   $("notice").querySelector("button").addEventListener("click", () => notice(""));

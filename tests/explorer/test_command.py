@@ -1,0 +1,65 @@
+"""`saccade look` on the command line, and what it needs."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from saccade.checkpoints.directory import save_model_dir
+from saccade.cli.look import is_images, open_inputs
+from saccade.cli.main import main
+from saccade.errors import ConfigError
+from tests.explorer.conftest import photograph, small_model
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    save_model_dir(tmp_path / "model", small_model("model").predictor.source)
+    return tmp_path / "model"
+
+
+def test_arguments_are_models_or_images(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "photos" / name).write_bytes(photograph())
+    models, images = open_inputs(
+        [str(model), str(tmp_path / "photos"), str(tmp_path / "photos" / "a.png")], None, "cpu"
+    )
+    assert [one.name for one in models] == [str(model)]
+    assert [image.name for image in images] == ["a.png", "b.png"]
+    assert not is_images(str(model))
+    with pytest.raises(ConfigError, match="no model among"):
+        open_inputs([str(tmp_path / "photos")], None, "cpu")
+
+
+def test_a_page_is_exported(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.png").write_bytes(photograph())
+    page = tmp_path / "page.html"
+    assert main(["look", str(model), str(tmp_path / "a.png"), "--export", str(page)]) == 0
+    assert "the attention of 1 run inside" in capsys.readouterr().out
+    assert "default-src 'none'" in page.read_text()
+    assert main(["look", str(model), "--export", str(page)]) == 2
+    assert main(["look", str(model), "--export", str(tmp_path / "none" / "page.html")]) == 2
+
+
+def test_a_port_that_is_taken_is_named(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["look", str(model), "--port", str(port)]) == 2
+    assert f"port {port}" in capsys.readouterr().err
+
+
+def test_without_the_extra_the_command_names_it_and_the_rest_works(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(photograph())
+    code = (
+        "import sys; sys.modules['uvicorn'] = sys.modules['starlette'] = None\n"
+        "from saccade.cli.main import main\n"
+        f"model, image, page = {[str(model), str(tmp_path / 'a.png'), str(tmp_path / 'page.html')]!r}\n"
+        "assert main(['look', model, image, '--export', page]) == 0\n"
+        "sys.exit(main(['look', model]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2, done.stderr
+    assert 'pip install "saccade[look]"' in done.stderr
