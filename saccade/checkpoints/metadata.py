@@ -18,7 +18,8 @@ class CheckpointMetadata:
     """Properties of a checkpoint that its tensors do not determine.
 
     Attributes:
-        config: the content of a `config.json` beside the weights, else of a `NAME.json`; {} if there is none.
+        config: the content of a `config.json` or `open_clip_config.json` beside the weights, else of a `NAME.json`; {}
+            if there is none.
         processor: the image processor of a `preprocessor_config.json` or `processor_config.json`, {} if there is none.
         file_name: of the weights, lower case.
         image_size: (H, W) given by the caller; determines a grid of positions that is not square.
@@ -130,6 +131,10 @@ def read_metadata(
 ) -> CheckpointMetadata:
     """The metadata beside a weights file, or in its folder."""
     folder = weights if weights.is_dir() else weights.parent
-    config, processor = read_json(folder / "config.json"), read_processor(folder)
+    names = ["config.json", "open_clip_config.json"]
+    if weights.name.startswith("open_clip"):  # folders of the hub may have CLIP in both layouts
+        names.reverse()
+    config = read_json(folder / names[0]) or read_json(folder / names[1])
+    processor = read_processor(folder)
     config = config or (read_json(weights.with_suffix(".json")) if weights.is_file() else {})
     return CheckpointMetadata(config, processor, weights.name.lower(), image_size, options, trainer)

@@ -72,6 +72,28 @@ def test_open_clip(tower: str, quick: bool, tmp_path: Path) -> None:
         close(net.encode_text(TEXTS), official.encode_text(TEXTS))
 
 
+def test_a_folder_of_the_hub_in_the_layout_of_open_clip(tmp_path: Path) -> None:
+    """`open_clip_config.json` says the activation and the preprocessing, beside a `config.json` of another library."""
+    open_clip = pytest.importorskip("open_clip")
+    vision = {"image_size": 64, "layers": 1, "width": 64, "patch_size": 16}
+    text = {"context_length": 8, "vocab_size": 64, "width": 64, "heads": 1, "layers": 1}
+    official = randomised(open_clip.CLIP(24, vision_cfg=vision, text_cfg=text, quick_gelu=False)).eval()
+    tensors = {name: t.contiguous() for name, t in official.state_dict().items() if name != "attn_mask"}
+    save_file(tensors, tmp_path / "open_clip_model.safetensors")
+    described = {"mean": [0.5] * 3, "std": [0.25] * 3, "interpolation": "bilinear", "resize_mode": "squash"}
+    model = {"embed_dim": 24, "vision_cfg": vision, "text_cfg": text}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": model, "preprocess_cfg": described}))
+    images = torch.randn(2, 3, 64, 64)
+    folder = load_model(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip", "hidden_act": "quick_gelu"}))
+    for loaded in (folder, load_model(tmp_path / "open_clip_model.safetensors")):
+        assert loaded.preprocessing is not None
+        assert (loaded.preprocessing.mean[0], loaded.preprocessing.std[0]) == (0.5, 0.25)
+        assert (loaded.preprocessing.resize, loaded.preprocessing.interpolation) == ("exact", "bilinear")
+        with torch.no_grad():
+            close(loaded.model.encode_image(images), official.encode_image(images))
+
+
 @pytest.mark.parametrize(("run", "quick"), [("run", False), ("2024-model_ViT-B-32-quickgelu-lr_0.0005", True)])
 def test_checkpoints_of_open_clips_training(run: str, quick: bool, tmp_path: Path) -> None:
     """Its loop writes the epoch, the name of the run and weights under `module.`; its models use GELU unless named."""

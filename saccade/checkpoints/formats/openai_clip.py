@@ -8,7 +8,8 @@ from torch import Tensor
 from saccade.checkpoints.blocks import conv_norm
 from saccade.checkpoints.mapping import Reshape, Rule, Transpose, rename, rename_both
 from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers, image_size
-from saccade.data.preprocessing import Preprocessing
+from saccade.data.preprocessing import Preprocessing, Resize
+from saccade.errors import CheckpointError
 from saccade.models.clip import CLIPConfig
 from saccade.models.clip_resnet import ClipResNetConfig
 from saccade.models.clip_towers import TextConfig
@@ -58,6 +59,9 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> CLIPConfig:
     return CLIPConfig(backbone, text, embed_dim)
 
 
+RESIZE_MODES: dict[str, Resize] = {"shortest": "shortest", "squash": "exact"}
+
+
 def activation(metadata: CheckpointMetadata) -> Activation:
     """By open_clip's JSON beside the file; else GELU for a file of open_clip's training, and OpenAI's for others."""
     config_json = metadata.config.get("model_cfg") or metadata.config
@@ -67,12 +71,12 @@ def activation(metadata: CheckpointMetadata) -> Activation:
         kind: Activation = "quick_gelu" if "quickgelu" in run.lower() else "gelu"
         metadata.notes.append(
             f"{kind} assumed, from the run {run!r} of open_clip: for a model with the other activation "
-            "put its open_clip_config.json beside the file as config.json"
+            "put its open_clip_config.json beside the file"
         )
         return kind
     metadata.notes.append(
         "quick_gelu assumed, OpenAI's activation: for a model that open_clip trained with GELU put its "
-        "open_clip_config.json beside the file as config.json"
+        "open_clip_config.json beside the file"
     )
     return "quick_gelu"
 
@@ -167,5 +171,17 @@ def task(config: CLIPConfig) -> str:
 
 
 def preprocessing(config: CLIPConfig, metadata: CheckpointMetadata) -> Preprocessing:
-    """The shorter side to the size, the middle of the rest; OpenAI's statistics."""
-    return Preprocessing(config.image_size, crop_pct=1.0, interpolation="bicubic", mean=MEAN, std=STD)
+    """The shorter side to the size, the middle of the rest, and OpenAI's statistics, unless open_clip's JSON has
+    others."""
+    described = metadata.config.get("preprocess_cfg") or {}
+    mode = described.get("resize_mode", "shortest")
+    if mode not in RESIZE_MODES:
+        raise CheckpointError(f"the resize_mode {mode!r} of open_clip_config.json is not supported")
+    return Preprocessing(
+        config.image_size,
+        RESIZE_MODES[mode],
+        1.0,
+        described.get("interpolation", "bicubic"),
+        mean=tuple(described.get("mean", MEAN)),
+        std=tuple(described.get("std", STD)),
+    )
