@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from saccade.cli.options import Json
+from saccade.errors import ConfigError
 from saccade.tasks.table import TASKS, data_layouts
 
 DEFAULT_TASK = next(iter(TASKS))
@@ -23,6 +24,7 @@ def check(
     mode: Literal["full", "sample", "auto"] = "full",
     task: Annotated[str, Parameter(help=f"Task of the data: {', '.join(TASKS)}.")] = DEFAULT_TASK,
     fix: Annotated[bool, Parameter(negative="")] = False,
+    set: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     as_json: Json = False,
 ) -> int:
     """Find broken files, duplicates across splits, conflicting labels, class imbalance; invalid boxes; maps that do not
@@ -34,13 +36,20 @@ def check(
         full opens every input; sample some 2,000; auto all of up to 20,000.
     fix
         Rewrite COCO boxes as they were probably meant; the original is kept as NAME.json.orig.
+    set
+        An option of the data as in training, as KEY=VALUE: --set data.class_table=colours.csv
     """
     from saccade.cli.counting import counting
     from saccade.tasks import table
+    from saccade.training.config import parse_override, resolve
 
     room = table.room(task)
+    overrides = dict(parse_override(text) for text in set)
+    if other := next((name for name in overrides if not name.startswith("data.")), None):
+        raise ConfigError(f"--set takes options of the data here, data.NAME=VALUE, not {other}")
+    config = resolve(overrides={"task": task, **overrides}).data
     with counting(room.inputs) as advance:
-        report = room.check(data, mode=mode, fix=fix, on_input=advance)
+        report = room.check(data, config, mode=mode, fix=fix, on_input=advance)
     print(json.dumps(report.to_dict(), indent=1, ensure_ascii=False) if as_json else report)
     return 0 if report.ok else 1
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from saccade.config_io import build_config
+from saccade.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class DataConfig:
     workers: int | None = None  # loader processes; None: one for each core but one, 0 for data in memory
     bad_images: Literal["stop", "skip"] = "stop"
     sampling: Literal["shuffled", "balanced"] = "shuffled"  # balanced: every class equally often in an epoch
+    max_pixels: int | None = None  # of an image; larger ones are refused. None: 89 million, Pillow's own limit
     depth_scale: float = 0.001  # metres per unit of a depth PNG
     class_table: str = ""  # a file that names the classes of masks, and their colours; "": looked for in the data
     digits: DigitsConfig = field(default_factory=DigitsConfig)  # for data.path: digits
@@ -67,6 +69,10 @@ class DataConfig:
     numbers: NumbersConfig = field(default_factory=NumbersConfig)  # for data.path: numbers
     strips: StripsConfig = field(default_factory=StripsConfig)  # for data.path: strips
     check: Literal["auto", "full", "sample", "off"] = "auto"  # check the data before the run; auto: full if small
+
+    def __post_init__(self) -> None:
+        if self.max_pixels is not None and self.max_pixels < 1:
+            raise ConfigError(f"data.max_pixels must be at least 1, not {self.max_pixels}")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from torch import Tensor
 from saccade.data.builtin.digits import digits_splits
 from saccade.data.builtin.scenes import labelled_scenes
 from saccade.data.config import DataConfig
-from saccade.data.images import image_names, read_image
+from saccade.data.images import MAX_PIXELS, image_names, read_image
 from saccade.data.record_types import Records, class_name
 from saccade.data.records import Target, read_records
 from saccade.data.samples import DataSplits
@@ -52,10 +52,26 @@ FEW_TEXTS = 0.5  # texts beside images are classes where they are fewer than thi
 
 
 class FileSource:
-    """Labelled image files of a storage."""
+    """Labelled image files of a storage.
 
-    def __init__(self, storage: Storage, names: Sequence[str], labels: np.ndarray, classes: tuple[str, ...]):
+    Args:
+        storage: of the files.
+        names: of the files in it.
+        labels: ``[len(names)]`` int64, an index into `classes`.
+        classes: their names.
+        max_pixels: larger images are refused; None for Pillow's limit.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        names: Sequence[str],
+        labels: np.ndarray,
+        classes: tuple[str, ...],
+        max_pixels: int | None = None,
+    ):
         self.storage = storage
+        self.max_pixels = max_pixels or MAX_PIXELS
         self.names = names
         self.labels = labels
         self.classes = classes
@@ -64,7 +80,8 @@ class FileSource:
         return len(self.names)
 
     def image(self, index: int, channels: int = 3) -> Image.Image | Tensor:
-        return read_image(self.data(index), channels=channels, name=f"{self.storage.path / self.names[index]}")
+        name = f"{self.storage.path / self.names[index]}"
+        return read_image(self.data(index), channels=channels, name=name, max_pixels=self.max_pixels)
 
     def data(self, index: int) -> bytes:
         return self.storage.read(self.names[index])
@@ -107,9 +124,8 @@ def open_data(path: str, config: DataConfig | None = None, *, for_training: bool
     else:
         classes = tuple(name for name in classes if name in labels)
     class_index = {name: i for i, name in enumerate(classes)}
-    return _data_splits(
-        place, storage, [class_index[label] for _, label, _ in entries], classes, entries, splits, notes
-    )
+    numbers = [class_index[label] for _, label, _ in entries]
+    return _data_splits(place, storage, numbers, classes, entries, splits, notes, config.max_pixels)
 
 
 def _refuse_untrainable(path: str, entries: Sequence[Entry], splits: Sequence[str], classes: tuple[str, ...]) -> None:
@@ -145,7 +161,7 @@ def open_unlabelled(path: str, config: DataConfig | None = None) -> DataSplits:
     splits = _assign_splits(entries, config)
     if "train" not in splits:
         raise DataError(f"{path} has no training images")
-    return _data_splits(place, storage, [0] * len(entries), ("image",), entries, splits, notes)
+    return _data_splits(place, storage, [0] * len(entries), ("image",), entries, splits, notes, config.max_pixels)
 
 
 def _assign_splits(entries: Sequence[Entry], config: DataConfig) -> list[str]:
@@ -154,12 +170,12 @@ def _assign_splits(entries: Sequence[Entry], config: DataConfig) -> list[str]:
 
 def _data_splits(
     place: Path, storage: Storage, labels: list[int], classes: tuple[str, ...], entries: Sequence[Entry],
-    splits: Sequence[str], notes: tuple[str, ...],
+    splits: Sequence[str], notes: tuple[str, ...], max_pixels: int | None,
 ) -> DataSplits:  # fmt: skip
     def source(split: str) -> FileSource:
         indices = [i for i, entry_split in enumerate(splits) if entry_split == split]
         split_labels = np.array([labels[i] for i in indices], dtype=np.int64)
-        return FileSource(storage, [entries[i][0] for i in indices], split_labels, classes)
+        return FileSource(storage, [entries[i][0] for i in indices], split_labels, classes, max_pixels)
 
     digest = fingerprint(storage, entries, splits)
     own = ", ".join(sorted({split for _, _, split in entries if split}))

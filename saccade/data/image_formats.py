@@ -181,7 +181,7 @@ def refuse_larger(size: tuple[int, int], max_pixels: int, name: str) -> None:
     if size[0] * size[1] > max_pixels:
         raise ImageError(
             f"{name} has {size[0]} x {size[1]} pixels; the maximum is {max_pixels / 10**6:.0f} megapixels: make it "
-            "smaller, or raise the limit (max_pixels, --max-pixels)"
+            "smaller, or raise the limit (max_pixels, --max-pixels, --set data.max_pixels=N)"
         )
 
 

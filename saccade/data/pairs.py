@@ -37,8 +37,10 @@ Row = tuple[str, str, str]  # image, caption, split ("" if the data does not def
 class CaptionFiles(FileSource):
     """Image files of a storage with their captions."""
 
-    def __init__(self, storage: Storage, names: Sequence[str], captions: Sequence[tuple[str, ...]]):
-        super().__init__(storage, names, np.zeros(len(names), dtype=np.int64), ())
+    def __init__(
+        self, storage: Storage, names: Sequence[str], captions: Sequence[tuple[str, ...]], max_pixels: int | None = None
+    ):
+        super().__init__(storage, names, np.zeros(len(names), dtype=np.int64), (), max_pixels)
         self._captions = captions
 
     def captions(self, index: int) -> tuple[str, ...]:
@@ -79,7 +81,11 @@ def open_pairs(path: str, config: DataConfig | None = None) -> DataSplits:
 
     def source(split: str) -> CaptionFiles | None:
         names = [name for (name, _, _), entry_split in zip(entries, splits) if entry_split == split]
-        return CaptionFiles(storage, names, [tuple(captions[name]) for name in names]) if names else None
+        return (
+            CaptionFiles(storage, names, [tuple(captions[name]) for name in names], config.max_pixels)
+            if names
+            else None
+        )
 
     train = source("train")
     if train is None:

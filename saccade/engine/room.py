@@ -68,12 +68,19 @@ class TaskRoom(ABC):
 
     @abstractmethod
     def check(
-        self, path: str, *, mode: str = "full", fix: bool = False, on_input: Callable[[int, int], None] | None = None
+        self,
+        path: str,
+        config: DataConfig | None = None,
+        *,
+        mode: str = "full",
+        fix: bool = False,
+        on_input: Callable[[int, int], None] | None = None,
     ) -> CheckReport:
         """Look for what is wrong with a data set.
 
         Args:
             path: as for :meth:`open_data`.
+            config: as for :meth:`open_data`; the defaults unless given.
             mode: "full" opens every input, "sample" some, "auto" all of a small data set.
             fix: mend what can be mended, in place; the original is kept.
             on_input: called with (inputs done, inputs in all).

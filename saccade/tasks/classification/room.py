@@ -28,10 +28,16 @@ class ClassificationRoom(TaskRoom):
         return open_data(path, config, for_training=source is None)
 
     def check(
-        self, path: str, *, mode: str = "full", fix: bool = False, on_input: Callable[[int, int], None] | None = None
+        self,
+        path: str,
+        config: DataConfig | None = None,
+        *,
+        mode: str = "full",
+        fix: bool = False,
+        on_input: Callable[[int, int], None] | None = None,
     ) -> DataReport:
         refuse_fix(self.name, fix)
-        return check_data(open_data(path), mode=mode, on_image=on_input)
+        return check_data(open_data(path, config), mode=mode, on_image=on_input)
 
     def setup(self, config: Any, device: torch.device) -> TrainingSetup:
         return make_setup(config, device)

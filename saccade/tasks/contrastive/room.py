@@ -30,10 +30,16 @@ class ContrastiveRoom(TaskRoom):
         return open_pairs(path, config)
 
     def check(
-        self, path: str, *, mode: str = "full", fix: bool = False, on_input: Callable[[int, int], None] | None = None
+        self,
+        path: str,
+        config: DataConfig | None = None,
+        *,
+        mode: str = "full",
+        fix: bool = False,
+        on_input: Callable[[int, int], None] | None = None,
     ) -> DataReport:
         refuse_fix(self.name, fix)
-        return check_data(open_pairs(path), mode=mode, on_image=on_input)
+        return check_data(open_pairs(path, config), mode=mode, on_image=on_input)
 
     def setup(self, config: Any, device: torch.device) -> TrainingSetup:
         return make_setup(config, device)

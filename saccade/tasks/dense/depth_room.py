@@ -31,10 +31,16 @@ class DepthRoom(TaskRoom):
         return open_dense(path, "depth", config)
 
     def check(
-        self, path: str, *, mode: str = "full", fix: bool = False, on_input: Callable[[int, int], None] | None = None
+        self,
+        path: str,
+        config: DataConfig | None = None,
+        *,
+        mode: str = "full",
+        fix: bool = False,
+        on_input: Callable[[int, int], None] | None = None,
     ) -> MapReport:
         refuse_fix(self.name, fix)
-        return check_maps(open_dense(path, "depth"), "depth", mode=mode, on_image=on_input)
+        return check_maps(open_dense(path, "depth", config), "depth", mode=mode, on_image=on_input)
 
     def setup(self, config: Any, device: torch.device) -> TrainingSetup:
         return depth_setup(config, device)

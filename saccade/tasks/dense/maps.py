@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from saccade.data.image_formats import open_image, open_regular
+from saccade.data.image_formats import MAX_PIXELS, open_image, open_regular
 from saccade.errors import ImageError
 from saccade.tasks.dense.class_tables import ClassTable, Colour
 
@@ -28,10 +28,11 @@ class MaskReader:
         table: the classes.
         palette: colours of the palette of another mask, by index. Numbers are compared through it: tools that reduce
             colours to a palette number them differently in each file.
+        max_pixels: larger masks are refused; None for Pillow's limit.
     """
 
-    def __init__(self, table: ClassTable, palette: np.ndarray | None = None):
-        self.table, self.palette = table, palette
+    def __init__(self, table: ClassTable, palette: np.ndarray | None = None, max_pixels: int | None = None):
+        self.table, self.palette, self.max_pixels = table, palette, max_pixels
         self._indices = table.indices()
         codes = {_code(colour): number for colour, number in table.colours.items()}
         self._codes = np.array(sorted(codes), dtype=np.int64)
@@ -43,7 +44,7 @@ class MaskReader:
         Raises:
             ImageError: not a mask, or a number or colour without a class; the message names the first such pixel.
         """
-        pixels, palette = mask_pixels(path)
+        pixels, palette = mask_pixels(path, self.max_pixels)
         if self.table.colours:
             return self._indices[self._numbers_of_colours(path, pixels, palette)]
         if pixels.ndim == 3:
@@ -94,7 +95,7 @@ class MaskReader:
             )
 
 
-def mask_pixels(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+def mask_pixels(path: Path, max_pixels: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
     """The pixels of a mask: numbers ``[H, W]`` or colours ``[H, W, 3]``, and the colours of its palette ``[n, 3]`` if
     it has one, in which case the pixels are indices.
 
@@ -103,7 +104,7 @@ def mask_pixels(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """
     try:
         with open_regular(path, str(path)) as file:
-            image = open_image(file, str(path), LOSSLESS)
+            image = open_image(file, str(path), LOSSLESS, max_pixels or MAX_PIXELS)
             palette = None
             if image.mode == "P":
                 image.load()  # of a GIF, the palette comes with the pixels
@@ -143,7 +144,7 @@ def _code(colour: Sequence[int] | np.ndarray) -> int | np.ndarray:
 SATURATED = 2**16 - 1  # stored by some sensors for pixels without a measurement; in millimetres it would be 65 m
 
 
-def read_depth(path: Path, scale: float) -> np.ndarray:
+def read_depth(path: Path, scale: float, max_pixels: int | None = None) -> np.ndarray:
     """Depth in metres ``[H, W]`` float32, NaN where it is unknown; `scale` is the metres of one step of a PNG.
 
     Raises:
@@ -157,7 +158,7 @@ def read_depth(path: Path, scale: float) -> np.ndarray:
             depth = _read_pfm(path)
         else:
             with open_regular(path, str(path)) as file:
-                pixels = np.asarray(open_image(file, str(path), ("PNG",)))
+                pixels = np.asarray(open_image(file, str(path), ("PNG",), max_pixels or MAX_PIXELS))
             depth = np.where(pixels == SATURATED, 0, pixels).astype(np.float32) * np.float32(scale)
     except (OSError, SyntaxError, ValueError, IndexError) as error:
         raise ImageError(f"{path} is not a readable depth map: {error}") from None

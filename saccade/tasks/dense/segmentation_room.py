@@ -29,10 +29,16 @@ class SegmentationRoom(TaskRoom):
         return open_dense(path, "masks", config)
 
     def check(
-        self, path: str, *, mode: str = "full", fix: bool = False, on_input: Callable[[int, int], None] | None = None
+        self,
+        path: str,
+        config: DataConfig | None = None,
+        *,
+        mode: str = "full",
+        fix: bool = False,
+        on_input: Callable[[int, int], None] | None = None,
     ) -> MapReport:
         refuse_fix(self.name, fix)
-        return check_maps(open_dense(path, "masks"), "masks", mode=mode, on_image=on_input)
+        return check_maps(open_dense(path, "masks", config), "masks", mode=mode, on_image=on_input)
 
     def setup(self, config: Any, device: torch.device) -> TrainingSetup:
         return segmentation_setup(config, device)

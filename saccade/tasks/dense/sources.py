@@ -19,7 +19,7 @@ from torch import Tensor
 from saccade.data.builtin.scenes import SceneSource, scene_splits
 from saccade.data.config import DataConfig
 from saccade.data.image_formats import QUARTER_TURNS, stored_orientation
-from saccade.data.images import grey_image, read_image, size_of
+from saccade.data.images import MAX_PIXELS, grey_image, read_image, size_of
 from saccade.data.samples import DataSplits, Examination, ImageSource
 from saccade.data.splits import SPLITS, split_indices
 from saccade.errors import DataError, ImageError
@@ -29,6 +29,7 @@ from saccade.tasks.dense.class_tables import (
     IGNORED_NAMES,
     VOC_CLASSES,
     ClassTable,
+    Colour,
     class_table_file,
     numbered,
     read_class_table,
@@ -57,9 +58,18 @@ class DenseFiles:
         pairs: the files.
         classes: of the masks; () for depth.
         read_map: the map of a file, ``[H, W]``.
+        max_pixels: larger images are refused; None for Pillow's limit.
     """
 
-    def __init__(self, root: Path, pairs: Sequence[Pair], classes: tuple[str, ...], read_map: ReadMap):
+    def __init__(
+        self,
+        root: Path,
+        pairs: Sequence[Pair],
+        classes: tuple[str, ...],
+        read_map: ReadMap,
+        max_pixels: int | None = None,
+    ):
+        self.max_pixels = max_pixels or MAX_PIXELS
         self.pairs, self.classes, self.read_map = list(pairs), classes, read_map
         self.names: Sequence[str] = [pair.image.relative_to(root).as_posix() for pair in self.pairs]
         self.labels = np.zeros(len(self.pairs), dtype=np.int64)
@@ -68,7 +78,7 @@ class DenseFiles:
         return len(self.pairs)
 
     def image(self, index: int, channels: int = 3) -> Image.Image | Tensor:
-        return read_image(self.pairs[index].image, channels=channels)
+        return read_image(self.pairs[index].image, channels=channels, max_pixels=self.max_pixels)
 
     def data(self, index: int) -> bytes:
         return self.pairs[index].image.read_bytes()
@@ -183,12 +193,14 @@ def open_dense(path: str, kind: Kind, config: DataConfig | None = None) -> DataS
         raise DataError(f"{path} has no images to train on: images/ and {kind}/ were expected in it, or in train/")
     notes = [f"read in the layout of {files.layout}", *files.notes]
     classes: tuple[str, ...] = ()
-    read_map: ReadMap = partial(read_depth, scale=config.depth_scale)
+    read_map: ReadMap = partial(read_depth, scale=config.depth_scale, max_pixels=config.max_pixels)
     if kind == "masks":
-        read_map = _mask_reader(root, files, [pair.map for pair in pairs["train"]], config.class_table, notes)
+        read_map = _mask_reader(root, files, [pair.map for pair in pairs["train"]], config, notes)
         classes = read_map.table.classes
     digest = hashlib.sha256(repr({s: [a.name for a, _ in part] for s, part in pairs.items()}).encode())
-    sources = [DenseFiles(root, pairs[s], classes, read_map) if pairs.get(s) else None for s in SPLITS]
+    sources = [
+        DenseFiles(root, pairs[s], classes, read_map, config.max_pixels) if pairs.get(s) else None for s in SPLITS
+    ]
     assert sources[0] is not None
     return DataSplits(sources[0], sources[1], sources[2], classes, root.name, digest.hexdigest(), tuple(notes))
 
@@ -211,10 +223,10 @@ def _split(by_split: dict[str, list[Pair]], config: DataConfig) -> dict[str, lis
 # ------------------------------------------------------------------------------------------------------------- classes
 
 
-def _mask_reader(root: Path, pairs: Pairs, masks: Sequence[Path], option: str, notes: list[str]) -> MaskReader:
+def _mask_reader(root: Path, pairs: Pairs, masks: Sequence[Path], config: DataConfig, notes: list[str]) -> MaskReader:
     """The reader of the masks of a data set, whose classes a file, the layout or the masks themselves define."""
-    numbers, colour, palette = _survey(masks[:MASKS_READ])
-    file = class_table_file(root, option)
+    numbers, colour, palette = _survey(masks[:MASKS_READ], config.max_pixels)
+    file = class_table_file(root, config.class_table)
     if file is not None:
         table = read_class_table(file)
     elif pairs.layout == "Pascal VOC" and re.match(r"VOC20\d\d", root.name):
@@ -235,17 +247,19 @@ def _mask_reader(root: Path, pairs: Pairs, masks: Sequence[Path], option: str, n
     if file is not None:
         notes.append(f"{len(table.classes)} classes by {file.name}")
     if not table.colours and numbers == {0, 255} and 255 not in table.names and len(table.names) > 1:
-        table = _black_and_white(root, table, masks, notes)
-    return MaskReader(table, palette)
+        table = _black_and_white(root, table, masks, config.max_pixels, notes)
+    return MaskReader(table, palette, config.max_pixels)
 
 
-def _survey(masks: Sequence[Path]) -> tuple[set[int], tuple[Path, tuple[int, int, int]] | None, np.ndarray | None]:
+def _survey(
+    masks: Sequence[Path], max_pixels: int | None
+) -> tuple[set[int], tuple[Path, Colour] | None, np.ndarray | None]:
     """The numbers in some masks; the first mask of colours with one of them; the first palette."""
     numbers: set[int] = set()
     colour, first_palette = None, None
     for path in masks:
         try:
-            pixels, palette = mask_pixels(path)
+            pixels, palette = mask_pixels(path, max_pixels)
         except ImageError:
             continue  # its own error comes when it is read
         if pixels.ndim == 3:
@@ -256,7 +270,9 @@ def _survey(masks: Sequence[Path]) -> tuple[set[int], tuple[Path, tuple[int, int
     return numbers, colour, first_palette
 
 
-def _black_and_white(root: Path, table: ClassTable, masks: Sequence[Path], notes: list[str]) -> ClassTable:
+def _black_and_white(
+    root: Path, table: ClassTable, masks: Sequence[Path], max_pixels: int | None, notes: list[str]
+) -> ClassTable:
     """Masks of 0 and 255 alone: 255 is the second of two classes, as many tools write it, not a pixel without one.
 
     Raises:
@@ -264,7 +280,7 @@ def _black_and_white(root: Path, table: ClassTable, masks: Sequence[Path], notes
     """
     if any(name.lower() in IGNORED_NAMES for name in table.names.values()):
         return table
-    if 1 in _survey(masks[MASKS_READ:])[0]:
+    if 1 in _survey(masks[MASKS_READ:], max_pixels)[0]:
         return table
     if sorted(table.names) != [0, 1]:
         raise DataError(

@@ -10,7 +10,7 @@ from PIL import Image
 from pycocotools import mask as coco_masks
 from torch import Tensor
 
-from saccade.data.images import read_image, size_of
+from saccade.data.images import MAX_PIXELS, read_image, size_of
 from saccade.data.samples import BoxedImage, BoxTruth, Examination
 from saccade.errors import ImageError
 from saccade.tasks.detection.box_problems import DESCRIPTIONS, Box, find_problem
@@ -47,9 +47,10 @@ class Contents(NamedTuple):
 
 
 class RecordSource:
-    """Images of a list of records."""
+    """Images of a list of records; larger ones than `max_pixels` are refused."""
 
-    def __init__(self, root: Path, records: Sequence[Record], classes: tuple[str, ...]):
+    def __init__(self, root: Path, records: Sequence[Record], classes: tuple[str, ...], max_pixels: int | None = None):
+        self.max_pixels = max_pixels or MAX_PIXELS
         self.root, self.records, self.classes = root, list(records), classes
         self.names: Sequence[str] = [_relative(record.path, root) for record in self.records]
         self.labels = np.zeros(len(self.records), dtype=np.int64)
@@ -58,7 +59,8 @@ class RecordSource:
         return len(self.records)
 
     def image(self, index: int, channels: int = 3) -> Image.Image | Tensor:
-        return read_image(self.data(index), channels=channels, name=str(self.records[index].path))
+        name = str(self.records[index].path)
+        return read_image(self.data(index), channels=channels, name=name, max_pixels=self.max_pixels)
 
     def data(self, index: int) -> bytes:
         path = self.records[index].path

@@ -30,9 +30,15 @@ class DetectionRoom(TaskRoom):
         return open_boxes(path, config)
 
     def check(
-        self, path: str, *, mode: str = "full", fix: bool = False, on_input: Callable[[int, int], None] | None = None
+        self,
+        path: str,
+        config: DataConfig | None = None,
+        *,
+        mode: str = "full",
+        fix: bool = False,
+        on_input: Callable[[int, int], None] | None = None,
     ) -> BoxReport:
-        report = check_boxes(open_boxes(path), mode=mode, on_image=on_input)
+        report = check_boxes(open_boxes(path, config), mode=mode, on_image=on_input)
         if fix and report.problems:
             report = replace(report, rewritten=tuple(str(file) for file in fix_coco(Path(path), report)))
         return report

@@ -44,7 +44,9 @@ def open_boxes(path: str, config: DataConfig | None = None) -> DataSplits:
     digest = hashlib.sha256(
         repr([(s, [(str(r.path.name), r.boxes, r.names) for r in parts[s]]) for s in SPLITS]).encode()
     )
-    sources = [RecordSource(root, parts[split], classes) if parts[split] else None for split in SPLITS]
+    sources = [
+        RecordSource(root, parts[split], classes, config.max_pixels) if parts[split] else None for split in SPLITS
+    ]
     assert sources[0] is not None
     notes = (f"read in the layout of {layout}", *notes)
     return DataSplits(sources[0], sources[1], sources[2], classes, root.name, digest.hexdigest(), notes)

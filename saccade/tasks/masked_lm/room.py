@@ -32,10 +32,16 @@ class MaskedLMRoom(TaskRoom):
         return open_texts(path, config)
 
     def check(
-        self, path: str, *, mode: str = "full", fix: bool = False, on_input: Callable[[int, int], None] | None = None
+        self,
+        path: str,
+        config: DataConfig | None = None,
+        *,
+        mode: str = "full",
+        fix: bool = False,
+        on_input: Callable[[int, int], None] | None = None,
     ) -> DataReport:
         refuse_fix(self.name, fix)
-        return check_data(open_texts(path), mode=mode, on_image=on_input)
+        return check_data(open_texts(path, config), mode=mode, on_image=on_input)
 
     def setup(self, config: Any, device: torch.device) -> TrainingSetup:
         return make_setup(config, device)

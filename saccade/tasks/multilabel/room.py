@@ -29,10 +29,16 @@ class MultiLabelRoom(TaskRoom):
         return open_multilabel(path, config, None if source is None else source.labels)
 
     def check(
-        self, path: str, *, mode: str = "full", fix: bool = False, on_input: Callable[[int, int], None] | None = None
+        self,
+        path: str,
+        config: DataConfig | None = None,
+        *,
+        mode: str = "full",
+        fix: bool = False,
+        on_input: Callable[[int, int], None] | None = None,
     ) -> MultiLabelReport:
         refuse_fix(self.name, fix)
-        return check_multilabel(open_multilabel(path), mode=mode, on_image=on_input)
+        return check_multilabel(open_multilabel(path, config), mode=mode, on_image=on_input)
 
     def setup(self, config: Any, device: torch.device) -> TrainingSetup:
         return make_setup(config, device)

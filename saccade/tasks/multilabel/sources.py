@@ -142,7 +142,8 @@ def _splits(
         for row, entry in enumerate(part):
             targets[row, [number[label] for label in entry.labels]] = True
             digest.update(f"{entry.name}\0{sizes[entry.name]}\0{sorted(entry.labels)}\0{split}\n".encode())
-        files = FileSource(storage, [entry.name for entry in part], np.zeros(len(part), dtype=np.int64), ())
+        names = [entry.name for entry in part]
+        files = FileSource(storage, names, np.zeros(len(part), dtype=np.int64), (), config.max_pixels)
         sources[split] = MultiLabelSource(files, targets) if part else None
     train = sources["train"]
     assert train is not None

@@ -33,10 +33,16 @@ class Seq2SeqRoom(TaskRoom):
         return (open_pairs if images else open_translations)(path, config)
 
     def check(
-        self, path: str, *, mode: str = "full", fix: bool = False, on_input: Callable[[int, int], None] | None = None
+        self,
+        path: str,
+        config: DataConfig | None = None,
+        *,
+        mode: str = "full",
+        fix: bool = False,
+        on_input: Callable[[int, int], None] | None = None,
     ) -> DataReport:
         refuse_fix(self.name, fix)
-        return check_data(self.open_data(path, DataConfig()), mode=mode, on_image=on_input)
+        return check_data(self.open_data(path, config or DataConfig()), mode=mode, on_image=on_input)
 
     def setup(self, config: Any, device: torch.device) -> TrainingSetup:
         return make_setup(config, device)
