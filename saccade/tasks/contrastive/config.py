@@ -23,7 +23,7 @@ class ContrastiveConfig:
     texts: int = 1
 
     SUMMARY: ClassVar[str] = "which caption belongs to which image"
-    DATA: ClassVar[str] = 'a CSV or JSONL of image,caption, tar shards, or "scenes"'
+    DATA: ClassVar[str] = 'a CSV or JSONL of image,caption, captions of COCO, tar shards, or "scenes"'
     LABELLED: ClassVar[bool] = True  # `saccade pretrain` trains the tasks without labels
     STEPS: ClassVar[int] = 1000  # optimizer steps that fresh weights need at least to learn something of use
     ARCHITECTURES: ClassVar[tuple[str, ...]] = ("clip",)

@@ -28,7 +28,7 @@ class DetectionConfig:
     multi_scale: bool = False  # in training, shorter sides of 60 to 100 % of the model's size and random crops, as DETR
 
     SUMMARY: ClassVar[str] = "boxes with classes"
-    DATA: ClassVar[str] = 'boxes as COCO, Pascal VOC, YOLO, LabelMe, Datumaro, CSV or metadata.jsonl, or "scenes"'
+    DATA: ClassVar[str] = 'boxes as COCO, Pascal VOC, CVAT, YOLO, LabelMe, Datumaro, CSV or metadata.jsonl, or "scenes"'
     LABELLED: ClassVar[bool] = True  # `saccade pretrain` trains the tasks without labels
     STEPS: ClassVar[int] = 2000  # optimizer steps that fresh weights need at least to learn something of use
     ARCHITECTURES: ClassVar[tuple[str, ...]] = ("detr", "yolo")
