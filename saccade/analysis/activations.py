@@ -27,7 +27,7 @@ class Activations:
         maps: of each layer ``[K, h, w]``.
     """
 
-    columns: ClassVar = ("layer", "name", "channel", "mean", "largest")
+    columns: ClassVar[tuple[str, ...]] = ("layer", "name", "channel", "mean", "largest")
 
     name: str
     image: np.ndarray

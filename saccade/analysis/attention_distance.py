@@ -34,7 +34,7 @@ class AttentionDistance:
         note: which images, for people.
     """
 
-    columns: ClassVar = ("layer", "path", "head", "mean_pixels", "std_pixels", "images")
+    columns: ClassVar[tuple[str, ...]] = ("layer", "path", "head", "mean_pixels", "std_pixels", "images")
 
     layers: tuple[str, ...]
     per_image: np.ndarray

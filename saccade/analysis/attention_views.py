@@ -39,7 +39,7 @@ class AttentionView:
         maps: ``[L, H, h, w]``; each sums to 1 or less, the rest goes to prefix tokens.
     """
 
-    columns: ClassVar = ("layer", "path", "head", "row", "column", "attention")
+    columns: ClassVar[tuple[str, ...]] = ("layer", "path", "head", "row", "column", "attention")
 
     name: str
     image: np.ndarray

@@ -37,7 +37,7 @@ class Calibration:
         note: which images.
     """
 
-    columns: ClassVar = ("temperature", "confidence", "accuracy", "images")
+    columns: ClassVar[tuple[str, ...]] = ("temperature", "confidence", "accuracy", "images")
 
     temperature: float
     fitted_on: int

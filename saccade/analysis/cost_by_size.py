@@ -46,7 +46,7 @@ class SizeCost:
 class CostBySize:
     """The cost of a model by image size, and on which machine its time was measured."""
 
-    columns: ClassVar = (
+    columns: ClassVar[tuple[str, ...]] = (
         "height", "width", "tokens", "gmacs", "attention_gmacs", "activation_mb", "milliseconds",
     )  # fmt: skip
 

@@ -54,7 +54,7 @@ class MapScores:
 class Faithfulness:
     """The scores of several methods on the same images."""
 
-    columns: ClassVar = (
+    columns: ClassVar[tuple[str, ...]] = (
         "method", "deletion", "deletion_low", "deletion_high", "insertion", "insertion_low", "insertion_high",
         "saco", "saco_low", "saco_high",
     )  # fmt: skip

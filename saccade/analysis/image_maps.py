@@ -41,7 +41,7 @@ class ImageMap:
         label, score: the model's prediction and its probability; "" and None without a head.
     """
 
-    columns: ClassVar = ("row", "column", "value")
+    columns: ClassVar[tuple[str, ...]] = ("row", "column", "value")
 
     name: str
     image: np.ndarray

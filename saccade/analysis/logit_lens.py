@@ -38,7 +38,15 @@ class LogitLens:
         note: which images.
     """
 
-    columns: ClassVar = ("layer", "path", "agreement", "accuracy", "confidence", "first_label", "first_probability")
+    columns: ClassVar[tuple[str, ...]] = (
+        "layer",
+        "path",
+        "agreement",
+        "accuracy",
+        "confidence",
+        "first_label",
+        "first_probability",
+    )
 
     layers: tuple[str, ...]
     agreement: np.ndarray

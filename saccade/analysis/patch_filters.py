@@ -27,7 +27,7 @@ class PatchFilters:
         kind: "principal components of the patch embedding", or "filters of" a layer.
     """
 
-    columns: ClassVar = ("filter", "variance")
+    columns: ClassVar[tuple[str, ...]] = ("filter", "variance")
 
     filters: np.ndarray
     variance: np.ndarray

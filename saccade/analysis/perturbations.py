@@ -57,7 +57,7 @@ class PerturbationCurve:
 class Perturbation:
     """The curves of one or more models on the same images."""
 
-    columns: ClassVar = (
+    columns: ClassVar[tuple[str, ...]] = (
         "model", "level", "change", "change_std", "agreement", "accuracy", "accuracy_low", "accuracy_high",
     )  # fmt: skip
 

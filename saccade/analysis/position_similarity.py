@@ -23,7 +23,7 @@ from saccade.nn.positions import FixedPositions, FourierPositions, LearnedPositi
 class PositionSimilarity:
     """``values [h, w, h, w]`` in [-1, 1]: each place of the grid with every other; and the kind of the positions."""
 
-    columns: ClassVar = ("row", "column", "other_row", "other_column", "cosine")
+    columns: ClassVar[tuple[str, ...]] = ("row", "column", "other_row", "other_column", "cosine")
 
     values: np.ndarray
     kind: str

@@ -32,7 +32,7 @@ class ReceptiveField:
         note: which images.
     """
 
-    columns: ClassVar = ("layer", "name", "radius_pixels", "area")
+    columns: ClassVar[tuple[str, ...]] = ("layer", "name", "radius_pixels", "area")
 
     model: str
     layers: tuple[str, ...]

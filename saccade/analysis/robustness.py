@@ -36,7 +36,7 @@ class Robustness:
         note: which images.
     """
 
-    columns: ClassVar = ("model", "corruption", "severity", "error", "low", "high")
+    columns: ClassVar[tuple[str, ...]] = ("model", "corruption", "severity", "error", "low", "high")
 
     model: str
     corruptions: tuple[str, ...]

@@ -34,7 +34,7 @@ class SanityCheck:
         correlation: ``[methods, stages]``, Spearman's, in [-1, 1]; NaN where a map is the same everywhere.
     """
 
-    columns: ClassVar = ("method", "stage", "randomised", "correlation")
+    columns: ClassVar[tuple[str, ...]] = ("method", "stage", "randomised", "correlation")
 
     name: str
     methods: tuple[str, ...]

@@ -27,7 +27,7 @@ SMALLEST_BATCH = 4  # the unbiased estimate divides by n - 3
 class LayerSimilarity:
     """``cka [L, M]``: 1 for the same representation up to rotation and scale, about 0 for independent ones."""
 
-    columns: ClassVar = ("layer", "other", "cka")
+    columns: ClassVar[tuple[str, ...]] = ("layer", "other", "cka")
 
     layers: tuple[str, ...]
     others: tuple[str, ...]

@@ -35,7 +35,7 @@ class TokenNorms:
         note: which images.
     """
 
-    columns: ClassVar = ("layer", "path", "q01", "q25", "median", "q75", "q99", "largest", "outliers")
+    columns: ClassVar[tuple[str, ...]] = ("layer", "path", "q01", "q25", "median", "q75", "q99", "largest", "outliers")
 
     layers: tuple[str, ...]
     quantiles: np.ndarray

@@ -33,7 +33,7 @@ class TokenColours:
         variance: of the three components, shares of the whole.
     """
 
-    columns: ClassVar = ("image", "row", "column", "first", "second", "third")
+    columns: ClassVar[tuple[str, ...]] = ("image", "row", "column", "first", "second", "third")
 
     names: tuple[str, ...]
     images: tuple[np.ndarray, ...]

@@ -209,6 +209,7 @@ COMMANDS = [
     "zeroshot",
     "explain",
     "analyze",
+    "compare",
     *(f"analyze {name}" for name in ANALYSES),
     "models",
     "data",
