@@ -33,7 +33,13 @@ def as_classifier(loaded: LoadedModel) -> LoadedModel:
 
 def backbone_of(source: LoadedModel) -> LoadedModel:
     """The backbone for a new detector or DPT: that of a trained one, an encoder trained without labels, or any other
-    model of the catalogue without its head."""
+    model of images of the catalogue without its head.
+
+    Raises:
+        CheckpointError: it reads texts.
+    """
+    if source.model.config.image_size is None:
+        raise CheckpointError(f"a {source.architecture} reads texts: no other model can be built on it")
     if is_pretrained(source):
         source = as_classifier(source)
     config = source.model.config

@@ -116,6 +116,9 @@ def _kind_of_text(head: bytes) -> str:
     return "text" if all(c.isprintable() or c.isspace() for c in text) else "unknown"
 
 
+NO_PICTURE = ("text", "unknown", "XML", "JSON or other text", "nothing but zeros")  # there is nothing to convert
+
+
 def not_an_image(name: str, kind: str, reason: str = "") -> ImageError:
     """The error for a file that no decoder reads: what it is, and what to do."""
     content = {
@@ -124,9 +127,7 @@ def not_an_image(name: str, kind: str, reason: str = "") -> ImageError:
         "nothing but zeros": "it has nothing but zeros",
     }.get(kind, f"its content is {kind}")
     reason = f" ({reason})" if reason else ""
-    advice = ADVICE.get(
-        kind, "convert it to JPEG or PNG" if kind not in ("text", "unknown") else "replace or remove it"
-    )
+    advice = ADVICE.get(kind, "replace or remove it" if kind in NO_PICTURE else "convert it to JPEG or PNG")
     return ImageError(f"{name} is not an image that can be read: {content}{reason}; {advice}")
 
 

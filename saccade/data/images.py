@@ -262,7 +262,7 @@ def _from_numbers(source: np.ndarray | Tensor, channels: int, name: str) -> Imag
     if isinstance(source, np.ndarray):
         if source.ndim not in (2, 3):
             raise ImageError(f"{name}: an image array has the shape [H, W] or [H, W, C], not {list(source.shape)}")
-        values = torch.from_numpy(np.ascontiguousarray(source))
+        values = torch.from_numpy(np.require(source, requirements=["C", "W"]))  # those of a PIL image are read-only
         values = values[None] if values.ndim == 2 else values.permute(2, 0, 1)
     else:
         values = source[None] if source.ndim == 2 else source

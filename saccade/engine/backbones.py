@@ -11,6 +11,7 @@ from saccade.checkpoints.pretrained import as_classifier, is_pretrained
 from saccade.data.seeding import RandomStream, mix_seed
 from saccade.engine.images import fresh_preprocessing
 from saccade.errors import ConfigError
+from saccade.models.backbone import WithBackbone
 from saccade.models.zoo import architecture_of, config_of, create
 
 
@@ -22,7 +23,7 @@ def starting_backbone(config: Any, labels: tuple[str, ...]) -> LoadedModel:
         labels: names of the outputs.
 
     Raises:
-        ConfigError: the checkpoint does not record how images are prepared for it.
+        ConfigError: the checkpoint is of another family, or does not record how images are prepared for it.
     """
     options = config.model
     torch.manual_seed(mix_seed(config.seed, 0, RandomStream.WEIGHTS))
@@ -40,6 +41,11 @@ def starting_backbone(config: Any, labels: tuple[str, ...]) -> LoadedModel:
     loaded = load_model(options.init, image_size=options.image_size)
     if is_pretrained(loaded):
         loaded = as_classifier(loaded)
+    if isinstance(loaded.model.config, WithBackbone) or loaded.model.config.image_size is None:
+        raise ConfigError(
+            f"{options.init} is a {loaded.architecture}, which has no vector of an image for a new head: --init takes "
+            f"an image classifier or a pre-trained image encoder for {config.task}"
+        )
     changes = model_options(options, loaded.model.config)
     if loaded.preprocessing is None:
         raise ConfigError(f"{options.init} does not record how images are prepared for it")

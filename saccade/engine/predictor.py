@@ -203,7 +203,17 @@ class Predictor:
 
     @torch.inference_mode()
     def run(self, inputs: Tensor) -> Tensor:
-        """The model's input ``[B, C, H, W]`` -> raw outputs ``[B, K]``, on the CPU."""
+        """The model's input ``[B, C, H, W]`` -> raw outputs ``[B, K]``, on the CPU.
+
+        Raises:
+            ConfigError: it is no such batch.
+        """
+        channels = self.model.config.in_channels
+        if self.reads_images and (inputs.ndim != 4 or inputs.shape[1] != channels):
+            raise ConfigError(
+                f"the model's input is a batch [B, {channels}, H, W], not {list(inputs.shape)}"
+                + ("; add the batch dimension with images[None]" if inputs.ndim == 3 else "")
+            )
         with matmul_precision(self.matmul_precision), evaluation_mode(self.model):
             return self.model(inputs.to(self.device)).float().cpu()
 
@@ -220,6 +230,8 @@ def choose_device(device: torch.device | str) -> torch.device:
         place = torch.device(device)
     except RuntimeError:
         raise ConfigError(f"{device!r} is no device: use auto, cpu, cuda, cuda:1 or mps") from None
+    if place.type == "meta":
+        raise ConfigError("device meta: its tensors have no numbers; use cpu or auto")
     if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
             f"device {device}: PyTorch sees {torch.cuda.device_count()} GPUs; use cpu or auto, or run `saccade doctor`"

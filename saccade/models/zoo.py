@@ -5,8 +5,9 @@ from dataclasses import fields, is_dataclass, replace
 from difflib import get_close_matches
 from fnmatch import fnmatch
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Never
+from typing import TYPE_CHECKING, Any, Never, get_type_hints
 
+from saccade.config_io import convert_value
 from saccade.errors import ConfigError
 from saccade.models.catalogue import ARCHITECTURES, ZOO
 from saccade.models.names import argument_error, name_hint
@@ -81,13 +82,12 @@ def create(
     if unknown:
         raise argument_error("create", unknown)
     config = config_of(name, num_classes=num_classes, image_size=image_size, in_channels=in_channels, options=options)
-    return _model_class(architecture_of(name))(config)
+    return _model(architecture_of(name), config)
 
 
 def build(architecture: str, config: Mapping[str, Any]) -> "Model":
     """A model with fresh weights from an architecture's name and its config as plain values (a ``config.json``)."""
-    read = read_config(architecture, config)
-    return _model_class(architecture)(read)
+    return _model(architecture, read_config(architecture, config))
 
 
 def read_config(architecture: str, config: Mapping[str, Any]) -> Any:
@@ -123,8 +123,10 @@ def change_config(config: Any, changes: Mapping[str, Any]) -> Any:
             nested.setdefault(head, {})[rest] = value
         else:
             flat[head] = tuple(value) if isinstance(value, list) else value
-    flat |= {head: change_config(getattr(config, head), inner) for head, inner in nested.items()}
     _check_numbers(flat)
+    hints = get_type_hints(type(config))
+    flat = {head: convert_value(hints[head], value, head) for head, value in flat.items()}
+    flat |= {head: change_config(getattr(config, head), inner) for head, inner in nested.items()}
     try:
         return replace(config, **flat)
     except ValueError as error:
@@ -142,6 +144,20 @@ def _check_numbers(changes: Mapping[str, Any]) -> None:
         raise ConfigError(f"image_size must be a height and a width in pixels, such as (224, 224), not {size}")
 
 
-def _model_class(architecture: str) -> type["Model"]:
+def _model(architecture: str, config: Any) -> "Model":
     module, _, model_class = ARCHITECTURES[architecture]
-    return getattr(import_module(module), model_class)
+    _check_counts(config, "")
+    return getattr(import_module(module), model_class)(config)
+
+
+def _check_counts(config: Any, path: str) -> None:
+    """Raise ConfigError for a negative count or width in a model's config, or an image without pixels."""
+    for f in fields(config):
+        name, value = f"{path}{f.name}", getattr(config, f.name)
+        if is_dataclass(value):
+            _check_counts(value, f"{name}.")
+            continue
+        counts = [n for n in (value if isinstance(value, tuple) else (value,)) if type(n) is int]
+        least = 1 if f.name in ("image_size", "patch_size", "in_channels", "embed_dim", "mlp_dim", "num_heads") else 0
+        if any(count < least for count in counts):
+            raise ConfigError(f"{name} must be at least {least}, not {value}")

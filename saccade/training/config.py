@@ -5,7 +5,8 @@
 Loads no torch.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
@@ -99,21 +100,38 @@ class RunConfig:
     preflight: bool = True  # check the data and overfit one batch before the run
 
     def __post_init__(self) -> None:
-        counts = {"batch_size": self.batch_size, "accumulation": self.accumulation}
-        counts |= {"schedule.epochs": self.schedule.epochs, "schedule.steps": self.schedule.steps}
-        for name, value in counts.items():
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} must be at least 1, not {value}")
-        fractions = {"ema": self.ema, "model.drop_path": self.model.drop_path, "model.dropout": self.model.dropout}
-        for name, value in fractions.items():
-            if not 0 <= value < 1:
-                raise ConfigError(f"{name} must lie in [0, 1), not {value}")
-        if self.sam.rho is not None and self.sam.rho < 0:
-            raise ConfigError(f"sam.rho must not be negative, not {self.sam.rho}")
-        if self.optimizer.lr <= 0:
-            raise ConfigError(f"optimizer.lr must be positive, not {self.optimizer.lr}")
-        if self.optimizer.lr_batch is not None and self.optimizer.lr_batch < 1:
-            raise ConfigError(f"optimizer.lr_batch must be at least 1, not {self.optimizer.lr_batch}")
+        optimizer, schedule, data, augmentation = self.optimizer, self.schedule, self.data, self.augmentation
+        at_least_1 = {
+            "batch_size": self.batch_size, "accumulation": self.accumulation, "schedule.epochs": schedule.epochs,
+            "schedule.steps": schedule.steps, "optimizer.lr_batch": optimizer.lr_batch,
+            "model.in_channels": self.model.in_channels, "augmentation.repeats": augmentation.repeats,
+            **{f"model.image_size[{i}]": side for i, side in enumerate(self.model.image_size or ())},
+        }  # fmt: skip
+        _require(at_least_1, lambda value: value >= 1, "must be at least 1")
+        below_1 = {
+            "ema": self.ema, "model.drop_path": self.model.drop_path, "model.dropout": self.model.dropout,
+            "data.val_fraction": data.val_fraction, "data.test_fraction": data.test_fraction,
+            "optimizer.betas[0]": optimizer.betas[0], "optimizer.betas[1]": optimizer.betas[1],
+        }  # fmt: skip
+        _require(below_1, lambda value: 0 <= value < 1, "must lie in [0, 1)")
+        fractions = {
+            "schedule.warmup": schedule.warmup, "schedule.final_lr": schedule.final_lr,
+            "augmentation.flip": augmentation.flip, "augmentation.erasing": augmentation.erasing,
+        }  # fmt: skip
+        _require(fractions, lambda value: 0 <= value <= 1, "must lie in [0, 1]")
+        positive = {
+            "optimizer.lr": optimizer.lr, "optimizer.eps": optimizer.eps,
+            "optimizer.layer_decay": optimizer.layer_decay, "data.depth_scale": data.depth_scale,
+        }  # fmt: skip
+        _require(positive, lambda value: 0 < value < math.inf, "must be positive and finite")
+        not_negative = {
+            "optimizer.weight_decay": optimizer.weight_decay, "optimizer.backbone_lr": optimizer.backbone_lr,
+            "optimizer.clip_norm": optimizer.clip_norm, "sam.rho": self.sam.rho, "seed": self.seed,
+            "data.split_seed": data.split_seed, "data.workers": data.workers,
+            "checkpoint_seconds": self.checkpoint_seconds, "augmentation.color_jitter": augmentation.color_jitter,
+            "augmentation.pad_crop": augmentation.pad_crop,
+        }  # fmt: skip
+        _require(not_negative, lambda value: 0 <= value < math.inf, "must be 0 or more, and finite")
 
     @property
     def peak_lr(self) -> float:
@@ -218,6 +236,13 @@ def parse_override(text: str) -> tuple[str, Any]:
         return path, yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {text}: the value is no YAML ({error})") from None
+
+
+def _require(values: Mapping[str, float | None], holds: Callable[[float], bool], rule: str) -> None:
+    """Raise ConfigError for the first value, by its dotted name, that breaks a rule; None is no value."""
+    for name, value in values.items():
+        if value is not None and not holds(value):
+            raise ConfigError(f"{name} {rule}, not {value}")
 
 
 def _place(path: str, task: str, options: set[str]) -> list[str]:

@@ -37,11 +37,22 @@ class QueryAttention:
 
 @dataclass(frozen=True)
 class ObjectQueries:
-    """The model's input ``[H, W, 3]`` uint8 and the objects in it, highest score first."""
+    """The model's input ``[H, W, 3]`` uint8 and the objects in it, highest score first.
+
+    `best_score` is the highest of all queries, and `threshold` the score from which one is an object.
+    """
 
     name: str
     image: np.ndarray
     objects: tuple[QueryAttention, ...]
+    best_score: float
+    threshold: float
+
+    def __str__(self) -> str:
+        if self.objects:
+            return f"{self.name}: {', '.join(one.box.label for one in self.objects)}"
+        scores = f"the highest score is {self.best_score:.3g}, the threshold {self.threshold:g}"
+        return f"{self.name}: no objects ({scores})"
 
 
 @torch.no_grad()
@@ -77,7 +88,7 @@ def object_queries(
         box = Box(predictor.labels[int(labels[query])], scores[query].item(), tuple(boxes[query].tolist()))
         objects.append(QueryAttention(query, box, last[query].unflatten(0, trace.layout.grid).numpy()))
     pixels = to_pixels(predictor.preprocess.denormalize(inputs[0]))
-    return ObjectQueries(name_of(image, 0), pixels, tuple(objects))
+    return ObjectQueries(name_of(image, 0), pixels, tuple(objects), scores.max().item(), threshold)
 
 
 @torch.no_grad()

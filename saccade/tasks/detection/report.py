@@ -82,8 +82,7 @@ class DetectionReport(TaskReport):
     def explain(self, predictor: Predictor, inputs: Sequence[ImageLike], *, budget: str) -> Drawing:
         """The predicted objects, and for each the cross-attention of its query in the last decoder layer."""
         images = [object_queries(predictor, image, budget=budget) for image in inputs]
-        lines = [f"{i.name}: " + (", ".join(o.box.label for o in i.objects) or "no objects") for i in images]
-        return Drawing(queries_figure(images), lines)
+        return Drawing(queries_figure(images), [str(one) for one in images])
 
     def stages(
         self,

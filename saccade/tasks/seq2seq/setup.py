@@ -42,6 +42,11 @@ def make_setup(config: RunConfig, device: torch.device) -> TrainingSetup:
     if architecture not in (OF_TEXTS, OF_IMAGES):
         models = ", ".join([*list_models("seq2seq*"), *list_models("image_to_text*")])
         raise ConfigError(f"{config.model.name} is not an encoder-decoder model; there are {models}")
+    if initial is not None and architecture == OF_TEXTS != initial.architecture:
+        raise ConfigError(
+            f"{config.model.init} is a {initial.architecture}, and a model that reads texts starts from another one; "
+            f"on images, it is the encoder of {' or '.join(list_models('image_to_text*'))} (--model)"
+        )
     splits = (open_translations if architecture == OF_TEXTS else open_pairs)(config.data.path, config.data)
     start, vocabulary = starting_model(config, splits, architecture, initial)
     length = min(options.max_length, start.model.config.context_length)
