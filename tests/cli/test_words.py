@@ -56,7 +56,7 @@ def test_settings_out_of_range_are_named(setting: str, message: str, capsys) -> 
         ({"in_channels": 0}, "in_channels must be a whole number of at least 1, not 0"),
         (
             {"image_size": (32, 0)},
-            r"image_size must be a height and a width in pixels, such as \(224, 224\), not \(32, 0\)",
+            r"image_size must be a height and a width in pixels.*not \(32, 0\)",
         ),
         ({"options": {"block.mlp_dim": -4}}, "block.mlp_dim must be at least 1, not -4"),
         ({"options": {"block.activation": 5}}, "activation must be one of gelu"),

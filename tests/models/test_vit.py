@@ -97,7 +97,7 @@ def test_stochastic_depth_grows_from_zero() -> None:
 
 
 def test_what_does_not_fit_is_said() -> None:
-    with pytest.raises(ConfigError, match="did you mean vit_b16"):
+    with pytest.raises(ConfigError, match="vit_b16 is that network"):
         saccade.create("vit_b_16")
     with pytest.raises(ConfigError, match="did you mean depth"):
         saccade.create("vit_b16", options={"dept": 3})
