@@ -180,3 +180,12 @@ class MasksPatches(Protocol):
     def with_masked(self, batch: Batch, masked: Tensor) -> Batch:
         """A batch of :meth:`Task.input_batch` with the patches to mask, ``[B, N]`` boolean."""
         ...
+
+
+@runtime_checkable
+class RefinesInStages(Protocol):
+    """A task whose model predicts several times, each time better."""
+
+    def earlier_stages(self, outputs: Any) -> Sequence[Any]:
+        """The raw outputs of every stage but the last, for :meth:`Task.decode`."""
+        ...

@@ -18,13 +18,16 @@ from saccade.analysis.attention_maps import Embedder, to_pixels
 from saccade.analysis.image_maps import class_number, map_values
 from saccade.data.images import read_scaled
 from saccade.data.preprocessing import Preprocessing
+from saccade.engine.finite import require_finite
 from saccade.engine.predictor import Predictor
 from saccade.engine.results import Result
-from saccade.engine.task import MasksPatches
+from saccade.engine.task import MasksPatches, RefinesInStages
 from saccade.errors import ConfigError, DataError, RecordingError
 from saccade.explorer.change import Change
 from saccade.explorer.memory import Memory
 from saccade.explorer.streams import MEAN, Stream, prefix_names, streams_of
+from saccade.nn.matmul_precision import matmul_precision
+from saccade.nn.mode import evaluation_mode
 from saccade.nn.recording import record
 
 MAX_PIXELS = 50_000_000  # of an image
@@ -70,7 +73,8 @@ class Recording:
         size: (H, W) in pixels of the model's input.
         view: what the model reads of the image: left, top, right, bottom in pixels of the original.
         shown: the part of the image that the model reads, as PNG or WebP.
-        result: the prediction as plain values; None of a model that predicts nothing for an image alone.
+        result: the prediction as plain values, with the boxes of earlier decoder layers as "stages"; None of a model
+            that predicts nothing for an image alone.
         drawn: the prediction drawn over the image, as PNG or WebP, where it is neither classes nor boxes.
         query: the token that the head reads, or "mean".
     """
@@ -229,12 +233,14 @@ def record_image(predictor: Predictor, image: OpenImage, change: Change, budget:
         change = replace(change, hide=())
     changed = change.applied(predictor.model, layout) if change else nullcontext()
     with changed, record(predictor.model, tokens=False, budget=2 * budget) as trace:
-        result = _predict(predictor, inputs, original, image.name, masked)
+        result, earlier = _predict(predictor, inputs, original, image.name, masked)
     streams = streams_of(
         trace, predictor.model, layout, prefix_names(predictor.model.config, layout.num_prefix if layout else 0)
     )
     pixels = to_pixels(preprocess.denormalize(inputs))
     values = {} if result is None else result.to_dict()
+    if earlier and "boxes" in values:
+        values["stages"] = [stage.to_dict()["boxes"] for stage in earlier]
     drawn = b""
     if result is not None and not {"top", "boxes"} & values.keys():
         whole = to_pixels(picture) if isinstance(picture, Tensor) else np.asarray(picture.convert("RGB"))
@@ -264,8 +270,9 @@ def read_inputs(predictor: Predictor, image: OpenImage) -> tuple[Tensor, Image.I
 
 def _predict(
     predictor: Predictor, inputs: Tensor, original: tuple[int, int], name: str, masked: Tensor | None
-) -> Result | None:
-    """The prediction for one prepared image; a model that has none for an image alone computes its features.
+) -> tuple[Result | None, list[Result]]:
+    """The prediction for one prepared image, and those of earlier stages; a model that has none for an image alone
+    computes its features.
 
     Args:
         predictor: the model.
@@ -281,11 +288,17 @@ def _predict(
     batch = every_class.task.input_batch([inputs], [original], [name])
     if masked is not None and isinstance(every_class.task, MasksPatches):
         batch = every_class.task.with_masked(batch, masked[None])
-    try:
-        return every_class.decode(batch)[0]
-    except ConfigError:
-        Embedder(predictor.model).eval()(inputs[None].to(predictor.device))
-        return None
+    batch, task = batch.to(predictor.device), every_class.task
+    with matmul_precision(predictor.matmul_precision), evaluation_mode(predictor.model):
+        try:
+            outputs = task.eval_step(predictor.model, batch)
+            require_finite(outputs, batch.names)
+            result = task.decode(outputs, batch)[0]
+        except ConfigError:
+            Embedder(predictor.model).eval()(batch.inputs)
+            return None, []
+        stages = task.earlier_stages(outputs) if isinstance(task, RefinesInStages) else ()
+        return result, [task.decode(stage, batch)[0] for stage in stages]
 
 
 def shown_pixels(preprocess: Preprocessing, picture: Image.Image | Tensor, pixels: np.ndarray) -> np.ndarray:

@@ -106,11 +106,11 @@ class View:
 
     def open(self, address: str, ready: str = "ready") -> None:
         self.page.goto(address)
-        self.page.wait_for_selector(f'body[data-loaded="{ready}"]', timeout=15_000)
+        self.page.wait_for_selector(f'body[data-loaded="{ready}"]', timeout=60_000)
 
     def show(self, token: int | str) -> None:
         """Wait until the row of a query is on the image."""
-        self.page.wait_for_selector(f'#frame[data-query="{token}"]', timeout=5_000)
+        self.page.wait_for_selector(f'#frame[data-query="{token}"]', timeout=20_000)
 
     def point_at(self, row: int, column: int) -> None:
         """Move the mouse to the middle of a patch of the 4 x 4 grid."""

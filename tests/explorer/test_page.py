@@ -109,9 +109,9 @@ def test_axe_finds_nothing_serious(explorer: Explorer, view: View, narrow_view: 
     for each in (view, narrow_view):
         each.page.context.unroute_all()
         each.open(explorer.address)
-        found = axe.run(each.page).response["violations"]
+        violations = axe.run(each.page).response["violations"]
         serious = [
-            (rule["id"], rule["nodes"][0]["html"]) for rule in found if rule["impact"] in ("serious", "critical")
+            (rule["id"], rule["nodes"][0]["html"]) for rule in violations if rule["impact"] in ("serious", "critical")
         ]
         assert not serious
 

@@ -44,6 +44,13 @@ def test_pointing_at_a_box_shows_the_cross_attention_of_its_query(view: View) ->
         view.page.hover(".objects button >> nth=1")
         view.show(box["query"])
         assert np.abs(view.levels() - 255 * expected / expected.max()).max() <= 1
+        stages = [*session.recording("0", "0", Change()).result["stages"], None]  # type: ignore[index]
+        assert view.page.get_attribute("#decoder-layer", "max") == str(len(stages)) == "2"
+        view.page.locator("#decoder-layer").fill("1")
+        view.page.wait_for_function("() => document.getElementById('decoder-layer-text').textContent === '1 of 2'")
+        assert view.page.locator(".objects button").count() == len(stages[0])
+        view.page.check("#suppression")
+        view.page.locator("#decoder-layer").fill("2")
         view.page.check('#stream input[value="self"]')
         view.page.hover(".objects button >> nth=0")
         view.page.wait_for_selector('#frame:not([data-query="mean"])')

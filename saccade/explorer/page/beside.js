@@ -52,16 +52,16 @@ export class Beside {
 
   /** Open what the state names; `change` belongs to the first model and is applied to that one alone. */
   async open(name, change) {
-    const wanted = state.beside, [model, image] = wanted.split("/");
-    const run = wanted ? { model, image, change: model === state.model ? change : "" } : null;
-    $("second").hidden = !wanted;
-    $("pair").classList.toggle("two", Boolean(wanted));
+    const chosen = state.beside, [model, image] = chosen.split("/");
+    const run = chosen ? { model, image, change: model === state.model ? change : "" } : null;
+    $("second").hidden = !chosen;
+    $("pair").classList.toggle("two", Boolean(chosen));
     if (JSON.stringify(run) === JSON.stringify(this.run)) return;
     this.run = this.recording = null;
     if (!run) return;
     try {
       const recording = await this.source.recording(run);
-      if (state.beside !== wanted) return;
+      if (state.beside !== chosen) return;
       for (const stream of recording.streams) stream.size = recording.size;
       Object.assign(this, { run, recording });
       this.pane.showImage(this.source.shown(run), recording, name);

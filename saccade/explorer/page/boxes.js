@@ -45,11 +45,39 @@ function listeners(box, on) {
   return { onpointerenter: () => on.hover(box), onpointerleave: () => on.hover(null), onfocus: () => on.hover(box), onblur: () => on.hover(null), onclick: () => on.choose(box) };
 }
 
-/** Mark the boxes whose token is the query. */
-export function markBoxes(boxes, isQuery) {
+/** Mark the boxes whose token is the query, and those that suppression would remove. */
+export function markBoxes(boxes, isQuery, removed) {
   for (const part of document.querySelectorAll("[data-box]")) {
     const selected = isQuery(boxes[part.dataset.box]);
     part.toggleAttribute("data-selected", selected);
+    part.toggleAttribute("data-removed", removed[part.dataset.box] ?? false);
     part.setAttribute("aria-pressed", String(selected));
   }
+}
+
+const IOU = 0.6;
+
+function iou([a, b, c, d], [e, f, g, h]) {
+  const both = Math.max(0, Math.min(c, g) - Math.max(a, e)) * Math.max(0, Math.min(d, h) - Math.max(b, f));
+  return both / Math.max((c - a) * (d - b) + (g - e) * (h - f) - both, 1e-9);
+}
+
+/** Which boxes non-maximum suppression would remove: those that overlap a better one of their class by an IoU above 0.6. */
+export function suppressed(boxes) {
+  const stay = [];
+  return boxes.map((box) => {
+    const removed = stay.some((better) => better.label === box.label && iou(better.box, box.box) > IOU);
+    if (!removed) stay.push(box);
+    return removed;
+  });
+}
+
+/** The controls of a detector with several decoder layers. */
+export function showRefinement(stages, state) {
+  $("refinement").hidden = stages === 0;
+  const slider = $("decoder-layer"), count = stages + 1;
+  slider.max = count;
+  slider.value = state.stage || count;
+  $("decoder-layer-text").textContent = `${state.stage || count} of ${count}`;
+  $("suppression").checked = state.nms === "marked";
 }

@@ -21,7 +21,6 @@ export function changePanel(stream, change, { undo, changed, masks }) {
   drawTool(stream);
   choices($("fill"), masks ? [MASK, ...FILLS.slice(1)] : FILLS,
     state.fill, (fill) => change({ fill }));
-  $("fill").hidden = !stream.overGrid;
   $("temperature").value = Math.log2(state.temperature);
   $("temperature-text").textContent = state.temperature === 1 ? "1 (as trained)" : state.temperature.toFixed(2);
   $("change-list").replaceChildren(...summary(stream).map((line) => element("li", {}, line)));

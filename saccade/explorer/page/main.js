@@ -1,7 +1,7 @@
 // The page: reads the address, fetches what the view needs, and draws it.
 
 import { Beside, offerBeside, sameToken } from "./beside.js";
-import { markBoxes, showBoxes, tokenOfBox } from "./boxes.js";
+import { markBoxes, showBoxes, showRefinement, suppressed, tokenOfBox } from "./boxes.js";
 import { changePanel, changeTool } from "./change.js";
 import { $, announce, choices, element, notice } from "./controls.js";
 import { buildHeads, focusSelected, markHeads, overHeads, paintHeads } from "./heads.js";
@@ -22,7 +22,8 @@ let beside = null;
 const pane = new Pane($("frame"));
 
 const stream = () => recording?.streams.find(({ name }) => name === state.stream) ?? recording?.streams.at(boxes().length ? -1 : 0) ?? null;
-const boxes = () => recording?.result?.boxes ?? [];
+const stages = () => recording?.result?.stages ?? [];
+const boxes = () => stages()[state.stage - 1] ?? recording?.result?.boxes ?? [];
 const query = () => hovered ?? state.query ?? defaultQuery();
 const hasRelevance = () => Boolean(source.relevance && original?.result?.top && !models.find(({ key }) => key === state.model).readsLabels);
 const defaultQuery = () => (stream()?.overGrid ? recording.query : boxes()[0]?.query ?? 0);
@@ -93,9 +94,9 @@ const open = newest(async () => {
   const name = images.find((image) => image.key === state.image)?.name ?? "the image";
   pane.showImage(source.shown(original.run), recording, name);
   document.title = `${name} · Saccade look`;
+  clampState();
   await predict();
   showBoxes(boxes(), recording.view, onBox);
-  clampState();
   showState("ready");
   draw();
   await openBeside();
@@ -117,6 +118,8 @@ async function predict() {
       notice(error.message);
     }
   }
+  if (before?.boxes && state.stage) [before, after] = [original, run === original.run ? null : recording].map((each) => each && { boxes: each.result.stages[state.stage - 1] });
+  showRefinement(stages().length, state);
   showPrediction(before, after, recording.drawn ? [original.run, run].map((at) => source.drawn(at)) : [], onBox, hasRelevance() ? (label) => set({ label, show: state.show === "relevance" && state.label === label ? "head" : "relevance" }) : null);
   markClass(state.show === "relevance" ? state.label : null);
 }
@@ -135,6 +138,7 @@ function clampState() {
   if (!Number.isInteger(state.layer) || state.layer < 0 || state.layer >= layers.length) state.layer = layers.length - 1;
   const { heads } = layers[state.layer];
   if (!Number.isInteger(state.head) || state.head < 0 || state.head >= heads) state.head = 0;
+  if (!Number.isInteger(state.stage) || state.stage < 0 || state.stage > stages().length) state.stage = 0;
   const known = state.query === null || (Number.isInteger(state.query) && state.query < queries) || (state.query === "mean" && overGrid);
   if (!known || state.query === defaultQuery()) state.query = null;
   if (state.show === "rollout" && !overGrid) state.show = "head";
@@ -185,7 +189,7 @@ function refresh() {
   pane.drawMarks(stream(), state.show === "relevance" ? "mean" : query(), state.hide);
   if (beside.recording) beside.refresh(stream(), query());
   $("boxes").classList.toggle("through", stream().overGrid || changeTool() === "hide");
-  markBoxes(boxes(), (box) => tokenOfBox(stream(), box, recording.view) === query());
+  markBoxes(boxes(), (box) => tokenOfBox(stream(), box, recording.view) === query(), state.nms ? suppressed(boxes()) : []);
   refreshRow();
   clearTimeout(refresh.timer);
   refresh.timer = setTimeout(refreshGrid, hovered === null ? 0 : 90);
@@ -344,6 +348,14 @@ function wire() {
     if (recording) predict();
   });
   $("switch").addEventListener("click", () => toggle(state.show === "head" ? "head" : "block"));
+  $("decoder-layer").addEventListener("input", async () => {
+    const number = Number($("decoder-layer").value), last = stages().length + 1;
+    state.stage = number === last ? 0 : number;
+    await predict();
+    showBoxes(boxes(), recording.view, onBox);
+    set(stream().overGrid || stream().layers.length !== last ? {} : { layer: number - 1 });
+  });
+  $("suppression").addEventListener("change", () => set({ nms: $("suppression").checked ? "marked" : "" }));
   $("undo").addEventListener("click", () => change("undo"));
   $("reset").addEventListener("click", () => change("reset"));
   $("notice").querySelector("button").addEventListener("click", () => notice(""));

@@ -2,7 +2,7 @@
 
 const DEFAULTS = {
   model: "0", image: "", stream: "", layer: -1, head: 0, show: "head", query: null, paint: "colour", opacity: 0.75, beside: "",
-  scale: "own", labels: "", label: "", hide: [], fill: "drop", heads: [], blocks: [], temperature: 1,
+  scale: "own", labels: "", label: "", stage: 0, nms: "", hide: [], fill: "drop", heads: [], blocks: [], temperature: 1,
 };
 const CHANGES = ["hide", "fill", "heads", "blocks", "temperature"];
 const LIMIT = 100; // steps of undo
@@ -32,7 +32,7 @@ function parseRanges(text) {
 const WRITE = { hide: formatRanges, blocks: formatRanges, heads: (heads) => heads.join(",") };
 const READ = {
   hide: parseRanges, blocks: parseRanges, heads: (text) => text.split(",").filter((head) => /^\d+\.\d+$/.test(head)),
-  layer: Number, head: Number, opacity: Number, temperature: Number,
+  layer: Number, head: Number, stage: Number, opacity: Number, temperature: Number,
   query: (text) => (/^\d+$/.test(text) ? Number(text) : text),
 };
 

@@ -155,6 +155,10 @@ class DetrTask(DetectionTask):
         boxes = boxes_to_pixels(outputs.boxes, targets_of(batch)["sizes"])
         return [PredictedBoxes(*rows) for rows in zip(boxes, scores, labels)]
 
+    def earlier_stages(self, outputs: SetPrediction) -> Sequence[SetPrediction]:
+        """The predictions after each decoder layer but the last."""
+        return outputs.aux
+
     def decode(self, outputs: SetPrediction, batch: Batch) -> Sequence[Result]:
         """Boxes, with their masks where the model has a mask head."""
         predictions = self.postprocess(outputs, batch)
