@@ -1,16 +1,74 @@
 """Dataclass configs from plain values, as JSON and YAML have them: every key and type is checked."""
 
+import math
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from functools import cache
-from typing import Any, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from saccade.errors import ConfigError
 
 T = TypeVar("T")
 TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values that a number may have, as a part of its type: ``Annotated[float, Range(0, above=True)]``.
+
+    Of a tuple, the range is that of each value. No range contains NaN or an infinity.
+
+    Attributes:
+        low: the smallest value.
+        high: the largest one; None for any finite number.
+        above: whether `low` itself is excluded.
+        below: whether `high` itself is excluded.
+        ordered: whether a pair is a minimum and a maximum.
+    """
+
+    low: float
+    high: float | None = None
+    above: bool = False
+    below: bool = False
+    ordered: bool = False
+
+    def require(self, value: Any, path: str) -> None:
+        """Raise ConfigError, naming `path`, unless the numbers in `value` are inside; None has no range."""
+        numbers = value if isinstance(value, tuple | list) else () if value is None else (value,)
+        for number in numbers:
+            low = number > self.low if self.above else number >= self.low
+            high = self.high is None or (number < self.high if self.below else number <= self.high)
+            if not (low and high and math.isfinite(number)):
+                raise ConfigError(f"{path} {self._rule(number)}, not {value}")
+        if self.ordered and list(numbers) != sorted(numbers):
+            raise ConfigError(f"{path} is a minimum and a maximum, not {value}")
+
+    def _rule(self, number: float) -> str:
+        """What a number outside does not comply with."""
+        if self.high is not None and self.high <= SHORT:
+            low, high = "(" if self.above else "[", ")" if self.below else "]"
+            return f"must lie in {low}{self.low:g}, {self.high:g}{high}"
+        if self.high is not None and number > self.high:
+            return f"must be at most {self.high:.15g}"
+        if self.low > 0:
+            return f"must be at least {self.low:g}"
+        return "must be positive and finite" if self.above else "must be 0 or more, and finite"
+
+
+SHORT = 1000  # ranges up to here are written as intervals
+
+# Types of options: a dataclass field of this type is checked when the config is made.
+Count = Annotated[int, Range(1, 2**31 - 1)]
+Size = Annotated[int, Range(0, 2**31 - 1)]
+Seed = Annotated[int, Range(0, 2**63 - 1)]
+Side = Annotated[int, Range(1, 2**14)]  # of an image, in pixels
+Fraction = Annotated[float, Range(0, 1)]
+Part = Annotated[float, Range(0, 1, below=True)]  # a fraction that is never all
+Positive = Annotated[float, Range(0, above=True)]
+NotNegative = Annotated[float, Range(0)]
 
 
 class Config:
@@ -61,6 +119,12 @@ def build_config(
 def convert_value(kind: Any, value: Any, path: str) -> Any:
     """A plain value as an instance of a type hint; raises ConfigError, naming `path`, if it has another type."""
     origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        converted = convert_value(arguments[0], value, path)
+        for extra in arguments[1:]:
+            if isinstance(extra, Range):
+                extra.require(converted, path)
+        return converted
     if kind is Any:
         return value
     if origin in (Union, types.UnionType):
@@ -90,7 +154,7 @@ def _convert_tuple(kinds: tuple[Any, ...], value: Any, path: str) -> tuple[Any, 
         kinds = (kinds[0],) * len(value)
     if len(value) != len(kinds):
         raise ConfigError(f"{path} takes {len(kinds)} values, as [a, b], not {value!r}")
-    return tuple(convert_value(kind, item, path) for kind, item in zip(kinds, value))
+    return tuple(convert_value(kind, item, f"{path}[{i}]") for i, (kind, item) in enumerate(zip(kinds, value)))
 
 
 def _convert_scalar(kind: type, value: Any, path: str) -> Any:
@@ -101,13 +165,46 @@ def _convert_scalar(kind: type, value: Any, path: str) -> Any:
     if kind in (int, float) and isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
             number = float(value)  # YAML 1.1 reads 1e-3 as text
-        except ValueError:
+        except (ValueError, OverflowError):
             number = float("nan")
         if number == number and (kind is float or number.is_integer()):
-            return kind(number)
+            return value if type(value) is kind else kind(number)  # a seed of 60 bits is no float
     raise ConfigError(f"{path} takes {TYPE_NAMES[kind]}, not {value!r}")
+
+
+def check_ranges(config: Any, path: str = "", names: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Raise ConfigError, with the option's name, unless every number of a config and its parts is in its range.
+
+    Args:
+        config: a dataclass.
+        path: prefix of names in errors, such as ``"data."``.
+        names: of the fields whose values go by another name in errors.
+    """
+    for name, kind in _type_hints(type(config)).items():
+        value = getattr(config, name)
+        if is_dataclass(value) and not isinstance(value, type):
+            check_ranges(value, f"{path}{names.get(name, name)}.")
+        else:
+            _check_range(kind, value, path + name)
+
+
+def _check_range(kind: Any, value: Any, path: str) -> None:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if value is None:
+        return
+    if origin is Annotated:
+        for extra in arguments[1:]:
+            if isinstance(extra, Range):
+                extra.require(value, path)
+        _check_range(arguments[0], value, path)
+    elif origin in (Union, types.UnionType):
+        _check_range(next(k for k in arguments if k is not type(None)), value, path)
+    elif origin is tuple:
+        kinds = (arguments[0],) * len(value) if arguments[-1] is Ellipsis else arguments
+        for index, (inner, item) in enumerate(zip(kinds, value)):
+            _check_range(inner, item, f"{path}[{index}]")
 
 
 @cache
 def _type_hints(cls: type) -> dict[str, Any]:
-    return get_type_hints(cls)
+    return get_type_hints(cls, include_extras=True)

@@ -5,8 +5,7 @@
 Loads no torch.
 """
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any, Literal
 
 import yaml
 
-from saccade.config_io import build_config
+from saccade.config_io import Count, Fraction, NotNegative, Part, Positive, Seed, Side, build_config, check_ranges
 from saccade.data.config import AugmentationConfig, DataConfig
 from saccade.errors import ConfigError
 from saccade.tasks import table
@@ -29,10 +28,10 @@ class ModelConfig:
 
     name: str = "vit_ti16"  # one of `saccade models`; "": that of `init`, which has no name
     init: str = ""  # a checkpoint of any format to start from; "": fresh weights
-    image_size: tuple[int, int] | None = None  # (height, width) in pixels; None: the model's own
-    in_channels: int | None = None  # of the images; None: the model's own. A checkpoint's first convolution is adapted
-    drop_path: float = 0.0  # stochastic depth of the last block, growing linearly from 0
-    dropout: float = 0.0
+    image_size: tuple[Side, Side] | None = None  # (height, width) in pixels; None: the model's own
+    in_channels: Count | None = None  # of images; None: the model's own. A checkpoint's first convolution is adapted
+    drop_path: Part = 0.0  # stochastic depth of the last block, growing linearly from 0
+    dropout: Part = 0.0
     options: dict[str, Any] = field(default_factory=dict)  # any other field of the model's config
 
 
@@ -40,14 +39,14 @@ class ModelConfig:
 class OptimizerConfig:
     """AdamW (Loshchilov & Hutter, arXiv 1711.05101)."""
 
-    lr: float = 1e-3  # of the last layer, at the top of the schedule
-    lr_batch: int | None = None  # the batch size that lr is for: another one scales it in proportion; None: any
-    weight_decay: float = 0.05  # of matrices only
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    backbone_lr: float = 1.0  # fraction of the learning rate for the backbone of a detector, a DPT or a CLIP; 0: frozen
-    layer_decay: float = 1.0  # factor of the learning rate from each layer to the one below; 1: all the same
-    clip_norm: float = 1.0  # longest gradient; 0: any
+    lr: Positive = 1e-3  # of the last layer, at the top of the schedule
+    lr_batch: Count | None = None  # the batch size that lr is for: another one scales it in proportion; None: any
+    weight_decay: NotNegative = 0.05  # of matrices only
+    betas: tuple[Part, Part] = (0.9, 0.999)
+    eps: Positive = 1e-8
+    backbone_lr: NotNegative = 1.0  # fraction of lr for the backbone of a detector, a DPT or a CLIP; 0: frozen
+    layer_decay: Positive = 1.0  # factor of the learning rate from each layer to the one below; 1: all the same
+    clip_norm: NotNegative = 1.0  # longest gradient; 0: any
     frozen: tuple[str, ...] = ()  # modules that are not trained, by their path in the model: backbone.stem
 
 
@@ -55,20 +54,20 @@ class OptimizerConfig:
 class ScheduleConfig:
     """How long, and the learning rate over it: linear warm-up, then down."""
 
-    epochs: int = 100
-    steps: int | None = None  # optimizer steps; instead of epochs
-    warmup: float = 0.05  # fraction of all steps
+    epochs: Count = 100
+    steps: Count | None = None  # optimizer steps; instead of epochs
+    warmup: Fraction = 0.05  # fraction of all steps
     shape: Literal["cosine", "inverse_sqrt"] = "cosine"  # half a cosine; or with the root of the steps
-    final_lr: float = 0.0  # fraction of the learning rate that is left at the end of the cosine
+    final_lr: Fraction = 0.0  # fraction of the learning rate that is left at the end of the cosine
     # Of a run that was resumed with another length: (step at which it was replaced, its length in steps), oldest first.
-    earlier: tuple[tuple[int, int], ...] = ()
+    earlier: tuple[tuple[Count, Count], ...] = ()
 
 
 @dataclass(frozen=True)
 class SAMConfig:
     """Sharpness-aware minimisation (Foret et al., arXiv 2010.01412): the gradient is taken at perturbed weights."""
 
-    rho: float | None = None  # radius of the perturbation, such as 0.05; None: plain steps
+    rho: NotNegative | None = None  # radius of the perturbation, such as 0.05; None: plain steps
     adaptive: bool = False  # each weight is perturbed in proportion to its size (ASAM); rho is then larger, such as 0.5
 
 
@@ -88,50 +87,19 @@ class RunConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     sam: SAMConfig = field(default_factory=SAMConfig)
-    batch_size: int = 64  # of one optimizer step, over all processes
-    accumulation: int = 1  # gradient accumulation: micro-batches a process cuts its batch into, to need less memory
-    ema: float = 0.0  # decay of the exponential moving average of the weights, which then is the result; 0: none
+    batch_size: Count = 64  # of one optimizer step, over all processes
+    accumulation: Count = 1  # gradient accumulation: micro-batches a process cuts its batch into, to need less memory
+    ema: Part = 0.0  # decay of the exponential moving average of the weights, which then is the result; 0: none
     select: Literal["best", "last"] = "best"  # the resulting weights: of the epoch with the best validation metric
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 on a GPU, float32 on a CPU
     device: str = "auto"
     shard: bool = False  # several processes hold a part of the model each (FSDP2) instead of a copy (DDP)
-    seed: int = 0
-    checkpoint_seconds: float = 30.0  # at least so long between two checkpoints
+    seed: Seed = 0
+    checkpoint_seconds: NotNegative = 30.0  # at least so long between two checkpoints
     preflight: bool = True  # check the data and overfit one batch before the run
 
     def __post_init__(self) -> None:
-        optimizer, schedule, data, augmentation = self.optimizer, self.schedule, self.data, self.augmentation
-        at_least_1 = {
-            "batch_size": self.batch_size, "accumulation": self.accumulation, "schedule.epochs": schedule.epochs,
-            "schedule.steps": schedule.steps, "optimizer.lr_batch": optimizer.lr_batch,
-            "model.in_channels": self.model.in_channels, "augmentation.repeats": augmentation.repeats,
-            **{f"model.image_size[{i}]": side for i, side in enumerate(self.model.image_size or ())},
-        }  # fmt: skip
-        _require(at_least_1, lambda value: value >= 1, "must be at least 1")
-        below_1 = {
-            "ema": self.ema, "model.drop_path": self.model.drop_path, "model.dropout": self.model.dropout,
-            "data.val_fraction": data.val_fraction, "data.test_fraction": data.test_fraction,
-            "optimizer.betas[0]": optimizer.betas[0], "optimizer.betas[1]": optimizer.betas[1],
-        }  # fmt: skip
-        _require(below_1, lambda value: 0 <= value < 1, "must lie in [0, 1)")
-        fractions = {
-            "schedule.warmup": schedule.warmup, "schedule.final_lr": schedule.final_lr,
-            "augmentation.flip": augmentation.flip, "augmentation.erasing": augmentation.erasing,
-        }  # fmt: skip
-        _require(fractions, lambda value: 0 <= value <= 1, "must lie in [0, 1]")
-        positive = {
-            "optimizer.lr": optimizer.lr, "optimizer.eps": optimizer.eps,
-            "optimizer.layer_decay": optimizer.layer_decay, "data.depth_scale": data.depth_scale,
-        }  # fmt: skip
-        _require(positive, lambda value: 0 < value < math.inf, "must be positive and finite")
-        not_negative = {
-            "optimizer.weight_decay": optimizer.weight_decay, "optimizer.backbone_lr": optimizer.backbone_lr,
-            "optimizer.clip_norm": optimizer.clip_norm, "sam.rho": self.sam.rho, "seed": self.seed,
-            "data.split_seed": data.split_seed, "data.workers": data.workers,
-            "checkpoint_seconds": self.checkpoint_seconds, "augmentation.color_jitter": augmentation.color_jitter,
-            "augmentation.pad_crop": augmentation.pad_crop,
-        }  # fmt: skip
-        _require(not_negative, lambda value: 0 <= value < math.inf, "must be 0 or more, and finite")
+        check_ranges(self, names={"options": self.task})
 
     @property
     def peak_lr(self) -> float:
@@ -236,13 +204,6 @@ def parse_override(text: str) -> tuple[str, Any]:
         return path, yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {text}: the value is no YAML ({error})") from None
-
-
-def _require(values: Mapping[str, float | None], holds: Callable[[float], bool], rule: str) -> None:
-    """Raise ConfigError for the first value, by its dotted name, that breaks a rule; None is no value."""
-    for name, value in values.items():
-        if value is not None and not holds(value):
-            raise ConfigError(f"{name} {rule}, not {value}")
 
 
 def _place(path: str, task: str, options: set[str]) -> list[str]:

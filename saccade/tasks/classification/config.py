@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from saccade.config_io import Fraction, Part, Positive
+
 
 @dataclass(frozen=True)
 class DistillationConfig:
@@ -11,16 +13,16 @@ class DistillationConfig:
 
     teacher: str = ""  # a checkpoint of any format that has the data's classes; "": none
     kind: Literal["hard", "soft"] = "hard"  # its best class, or all of its probabilities
-    alpha: float = 0.5  # weight of the teacher's term in the loss, in [0, 1]
-    temperature: float = 3.0  # of the soft kind
+    alpha: Fraction = 0.5  # weight of the teacher's term in the loss, in [0, 1]
+    temperature: Positive = 3.0  # of the soft kind
 
 
 @dataclass(frozen=True)
 class ClassificationConfig:
     """How classes are learned."""
 
-    label_smoothing: float = 0.0  # fraction of the target spread evenly over all classes
     class_weights: Literal["none", "balanced"] = "none"  # balanced: images / (classes x images of the class)
+    label_smoothing: Part = 0.0  # fraction of the target spread evenly over all classes
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
 
     SUMMARY: ClassVar[str] = "the class of an image"

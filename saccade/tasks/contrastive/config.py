@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from saccade.config_io import Count
+
 
 @dataclass(frozen=True)
 class ContrastiveConfig:
@@ -18,9 +20,9 @@ class ContrastiveConfig:
     """
 
     vocabulary: str = ""
-    vocab_size: int = 1024
-    context_length: int = 48
-    texts: int = 1
+    vocab_size: Count = 1024
+    context_length: Count = 48
+    texts: Count = 1
 
     SUMMARY: ClassVar[str] = "which caption belongs to which image"
     DATA: ClassVar[str] = 'a CSV or JSONL of image,caption, captions of COCO, tar shards, or "scenes"'

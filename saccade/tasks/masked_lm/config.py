@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
+from saccade.config_io import Count, Fraction, Range
 from saccade.errors import ConfigError
 
 VocabularyKind = Literal["word", "char", "bpe", "byte"]
+MaxLength = Annotated[int, Range(5, 2**20)]
+MaskRatio = Annotated[float, Range(0, 1, above=True, below=True)]
 
 
 @dataclass(frozen=True)
@@ -14,11 +17,11 @@ class MaskedLMConfig:
     """How texts become tokens, and which of them are masked (Devlin et al., arXiv 1810.04805, section 3.1)."""
 
     vocabulary: VocabularyKind = "word"  # what a token is; learned from the training texts unless model.init brings one
-    vocab_size: int = 8000  # tokens at most
-    max_length: int = 64  # tokens of a text at most, special ones included; longer texts are truncated
-    mask_ratio: float = 0.15  # fraction of the tokens that are selected for prediction
-    mask_token: float = 0.8  # fraction of the selected tokens that are replaced by [MASK]
-    random_token: float = 0.1  # fraction of them that are replaced by a random token; the others stay unchanged
+    vocab_size: Count = 8000  # tokens at most
+    max_length: MaxLength = 64  # tokens of a text at most, special ones included; longer texts are truncated
+    mask_ratio: MaskRatio = 0.15  # fraction of the tokens that are selected for prediction
+    mask_token: Fraction = 0.8  # fraction of the selected tokens that are replaced by [MASK]
+    random_token: Fraction = 0.1  # fraction of them that are replaced by a random token; the others stay unchanged
     next_sentence: bool = False  # pairs of texts, and next-sentence prediction
 
     SUMMARY: ClassVar[str] = "masked words of texts"
@@ -28,15 +31,11 @@ class MaskedLMConfig:
     ARCHITECTURES: ClassVar[tuple[str, ...]] = ("bert", "perceiver_text")
 
     def __post_init__(self) -> None:
-        if not 0 < self.mask_ratio < 1:
-            raise ConfigError(f"masked_lm.mask_ratio must lie in (0, 1), not {self.mask_ratio}")
-        if self.mask_token < 0 or self.random_token < 0 or self.mask_token + self.random_token > 1:
+        if self.mask_token + self.random_token > 1:
             raise ConfigError(
-                "masked_lm.mask_token and masked_lm.random_token must not be negative, and their sum at most 1, not "
+                "the sum of masked_lm.mask_token and masked_lm.random_token must be at most 1, not "
                 f"{self.mask_token} and {self.random_token}"
             )
-        if self.max_length < 5:
-            raise ConfigError(f"masked_lm.max_length must be at least 5, not {self.max_length}")
 
     @staticmethod
     def default_recipe(data: str | None, model: Mapping[str, Any]) -> str:

@@ -4,14 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from saccade.config_io import Part, Positive
+
 
 @dataclass(frozen=True)
 class MultiLabelConfig:
     """How the labels of an image are learned, each by itself."""
 
-    label_smoothing: float = 0.0  # targets are moved from 0 and 1 towards 0.5 by this fraction, in [0, 1)
+    label_smoothing: Part = 0.0  # targets are moved from 0 and 1 towards 0.5 by this fraction, in [0, 1)
     class_weights: Literal["none", "balanced"] = "none"  # balanced: a positive counts negatives / positives times
-    max_weight: float = 20.0  # largest weight of a positive with class_weights: balanced
+    max_weight: Positive = 20.0  # largest weight of a positive with class_weights: balanced
     thresholds: Literal["f1", "half"] = "f1"  # of each label: the best F1 on the validation split; or 0.5
 
     SUMMARY: ClassVar[str] = "any number of labels for an image"

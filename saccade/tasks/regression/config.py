@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from saccade.config_io import Positive
+
 
 @dataclass(frozen=True)
 class RegressionConfig:
     """How a number for each image is learned. Losses are computed on standardised values."""
 
     loss: Literal["mse", "l1", "huber"] = "mse"  # squared error; absolute error; squared up to huber_delta, then linear
-    huber_delta: float = 1.0  # in standard deviations of the training values
+    huber_delta: Positive = 1.0  # in standard deviations of the training values
 
     SUMMARY: ClassVar[str] = "a number for an image"
     DATA: ClassVar[str] = 'a CSV of file,value, or "digits"'
