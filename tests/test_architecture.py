@@ -16,18 +16,19 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "saccade"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-CORE = {"errors", "version", "config_io", "nn", "models", "data", "checkpoints", "engine", "upgrade"}
+CORE = {"errors", "version", "config_io", "json_io", "nn", "models", "data", "checkpoints", "engine", "upgrade"}
 # package -> what of this package it may import: whole packages, or "package.module" for that module only
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "version": set(),
     "upgrade": set(),
     "config_io": {"errors"},
+    "json_io": {"errors"},
     "nn": {"errors"},
     "models": {"errors", "config_io", "nn"},
-    "data": {"errors", "config_io"},
+    "data": {"errors", "config_io", "json_io"},
     "checkpoints": {
-        "errors", "version", "config_io", "upgrade", "nn", "models",
+        "errors", "version", "config_io", "json_io", "upgrade", "nn", "models",
         "data.preprocessing", "data.vocabulary", "data.tokenizer",
     },
     "engine": CORE,

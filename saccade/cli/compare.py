@@ -1,6 +1,5 @@
 """`saccade compare`: two classifiers on the same images, in one report."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ from cyclopts import Parameter
 from saccade.cli.analyses.options import DataOptions
 from saccade.cli.options import Json
 from saccade.errors import ConfigError
+from saccade.json_io import dump_json
 
 if TYPE_CHECKING:
     from saccade.analysis.comparison import Disagreement
@@ -93,7 +93,7 @@ def compare(
         command=command("saccade", "compare", model, other, data, "--output", output),
     )
     write_atomic(output, page.encode())
-    print(json.dumps(result.to_dict(), indent=1) if as_json else f"{result}\nreport in {output}")
+    print(dump_json(result.to_dict()) if as_json else f"{result}\nreport in {output}")
 
 
 def shown(

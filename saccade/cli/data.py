@@ -1,6 +1,5 @@
 """`saccade data`: look at a data set, pack a data set."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,6 +8,7 @@ from cyclopts import App, Parameter
 
 from saccade.cli.options import Json
 from saccade.errors import ConfigError
+from saccade.json_io import dump_json
 from saccade.tasks.table import TASKS, data_layouts
 
 DEFAULT_TASK = next(iter(TASKS))
@@ -50,7 +50,7 @@ def check(
     config = resolve(overrides={"task": task, **overrides}).data
     with counting(room.inputs) as advance:
         report = room.check(data, config, mode=mode, fix=fix, on_input=advance)
-    print(json.dumps(report.to_dict(), indent=1, ensure_ascii=False) if as_json else report)
+    print(dump_json(report.to_dict()) if as_json else report)
     return 0 if report.ok else 1
 
 

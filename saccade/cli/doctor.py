@@ -1,11 +1,11 @@
 """`saccade doctor`: check this machine and the installation."""
 
-import json
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
 from saccade.cli.options import Json
+from saccade.json_io import dump_json
 
 PACKAGES = ("saccade", "torch", "torchvision", "pillow", "numpy", "safetensors", "scikit-learn", "matplotlib")
 
@@ -27,7 +27,7 @@ def doctor(*, as_json: Json = False) -> int:
     facts["matmul precision"] = choose_matmul_precision("cpu").reason.removeprefix("float32 matmul precision: ")
     problems = _problems()
     if as_json:
-        print(json.dumps({"facts": facts, "problems": problems}, indent=2))
+        print(dump_json({"facts": facts, "problems": problems}))
     else:
         width = max(map(len, facts))
         for name, value in facts.items():

@@ -1,6 +1,5 @@
 """`saccade evaluate`: how well a model does on labelled images."""
 
-import json
 from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
@@ -8,6 +7,7 @@ from cyclopts import Parameter
 
 from saccade.cli.options import BootstrapOptions, Json, ModelOptions
 from saccade.errors import ConfigError
+from saccade.json_io import dump_json
 
 
 @Parameter(name="*")
@@ -82,7 +82,7 @@ def evaluate(
             study = report.stages(
                 predictor, data, split=split, batch_size=batch_size, workers=workers, on_inputs=advance
             )
-            print(json.dumps(study.to_dict(), indent=1) if as_json else study)
+            print(dump_json(study.to_dict()) if as_json else study)
             return
         result = measure(predictor, data, split=split, batch_size=batch_size, workers=workers, on_inputs=advance)
     intervals = None
@@ -91,7 +91,7 @@ def evaluate(
         intervals = intervals_of(resampler, len(result.collected), resamples=draws.resamples, seed=draws.seed)
     if as_json:
         content = {"split": result.split, "note": result.note, **result.metrics.to_dict()}
-        print(json.dumps(content | ({"intervals": intervals.to_dict()} if intervals else {}), indent=1))
+        print(dump_json(content | ({"intervals": intervals.to_dict()} if intervals else {})))
         return
     print(f"{result.split} ({result.note})\n{result.metrics}")
     if intervals:

@@ -1,12 +1,12 @@
 """`saccade fill`: predictions for the masked tokens of a text."""
 
-import json
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from saccade.cli.options import Json
 from saccade.errors import ConfigError
+from saccade.json_io import dump_json
 
 
 def fill(
@@ -38,7 +38,7 @@ def fill(
 
     results = fill_masks(load(model, device=device), texts, top=top)
     if as_json:
-        print(json.dumps([result.to_dict() for result in results], indent=1, ensure_ascii=False))
+        print(dump_json([result.to_dict() for result in results]))
         return
     for result in results:
         print(result)

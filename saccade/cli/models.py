@@ -1,6 +1,5 @@
 """`saccade models`: the models that can be trained and loaded."""
 
-import json
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -9,6 +8,7 @@ from cyclopts import Parameter
 from saccade.checkpoints.published import PUBLISHED
 from saccade.cli.options import Json
 from saccade.errors import ConfigError
+from saccade.json_io import dump_json
 from saccade.models.cost_table import CostRow, read_costs
 from saccade.models.zoo import architecture_of, list_models, near_names
 from saccade.tasks.table import TASKS, task_of, trains
@@ -38,7 +38,7 @@ def models(
         raise ConfigError(_nothing(name, task))
     costs = read_costs() if image_size is None else _measured(names, image_size)
     rows = [_row(costs[model]) for model in names]
-    print(json.dumps(rows, indent=2) if as_json else _text(rows))
+    print(dump_json(rows) if as_json else _text(rows))
 
 
 def _row(cost: CostRow) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """`saccade predict`: typed results for images or texts, as text, JSON, CSV or pictures."""
 
 import csv
-import json
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
@@ -12,6 +11,7 @@ from cyclopts import Parameter
 
 from saccade.cli.options import Json, ModelOptions
 from saccade.errors import ConfigError, ImageError
+from saccade.json_io import dump_json
 
 if TYPE_CHECKING:
     from saccade.engine.results import Result
@@ -96,7 +96,7 @@ def predict(
         results = drawn(results, draw, predictor.max_pixels, predictor.preprocess.channels)
     if as_json:
         records = [record for result in results for record in result.records()]
-        print(json.dumps(records, indent=1, ensure_ascii=False))
+        print(dump_json(records))
     elif as_csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         for number, result in enumerate(results):

@@ -1,12 +1,12 @@
 """`saccade probe`: the quality of a frozen backbone's features."""
 
-import json
 from typing import Annotated, cast
 
 from cyclopts import Parameter
 
 from saccade.cli.options import CacheOptions, Json
 from saccade.errors import ConfigError
+from saccade.json_io import dump_json
 
 
 def probe(
@@ -77,7 +77,7 @@ def probe(
         train.values, train.labels, test.values, test.labels, shots=shots or (1, 5, 10, 25), seeds=seeds or (0, 1, 2)
     )
     if as_json:
-        print(json.dumps({"cached": train.cached and test.cached, "split": name, **result.to_dict()}, indent=1))
+        print(dump_json({"cached": train.cached and test.cached, "split": name, **result.to_dict()}))
         return
     origin = (
         "from the cache" if train.cached and test.cached else "computed" + ("" if folder is None else " and cached")

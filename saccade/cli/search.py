@@ -1,6 +1,5 @@
 """`saccade search`: find images by a text or by another image."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +8,7 @@ from cyclopts import Parameter
 
 from saccade.cli.options import CacheOptions, Json
 from saccade.errors import ConfigError
+from saccade.json_io import dump_json
 
 
 def search(
@@ -78,7 +78,7 @@ def search(
 
         contact_sheet([index.picture(hit) for hit in hits], [f"{hit.score:.2f}  {hit.image}" for hit in hits], draw)
     if as_json:
-        print(json.dumps([asdict(hit) for hit in hits], indent=1, ensure_ascii=False))
+        print(dump_json([asdict(hit) for hit in hits]))
         return
     for hit in hits:
         print(f"{hit.score:.3f}  {hit.image}")

@@ -1,6 +1,5 @@
 """`saccade translate`: texts generated from texts or images."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,6 +7,7 @@ from cyclopts import Parameter
 
 from saccade.cli.options import Json
 from saccade.errors import ConfigError
+from saccade.json_io import dump_json
 
 SUFFIXES = (".png", ".svg", ".pdf", ".jpg")
 MAX_DRAWN = 8
@@ -70,7 +70,7 @@ def translate(
         figure = alignment_figure([align(predictor, source, layer=layer) for source in inputs])
         write_atomic(draw, lambda path: figure.savefig(path, format=draw.suffix[1:].lower()))
     if as_json:
-        print(json.dumps([text.to_dict() for text in texts], indent=1, ensure_ascii=False))
+        print(dump_json([text.to_dict() for text in texts]))
         return
     for text in texts:
         print(text)

@@ -1,6 +1,5 @@
 """`saccade zeroshot`: zero-shot classification."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +8,7 @@ from cyclopts import Parameter
 
 from saccade.cli.options import Json
 from saccade.errors import ConfigError
+from saccade.json_io import dump_json
 
 if TYPE_CHECKING:
     from saccade.engine.predictor import Predictor
@@ -88,7 +88,7 @@ def zeroshot(
     classifier = ZeroShot(predictor, names, prompts, tokenizer_of(predictor, vocabulary))
     results = classifier.stream(paths, top=top, batch_size=batch_size)
     if as_json:
-        print(json.dumps([result.to_dict() for result in results], indent=1, ensure_ascii=False))
+        print(dump_json([result.to_dict() for result in results]))
         return
     for result in results:
         print(result, flush=True)
@@ -110,7 +110,7 @@ def _evaluate(
             cache=default_cache(), on_images=lambda done: advance(done, done),
         )  # fmt: skip
     if as_json:
-        print(json.dumps(asdict(result), indent=1, ensure_ascii=False))
+        print(dump_json(asdict(result)))
         return
     print(f"{result.split} ({result.note})")
     print(f"single prompt {prompts[0]!r}: {result.single}")

@@ -8,6 +8,7 @@ labels.csv, metadata.jsonl, Parquet, tars           see saccade.data.records
 """
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +28,9 @@ from saccade.data.samples import DataSplits
 from saccade.data.splits import assign_splits, named_split
 from saccade.data.storage import FolderStorage, Storage, TarStorage, ZipStorage
 from saccade.data.tiny_imagenet import tiny_imagenet_entries
-from saccade.errors import DataError
+from saccade.errors import DataError, ImageError
+
+CONTENT_FILES = 256  # files of a data set whose content is in its fingerprint
 
 LABEL = Target(
     "label",
@@ -336,9 +339,19 @@ def _class_folders(place: Path, entries: Sequence[Entry]) -> tuple[str, ...]:
 
 
 def fingerprint(storage: Storage, entries: Sequence[Entry], splits: Sequence[str]) -> str:
-    """A digest of the size, the label and the split of every file."""
+    """A digest of the size, the label and the split of every file; after a colon, one of the content of some files.
+
+    Up to 256 files, evenly spaced, are read: all images of a small data set.
+    """
     sizes = dict(zip(storage.names, storage.sizes))
     digest = hashlib.sha256()
     for (name, label, _), split in zip(entries, splits):
-        digest.update(f"{name}\0{sizes[name]}\0{label}\0{split}\n".encode())
-    return digest.hexdigest()
+        digest.update(f"{name}\0{sizes[name]}\0{label}\0{split}\n".encode("utf-8", "surrogateescape"))
+    content = hashlib.sha256()
+    names = sorted(name for name, _, _ in entries)
+    for name in names[:: max(1, math.ceil(len(names) / CONTENT_FILES))]:
+        try:
+            content.update(hashlib.sha256(storage.read(name)).digest())
+        except ImageError:  # one that cannot be read is reported where it is used
+            content.update(b"unreadable")
+    return f"{digest.hexdigest()}:{content.hexdigest()}"

@@ -146,7 +146,7 @@ class DataSplits:
     test: Source | None
     classes: tuple[str, ...]  # sorted; the order is part of the result
     name: str
-    fingerprint: str  # a digest of files, labels and splits, stored with a run and compared when it resumes
+    fingerprint: str  # a digest of files, labels and splits, stored with a run and compared by `same_data`
     notes: tuple[str, ...] = ()  # the layout that was recognised, and files that were skipped
 
     @property
@@ -154,6 +154,17 @@ class DataSplits:
         """The splits that are not empty, by name."""
         parts = {"train": self.train, "val": self.val, "test": self.test}
         return {name: part for name, part in parts.items() if part is not None and len(part)}
+
+
+def same_data(one: str, other: str) -> bool:
+    """Whether two fingerprints can be of the same data.
+
+    A fingerprint is one digest of names, sizes, labels and splits; after a colon there may be one of the content of a
+    sample of the files. Fingerprints of earlier versions have the first alone, and only that is then compared.
+    """
+    names, _, content = one.partition(":")
+    other_names, _, other_content = other.partition(":")
+    return names == other_names and (not content or not other_content or content == other_content)
 
 
 class Batch(NamedTuple):

@@ -9,7 +9,7 @@ import torch
 from saccade.data.batching import default_workers, eval_batches
 from saccade.data.class_names import match_classes
 from saccade.data.config import DataConfig, read_data_config
-from saccade.data.samples import DataSplits, Source
+from saccade.data.samples import DataSplits, Source, same_data
 from saccade.engine.collect import Collected, collect
 from saccade.engine.predictor import Predictor
 from saccade.engine.results import Metrics
@@ -116,7 +116,7 @@ def choose_split(
         return predictor.room.open_data(data, config, predictor.source)
 
     splits = opened(same_cut)
-    was_trained_on = trained_on.get("fingerprint") == splits.fingerprint
+    was_trained_on = same_data(str(trained_on.get("fingerprint")).partition(":")[0], splits.fingerprint)
     if not was_trained_on:
         splits = opened(DataConfig(test_fraction=0.0, val_fraction=0.0, scenes=same_cut.scenes))
     parts = splits.parts

@@ -167,6 +167,12 @@ def read_config(path: Path) -> RunConfig:
     return from_dict(_read_config_file(path))
 
 
+def from_yaml(text: str, path: Path) -> RunConfig:
+    """A config from the text of a config.yaml; `path` names it in errors."""
+    values = _parse_yaml(text, path)
+    return from_dict(upgrade_config(values) if is_old_config(values) else values)
+
+
 def list_recipes() -> list[str]:
     folder = resources.files("saccade").joinpath("recipes")
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
@@ -230,10 +236,17 @@ def _read_config_file(path: Path) -> dict[str, Any]:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return _parse_yaml(path.read_text(encoding="utf-8"), path)
     except FileNotFoundError:
         raise ConfigError(f"there is no {path}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not readable YAML: {error}") from None
+
+
+def _parse_yaml(text: str, path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{path} is not readable YAML: {error}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold keys and values")

@@ -22,23 +22,23 @@ from saccade.data.batching import BatchDataset, eval_batches
 from saccade.engine.collect import Collected, collect
 from saccade.engine.results import Metrics
 from saccade.engine.setup import TrainingSetup
-from saccade.errors import CheckpointError, DataError, TrainingError
+from saccade.errors import CheckpointError, TrainingError
 from saccade.models.zoo import build
 from saccade.nn.convolution import preferred_memory_format
-from saccade.nn.matmul_precision import choose_matmul_precision, matmul_precision
+from saccade.nn.matmul_precision import matmul_precision
 from saccade.training.config import RunConfig
 from saccade.training.distributed import Processes, copy_full, full_tensor, joined_processes, unwrapped, wrap
 from saccade.training.ema import ExponentialMovingAverage
 from saccade.training.events import EpochDone, Event, Note, RunStarted, StepDone
-from saccade.training.extension import resumed_schedule
 from saccade.training.interrupt import StopRequest
 from saccade.training.optimizers import make_optimizer, set_lr
 from saccade.training.plan import Batches, TrainingPlan, plan_run
 from saccade.training.preflight import check_before
 from saccade.training.result import predictions, provenance, summary
-from saccade.training.run_directory import ENVIRONMENT, Progress, RunDirectory, environment
+from saccade.training.resume import choose_environment, resumed_config
+from saccade.training.run_directory import Progress, RunDirectory
 from saccade.training.schedules import lr_factor, schedule_length
-from saccade.training.state import load_state, model_tensors, state_tensors
+from saccade.training.state import Files, load_state, model_tensors, non_finite_names, state_tensors
 from saccade.training.step import TrainStep
 
 BEST = "best"
@@ -117,6 +117,8 @@ class _Run:
         self.plan, self.setup = plan, plan.setup
         self.notify = notify
         self.own = copy.deepcopy(plan.model) if plan.setup.start.architecture == OWN else None  # nobody else builds it
+        # Buffers may be infinite from the start, such as the mask of causal attention.
+        self.infinite_buffers = frozenset(non_finite_names(dict(plan.model.named_buffers())))
         self.progress = Progress()
         self.clock: Counter[str] = Counter()
 
@@ -124,12 +126,12 @@ class _Run:
         # ---------------------------------------------------------------------------- the machine, and what it has
         if self.processes.is_first and resume:
             self.run.clean()
-        precision = self.machine(resume)
-
-        # ---------------------------------------------------------------------------------------- checks, once only
         checkpoint = self.run.load_latest(lambda text: self.notify(Note(text, warning=True))) if resume else None
         if resume:
-            self.resume_schedule(0 if checkpoint is None else checkpoint[1].step)
+            self.config = resumed_config(self.run, self.config, self.plan, self.processes, checkpoint, self.notify)
+        precision = choose_environment(self.run, self.config, self.plan, self.processes, self.notify, resume=resume)
+
+        # ---------------------------------------------------------------------------------------- checks, once only
         with matmul_precision(precision):
             if not resume and self.processes.is_first:
                 with self.run.removed_unless_started():
@@ -144,12 +146,12 @@ class _Run:
             optimizer = make_optimizer(unwrapped(model), self.config.optimizer)
             ema = ExponentialMovingAverage(unwrapped(model), self.config.ema) if self.config.ema else None
             if checkpoint is not None:
-                files, self.progress = checkpoint
-                load_state(files, unwrapped(model), optimizer, ema)
+                self.progress = checkpoint.progress
+                load_state(checkpoint.files, unwrapped(model), optimizer, ema)
                 self.clock.update(self.progress.phase_seconds)
                 self.notify(Note(f"resuming at step {self.progress.step} of {self.plan.total_steps}"))
-            if resume and self.processes.is_first:
-                self.run.rewind_metrics(self.progress.step)
+            elif self.processes.is_first and resume:
+                self.run.write_metrics([])
 
             # ----------------------------------------------------------------------------------------- steps, result
             with StopRequest() as stop:
@@ -159,42 +161,6 @@ class _Run:
                         self.run, None, "", self.progress.seconds, dict(self.clock), stopped_by, self.processes.is_first
                     )
                 return self.finish(model, ema)
-
-    def resume_schedule(self, step: int) -> None:
-        """Go on with the schedule of the run, or with one of another length, which its config then has."""
-        stored = self.processes.broadcast_from_rank0(self.run.config().schedule if self.processes.is_first else None)
-        schedule, text = resumed_schedule(stored, self.config, step, self.plan.order.steps_per_epoch)
-        self.config = replace(self.config, schedule=schedule)
-        if text:
-            self.notify(Note(text))
-            if self.processes.is_first:
-                self.run.write_config(self.config)
-
-    def machine(self, resume: bool) -> Any:
-        """Choose the precision of matrix products, once in a run's life, and write down where it runs."""
-        stored = self.run.environment() if resume else {}
-        fingerprint = self.setup.fingerprint
-        if stored.get("data_fingerprint", fingerprint) != fingerprint:
-            raise DataError(
-                f"{self.config.data.path} is not the data that {self.run.path} was started with (a file, a label or "
-                "the split has changed): start a new run"
-            )
-        precision = stored.get("matmul_precision", stored.get("products"))  # "products" in runs of earlier versions
-        if precision is None:
-            micro_batch = self.config.batch_size // self.processes.world // self.config.accumulation
-            measured = choose_matmul_precision(self.processes.device, self.plan.model.train(), batch_size=micro_batch)
-            choice = self.processes.broadcast_from_rank0(measured)
-            precision = choice.precision
-            self.notify(Note(choice.reason, detail=True))
-            if self.processes.is_first:
-                content = {**environment(), "device": str(self.processes.device), "processes": self.processes.world}
-                content["data_fingerprint"] = fingerprint
-                content |= {"matmul_precision": precision, "matmul_precision_reason": choice.reason}
-                self.run.write_json(ENVIRONMENT, content)
-        elif stored.get("threads") not in (None, torch.get_num_threads()):
-            threads = f"started with {stored['threads']} threads, now {torch.get_num_threads()}"
-            self.notify(Note(f"{threads}: the last bits of the weights may differ", warning=True))
-        return precision
 
     # --------------------------------------------------------------------------------------------------------- steps
 
@@ -297,13 +263,13 @@ class _Run:
         if metrics.warning:
             self.notify(Note(metrics.warning, warning=True))
 
-    def save(self, files: dict[str, dict[str, Tensor]], name: str | None = None) -> None:
+    def save(self, files: Files, name: str | None = None) -> None:
         """Write a checkpoint from the first process; an error there is an error in all."""
         self.progress.phase_seconds = dict(self.clock)
         error = None
         if self.processes.is_first:
             try:
-                self.run.save(files, self.progress, name)
+                self.run.save(files, self.progress, name, self.infinite_buffers)
             except TrainingError as problem:
                 error = problem
         error = self.processes.broadcast_from_rank0(error)
@@ -321,7 +287,7 @@ class _Run:
                 copy_full(tensor, full_tensor(average))
         if progress.best is not None:
             try:
-                files, _ = self.run.load(self.run.checkpoints / BEST)
+                files = self.run.load(self.run.checkpoints / BEST).files
                 for name, tensor in result.state_dict().items():
                     copy_full(tensor, files["model"][name])
             except CheckpointError as error:

@@ -15,7 +15,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -28,13 +28,14 @@ from safetensors.torch import save_file
 
 from saccade.checkpoints.atomic import check_manifest, new_directory, remove_leftovers, write_atomic, write_manifest
 from saccade.checkpoints.reading import read_json, read_tensors
-from saccade.errors import CheckpointError, ConfigError, TrainingError
+from saccade.errors import CheckpointError, ConfigError, DataError, TrainingError
+from saccade.json_io import dump_json, parse_json
 from saccade.training.config import RunConfig, read_config
-from saccade.training.state import Files
+from saccade.training.state import Files, non_finite_names
 from saccade.version import __version__
 
 KEPT = 2  # checkpoints besides the best: if the last is damaged, there is one before
-PROGRESS, ENVIRONMENT = "progress.json", "env.json"
+PROGRESS, CONFIG, ENVIRONMENT, METRICS = "progress.json", "config.yaml", "env.json", "metrics.jsonl"
 
 
 @dataclass
@@ -60,6 +61,24 @@ class Progress:
             images, sums = values.pop("images"), values.pop("figure_sums")
             values |= {"inputs": images, "metric_sums": sums, "metric_counts": dict.fromkeys(sums, float(images))}
         return cls(**values)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint whose checksums hold.
+
+    Attributes:
+        path: its folder.
+        files: the tensors.
+        progress: where the run stood.
+        run_files: the run's config, environment and metrics when it was written, as text by name; {} in checkpoints of
+            earlier versions.
+    """
+
+    path: Path
+    files: Files
+    progress: Progress
+    run_files: dict[str, str]
 
 
 class RunDirectory:
@@ -106,16 +125,16 @@ class RunDirectory:
     @classmethod
     def existing(cls, path: str | Path) -> "RunDirectory":
         path = Path(path)
-        if not (path / "config.yaml").is_file():
+        if not (path / CONFIG).is_file():
             raise ConfigError(f"{path} is no run: it has no config.yaml")
         (path / "checkpoints").mkdir(exist_ok=True)
         return cls(path)
 
     def config(self) -> RunConfig:
-        return read_config(self.path / "config.yaml")
+        return read_config(self.path / CONFIG)
 
     def write_config(self, config: RunConfig) -> None:
-        write_atomic(self.path / "config.yaml", config.to_yaml().encode())
+        write_atomic(self.path / CONFIG, config.to_yaml().encode())
 
     @contextmanager
     def removed_unless_started(self) -> Iterator[None]:
@@ -130,18 +149,31 @@ class RunDirectory:
 
     # ------------------------------------------------------------------------------------------------ checkpoints
 
-    def save(self, files: Files, progress: Progress, name: str | None = None) -> Path:
-        """Write a checkpoint whole or not at all, then let go of those before the last two.
+    def save(
+        self, files: Files, progress: Progress, name: str | None = None, infinite_buffers: Collection[str] = ()
+    ) -> Path:
+        """Write a checkpoint whole or not at all, then remove those before the last two.
+
+        Args:
+            files: the tensors.
+            progress: where the run stands.
+            name: of its folder; after the step unless given.
+            infinite_buffers: names of tensors that may be infinite.
 
         Raises:
-            TrainingError: the disk is full; what was saved before is untouched.
+            TrainingError: a tensor is not finite, so that no run could go on from it, or the disk is full; what was
+                saved before is untouched.
         """
+        self._require_finite(files, progress.step, infinite_buffers)
         path = self.checkpoints / (name or f"step-{progress.step:08d}")
         try:
             with new_directory(path) as folder:
                 for file, tensors in files.items():
                     save_file(tensors, folder / f"{file}.safetensors")
                 (folder / PROGRESS).write_text(json.dumps(asdict(progress)))
+                for file in (CONFIG, ENVIRONMENT, METRICS):
+                    if (self.path / file).is_file():
+                        shutil.copyfile(self.path / file, folder / file)
                 write_manifest(folder)
         except (OSError, SafetensorError) as error:
             raise TrainingError(self._cannot_save(error, progress.step)) from None
@@ -153,7 +185,7 @@ class RunDirectory:
         """The checkpoints by step, oldest first."""
         return sorted(p for p in self.checkpoints.glob("step-*") if p.is_dir())
 
-    def load_latest(self, on_note: Callable[[str], None]) -> tuple[Files, Progress] | None:
+    def load_latest(self, on_note: Callable[[str], None]) -> Checkpoint | None:
         """The last checkpoint that is whole; None if there is none. Damaged ones are named and passed over."""
         for path in reversed(self.steps()):
             try:
@@ -162,52 +194,69 @@ class RunDirectory:
                 on_note(f"{error} Falling back to the checkpoint before.")
         return None
 
-    def load(self, path: Path) -> tuple[Files, Progress]:
+    def load(self, path: Path) -> Checkpoint:
+        """Read a checkpoint; raises CheckpointError if a file of it is missing or damaged."""
         check_manifest(path)
         files: Files = {file.stem: read_tensors(file).tensors for file in path.glob("*.safetensors")}
-        return files, Progress.from_dict(read_json(path / PROGRESS))
+        present = [path / name for name in (CONFIG, ENVIRONMENT, METRICS) if (path / name).is_file()]
+        texts = {file.name: file.read_text(encoding="utf-8") for file in present}
+        return Checkpoint(path, files, Progress.from_dict(read_json(path / PROGRESS)), texts)
 
     def clean(self) -> None:
         """Remove what a killed process left half-written."""
         for folder in (self.path, self.checkpoints):
             remove_leftovers(folder)
 
-    def _cannot_save(self, error: Exception, step: int) -> str:
+    def _require_finite(self, files: Files, step: int, exempt: Collection[str]) -> None:
+        for kind, tensors in files.items():
+            names = non_finite_names(tensors, exempt)
+            if names:
+                listed = ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
+                raise TrainingError(
+                    f"after step {step} values of {kind} are NaN or infinite ({listed}): no checkpoint is written of "
+                    f"them; {self._intact()}. A smaller --lr in a new run is the usual cure"
+                )
+
+    def _intact(self) -> str:
         steps = self.steps()
-        intact = f"{steps[-1]} is intact" if steps else "there is no checkpoint yet"
+        return f"{steps[-1]} is intact" if steps else "there is no checkpoint yet"
+
+    def _cannot_save(self, error: Exception, step: int) -> str:
         full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
         what = "the disk is full" if full else f"writing failed ({error})"
         advice = f"free some space, then: saccade train --resume {self.path}"
-        return f"step {step} could not be saved: {what}. {intact}; {advice}"
+        return f"step {step} could not be saved: {what}. {self._intact()}; {advice}"
 
     # ---------------------------------------------------------------------------------------------------- metrics
 
     def append_metrics(self, row: dict[str, Any]) -> None:
-        with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        with open(self.path / METRICS, "a", encoding="utf-8") as file:
+            file.write(dump_json(row, indent=None) + "\n")
 
-    def metrics(self) -> list[dict[str, Any]]:
-        """The rows so far; a last line that was cut off by a kill does not count."""
-        path = self.path / "metrics.jsonl"
+    def metrics(self, until: int | None = None) -> list[dict[str, Any]]:
+        """The rows so far, or up to a step; a last line that was cut off by a kill does not count."""
+        path = self.path / METRICS
         rows = []
-        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        for line in path.read_text(encoding="utf-8", errors="replace").split("\n") if path.is_file() else []:
             try:
-                rows.append(json.loads(line))
-            except ValueError:
+                row = parse_json(line, path)
+            except DataError:
                 break
-        return rows
+            if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+                break
+            rows.append(row)
+        return [row for row in rows if until is None or row["step"] <= until]
 
-    def rewind_metrics(self, step: int) -> None:
-        """Forget the rows after a step: they will be written again."""
-        rows = [json.dumps(row) for row in self.metrics() if row["step"] <= step]
-        write_atomic(self.path / "metrics.jsonl", "".join(row + "\n" for row in rows).encode())
+    def write_metrics(self, rows: list[dict[str, Any]]) -> None:
+        """Replace the rows: those after the step of a checkpoint will be written again."""
+        write_atomic(self.path / METRICS, "".join(dump_json(row, indent=None) + "\n" for row in rows).encode())
 
     def environment(self) -> dict[str, Any]:
         """Versions and machine of its first start; {} before it."""
         return read_json(self.path / ENVIRONMENT)
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
-        write_atomic(self.path / name, json.dumps(content, indent=1, ensure_ascii=False).encode())
+        write_atomic(self.path / name, dump_json(content).encode())
 
 
 def environment() -> dict[str, Any]:

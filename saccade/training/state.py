@@ -4,6 +4,8 @@ Tensors go by the names of their parameters, so the files do not depend on the o
 processes.
 """
 
+from collections.abc import Collection, Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -32,6 +34,15 @@ def state_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, ema: Expon
 def model_tensors(model: nn.Module) -> dict[str, Tensor]:
     """The weights in full, on the CPU."""
     return {name: _stored(tensor) for name, tensor in model.state_dict().items()}
+
+
+def non_finite_names(tensors: Mapping[str, Tensor], exempt: Collection[str] = ()) -> list[str]:
+    """The names of the tensors that contain NaN or an infinity, except those in `exempt`."""
+    return [
+        name
+        for name, tensor in tensors.items()
+        if name not in exempt and tensor.is_floating_point() and not bool(tensor.isfinite().all())
+    ]
 
 
 def load_state(

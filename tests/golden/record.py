@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from saccade.checkpoints.loading import load_model
 from saccade.nn.matmul_precision import MatmulPrecisionChoice
-from saccade.training import loop
+from saccade.training import resume
 from saccade.training.config import with_overrides
 from saccade.training.events import StepDone
 from saccade.training.run_directory import RunDirectory
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("kind", choices=["curves", "run"])
     parser.add_argument("names", nargs="*")
     arguments = parser.parse_args()
-    loop.choose_matmul_precision = lambda *_, **__: MatmulPrecisionChoice(
+    resume.choose_matmul_precision = lambda *_, **__: MatmulPrecisionChoice(
         "highest", "float32 matmul precision: highest"
     )  # as in every test
     names = arguments.names or (list(CASES) if arguments.kind == "curves" else [])

@@ -141,8 +141,9 @@ def test_the_result_has_the_weights_that_were_selected(
     chosen = config(**{**STILL, **sizes, "select": select, "augmentation.mixup": 0.0})
     run = train(chosen, RunDirectory.create(chosen, tmp_path / "run")).run
     assert [set(row) & {"val_accuracy", "val_loss"} for row in run.metrics()] == [{"val_accuracy", "val_loss"}] * 3
-    files, progress = run.load(run.checkpoints / ("best" if select == "best" else "step-00000006"))
-    assert progress.step == step
+    checkpoint = run.load(run.checkpoints / ("best" if select == "best" else "step-00000006"))
+    files = checkpoint.files
+    assert checkpoint.progress.step == step
     assert (run.checkpoints / "best").exists() == (select == "best")
     result = load_file(run.model / "model.safetensors")
     expected = files["model"] if select == "best" else files["mean"]
@@ -162,7 +163,7 @@ def test_the_best_weights_are_the_earliest_of_equals(
     sizes = {"data.digits.val": 701, "batch_size": 256, "schedule.steps": 6}
     chosen = config(**{**STILL, **sizes, "select": "best", "augmentation.mixup": 0.0})
     run = train(chosen, RunDirectory.create(chosen, tmp_path / "run")).run
-    assert run.load(run.checkpoints / "best")[1].step == step
+    assert run.load(run.checkpoints / "best").progress.step == step
 
 
 def test_a_broken_photograph_stops_before_or_is_counted(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_a_run_with_batch_norm_and_average_keeps_the_averaged_statistics(tmp_pat
     options = {"model.name": "resnet18_small", "schedule.steps": 3, "ema": 0.9, "preflight": False, "data.check": "off"}
     options |= {"model.options": {"width": 4}, "batch_size": 16}
     run = train(resolve("digits", overrides=options), output=tmp_path / "run").run
-    files, _ = run.load(run.steps()[-1])
+    files = run.load(run.steps()[-1]).files
     name = next(n for n in files["model"] if n.endswith("running_var"))
     assert not torch.equal(files["mean"][name], files["model"][name])
     assert torch.equal(load_file(run.model / "model.safetensors")[name], files["mean"][name])

@@ -161,8 +161,7 @@ def test_a_signal_saves_says_how_to_go_on_and_exits(tmp_path: Path, number: int,
     assert process.returncode == code, err[-2000:]
     assert f"saccade train --resume {tmp_path / 'run'}" in out
     run = RunDirectory(tmp_path / "run")
-    _, progress = run.load(run.steps()[-1])
-    assert progress.step > 0
+    assert run.load(run.steps()[-1]).progress.step > 0
 
 
 def test_resume_refuses_data_that_has_changed(tmp_path: Path) -> None:
@@ -194,3 +193,74 @@ def test_resume_refuses_another_config_and_new_runs_refuse_old_folders(tmp_path:
     assert main(["train", "--resume", str(tmp_path / "nothing")]) == 2
     with pytest.raises(ConfigError, match="--resume"):
         RunDirectory.create(chosen, tmp_path / "a")
+
+
+def stopped_run(folder: Path, **changes: object) -> tuple[RunConfig, RunDirectory]:
+    """A run that ended, with the checkpoints of its last two steps."""
+    chosen = config(**{"schedule.steps": 3, **changes})
+    run = RunDirectory.create(chosen, folder)
+    train(chosen, run)
+    return chosen, run
+
+
+def notes_of(chosen: RunConfig, run: RunDirectory) -> list[str]:
+    events = []
+    train(chosen, run, resume=True, on_event=events.append)
+    return [event.text for event in events if hasattr(event, "text")]
+
+
+def test_an_edited_config_is_refused(tmp_path: Path) -> None:
+    _, run = stopped_run(tmp_path / "a")
+    text = (run.path / "config.yaml").read_text()
+    (run.path / "config.yaml").write_text(text.replace("seed: 0", "seed: 1"))
+    with pytest.raises(ConfigError, match=r"config\.yaml has been edited since step-00000003.*seed: 0 -> 1"):
+        train(run.config(), run, resume=True)
+    (run.path / "config.yaml").write_text(text)
+    train(run.config(), run, resume=True)
+
+
+def test_edited_metrics_and_environment_are_restored(tmp_path: Path) -> None:
+    chosen, run = stopped_run(tmp_path / "a", **{"schedule.steps": 90, "checkpoint_seconds": 60.0})  # an epoch has 89
+    rows, environment = run.metrics(), run.environment()
+    assert len(rows) == 2
+    (run.path / "metrics.jsonl").write_text(json.dumps({**rows[0], "loss": 0.0}) + "\n")
+    run.write_json("env.json", {**environment, "matmul_precision": "bfloat16"})
+    notes = notes_of(chosen, run)
+    assert sum("had changed: restored" in text for text in notes) == 2
+    assert run.metrics() == rows
+    assert run.environment() == environment
+
+
+def test_another_number_of_processes_is_reported(tmp_path: Path) -> None:
+    chosen, run = stopped_run(tmp_path / "a")
+    for path in run.steps():  # a run of an earlier version, whose checkpoints have no copies
+        (path / "env.json").unlink()
+        run_directory.write_manifest(path)
+    run.write_json("env.json", {**run.environment(), "processes": 2})
+    assert any("started with 2 processes, now with 1 processes" in text for text in notes_of(chosen, run))
+
+
+def test_weights_that_are_not_finite_are_never_a_checkpoint(tmp_path: Path) -> None:
+    """The steps themselves stay finite; the weights overflow in the update."""
+    chosen = config(
+        **{"schedule.steps": 4, "optimizer.lr": 3e38, "schedule.warmup": 0.0, "optimizer.weight_decay": 1e3}
+    )
+    run = RunDirectory.create(chosen, tmp_path / "a")
+    with pytest.raises(TrainingError, match=r"NaN or infinite \(.*no checkpoint is written"):
+        train(chosen, run)
+    assert not run.steps()
+    assert not (run.path / "model").exists()
+
+
+def test_replaced_images_of_the_same_size_are_other_data(tmp_path: Path) -> None:
+    photos = make_photos(tmp_path / "photos", count=20)
+    chosen = config(**{"data.path": str(photos), "model.options": {**SMALL["model.options"], "in_channels": 3}})  # type: ignore[dict-item]
+    chosen = with_overrides(chosen, {"schedule.steps": 2})
+    run = RunDirectory.create(chosen, tmp_path / "a")
+    train(chosen, run)
+    image = photos / "cat/0.png"
+    content = bytearray(image.read_bytes())
+    content[len(content) // 2] ^= 1
+    image.write_bytes(content)
+    with pytest.raises(DataError, match="not the data that"):
+        train(chosen, run, resume=True)

@@ -17,7 +17,7 @@ import torch.multiprocessing as mp
 
 from saccade.nn.matmul_precision import MatmulPrecisionChoice
 from saccade.tasks.table import TASKS
-from saccade.training import loop
+from saccade.training import resume
 from saccade.training.config import list_recipes, resolve
 from saccade.training.events import StepDone
 from tests.golden.cases import BACKBONE, BLOCK, CASES, COMMON, DETECT, DETR, DIGITS, several_labels
@@ -61,7 +61,7 @@ GROUPS = {
 def run_cases(rank: int, names: list[str], ports: list[int], folder: str) -> None:
     torch.set_num_threads(1)
     choice = MatmulPrecisionChoice("highest", "float32 matmul precision: highest")
-    loop.choose_matmul_precision = lambda *_, **__: choice  # measuring it takes longer than the steps
+    resume.choose_matmul_precision = lambda *_, **__: choice  # measuring it takes longer than the steps
     for name, port in zip(names, ports):
         os.environ |= {"WORLD_SIZE": str(WORLD), "RANK": str(rank), "LOCAL_RANK": str(rank)}
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}

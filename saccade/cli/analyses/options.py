@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from cyclopts import Parameter
 
 from saccade.cli.options import Json
 from saccade.errors import ConfigError
+from saccade.json_io import dump_json
 
 if TYPE_CHECKING:
     from saccade.analysis.inputs import ImageBatches
@@ -116,7 +116,7 @@ class OutputOptions:
 
 
 def to_json(result: "AnalysisResult") -> str:
-    return json.dumps(result.to_dict(), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    return dump_json(result.to_dict()) + "\n"
 
 
 def to_csv(result: "AnalysisResult") -> str:
