@@ -58,7 +58,7 @@ def test_values_become_the_declared_types() -> None:
         ({"inner": {"width": 3, "kind": "c"}}, r"inner\.kind must be one of a, b, not 'c'"),
         ({"inner": {"width": 3}, "size": [1]}, r"size takes 2 values, as \[a, b\], not \[1\]"),
         ({"inner": {"width": 3}, "size": 1}, r"size must be a list, as \[a, b\], not 1"),
-        ({"inner": {"width": 3}, "depths": ["a"]}, "depths takes a whole number, not 'a'"),
+        ({"inner": {"width": 3}, "depths": ["a"]}, r"depths\[0\] takes a whole number, not 'a'"),
         ({"inner": {"width": 3}, "scale": "nan"}, "scale takes a number, not 'nan'"),
         ({"inner": {"width": 3}, "flag": 1}, "flag takes true or false, not 1"),
         ({"inner": {"width": 3}, "name": 1}, "name takes text, not 1"),

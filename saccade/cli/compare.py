@@ -71,7 +71,8 @@ def compare(
     source = inputs or DataOptions()
     with counting("images") as advance:
         result = measure(
-            predictors[0], predictors[1], data, names=names, split=source.split, batch_size=source.batch_size, workers=source.workers,
+            predictors[0], predictors[1], data, names=names, split=source.split, batch_size=source.batch_size,
+            workers=source.workers,
             on_inputs=advance,
         )  # fmt: skip
     some = replace(source, images=source.images or IMAGES)
