@@ -3,14 +3,14 @@ of images, and of texts."""
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
 from saccade.data.images import size_of, stored_channels
-from saccade.data.samples import DataSplits, Examination, ExaminedSource, Source
+from saccade.data.samples import ComparedSource, DataSplits, Examination, ExaminedSource, Source
 from saccade.errors import ImageError
 
 SAMPLE = 2_000  # images that `sample` checks
@@ -29,10 +29,11 @@ class DataReport:
         doubtful: name -> what training leaves out or corrects without an error, such as boxes without area.
         leaks: groups of names with the same bytes in more than one split.
         duplicates: groups of names with the same bytes within one split.
-        conflicts: groups of names with the same bytes and different labels.
+        conflicts: groups of names with the same bytes and different labels or values.
         coverage: number of images checked, and in all.
         sizes: (width, height, number of images), the most frequent first.
         things: "images" or "texts".
+        targets: what conflicts are about: "labels" or "values".
         notes: what the reader recognised and what it skipped.
     """
 
@@ -46,6 +47,7 @@ class DataReport:
     coverage: tuple[int, int] = (0, 0)
     sizes: list[tuple[int, int, int]] = field(default_factory=list)
     things: str = "images"
+    targets: str = "labels"
     notes: tuple[str, ...] = ()
 
     @property
@@ -54,7 +56,7 @@ class DataReport:
         if self.broken:
             errors.append(f"{len(self.broken)} broken: {_shortened(self.broken.values())}")
         if self.conflicts:
-            errors.append(f"{len(self.conflicts)} {self.things} have several labels: {_groups(self.conflicts)}")
+            errors.append(f"{len(self.conflicts)} {self.things} have several {self.targets}: {_groups(self.conflicts)}")
         return errors
 
     @property
@@ -122,7 +124,7 @@ def check_data(
     broken: dict[str, str] = {}
     doubtful: dict[str, str] = {}
     sizes: Counter[tuple[int, int]] = Counter()
-    by_digest: dict[bytes, list[tuple[str, str, int]]] = {}  # digest -> split, name, label
+    by_digest: dict[bytes, list[tuple[str, str, Hashable]]] = {}  # digest -> split, name, label or other target
     with ThreadPoolExecutor() as pool:
         results = pool.map(partial(_check, channels=channels), samples, chunksize=16)
         for done, ((split, source, index), (digest, result)) in enumerate(zip(samples, results), 1):
@@ -134,7 +136,7 @@ def check_data(
                 if result.problems:
                     doubtful[name] = f"{name}: {'; '.join(result.problems)}"
             if digest:
-                by_digest.setdefault(digest, []).append((split, name, int(source.labels[index])))
+                by_digest.setdefault(digest, []).append((split, name, _target(source, index)))
             if on_image is not None:
                 on_image(done, len(samples))
     groups = [group for group in by_digest.values() if len(group) > 1]
@@ -152,6 +154,7 @@ def check_data(
         conflicts=names_of(lambda g: len({label for _, _, label in g}) > 1),
         coverage=(len(samples), total),
         sizes=[(w, h, n) for (w, h), n in sizes.most_common()],
+        targets=splits.train.target_name if isinstance(splits.train, ComparedSource) else "labels",
         things="images" if hasattr(splits.train, "image") else "texts",
         notes=notes,
     )
@@ -183,6 +186,10 @@ def _check(sample: tuple[str, Any, int], channels: int) -> tuple[bytes, Examinat
         return digest, Examination(size_of(source.image(index, channels)))
     except ImageError as error:
         return digest, str(error)
+
+
+def _target(source: Source, index: int) -> Hashable:
+    return source.target(index) if isinstance(source, ComparedSource) else int(source.labels[index])
 
 
 def _counts(source: Source) -> dict[str, int]:

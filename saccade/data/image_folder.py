@@ -283,7 +283,8 @@ def _folder_entries(storage: Storage, place: Path, labelled: bool) -> tuple[list
     if are_splits and all(len(p) > 2 for p in parts):
         return [(name, p[1], named_split(p[0]) or "") for name, p in zip(names, parts)], ()
     if labelled:
-        _refuse_other_layouts(storage, place, parts, are_splits)
+        loose = [name for name, p in zip(names, parts) if len(p) < 3] if are_splits else []
+        _refuse_other_layouts(storage, place, parts, loose)
     return [(name, p[0], "") for name, p in zip(names, parts)], ()
 
 
@@ -292,13 +293,14 @@ LAYOUT_FOLDERS = {"images", "labels", "masks", "depth", "annotations", "annotati
 OTHER_TASKS = "--task detection reads boxes, --task segmentation masks, --task depth depth maps"
 
 
-def _refuse_other_layouts(storage: Storage, place: Path, parts: Sequence[Sequence[str]], are_splits: bool) -> None:
-    """Folders of splits, and of images beside boxes or maps, are not classes."""
+def _refuse_other_layouts(storage: Storage, place: Path, parts: Sequence[Sequence[str]], loose: Sequence[str]) -> None:
+    """Folders of splits, with images in no class folder (`loose`), and of images beside boxes or maps, are not
+    classes."""
     tops = sorted({p[0] for p in parts})
-    if are_splits:
+    if loose:
         raise DataError(
-            f"{place}: the images in {', '.join(tops)} are in no class folders: a CSV of file,label names the "
-            f"classes; {OTHER_TASKS}"
+            f"{place}: {len(loose)} of the images in {', '.join(tops)} are in no class folders, such as {loose[0]}: a "
+            f"CSV of file,label names the classes; {OTHER_TASKS}"
         )
     folders = {name.split("/", 1)[0].lower() for name in storage.names if "/" in name}
     if folders & LAYOUT_FOLDERS or any(name.endswith("_annotations.coco.json") for name in storage.names):

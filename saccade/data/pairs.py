@@ -21,7 +21,7 @@ from saccade.data.image_folder import Entry, FileSource, fingerprint
 from saccade.data.record_types import Records
 from saccade.data.records import Target, file_column, read_records
 from saccade.data.samples import CaptionedImage, DataSplits
-from saccade.data.splits import assign_splits
+from saccade.data.splits import SPLITS, assign_splits
 from saccade.data.storage import Storage
 from saccade.data.tables import DELIMITERS, read_lines, read_objects
 from saccade.errors import DataError
@@ -50,12 +50,13 @@ class CaptionFiles(FileSource):
         return CaptionedImage(self.image(index, channels), self._captions[index])
 
 
-def open_pairs(path: str, config: DataConfig | None = None) -> DataSplits:
+def open_pairs(path: str, config: DataConfig | None = None, *, for_training: bool = True) -> DataSplits:
     """Open images with captions and split them by image, so that no image is in two splits.
 
     Args:
         path: a CSV, TSV or JSONL, a folder with one (``captions.csv``), a tar, a folder of tars, "scenes" or "strips".
         config: fractions and seed for splits that the data set does not define.
+        for_training: False to measure a model on the data: no training images are needed.
 
     Raises:
         DataError: there is no such file, a line has no image or no caption, or an image is missing.
@@ -79,19 +80,17 @@ def open_pairs(path: str, config: DataConfig | None = None) -> DataSplits:
     entries: list[Entry] = [(name, "\n".join(texts), split_of[name]) for name, texts in captions.items()]
     splits = assign_splits([split for _, _, split in entries], config, strata=[""] * len(entries))
 
-    def source(split: str) -> CaptionFiles | None:
+    def source(split: str) -> CaptionFiles:
         names = [name for (name, _, _), entry_split in zip(entries, splits) if entry_split == split]
-        return (
-            CaptionFiles(storage, names, [tuple(captions[name]) for name in names], config.max_pixels)
-            if names
-            else None
-        )
+        return CaptionFiles(storage, names, [tuple(captions[name]) for name in names], config.max_pixels)
 
-    train = source("train")
-    if train is None:
+    train, val, test = (source(split) for split in SPLITS)
+    if for_training and not len(train):
         raise DataError(f"{path} has no training images")
     digest = fingerprint(storage, entries, splits)
-    return DataSplits(train, source("val"), source("test"), (), place.stem, digest, records.notes)
+    return DataSplits(
+        train, val if len(val) else None, test if len(test) else None, (), place.stem, digest, records.notes
+    )
 
 
 def has_captions(path: str) -> bool:

@@ -1,6 +1,6 @@
 """Sources of samples, batches, and the splits of a data set."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -56,6 +56,15 @@ class ExaminedSource(Protocol):
     def examine(self, index: int, channels: int = 3) -> Examination:
         """Read a sample with its annotation as training does; raises what training would raise."""
         ...
+
+
+@runtime_checkable
+class ComparedSource(Protocol):
+    """Samples with another target than a class, which is the same for copies of an image unless one is wrong."""
+
+    target_name: str  # "labels", "values"
+
+    def target(self, index: int) -> Hashable: ...
 
 
 class Translation(NamedTuple):

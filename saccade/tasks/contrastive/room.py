@@ -27,7 +27,7 @@ class ContrastiveRoom(TaskRoom):
     name = "contrastive"
 
     def open_data(self, path: str, config: DataConfig, source: LoadedModel | None = None) -> DataSplits:
-        return open_pairs(path, config)
+        return open_pairs(path, config, for_training=source is None)
 
     def check(
         self,

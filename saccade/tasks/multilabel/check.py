@@ -15,23 +15,21 @@ class MultiLabelReport:
         images: broken files, and files with the same bytes.
         labels: split -> label -> images that have it.
         unlabelled: split -> images without a label.
-        conflicts: names of images with the same bytes and other labels.
         warnings: labels that cannot be learned or measured.
     """
 
     images: DataReport
     labels: dict[str, dict[str, int]]
     unlabelled: dict[str, int]
-    conflicts: list[list[str]]
     warnings: list[str]
 
     @property
     def ok(self) -> bool:
         """Whether a run may start on this data."""
-        return self.images.ok and not self.conflicts
+        return self.images.ok
 
     def to_dict(self) -> dict[str, Any]:
-        own = {"labels": self.labels, "unlabelled": self.unlabelled, "conflicts": self.conflicts}
+        own = {"labels": self.labels, "unlabelled": self.unlabelled}
         return {**self.images.to_dict(), **own, "warnings": [*self.images.warnings, *self.warnings]}
 
     def __str__(self) -> str:
@@ -40,7 +38,6 @@ class MultiLabelReport:
             common = ", ".join(f"{label} {n}" for label, n in sorted(counts.items(), key=lambda pair: -pair[1])[:12])
             more = f" and {len(counts) - 12} more" if len(counts) > 12 else ""
             lines.append(f"{split:<5} {len(counts)} labels: {common}{more}; {self.unlabelled[split]} without a label")
-        lines += [f"error: the same image with other labels: {', '.join(group)}" for group in self.conflicts[:8]]
         return "\n".join([*lines, *(f"warning: {text}" for text in self.warnings)])
 
 
@@ -55,9 +52,6 @@ def check_multilabel(splits: DataSplits, *, mode: str = "full", on_image: Any = 
     parts: dict[str, Any] = dict(splits.parts)
     labels = {split: dict(zip(splits.classes, part.targets.sum(0).tolist())) for split, part in parts.items()}
     unlabelled = {split: int((~part.targets.any(1)).sum()) for split, part in parts.items()}
-    row_of = {f"{s}:{n}": row.tobytes() for s, part in parts.items() for n, row in zip(part.names, part.targets)}
-    same = [*images.leaks, *images.duplicates]
-    conflicts = [group for group in same if len({row_of[name] for name in group}) > 1]
     warnings = []
     for split, counts in labels.items():
         missing = [label for label, count in counts.items() if not count]
@@ -66,4 +60,4 @@ def check_multilabel(splits: DataSplits, *, mode: str = "full", on_image: Any = 
     everywhere = [label for label, count in labels["train"].items() if count == len(splits.train)]
     if everywhere:
         warnings.append(f"every training image has {', '.join(everywhere[:8])}: there is nothing to tell apart")
-    return MultiLabelReport(images, labels, unlabelled, conflicts, warnings)
+    return MultiLabelReport(images, labels, unlabelled, warnings)

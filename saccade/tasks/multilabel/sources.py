@@ -55,6 +55,7 @@ class MultiLabelSource:
     """
 
     classes: tuple[str, ...] = ()
+    target_name = "labels"
 
     def __init__(self, source: ImageSource, targets: np.ndarray):
         self.source, self.targets = source, targets
@@ -69,6 +70,10 @@ class MultiLabelSource:
 
     def data(self, index: int) -> bytes:
         return self.source.data(index)
+
+    def target(self, index: int) -> bytes:
+        """The labels in a form that can be compared."""
+        return self.targets[index].tobytes()
 
 
 def open_multilabel(path: str, config: DataConfig | None = None, labels: tuple[str, ...] | None = None) -> DataSplits:
@@ -105,11 +110,13 @@ class _Numbers(NamedTuple):
         labels: in the order of the targets.
         number: the target of each label of the data.
         note: how the data's labels were matched to the model's; "" where the names are equal.
+        of_model: whether they are a model's, which is measured: no training images are needed.
     """
 
     labels: tuple[str, ...]
     number: dict[str, int]
     note: str = ""
+    of_model: bool = False
 
 
 def _numbers(names: Iterable[str], labels: tuple[str, ...] | None, path: str) -> _Numbers:
@@ -117,14 +124,14 @@ def _numbers(names: Iterable[str], labels: tuple[str, ...] | None, path: str) ->
     if labels is None:
         return _Numbers(own, {name: index for index, name in enumerate(own)})
     match = match_classes(own, labels, path)
-    return _Numbers(labels, dict(zip(own, match.index.tolist())), match.note)
+    return _Numbers(labels, dict(zip(own, match.index.tolist())), match.note, True)
 
 
 def _splits(
     place: Path, storage: Storage, entries: Sequence[Entry], numbers: _Numbers, config: DataConfig,
     notes: tuple[str, ...] = (),
 ) -> DataSplits:  # fmt: skip
-    labels, number, note = numbers
+    labels, number, note, _ = numbers
     if not entries:
         raise DataError(f"{place} contains no images")
     if not labels:
@@ -132,7 +139,7 @@ def _splits(
     parts: dict[str, list[Entry]] = {split: [] for split in SPLITS}
     for entry, split in zip(entries, assign_splits([entry.split for entry in entries], config)):
         parts[split].append(entry)
-    if not parts["train"]:
+    if not parts["train"] and not numbers.of_model:
         raise DataError(f"{place} has no training images")
     digest = hashlib.sha256()
     sizes = dict(zip(storage.names, storage.sizes))
@@ -144,7 +151,7 @@ def _splits(
             digest.update(f"{entry.name}\0{sizes[entry.name]}\0{sorted(entry.labels)}\0{split}\n".encode())
         names = [entry.name for entry in part]
         files = FileSource(storage, names, np.zeros(len(part), dtype=np.int64), (), config.max_pixels)
-        sources[split] = MultiLabelSource(files, targets) if part else None
+        sources[split] = MultiLabelSource(files, targets) if part or split == "train" else None
     train = sources["train"]
     assert train is not None
     notes = (*notes, note) if note else notes
@@ -281,7 +288,7 @@ def _read_folders(place: Path) -> list[Entry]:
 def _of_objects(path: str, config: DataConfig, labels: tuple[str, ...] | None) -> DataSplits:
     """The classes of the objects in each image of detection data; crowds count."""
     splits = open_boxes(path, config)
-    order, number, note = _numbers(splits.classes, labels, path)
+    order, number, note, _ = _numbers(splits.classes, labels, path)
 
     def with_targets(part: object) -> MultiLabelSource | None:
         if part is None:

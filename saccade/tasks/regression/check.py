@@ -20,23 +20,23 @@ class ValueReport:
     Attributes:
         images: broken files, and files with the same bytes.
         values: split -> "smallest", "mean", "largest", "std".
-        conflicts: names of images with the same bytes and different values.
+        errors: what training refuses in the values.
         warnings: probable problems of the values.
     """
 
     images: DataReport
     values: dict[str, dict[str, float]]
-    conflicts: list[list[str]]
+    errors: list[str]
     warnings: list[str]
 
     @property
     def ok(self) -> bool:
         """Whether a run may start on this data."""
-        return self.images.ok and not self.conflicts
+        return self.images.ok and not self.errors
 
     def to_dict(self) -> dict[str, Any]:
-        own = {"values": self.values, "conflicts": self.conflicts}
-        return {**self.images.to_dict(), **own, "warnings": [*self.images.warnings, *self.warnings]}
+        errors, warnings = [*self.images.errors, *self.errors], [*self.images.warnings, *self.warnings]
+        return {**self.images.to_dict(), "values": self.values, "errors": errors, "warnings": warnings}
 
     def __str__(self) -> str:
         lines = [
@@ -44,9 +44,7 @@ class ValueReport:
             f"standard deviation {v['std']:.6g}"
             for split, v in self.values.items()
         ]
-        lines += [f"error: the same image with different values: {', '.join(g)}" for g in self.conflicts[:MAX_SHOWN]]
-        more = len(self.conflicts) - MAX_SHOWN
-        lines += [f"… and {more} more such images"] if more > 0 else []
+        lines += [f"error: {text}" for text in self.errors]
         lines += [f"warning: {text}" for text in self.warnings]
         return "\n".join([str(self.images), *lines])
 
@@ -60,7 +58,6 @@ def check_values(splits: DataSplits, *, mode: str = "full", on_image: Any = None
     """
     images = check_data(splits, mode=mode, on_image=on_image)
     parts: dict[str, Any] = {name: part for name in SPLITS if (part := getattr(splits, name)) is not None}
-    value_of = {f"{s}:{n}": float(v) for s, part in parts.items() for n, v in zip(part.names, part.values)}
     values = {
         split: {
             "smallest": float(part.values.min()), "mean": float(part.values.mean()),
@@ -68,14 +65,13 @@ def check_values(splits: DataSplits, *, mode: str = "full", on_image: Any = None
         }
         for split, part in parts.items()
     }  # fmt: skip
-    same = [*images.leaks, *images.duplicates]
-    conflicts = [group for group in same if len({value_of[name] for name in group}) > 1]
     mean, std = values["train"]["mean"], values["train"]["std"]
     if not std > 0:
-        return ValueReport(images, values, conflicts, ["all training values are the same: there is nothing to learn"])
+        error = f"all {len(splits.train)} training values are {mean:g}: there is nothing to learn"
+        return ValueReport(images, values, [error], [])
     far = [n for part in parts.values() for n, v in zip(part.names, np.abs(part.values - mean) / std) if v > OUTLIER]
     warnings = []
     if far:
         shown = ", ".join(far[:MAX_SHOWN])
         warnings.append(f"{len(far)} values are more than {OUTLIER:g} standard deviations from the mean: {shown}")
-    return ValueReport(images, values, conflicts, warnings)
+    return ValueReport(images, values, [], warnings)

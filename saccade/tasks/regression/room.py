@@ -27,7 +27,7 @@ class RegressionRoom(TaskRoom):
     name = "regression"
 
     def open_data(self, path: str, config: DataConfig, source: LoadedModel | None = None) -> DataSplits:
-        return open_values(path, config)
+        return open_values(path, config, for_training=source is None)
 
     def check(
         self,

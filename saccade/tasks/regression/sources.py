@@ -38,6 +38,7 @@ class ValueSource:
     """
 
     classes: tuple[str, ...] = ()
+    target_name = "values"
 
     def __init__(self, source: ImageSource, values: np.ndarray, value_name: str):
         self.source, self.values, self.value_name = source, values, value_name
@@ -53,13 +54,18 @@ class ValueSource:
     def data(self, index: int) -> bytes:
         return self.source.data(index)
 
+    def target(self, index: int) -> float:
+        """The number."""
+        return float(self.values[index])
 
-def open_values(path: str, config: DataConfig | None = None) -> DataSplits:
+
+def open_values(path: str, config: DataConfig | None = None, *, for_training: bool = True) -> DataSplits:
     """Open images with numbers and split them.
 
     Args:
         path: a table, Hugging Face's imagefolder, Parquet or Arrow, tars, or "digits".
         config: fractions and seed for splits that the data set does not define.
+        for_training: False to measure a model on the data: no training images are needed.
 
     Raises:
         DataError: there is no such file or column, an image is missing, or a value is not a finite number; the message
@@ -80,7 +86,7 @@ def open_values(path: str, config: DataConfig | None = None) -> DataSplits:
     value_name, entries = _entries(records)
     splits = assign_splits([split for _, _, split in entries], config)
     parts = {split: [entry for entry, own in zip(entries, splits) if own == split] for split in SPLITS}
-    if not parts["train"]:
+    if for_training and not parts["train"]:
         raise DataError(f"{path} has no training images")
     digest = hashlib.sha256()
     sizes = dict(zip(records.storage.names, records.storage.sizes))
@@ -91,7 +97,7 @@ def open_values(path: str, config: DataConfig | None = None) -> DataSplits:
             digest.update(f"{name}\0{sizes[name]}\0{value!r}\0{split}\n".encode())
         files = FileSource(records.storage, names, np.zeros(len(part), dtype=np.int64), (), config.max_pixels)
         values = np.array([value for _, value, _ in part], dtype=np.float64)
-        sources[split] = ValueSource(files, values, value_name) if part else None
+        sources[split] = ValueSource(files, values, value_name) if part or split == "train" else None
     train, val, test = (sources[split] for split in SPLITS)
     assert train is not None
     return DataSplits(train, val, test, (), place.stem, digest.hexdigest(), records.notes)

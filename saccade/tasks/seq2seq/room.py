@@ -30,7 +30,9 @@ class Seq2SeqRoom(TaskRoom):
 
     def open_data(self, path: str, config: DataConfig, source: LoadedModel | None = None) -> DataSplits:
         images = has_captions(path) if source is None else source.preprocessing is not None
-        return (open_pairs if images else open_translations)(path, config)
+        if images:
+            return open_pairs(path, config, for_training=source is None)
+        return open_translations(path, config)
 
     def check(
         self,

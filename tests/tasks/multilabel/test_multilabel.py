@@ -131,7 +131,7 @@ def test_the_check_counts_labels_and_finds_contradictions(tmp_path: Path) -> Non
     assert report.labels["train"] == {"a": 2, "b": 2}
     assert report.unlabelled["train"] == 1
     assert not report.ok  # 2.png and 3.png have the same bytes (both rows are as long) and other labels
-    assert "the same image with other labels: train:2.png, train:3.png" in str(report)
+    assert "1 images have several labels: train:2.png = train:3.png" in str(report)
 
 
 class Constant(nn.Module):

@@ -123,7 +123,7 @@ def test_the_check_reads_values(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "values from 1000" in capsys.readouterr().out
     (tmp_path / "images/1.png").write_bytes((tmp_path / "images/0.png").read_bytes())
     report = check_values(open_values(str(path), DataConfig(val_fraction=0.0, test_fraction=0.0)))
-    assert report.conflicts == [["train:images/0.png", "train:images/1.png"]]
+    assert report.images.conflicts == [["train:images/0.png", "train:images/1.png"]]
     assert not report.ok
     assert main(["data", "check", str(path), "--task", "regression"]) == 1
     lines = path.read_text().splitlines()
