@@ -247,7 +247,7 @@ def _class_names(schema: Any, folder: Path) -> dict[str, tuple[str, ...]]:
     """The names of the class numbers of each column, also of those with lists of numbers."""
     names: dict[str, tuple[str, ...]] = {}
     for column, feature in _features(schema, folder).items():
-        inner = feature[0] if isinstance(feature, list) and feature else feature
+        inner: Any = feature[0] if isinstance(feature, list) and feature else feature
         while isinstance(inner, dict) and isinstance(inner.get("feature"), dict):
             inner = inner["feature"]
         if _is(inner, "ClassLabel") and isinstance(inner.get("names"), list):

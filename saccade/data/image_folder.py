@@ -135,7 +135,7 @@ def _refuse_untrainable(path: str, entries: Sequence[Entry], splits: Sequence[st
     """Raise DataError for one class, no training images, or a class without training images."""
     if len(classes) < 2:
         raise DataError(
-            f"{path} has a single class ({classes[0]}), and a classifier needs at least two to learn: add images of "
+            f"{path} has a single class ({', '.join(classes)}), and a classifier needs at least two to learn: add images of "
             "another class; `saccade evaluate` measures a trained model on one"
         )
     if "train" not in splits:
