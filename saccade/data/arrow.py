@@ -247,12 +247,19 @@ def _class_names(schema: Any, folder: Path) -> dict[str, tuple[str, ...]]:
     """The names of the class numbers of each column, also of those with lists of numbers."""
     names: dict[str, tuple[str, ...]] = {}
     for column, feature in _features(schema, folder).items():
-        inner: Any = feature[0] if isinstance(feature, list) and feature else feature
-        while isinstance(inner, dict) and isinstance(inner.get("feature"), dict):
-            inner = inner["feature"]
+        inner = _inner(feature)
         if _is(inner, "ClassLabel") and isinstance(inner.get("names"), list):
             names[column.lower()] = tuple(str(name) for name in inner["names"])
     return names
+
+
+def _inner(feature: Any) -> Any:
+    """The feature of the items of a list, written as a list of one or as a "Sequence" or "List"."""
+    if isinstance(feature, list) and feature:
+        return _inner(feature[0])
+    if isinstance(feature, dict) and isinstance(feature.get("feature"), dict):
+        return _inner(feature["feature"])
+    return feature
 
 
 def _features(schema: Any, folder: Path) -> Mapping[str, Any]:

@@ -135,8 +135,8 @@ def _refuse_untrainable(path: str, entries: Sequence[Entry], splits: Sequence[st
     """Raise DataError for one class, no training images, or a class without training images."""
     if len(classes) < 2:
         raise DataError(
-            f"{path} has a single class ({', '.join(classes)}), and a classifier needs at least two to learn: add images of "
-            "another class; `saccade evaluate` measures a trained model on one"
+            f"{path} has a single class ({', '.join(classes)}), and a classifier needs at least two to learn: add "
+            "images of another class; `saccade evaluate` measures a trained model on one"
         )
     if "train" not in splits:
         raise DataError(f"{path} has {', '.join(sorted(set(splits)))}, but no train split: `saccade evaluate` opens it")
