@@ -149,8 +149,7 @@ def _extend(by_split: dict[str, list[Pair]], split: str, pairs: Iterable[Pair]) 
 def _split_folders(root: Path) -> list[tuple[Path, str]]:
     """The folders that are named after a split, in the order of the splits."""
     children = sorted(child for child in root.iterdir() if child.is_dir() and not is_hidden(child.name))
-    named = [(child, named_split(child.name)) for child in children]
-    return [(child, split) for wanted in SPLITS for child, split in named if split == wanted]
+    return [(child, split) for split in SPLITS for child in children if named_split(child.name) == split]
 
 
 def _files(folder: Path, *, below: bool = True) -> list[Path]:

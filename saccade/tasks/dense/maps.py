@@ -1,6 +1,5 @@
 """Files of class masks and depth maps."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +33,9 @@ class MaskReader:
     def __init__(self, table: ClassTable, palette: np.ndarray | None = None, max_pixels: int | None = None):
         self.table, self.palette, self.max_pixels = table, palette, max_pixels
         self._indices = table.indices()
-        codes = {_code(colour): number for colour, number in table.colours.items()}
-        self._codes = np.array(sorted(codes), dtype=np.int64)
-        self._numbers = np.array([codes[code] for code in sorted(codes)], dtype=np.int64)
+        codes = _codes(np.array(list(table.colours)).reshape(-1, 3))
+        order = codes.argsort()
+        self._codes, self._numbers = codes[order], np.array(list(table.colours.values()), dtype=np.int64)[order]
 
     def __call__(self, path: Path) -> np.ndarray:
         """The class indices of a mask, ``[H, W]`` int64.
@@ -68,7 +67,7 @@ class MaskReader:
             if int(pixels.max()) >= len(palette):
                 raise ImageError(f"{path} has the palette index {pixels.max()}, but {len(palette)} colours")
             colours = palette[pixels]
-        codes = _code(np.moveaxis(colours.astype(np.int64), -1, 0))
+        codes = _codes(colours)
         places = np.searchsorted(self._codes, codes).clip(max=len(self._codes) - 1)
         unknown = self._codes[places] != codes
         if unknown.any():
@@ -136,9 +135,10 @@ def first_colour(pixels: np.ndarray) -> Colour:
     return red, green, blue
 
 
-def _code(colour: Sequence[int] | np.ndarray) -> int | np.ndarray:
-    """One number for a colour (red, green, blue)."""
-    return (colour[0] << 16) | (colour[1] << 8) | colour[2]
+def _codes(colours: np.ndarray) -> np.ndarray:
+    """One number for each colour ``[..., 3]``."""
+    red, green, blue = np.moveaxis(colours.astype(np.int64), -1, 0)
+    return (red << 16) | (green << 8) | blue
 
 
 SATURATED = 2**16 - 1  # stored by some sensors for pixels without a measurement; in millimetres it would be 65 m
