@@ -3,7 +3,7 @@ of images, and of texts."""
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -146,7 +146,7 @@ def check_data(
 
     return DataReport(
         name=splits.name,
-        counts={name: _counts(source) for name, source in splits.parts.items()},
+        counts=_counts(splits.parts),
         broken=broken,
         doubtful=doubtful,
         leaks=names_of(lambda g: len({split for split, _, _ in g}) > 1),
@@ -192,9 +192,12 @@ def _target(source: Source, index: int) -> Hashable:
     return source.target(index) if isinstance(source, ComparedSource) else int(source.labels[index])
 
 
-def _counts(source: Source) -> dict[str, int]:
-    counts = Counter(source.labels.tolist())
-    return {name: counts[i] for i, name in enumerate(source.classes or ("all",))}
+def _counts(parts: Mapping[str, Source]) -> dict[str, dict[str, int]]:
+    """Split -> class -> images; "all" where there are no classes of images (`labels` are 0), or one."""
+    if not any(source.labels.any() for source in parts.values()):
+        return {split: {"all": len(source)} for split, source in parts.items()}
+    counts = {split: Counter(source.labels.tolist()) for split, source in parts.items()}
+    return {split: {name: counts[split][i] for i, name in enumerate(s.classes)} for split, s in parts.items()}
 
 
 def _groups(groups: list[list[str]]) -> str:

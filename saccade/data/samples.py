@@ -157,6 +157,7 @@ class DataSplits:
     name: str
     fingerprint: str  # a digest of files, labels and splits, stored with a run and compared by `same_data`
     notes: tuple[str, ...] = ()  # the layout that was recognised, and files that were skipped
+    generated: bool = False  # composed by this package: nothing to check before a run
 
     @property
     def parts(self) -> dict[str, Source]:

@@ -38,7 +38,9 @@ def check_before(
         TrainingError: the model cannot overfit one batch.
     """
     splits = plan.setup.splits
-    if config.data.check != "off" and splits is not None:
+    for text in () if splits is None else splits.notes:
+        note(text, False)
+    if config.data.check != "off" and splits is not None and not splits.generated:
         judge_data(check_data(splits, mode=config.data.check), config, note)
     if config.preflight:
         seconds_per_image = overfit_one_batch(plan, processes.device, note)
@@ -59,8 +61,6 @@ def judge_data(report: DataReport, config: RunConfig, note: Callable[[str, bool]
             "; ".join(serious) + ". See `saccade data check`; --bad-images skip leaves broken ones out, "
             "--set data.check=off skips this check"
         )
-    for text in report.notes:
-        note(text, False)
     for text in [*tolerated, *report.warnings]:
         note(text, True)
     done, total = report.coverage

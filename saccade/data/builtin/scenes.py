@@ -282,7 +282,7 @@ def scene_splits(config: ScenesConfig, *, labelled: bool = False) -> DataSplits:
     if train is None:
         raise ConfigError("data.scenes.train must be at least 1")
     fingerprint = hashlib.sha256(repr(config).encode()).hexdigest()
-    return DataSplits(train, val, test, train.classes, "scenes", fingerprint)
+    return DataSplits(train, val, test, train.classes, "scenes", fingerprint, generated=True)
 
 
 def labelled_scenes(config: ScenesConfig) -> DataSplits:

@@ -90,4 +90,4 @@ def strip_splits(config: StripsConfig) -> DataSplits:
     )
     if train is None:
         raise ConfigError("data.strips.train must be at least 1")
-    return DataSplits(train, val, test, (), "strips", hashlib.sha256(repr(config).encode()).hexdigest())
+    return DataSplits(train, val, test, (), "strips", hashlib.sha256(repr(config).encode()).hexdigest(), generated=True)

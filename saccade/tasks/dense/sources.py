@@ -183,7 +183,7 @@ def open_dense(path: str, kind: Kind, config: DataConfig | None = None) -> DataS
             for p in (splits.train, splits.val, splits.test)
         ]
         assert parts[0] is not None
-        return DataSplits(parts[0], parts[1], parts[2], parts[0].classes, "scenes", splits.fingerprint)
+        return DataSplits(parts[0], parts[1], parts[2], parts[0].classes, "scenes", splits.fingerprint, generated=True)
     root = _below_devkit(Path(path))
     if not root.is_dir():
         raise DataError(f"there is no folder {path}: give one with images/ and {kind}/, or 'scenes'")
