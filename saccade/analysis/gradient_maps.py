@@ -142,7 +142,9 @@ def grad_cam(
         raise ConfigError("Grad-CAM of a network without transformer blocks is on its last feature map: give no layer")
     features, outputs = _last_map(predictor, reader, inputs)
     score, logits = class_score(outputs, target)
-    (gradient,) = torch.autograd.grad(score, [features])
+    (gradient,) = torch.autograd.grad(score, [features], allow_unused=True)
+    if gradient is None:
+        raise ConfigError(f"the classes of this {predictor.source.architecture} are not read from one last feature map")
     return GradientMap(cam(features.detach()[0], gradient[0]).cpu(), logits)
 
 

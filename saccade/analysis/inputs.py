@@ -43,12 +43,19 @@ def image_reader(predictor: Predictor) -> Model | Embedder:
     autoencoder hides parts of the image and a CLIP also reads texts.
 
     Raises:
-        ConfigError: the model reads texts.
+        ConfigError: the model reads texts, alone or beside the image.
     """
     if not predictor.reads_images:
         raise ConfigError(f"this {predictor.source.architecture} reads texts; the analysis needs a model of images")
     model = predictor.model
-    return model if predictor.labels or type(model).embed is Model.embed else Embedder(model)
+    embeds = type(model).embed is not Model.embed
+    if embeds and not predictor.labels:
+        return Embedder(model)
+    if len(model.example_inputs(1)) > 1:
+        raise ConfigError(
+            f"this {predictor.source.architecture} reads more than an image: use saccade.record with its inputs"
+        )
+    return model
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,7 @@ def compare(
     from saccade.engine.room import command
     from saccade.reporting.comparison import comparison_page
     from saccade.tasks.loading import load
+    from saccade.training.run_directory import environment
 
     predictors = load(model, device=device), load(other, device=device)
     names = Path(model).name, Path(other).name
@@ -71,10 +72,15 @@ def compare(
     source = inputs or DataOptions()
     with counting("images") as advance:
         result = measure(
-            predictors[0], predictors[1], data, names=names, split=source.split, batch_size=source.batch_size,
+            predictors[0],
+            predictors[1],
+            data,
+            names=names,
+            split=source.split,
+            batch_size=source.batch_size,
             workers=source.workers,
             on_inputs=advance,
-        )  # fmt: skip
+        )
     some = replace(source, images=source.images or IMAGES)
     curves, errors = [], []
     for name, predictor in zip(names, predictors):
@@ -91,6 +97,7 @@ def compare(
         shown(predictors, data, source.split, result.disagreements[:pictures]),
         shift=Perturbation("shift", tuple(curves), result.note),
         robustness=in_relation(errors[0], errors[1]) if comparable else errors[0] if errors else None,
+        environment=environment(),
         command=command("saccade", "compare", model, other, data, "--output", output),
     )
     write_atomic(output, page.encode())

@@ -1,7 +1,8 @@
 """The report of a comparison of two classifiers: one HTML file without a request to the network."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -34,6 +35,7 @@ def comparison_page(
     *,
     shift: Perturbation | None = None,
     robustness: Robustness | None = None,
+    environment: Mapping[str, Any] | None = None,
     command: str = "",
 ) -> str:
     """The page as text; parts that are None are left out."""
@@ -57,7 +59,7 @@ def comparison_page(
     return render_report(
         Report(
             title=f"{first.name} and {second.name}", note=comparison.note, tiles=tiles, sections=[Markup(section)],
-            command=command,
+            environment=environment or {}, command=command,
         )
     )  # fmt: skip
 

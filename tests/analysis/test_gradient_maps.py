@@ -8,7 +8,7 @@ import saccade
 from saccade.analysis.gradient_maps import cam, grad_cam, relevance_map
 from saccade.analysis.image_maps import METHODS, image_map
 from saccade.analysis.relevance import DecoderAttention, WeightedAttention, decoder_relevance, self_relevance
-from saccade.errors import ConfigError
+from saccade.errors import ConfigError, RecordingError
 from tests.analysis.test_points import IMAGE, created
 
 
@@ -115,6 +115,19 @@ def test_a_query_of_a_detector_has_relevance() -> None:
     assert not torch.allclose(first, second)
     with pytest.raises(ConfigError, match="there is no query"):
         relevance_map(predictor, inputs, 0, query=10_000)
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "message"),
+    [
+        ("dpt_small", "depth", "no classes|gives no scores"),
+        ("yolo_small", "detection", "not read from one last feature map|gives no scores"),
+        ("image_to_text_strips", "seq2seq", "reads more than an image"),
+    ],
+)
+def test_models_without_classes_of_an_image(name: str, task: str, message: str) -> None:
+    with pytest.raises((ConfigError, RecordingError), match=message):
+        image_map(created(name, task), IMAGE, "grad-cam")
 
 
 @pytest.mark.parametrize("method", ["integrated-gradients", "occlusion"])
