@@ -110,7 +110,9 @@ def test_the_command_writes_model_report_and_card(tmp_path: Path, capsys: pytest
     assert "Reconstructions" in page
     assert page.count("<figure>") == 5  # the held-out images
     assert "without labels" in (run / "model" / "README.md").read_text()
-    assert main(["pretrain", "--resume", str(run), "--steps", "4"]) == 2
+    assert main(["pretrain", "--resume", str(run), "--batch-size", "4"]) == 2
+    assert main(["pretrain", "--resume", str(run), "--steps", "2"]) == 2
+    assert main(["pretrain", "--resume", str(run), "--steps", "4"]) == 0  # trains longer
 
 
 def test_reconstructions_keep_the_visible_patches(tmp_path: Path) -> None:
