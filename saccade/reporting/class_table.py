@@ -71,8 +71,9 @@ def _order(column: Column) -> list[int]:
 
     def key(index: int) -> tuple[bool, float]:
         value = column.values[index]
-        undefined = value is None or math.isnan(value)
-        return undefined, 0.0 if undefined else sign * value
+        if value is None or math.isnan(value):
+            return True, 0.0
+        return False, sign * value
 
     return sorted(range(len(column.values)), key=key)
 

@@ -72,7 +72,7 @@ def fit_to_data(config: RunConfig, explicit: Collection[str], size: DataSize) ->
     if total < FEW * needed:
         enough = math.ceil(needed / per_epoch)
         lines.append(
-            f"warning: {total} steps are too few to learn much; {config.task} "
+            f"warning: {total} {'step is' if total == 1 else 'steps are'} too few to learn much; {config.task} "
             f"{'from trained' if config.model.init else 'with fresh'} weights needs some {needed}: --epochs {enough}"
         )
     return config, lines
