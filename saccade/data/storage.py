@@ -3,6 +3,7 @@
 All three can be pickled for the workers of a loader: file handles are opened in the process that uses them.
 """
 
+import lzma
 import os
 import tarfile
 import zipfile
@@ -14,6 +15,9 @@ from typing import Protocol
 from saccade.errors import DataError, ImageError
 
 MAX_FILE_BYTES = 200 * 2**20  # of one image in an archive; a small archive can expand to more than the memory
+UNPACK_ERRORS = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError, NotImplementedError, ValueError,
+)  # fmt: skip  # what a damaged member of a zip raises
 
 
 class Storage(Protocol):
@@ -73,7 +77,7 @@ class ZipStorage:
                     f"{self.path}: {name} would unpack to more than {MAX_FILE_BYTES // 2**20} MiB: not read"
                 )
             return archive.read(name)
-        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError) as error:
+        except UNPACK_ERRORS as error:
             raise ImageError(f"{self.path}: {name} cannot be unpacked: {error}") from None
 
     def __getstate__(self) -> dict:

@@ -63,9 +63,12 @@ def file_beside(table: Path, name: str) -> str | None:
 
 
 def read_lines(place: Path) -> list[str]:
-    """The lines of a text file; raises DataError if it cannot be read."""
+    """The lines of a text file; raises DataError if it cannot be read.
+
+    Lines end at line feeds and carriage returns alone: U+2028 and the like are characters of a text, as in JSONL.
+    """
     try:
-        return place.read_text(encoding="utf-8-sig").splitlines()
+        return place.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{place} is not a readable text file: {error}") from None
 
@@ -81,7 +84,10 @@ def read_objects(place: Path, fields: str) -> Iterator[tuple[int, dict[str, Any]
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+            json.dumps(row, ensure_ascii=False).encode("utf-8")  # half of a pair of surrogates is no character
+        except UnicodeEncodeError as error:
+            raise DataError(f"{place}, line {number} has a character that is none: {error.reason}") from None
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{place}, line {number} is not JSON: {error}") from None
         if not isinstance(row, dict):
             raise DataError(f"{place}, line {number}: an object with {fields} was expected")

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
-from saccade.data.tables import read_numbered_table, read_table
+import pytest
+
+from saccade.data.tables import read_numbered_table, read_objects, read_table
+from saccade.errors import DataError
 
 
 def test_rows_have_the_number_of_their_line(tmp_path: Path) -> None:
@@ -12,3 +15,26 @@ def test_rows_have_the_number_of_their_line(tmp_path: Path) -> None:
     assert columns == ["file", "value"]
     assert [(line, row["value"]) for line, row in rows] == [(2, "1"), (5, "2"), (6, "3")]
     assert read_table(path) == (columns, [row for _, row in rows])
+
+
+def test_lines_end_at_line_feeds_alone(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes('{"text": "a\u2028b\x85c"}\r\n\n{"text": "d"}\n'.encode())
+    rows = [(number, row["text"]) for number, row in read_objects(tmp_path / "a.jsonl", "text")]
+    assert rows == [
+        (1, "a\u2028b\x85c"),
+        (3, "d"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("[" * 100_000, "line 1 is not JSON"),
+        ('{"text": "\\ud800"}', "line 1 has a character that is none"),
+        ("[1]", "an object"),
+    ],
+)  # fmt: skip
+def test_lines_that_are_no_objects_are_named(line: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(line)
+    with pytest.raises(DataError, match=message):
+        list(read_objects(tmp_path / "a.jsonl", "text"))
