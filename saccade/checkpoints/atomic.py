@@ -28,8 +28,11 @@ def write_atomic(path: str | Path, content: bytes | Callable[[Path], object]) ->
     path = Path(path)
     temporary = _temporary_beside(path)
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # after the umask; some writers, such as safetensors', make private files
         if callable(content):
             content(temporary)
+            temporary.chmod(mode)
         else:
             temporary.write_bytes(content)
         digest = sha256_of(temporary)
@@ -52,9 +55,12 @@ def new_directory(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary_beside(path)
     temporary.mkdir()
+    mode = temporary.stat().st_mode & 0o666  # after the umask; some writers, such as safetensors', make private files
     try:
         yield temporary
         for entry in [*temporary.rglob("*"), temporary]:
+            if entry.is_file() and not entry.is_symlink():
+                entry.chmod(mode)
             _flush(entry)
         _swap(temporary, path)
     finally:

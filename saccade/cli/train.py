@@ -13,16 +13,19 @@ from cyclopts import Parameter
 from saccade.errors import ConfigError
 from saccade.tasks.table import data_layouts, summaries
 from saccade.training.config import (
+    CHANGEABLE,
+    LENGTH,
     RunConfig,
     differences,
     explicit_values,
+    file_values,
     list_recipes,
     parse_override,
     resolve,
     with_overrides,
 )
 
-LENGTH = ("schedule.epochs", "schedule.steps")  # options that a resumed run may change
+AUTO = Path("auto")  # of --resume: go on if there is something to go on with
 RECIPE_HELP = f"Defaults to start from: {', '.join(list_recipes())}. Chosen for the task, data and model unless given."
 
 
@@ -111,7 +114,8 @@ def train(
     output
         Folder of the run; runs/NAME after the data unless given. An existing run is never overwritten.
     resume
-        Resume this run, or without a value the last one on this data; with --epochs or --steps, train it longer.
+        Resume this run, or without a value the last one on this data; with --epochs or --steps, train it longer. The
+        value auto begins the run of --output, or goes on with it if it is there: one command for machines that restart.
     set
         Any option of the config, as KEY=VALUE: --set augmentation.mixup=0.8
     dry_run
@@ -131,6 +135,11 @@ def start_or_resume(
     overrides = overrides | dict(parse_override(text) for text in settings)
     if data is not None:
         overrides["data.path"] = data
+    if resume == [AUTO]:
+        resume = _existing_run(output, resolve(recipe, file=config, overrides=overrides))
+        if resume is not None:
+            given = ({} if config is None else file_values(config)) | ({"recipe": recipe} if recipe else {}) | overrides
+            return _resume(resume[0], given, verbose, restart=True)
     if resume is None:
         resolved = resolve(recipe, file=config, overrides=overrides)
         explicit = explicit_values(config, overrides)
@@ -144,7 +153,19 @@ def start_or_resume(
     return _resume(resume[0] if resume else None, overrides, verbose)
 
 
-def _resume(path: Path | None, overrides: dict[str, object], verbose: bool) -> int:
+def _existing_run(output: Path | None, config: RunConfig) -> list[Path] | None:
+    """The run that `--resume auto` goes on with; None if there is none yet."""
+    from saccade.training.run_directory import RunDirectory
+
+    if output is not None:
+        return [output] if (output / "config.yaml").is_file() else None
+    try:
+        return [RunDirectory.latest(config).path]
+    except ConfigError:
+        return None
+
+
+def _resume(path: Path | None, overrides: dict[str, object], verbose: bool, *, restart: bool = False) -> int:
     announce(f"resuming {path or 'the last run'}")
     from saccade.training.run_directory import RunDirectory
 
@@ -152,12 +173,18 @@ def _resume(path: Path | None, overrides: dict[str, object], verbose: bool) -> i
     stored = run.config()
     length = {name: overrides[name] for name in LENGTH if name in overrides}
     others = {name: value for name, value in overrides.items() if name not in LENGTH}
-    changed = differences(stored, with_overrides(stored, others))
+    changed = [
+        text for text in differences(stored, with_overrides(stored, others)) if text.partition(":")[0] not in CHANGEABLE
+    ]
     if changed:
         raise ConfigError(
             f"{run.path} was started with another config ({', '.join(changed)}): a resumed run keeps its own, but for "
-            "--epochs or --steps, which train it longer"
+            f"--epochs or --steps, which train it longer, and {', '.join(CHANGEABLE)}"
         )
+    stored = with_overrides(stored, {name: value for name, value in others.items() if name in CHANGEABLE})
+    if restart and run.is_finished and with_overrides(stored, length) == stored:
+        announce(f"{run.path} is finished: nothing to do")
+        return 0
     if length:
         stored = with_overrides(stored, {"schedule.steps": None, **length})
     return _run(stored, None, run.path, verbose)

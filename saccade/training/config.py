@@ -19,6 +19,9 @@ from saccade.errors import ConfigError
 from saccade.tasks import table
 from saccade.upgrade import is_old_config, upgrade_config
 
+LENGTH = ("schedule.epochs", "schedule.steps")  # options that make a resumed run longer: training/extension.py
+# Options of a resumed run that change no result, or only the last bits; the others are part of what a run is.
+CHANGEABLE = ("data.workers", "data.check", "device", "checkpoint_seconds", "preflight")
 BUILT_IN = ("digits", "scenes", "numbers", "strips")  # data sets with options of their own
 
 
@@ -152,6 +155,11 @@ def resolve(
 def explicit_values(file: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> set[str]:
     """Dotted names of the values that a file and single values set, which nothing else may change."""
     return {*(_flat({} if file is None else _read_config_file(Path(file)))), *(overrides or {})}
+
+
+def file_values(file: str | Path) -> dict[str, Any]:
+    """The values in a YAML file by dotted names."""
+    return _flat(_read_config_file(Path(file)))
 
 
 def from_dict(values: Mapping[str, Any]) -> RunConfig:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a run at a step's end, with everything saved; a second Ctrl-C ends it at once."""
+"""Ctrl-C, SIGTERM and SIGHUP end a run at a step's end, with everything saved; a second Ctrl-C ends it at once."""
 
 import signal
 import threading
@@ -6,7 +6,7 @@ from types import FrameType
 
 
 class StopRequest:
-    """Inside the `with` a first SIGINT or SIGTERM only sets `signal` to its number; 0 before."""
+    """Inside the `with` a first SIGINT, SIGTERM or SIGHUP only sets `signal` to its number; 0 before."""
 
     def __init__(self) -> None:
         self.signal = 0
@@ -14,7 +14,9 @@ class StopRequest:
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():  # only there can handlers be set
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                    continue  # nohup: the run goes on without its terminal
                 self._before[number] = signal.signal(number, self._note)
         return self
 

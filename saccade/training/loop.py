@@ -35,7 +35,7 @@ from saccade.training.optimizers import make_optimizer, set_lr
 from saccade.training.plan import Batches, TrainingPlan, plan_run
 from saccade.training.preflight import check_before
 from saccade.training.result import predictions, provenance, summary
-from saccade.training.resume import choose_environment, resumed_config
+from saccade.training.resume import choose_environment, locked, resumed_config
 from saccade.training.run_directory import Progress, RunDirectory
 from saccade.training.schedules import lr_factor, schedule_length
 from saccade.training.state import Files, load_state, model_tensors, non_finite_names, state_tensors
@@ -103,8 +103,10 @@ def train(
         plan = plan_run(config, make_setup(config, processes.device), processes)
         if run is None and processes.is_first:
             run = RunDirectory.create(config, output)
-        run = RunDirectory(processes.broadcast_from_rank0(None if run is None else run.path))
-        return _Run(config, run, processes, plan, notify).execute(resume)
+        path = processes.broadcast_from_rank0(None if run is None else run.path)
+        run = run or RunDirectory(path)
+        with locked(run, processes):
+            return _Run(config, run, processes, plan, notify).execute(resume)
 
 
 class _Run:

@@ -1,6 +1,8 @@
 """What a resumed run must share with the run that it continues, and the machine that both run on."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -10,16 +12,35 @@ from saccade.data.samples import same_data
 from saccade.errors import ConfigError, DataError, SaccadeError
 from saccade.json_io import parse_json
 from saccade.nn.matmul_precision import choose_matmul_precision
-from saccade.training.config import RunConfig, ScheduleConfig, differences, from_yaml
+from saccade.training.config import CHANGEABLE, LENGTH, RunConfig, ScheduleConfig, differences, from_yaml
 from saccade.training.distributed import Processes
 from saccade.training.events import Event, Note
 from saccade.training.extension import resumed_schedule
 from saccade.training.plan import TrainingPlan
 from saccade.training.run_directory import CONFIG, ENVIRONMENT, METRICS, Checkpoint, RunDirectory, environment
 
-# Options that change no result, or only the last bits; the others are part of what a run is.
-CHANGEABLE = ("data.workers", "data.check", "device", "checkpoint_seconds", "preflight")
-LENGTH = ("schedule.epochs", "schedule.steps", "schedule.earlier")  # see saccade/training/extension.py
+
+@contextmanager
+def locked(run: RunDirectory, processes: Processes) -> Iterator[None]:
+    """Keep a run's folder to the processes of one start.
+
+    Raises:
+        TrainingError: another process trains this run.
+    """
+    lock: int | SaccadeError | None = None
+    if processes.is_first:
+        try:
+            lock = run.lock()
+        except SaccadeError as error:
+            lock = error
+    error = processes.broadcast_from_rank0(lock if isinstance(lock, SaccadeError) else None)
+    if error is not None:
+        raise error
+    try:
+        yield
+    finally:
+        if isinstance(lock, int):
+            os.close(lock)
 
 
 def resumed_config(
@@ -64,9 +85,8 @@ def _restore(run: RunDirectory, checkpoint: Checkpoint, notify: Callable[[Event]
     schedule = run.config().schedule
     if CONFIG in files:
         stored = from_yaml(files[CONFIG], checkpoint.path / CONFIG)
-        changed = [
-            text for text in differences(stored, run.config()) if text.partition(":")[0] not in (*CHANGEABLE, *LENGTH)
-        ]
+        free = (*CHANGEABLE, *LENGTH, "schedule.earlier")
+        changed = [text for text in differences(stored, run.config()) if text.partition(":")[0] not in free]
         if changed:
             raise ConfigError(
                 f"{run.path / CONFIG} has been edited since {checkpoint.path.name} was written ({', '.join(changed)}): "

@@ -11,10 +11,12 @@ runs/NAME/
 """
 
 import errno
+import fcntl
 import json
 import os
 import platform
 import shutil
+import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -34,6 +36,7 @@ from saccade.training.config import RunConfig, read_config
 from saccade.training.state import Files, non_finite_names
 from saccade.version import __version__
 
+LOCK = ".lock"
 KEPT = 2  # checkpoints besides the best: if the last is damaged, there is one before
 PROGRESS, CONFIG, ENVIRONMENT, METRICS = "progress.json", "config.yaml", "env.json", "metrics.jsonl"
 
@@ -89,6 +92,7 @@ class RunDirectory:
         self.checkpoints = path / "checkpoints"
         self.model = path / "model"
         self.report = path / "report.html"
+        self.made = False  # whether `create` made the folder
 
     @classmethod
     def create(cls, config: RunConfig, output: str | Path | None = None) -> "RunDirectory":
@@ -99,16 +103,48 @@ class RunDirectory:
         """
         if output is not None:
             path = Path(output)
+            if path.is_dir():
+                remove_leftovers(path)
             if path.exists() and (not path.is_dir() or any(path.iterdir())):
                 raise ConfigError(
                     f"{path} is there already: choose another --output, or resume it with --resume {path}"
                 )
         else:
             path = next(p for p in _names(config) if not p.exists())
-        (path / "checkpoints").mkdir(parents=True)
         run = cls(path)
-        run.write_config(config)
+        run.made = not path.exists()
+        if not run.made:  # an empty folder stays the user's own
+            run.write_config(config)
+            run.checkpoints.mkdir()
+            return run
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Complete or absent, and never in the place of a run that starts at the same moment.
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent) as temporary:
+            whole = cls(Path(temporary) / path.name)
+            whole.checkpoints.mkdir(parents=True)
+            whole.write_config(config)
+            try:
+                os.rename(whole.path, path)
+            except OSError as error:
+                raise ConfigError(f"{path} cannot be made ({error.strerror}): choose another --output") from None
         return run
+
+    def lock(self) -> int:
+        """Lock the folder until the descriptor that is returned is closed, or the process ends.
+
+        Raises:
+            TrainingError: another process has locked it.
+        """
+        descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not inherited by the loader's workers
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                os.close(descriptor)
+                raise TrainingError(
+                    f"another process trains {self.path} at this moment: wait for it, or stop it"
+                ) from None
+        return descriptor  # also in file systems without locks
 
     @classmethod
     def latest(cls, config: RunConfig) -> "RunDirectory":
@@ -130,6 +166,11 @@ class RunDirectory:
         (path / "checkpoints").mkdir(exist_ok=True)
         return cls(path)
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether it has its model and its report."""
+        return self.model.is_dir() and self.report.is_file()
+
     def config(self) -> RunConfig:
         return read_config(self.path / CONFIG)
 
@@ -138,14 +179,20 @@ class RunDirectory:
 
     @contextmanager
     def removed_unless_started(self) -> Iterator[None]:
-        """Remove the new folder if the `with` ends in an error: a run that never began is no run."""
+        """Remove the new folder if the `with` ends in an error: a run that never began is no run.
+
+        A folder that was there before, empty, is emptied again.
+        """
         began = False
         try:
             yield
             began = True
         finally:
             if not began:
-                shutil.rmtree(self.path)
+                for entry in self.path.iterdir():
+                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+                if self.made:
+                    self.path.rmdir()
 
     # ------------------------------------------------------------------------------------------------ checkpoints
 

@@ -139,7 +139,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pyte
     assert_same_bits(tmp_path / "a", tmp_path / "b")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_saves_says_how_to_go_on_and_exits(tmp_path: Path, number: int, code: int) -> None:
     """SIGINT goes to the loader's workers too, as Ctrl-C on a terminal does."""
     arguments = [f"--set={key}={json.dumps(value)}" for key, value in SMALL.items() if key != "checkpoint_seconds"]
@@ -264,3 +264,87 @@ def test_replaced_images_of_the_same_size_are_other_data(tmp_path: Path) -> None
     image.write_bytes(content)
     with pytest.raises(DataError, match="not the data that"):
         train(chosen, run, resume=True)
+
+
+AUTO = ["--resume", "auto", "--recipe", "digits", *(f"--set={key}={json.dumps(value)}" for key, value in SMALL.items())]
+
+
+def test_one_command_begins_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from saccade.cli.main import main
+
+    run = RunDirectory(tmp_path / "run")
+    command = ["train", "digits", "--steps", "3", "--output", str(run.path), *AUTO]
+    assert main(command) == 0
+    assert run.is_finished
+    assert main(command) == 0
+    assert "is finished" in capsys.readouterr().err
+    run.report.unlink()  # killed before the report
+    assert main([*command, "--workers", "0", "--device", "cpu"]) == 0
+    assert "resuming at step 3 of 3" in capsys.readouterr().err
+    assert main([*command, "--seed", "5"]) == 2
+    assert "started with another config" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_restarts_of_torchrun(tmp_path: Path) -> None:
+    """A process that is killed is started again by torchrun, with the same command, and ends with the same bits."""
+    chosen = config(**{"schedule.steps": 60})
+    train(chosen, RunDirectory.create(chosen, tmp_path / "whole"))
+    run = RunDirectory(tmp_path / "run")
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "1", "--max-restarts", "2"]
+    command = ["-m", "saccade", "train", "digits", "--steps", "60", "--output", str(run.path), *AUTO]
+    process = subprocess.Popen(
+        [sys.executable, *torchrun, *command], cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 200
+    while not (run.checkpoints.is_dir() and run.steps()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(children[0]), signal.SIGKILL)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err[-3000:]
+    assert "resuming at step" in err
+    assert_same_bits(tmp_path / "whole", run.path)
+
+
+def test_a_second_process_is_refused_while_the_first_trains(tmp_path: Path) -> None:
+    chosen, run = stopped_run(tmp_path / "a")
+    holder = "import sys; from saccade.training.run_directory import RunDirectory; "
+    holder += "lock = RunDirectory.existing(sys.argv[1]).lock(); print('locked', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", holder, str(run.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == b"locked"
+        with pytest.raises(TrainingError, match="another process trains"):
+            train(chosen, run, resume=True)
+        process.kill()  # the kernel releases the lock
+    train(chosen, run, resume=True)
+
+
+def test_folders_are_whole_or_the_users_own(tmp_path: Path) -> None:
+    chosen = config(**{"model.options": {"depth": 1}, "preflight": True, "optimizer.lr": 1e-3})
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    run = RunDirectory.create(chosen, mine)
+    with pytest.raises(KeyboardInterrupt), run.removed_unless_started():
+        raise KeyboardInterrupt
+    assert mine.is_dir()
+    assert not any(mine.iterdir())
+    run = RunDirectory.create(chosen, tmp_path / "new")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine", "new"]
+    with pytest.raises(KeyboardInterrupt), run.removed_unless_started():
+        raise KeyboardInterrupt
+    assert not (tmp_path / "new").exists()
+
+
+def test_weights_are_readable_as_the_umask_says(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        _, run = stopped_run(tmp_path / "a")
+    finally:
+        os.umask(before)
+    assert (run.model / "model.safetensors").stat().st_mode & 0o777 == 0o644
+    assert run.path.stat().st_mode & 0o777 == 0o755
