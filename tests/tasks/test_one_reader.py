@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from saccade.data.config import DataConfig
 from saccade.errors import DataError, ImageError
 from saccade.tasks import table
 from saccade.training.config import RunConfig, resolve
-from saccade.training.preflight import judge_data
+from saccade.training.preflight import check_before, judge_data
 from tests.opens.boxes import coco, voc, write_coco, write_voc, write_yolo
 from tests.opens.captions import write_coco as write_captions
 from tests.opens.captions import write_csv
@@ -152,3 +154,20 @@ def test_skipped_files_are_named_by_both(tmp_path: Path) -> None:
     assert "alone.png" in " ".join(lines)
     assert "alone.png" in str(room.check(str(root)))
     assert "alone.png" in json.dumps(room.check(str(root)).to_dict())
+
+
+@pytest.mark.parametrize("task", ["detection", "segmentation", "depth", "contrastive"])
+def test_own_data_is_checked_before_a_run(task: str, tmp_path: Path) -> None:
+    """The recipes of these tasks begin from composed data, which needs no check."""
+    writers = {"detection": write_coco, "segmentation": write_masks, "depth": write_depth(".png")}
+    path = writers.get(task, write_captions)(tmp_path)
+    config = replace(config_of(task, path), preflight=False)
+    splits = table.room(task).open_data(str(path), WHOLE)
+    plan: Any = SimpleNamespace(setup=SimpleNamespace(splits=splits))
+    lines: list[str] = []
+    check_before(config, plan, Any, lambda text, warning: lines.append(text))
+    assert set(splits.notes) <= set(lines)
+    assert "data: checked 2 of 2 images" in " ".join(lines)
+    cut(next(iter(sorted(tmp_path.rglob("a.jpg")))))
+    with pytest.raises(DataError, match=r"a\.jpg"):
+        check_before(config, plan, Any, lambda text, warning: None)
