@@ -20,7 +20,7 @@ from saccade.training.preflight import check_before, judge_data
 from tests.opens.boxes import coco, voc, write_coco, write_voc, write_yolo
 from tests.opens.captions import write_coco as write_captions
 from tests.opens.captions import write_csv
-from tests.opens.data import picture, written
+from tests.opens.data import written
 from tests.opens.maps import write_camvid, write_depth, write_numbers, write_png
 
 WHOLE = DataConfig(val_fraction=0.0, test_fraction=0.0)
@@ -146,11 +146,11 @@ def test_what_one_refuses_the_other_names(task, write, spoil, named: str, refuse
 def test_skipped_files_are_named_by_both(tmp_path: Path) -> None:
     root = write_masks(tmp_path)
     write_png(root / "train" / "masks" / "alone.png", np.zeros((60, 80), np.uint8))
-    picture(root / "images.jpg")
     room = table.room("segmentation")
+    plan: Any = SimpleNamespace(setup=SimpleNamespace(splits=room.open_data(str(root), WHOLE)))
     lines: list[str] = []
-    report = check_data(room.open_data(str(root), WHOLE))
-    judge_data(report, config_of("segmentation", root), lambda text, warning: lines.append(text))
+    config = replace(config_of("segmentation", root), preflight=False)
+    check_before(config, plan, Any, lambda text, warning: lines.append(text))
     assert "alone.png" in " ".join(lines)
     assert "alone.png" in str(room.check(str(root)))
     assert "alone.png" in json.dumps(room.check(str(root)).to_dict())
@@ -168,6 +168,7 @@ def test_own_data_is_checked_before_a_run(task: str, tmp_path: Path) -> None:
     check_before(config, plan, Any, lambda text, warning: lines.append(text))
     assert set(splits.notes) <= set(lines)
     assert "data: checked 2 of 2 images" in " ".join(lines)
+    assert "unbalanced" not in " ".join(lines)  # two classes of pixels are no classes of images
     cut(next(iter(sorted(tmp_path.rglob("a.jpg")))))
     with pytest.raises(DataError, match=r"a\.jpg"):
         check_before(config, plan, Any, lambda text, warning: None)
