@@ -87,7 +87,10 @@ class TrainOptions:
             "device": self.device,
             "shard": self.shard or None,
         }
-        return {name: value for name, value in values.items() if value is not None}
+        if self.epochs is not None and self.steps is not None:
+            raise ConfigError("--epochs and --steps are two lengths of one run: give one of them")
+        given = {name: value for name, value in values.items() if value is not None}
+        return given if self.epochs is None else {**given, "schedule.steps": None}  # those of a config give way
 
 
 def train(

@@ -233,3 +233,16 @@ def test_help_loads_neither_torch_nor_a_parser() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.endswith("set()\n")
+
+
+def test_epochs_of_the_command_line_replace_the_steps_of_a_config(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("schedule: {steps: 7}\n")
+    assert main(["train", "digits", "--config", str(config), "--epochs", "2", "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "epochs: 2" in shown
+    assert "steps: 7" not in shown
+    assert main(["train", "digits", "--steps", "3", "--epochs", "2", "--dry-run"]) == 2
+    assert "give one of them" in capsys.readouterr().err
