@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from saccade.errors import CheckpointError
+from saccade.json_io import parse_json
 
 MANIFEST = "manifest.json"
 
@@ -104,10 +105,10 @@ def check_manifest(folder: str | Path) -> None:
     """Raise CheckpointError, with the name of the file, unless every file of the manifest is there and unchanged."""
     folder = Path(folder)
     try:
-        digests = json.loads((folder / MANIFEST).read_text())
+        digests = parse_json((folder / MANIFEST).read_bytes(), folder / MANIFEST, CheckpointError)
     except FileNotFoundError:
         raise CheckpointError(f"{folder} has no {MANIFEST}: it is incomplete, or not a checkpoint.") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise CheckpointError(f"{folder / MANIFEST} cannot be read ({error}).") from None
     if not isinstance(digests, dict):
         raise CheckpointError(f"{folder / MANIFEST} is damaged: it must be a JSON object of file names and checksums.")

@@ -5,7 +5,6 @@ PyTorch's weights-only reader, TorchScript archives by a reader for tensors only
 What these reject is an error; there is no less careful second attempt.
 """
 
-import json
 import pickle
 import re
 import zipfile
@@ -23,6 +22,7 @@ from torch import Tensor
 from saccade.checkpoints.placeholders import safe_globals
 from saccade.checkpoints.torchscript import is_torchscript, read_torchscript
 from saccade.errors import CheckpointError
+from saccade.json_io import parse_json
 
 MAX_TENSORS = 100_000  # the largest published models have thousands
 MAX_NAME_LENGTH = 512
@@ -118,8 +118,8 @@ def read_json(path: Path) -> dict:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = parse_json(path.read_bytes(), path, CheckpointError)
+    except OSError as error:
         raise CheckpointError(f"{path} is not readable JSON ({error}).") from None
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} must be a JSON object, not a {type(content).__name__}.")

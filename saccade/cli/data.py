@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from saccade.cli.options import Json
+from saccade.cli.terminal import printable
 from saccade.errors import ConfigError
 from saccade.json_io import dump_json
 from saccade.tasks.table import TASKS, data_layouts
@@ -50,7 +51,7 @@ def check(
     config = resolve(overrides={"task": task, **overrides}).data
     with counting(room.inputs) as advance:
         report = room.check(data, config, mode=mode, fix=fix, on_input=advance)
-    print(dump_json(report.to_dict()) if as_json else report)
+    print(dump_json(report.to_dict()) if as_json else printable(report))
     return 0 if report.ok else 1
 
 

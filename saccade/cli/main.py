@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from saccade.cli.terminal import one_line
 from saccade.errors import ConfigError, SaccadeError
 from saccade.version import __version__
 
@@ -50,13 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CycloptsError:  # cyclopts has printed what was wrong with the arguments
         return EXIT_USAGE
     except SaccadeError as error:
-        print(f"saccade: {error}", file=sys.stderr)
+        print(f"saccade: {one_line(error)}", file=sys.stderr)
         return EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
     except OSError as error:  # a full disk, a missing right: the system's own words are clear
-        print(f"saccade: {error}", file=sys.stderr)
+        print(f"saccade: {one_line(error)}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
         print("saccade: interrupted", file=sys.stderr)

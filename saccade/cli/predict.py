@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from saccade.cli.options import Json, ModelOptions
+from saccade.cli.terminal import one_line, printable
 from saccade.errors import ConfigError, ImageError
 from saccade.json_io import dump_json
 
@@ -89,7 +90,7 @@ def predict(
     def report(name: str, error: ImageError) -> None:
         nonlocal failed
         failed += 1
-        print(f"saccade: {error}", file=sys.stderr)
+        print(f"saccade: {one_line(error)}", file=sys.stderr)
 
     results = predictor.stream(sources, batch_size=batch_size, on_error=report)
     if draw is not None:
@@ -105,7 +106,7 @@ def predict(
             writer.writerows(result.rows())
     else:
         for result in results:
-            print(result, flush=True)
+            print(printable(result), flush=True)
     return 1 if failed else 0
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from saccade.cli.options import CacheOptions, Json
+from saccade.cli.terminal import printable
 from saccade.errors import ConfigError
 from saccade.json_io import dump_json
 
@@ -81,4 +82,4 @@ def search(
         print(dump_json([asdict(hit) for hit in hits]))
         return
     for hit in hits:
-        print(f"{hit.score:.3f}  {hit.image}")
+        print(f"{hit.score:.3f}  {printable(hit.image)}")

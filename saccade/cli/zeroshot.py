@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from saccade.cli.options import Json
+from saccade.cli.terminal import printable
 from saccade.errors import ConfigError
 from saccade.json_io import dump_json
 
@@ -91,7 +92,7 @@ def zeroshot(
         print(dump_json([result.to_dict() for result in results]))
         return
     for result in results:
-        print(result, flush=True)
+        print(printable(result), flush=True)
 
 
 def _evaluate(

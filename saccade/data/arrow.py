@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from saccade.data.record_types import Record, Records
 from saccade.data.splits import named_split
 from saccade.errors import DataError, ImageError
+from saccade.json_io import parse_json
 
 SUFFIXES = (".parquet", ".arrow")
 IMAGE_COLUMNS = ("image", "img", "jpg", "png", "webp", "pixel_values", "picture")
@@ -268,7 +269,7 @@ def _features(schema: Any, folder: Path) -> Mapping[str, Any]:
     if text is not None:
         try:
             features = json.loads(text)["info"]["features"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             features = None
         if isinstance(features, dict):
             return features
@@ -310,8 +311,8 @@ def _split_of(name: str) -> str:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = parse_json(path.read_bytes(), path)
+    except OSError as error:
         raise DataError(f"{path} is not readable JSON: {error}") from None
     if not isinstance(content, dict):
         raise DataError(f"{path} must hold a JSON object")

@@ -5,7 +5,6 @@ map.csv                      columns index,name (or class_index,class_name, …)
 classes.json                 a list; {"0": "tench"}; {"tench": 0}; {"0": ["n01440764", "tench"]}; a config.json
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from saccade.data.class_names import SYNSET
 from saccade.data.tables import read_lines, read_numbered_table
 from saccade.errors import DataError
+from saccade.json_io import read_json_file
 
 INDEX_COLUMNS = ("index", "class_index", "class_id", "label_id", "category_id", "id", "idx", "number")
 NAME_COLUMNS = ("name", "class_name", "label_name", "category", "category_name", "description", "class", "label")
@@ -106,10 +106,7 @@ def _object_rows(place: Path, content: dict[str, Any]) -> list[Row]:
 
 
 def _read_json(place: Path) -> Any:
-    try:
-        return json.loads(place.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{place} is not readable JSON: {error}") from None
+    return read_json_file(place)
 
 
 def _without_synset(line: str) -> str:

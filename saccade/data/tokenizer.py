@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from saccade.errors import DataError
+from saccade.json_io import parse_json
 
 BEGIN, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"  # marks a token that ends a word
@@ -133,10 +134,13 @@ def tokenizer_from_files(files: Mapping[str, bytes], place: str, context_length:
     """A tokenizer from the contents of `vocab.json` and `merges.txt`, or of `tokenizer.json`; `place` is for errors."""
     try:
         if "vocab.json" in files and "merges.txt" in files:
-            vocab, merges = json.loads(files["vocab.json"]), _merge_lines(files["merges.txt"].decode().splitlines())
+            vocab, merges = (
+                parse_json(files["vocab.json"], f"vocab.json in {place}"),
+                _merge_lines(files["merges.txt"].decode().splitlines()),
+            )
             return Tokenizer(vocab, merges, context_length)
         if "tokenizer.json" in files:
-            model = json.loads(files["tokenizer.json"])["model"]
+            model = parse_json(files["tokenizer.json"], f"tokenizer.json in {place}")["model"]
             if model["type"] != "BPE":
                 raise DataError(f"{place} has a vocabulary of the type {model['type']}, and BPE is needed")
             return Tokenizer(model["vocab"], _pairs(model["merges"]), context_length)

@@ -8,12 +8,12 @@
 BERT's word pieces can be read, but not learned. Needs `pip install saccade[text]`.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from saccade.data.tokenizer import byte_values, tokenizers_library
 from saccade.errors import DataError
+from saccade.json_io import parse_json
 
 Kind = Literal["word", "char", "bpe", "byte"]
 PAD, BEGIN, END, UNKNOWN, MASK = "[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"
@@ -123,7 +123,7 @@ def vocabulary_from(files: Mapping[str, bytes], place: str) -> Vocabulary:
     try:
         if FILE in files:
             text = files[FILE].decode()
-            content = json.loads(text)
+            content = parse_json(text, f"{FILE} in {place}")
             if not isinstance(content, dict) or not {"model", "added_tokens"} <= set(content):
                 raise DataError(f"{FILE} in {place} is not a file of the tokenizers library")
             return Vocabulary(library.Tokenizer.from_str(text), place)

@@ -4,7 +4,6 @@ A key is the name up to the first dot; with several images of one key the plaine
 KEY.mask.png and KEY.npy), unless each of them has labels of its own (a.1.jpg, a.1.cls).
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
@@ -17,6 +16,7 @@ from saccade.data.splits import named_split
 from saccade.data.storage import TarStorage
 from saccade.data.tables import read_lines
 from saccade.errors import DataError
+from saccade.json_io import parse_json
 
 CLASSES_FILE = "classes.json"  # beside shards: a JSON list of class names, in the order of their indices
 NAME_LISTS = ("classes.txt", "classnames.txt")  # the same, a name a line
@@ -161,10 +161,7 @@ def _text(storage: TarStorage, name: str) -> str:
 
 
 def _object(storage: TarStorage, name: str) -> Mapping[str, Any]:
-    try:
-        content = json.loads(storage.read(name))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{storage.path}: {name} is not JSON: {error}") from None
+    content = parse_json(storage.read(name), f"{storage.path}: {name}")
     if not isinstance(content, dict):
         return {"cls": content}
     return {str(key).lower(): value for key, value in content.items()}
@@ -175,7 +172,7 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     file = folder / CLASSES_FILE
     if file.is_file():
         try:
-            return tuple(str(name) for name in json.loads(file.read_text(encoding="utf-8")))
+            return tuple(str(name) for name in parse_json(file.read_bytes(), file))
         except (OSError, ValueError, TypeError) as error:
             raise DataError(f"{file} must be a JSON list of class names: {error}") from None
     for name in NAME_LISTS:

@@ -108,7 +108,7 @@ def test_the_manifest_notices_damage_loss_and_escape(tmp_path):
     with pytest.raises(CheckpointError, match="outside of its folder"):
         check_manifest(folder)
     (folder / "manifest.json").write_text("{")
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    with pytest.raises(CheckpointError, match="is not readable JSON"):
         check_manifest(folder)
 
 

@@ -164,7 +164,7 @@ def test_the_bytes_are_the_perceivers() -> None:
     ("files", "message"),
     [
         ({}, "has no vocabulary"),
-        ({"tokenizer.json": b"{"}, "is invalid"),
+        ({"tokenizer.json": b"{"}, "is not readable JSON"),
         ({"tokenizer.json": b"[1]"}, "not a file of the tokenizers library"),
         ({"vocab.txt": b"one\ntwo"}, r"has no \[PAD\]"),
     ],

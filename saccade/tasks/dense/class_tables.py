@@ -9,7 +9,6 @@ class_names.txt         a name a line, in the order of their numbers (LabelMe); 
 objectInfo150.txt       the table of ADE20K
 """
 
-import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 
 from saccade.data.tables import read_numbered_table
 from saccade.errors import DataError
+from saccade.json_io import parse_json
 
 IGNORE = -1  # the target of a pixel without a class
 NO_CLASS = 255  # its number in a file, unless a class has this number
@@ -128,7 +128,7 @@ Row = tuple[int, str, Colour | None]
 
 def _json_rows(file: Path) -> list[Row]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
+        content = parse_json(file.read_bytes(), file)
         numbers = enumerate(content) if isinstance(content, list) else content.items()
         rows = [(int(number), name) for number, name in numbers]
         if not all(isinstance(name, str) for _, name in rows):

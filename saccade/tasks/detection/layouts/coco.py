@@ -6,13 +6,13 @@ annotations/instances_default.json, images/default/                      CVAT
 result.json, images/                                                     Label Studio
 """
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from saccade.data.splits import SPLITS
 from saccade.errors import DataError
+from saccade.json_io import read_json_file
 from saccade.tasks.detection.layouts.tree import ImageTree, finite_box, hidden, refuse_repetitions, split_of
 from saccade.tasks.detection.records import Box, Contents, Crowd, Record
 
@@ -74,10 +74,7 @@ def read_coco(root: Path) -> Contents:
 
 
 def _load(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{file} is not a COCO annotation: {error!r}") from None
+    return read_json_file(file)
 
 
 def _why_not_boxes(content: Any) -> str | None:
