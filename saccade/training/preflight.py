@@ -41,7 +41,7 @@ def check_before(
     for text in () if splits is None else splits.notes:
         note(text, False)
     if config.data.check != "off" and splits is not None and not splits.generated:
-        judge_data(check_data(splits, mode=config.data.check), config, note)
+        judge_data(check_data(splits, mode=config.data.check), splits.classes, config, note)
     if config.preflight:
         seconds_per_image = overfit_one_batch(plan, processes.device, note)
         images = plan.total_steps * config.batch_size
@@ -52,8 +52,10 @@ def check_before(
         note(f"expected: {minutes:.1f} min for {plan.total_steps} steps{needed}", False)
 
 
-def judge_data(report: DataReport, config: RunConfig, note: Callable[[str, bool], None]) -> None:
-    """Stop on errors in the data, report warnings."""
+def judge_data(
+    report: DataReport, classes: tuple[str, ...], config: RunConfig, note: Callable[[str, bool], None]
+) -> None:
+    """Stop on errors in the data; report warnings, and which classes there are."""
     tolerated = set(report.errors[:1]) if report.broken and config.data.bad_images == "skip" else set()
     serious = [error for error in report.errors if error not in tolerated]
     if serious:
@@ -64,9 +66,8 @@ def judge_data(report: DataReport, config: RunConfig, note: Callable[[str, bool]
     for text in [*tolerated, *report.warnings]:
         note(text, True)
     done, total = report.coverage
-    names = list(report.counts["train"])
-    more = ", …" if len(names) > SHOWN_CLASSES else ""
-    suffix = f", {len(names)} classes: {', '.join(names[:SHOWN_CLASSES])}{more}" if len(names) > 1 else ""
+    unit, more = "class" if len(classes) == 1 else "classes", ", …" if len(classes) > SHOWN_CLASSES else ""
+    suffix = f", {len(classes)} {unit}: {', '.join(classes[:SHOWN_CLASSES])}{more}" if classes else ""
     note(f"data: checked {done} of {total} {report.things}{suffix}", False)
 
 

@@ -26,7 +26,7 @@ def test_dense_data_of_a_folder_is_checked_and_its_notes_are_printed(
     assert main(run) == 0
     printed = capsys.readouterr().err
     assert "255 is lesion" in printed
-    assert "checked 6 of 6 images" in printed
+    assert "checked 6 of 6 images, 2 classes: background, lesion" in printed
     assert "unbalanced" not in printed
     Image.new("RGB", (16, 16)).save(tmp_path / "data/images/3.png")
     assert main([*run[:-1], str(tmp_path / "other")]) == 1
