@@ -118,7 +118,8 @@ def test_what_one_refuses_the_other_names(task, write, spoil, named: str, refuse
     path = write(tmp_path)
     room, config = table.room(task), config_of(task, path)
     lines: list[str] = []
-    judge_data(check_data(room.open_data(str(path), WHOLE)), config, lambda text, warning: lines.append(text))
+    splits = room.open_data(str(path), WHOLE)
+    judge_data(check_data(splits), splits.classes, config, lambda text, warning: lines.append(text))
     assert room.check(str(path)).ok  # whole data passes both
     assert named not in " ".join(lines)
     spoil(tmp_path)
@@ -134,7 +135,9 @@ def test_what_one_refuses_the_other_names(task, write, spoil, named: str, refuse
     warnings: list[str] = []
     try:
         splits = room.open_data(str(path), WHOLE)
-        judge_data(check_data(splits), config, lambda text, warning: warnings.append(text) if warning else None)
+        judge_data(
+            check_data(splits), splits.classes, config, lambda text, warning: warnings.append(text) if warning else None
+        )
         trained = " ".join(warnings)
         assert not refuses
     except (DataError, ImageError) as error:

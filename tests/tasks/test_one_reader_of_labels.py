@@ -119,7 +119,7 @@ def trained(task: str, path: Path) -> str:
     try:
         splits = table.room(task).setup(config, torch.device("cpu")).splits
         assert splits is not None
-        judge_data(check_data(splits), config, lambda text, warning: None)
+        judge_data(check_data(splits), splits.classes, config, lambda text, warning: None)
     except (DataError, ImageError) as error:
         return str(error)
     return ""
