@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from saccade.data.augmentation import ImageTransform, PixelTransform
 from saccade.data.samples import Batch, ImageSource, Source
 from saccade.data.seeding import RandomStream, mix_seed
+from saccade.data.workers import worker_errors
 from saccade.errors import ConfigError, DataError, ImageError
 
 CACHE_BYTES = 256 * 2**20  # largest data set whose preprocessed images are cached in memory
@@ -251,7 +252,7 @@ class TrainBatches:
         )
 
     def __iter__(self) -> Iterator[Batch]:
-        for batch, skipped in self._loader:
+        for batch, skipped in _one_line_errors(self._loader):
             self.skipped |= dict.fromkeys(skipped)
             if len(self.skipped) > self._limit:
                 raise DataError(
@@ -274,6 +275,11 @@ class _Steps:
         return self.stop - self.start
 
 
+def _one_line_errors(loader: DataLoader) -> Iterator[tuple[Batch, list[str]]]:
+    with worker_errors():
+        yield from loader
+
+
 def eval_batches(
     dataset: BatchDataset, batch_size: int, *, workers: int = 0, rank: int = 0, world: int = 1
 ) -> Iterator[Batch]:
@@ -289,7 +295,7 @@ def eval_batches(
         multiprocessing_context=_start_method(workers),
         collate_fn=dataset.collate,
     )
-    return (batch for batch, _ in loader)
+    return (batch for batch, _ in _one_line_errors(loader))
 
 
 class ResidentBatches:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from saccade.checkpoints.directory import OWN, save_model_dir, save_own_weights
 from saccade.data.batching import BatchDataset, eval_batches
+from saccade.data.workers import worker_errors
 from saccade.engine.collect import Collected, collect
 from saccade.engine.results import Metrics
 from saccade.engine.setup import TrainingSetup
@@ -105,7 +106,7 @@ def train(
             run = RunDirectory.create(config, output)
         path = processes.broadcast_from_rank0(None if run is None else run.path)
         run = run or RunDirectory(path)
-        with locked(run, processes):
+        with locked(run, processes), worker_errors():
             return _Run(config, run, processes, plan, notify).execute(resume)
 
 
