@@ -128,7 +128,7 @@ def fitted_config(config: RunConfig, explicit: Collection[str]) -> tuple[RunConf
             with suppress(ImageError):
                 sides.append(max(size_of(cast(ImageSource, train).image(index, channels))))
     config, lines = without_colours(config, explicit, channels)
-    config, more = fit_to_data(config, explicit, DataSize(len(train), sides, len(splits.classes)))
+    config, more = fit_to_data(config, explicit, DataSize(min(config.data.train_size or len(train), len(train)), sides, len(splits.classes)))
     return config, lines + more
 
 
@@ -206,7 +206,7 @@ def write_task_report(run: RunDirectory) -> Path:
     )
     run_tiles = {
         "training": f"{provenance['seconds']:.0f} s",
-        room.inputs: f"{len(splits.train):,}",
+        room.inputs: f"{config.data.train_size or len(splits.train):,}",
         "parameters": f"{sum(p.numel() for p in predictor.model.parameters()):,}",
     }
     report = Report(

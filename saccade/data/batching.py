@@ -82,6 +82,7 @@ class TrainOrder:
         repeats: how often an image appears in its batch, each time with another augmentation.
         rank, world: index and number of processes; each has consecutive rows of the batch.
         classes: draws every class equally often; None for every image once an epoch.
+        subset: indices in the source of the images that are used, `num_images` of them; None for all.
     """
 
     num_images: int
@@ -91,6 +92,7 @@ class TrainOrder:
     rank: int = 0
     world: int = 1
     classes: BalancedClasses | None = None
+    subset: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size % self.world:
@@ -125,6 +127,7 @@ class TrainOrder:
         stop = start + self.batch_size
         order, draws = _epoch(self.num_images, self.seed, epoch, self.classes)
         items: list[Item] = []
+        last = None  # place of the last sample
         # Sample p of the epoch is view p % repeats of image order[p // repeats]. The views of one image are apart, and
         # each has another neighbour, because mixup and cutmix mix neighbours.
         for repeat in range(self.repeats):
@@ -133,13 +136,16 @@ class TrainOrder:
             if repeat:
                 generator = torch.Generator().manual_seed(mix_seed(self.seed, step, RandomStream.REPEATS, repeat))
                 shuffle = torch.randperm(len(indices), generator=generator)
-                if len(indices) > 1 and items and items[-1][0] == indices[shuffle[0]]:
+                if len(indices) > 1 and last == indices[shuffle[0]]:
                     shuffle = shuffle.roll(1)
                 indices, draw = indices[shuffle], draw[shuffle]
             # An image that is drawn again has another augmentation, as one more view.
+            places = indices.tolist()
+            last = places[-1] if places else last
+            images = places if self.subset is None else [self.subset[place] for place in places]
             items += [
                 (index, (self.seed, epoch, index, repeat + self.repeats * again))
-                for index, again in zip(indices.tolist(), draw.tolist())
+                for index, again in zip(images, draw.tolist())
             ]
         return items[self.rows]
 

@@ -60,6 +60,7 @@ class DataConfig:
     val_fraction: Part = 0.1  # held out from train if the data has no val split
     test_fraction: Part = 0.2  # held out first, if the data has no test split
     split_seed: Seed = 0
+    train_size: Count | None = None  # training inputs that are used, each class in proportion; None: all
     workers: Workers | None = None  # loader processes; None: one for each core but one, 0 for data in memory
     bad_images: Literal["stop", "skip"] = "stop"
     sampling: Literal["shuffled", "balanced"] = "shuffled"  # balanced: every class equally often in an epoch

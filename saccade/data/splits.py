@@ -70,5 +70,26 @@ def assign_splits(own: Sequence[str], config: DataConfig, strata: Sequence[str] 
     return splits
 
 
+def nested_subset(labels: Sequence[int] | np.ndarray, size: int, seed: int) -> tuple[int, ...]:
+    """`size` of the samples, each class in proportion; a smaller subset is part of every larger one of the same seed.
+
+    Args:
+        labels: ``[N]``, the class of each sample.
+        size: from 1 to N.
+        seed: of the draw.
+
+    Returns:
+        indices in ascending order.
+    """
+    labels = np.asarray(labels)
+    generator = np.random.default_rng(seed)
+    ranks = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        # Sample k of n lies in the k-th n-th of the order: its first part has every class in proportion.
+        ranks[generator.permutation(members)] = (np.arange(len(members)) + generator.random()) / len(members)
+    return tuple(sorted(np.argsort(ranks, kind="stable")[:size].tolist()))
+
+
 def _stratum_seed(seed: int, stratum: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{stratum}".encode()).digest()[:8], "little")

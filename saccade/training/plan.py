@@ -19,6 +19,7 @@ from saccade.data.batching import (
 from saccade.data.own import OwnDataset
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch
+from saccade.data.splits import nested_subset
 from saccade.engine.setup import TrainingSetup
 from saccade.errors import ConfigError
 from saccade.models.model import Model
@@ -82,9 +83,10 @@ def plan_run(config: RunConfig, setup: TrainingSetup, processes: Processes) -> T
         ConfigError: what does not fit, before anything is computed.
     """
     freeze_untrained(setup.start.model, config.optimizer)
+    subset = train_subset(config, setup)
     order = TrainOrder(
-        len(setup.train.source), config.batch_size, config.seed, config.augmentation.repeats,
-        processes.rank, processes.world, balanced_classes(config, setup),
+        len(setup.train.source if subset is None else subset), config.batch_size, config.seed,
+        config.augmentation.repeats, processes.rank, processes.world, balanced_classes(config, setup, subset), subset,
     )  # fmt: skip
     per_process = config.batch_size // processes.world
     mixes = config.augmentation.mixup or config.augmentation.cutmix
@@ -104,7 +106,24 @@ def plan_run(config: RunConfig, setup: TrainingSetup, processes: Processes) -> T
     )
 
 
-def balanced_classes(config: RunConfig, setup: TrainingSetup) -> BalancedClasses | None:
+def train_subset(config: RunConfig, setup: TrainingSetup) -> tuple[int, ...] | None:
+    """The indices of the training inputs that are used; None for all.
+
+    Raises:
+        ConfigError: `data.train_size` is not between 1 and the number of training inputs.
+    """
+    size, count = config.data.train_size, len(setup.train.source)
+    if size is None:
+        return None
+    if not 1 <= size <= count:
+        raise ConfigError(f"data.train_size must be from 1 to the {count} training inputs, not {size}")
+    labels = np.asarray(getattr(setup.train.source, "labels", ()))
+    return nested_subset(labels if len(labels) == count else np.zeros(count), size, config.data.split_seed)
+
+
+def balanced_classes(
+    config: RunConfig, setup: TrainingSetup, subset: tuple[int, ...] | None = None
+) -> BalancedClasses | None:
     """The classes of the training inputs where they are sampled equally often; None where each input is, once.
 
     Raises:
@@ -118,7 +137,8 @@ def balanced_classes(config: RunConfig, setup: TrainingSetup) -> BalancedClasses
             f"data.sampling=balanced draws every class equally often, and the data of {config.task} has not one class "
             "for each input: use data.sampling=shuffled"
         )
-    return BalancedClasses(torch.from_numpy(labels.astype(np.int64)))
+    chosen = labels if subset is None else labels[list(subset)]
+    return BalancedClasses(torch.from_numpy(chosen.astype(np.int64)))
 
 
 def _workers(setup: TrainingSetup, processes: Processes) -> int:

@@ -28,6 +28,7 @@ def provenance(
     """Where the weights come from; goes into the model directory."""
     datasets = {"train": setup.train, "val": setup.val, "test": setup.test}
     counts = {name: len(dataset.source) for name, dataset in datasets.items() if dataset is not None}
+    counts["train"] = config.data.train_size or counts["train"]
     return {
         "data": {
             "name": setup.data_name,
