@@ -128,7 +128,8 @@ def fitted_config(config: RunConfig, explicit: Collection[str]) -> tuple[RunConf
             with suppress(ImageError):
                 sides.append(max(size_of(cast(ImageSource, train).image(index, channels))))
     config, lines = without_colours(config, explicit, channels)
-    config, more = fit_to_data(config, explicit, DataSize(min(config.data.train_size or len(train), len(train)), sides, len(splits.classes)))
+    count = min(config.data.train_size or len(train), len(train))
+    config, more = fit_to_data(config, explicit, DataSize(count, sides, len(splits.classes)))
     return config, lines + more
 
 

@@ -51,7 +51,7 @@ class JointScalingLaw:
         seed: of the draws.
     """
 
-    columns: ClassVar = ("params", "inputs", "error", "fitted", "low", "high")
+    columns: ClassVar[tuple[str, ...]] = ("params", "inputs", "error", "fitted", "low", "high")
 
     a: Parameter
     b: Parameter

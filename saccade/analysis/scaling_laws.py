@@ -89,7 +89,7 @@ class ScalingLaw:
         seed: of the draws.
     """
 
-    columns: ClassVar = ("cost", "error", "fitted", "low", "high", "held_out")
+    columns: ClassVar[tuple[str, ...]] = ("cost", "error", "fitted", "low", "high", "held_out")
 
     a: Parameter
     b: Parameter

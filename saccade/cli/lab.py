@@ -1,8 +1,11 @@
 """`saccade lab`: studies of many runs, and the laws behind them."""
 
+import shlex
+import sys
 from pathlib import Path
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from saccade.cli.analyses.options import OutputOptions
 from saccade.errors import ConfigError
@@ -72,3 +75,97 @@ def fit(
         seed=seed,
     )
     delivery.deliver("scaling", law, lambda: scaling_figure(law, cost, error))
+
+
+@app.command
+def run(
+    study: str,
+    /,
+    *,
+    output: Path | None = None,
+    processes: int = 1,
+    threads: int | None = None,
+    verbose: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Do the runs of a study that are not done, then write its report. The exit code is 1 if a run failed.
+
+    A study that was stopped or killed goes on where it was. Several drivers of one study share its runs.
+
+    Parameters
+    ----------
+    study
+        YAML file, or the name of a study that comes with Saccade: data_size.
+    output
+        Folder of the study; studies/NAME after the file unless given.
+    processes
+        That do runs at once.
+    threads
+        Of PyTorch in each process; the cores divided by the processes unless given.
+    verbose
+        Print every epoch of the runs of this process.
+    """
+    if processes < 1 or (threads is not None and threads < 1):
+        raise ConfigError("--processes and --threads must be at least 1")
+    from saccade.lab.study import read_study
+
+    plan = read_study(study)
+    name = Path(study).stem
+    path = output or (Path(study).parent if name == "study" else Path("studies") / name)
+    print(f"{len(plan.jobs)} runs in {path}", file=sys.stderr, flush=True)
+    from saccade.cli.progress import RunDisplay
+    from saccade.lab.driver import JobEnded, run_study
+    from saccade.lab.jobs import StudyDirectory
+    from saccade.lab.report import write_study_report
+
+    def announce(ended: JobEnded) -> None:
+        result = ended.result
+        end = f"failed: {ended.error}"
+        if result is not None:
+            end = f"{result.metrics.get(plan.config.report.metric, float('nan')):.4f}, {result.wall_seconds:.0f} s"
+        print(f"{ended.job.id}  {end}", file=sys.stderr, flush=True)
+
+    display = RunDisplay(verbose=True) if verbose else None
+    outcome = run_study(plan, path, processes=processes, threads=threads, on_job=announce, on_event=display)
+    folder = StudyDirectory(path)
+    if outcome.done:
+        page, _ = write_study_report(folder, plan)
+        print(f"{outcome.done} of {len(plan.jobs)} runs done; report {page}, table {path / 'results.csv'}")
+    if outcome.stopped:
+        print(f"stopped; go on with: saccade lab run {shlex.quote(study)} --output {shlex.quote(str(path))}")
+        return 130
+    if outcome.elsewhere:
+        print(f"{outcome.elsewhere} runs are being done by other processes: saccade lab status {path}")
+    for job, error in outcome.failed.items():
+        print(f"{job} failed: {error}", file=sys.stderr)
+    return 1 if outcome.failed else 0
+
+
+@app.command
+def status(path: Path, /) -> None:
+    """Print how many runs of a study are done and running, and the time left.
+
+    Parameters
+    ----------
+    path
+        Folder of the study.
+    """
+    from saccade.lab.jobs import StudyDirectory
+    from saccade.lab.results import status as status_of
+
+    print(status_of(*StudyDirectory.existing(path)))
+
+
+@app.command
+def report(path: Path, /) -> None:
+    """Write the report (HTML), the plot (PNG) and the table (CSV) of a study, also of one that is not done.
+
+    Parameters
+    ----------
+    path
+        Folder of the study.
+    """
+    from saccade.lab.jobs import StudyDirectory
+    from saccade.lab.report import write_study_report
+
+    page, points = write_study_report(*StudyDirectory.existing(path))
+    print(f"{len(points)} points: {page}, {path / 'results.csv'}, {path / 'figure.png'}")

@@ -1,0 +1,159 @@
+"""Drivers of a study: killed, two at once, with a run that fails."""
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+
+from saccade.cli.main import main
+from saccade.lab.driver import is_locked, run_study
+from saccade.lab.jobs import StudyDirectory
+from saccade.lab.results import status
+from saccade.lab.study import read_study
+from saccade.nn.matmul_precision import MatmulPrecisionChoice
+from saccade.training import resume
+
+SMALL = """
+title: One small model
+recipe: digits
+set: {model.name: lenet, model.image_size: [16, 16], schedule.steps: %d, batch_size: 16, preflight: false,
+      data.check: "off", data.workers: 0, checkpoint_seconds: 0.0, data.digits.val: 0}
+grid:
+  data.train_size: [64, 128]
+seeds: [0, 1]
+report: {metric: accuracy, as_error: true}
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    (tmp_path / "small.yaml").write_text(SMALL % 4)
+    return tmp_path / "small.yaml"
+
+
+# A run measures which precision of matrix products is fastest, and under load two runs may choose differently.
+FIXED_PRECISION = """
+import sys
+from saccade.cli.main import main
+from saccade.nn.matmul_precision import MatmulPrecisionChoice
+from saccade.training import resume
+resume.choose_matmul_precision = lambda *_, **__: MatmulPrecisionChoice("highest", "fixed")
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def driver(study: Path, output: Path, *options: str) -> subprocess.Popen:
+    arguments = ["lab", "run", str(study), "--output", str(output), "--threads", "1"]
+    command = [sys.executable, "-c", FIXED_PRECISION, *arguments]
+    return subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def weights(folder: Path) -> dict[str, dict[str, bytes]]:
+    """The bytes of every tensor of every model."""
+    files = {path.parents[1].name: load_file(path) for path in folder.glob("jobs/*/model/model.safetensors")}
+    return {job: {name: tensor.tobytes() for name, tensor in tensors.items()} for job, tensors in files.items()}
+
+
+def test_a_study_from_run_to_report(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    output = tmp_path / "study"
+    assert main(["lab", "run", str(small), "--output", str(output), "--threads", "1"]) == 0
+    assert "4 of 4 runs done" in capsys.readouterr().out
+    lines = (output / "results.csv").read_text().splitlines()
+    assert lines[0].startswith("job,data.train_size,seed,params,inputs,flops,seconds,split,loss,accuracy,error")
+    assert len(lines) == 5
+    page = (output / "report.html").read_text()
+    assert page.count("<svg") == 1
+    assert "One small model" in page
+    folder, study = StudyDirectory.existing(output)
+    result = folder.result(study.jobs[0])
+    assert result is not None
+    assert result.inputs == 4 * 16
+    assert result.metrics["accuracy"] > 0
+    before = {path: path.stat().st_mtime_ns for path in output.glob("results/*.json")}
+    assert main(["lab", "run", str(output / "study.yaml"), "--output", str(output)]) == 0
+    assert {path: path.stat().st_mtime_ns for path in output.glob("results/*.json")} == before  # nothing was repeated
+    capsys.readouterr()
+    assert main(["lab", "status", str(output)]) == 0
+    assert "4 of 4 jobs done, 0 running" in capsys.readouterr().out
+
+
+def test_a_killed_driver_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """kill -9 in the middle of a run: its finished runs stay as they are, the broken one is resumed, and the weights
+    are those of a study that nobody killed."""
+    choice = MatmulPrecisionChoice("highest", "fixed")
+    monkeypatch.setattr(resume, "choose_matmul_precision", lambda *_, **__: choice)
+    (tmp_path / "study.yaml").write_text(SMALL % 16)
+    one, other = tmp_path / "killed", tmp_path / "whole"
+    process = driver(tmp_path / "study.yaml", one)
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline and process.poll() is None:
+        if list(one.glob("results/*.json")) and len(list(one.glob("jobs/*/checkpoints/step-*"))) >= 3:
+            break
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    folder, study = StudyDirectory.existing(one)
+    finished = {path: path.stat().st_mtime_ns for path in one.glob("results/*.json")}
+    assert 1 <= len(finished) < 4
+    assert not any(is_locked(folder, job) for job in study.jobs)  # a dead process holds no lock
+    begun = [job for job in study.jobs if not folder.done(job) and (one / "jobs" / job.id / "env.json").is_file()]
+    assert run_study(study, one, threads=1).done == 4
+    assert all(path.stat().st_mtime_ns == when for path, when in finished.items())
+    assert run_study(study, other, threads=1).done == 4
+    assert weights(one) == weights(other)
+    for job in begun:
+        lines = (one / "jobs" / job.id / "metrics.jsonl").read_text().splitlines()
+        steps = [json.loads(line)["step"] for line in lines]
+        assert steps == sorted(set(steps))
+
+
+def test_two_drivers_and_a_worker_do_every_run_once(small: Path, tmp_path: Path) -> None:
+    output = tmp_path / "study"
+    drivers = [driver(small, output, "--processes", "2"), driver(small, output)]
+    texts = [process.communicate(timeout=250) for process in drivers]
+    assert [process.returncode for process in drivers] == [0, 0], texts
+    _, study = StudyDirectory.existing(output)
+    ended = [line.split()[0] for _, err in texts for line in err.splitlines() if line.endswith(" s")]
+    assert len(ended) == len(set(ended)) <= 4  # the rest was done by the worker
+    assert len(list(output.glob("results/*.json"))) == 4
+    for job in study.jobs:
+        rows = (output / "jobs" / job.id / "metrics.jsonl").read_text().splitlines()
+        assert [json.loads(row)["step"] for row in rows] == sorted({json.loads(row)["step"] for row in rows})
+
+
+def test_a_locked_run_is_left_to_who_has_it(small: Path, tmp_path: Path) -> None:
+    study = read_study(small)
+    folder = StudyDirectory.create(tmp_path / "study", study)
+    held = os.open(folder.locks / study.jobs[0].id, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    outcome = run_study(study, folder.path, threads=1)
+    assert (outcome.done, outcome.elsewhere, outcome.failed) == (3, 1, {})
+    now = status(folder, study)
+    assert (now.done, now.running) == (3, 1)
+    assert now.seconds_left is not None
+    assert now.seconds_left > 0
+    os.close(held)
+    assert run_study(study, folder.path, threads=1).done == 4
+
+
+def test_a_run_that_fails_does_not_end_the_study(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    small.write_text(small.read_text().replace("[64, 128]", "[64, 5000]"))
+    assert main(["lab", "run", str(small), "--output", str(tmp_path / "study"), "--threads", "1"]) == 1
+    output = capsys.readouterr()
+    assert "2 of 4 runs done" in output.out
+    assert "data.train_size must be from 1 to the 1437 training inputs, not 5000" in output.err
+
+
+def test_a_folder_with_something_else_is_refused(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/notes.txt").write_text("mine")
+    assert main(["lab", "run", str(small), "--output", str(tmp_path / "other")]) == 2
+    assert "is no study" in capsys.readouterr().err
+    assert main(["lab", "status", str(tmp_path / "other")]) == 2
