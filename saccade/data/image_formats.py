@@ -9,6 +9,7 @@ import io
 import os
 import stat
 import struct
+import tokenize
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -32,7 +33,8 @@ HEAD_BYTES = 512  # of a file, by which its kind is recognised
 # Raised by decoders on damaged bytes.
 DAMAGE = (
     OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError, OverflowError,
-    MemoryError, RuntimeError, struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning,
+    MemoryError, RuntimeError, struct.error, zlib.error, tokenize.TokenError, Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
 )  # fmt: skip
 
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")

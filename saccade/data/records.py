@@ -18,7 +18,7 @@ from saccade.data.arrow import arrow_files, read_arrow
 from saccade.data.images import is_image_name
 from saccade.data.record_types import Record, Records
 from saccade.data.splits import named_split
-from saccade.data.storage import FolderStorage
+from saccade.data.storage import FolderStorage, is_file
 from saccade.data.tables import read_numbered_table, read_objects
 from saccade.data.webdataset import read_tars, tar_files
 from saccade.errors import DataError
@@ -112,7 +112,7 @@ class Images:
             DataError: there is no such image, or there are several.
         """
         for text in (name, name.replace("\\", "/")):
-            if (self.folder / text).is_file():
+            if is_file(self.folder / text):
                 return text
         if self._index is None:
             self._index = _index(self.folder)

@@ -132,6 +132,14 @@ def _walk(path: Path) -> list[str]:
     return names
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; also False for a name that no file can have, such as one that is too long."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def is_hidden(name: str) -> bool:
     """Whether a part of the name is hidden, or of an archive tool or a network drive rather than of the data."""
     return any(part.startswith((".", "@")) or part == "__MACOSX" for part in name.split("/"))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from saccade.data.images import is_image_name
+from saccade.data.storage import is_file
 from saccade.errors import DataError
 
 DELIMITERS = ",;\t|"
@@ -59,7 +60,7 @@ def read_numbered_table(
 
 def file_beside(table: Path, name: str) -> str | None:
     """The file that a row names, relative to the table's folder, with `/` or Windows' `\\`; None if there is none."""
-    return next((path for path in (name, name.replace("\\", "/")) if (table.parent / path).is_file()), None)
+    return next((path for path in (name, name.replace("\\", "/")) if is_file(table.parent / path)), None)
 
 
 def read_lines(place: Path) -> list[str]:
