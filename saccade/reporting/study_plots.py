@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from saccade.reporting.plots import COLOURS, STYLE
 
 WIDE_RANGE = 8.0  # a positive axis whose ends differ by more than this factor is logarithmic
+DECADES = 20.0  # a wider one has labels at powers of ten alone
 LEGEND_LINES = 8
 
 
@@ -79,5 +81,7 @@ def _scale(axes: Axes, values: Sequence[float], which: str) -> None:
     if min(values) > 0 and max(values) / min(values) > WIDE_RANGE:
         if which == "x":
             axes.set_xscale("log")
+            if max(values) / min(values) > DECADES:
+                axes.xaxis.set_minor_formatter(NullFormatter())  # the labels of powers of ten are enough
         else:
             axes.set_yscale("log", nonpositive="clip")
