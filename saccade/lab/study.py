@@ -13,7 +13,6 @@ report: {x: data.train_size, lines: model, metric: accuracy, as_error: true}
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,7 +25,8 @@ import yaml
 
 from saccade.config_io import build_config
 from saccade.errors import ConfigError
-from saccade.training.config import RunConfig, resolve
+from saccade.tasks import table
+from saccade.training.config import RunConfig, differences, resolve
 
 MAX_JOBS = 10_000
 
@@ -186,8 +186,12 @@ def _jobs(config: StudyConfig) -> tuple[Job, ...]:
 
 
 def _job_id(levels: Mapping[str, Any], seed: int, config: RunConfig) -> str:
-    """Words for people and a digest of the config: "vit-64-s0-1f3a9c02d4"."""
-    digest = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode()).hexdigest()[:10]
+    """Words for people and a digest of the config: "vit-64-s0-1f3a9c02d4".
+
+    The digest is of what differs from the defaults, so that an option which a later version adds changes no id.
+    """
+    default = RunConfig(task=config.task, options=table.config_class(config.task)())
+    digest = hashlib.sha256("\n".join([config.task, *sorted(differences(default, config))]).encode()).hexdigest()[:10]
     words = re.sub(r"[^a-z0-9.]+", "-", "-".join(map(str, levels.values())).lower()).strip("-.")[:60]
     return f"{words}-s{seed}-{digest}"
 
