@@ -49,6 +49,9 @@ def shortened(command: list[str]) -> list[str]:
         options.append("batch_size=4")
     if "numbers" in command:
         options += ["data.numbers.val=8", "data.numbers.test=16"]
+    if "--epochs" in command:
+        place = command.index("--epochs")
+        command = [*command[:place], *command[place + 2 :]]
     steps = [] if "--steps" in command else ["--steps", "2"]
     return [*command, *steps, *(part for option in options for part in ("--set", option))]
 

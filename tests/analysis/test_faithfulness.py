@@ -41,7 +41,9 @@ class Corner(nn.Module):
 
 def test_the_right_map_has_the_best_scores() -> None:
     predictor = created("vit_digits", "classification")
-    predictor.model = Corner()  # type: ignore[assignment]
+    corner = Corner()
+    corner.config = predictor.model.config
+    predictor.model = corner  # type: ignore[assignment]
     image = torch.ones(1, 1, 8, 8)
     right = torch.zeros(4, 4)
     right[:2, :2] = 1.0

@@ -141,13 +141,15 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_saves_says_how_to_go_on_and_exits(tmp_path: Path, number: int, code: int) -> None:
-    """SIGINT goes to the loader's workers too, as Ctrl-C on a terminal does."""
+    """SIGINT goes to the loader's workers too, as Ctrl-C on a terminal does. The child does not ignore SIGHUP,
+    also where these tests themselves run under nohup."""
     arguments = [f"--set={key}={json.dumps(value)}" for key, value in SMALL.items() if key != "checkpoint_seconds"]
     options = ["--output", str(tmp_path / "run"), "--epochs", "200", "--workers", "2"]
     command = [sys.executable, "-m", "saccade", "train", *options, *arguments]
     process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+    )  # fmt: skip
     deadline = time.monotonic() + 150
     while not RunDirectory(tmp_path / "run").metrics():
         assert time.monotonic() < deadline

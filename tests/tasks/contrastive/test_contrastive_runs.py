@@ -161,9 +161,8 @@ def test_a_trained_tower_is_taken(run: RunDirectory, tmp_path: Path) -> None:
     ],
 )
 def test_refusals(change: dict, message: str, tmp_path: Path) -> None:
-    config = resolve(overrides={**TINY, **change})
     with pytest.raises(ConfigError, match=message):
-        train(config, output=tmp_path / "no")
+        train(resolve(overrides={**TINY, **change}), output=tmp_path / "no")
 
 
 def test_zero_shot_is_measured(run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

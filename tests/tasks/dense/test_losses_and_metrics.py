@@ -19,6 +19,7 @@ from saccade.tasks.dense.depth_metrics import DepthMetrics
 from saccade.tasks.dense.segmentation import SegmentationTask
 from saccade.tasks.dense.segmentation_metrics import SegmentationMetrics
 from saccade.tasks.dense.sources import IGNORE
+from saccade.training.config import resolve
 
 NAN = float("nan")
 
@@ -186,7 +187,7 @@ def test_the_median_of_an_even_count_lies_between_the_two_in_the_middle(count: i
 
 def test_a_greatest_depth_above_zero() -> None:
     with pytest.raises(ConfigError, match=r"depth\.max_depth"):
-        DepthConfig(max_depth=0.0)
+        resolve(overrides={"task": "depth", "depth.max_depth": 0.0})
 
 
 def test_pixels_without_a_class_do_not_count() -> None:

@@ -104,7 +104,7 @@ def test_the_masking_of_an_old_run_is_read() -> None:
         ({"model.name": "seq2seq_small"}, "is not a masked language model"),
         ({"masked_lm.next_sentence": True}, "no text that follows"),
         ({"masked_lm.mask_ratio": 0.0}, "masked_lm.mask_ratio"),
-        ({"masked_lm.mask_token": 0.8, "masked_lm.random_token": 0.3}, "their sum at most 1"),
+        ({"masked_lm.mask_token": 0.8, "masked_lm.random_token": 0.3}, "must be at most 1, not 0.8 and 0.3"),
         ({"augmentation.mixup": 0.2}, "texts cannot be mixed"),
     ],
 )
