@@ -73,6 +73,8 @@ def _value(classes: Sequence[str], source: Any, index: int) -> Any:
         return source.with_captions(index).captions
     if hasattr(source, "targets"):
         return np.asarray(source.targets[index]).tolist()
+    if hasattr(source, "values"):
+        return float(source.values[index])
     return classes[source.labels[index]]
 
 
