@@ -5,6 +5,7 @@ option that the other project does not have is an error, and nothing is lost sil
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args
@@ -87,7 +88,14 @@ TOWERS = {"huggingface": ("vit",), "openai": ("vit", "clip_resnet")}  # image to
 TRAINING_ONLY = {"position_resampling", "drop_path", "dropout", "attention_dropout", "mask_ratio", "norm_pixels"}
 
 
-def convert(source: str | Path, out: str | Path, to: Target, *, image_size: tuple[int, int] | None = None) -> list[str]:
+def convert(
+    source: str | Path,
+    out: str | Path,
+    to: Target,
+    *,
+    image_size: tuple[int, int] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> list[str]:
     """Open a checkpoint and write it in the format of another project.
 
     Args:
@@ -95,6 +103,7 @@ def convert(source: str | Path, out: str | Path, to: Target, *, image_size: tupl
         out: a new folder; a new `.pth` file for torchvision and openai.
         to: saccade (a model directory), huggingface, timm (a folder as on the hub), torchvision, or openai (CLIP).
         image_size: (H, W) in pixels, if it should differ; positions are resampled.
+        options: of the model that its file does not show, as for :func:`~saccade.checkpoints.loading.load_model`.
 
     Returns:
         messages, one sentence each.
@@ -110,7 +119,7 @@ def convert(source: str | Path, out: str | Path, to: Target, *, image_size: tupl
         raise ConfigError(f"{out} exists already: give another name")
     if to in FILES and out.suffix != ".pth":
         raise ConfigError(f"checkpoints of {to} are files: give a name that ends in .pth, not {out.name!r}")
-    loaded = load_model(source, image_size=image_size)
+    loaded = load_model(source, image_size=image_size, options=options)
     if to == "saccade":
         save_model_dir(out, loaded)
         return [str(loaded.report)]

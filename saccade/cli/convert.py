@@ -15,6 +15,7 @@ def convert(
     *,
     to: Annotated[Target, Parameter(help="Whose names, layout and config the result has.")],
     image_size: int | None = None,
+    set: Annotated[tuple[str, ...], Parameter(negative="")] = (),
 ) -> None:
     """Write a model in another project's format; what was written is read back and compared to the bit.
 
@@ -26,10 +27,15 @@ def convert(
         A new folder; a new .pth file for torchvision and openai.
     image_size
         Side in pixels, instead of the model's own; positions are resampled.
+    set
+        An option of the model that its file does not show, as KEY=VALUE: --set text.block.activation=gelu. With
+        --to saccade the result is a model directory that every command opens with it.
     """
     from saccade.checkpoints.convert import convert as write
+    from saccade.training.config import parse_override
 
     size = None if image_size is None else (image_size, image_size)
-    for note in write(model, out, to, image_size=size):
+    options = dict(parse_override(text) for text in set)
+    for note in write(model, out, to, image_size=size, options=options):
         print(note)
     print(f"{to}: {out}")

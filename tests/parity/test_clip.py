@@ -16,6 +16,7 @@ from saccade.checkpoints.formats.openai_clip import image_heads
 from saccade.checkpoints.loading import load_model
 from saccade.checkpoints.metadata import CheckpointMetadata
 from saccade.checkpoints.reading import read_tensors
+from saccade.cli.main import main
 from saccade.errors import CheckpointError, ConfigError
 from saccade.models.clip import CLIP
 from tests.parity.cases import randomised
@@ -110,6 +111,24 @@ def test_checkpoints_of_open_clips_training(run: str, quick: bool, tmp_path: Pat
         close(loaded.model.encode_image(images), official.encode_image(images))
         close(loaded.model.encode_text(TEXTS), official.encode_text(TEXTS))
     assert any(f"from the run {run!r} of open_clip" in note for note in loaded.report.notes)
+
+
+def test_the_activation_can_be_given(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Where the name of the run does not show it: for both towers, kept by the model directory."""
+    open_clip = pytest.importorskip("open_clip")
+    vision = {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16}
+    text = {"context_length": 8, "vocab_size": 64, "width": 64, "heads": 1, "layers": 1}
+    torch.manual_seed(0)
+    official = randomised(open_clip.CLIP(24, vision_cfg=vision, text_cfg=text, quick_gelu=True)).eval()
+    weights = {f"module.{name}": tensor for name, tensor in official.state_dict().items()}
+    torch.save({"epoch": 1, "name": "mine", "state_dict": weights, "optimizer": {}}, tmp_path / "epoch_1.pt")
+    options = ["--to", "saccade", "--set", "text.block.activation=quick_gelu"]
+    assert main(["convert", str(tmp_path / "epoch_1.pt"), str(tmp_path / "clip"), *options]) == 0
+    assert "assumed, from the run" not in capsys.readouterr().out
+    loaded, images = load_model(tmp_path / "clip"), torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        close(loaded.model.encode_image(images), official.encode_image(images))
+        close(loaded.model.encode_text(TEXTS), official.encode_text(TEXTS))
 
 
 def test_heads_of_open_clips_json(tmp_path: Path) -> None:

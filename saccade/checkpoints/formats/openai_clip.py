@@ -62,21 +62,28 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> CLIPConfig:
 RESIZE_MODES: dict[str, Resize] = {"shortest": "shortest", "squash": "exact"}
 
 
+OTHER = (
+    "put its open_clip_config.json beside the file, or convert it: saccade convert FILE FOLDER --to saccade "
+    "--set text.block.activation=…"
+)
+
+
 def activation(metadata: CheckpointMetadata) -> Activation:
-    """By open_clip's JSON beside the file; else GELU for a file of open_clip's training, and OpenAI's for others."""
+    """Of both towers: the caller's for the text tower; by open_clip's JSON beside the file; else GELU for a file of
+    open_clip's training, and OpenAI's for others."""
+    if "text.block.activation" in metadata.options:
+        return metadata.options["text.block.activation"]
     config_json = metadata.config.get("model_cfg") or metadata.config
     if "quick_gelu" in config_json or "vision_cfg" in config_json:
         return "quick_gelu" if config_json.get("quick_gelu") else "gelu"
     if (run := metadata.trainer.get("open_clip")) is not None:
         kind: Activation = "quick_gelu" if "quickgelu" in run.lower() else "gelu"
         metadata.notes.append(
-            f"{kind} assumed, from the run {run!r} of open_clip: for a model with the other activation "
-            "put its open_clip_config.json beside the file"
+            f"{kind} assumed, from the run {run!r} of open_clip: for a model with the other activation {OTHER}"
         )
         return kind
     metadata.notes.append(
-        "quick_gelu assumed, OpenAI's activation: for a model that open_clip trained with GELU put its "
-        "open_clip_config.json beside the file"
+        f"quick_gelu assumed, OpenAI's activation: for a model that open_clip trained with GELU {OTHER}"
     )
     return "quick_gelu"
 
