@@ -200,6 +200,11 @@ LAYOUTS = [
         "1 and 0",
     ),
     Layout(
-        "regression", "CSV, TSV", write_values, {"train/a.jpg": 1.5, "train/b.jpg": -2.0}, (), "as for classes, with numbers in the column `value`"
+        "regression",
+        "CSV, TSV",
+        write_values,
+        {"train/a.jpg": 1.5, "train/b.jpg": -2.0},
+        (),
+        "as for classes, with numbers in the column `value`",
     ),
 ]
