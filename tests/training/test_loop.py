@@ -62,7 +62,8 @@ def test_two_processes_equal_one(tmp_path: Path, shard: bool, rho: float | None)
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, atol=2e-5, rtol=1e-4)
     # The sharded run's checkpoint holds the whole tensors, so that one process can go on with it.
-    files, progress = RunDirectory(tmp_path / "two").load(RunDirectory(tmp_path / "two").steps()[-1])
+    checkpoint = RunDirectory(tmp_path / "two").load(RunDirectory(tmp_path / "two").steps()[-1])
+    files, progress = checkpoint.files, checkpoint.progress
     assert progress.step == 6
     assert files["optimizer"]["head.weight.exp_avg"].shape == one["head.weight"].shape
 
