@@ -246,6 +246,19 @@ def test_voc_under_other_names(annotation: str, image: str, tmp_path: Path) -> N
     assert boxes(tmp_path) == {"train/a b.png": [BOX]}
 
 
+def test_files_of_other_programs_beside_annotations(tmp_path: Path) -> None:
+    """As in a public repository of raccoons: a conda environment with tags of Python beside the annotations."""
+    picture(tmp_path / "images" / "a.png")
+    written(tmp_path / "annotations" / "a.xml", VOC.format(image="a.png", size=SIZE, name="fox"))
+    written(tmp_path / "environment.yml", "name: fox\ndependencies: !!python/tuple [python, numpy]\n")
+    written(tmp_path / "pom.xml", "<project><name>fox</name></project>")
+    assert boxes(tmp_path) == {"train/a.png": [BOX]}
+    assert "skipped 1 XML files that are no annotations: pom.xml" in open_boxes(str(tmp_path), WHOLE).notes
+    written(tmp_path / "data.yaml", "names: [fox\n")
+    with pytest.raises(DataError, match=r"data\.yaml is not YAML"):
+        open_boxes(str(tmp_path))
+
+
 def test_voc_lists_of_names_with_spaces(tmp_path: Path) -> None:
     for name in ("a b", "c d"):
         picture(tmp_path / "JPEGImages" / f"{name}.jpg")

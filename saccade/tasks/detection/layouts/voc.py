@@ -34,10 +34,18 @@ def read_voc(root: Path) -> Contents:
         for file in files:
             split = split_of(*reversed(file.relative_to(root).parts[:-1])) or "train"
             by_split.setdefault(split, []).append(file)
-    records = {split: [_read_file(tree, file) for file in part] for split, part in by_split.items()}
-    return Contents(
-        records, tuple(sorted({name for part in records.values() for record in part for name in record.names}))
-    )
+    records: dict[str, list[Record]] = {}
+    foreign: list[str] = []
+    for split, part in by_split.items():
+        for file in part:
+            record = _read_file(tree, file)
+            if record is None:
+                foreign.append(file.relative_to(root).as_posix())
+            else:
+                records.setdefault(split, []).append(record)
+    classes = sorted({name for part in records.values() for record in part for name in record.names})
+    notes = (f"skipped {len(foreign)} XML files that are no annotations: {', '.join(foreign[:5])}",) if foreign else ()
+    return Contents(records, tuple(classes), notes)
 
 
 def _lists(root: Path) -> dict[str, list[str]]:
@@ -51,12 +59,15 @@ def _lists(root: Path) -> dict[str, list[str]]:
     return lists if "train" in lists else {}
 
 
-def _read_file(tree: ImageTree, file: Path) -> Record:
+def _read_file(tree: ImageTree, file: Path) -> Record | None:
+    """The boxes of a file; None of another program's file, which has neither the root of an annotation nor objects."""
     boxes: list[Box] = []
     names: list[str] = []
     crowds = []
     try:
         root = ElementTree.fromstring(xml_text(file))
+        if root.tag.lower() != "annotation" and root.find(".//object") is None:
+            return None
         for number, element in enumerate(root.iter("object"), 1):
             where = f"{file}: object {number}"
             corners = {child.tag: float(child.text or "") for child in element.find("bndbox") or ()}

@@ -5,6 +5,7 @@ All numbers but the class are fractions of the width and height of the image as 
 """
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,24 @@ MAX_FRACTION = 2.0
 
 def yolo_files(root: Path) -> list[Path]:
     """The YAML files in a folder that name classes; else `classes.txt` beside `labels/`, as Label Studio has it."""
-    files = [path for path in sorted(root.iterdir()) if path.suffix.lower() in SUFFIXES and "names" in _load(path)]
+    files = [path for path in sorted(root.iterdir()) if path.suffix.lower() in SUFFIXES and _names_classes(path)]
     text = root / "classes.txt"
     return files or ([text] if text.is_file() and (root / "labels").is_dir() else [])
+
+
+def _names_classes(file: Path) -> bool:
+    """Whether a YAML file has `names`. Other programs' files need not be readable: a conda environment has tags of
+    Python, which are not executed.
+
+    Raises:
+        DataError: a file with a line `names:` is not readable.
+    """
+    try:
+        return "names" in _load(file)
+    except DataError:
+        if file.is_file() and re.search(rb"^\W*names\W*:", file.read_bytes(), re.MULTILINE):
+            raise
+        return False
 
 
 def read_yolo(root: Path, file: Path) -> Contents:
