@@ -152,7 +152,9 @@ def probabilities(predictor: Predictor, inputs: Tensor) -> Tensor:
     return logits.softmax(dim=1)
 
 
-def curves(predictor: Predictor, image: Tensor, values: Tensor, target: int) -> tuple[np.ndarray, np.ndarray]:
+def curves(
+    predictor: Predictor, image: Tensor, values: Tensor, target: int, *, steps: int = STEPS
+) -> tuple[np.ndarray, np.ndarray]:
     """The probability of a class while patches are hidden, and while they are shown: ``[S + 1]`` each.
 
     Args:
@@ -160,9 +162,10 @@ def curves(predictor: Predictor, image: Tensor, values: Tensor, target: int) -> 
         image: ``[1, C, H, W]``; hidden patches have the mean colour, 0.
         values: ``[h, w]``; the largest goes first.
         target: number of the class.
+        steps: S, at most; as many as there are patches in a smaller grid.
     """
     order = values.flatten().argsort(descending=True, stable=True)
-    steps = min(STEPS, len(order))
+    steps = min(steps, len(order))
     ranks = torch.empty_like(order)
     ranks[order] = torch.arange(len(order))
     counts = torch.linspace(0, len(order), steps + 1).round()[:, None]
@@ -229,8 +232,12 @@ def _map(
     if name == "blob":
         return blob(grid)
     values, _ = map_values(predictor, image, name, target if name in BY_CLASS else None)  # type: ignore[arg-type]
+    return on_grid(values, grid)
+
+
+def on_grid(values: Tensor, grid: tuple[int, int]) -> Tensor:
+    """A map of any size, ``[H, W]``, on a grid ``[h, w]``: means of a larger one, a smaller one interpolated."""
     if tuple(values.shape) == grid:
         return values
-    larger = values.shape[0] >= grid[0]
-    mode = "area" if larger else "bilinear"
+    mode = "area" if values.shape[0] >= grid[0] else "bilinear"
     return F.interpolate(values[None, None].float(), size=grid, mode=mode)[0, 0]

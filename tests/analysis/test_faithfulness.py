@@ -10,6 +10,7 @@ from torch import nn
 
 from saccade.analysis.faithfulness import area, blob, curves, faithfulness, interval, saco, saco_of
 from saccade.analysis.inputs import open_images
+from saccade.analysis.map_score import score_map
 from saccade.analysis.sanity import correlation, randomise, sanity_check
 from saccade.cli.main import main
 from saccade.errors import ConfigError
@@ -110,3 +111,31 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: py
         assert main(["analyze", "sanity", path, "a.png", "-o", "out"]) == 0
     assert "grad-cam" in capsys.readouterr().out
     assert main(["analyze", "faithfulness", model, "a.png", "--methods", "lime"]) == 2
+
+
+def test_the_score_of_one_map_beside_random_maps() -> None:
+    predictor = created("vit_digits", "classification")
+    corner = Corner()
+    corner.config = predictor.model.config
+    corner.token_layout = predictor.model.token_layout
+    predictor.model = corner  # type: ignore[assignment]
+    image = torch.ones(1, 1, 8, 8)
+    right = torch.zeros(4, 4)
+    right[:2, :2] = 1.0
+    score = score_map(predictor, image, right, random_maps=3, steps=16)
+    deletion, insertion = curves(predictor, image, right, 0)
+    assert (score.deletion, score.insertion) == (pytest.approx(area(deletion)), pytest.approx(area(insertion)))
+    assert score.beats_random
+    assert (score.saco, score.target, len(score.random_deletion)) == (1, 0, 3)
+    assert score.deletion < score.blob_deletion
+    assert score.insertion > score.blob_insertion
+    larger = score_map(predictor, image, right.repeat_interleave(2, 0).repeat_interleave(2, 1), random_maps=3, steps=16)
+    assert larger == score  # a map of pixels is brought to the patches
+    wrong = score_map(predictor, image, 1 - right, random_maps=3, steps=16)
+    assert not wrong.beats_random
+    assert "SaCo -" in str(wrong)
+    assert wrong.random_deletion == score.random_deletion  # seeded
+    with pytest.raises(ConfigError, match="no class 2"):
+        score_map(predictor, image, right, 2)
+    with pytest.raises(ConfigError, match="at least 1 random map"):
+        score_map(predictor, image, right, random_maps=0)
