@@ -132,6 +132,20 @@ def forward_milliseconds(predictor: Predictor, size: tuple[int, int], batch_size
     return 1000 * statistics.median(seconds[1:]) / batch_size
 
 
+@torch.inference_mode()
+def forward_cpu_milliseconds(predictor: Predictor, size: tuple[int, int], batch_size: int = 1) -> float:
+    """The median processor time of a forward pass for each image, over all threads of this process: other processes on
+    the machine lengthen it less than the time on the clock."""
+    inputs = predictor.model.example_inputs(batch_size, size)
+    seconds = []
+    with evaluation_mode(predictor.model), matmul_precision(predictor.matmul_precision):
+        for _ in range(1 + REPEATS):
+            start = time.process_time()
+            predictor.model(*inputs)
+            seconds.append(time.process_time() - start)
+    return 1000 * statistics.median(seconds[1:]) / batch_size
+
+
 def synchronize(device: torch.device) -> None:
     """Wait until the device has finished."""
     if device.type == "cuda":

@@ -111,7 +111,7 @@ def run(
     plan = read_study(study)
     name = Path(study).stem
     path = output or (Path(study).parent if name == "study" else Path("studies") / name)
-    print(f"{len(plan.jobs)} runs in {path}", file=sys.stderr, flush=True)
+    print(f"{len(plan.runs)} runs in {path}", file=sys.stderr, flush=True)
     from saccade.cli.progress import RunDisplay
     from saccade.lab.driver import JobEnded, run_study
     from saccade.lab.jobs import StudyDirectory
@@ -121,15 +121,17 @@ def run(
         result = ended.result
         end = f"failed: {ended.error}"
         if result is not None:
-            end = f"{result.metrics.get(plan.config.report.metric, float('nan')):.4f}, {result.wall_seconds:.0f} s"
+            value = result.values.get(plan.config.report[0].metric)
+            number = "" if ended.job.stage or not isinstance(value, int | float) else f"{value:.4f}, "
+            end = f"{number}{result.wall_seconds:.0f} s"
         print(f"{ended.job.id}  {end}", file=sys.stderr, flush=True)
 
     display = RunDisplay(verbose=True) if verbose else None
     outcome = run_study(plan, path, processes=processes, threads=threads, on_job=announce, on_event=display)
     folder = StudyDirectory(path)
-    if outcome.done:
+    if any(map(folder.done, plan.jobs)):
         page, _ = write_study_report(folder, plan)
-        print(f"{outcome.done} of {len(plan.jobs)} runs done; report {page}, table {path / 'results.csv'}")
+        print(f"{outcome.done} of {len(plan.runs)} runs done; report {page}, table {path / 'results.csv'}")
     if outcome.stopped:
         print(f"stopped; go on with: saccade lab run {shlex.quote(study)} --output {shlex.quote(str(path))}")
         return 130
@@ -167,5 +169,5 @@ def report(path: Path, /) -> None:
     from saccade.lab.jobs import StudyDirectory
     from saccade.lab.report import write_study_report
 
-    page, points = write_study_report(*StudyDirectory.existing(path))
-    print(f"{len(points)} points: {page}, {path / 'results.csv'}, {path / 'figure.png'}")
+    page, shown = write_study_report(*StudyDirectory.existing(path))
+    print(f"{sum(map(len, shown))} points: {page}, {path / 'results.csv'}, {path / 'figure.png'}")

@@ -14,8 +14,9 @@ from pathlib import Path
 import torch
 
 from saccade.errors import SaccadeError
+from saccade.lab.grid import Job
 from saccade.lab.jobs import JobResult, StudyDirectory, run_job
-from saccade.lab.study import Job, Study
+from saccade.lab.study import Study
 from saccade.training.events import Event
 
 GLANCE = 0.3  # seconds after which a job that was locked is looked at again: `lab status` locks for an instant
@@ -87,8 +88,8 @@ def run_study(
         worker.join()
     if workers and not stopped:  # jobs of a worker that was killed
         stopped = take_jobs(folder, study, failed, on_job, on_event)
-    done = sum(map(folder.done, study.jobs))
-    return Outcome(done, failed, sum(is_locked(folder, job) for job in study.jobs if not folder.done(job)), stopped)
+    done = sum(map(folder.done, study.runs))
+    return Outcome(done, failed, sum(is_locked(folder, job) for job in study.runs if not folder.done(job)), stopped)
 
 
 def work(path: str, threads: int, parent: int) -> None:
@@ -117,10 +118,17 @@ def take_jobs(
     """
     while True:
         took = False
-        for job in study.jobs:
+        for job in study.runs:
             if parent is not None and os.getppid() != parent:
                 return True
             if job.id in failed or folder.done(job):
+                continue
+            broken = [id for id in job.needs.values() if id in failed]
+            if broken:
+                failed[job.id] = f"the run {broken[0]}, whose model it starts from, failed"
+                on_job(JobEnded(job, None, failed[job.id]))
+                continue
+            if not folder.ready(job):  # another process has the run that it starts from
                 continue
             with folder.lock(job) as mine:
                 if not mine or folder.done(job):  # done since it was looked at
@@ -137,8 +145,9 @@ def take_jobs(
                 on_job(JobEnded(job, result))
         if not took:
             time.sleep(GLANCE)
-            open_jobs = [job for job in study.jobs if job.id not in failed and not folder.done(job)]
-            if all(is_locked(folder, job) for job in open_jobs):
+            remaining = [job for job in study.runs if job.id not in failed and not folder.done(job)]
+            # A job that waits for its stage is taken when that is done, by this process or by another.
+            if all(is_locked(folder, job) for job in remaining):
                 return False
 
 

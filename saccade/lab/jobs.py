@@ -17,19 +17,25 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from saccade.checkpoints.atomic import remove_leftovers, write_atomic
 from saccade.checkpoints.reading import read_json
+from saccade.engine.setup import TrainingSetup
 from saccade.errors import ConfigError
-from saccade.lab.study import Job, Study, read_study
+from saccade.lab.grid import Job
+from saccade.lab.measuring import Value, require, take
+from saccade.lab.study import Study, read_study
 from saccade.models.cost import measure_cost
 from saccade.runs import write_task_report
 from saccade.tasks import table
 from saccade.tasks.loading import load
+from saccade.training.config import RunConfig, with_overrides
 from saccade.training.events import Event
 from saccade.training.loop import train
 from saccade.training.run_directory import ENVIRONMENT, RunDirectory
@@ -49,8 +55,12 @@ class JobResult:
         inputs: images or texts seen in training.
         flops: of training: six for each multiply-add of a forward pass and input, counted.
         seconds: of training.
-        wall_seconds: of the whole job in its last process: data, training, report.
+        wall_seconds: of the whole job in its last process: data, training, report, measures.
         finished: date and time, UTC.
+        cpu_seconds: processor time of training over all threads and loader processes, which other processes on the
+            machine lengthen less than `seconds`; those of a loader that was killed are missing.
+        stage_flops, stage_cpu_seconds: of the runs whose models this one started from.
+        measures: numbers by name of each measure, by the measure's key.
     """
 
     id: str
@@ -64,6 +74,19 @@ class JobResult:
     seconds: float
     wall_seconds: float
     finished: str
+    cpu_seconds: float = 0.0
+    stage_flops: float = 0.0
+    stage_cpu_seconds: float = 0.0
+    measures: dict[str, dict[str, Value]] = field(default_factory=dict)
+
+    @property
+    def values(self) -> dict[str, Value]:
+        """Every number of the run by name: costs, metrics, measures. FLOPs and processor time include the stages."""
+        costs: dict[str, Value] = {
+            "params": self.params, "inputs": self.inputs, "flops": self.flops + self.stage_flops,
+            "seconds": self.seconds, "cpu_seconds": self.cpu_seconds + self.stage_cpu_seconds,
+        }  # fmt: skip
+        return costs | self.metrics | {name: v for values in self.measures.values() for name, v in values.items()}
 
 
 class StudyDirectory:
@@ -100,12 +123,31 @@ class StudyDirectory:
         return cls(path), read_study(path / "study.yaml")
 
     def result(self, job: Job) -> JobResult | None:
-        """What a job gave; None before it is done."""
-        path = self.results / f"{job.id}.json"
+        """What a job gave; None before its training is done. Measures may be missing until the job is."""
+        return self.result_of(job.id)
+
+    def result_of(self, id: str) -> JobResult | None:
+        """What the job of an id gave."""
+        path = self.results / f"{id}.json"
         return JobResult(**read_json(path)) if path.is_file() else None
 
+    def write(self, result: JobResult) -> None:
+        write_atomic(self.results / f"{result.id}.json", json.dumps(asdict(result), indent=1).encode())
+
     def done(self, job: Job) -> bool:
-        return (self.results / f"{job.id}.json").is_file()
+        """Whether a job is trained and measured."""
+        if not job.measures:
+            return (self.results / f"{job.id}.json").is_file()
+        result = self.result(job)
+        return result is not None and all(measure.key in result.measures for measure in job.measures)
+
+    def ready(self, job: Job) -> bool:
+        """Whether the models that a job starts from are there."""
+        return all((self.results / f"{id}.json").is_file() for id in job.needs.values())
+
+    def config(self, job: Job) -> RunConfig:
+        """The config of a job with the paths of the models that it starts from."""
+        return with_overrides(job.config, {option: str(self.jobs / id) for option, id in job.needs.items()})
 
     @contextmanager
     def lock(self, job: Job) -> Iterator[bool]:
@@ -130,45 +172,80 @@ class StudyDirectory:
 def run_job(
     folder: StudyDirectory, job: Job, on_event: Callable[[Event], None] | None = None, *, report: bool = False
 ) -> JobResult | None:
-    """Do a job whose lock this process has, from its last checkpoint if there is one; None if a signal stopped it.
+    """Do a job whose lock this process has, from where it was left; None if a signal stopped it.
 
     Args:
         folder: of the study.
-        job: one of its jobs.
+        job: one of its jobs, which is ready.
         on_event: called with everything that happens in the run.
         report: whether the run has its own page.
 
     Raises:
-        SaccadeError: as for :func:`saccade.training.loop.train`.
+        SaccadeError: as for :func:`saccade.training.loop.train`; or the model cannot give a measure of the study.
     """
     began = time.perf_counter()
-    path, setup = folder.jobs / job.id, table.room(job.config.task).setup
+    result = folder.result(job)
+    if result is None:
+        result = train_job(folder, job, on_event, report=report)
+        if result is None:
+            return None
+        result = replace(result, wall_seconds=round(time.perf_counter() - began, 3))
+        folder.write(result)
+    names = set(result.values)
+    for measure in job.measures:
+        if measure.key in result.measures:
+            continue
+        start = time.perf_counter()
+        values = take(measure, folder.jobs / job.id / "model", folder.config(job))
+        twice = sorted(names & set(values))
+        if twice:
+            raise ConfigError(f"two measures give {twice[0]}: set a prefix for one, as {measure.kind}: {{prefix: …}}")
+        names |= set(values)
+        seconds = round(result.wall_seconds + time.perf_counter() - start, 3)
+        result = replace(result, measures={**result.measures, measure.key: values}, wall_seconds=seconds)
+        folder.write(result)
+    return result
+
+
+def train_job(
+    folder: StudyDirectory, job: Job, on_event: Callable[[Event], None] | None, *, report: bool
+) -> JobResult | None:
+    """The training of a job, from its last checkpoint if there is one; arguments as for :func:`run_job`."""
+    path, config, room = folder.jobs / job.id, folder.config(job), table.room(job.config.task)
+
+    def setup(config: RunConfig, device: torch.device) -> TrainingSetup:
+        """Data and model, after a look whether the model can give what is measured at the end."""
+        content = room.setup(config, device)
+        for measure in job.measures:
+            require(measure, content)
+        return content
+
     if (path / ENVIRONMENT).is_file():
-        result = train(job.config, setup, RunDirectory.existing(path), resume=True, on_event=on_event)
+        run = train(config, setup, RunDirectory.existing(path), resume=True, on_event=on_event)
     else:
         if path.exists():  # killed before its first step
             shutil.rmtree(path)
-        result = train(job.config, setup, output=path, on_event=on_event)
-    if not result.finished:
+        run = train(config, setup, output=path, on_event=on_event)
+    if not run.finished:
         return None
     if report:
-        write_task_report(result.run)
-    predictor = load(result.run.model)
-    seen = result.run.metrics()[-1]["step"] * job.config.batch_size
-    cost = measure_cost(predictor.model)
-    outcome = JobResult(
+        write_task_report(run.run)
+    cost, seen = measure_cost(load(run.run.model).model), run.run.metrics()[-1]["step"] * config.batch_size
+    stages = [stage for id in set(job.needs.values()) if (stage := folder.result_of(id)) is not None]
+    remove_leftovers(path)
+    return JobResult(
         id=job.id,
         levels=dict(job.levels),
         seed=job.seed,
-        split=result.split,
-        metrics={} if result.metrics is None else dict(result.metrics.scalars()),
+        split=run.split,
+        metrics={} if run.metrics is None else dict(run.metrics.scalars()),
         params=cost.params,
         inputs=seen,
         flops=2.0 * TRAINING_PASSES * cost.macs * seen,
-        seconds=round(result.seconds, 3),
-        wall_seconds=round(time.perf_counter() - began, 3),
+        seconds=round(run.seconds, 3),
+        wall_seconds=0.0,
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        cpu_seconds=round(run.cpu_seconds, 3),
+        stage_flops=sum(stage.flops + stage.stage_flops for stage in stages),
+        stage_cpu_seconds=round(sum(stage.cpu_seconds + stage.stage_cpu_seconds for stage in stages), 3),
     )
-    remove_leftovers(path)
-    write_atomic(folder.results / f"{job.id}.json", json.dumps(asdict(outcome), indent=1).encode())
-    return outcome

@@ -1,4 +1,4 @@
-"""The report of a study: one HTML page with the plot, the table of means, the study's file; and the runs as CSV."""
+"""The report of a study: one HTML page with plots, tables of means and the study's file; and the runs as CSV."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,91 +8,125 @@ from matplotlib.figure import Figure
 
 from saccade.checkpoints.atomic import write_atomic
 from saccade.engine.room import command
+from saccade.lab.config import PanelConfig
+from saccade.lab.export import run_rows, to_csv
+from saccade.lab.grid import Job
 from saccade.lab.jobs import JobResult, StudyDirectory
-from saccade.lab.results import Point, collect, duration, points, to_csv, value_name
-from saccade.lab.study import Job, Study
+from saccade.lab.results import Point, collect, duration, points, value_name
+from saccade.lab.study import LAYER, Study
 from saccade.reporting.plots import to_svg
 from saccade.reporting.report import Report, render_report
 from saccade.reporting.study_plots import Marker, study_figure
 from saccade.training.run_directory import RunDirectory
 
 
-def write_study_report(folder: StudyDirectory, study: Study) -> tuple[Path, list[Point]]:
-    """Write `report.html`, `results.csv` and `figure.png` of the jobs that are done.
+def write_study_report(folder: StudyDirectory, study: Study) -> tuple[Path, list[list[Point]]]:
+    """Write `report.html`, `results.csv` and a picture of each plot (`figure.png`, `figure-2.png`, …) of the jobs that
+    are done.
 
     Returns:
-        the page, and the points that it shows.
+        the page, and the points that each plot shows.
 
     Raises:
-        ConfigError: no job is done, or none has the report's metric.
+        ConfigError: no job is done, or none has the number of a plot.
     """
     pairs = collect(folder, study)
-    shown = points(study, pairs)
-    figure = draw(study, shown)
-    write_atomic(folder.path / "results.csv", to_csv(study, pairs).encode())
-    write_atomic(folder.path / "figure.png", lambda path: figure.savefig(path, format="png"))
+    shown = [points(study, panel, pairs) for panel in study.config.report]
+    figures = [draw(study, panel, group) for panel, group in zip(study.config.report, shown)]
+    write_atomic(folder.path / "results.csv", to_csv(run_rows(study, pairs)).encode())
+    for count, figure in enumerate(figures, 1):
+        end = "" if count == 1 else f"-{count}"
+        write_atomic(folder.path / f"figure{end}.png", lambda path, f=figure: f.savefig(path, format="png"))
     page = folder.path / "report.html"
-    write_atomic(page, render_report(make_report(folder, study, pairs, shown, to_svg(figure))).encode())
+    write_atomic(page, render_report(make_report(folder, study, pairs, shown, figures)).encode())
     return page, shown
 
 
 def make_report(
-    folder: StudyDirectory, study: Study, pairs: Sequence[tuple[Job, JobResult]], shown: Sequence[Point], svg: str
+    folder: StudyDirectory,
+    study: Study,
+    pairs: Sequence[tuple[Job, JobResult]],
+    shown: Sequence[Sequence[Point]],
+    figures: Sequence[Figure],
 ) -> Report:
     """The content of the page."""
-    splits = ", ".join(dict.fromkeys(result.split for _, result in pairs))
+    splits = ", ".join(dict.fromkeys(result.split for _, result in pairs if result.split))
     missing = len(study.jobs) - len(pairs)
     unfinished = f" {missing} of {len(study.jobs)} runs are not done and not shown." if missing else ""
     note = (
-        f"{value_name(study)} on the {splits} split. Lines are means over seeds, bars 95 % intervals of the mean "
-        f"(Student), dots single runs. Options that the grid does not name are the same for every run.{unfinished}"
+        f"Metrics are of the {splits} split. Lines are means over seeds, bars 95 % intervals of the mean (Student), "
+        f"dots single runs. Options that the grid does not name are the same for every run.{unfinished}"
     )
+    everything = [*pairs, *((job, r) for job in study.runs if job.stage and (r := folder.result(job)) is not None)]
+    sections = []
+    for panel, group, figure in zip(study.config.report, shown, figures):
+        title = panel.title or f"{value_name(panel)} by {study.x(panel)}"
+        plot = Markup(f'<h2>{escape(title)}</h2><div class="card wide">{to_svg(figure)}</div>')
+        sections += [plot, table(study, panel, group)]
     return Report(
         title=study.config.title,
         note=note,
         tiles={
-            "runs": str(len(pairs)),
+            "runs": str(len(everything)),
             "seeds": str(len(study.config.seeds)),
-            "training, all runs": duration(sum(result.seconds for _, result in pairs)),
-            "FLOPs, all runs": f"{sum(result.flops for _, result in pairs):.2e}",
+            "processor time of training, all runs": duration(sum(result.cpu_seconds for _, result in everything)),
+            "FLOPs, all runs": f"{sum(result.flops for _, result in everything):.2e}",
         },
-        sections=[Markup(f'<div class="card wide">{svg}</div>'), table(study, shown)],
+        sections=sections,
         config=study.text,
         environment=RunDirectory(folder.jobs / pairs[0][0].id).environment(),
         command=command("saccade", "lab", "run", folder.path / "study.yaml", "--output", folder.path),
     )
 
 
-def draw(study: Study, shown: Sequence[Point]) -> Figure:
-    """The plot: along the study's axis, and against compute."""
-    return study_figure(lines(study, shown), study.x, value_name(study))
+def draw(study: Study, panel: PanelConfig, group: Sequence[Point]) -> Figure:
+    """The plot: along the panel's x, and against compute where x is an axis of the grid."""
+    x = study.x(panel)
+    return study_figure(lines(study, panel, group), x, value_name(panel), compute=x in study.axes)
 
 
-def lines(study: Study, shown: Sequence[Point]) -> dict[str, list[Marker]]:
-    """The points by line."""
-    axes = [study.config.report.lines] if study.config.report.lines else [a for a in study.axes if a != study.x]
-    others = [axis for axis in study.axes if axis not in (study.x, *axes)]
+def lines(study: Study, panel: PanelConfig, group: Sequence[Point]) -> dict[str, list[Marker]]:
+    """The points by line. Where x is a number of each run, a line joins the levels of the axes that `lines` leaves."""
+    x = study.x(panel)
+    free = [axis for axis in study.axes if axis != x]
+    axes = [panel.lines] if panel.lines else free
+    if x in (*study.axes, LAYER):  # each point of a line has its own x: what else differs is another line
+        axes = [*axes, *(axis for axis in free if axis not in axes)]
     grouped: dict[str, list[Marker]] = {}
-    for point in shown:
-        name = ", ".join(str(point.levels[axis]) for axis in (*axes, *others)) or study.config.report.metric
-        marker = Marker(point.levels[study.x], point.flops, point.mean, point.interval, point.values)
+    for point in group:
+        name = ", ".join(str(point.levels[axis]) for axis in axes) or panel.metric
+        marker = Marker(point.x, point.flops + point.stage_flops, point.mean, point.interval, point.values)
         grouped.setdefault(name, []).append(marker)
     return grouped
 
 
-def table(study: Study, shown: Sequence[Point]) -> Markup:
+def table(study: Study, panel: PanelConfig, group: Sequence[Point]) -> Markup:
     """A row for each point: mean, interval, lowest and highest seed, cost."""
-    head = [*study.axes, "seeds", value_name(study), "95 % interval", "lowest", "highest", "parameters", "FLOPs", "s"]
+    x = study.x(panel)
+    extra = [] if x in study.axes else [x]
+    before = ["FLOPs before"] if any(point.stage_flops for point in group) else []
+    head = [
+        *study.axes, *extra, "seeds", value_name(panel), "95 % interval", "lowest", "highest", "parameters", "FLOPs",
+        *before, "processor s",
+    ]  # fmt: skip
     rows = [
         [
-            *(str(level) for level in point.levels.values()), str(len(point.values)), f"{point.mean:.4f}",
-            "" if point.interval is None else f"{point.interval[0]:.4f} to {point.interval[1]:.4f}",
-            f"{min(point.values):.4f}", f"{max(point.values):.4f}", f"{point.params:,}", f"{point.flops:.2e}",
-            f"{point.seconds:.1f}",
+            *(str(level) for level in point.levels.values()), *(text(point.x) for _ in extra), str(len(point.values)),
+            text(point.mean),
+            "" if point.interval is None else f"{text(point.interval[0])} to {text(point.interval[1])}",
+            text(min(point.values)), text(max(point.values)), f"{point.params:,}", f"{point.flops:.2e}",
+            *(f"{point.stage_flops:.2e}" for _ in before), f"{point.cpu_seconds:.1f}",
         ]
-        for point in shown
+        for point in group
     ]  # fmt: skip
     cells = [f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows]
     header = "".join(f"<th>{escape(name)}</th>" for name in head)
     body = "\n".join(cells)
-    return Markup(f'<h2>Points</h2><div class="card"><table><thead><tr>{header}</tr></thead>\n{body}</table></div>')
+    return Markup(f'<div class="card"><table><thead><tr>{header}</tr></thead>\n{body}</table></div>')
+
+
+def text(value: float) -> str:
+    """Four decimals for what is measured, powers of ten for what is counted."""
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4f}" if abs(value) < 1000 else f"{value:.3g}"

@@ -1,7 +1,5 @@
-"""What a study's jobs gave: a row for each, means over seeds with intervals, and how long the rest will take."""
+"""What a study's jobs gave: means over seeds with intervals, and how long the rest will take."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +8,12 @@ import numpy as np
 from scipy import stats
 
 from saccade.errors import ConfigError
+from saccade.lab.config import PanelConfig
 from saccade.lab.driver import is_locked
+from saccade.lab.grid import Job
 from saccade.lab.jobs import JobResult, StudyDirectory
-from saccade.lab.study import Job, Study
+from saccade.lab.measuring import Value
+from saccade.lab.study import LAYER, Study
 
 LEVEL = 0.95
 
@@ -23,16 +24,20 @@ class Point:
 
     Attributes:
         levels: axis -> level.
+        x: where it lies: a level, a mean of the runs' numbers, or a layer from 1.
         values: the metric of each seed, or 1 - metric.
         params: of the model.
-        flops, seconds: of training, means over the seeds.
+        flops, stage_flops: of training and of the runs before it, means over the seeds.
+        cpu_seconds: of both.
     """
 
     levels: Mapping[str, Any]
+    x: Any
     values: tuple[float, ...]
     params: int
     flops: float
-    seconds: float
+    stage_flops: float
+    cpu_seconds: float
 
     @property
     def mean(self) -> float:
@@ -41,11 +46,7 @@ class Point:
     @property
     def interval(self) -> tuple[float, float] | None:
         """Student's 95 % interval of the mean over seeds; None for a single seed."""
-        count = len(self.values)
-        if count < 2:
-            return None
-        half = stats.t.ppf((1 + LEVEL) / 2, count - 1) * float(np.std(self.values, ddof=1)) / count**0.5
-        return self.mean - half, self.mean + half
+        return student_interval(self.values)
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,16 @@ class Status:
         return "\n".join([*table, f"{self.done} of {self.total} jobs done, {self.running} running{end}"])
 
 
+def student_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Student's 95 % interval of the mean; None for a single value."""
+    count = len(values)
+    if count < 2:
+        return None
+    mean = float(np.mean(values))
+    half = stats.t.ppf((1 + LEVEL) / 2, count - 1) * float(np.std(values, ddof=1)) / count**0.5
+    return mean - half, mean + half
+
+
 def duration(seconds: float) -> str:
     """Such as "40 s", "12 min", "3.5 h"."""
     if seconds < 120:
@@ -95,14 +106,15 @@ def duration(seconds: float) -> str:
 
 def status(folder: StudyDirectory, study: Study) -> Status:
     """Count the jobs, and estimate the time of those that are not done by those of the same levels, else by all."""
-    results = [folder.result(job) for job in study.jobs]
-    running = [result is None and is_locked(folder, job) for job, result in zip(study.jobs, results)]
+    runs = study.runs
+    results = [folder.result(job) if folder.done(job) else None for job in runs]
+    running = [result is None and is_locked(folder, job) for job, result in zip(runs, results)]
     by_point: dict[str, list[int]] = {}
-    for index, job in enumerate(study.jobs):
-        by_point.setdefault(repr(dict(job.levels)), []).append(index)
+    for index, job in enumerate(runs):
+        by_point.setdefault(repr((job.stage, dict(job.levels))), []).append(index)
     points = tuple(
         (
-            study.jobs[indices[0]].levels,
+            {**dict.fromkeys(study.axes, ""), **(runs[indices[0]].levels or {study.axes[0]: runs[indices[0]].stage})},
             sum(results[i] is not None for i in indices),
             sum(running[i] for i in indices),
             len(indices),
@@ -119,69 +131,91 @@ def status(folder: StudyDirectory, study: Study) -> Status:
             estimate = float(np.mean(same)) if same else everything
             for i in indices:
                 if results[i] is None:
-                    left += max(estimate - folder.progress(study.jobs[i])[1], 0.0)
+                    left += max(estimate - folder.progress(runs[i])[1], 0.0)
         left /= max(1, sum(running))
-    return Status(points, len(done), sum(running), len(study.jobs), left)
+    return Status(points, len(done), sum(running), len(runs), left)
 
 
 def collect(folder: StudyDirectory, study: Study) -> list[tuple[Job, JobResult]]:
-    """The jobs that are done.
+    """The jobs of the grid that are done.
 
     Raises:
-        ConfigError: none is, or they have no metric of the report's name.
+        ConfigError: none is.
     """
-    pairs = [(job, result) for job in study.jobs if (result := folder.result(job)) is not None]
+    pairs = [(job, result) for job in study.jobs if folder.done(job) and (result := folder.result(job)) is not None]
     if not pairs:
         raise ConfigError(f"{folder.path} has no finished job yet: saccade lab run {folder.path / 'study.yaml'}")
-    name = study.config.report.metric
-    for job, result in pairs:
-        if name not in result.metrics:
-            names = ", ".join(result.metrics) or "none"
-            raise ConfigError(f"report.metric: {job.id} has no metric {name!r}; there are {names}")
     return pairs
 
 
-def points(study: Study, pairs: Sequence[tuple[Job, JobResult]]) -> list[Point]:
-    """Runs that differ in their seed alone, together; in the order of the grid."""
+def points(study: Study, panel: PanelConfig, pairs: Sequence[tuple[Job, JobResult]]) -> list[Point]:
+    """Runs that differ in their seed alone, together; in the order of the grid, and of the layers.
+
+    Runs without the panel's number are left out: a measure may be taken at some levels of the grid alone.
+
+    Raises:
+        ConfigError: no run has the number, or it is one for each layer and is plotted over something else.
+    """
+    x = study.x(panel)
     groups: dict[str, list[tuple[Job, JobResult]]] = {}
     for job, result in pairs:
-        groups.setdefault(repr(dict(job.levels)), []).append((job, result))
-    return [
-        Point(
-            levels=group[0][0].levels,
-            values=tuple(shown(study, result) for _, result in group),
-            params=group[0][1].params,
-            flops=float(np.mean([result.flops for _, result in group])),
-            seconds=float(np.mean([result.seconds for _, result in group])),
-        )
-        for group in groups.values()
-    ]
+        if panel.metric in result.values and (x in (*study.axes, LAYER) or x in result.values):
+            groups.setdefault(repr(dict(job.levels)), []).append((job, result))
+    if not groups:
+        names = ", ".join(dict.fromkeys(name for _, result in pairs for name in result.values))
+        wanted = panel.metric if x in (*study.axes, LAYER) else f"{panel.metric} over {x}"
+        raise ConfigError(f"report: no finished run has {wanted}; there are {names}")
+    result: list[Point] = []
+    for group in groups.values():
+        values = [result.values[panel.metric] for _, result in group]
+        layered = any(isinstance(value, list) for value in values)
+        if layered != (x == LAYER):
+            has = (
+                f"a number for each layer: set x: {LAYER}" if layered else f"one number: choose another x than {LAYER}"
+            )
+            raise ConfigError(f"report: {panel.metric} is {has}")
+        if not layered:
+            result.append(_point(panel, group, _place(study, x, group), [number(value) for value in values]))
+            continue
+        columns = zip(*(value for value in values if isinstance(value, list)))
+        result += [
+            _point(panel, group, layer, [number(value) for value in column])
+            for layer, column in enumerate(columns, 1)
+            if None not in column
+        ]
+    return result
 
 
-def shown(study: Study, result: JobResult) -> float:
-    """The value that the report shows of a job."""
-    value = result.metrics[study.config.report.metric]
-    return 1 - value if study.config.report.as_error else value
+def _point(panel: PanelConfig, group: Sequence[tuple[Job, JobResult]], x: Any, values: Sequence[float]) -> Point:
+    return Point(
+        levels=group[0][0].levels,
+        x=x,
+        values=tuple(1 - value if panel.as_error else value for value in values),
+        params=group[0][1].params,
+        flops=float(np.mean([result.flops for _, result in group])),
+        stage_flops=float(np.mean([result.stage_flops for _, result in group])),
+        cpu_seconds=float(np.mean([number(result.values["cpu_seconds"]) for _, result in group])),
+    )
 
 
-def to_csv(study: Study, pairs: Sequence[tuple[Job, JobResult]]) -> str:
-    """A row for each job: its axes, cost, time, the value that the report shows, and every metric."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    metrics = list(dict.fromkeys(name for _, result in pairs for name in result.metrics))
-    name = value_name(study)
-    extra = [name] if study.config.report.as_error else []
-    writer.writerow(["job", *study.axes, "seed", "params", "inputs", "flops", "seconds", "split", *metrics, *extra])
-    for job, result in pairs:
-        more = [shown(study, result)] if extra else []
-        writer.writerow([
-            job.id, *job.levels.values(), job.seed, result.params, result.inputs, result.flops, result.seconds,
-            result.split, *(result.metrics.get(metric, "") for metric in metrics), *more,
-        ])  # fmt: skip
-    return buffer.getvalue()
+def _place(study: Study, x: str, group: Sequence[tuple[Job, JobResult]]) -> Any:
+    """Where a point lies along x."""
+    if x in study.axes:
+        return group[0][0].levels[x]
+    return float(np.mean([number(result.values[x]) for _, result in group]))
 
 
-def value_name(study: Study) -> str:
-    """What the report shows, such as "accuracy" or "error (1 - accuracy)"."""
-    report = study.config.report
-    return f"error (1 - {report.metric})" if report.as_error else report.metric
+def number(value: Value | None) -> float:
+    """A number as a float.
+
+    Raises:
+        ConfigError: it is one for each layer.
+    """
+    if value is None or isinstance(value, list):
+        raise ConfigError("report: a number for each layer cannot be the x of a plot")
+    return float(value)
+
+
+def value_name(panel: PanelConfig) -> str:
+    """What a panel shows, such as "accuracy" or "error (1 - accuracy)"."""
+    return f"error (1 - {panel.metric})" if panel.as_error else panel.metric

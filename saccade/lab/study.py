@@ -9,15 +9,15 @@ grid:
     ConvNet: {model.name: lenet}
   data.train_size: [64, 256, 1024]                # an axis that is one option: its values
 seeds: [0, 1, 2]
-report: {x: data.train_size, lines: model, metric: accuracy, as_error: true}
+measures: [robustness, cost]                      # of every finished model
+report:                                           # a plot for each entry
+  - {x: data.train_size, lines: model, metric: accuracy, as_error: true}
+  - {x: macs, lines: model, metric: corrupted_error}
 """
 
-import hashlib
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import resources
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -25,69 +25,43 @@ import yaml
 
 from saccade.config_io import build_config
 from saccade.errors import ConfigError
-from saccade.tasks import table
-from saccade.training.config import RunConfig, differences, resolve
+from saccade.lab.config import PanelConfig, StudyConfig
+from saccade.lab.grid import MAX_JOBS, Job, make_runs
+from saccade.lab.measures import Measure, read_measures
 
-MAX_JOBS = 10_000
-
-
-@dataclass(frozen=True)
-class ReportConfig:
-    """What the report of a study shows."""
-
-    metric: str  # of the test split, else of the validation split
-    x: str = ""  # axis of the plot; "": the first whose levels are numbers, else the first
-    lines: str = ""  # axis with a line for each level; "": the other axes
-    as_error: bool = False  # shows 1 - metric
-
-
-@dataclass(frozen=True)
-class StudyConfig:
-    """The content of a study's file."""
-
-    title: str
-    grid: dict[str, Any]
-    report: ReportConfig
-    recipe: str = ""  # that every run starts from; "": the default of the task, data and model
-    set: dict[str, Any] = field(default_factory=dict)  # options of every run, by dotted name
-    seeds: tuple[int, ...] = (0, 1, 2)
-    run_reports: bool = False  # whether every run has its own report.html and model card
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run of a study.
-
-    Attributes:
-        id: a function of its config alone: the same run of an edited study has the same id.
-        levels: axis -> level; without the seed.
-        seed: of the run.
-        config: of the run, resolved.
-    """
-
-    id: str
-    levels: Mapping[str, Any]
-    seed: int
-    config: RunConfig
+COSTS = ("params", "inputs", "flops", "seconds", "cpu_seconds")  # numbers that every run has besides its metrics
+LAYER = "layer"  # the x of a metric that has one number for each layer
 
 
 @dataclass(frozen=True)
 class Study:
-    """A study and its runs."""
+    """A study and its runs.
+
+    Attributes:
+        config: as the file has it.
+        text: of the file.
+        runs: all of them, in the order in which they are done: those of the grid and the stages that they start from.
+        measures: of every run of the grid.
+    """
 
     config: StudyConfig
     text: str
-    jobs: tuple[Job, ...]
+    runs: tuple[Job, ...]
+    measures: tuple[Measure, ...] = ()
+
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """The runs of the grid."""
+        return tuple(job for job in self.runs if not job.stage)
 
     @property
     def axes(self) -> tuple[str, ...]:
         return tuple(self.config.grid)
 
-    @property
-    def x(self) -> str:
-        """The axis along the plot."""
+    def x(self, panel: PanelConfig) -> str:
+        """The axis along a plot, or the number of each run along it."""
         numeric = [axis for axis in self.axes if all(map(is_number, self.levels(axis)))]
-        return self.config.report.x or next(iter(numeric or self.axes))
+        return panel.x or next(iter(numeric or self.axes))
 
     def levels(self, axis: str) -> list[Any]:
         """The levels of an axis, in the order of the file."""
@@ -106,9 +80,12 @@ def read_study(source: str | Path) -> Study:
         values = yaml.load(text, _UniqueKeys)  # a SafeLoader
     except yaml.YAMLError as error:
         raise ConfigError(f"{source} is not readable YAML: {error}") from None
+    if isinstance(values, Mapping) and isinstance(values.get("report"), Mapping):
+        values = {**values, "report": [values["report"]]}
     config = build_config(StudyConfig, values)
     _check(config)
-    return Study(config, text, _jobs(config))
+    measures = read_measures(config.measures, {axis: list(levels) for axis, levels in config.grid.items()})
+    return Study(config, text, make_runs(config, measures), measures)
 
 
 def shipped_studies() -> list[str]:
@@ -136,6 +113,8 @@ def _read(source: str | Path) -> str:
 def _check(config: StudyConfig) -> None:
     if not config.grid:
         raise ConfigError("grid must have at least one axis")
+    if not config.report:
+        raise ConfigError("report must have at least one plot")
     if not config.seeds or len(set(config.seeds)) != len(config.seeds):
         raise ConfigError(f"seeds must be different whole numbers, not {list(config.seeds)}")
     count = len(config.seeds)
@@ -148,52 +127,24 @@ def _check(config: StudyConfig) -> None:
                     f"grid.{axis}.{name} must have options such as model.name: vit_digits, not {options!r}"
                 )
         count *= len(levels)
-    for key in ("x", "lines"):
-        axis = getattr(config.report, key)
-        if axis and axis not in config.grid:
-            raise ConfigError(f"report.{key} must be an axis of the grid ({', '.join(config.grid)}), not {axis!r}")
-    if config.report.x and config.report.x == config.report.lines:
-        raise ConfigError(f"report.x and report.lines must be different axes, not both {config.report.x!r}")
+    for number, panel in enumerate(config.report):
+        path = "report" if len(config.report) == 1 else f"report[{number}]"
+        _check_panel(panel, config, path)
     if count > MAX_JOBS:
         raise ConfigError(f"the grid has {count} runs, more than {MAX_JOBS}")
 
 
-def _jobs(config: StudyConfig) -> tuple[Job, ...]:
-    jobs: dict[str, Job] = {}
-    # Seeds are outermost: a study that is stopped early has every point once before any twice.
-    for seed, *chosen in product(config.seeds, *config.grid.values()):
-        levels = dict(zip(config.grid, chosen))
-        options: dict[str, Any] = dict(config.set)
-        for axis, level in levels.items():
-            given = config.grid[axis]
-            more = given[level] if isinstance(given, dict) else {axis: level}
-            twice = [name for name in more if name in options and name not in config.set]
-            if twice:
-                raise ConfigError(f"two axes of the grid set {twice[0]}")
-            options |= more
-        if "seed" in options:
-            raise ConfigError("the seed of a run is set by `seeds`, not by an option")
-        point = ", ".join(f"{axis} {level}" for axis, level in levels.items())
-        try:
-            run = resolve(config.recipe, overrides={**options, "seed": seed})
-        except ConfigError as error:
-            raise ConfigError(f"{point}: {error}") from None
-        job = Job(_job_id(levels, seed, run), levels, seed, run)
-        if job.id in jobs:
-            raise ConfigError(f"the grid has the same run twice: {point}, seed {seed}")
-        jobs[job.id] = job
-    return tuple(jobs.values())
-
-
-def _job_id(levels: Mapping[str, Any], seed: int, config: RunConfig) -> str:
-    """Words for people and a digest of the config: "vit-64-s0-1f3a9c02d4".
-
-    The digest is of what differs from the defaults, so that an option which a later version adds changes no id.
-    """
-    default = RunConfig(task=config.task, options=table.config_class(config.task)())
-    digest = hashlib.sha256("\n".join([config.task, *sorted(differences(default, config))]).encode()).hexdigest()[:10]
-    words = re.sub(r"[^a-z0-9.]+", "-", "-".join(map(str, levels.values())).lower()).strip("-.")[:60]
-    return f"{words}-s{seed}-{digest}"
+def _check_panel(panel: PanelConfig, config: StudyConfig, path: str) -> None:
+    axes = ", ".join(config.grid)
+    if panel.lines and panel.lines not in config.grid:
+        raise ConfigError(f"{path}.lines must be an axis of the grid ({axes}), not {panel.lines!r}")
+    # A number that a measure gives is known when the first run is done.
+    if panel.x and panel.x not in (*config.grid, *COSTS, LAYER) and not config.measures:
+        raise ConfigError(
+            f"{path}.x must be an axis of the grid ({axes}), {', '.join(COSTS)} or {LAYER}, not {panel.x!r}"
+        )
+    if panel.x and panel.x == panel.lines:
+        raise ConfigError(f"{path}.x and {path}.lines must be different axes, not both {panel.x!r}")
 
 
 class _UniqueKeys(yaml.SafeLoader):

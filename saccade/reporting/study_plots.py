@@ -34,31 +34,34 @@ class Marker:
     values: Sequence[float]
 
 
-def study_figure(lines: dict[str, list[Marker]], x_name: str, y_name: str) -> Figure:
-    """The value along the study's axis, and against the compute of training.
+def study_figure(lines: dict[str, list[Marker]], x_name: str, y_name: str, *, compute: bool = True) -> Figure:
+    """The value along an axis, and against the compute of training.
 
     Args:
         lines: name -> its points.
         x_name, y_name: of the axes.
+        compute: whether there is a second plot against compute.
     """
     markers = [marker for line in lines.values() for marker in line]
     names = [] if all(isinstance(m.x, int | float) for m in markers) else list(dict.fromkeys(str(m.x) for m in markers))
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9.6, 4.0), layout="constrained", dpi=150)
-        left, right = figure.subplots(1, 2, sharey=True)
+        figure = Figure(figsize=(9.6 if compute else 6.4, 4.0), layout="constrained", dpi=150)
+        left, *others = figure.subplots(1, 2 if compute else 1, sharey=True, squeeze=False)[0]
         for number, (label, line) in enumerate(lines.items()):
             colour = COLOURS[number % len(COLOURS)]
             places = [float(names.index(str(m.x))) if names else float(m.x) for m in line]
             _draw(left, places, line, colour, label)
-            _draw(right, [m.cost for m in line], line, colour, label)
+            for right in others:
+                _draw(right, [m.cost for m in line], line, colour, label)
         if names:
             left.set_xticks(range(len(names)), names)
         else:
             _scale(left, [float(m.x) for m in markers], "x")
-        _scale(right, [m.cost for m in markers], "x")
         _scale(left, [value for m in markers for value in m.values], "y")
         left.set(xlabel=x_name, ylabel=y_name)
-        right.set(xlabel="training compute (FLOPs)")
+        for right in others:
+            _scale(right, [m.cost for m in markers], "x")
+            right.set(xlabel="training compute (FLOPs)")
         if len(lines) > 1:
             left.legend(fontsize=8 if len(lines) <= LEGEND_LINES else 6)
         return figure

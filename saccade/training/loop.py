@@ -6,6 +6,7 @@ computes the same bits as one that was not.
 
 import copy
 import math
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -60,6 +61,7 @@ class RunResult:
         phase_seconds: seconds by what they went to.
         stopped_by: the number of the signal; 0 for a run that came to its end.
         is_first: whether this is the first of several processes, the one that writes files.
+        cpu_seconds: processor time of training, over all threads and loader processes of this process.
     """
 
     run: RunDirectory
@@ -69,6 +71,7 @@ class RunResult:
     phase_seconds: dict[str, float] = field(default_factory=dict)
     stopped_by: int = 0
     is_first: bool = True
+    cpu_seconds: float = 0.0
 
     @property
     def finished(self) -> bool:
@@ -124,6 +127,7 @@ class _Run:
         self.infinite_buffers = frozenset(non_finite_names(dict(plan.model.named_buffers())))
         self.progress = Progress()
         self.clock: Counter[str] = Counter()
+        self.cpu_start = cpu_seconds()  # of the clock of processor time, less what the run took before it was resumed
 
     def execute(self, resume: bool) -> RunResult:
         # ---------------------------------------------------------------------------- the machine, and what it has
@@ -187,6 +191,7 @@ class _Run:
         take_step = TrainStep(self.config, plan, self.processes, self.run.path, self.timed)
         model.train()
         began, seconds_before = time.perf_counter(), progress.seconds
+        self.cpu_start = cpu_seconds() - progress.cpu_seconds
         last_save, schedule = time.monotonic(), self.config.schedule
         while progress.step < plan.total_steps:
             step_began = time.perf_counter()
@@ -269,6 +274,7 @@ class _Run:
     def save(self, files: Files, name: str | None = None) -> None:
         """Write a checkpoint from the first process; an error there is an error in all."""
         self.progress.phase_seconds = dict(self.clock)
+        self.progress.cpu_seconds = cpu_seconds() - self.cpu_start
         error = None
         if self.processes.is_first:
             try:
@@ -284,6 +290,7 @@ class _Run:
     def finish(self, model: nn.Module, ema: ExponentialMovingAverage | None) -> RunResult:
         """Choose the weights, measure them once on the test split, write the model directory."""
         setup, progress = self.setup, self.progress
+        progress.cpu_seconds = cpu_seconds() - self.cpu_start  # now that the loader's processes have ended
         result = unwrapped(model)
         if ema is not None:
             for tensor, average in ema.pairs(result):
@@ -319,7 +326,16 @@ class _Run:
                 save_own_weights(self.run.model, plain)
             else:
                 save_model_dir(self.run.model, replace(start, model=plain, provenance=origin))
-        return RunResult(self.run, metrics, split, progress.seconds, dict(self.clock), is_first=self.processes.is_first)
+        return RunResult(
+            self.run,
+            metrics,
+            split,
+            progress.seconds,
+            dict(self.clock),
+            0,
+            self.processes.is_first,
+            progress.cpu_seconds,
+        )
 
     def collected(self, model: nn.Module, dataset: BatchDataset) -> Collected:
         """The model's outputs for a split, each process its part, all of them in each process."""
@@ -361,3 +377,9 @@ class _Run:
     def rate(self) -> float:
         """Inputs a second over the run so far."""
         return self.progress.step * self.config.batch_size / max(self.progress.seconds, 1e-9)
+
+
+def cpu_seconds() -> float:
+    """Processor time of this process, its threads and the child processes that have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system

@@ -53,6 +53,7 @@ class Progress:
     metric_sums: dict[str, float] = field(default_factory=dict)  # of the epoch so far: totals, and what divides them
     metric_counts: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0  # of training so far
+    cpu_seconds: float = 0.0  # processor time of training so far, over all threads and loader processes
     phase_seconds: dict[str, float] = field(default_factory=dict)  # seconds by what they went to
 
     @classmethod

@@ -66,7 +66,7 @@ def test_a_study_from_run_to_report(small: Path, tmp_path: Path, capsys: pytest.
     assert main(["lab", "run", str(small), "--output", str(output), "--threads", "1"]) == 0
     assert "4 of 4 runs done" in capsys.readouterr().out
     lines = (output / "results.csv").read_text().splitlines()
-    assert lines[0].startswith("job,data.train_size,seed,params,inputs,flops,seconds,split,loss,accuracy,error")
+    assert lines[0].startswith("job,data.train_size,seed,params,inputs,flops,stage_flops,seconds,cpu_seconds")
     assert len(lines) == 5
     page = (output / "report.html").read_text()
     assert page.count("<svg") == 1

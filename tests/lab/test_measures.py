@@ -22,9 +22,7 @@ from saccade.lab.study import Study, read_study
 from saccade.models.cost import measure_cost
 from saccade.tasks.loading import load
 
-COMMON = (
-    "batch_size: 16, preflight: false, data.check: 'off', data.workers: 0, data.digits.val: 0, data.digits.test: 60"
-)
+COMMON = "batch_size: 16, preflight: false, data.check: 'off', data.workers: 0, data.digits.val: 0"
 STUDY = f"""
 title: A small study
 recipe: digits

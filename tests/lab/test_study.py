@@ -24,7 +24,7 @@ def test_the_grid_becomes_runs() -> None:
     assert (first.levels, first.seed) == ({"model": "ViT", "data.train_size": 64}, 0)
     assert (first.config.model.name, first.config.data.train_size) == ("vit_digits", 64)
     assert study.jobs[-1].config.seed == 1
-    assert study.x == "data.train_size"
+    assert study.x(study.config.report[0]) == "data.train_size"
     assert [job.seed for job in study.jobs] == [0] * 4 + [1] * 4  # every point once before any twice
 
 
