@@ -165,7 +165,7 @@ def points(study: Study, panel: PanelConfig, pairs: Sequence[tuple[Job, JobResul
         names = ", ".join(dict.fromkeys(name for _, result in pairs for name in result.values))
         wanted = panel.metric if x in (*study.axes, LAYER) else f"{panel.metric} over {x}"
         raise ConfigError(f"report: no finished run has {wanted}; there are {names}")
-    result: list[Point] = []
+    averages: list[Point] = []
     for group in groups.values():
         values = [result.values[panel.metric] for _, result in group]
         layered = any(isinstance(value, list) for value in values)
@@ -175,15 +175,15 @@ def points(study: Study, panel: PanelConfig, pairs: Sequence[tuple[Job, JobResul
             )
             raise ConfigError(f"report: {panel.metric} is {has}")
         if not layered:
-            result.append(_point(panel, group, _place(study, x, group), [number(value) for value in values]))
+            averages.append(_point(panel, group, _place(study, x, group), [number(value) for value in values]))
             continue
         columns = zip(*(value for value in values if isinstance(value, list)))
-        result += [
+        averages += [
             _point(panel, group, layer, [number(value) for value in column])
             for layer, column in enumerate(columns, 1)
             if None not in column
         ]
-    return result
+    return averages
 
 
 def _point(panel: PanelConfig, group: Sequence[tuple[Job, JobResult]], x: Any, values: Sequence[float]) -> Point:

@@ -20,7 +20,9 @@ from saccade.lab.jobs import StudyDirectory
 from saccade.lab.report import write_study_report
 from saccade.lab.study import Study, read_study
 from saccade.models.cost import measure_cost
+from saccade.nn.matmul_precision import MatmulPrecisionChoice
 from saccade.tasks.loading import load
+from saccade.training import resume
 
 COMMON = "batch_size: 16, preflight: false, data.check: 'off', data.workers: 0, data.digits.val: 0"
 STUDY = f"""
@@ -62,7 +64,10 @@ report:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> StudyDirectory:
     path = tmp_path_factory.mktemp("study")
     (path / "study.yaml").write_text(STUDY)
-    outcome = run_study(read_study(path / "study.yaml"), path / "out", threads=1)
+    choice = MatmulPrecisionChoice("highest", "fixed")
+    with pytest.MonkeyPatch.context() as patch:  # the choice takes longer than these runs
+        patch.setattr(resume, "choose_matmul_precision", lambda *_, **__: choice)
+        outcome = run_study(read_study(path / "study.yaml"), path / "out", threads=1)
     assert (outcome.failed, outcome.done) == ({}, 9)
     return StudyDirectory(path / "out")
 
