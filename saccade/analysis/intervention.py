@@ -20,9 +20,12 @@ from torch import Tensor, nn
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from saccade.errors import InterventionError
+from saccade.models.bert import Bert
 from saccade.models.detr import DETR
 from saccade.models.image_to_text import ImageToText
 from saccade.models.perceiver import Perceiver
+from saccade.models.perceiver_text import PerceiverText
+from saccade.models.seq2seq import Seq2Seq
 from saccade.models.vit_encoder import ViTEncoder
 from saccade.nn.attention import Attention
 from saccade.nn.passes import ModuleKind, Selection, choose_layers, eager_execution, on_pass
@@ -53,7 +56,7 @@ def intervene(
             wildcards. What such a head adds is zero.
         blocks: transformer blocks to switch off, in the same way: their input is their output.
         tokens: patches to hide: token indices, as :meth:`TokenLayout.index` gives them, or a boolean map ``[h, w]`` or
-            ``[B, h, w]``, True where hidden.
+            ``[B, h, w]``, True where hidden. Of a model of texts, indices of the tokens that it reads.
         fill: what becomes of them. ``"drop"``: no token attends to them, and no mean over the patches counts them, as
             if they were not there. Otherwise their pixels are replaced: ``"zero"`` by 0 after normalisation (the mean
             colour of the training data), ``"mean"`` by the mean colour of the image, ``"blur"`` by the image blurred
@@ -92,7 +95,10 @@ def intervene(
             raise InterventionError(f"{path!r} is neither a block nor an attention of this {type(inner).__name__}")
     with ExitStack() as stack:
         if tokens is not None:
-            stack.enter_context(_hidden(model, inner, tokens, fill, edits))
+            if isinstance(inner, Seq2Seq | Bert | PerceiverText):
+                _hide_words(tokens, fill, inner, edits)
+            else:
+                stack.enter_context(_hidden(model, inner, tokens, fill, edits))
         for path, edit in edits.items():
             if edit.changes_something:
                 _attach(stack, path, inner.get_submodule(path), edit)
@@ -283,6 +289,36 @@ def _hidden(
                 if readers and not path.startswith(inside):
                     edit.hidden_keys = keys
         yield
+
+
+# The attentions whose keys are the tokens that a model of texts reads.
+TEXT_READERS: dict[type[nn.Module], tuple[str, ...]] = {
+    Seq2Seq: ("encoder.*", "decoder.*.cross_attn"),
+    Bert: ("encoder.*",),
+    PerceiverText: ("latents.read.*",),
+}
+
+
+def _hide_words(
+    tokens: Sequence[int] | Tensor, fill: Fill, inner: nn.Module, edits: Mapping[str, _AttentionEdit]
+) -> None:
+    """Hide tokens of a text: no token attends to them."""
+    name = type(inner).__name__
+    if fill != "drop" or (isinstance(tokens, Tensor) and tokens.dtype == torch.bool):
+        raise InterventionError(f"{name} reads texts: hide tokens by their indices, with fill='drop'")
+    indices = [int(token) for token in tokens]
+
+    def keys(count: int) -> Tensor:
+        for index in indices:
+            if not 0 <= index < count:
+                raise InterventionError(f"there is no token {index}: they are 0 to {count - 1}")
+        hidden = torch.zeros(count, dtype=torch.bool)
+        hidden[indices] = True
+        return hidden
+
+    patterns = next(paths for kind, paths in TEXT_READERS.items() if isinstance(inner, kind))
+    for path in choose_layers(inner, Attention, "attention", patterns):
+        edits[path].hidden_keys = keys
 
 
 def hidden_map(tokens: Sequence[int] | Tensor, layout: TokenLayout) -> Tensor:

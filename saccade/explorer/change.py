@@ -23,7 +23,7 @@ class Change:
     """Differences from the model as it is; without arguments none.
 
     Attributes:
-        hide: patches by their place in the grid, row by row, from 0.
+        hide: patches by their place in the grid, row by row, from 0; or the tokens of a text.
         fill: what becomes of them, as in :func:`saccade.intervene`.
         heads: (attention, head), by index among the model's attentions.
         blocks: by index among the model's blocks.
@@ -58,9 +58,7 @@ class Change:
             ConfigError: a patch outside of the grid.
             InterventionError: the model has no such head or block, or cannot be changed in this way.
         """
-        if self.hide and layout is None:
-            raise ConfigError("this model has no patches that could be hidden")
-        tokens: list[int] = []
+        tokens = list(self.hide)
         if self.hide and layout is not None:
             tokens = [layout.num_prefix + patch for patch in self.hidden_map(layout).nonzero()[:, 0].tolist()]
         heads: dict[int | str, list[int]] = {}

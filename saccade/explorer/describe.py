@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from saccade.engine.attention_groups import MasksTokens
 from saccade.engine.task import MasksPatches
 from saccade.explorer.session import OpenModel
 
@@ -17,5 +18,7 @@ def describe_model(key: str, model: OpenModel) -> dict[str, Any]:
         "parameters": sum(parameter.numel() for parameter in predictor.model.parameters()),
         "classes": len(predictor.labels),
         "masksPatches": isinstance(predictor.task, MasksPatches),
-        "readsLabels": model.score_labels is not None,
+        "masksTokens": isinstance(predictor.task, MasksTokens),
+        "readsTexts": not predictor.reads_images,
+        "readsLabels": model.texts is not None,
     }

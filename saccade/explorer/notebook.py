@@ -21,7 +21,7 @@ from saccade.engine.predictor import Predictor
 from saccade.errors import ConfigError
 from saccade.explorer.export import assemble_page, data_url, export_page, pack
 from saccade.explorer.session import OpenImage, OpenModel, Recording, Session, encode
-from saccade.explorer.streams import MEAN, prefix_names, streams_of
+from saccade.explorer.streams import MEAN, groups_by_shape, prefix_names, streams_of
 from saccade.nn.trace import Trace, format_bytes
 
 MEMORY = 2**30  # bytes of attention in one page
@@ -104,7 +104,8 @@ def recording_of(trace: Trace, model: nn.Module, image: Tensor, index: int) -> R
     config = getattr(model, "config", None)
     one = replace(trace, attention={path: w[index : index + 1].detach() for path, w in trace.attention.items()})
     layout = trace.layout
-    streams = streams_of(one, model, layout, prefix_names(config, layout.num_prefix if layout else 0))
+    groups = groups_by_shape(one, layout, prefix_names(config, layout.num_prefix if layout else 0))
+    streams = streams_of(one, model, groups)
     pixels = image.detach().float().cpu()
     low, high = pixels.amin(), pixels.amax()
     shown = to_pixels((pixels - low) / (high - low).clamp(min=1e-12))

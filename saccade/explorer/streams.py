@@ -1,16 +1,18 @@
-"""The attention of one recorded run, ordered for a person who looks at it: streams of layers over an image.
+"""The attention of one recorded run, ordered for a person who looks at it: streams of layers over an image or a text.
 
 L layers, H heads, Q queries, K keys, N tokens, h x w grid of patches.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from saccade.analysis.rollout import attention_rollout
+from saccade.engine.attention_groups import AttentionGroup, Axis
 from saccade.errors import RecordingError
 from saccade.nn.attention import Attention
 from saccade.nn.tokens import TokenLayout
@@ -28,27 +30,28 @@ class Layer:
         path: in the model; with ``:1``, ``:2`` … where it ran several times.
         index: among the model's attentions, in the order of its modules.
         block: the index of the block around it among the model's blocks; None outside of blocks.
-        weights: ``[H, Q, K]`` float16, on the CPU.
+        weights: ``[H, Q, K]`` float16, on the CPU; 0 in the rows and columns of tokens that the model does not read.
+        tap: whether a head of the model reads the tokens behind it.
     """
 
     path: str
     index: int
     block: int | None
     weights: Tensor
+    tap: bool = False
 
 
 class Stream:
-    """Layers whose keys lie over the image in the same way.
+    """Layers with the same queries and the same keys.
 
     Args:
-        name: in addresses: "self" (tokens of the image among themselves) or "cross" (object queries on the image).
+        group: names the queries and keys.
         layers: from first to last.
-        layout: of the keys, and of the queries of "self".
-        prefix: names of the layout's prefix tokens.
     """
 
-    def __init__(self, name: str, layers: Sequence[Layer], layout: TokenLayout, prefix: Sequence[str]):
-        self.name, self.layers, self.layout, self.prefix = name, tuple(layers), layout, tuple(prefix)
+    def __init__(self, group: AttentionGroup, layers: Sequence[Layer]):
+        self.name, self.title, self.first = group.name, group.title, group.first
+        self.queries, self.keys, self.layers = group.queries, group.keys, tuple(layers)
         self._rollout: Tensor | None = None
 
     @property
@@ -56,14 +59,24 @@ class Stream:
         return self.layers[0].weights.shape[1]
 
     @property
+    def prefix(self) -> tuple[str, ...]:
+        """Names of the keys' prefix tokens."""
+        return self.keys.tokens if self.keys.layout is not None else ()
+
+    @property
+    def is_self(self) -> bool:
+        """Whether queries and keys are the same tokens."""
+        return self.queries is self.keys
+
+    @property
     def over_grid(self) -> bool:
         """Whether queries are tokens of the image too."""
-        return self.name == "self"
+        return self.is_self and self.keys.layout is not None
 
     @property
     def nbytes(self) -> int:
         """Of the weights, and of the rollout, which is computed when it is first read."""
-        rollout = self.layout.num_tokens**2 * 2 if self.over_grid else 0
+        rollout = len(self.keys) ** 2 * 2 if self.is_self else 0
         return sum(layer.weights.nbytes for layer in self.layers) + rollout
 
     def rows(self, layer: int, query: int | str) -> Tensor:
@@ -72,21 +85,29 @@ class Stream:
         Raises:
             RecordingError: no such layer or query.
         """
+        return self._row(self.matrices(layer), query)
+
+    def matrices(self, layer: int) -> Tensor:
+        """The weights of one layer, ``[H, Q, K]`` float16.
+
+        Raises:
+            RecordingError: no such layer.
+        """
         if not 0 <= layer < len(self.layers):
             raise RecordingError(f"there is no layer {layer}: they are 0 to {len(self.layers) - 1}")
-        return self._row(self.layers[layer].weights, query)
+        return self.layers[layer].weights
 
     def all_rows(self, query: int | str) -> list[Tensor]:
-        """The same of every layer."""
+        """What a query attends to in every layer."""
         return [self._row(layer.weights, query) for layer in self.layers]
 
     def rollout(self, query: int | str) -> Tensor:
         """What reaches a token through all layers (Abnar & Zuidema, arXiv 2005.00928): ``[K]`` float16.
 
         Raises:
-            RecordingError: queries are not tokens of the image.
+            RecordingError: queries are not the keys.
         """
-        if not self.over_grid:
+        if not self.is_self:
             raise RecordingError("a rollout needs self-attention")
         if self._rollout is None:
             whole = attention_rollout([layer.weights[None].float() for layer in self.layers])
@@ -95,58 +116,114 @@ class Stream:
 
     def _row(self, weights: Tensor, query: int | str) -> Tensor:
         if query == MEAN:
-            return weights[..., self.layout.num_prefix if self.over_grid else 0 :, :].float().mean(dim=-2).half()
+            return weights[..., len(self.prefix) if self.over_grid else 0 :, :].float().mean(dim=-2).half()
         if not isinstance(query, int) or not 0 <= query < weights.shape[-2]:
             raise RecordingError(f"there is no query {query}: they are 0 to {weights.shape[-2] - 1}, or {MEAN!r}")
         return weights[..., query, :]
 
     def describe(self) -> dict[str, Any]:
         """What the page needs to know, as JSON holds it."""
+        layout, over_image = self.keys.layout, self.queries.layout is not None
         return {
             "name": self.name,
+            "title": self.title,
             "layers": [
                 {"path": layer.path, "index": layer.index, "block": layer.block, "heads": layer.weights.shape[0]}
                 for layer in self.layers
             ],
+            "taps": [number for number, layer in enumerate(self.layers) if layer.tap],
             "queries": self.num_queries,
+            "first": self.first,
             "prefix": list(self.prefix),
-            "grid": list(self.layout.grid),
-            "stride": list(self.layout.stride),
+            "grid": list(layout.grid) if layout is not None else [1, len(self.keys)],
+            "stride": list(layout.stride) if layout is not None else [1, 1],
+            "overImage": layout is not None,
             "overGrid": self.over_grid,
+            "isSelf": self.is_self,
+            "queryAxis": {"name": self.queries.name, "tokens": None if over_image else list(self.queries.tokens)},
+            "keyAxis": {"name": self.keys.name, "tokens": None if layout is not None else list(self.keys.tokens)},
+            "unread": unread_patches(self.keys),
         }
 
 
-def streams_of(trace: Trace, model: nn.Module, layout: TokenLayout | None, prefix: Sequence[str]) -> list[Stream]:
-    """The recorded attentions that lie over the image, at least one stream.
+def unread_patches(axis: Axis) -> list[int]:
+    """The patches, from 0, that the model does not read."""
+    if axis.subset is None or axis.layout is None:
+        return []
+    read = set(axis.subset.tolist())
+    return [token - axis.layout.num_prefix for token in range(axis.layout.num_prefix, len(axis)) if token not in read]
+
+
+def streams_of(trace: Trace, model: nn.Module, groups: Sequence[AttentionGroup]) -> list[Stream]:
+    """The recorded attentions of the groups, at least one stream.
+
+    Args:
+        trace: of the whole attention of one input.
+        model: that ran.
+        groups: of a task, or of :func:`groups_by_shape`.
+
+    Raises:
+        RecordingError: no attention belongs to a group.
+    """
+    attentions = [path for path, module in model.named_modules() if isinstance(module, Attention)]
+    blocks = [path for path, module in model.named_modules() if isinstance(module, Block)]
+    streams = []
+    for group in groups:
+        layers = []
+        for path, weights in trace.attention.items():
+            module = path.partition(":")[0]
+            if not matches(module, group.paths) or weights.shape[2:] != (group.queries.width, group.keys.width):
+                continue
+            block = next((index for index, around in enumerate(blocks) if module.startswith(f"{around}.")), None)
+            whole = spread(weights[0].to("cpu", torch.float16), group.queries, group.keys).contiguous()
+            layers.append(Layer(path, attentions.index(module), block, whole, matches(module, group.taps)))
+        if layers:
+            streams.append(Stream(group, layers))
+    if not streams:
+        raise RecordingError(f"no attention of this {type(model).__name__} is over its input")
+    return streams
+
+
+def matches(path: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch(path, pattern) for pattern in patterns)
+
+
+def spread(weights: Tensor, queries: Axis, keys: Axis) -> Tensor:
+    """Weights ``[H, q, k]`` among the tokens that a model reads -> among all, ``[H, Q, K]``, 0 for those it does not."""
+    for dim, axis in ((1, queries), (2, keys)):
+        if axis.subset is not None:
+            shape = list(weights.shape)
+            shape[dim] = len(axis)
+            weights = weights.new_zeros(shape).index_copy(dim, axis.subset.cpu(), weights)
+    return weights
+
+
+def groups_by_shape(trace: Trace, layout: TokenLayout | None, prefix: Sequence[str]) -> list[AttentionGroup]:
+    """Groups of a model of images by the shapes of its attentions: among the tokens of the image, and from others to
+    these.
 
     Args:
         trace: of the whole attention of one image.
-        model: that ran.
-        layout: of its tokens over the image.
+        layout: of the model's tokens over the image.
         prefix: names of the prefix tokens.
 
     Raises:
-        RecordingError: none does.
+        RecordingError: no attention has the tokens of the image as its keys.
     """
     if layout is None:
         raise RecordingError("this model has no self-attention over an image: what reads the image is convolutional")
-    attentions = [path for path, module in model.named_modules() if isinstance(module, Attention)]
-    blocks = [path for path, module in model.named_modules() if isinstance(module, Block)]
-    among: list[Layer] = []
-    across: list[Layer] = []
-    for path, weights in trace.attention.items():
-        _, _, queries, keys = weights.shape
-        if keys != layout.num_tokens:
-            continue
-        module = path.partition(":")[0]
-        block = next((index for index, around in enumerate(blocks) if module.startswith(f"{around}.")), None)
-        half = weights[0].to("cpu", torch.float16).contiguous()
-        layer = Layer(path, attentions.index(module), block, half)
-        (among if queries == keys else across).append(layer)
-    streams = [Stream(name, layers, layout, prefix) for name, layers in (("self", among), ("cross", across)) if layers]
-    if not streams:
+    image = Axis("patches", tuple(prefix), layout)
+    over_image = {path: w.shape[2] for path, w in trace.attention.items() if w.shape[3] == layout.num_tokens}
+    if not over_image:
         raise RecordingError(f"no attention of this model has the {layout.num_tokens} tokens of the image as its keys")
-    return streams
+    among = tuple(path.partition(":")[0] for path, queries in over_image.items() if queries == layout.num_tokens)
+    groups = [AttentionGroup("self", "patches", among, image, image)] if among else []
+    for number, count in enumerate(sorted(set(over_image.values()) - {layout.num_tokens})):
+        paths = tuple(path.partition(":")[0] for path, queries in over_image.items() if queries == count)
+        others = Axis("queries", tuple(f"query {query}" for query in range(count)))
+        name = f"cross{number or ''}"
+        groups.append(AttentionGroup(name, f"{count} queries" if number else "queries", paths, others, image))
+    return groups
 
 
 def prefix_names(config: Any, count: int) -> tuple[str, ...]:

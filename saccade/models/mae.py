@@ -71,6 +71,7 @@ class MaskedOutput(NamedTuple):
 
     pred: Tensor  # [B, N, p*q*C] pixels; [B, N, K] logits in masked patch prediction
     mask: Tensor  # [B, N] boolean, True for the patches that are masked
+    visible: Tensor | None = None  # [B, V] the patches that the encoder reads, in its order; None where it reads all
 
 
 class MaskedModel(Model, ABC):
@@ -171,7 +172,7 @@ class MaskedAutoencoder(MaskedModel):
         decoded = torch.cat((embedded[:, :1], in_order), dim=1) + self.decoder_pos_embed(patches.grid)
         decoded = self.decoder_norm(self.decoder_blocks(decoded).tokens)
         mask = torch.ones_like(noise, dtype=torch.bool).scatter(1, visible, False)
-        return MaskedOutput(self.decoder_pred(decoded)[:, 1:], mask)
+        return MaskedOutput(self.decoder_pred(decoded)[:, 1:], mask, visible)
 
     def images(self, output: MaskedOutput, grid: tuple[int, int]) -> Tensor:
         """The predicted pixels as images ``[B, C, H, W]``, normalised as the input (or by patch, with norm_pixels)."""

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saccade.data.samples import Batch
+from saccade.engine.attention_groups import AttentionGroup
 from saccade.engine.collect import Collected
 from saccade.engine.intervals import Resampler
 from saccade.engine.task import IndependentParts, LossTerm, LossTerms, image_batch
@@ -27,6 +28,7 @@ from saccade.tasks.dense.depth_losses import (
 )
 from saccade.tasks.dense.depth_metrics import ERRORS, DepthMetrics, depth_errors, depth_metrics, depth_resampler
 from saccade.tasks.dense.results import Depth
+from saccade.tasks.dense.taps import tapped_groups
 
 STRIDES = (1, 2, 4, 8)  # of the scales at which the ssi and ssitrim losses compare gradients
 
@@ -129,6 +131,10 @@ class DepthTask(IndependentParts):
                 total = gradient_means(error[:, ::s, ::s], valid[:, ::s, ::s])
                 terms[f"gradient, stride {s}"] = LossTerm(total, "images with depth", self.config.gradient_weight)
         return terms
+
+    def attention_groups(self, model: nn.Module, outputs: DepthOutput, batch: Batch) -> list[AttentionGroup]:
+        """Of a DPT: its patches, with the layers that the decoder reads."""
+        return tapped_groups(model, batch)
 
     def eval_step(self, model: nn.Module, batch: Batch) -> DepthOutput:
         """Depth, or inverse depth, ``[B, h, w]`` at the size of the model."""

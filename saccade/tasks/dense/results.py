@@ -8,10 +8,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from saccade.data.rle import encode_rle
-from saccade.reporting.draw import to_png
+from saccade.engine.pixel_map import ColourScale, LegendEntry, PixelMap
+from saccade.reporting.draw import class_colour, to_png
 from saccade.tasks.dense.drawing import blend, class_colours, depth_colours, with_legend, with_scale_bar
 
 TOP = 5  # classes that are printed
+SCALE_COLOURS = 17  # of a scale that a page draws
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +69,14 @@ class Depth:
         low, high = float(self.depth.min()), float(self.depth.max())
         return with_scale_bar(depth_colours(self.depth, low, high), low, high, self.unit or "(inverse)")
 
+    def pixel_map(self, image: np.ndarray) -> PixelMap:
+        """The map in colours, without margins."""
+        low, high = float(self.depth.min()), float(self.depth.max())
+        ramp = depth_colours(np.linspace(0, 1, SCALE_COLOURS)[None], 0, 1)[0]
+        colours = tuple((int(r), int(g), int(b)) for r, g, b in ramp)
+        scale = ColourScale(low, high, self.unit, "depth" if self.unit else "inverse depth", colours)
+        return PixelMap(depth_colours(self.depth, low, high), self.depth, scale)
+
     def files(self) -> Mapping[str, bytes]:
         """The map as NumPy's `.npy`."""
         buffer = io.BytesIO()
@@ -118,6 +128,12 @@ class Segmentation:
         """The classes in colours over the image, with a legend below it."""
         drawn = blend(image, class_colours(self.classes, len(self.labels)))
         return with_legend(drawn, sorted(index for index, _ in self.fractions), self.labels)
+
+    def pixel_map(self, image: np.ndarray) -> PixelMap:
+        """The classes in colours over the image."""
+        count = len(self.labels)
+        legend = [LegendEntry(i, self.labels[i], class_colour(i, count), share) for i, share in self.fractions]
+        return PixelMap(blend(image, class_colours(self.classes, count)), self.classes, legend=tuple(legend))
 
     def files(self) -> Mapping[str, bytes]:
         """The class indices as a PNG of 8 bits, of 16 with more than 256 classes."""

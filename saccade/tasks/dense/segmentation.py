@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saccade.data.samples import Batch
+from saccade.engine.attention_groups import AttentionGroup
 from saccade.engine.collect import Collected
 from saccade.engine.intervals import Resampler, remeasure
 from saccade.engine.task import IndependentParts, LossTerm, LossTerms, image_batch
@@ -19,6 +20,7 @@ from saccade.tasks.dense.depth import sizes_of, target_of
 from saccade.tasks.dense.results import Segmentation
 from saccade.tasks.dense.segmentation_metrics import SegmentationMetrics, pixel_counts, segmentation_metrics
 from saccade.tasks.dense.sources import IGNORE
+from saccade.tasks.dense.taps import tapped_groups
 
 TOP = 5  # classes of an image in predictions.json
 
@@ -68,6 +70,10 @@ class SegmentationTask(IndependentParts):
             loss["auxiliary"] = LossTerm(total, "labelled pixels", self.config.auxiliary_weight)
         correct = ((outputs.values.argmax(1) == target) & (target != IGNORE)).sum()
         return LossTerms(loss, {"pixel accuracy": LossTerm(correct, "labelled pixels")})
+
+    def attention_groups(self, model: nn.Module, outputs: SegmentationOutput, batch: Batch) -> list[AttentionGroup]:
+        """Of a DPT: its patches, with the layers that the decoder reads."""
+        return tapped_groups(model, batch)
 
     def eval_step(self, model: nn.Module, batch: Batch) -> SegmentationOutput:
         """Logits ``[B, K, h, w]`` at the size of the model."""

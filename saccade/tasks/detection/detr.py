@@ -17,8 +17,10 @@ from torchvision.ops import box_iou, generalized_box_iou
 
 from saccade.data.rle import encode_rle
 from saccade.data.samples import Batch
+from saccade.engine.attention_groups import AttentionGroup, Axis
 from saccade.engine.results import Result
 from saccade.engine.task import LossTerm, LossTerms
+from saccade.models.detr import DETR
 from saccade.tasks.detection.boxes import box_cxcywh_to_xyxy, boxes_to_pixels, inside_crowds, valid_sizes
 from saccade.tasks.detection.config import DetectionConfig
 from saccade.tasks.detection.mask_losses import mask_iou, mask_losses
@@ -158,6 +160,20 @@ class DetrTask(DetectionTask):
     def earlier_stages(self, outputs: SetPrediction) -> Sequence[SetPrediction]:
         """The predictions after each decoder layer but the last."""
         return outputs.aux
+
+    def attention_groups(self, model: nn.Module, outputs: SetPrediction, batch: Batch) -> list[AttentionGroup]:
+        """Object queries on the image, the image's patches among themselves, and object queries among themselves, where
+        they compete for objects."""
+        if not isinstance(model, DETR):
+            return []
+        layout = model.token_layout((batch.inputs.shape[-2], batch.inputs.shape[-1]))
+        queries = Axis("object queries", tuple(f"query {i}" for i in range(outputs.logits.shape[1])))
+        patches = Axis("patches", (), layout)
+        return [
+            AttentionGroup("cross", "queries on image", ("decoder.*.cross_attn",), queries, patches),
+            AttentionGroup("self", "patches", ("encoder.*",), patches, patches),
+            AttentionGroup("queries", "queries", ("decoder.*.attn",), queries, queries),
+        ]
 
     def decode(self, outputs: SetPrediction, batch: Batch) -> Sequence[Result]:
         """Boxes, with their masks where the model has a mask head."""

@@ -19,10 +19,12 @@ from torch import Tensor, nn
 
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch
+from saccade.engine.attention_groups import AttentionGroup, Axis
 from saccade.engine.collect import Collected
 from saccade.engine.intervals import Resampler, remeasure
 from saccade.engine.task import IndependentParts, LossTerm, LossTerms, image_batch
 from saccade.errors import ConfigError
+from saccade.models.mae import MaskedAutoencoder
 from saccade.nn.patches import Size, patchify, unpatchify
 from saccade.tasks.masked_image.metrics import MaskedImageMetrics
 from saccade.tasks.masked_image.results import Reconstruction, to_pixels
@@ -40,6 +42,9 @@ class MaskedOutput(Protocol):
 
     @property
     def mask(self) -> Tensor: ...  # [B, N] boolean, True for masked patches
+
+    @property
+    def visible(self) -> Tensor | None: ...  # [B, V] the patches that the encoder reads; None where it reads all
 
 
 class MaskingModel(Protocol):
@@ -119,6 +124,19 @@ class MaskedImageTask(IndependentParts):
 
     def input_batch(self, inputs: Sequence[Tensor], sizes: Sequence[tuple[int, int]], names: Sequence[str]) -> Batch:
         return image_batch(inputs, sizes, names)
+
+    def attention_groups(self, model: nn.Module, outputs: MaskedOutput, batch: Batch) -> list[AttentionGroup]:
+        """Of a masked autoencoder: the visible patches in the encoder, all patches in the decoder."""
+        if not isinstance(model, MaskedAutoencoder) or outputs.visible is None:
+            return []
+        layout = model.token_layout((batch.inputs.shape[-2], batch.inputs.shape[-1]))
+        first = torch.zeros(1, dtype=torch.long)
+        read = torch.cat((first, outputs.visible[0].cpu() + layout.num_prefix))
+        visible, every = Axis("visible patches", ("CLS",), layout, read), Axis("patches", ("CLS",), layout)
+        return [
+            AttentionGroup("encoder", "encoder", ("encoder.*",), visible, visible),
+            AttentionGroup("self", "decoder", ("decoder_blocks.*",), every, every),
+        ]
 
     def decode(self, outputs: MaskedOutput, batch: Batch) -> list[Reconstruction]:
         """Each image with its masked patches grey, and with these reconstructed."""

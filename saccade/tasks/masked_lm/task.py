@@ -15,10 +15,12 @@ from torch.nn.utils.rnn import pad_sequence
 
 from saccade.data.samples import Batch
 from saccade.data.vocabulary import MASK, Vocabulary
+from saccade.engine.attention_groups import AttentionGroup, Axis
 from saccade.engine.collect import Collected
 from saccade.engine.intervals import Resampler, remeasure
 from saccade.engine.task import IndependentParts, LossTerm, LossTerms
 from saccade.errors import ConfigError
+from saccade.models.perceiver_text import PerceiverText
 from saccade.tasks.masked_lm.batches import IGNORE_INDEX
 from saccade.tasks.masked_lm.metrics import MaskedLMMetrics
 from saccade.tasks.masked_lm.results import FilledText, MaskPrediction
@@ -139,12 +141,18 @@ class MaskedLMTask(IndependentParts):
 
     def input_batch(self, inputs: Sequence[str], sizes: Sequence[tuple[int, int]], names: Sequence[str]) -> Batch:
         """Texts with [MASK]; "[SEP]" in a text separates two sentences."""
+        batch = self.text_batch(inputs, names)
+        for text, tokens in zip(inputs, batch.inputs):
+            if not bool((tokens == self.vocabulary.mask).any()):
+                raise ConfigError(f"{text!r} has no {MASK}: write one in the place of each token to predict")
+        return batch
+
+    def text_batch(self, texts: Sequence[str], names: Sequence[str]) -> Batch:
+        """The same, of texts that need no [MASK]."""
         vocabulary = self.vocabulary
         ids = []
-        for text in inputs:
+        for text in texts:
             tokens = [vocabulary.begin, *vocabulary([text])[0], vocabulary.end]
-            if vocabulary.mask not in tokens:
-                raise ConfigError(f"{text!r} has no {MASK}: write one in the place of each token to predict")
             if len(tokens) > self.max_length:
                 raise ConfigError(f"the text has {len(tokens)} tokens, and the model reads at most {self.max_length}")
             ids.append(torch.tensor(tokens))
@@ -152,6 +160,29 @@ class MaskedLMTask(IndependentParts):
         ends = (tokens == vocabulary.end).long()
         types = (ends.cumsum(1) - ends).clamp(max=1)  # 0 up to the first end token, 1 after it
         return Batch(tokens, {"types": types}, tuple(names), torch.arange(len(ids)))
+
+    def with_masked_tokens(self, batch: Batch, masked: Tensor) -> Batch:
+        """The batch with [MASK] in some more places, ``[B, L]`` boolean."""
+        special = sum(batch.inputs == token for token in (self.vocabulary.begin, self.vocabulary.end)) > 0
+        if bool((masked & special).any()):
+            raise ConfigError("the tokens that begin and end a text are never masked: choose others")
+        return batch._replace(inputs=batch.inputs.masked_fill(masked, self.vocabulary.mask))
+
+    def attention_groups(self, model: nn.Module, outputs: TokenLogits, batch: Batch) -> list[AttentionGroup]:
+        """Of a BERT the tokens among themselves; of a Perceiver the latents on the bytes, the latents among themselves,
+        and the output of every byte on the latents."""
+        tokens = self.vocabulary.tokens(batch.inputs[0].tolist())
+        masked = (batch.inputs[0] == self.vocabulary.mask).nonzero()[:, 0].tolist()
+        text = Axis("text", tuple(tokens))
+        if not isinstance(model, PerceiverText):
+            first = masked[0] if masked else min(1, len(tokens) - 1)
+            return [AttentionGroup("self", "tokens", ("encoder.*",), text, text, first=first)]
+        latents = Axis("latents", tuple(f"latent {i}" for i in range(model.config.latents.count)))
+        return [
+            AttentionGroup("cross", "latents on bytes", ("latents.read.*",), latents, text),
+            AttentionGroup("latents", "latents", ("latents.blocks.*",), latents, latents),
+            AttentionGroup("output", "bytes on latents", ("decoder.*",), text, latents),
+        ]
 
     def decode(self, outputs: TokenLogits, batch: Batch) -> list[FilledText]:
         probabilities = token_logits(outputs).float().softmax(-1)

@@ -8,6 +8,7 @@ B sources, L tokens of a source, M tokens of a target with its begin and end tok
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -17,10 +18,12 @@ from torch.nn.utils.rnn import pad_sequence
 
 from saccade.data.samples import Batch
 from saccade.data.vocabulary import UNKNOWN, Vocabulary
+from saccade.engine.attention_groups import AttentionGroup, Axis
 from saccade.engine.collect import Collected
 from saccade.engine.intervals import Resampler
 from saccade.engine.task import IndependentParts, LossTerm, LossTerms, image_batch
 from saccade.errors import ConfigError
+from saccade.models.image_to_text import ImageToText
 from saccade.nn.generation import EarlyStopping, beam_search, greedy
 from saccade.tasks.seq2seq.batches import NO_TOKEN, source_tokens
 from saccade.tasks.seq2seq.metrics import Seq2SeqMetrics, seq2seq_metrics
@@ -203,6 +206,35 @@ class Seq2SeqTask(IndependentParts):
         ids = [source_tokens(self.vocabulary, text, self.max_length) for text in inputs]
         sources = pad_sequence(ids, batch_first=True, padding_value=self.vocabulary.pad)
         return Batch(sources, {}, tuple(names), torch.arange(len(ids)))
+
+    def whole_pass(self, model: nn.Module, outputs: Generation, batch: Batch) -> None:
+        """The generated text under teacher forcing."""
+        target = torch.tensor([[self.vocabulary.begin, *outputs.tokens[0]]], device=batch.inputs.device)
+        model(batch.inputs, target)
+
+    def attention_groups(self, model: nn.Module, outputs: Generation, batch: Batch) -> list[AttentionGroup]:
+        """Each generated token on the source, the source among itself, and each generated token on those before it."""
+        vocabulary, tokens = self.vocabulary, outputs.tokens[0]
+        generated = Axis("generated text", tuple(vocabulary.tokens([*tokens, vocabulary.end])))
+        before = Axis("text before it", tuple(vocabulary.tokens([vocabulary.begin, *tokens])))
+        cross, own = ("decoder.*.cross_attn",), ("decoder.*.attn",)
+        decoder = AttentionGroup("decoder", "generated text", own, generated, before)
+        if not isinstance(model, ImageToText):
+            source = Axis("source", tuple(vocabulary.tokens(batch.inputs[0].tolist())))
+            return [
+                AttentionGroup("cross", "alignment", cross, generated, source),
+                AttentionGroup("encoder", "source", ("encoder.*",), source, source),
+                decoder,
+            ]
+        size = (batch.inputs.shape[-2], batch.inputs.shape[-1])
+        layout, encoder = model.token_layout(size), model.backbone.token_layout(size)
+        patches = Axis("patches", (), replace(layout, num_prefix=0))
+        groups = [AttentionGroup("cross", "text on image", cross, generated, patches), decoder]
+        if encoder is not None:
+            prefix = tuple("CLS" if i == 0 else f"REG {i}" for i in range(encoder.num_prefix))
+            own_patches = Axis("patches", prefix, encoder)
+            groups.insert(1, AttentionGroup("self", "patches", ("backbone.*",), own_patches, own_patches))
+        return groups
 
     def decode(self, outputs: Generation, batch: Batch) -> list[Text]:
         return [Text(name, self.vocabulary.decode(ids)) for name, ids in zip(batch.names, outputs.tokens)]

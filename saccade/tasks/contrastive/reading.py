@@ -1,0 +1,123 @@
+"""What a CLIP reads in a text: the attention of its text encoder, and what in an image and a text speaks for the pair.
+
+L tokens of a text, N tokens of an image.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from saccade.analysis.attention_maps import read_by_head, reads_class_token
+from saccade.analysis.relevance import WeightedAttention, self_relevance
+from saccade.data.tokenizer import WORD_END
+from saccade.engine.attention_groups import AttentionGroup, Axis, PairRelevance
+from saccade.engine.predictor import Predictor
+from saccade.errors import RecordingError
+from saccade.models.clip import CLIP
+from saccade.nn.matmul_precision import matmul_precision
+from saccade.nn.mode import evaluation_mode
+from saccade.nn.recording import record
+from saccade.nn.trace import Trace
+from saccade.tasks.contrastive.texts import tokenizer_of
+from saccade.tasks.contrastive.zero_shot import TEMPLATE, ZeroShot
+
+
+class TextReader:
+    """The text encoder of a CLIP with its tokenizer.
+
+    Args:
+        predictor: a CLIP.
+        template: the prompt of a label, with ``{}`` in its place.
+
+    Raises:
+        ConfigError: the model has no text encoder.
+        DataError: there is no vocabulary.
+    """
+
+    def __init__(self, predictor: Predictor, template: str = TEMPLATE):
+        self.predictor, self.template = predictor, template
+        self.tokenizer = tokenizer_of(predictor)
+        assert isinstance(predictor.model, CLIP)
+        self.model = predictor.model
+
+    def scores(self, images: Tensor, labels: Sequence[str]) -> Tensor:
+        """Images ``[B, C, H, W]`` and K labels -> the probability of each label, ``[B, K]``."""
+        return ZeroShot(self.predictor, labels, (self.template,), self.tokenizer).scores(images)
+
+    def tokens(self, label: str) -> Tensor:
+        """The prompt of a label from its begin to its end token, ``[1, L]``: no token attends to what stands behind."""
+        ids = self.tokenizer([self.template.replace("{}", label)])
+        return ids[:, : int(ids[0].argmax()) + 1].to(self.predictor.device)
+
+    def names(self, tokens: Tensor) -> tuple[str, ...]:
+        """The text of each token of ``[1, L]``."""
+        return tuple(self.tokenizer.inner.id_to_token(token).replace(WORD_END, "") for token in tokens[0].tolist())
+
+    def read(self, text: str) -> list[AttentionGroup]:
+        """Run the text encoder on the prompt of a label: its tokens among themselves, the end token first."""
+        tokens = self.tokens(text)
+        with matmul_precision(self.predictor.matmul_precision), evaluation_mode(self.model):
+            self.model.encode_text(tokens)
+        axis = Axis("prompt", self.names(tokens))
+        return [AttentionGroup("text", "text tokens", ("text.*",), axis, axis, first=len(axis) - 1)]
+
+    def relevance(self, image: Tensor, text: str, budget: int) -> PairRelevance:
+        """Which patches of an image and which tokens of a text speak for their similarity (Chefer et al., arXiv
+        2103.15679, section 3.3: self-attention of each encoder, weighted by the gradient of the cosine).
+
+        Args:
+            image: prepared, ``[1, C, H, W]``.
+            text: a label.
+            budget: bytes that the recorded attention may take.
+
+        Raises:
+            RecordingError: the image encoder has no attention over patches, or the recording is larger.
+        """
+        tokens = self.tokens(text)
+        with (
+            torch.enable_grad(),
+            evaluation_mode(self.model),
+            matmul_precision(self.predictor.matmul_precision),
+            record(self.model, tokens=False, budget=budget) as trace,
+        ):
+            outputs = self.model(image.to(self.predictor.device).requires_grad_(), tokens)
+        layout = self.model.token_layout((image.shape[-2], image.shape[-1]))
+        if layout is None:
+            raise RecordingError("the image encoder of this CLIP is convolutional: it has no relevance of patches")
+        cosine = (outputs.image * outputs.text).sum()
+        weighted = weighted_attention(trace, cosine)
+        seeing = [w for path, w in weighted.items() if path.startswith("backbone.")]
+        seeing = [w for w in seeing if w.weights.shape[-2:] == (layout.num_tokens, layout.num_tokens)]
+        if not seeing:
+            raise RecordingError("the image encoder of this CLIP has no self-attention over patches")
+        class_token = reads_class_token(self.model.backbone, layout)
+        patches = read_by_head(self_relevance(seeing), layout, class_token)
+        if not class_token:  # each patch's own identity is no relevance
+            patches = patches - 1 / layout.num_patches
+        reading = [w for path, w in weighted.items() if path.startswith("text.")]
+        return PairRelevance(
+            cosine=cosine.item(),
+            patches=patches.detach().clamp(min=0).flatten(),
+            tokens=self.names(tokens),
+            token_values=self._token_values(reading, tokens.shape[1]),
+        )
+
+    def _token_values(self, layers: Sequence[WeightedAttention], count: int) -> Tensor:
+        """The relevance of each token of a text, ``[L]``, without the part that reaches the output past all
+        attention."""
+        if not layers:
+            return torch.zeros(count)
+        gathered = self_relevance(layers) - torch.eye(count)
+        return gathered.mean(dim=0) if self.model.config.text.pooling == "mean" else gathered[-1]
+
+
+def weighted_attention(trace: Trace, score: Tensor) -> dict[str, WeightedAttention]:
+    """Recorded weights ``[H, Q, K]`` by path, with the gradient of a scalar; of one input."""
+    paths = list(trace.attention)
+    gradients = torch.autograd.grad(score, [trace.attention[path] for path in paths], allow_unused=True)
+    return {
+        path: WeightedAttention(weights[0].cpu(), torch.zeros_like(weights[0]).cpu() if g is None else g[0].cpu())
+        for path, g in zip(paths, gradients)
+        for weights in [trace.attention[path].detach()]
+    }
