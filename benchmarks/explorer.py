@@ -27,8 +27,9 @@ from saccade.data.preprocessing import Preprocessing
 from saccade.explorer.app import page_names
 from saccade.explorer.change import Change
 from saccade.explorer.export import export_page, page_text
+from saccade.explorer.recording import OpenImage, encode
 from saccade.explorer.serve import HOST, configuration, open_socket
-from saccade.explorer.session import OpenImage, OpenModel, Session, encode
+from saccade.explorer.session import OpenModel, Session
 from saccade.models.catalogue import ZOO
 from saccade.tasks.loading import predictor_of
 

@@ -16,8 +16,9 @@ from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 from sklearn.datasets import load_sample_image
 
+from saccade.explorer.recording import OpenImage, encode
 from saccade.explorer.serve import HOST, configuration, open_socket
-from saccade.explorer.session import OpenImage, OpenModel, Session, encode
+from saccade.explorer.session import OpenModel, Session
 from saccade.tasks.loading import load
 
 WIDE, NARROW = (1400, 900), (390, 844)

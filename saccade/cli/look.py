@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from saccade.errors import ConfigError, SaccadeError
+from saccade.errors import ConfigError, DataError, SaccadeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from torch import Tensor
-
+    from saccade.engine.attention_groups import ReadsTexts
     from saccade.engine.predictor import Predictor
-    from saccade.explorer.session import OpenImage, OpenModel, Session
+    from saccade.explorer.recording import OpenImage, OpenText
+    from saccade.explorer.session import OpenModel, Session
 
 MAX_IMAGES = 100
 DIGITS = 6  # images of the test split that are shown without arguments
@@ -25,6 +25,7 @@ def look(
     inputs: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)] = None,
     /,
     *,
+    text: list[str] | None = None,
     port: int = 7280,
     memory: str = "1 GiB",
     image_size: int | None = None,
@@ -41,6 +42,8 @@ def look(
     ----------
     inputs
         Models (runs, model directories, published files, hub:ORG/NAME), then images (files, folders or patterns).
+    text
+        A text for a model that reads texts, or a label for a CLIP; give it several times for several.
     port
         Of the page; 0 takes a free one.
     memory
@@ -61,14 +64,14 @@ def look(
 
     budget = parse_bytes(memory)
     if export is not None:
-        write_page(Session(*open_inputs(inputs or [], image_size, device), budget), export)
+        write_page(Session(*open_inputs(inputs or [], image_size, device, text or []), budget), export)
         return
     try:
         from saccade.explorer.serve import open_socket, serve
     except ImportError as error:
         raise ConfigError(f'saccade look needs the extra `look`: pip install "saccade[look]" ({error})') from None
     listener = open_socket(port)
-    models, images = open_inputs(inputs or [], image_size, device)
+    models, opened = open_inputs(inputs or [], image_size, device, text or [])
 
     def announce(address: str) -> None:
         print(f"{address}  (Ctrl+C ends it)", flush=True)
@@ -77,7 +80,7 @@ def look(
 
             webbrowser.open(address)
 
-    serve(Session(models, images, budget), listener, announce)
+    serve(Session(models, opened, budget), listener, announce)
 
 
 def write_page(session: "Session", path: Path) -> None:
@@ -90,11 +93,14 @@ def write_page(session: "Session", path: Path) -> None:
     from saccade.explorer.export import export_page
     from saccade.nn.trace import format_bytes
 
-    if not session.images:
-        raise ConfigError("--export needs images: write saccade look MODEL IMAGE --export page.html")
+    runs = sum(session.can_read(model, key) for model in session.models for key in session.inputs)
+    if not runs:
+        raise ConfigError(
+            "--export needs images, or texts for models that read texts: write saccade look MODEL IMAGE --export "
+            "page.html, or saccade look MODEL --text 'a text' --export page.html"
+        )
     content = export_page(session).encode()
     write_atomic(path, content)
-    runs = len(session.models) * len(session.images)
     print(f"{path}: {format_bytes(len(content))}, the attention of {runs} {'run' if runs == 1 else 'runs'} inside")
 
 
@@ -103,13 +109,16 @@ def has_desktop() -> bool:
     return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-def open_inputs(inputs: list[str], image_size: int | None, device: str) -> "tuple[list[OpenModel], list[OpenImage]]":
-    """The models and images that the arguments name.
+def open_inputs(
+    inputs: list[str], image_size: int | None, device: str, texts: "Sequence[str]" = ()
+) -> "tuple[list[OpenModel], list[OpenImage | OpenText]]":
+    """The models and images that the arguments name, and texts.
 
     Raises:
-        ConfigError: no model among them, or too many images.
+        ConfigError: no model among them, too many images, or images or texts that no model reads.
     """
-    from saccade.explorer.session import OpenImage, OpenModel
+    from saccade.explorer.recording import OpenImage, OpenText
+    from saccade.explorer.session import OpenModel
     from saccade.tasks.loading import load
 
     names = [text for text in inputs if not is_images(text)]
@@ -117,27 +126,28 @@ def open_inputs(inputs: list[str], image_size: int | None, device: str) -> "tupl
         raise ConfigError("there is no model among the arguments: write saccade look MODEL IMAGE")
     predictors = [load(name, image_size=image_size, device=device) for name in names or [str(digits_model())]]
     models = [
-        OpenModel(name, predictor, label_scorer(predictor)) for name, predictor in zip(names or ["digits"], predictors)
+        OpenModel(name, predictor, text_reader(predictor)) for name, predictor in zip(names or ["digits"], predictors)
     ]
-    for model in models:
-        if not model.predictor.reads_images:
-            raise ConfigError(f"{model.name} reads texts: the explorer shows models of images")
     paths = [path for text in inputs if is_images(text) for path in images_of(text)]
     if len(paths) > MAX_IMAGES:
         raise ConfigError(f"these are {len(paths)} images, the explorer takes {MAX_IMAGES}")
+    if paths and not any(model.predictor.reads_images for model in models):
+        raise ConfigError(f"{models[0].name} reads texts, not images: give it one with --text")
+    if texts and all(model.predictor.reads_images and model.texts is None for model in models):
+        raise ConfigError(f"--text: {models[0].name} reads images, not texts")
     images = [OpenImage(path.name, path) for path in dict.fromkeys(paths)]
-    return models, images if inputs else digit_images()
+    opened = images if inputs else digit_images()
+    return models, [*opened, *(OpenText(text) for text in dict.fromkeys(texts))]
 
 
-def label_scorer(predictor: "Predictor") -> "Callable[[Tensor, Sequence[str]], Tensor] | None":
-    """What computes the probabilities of labels that are typed, of a CLIP; None for other models."""
-    from saccade.tasks.contrastive.zero_shot import ZeroShot
+def text_reader(predictor: "Predictor") -> "ReadsTexts | None":
+    """What reads the labels that are typed, of a CLIP; None for other models."""
+    from saccade.tasks.contrastive.reading import TextReader
 
     try:
-        ZeroShot(predictor, ["an image"])
-    except ConfigError:  # it has no text encoder, or no tokenizer
+        return TextReader(predictor)
+    except (ConfigError, DataError):  # it has no text encoder, or no tokenizer
         return None
-    return lambda images, labels: ZeroShot(predictor, labels).scores(images)
 
 
 def is_images(text: str) -> bool:
@@ -179,7 +189,7 @@ def digits_model() -> Path:
 def digit_images() -> "list[OpenImage]":
     """Digits of the test split."""
     from saccade.data.builtin.digits import digits_splits
-    from saccade.explorer.session import OpenImage
+    from saccade.explorer.recording import OpenImage
 
     source = digits_splits().test
     assert source is not None

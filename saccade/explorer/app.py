@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from saccade.errors import ConfigError, SaccadeError
 from saccade.explorer.change import PARAMETERS, Change
-from saccade.explorer.describe import describe_model
+from saccade.explorer.describe import describe_model, describe_pair
 from saccade.explorer.guard import Guard
 from saccade.explorer.session import Recording, Session, thumbnail
 from saccade.explorer.streams import Stream
@@ -22,6 +22,7 @@ from saccade.explorer.wire import byte_rows, half_rows, image_type
 from saccade.version import __version__
 
 MAX_UPLOAD = 32 * 2**20  # bytes of a file
+MAX_TEXT_UPLOAD = 2**17  # bytes of a text
 BINARY = "application/octet-stream"
 
 
@@ -32,13 +33,17 @@ def make_app(session: Session) -> Starlette:
     routes = [
         Route("/api/state", explorer.state),
         Route("/api/images", explorer.upload, methods=["POST"]),
+        Route("/api/texts", explorer.add_text, methods=["POST"]),
         Route("/api/images/{image}/thumbnail", explorer.thumbnail),
         Route(recording, explorer.recording),
         Route(recording + "/shown", explorer.shown),
         Route(recording + "/drawn", explorer.drawn),
         Route(recording + "/labels", explorer.labels),
         Route(recording + "/relevance", explorer.relevance),
+        Route(recording + "/pair", explorer.pair),
+        Route(recording + "/values", explorer.values),
         Route(recording + "/{stream}/layers/{layer:int}", explorer.layer),
+        Route(recording + "/{stream}/layers/{layer:int}/matrix", explorer.matrix),
         Route(recording + "/{stream}/grid", explorer.grid),
         Route(recording + "/{stream}/rollout", explorer.rollout),
         Route("/", page_file),
@@ -60,7 +65,7 @@ class Explorer:
             {
                 "version": __version__,
                 "models": [describe_model(key, model) for key, model in session.models.items()],
-                "images": [{"key": key, "name": name} for key, name in session.image_names()],
+                "images": session.describe_inputs(),
                 "memory": {"used": session.nbytes, "budget": session.budget, "recordings": len(session.recordings)},
                 "canChange": True,
             }
@@ -72,6 +77,14 @@ class Explorer:
         content = await read_body(request, MAX_UPLOAD)
         key = await run_in_threadpool(self.session.add_image, name, content)
         return JSONResponse({"key": key, "name": name})
+
+    async def add_text(self, request: Request) -> Response:
+        """The body is a text in UTF-8."""
+        try:
+            text = (await read_body(request, MAX_TEXT_UPLOAD)).decode()
+        except UnicodeDecodeError:
+            raise ConfigError("the text is not UTF-8") from None
+        return JSONResponse({"key": self.session.add_text(text), "name": text})
 
     async def thumbnail(self, request: Request) -> Response:
         image = self.session.image(request.path_params["image"])
@@ -100,6 +113,28 @@ class Explorer:
         label, change = request.query_params.get("label", ""), change_of(request, "label")
         values = await run_in_threadpool(self.session.relevance, model, image, label, change)
         return Response(values.numpy().astype("<f4").tobytes(), media_type=BINARY)
+
+    async def pair(self, request: Request) -> Response:
+        """What in the image and in the label of the parameter `label` speaks for their similarity."""
+        model, image = request.path_params["model"], request.path_params["image"]
+        label, change = request.query_params.get("label", ""), change_of(request, "label")
+        return JSONResponse(describe_pair(await run_in_threadpool(self.session.pair, model, image, label, change)))
+
+    async def values(self, request: Request) -> Response:
+        """The values of a prediction for every pixel: ``[h, w]`` float32, in the shape of the description."""
+        values = (await self._recording(request)).values
+        content = b"" if values is None else values.astype("<f4").tobytes()
+        return Response(content, media_type=BINARY, status_code=200 if content else 404)
+
+    async def matrix(self, request: Request) -> Response:
+        """Whole matrices of one layer among tokens of a text: ``[H, Q, K]`` float16.
+
+        Attention over an image is too large for that, and is read row by row.
+        """
+        stream = await self._stream(request)
+        if stream.keys.layout is not None:
+            raise ConfigError("attention over an image is read by its rows, /layers/LAYER?query=TOKEN")
+        return Response(half_rows(stream.matrices(request.path_params["layer"])), media_type=BINARY)
 
     async def layer(self, request: Request) -> Response:
         """The rows of every head of one layer for one query: ``[H, K]`` float16."""

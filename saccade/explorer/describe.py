@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from saccade.engine.attention_groups import MasksTokens
+from saccade.engine.attention_groups import MasksTokens, PairRelevance
 from saccade.engine.task import MasksPatches
 from saccade.explorer.session import OpenModel
 
@@ -21,4 +21,14 @@ def describe_model(key: str, model: OpenModel) -> dict[str, Any]:
         "masksTokens": isinstance(predictor.task, MasksTokens),
         "readsTexts": not predictor.reads_images,
         "readsLabels": model.texts is not None,
+    }
+
+
+def describe_pair(pair: PairRelevance) -> dict[str, Any]:
+    """The relevance of an image and a text as JSON holds it."""
+    return {
+        "cosine": pair.cosine,
+        "patches": pair.patches.tolist(),
+        "tokens": list(pair.tokens),
+        "tokenValues": pair.token_values.tolist(),
     }

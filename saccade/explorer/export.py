@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from saccade.explorer.change import Change
-from saccade.explorer.describe import describe_model
-from saccade.explorer.session import Recording, Session, thumbnail
+from saccade.explorer.describe import describe_model, describe_pair
+from saccade.explorer.recording import OpenImage, OpenText, Recording
+from saccade.explorer.session import Session, describe_input, thumbnail
 from saccade.explorer.streams import Stream
 from saccade.explorer.wire import byte_rows, image_type
 from saccade.version import __version__
@@ -34,24 +35,46 @@ def export_page(session: Session) -> str:
     return assemble_page(
         models=[describe_model(key, model) for key, model in session.models.items()],
         images=[
-            {"key": key, "name": image.name, "thumbnail": data_url(thumbnail(image))}
-            for key, image in session.images.items()
+            describe_input(key, one) | ({"thumbnail": data_url(thumbnail(one))} if isinstance(one, OpenImage) else {})
+            for key, one in session.inputs.items()
         ],
         recordings={
-            f"{model}/{image}": pack(session.recording(model, image, Change()))
+            f"{model}/{key}": pack(session.recording(model, key, Change()))
             for model in session.models
-            for image in session.images
+            for key in session.inputs
+            if session.can_read(model, key)
         },
+        pairs={f"{model}/{image}": pack_pairs(session, model, image) for model, image in pairs_of(session)},
     )
+
+
+def pairs_of(session: Session) -> list[tuple[str, str]]:
+    """(model, image) of every model of images and texts on every image."""
+    return [
+        (key, image) for key, model in session.models.items() if model.texts is not None for image in session.images
+    ]
+
+
+def pack_pairs(session: Session, model: str, image: str) -> dict[str, Any]:
+    """The texts of a session as labels of one image: their probabilities, and the relevance of each pair."""
+    labels = [one.name for one in session.inputs.values() if isinstance(one, OpenText)]
+    if not labels:
+        return {"top": [], "pairs": {}}
+    pairs = {label: describe_pair(session.pair(model, image, label, Change())) for label in labels}
+    return {"top": session.score_labels(model, image, labels, Change()), "pairs": pairs}
 
 
 def assemble_page(
     models: Sequence[Mapping[str, Any]],
     images: Sequence[Mapping[str, Any]],
     recordings: Mapping[str, Mapping[str, Any]],
+    pairs: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> str:
-    """The page of described models and images, and of packed recordings by "MODEL/IMAGE"."""
-    data = {"version": __version__, "models": models, "images": images, "recordings": recordings}
+    """The page of described models and inputs, of packed recordings by "MODEL/INPUT", and of images with texts by
+    "MODEL/IMAGE"."""
+    data = {
+        "version": __version__, "models": models, "images": images, "recordings": recordings, "pairs": pairs or {},
+    }  # fmt: skip
     return assemble(json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"))
 
 
@@ -60,9 +83,11 @@ def pack(recording: Recording) -> dict[str, Any]:
     described = recording.describe()
     for values, stream in zip(described["streams"], recording.streams):
         values["weights"] = [packed(byte_rows([layer.weights.flatten(0, 1)])) for layer in stream.layers]
-        values["rollout"] = packed(byte_rows([whole_rollout(stream)])) if stream.over_grid else None
+        values["rollout"] = packed(byte_rows([whole_rollout(stream)])) if stream.is_self else None
     drawn = data_url(recording.drawn) if recording.drawn else ""
-    return {**described, "shown": data_url(recording.shown), "drawnImage": drawn}
+    shown = data_url(recording.shown) if recording.shown else ""
+    values = None if recording.values is None else packed(recording.values.astype("<f4").tobytes())
+    return {**described, "shown": shown, "drawnImage": drawn, "values": values}
 
 
 def whole_rollout(stream: Stream) -> torch.Tensor:

@@ -20,7 +20,8 @@ from saccade.checkpoints.atomic import write_atomic
 from saccade.engine.predictor import Predictor
 from saccade.errors import ConfigError
 from saccade.explorer.export import assemble_page, data_url, export_page, pack
-from saccade.explorer.session import OpenImage, OpenModel, Recording, Session, encode
+from saccade.explorer.recording import OpenImage, Recording, encode
+from saccade.explorer.session import OpenModel, Session
 from saccade.explorer.streams import MEAN, groups_by_shape, prefix_names, streams_of
 from saccade.nn.trace import Trace, format_bytes
 
@@ -78,7 +79,7 @@ def show(trace: Trace, model: nn.Module, images: Tensor, *, names: Sequence[str]
         assemble_page(
             models=[model_entry(inner)],
             images=[
-                {"key": str(i), "name": name, "thumbnail": data_url(recording.shown)}
+                {"key": str(i), "name": name, "kind": "image", "thumbnail": data_url(recording.shown)}
                 for i, (name, recording) in enumerate(zip(names, recordings))
             ],
             recordings={f"0/{i}": pack(recording) for i, recording in enumerate(recordings)},
@@ -126,5 +127,5 @@ def model_entry(model: nn.Module) -> dict[str, object]:
     """A module without a predictor, as the page describes models."""
     name = type(model).__name__
     count = sum(parameter.numel() for parameter in model.parameters())
-    entry = {"key": "0", "name": name, "architecture": name, "task": "", "parameters": count}
-    return {**entry, "classes": 0, "readsLabels": False}
+    entry = {"key": "0", "name": name, "architecture": name, "task": "", "parameters": count, "classes": 0}
+    return entry | dict.fromkeys(("masksPatches", "masksTokens", "readsTexts", "readsLabels"), False)

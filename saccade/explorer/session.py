@@ -15,7 +15,7 @@ from torch import Tensor
 from saccade.analysis.attention_maps import to_pixels
 from saccade.analysis.image_maps import class_number, map_values
 from saccade.data.images import read_scaled
-from saccade.engine.attention_groups import ReadsTexts
+from saccade.engine.attention_groups import PairRelevance, ReadsTexts
 from saccade.engine.predictor import Predictor
 from saccade.errors import ConfigError, DataError
 from saccade.explorer.change import Change
@@ -105,6 +105,11 @@ class Session:
         uploads = sorted(self.uploads.items(), key=lambda item: item[1].name)
         return [describe_input(str(key), one) for key, one in [*self.inputs.items(), *uploads]]
 
+    @property
+    def images(self) -> dict[str, OpenImage]:
+        """The images to start with."""
+        return {key: one for key, one in self.inputs.items() if isinstance(one, OpenImage)}
+
     def input(self, key: str) -> OpenImage | OpenText:
         one = self.inputs.get(key) or self.uploads.get(key)
         if one is None:
@@ -151,6 +156,21 @@ class Session:
         if reader is None:
             raise ConfigError(f"{self.model(model).name} reads no texts: its classes are fixed")
         return reader
+
+    @torch.no_grad()
+    def pair(self, model: str, image: str, label: str, change: Change) -> PairRelevance:
+        """What in an image and in a label speaks for their similarity, under a change.
+
+        Raises:
+            ConfigError: the model reads no texts.
+            DataError: no such model or image.
+            RecordingError: the model has no relevance of patches.
+        """
+        reader, predictor = self.reader(model), self.model(model).predictor
+        inputs, _, _ = read_inputs(predictor, self.image(image))
+        layout = predictor.model.token_layout((inputs.shape[1], inputs.shape[2]))
+        with self._running, change.applied(predictor.model, layout) if change else nullcontext():
+            return reader.relevance(inputs[None], label, self.recordings.budget)
 
     def relevance(self, model: str, image: str, label: str, change: Change) -> Tensor:
         """The relevance of every patch for a class, ``[N]`` float32, under a change: see
@@ -200,9 +220,12 @@ class Session:
             raise ConfigError(f"{model.name} reads images, not texts")
         return record_reading(predictor, model.texts, one, change, budget)
 
-    def reads(self, model: str, image: str) -> bool:
-        """Whether a model reads this input as it is: an image or a text."""
-        return self.model(model).predictor.reads_images == isinstance(self.input(image), OpenImage)
+    def can_read(self, model: str, key: str) -> bool:
+        """Whether a model reads an input: an image or a text."""
+        opened, one = self.model(model), self.input(key)
+        if isinstance(one, OpenImage):
+            return opened.predictor.reads_images
+        return opened.texts is not None or not opened.predictor.reads_images
 
 
 def describe_input(key: str, one: OpenImage | OpenText) -> dict[str, Any]:

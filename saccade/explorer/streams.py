@@ -189,7 +189,7 @@ def matches(path: str, patterns: Sequence[str]) -> bool:
 
 
 def spread(weights: Tensor, queries: Axis, keys: Axis) -> Tensor:
-    """Weights ``[H, q, k]`` among the tokens that a model reads -> among all, ``[H, Q, K]``, 0 for those it does not."""
+    """Weights ``[H, q, k]`` among the tokens that a model reads -> among all, ``[H, Q, K]``, 0 for the others."""
     for dim, axis in ((1, queries), (2, keys)):
         if axis.subset is not None:
             shape = list(weights.shape)

@@ -24,5 +24,5 @@ def byte_rows(rows: Sequence[Tensor]) -> bytes:
 
 
 def image_type(content: bytes) -> str:
-    """The media type of an image as :func:`saccade.explorer.session.encode` writes it."""
+    """The media type of an image as :func:`saccade.explorer.recording.encode` writes it."""
     return "image/png" if content.startswith(b"\x89PNG") else "image/webp"

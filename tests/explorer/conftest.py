@@ -17,7 +17,8 @@ from PIL import Image
 
 from saccade.checkpoints.directory import LoadedModel
 from saccade.data.preprocessing import Preprocessing
-from saccade.explorer.session import OpenImage, OpenModel, Session
+from saccade.explorer.recording import OpenImage
+from saccade.explorer.session import OpenModel, Session
 from saccade.tasks.loading import predictor_of
 
 LABELS = ("ant", "bee", "cat", "dog")

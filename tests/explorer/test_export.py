@@ -9,7 +9,8 @@ import pytest
 
 from saccade.explorer.app import page_names
 from saccade.explorer.export import EXPORT, IMPORT, bundle, export_page, page_text
-from saccade.explorer.session import OpenImage, Session
+from saccade.explorer.recording import OpenImage
+from saccade.explorer.session import Session
 from tests.explorer.conftest import View, photograph, small_model
 from tests.explorer.test_page import expected_levels
 from tests.explorer.test_server import traced

@@ -12,9 +12,11 @@ from saccade.checkpoints.directory import LoadedModel
 from saccade.data.tokenizer import Tokenizer
 from saccade.engine.images import fresh_preprocessing
 from saccade.engine.predictor import Predictor
-from saccade.errors import ConfigError, DataError, RecordingError
+from saccade.errors import ConfigError, DataError, InterventionError, RecordingError
 from saccade.explorer.change import Change
-from saccade.explorer.session import OpenImage, OpenModel, Session
+from saccade.explorer.recording import OpenImage
+from saccade.explorer.session import OpenModel, Session
+from saccade.tasks.contrastive.reading import TextReader
 from saccade.tasks.contrastive.zero_shot import ZeroShot
 from saccade.tasks.loading import load, predictor_of
 from tests.explorer.conftest import View, photograph, running
@@ -78,9 +80,7 @@ def test_labels_are_typed_for_a_clip(view: View) -> None:
     net = saccade.create("clip_ti16", options=options).eval()
     loaded = LoadedModel(net, "clip", (), fresh_preprocessing(net), "contrastive", vocabulary=tokenizer.files())
     predictor = predictor_of(loaded)
-    session = Session(
-        [OpenModel("clip", predictor, lambda x, labels: ZeroShot(predictor, labels).scores(x))], IMAGES, 2**26
-    )
+    session = Session([OpenModel("clip", predictor, TextReader(predictor))], IMAGES, 2**26)
     expected = ZeroShot(predictor, ["three", "seven"]).scores(predictor.prepare(IMAGES[0].source)[None])[0].tolist()
     scores = {row["label"]: row["score"] for row in session.score_labels("0", "0", ["three", "seven"], Change())}
     assert [scores["three"], scores["seven"]] == pytest.approx(expected, abs=1e-6)
@@ -101,7 +101,7 @@ def test_models_without_attention_over_an_image_are_refused() -> None:
     session = session_with(opened("detect_yolo"))
     with pytest.raises(RecordingError, match="no attention"):
         session.recording("0", "0", Change())
-    with pytest.raises(ConfigError, match="no patches"):
+    with pytest.raises(InterventionError, match="nothing to hide"):
         session.recording("0", "0", Change(hide=(1,)))
     with pytest.raises(ConfigError, match="reads no texts"):
         session.score_labels("0", "0", ["a"], Change())

@@ -124,7 +124,7 @@ function draw() {
   if (!view.recording) return;
   writeAddress();
   const current = stream();
-  choices($("stream"), view.recording.streams.map(({ name }) => [name, name === "self" ? "patches" : "object queries"]), current.name,
+  choices($("stream"), view.recording.streams.map(({ name, title }) => [name, title]), current.name,
     (name) => set({ stream: name, layer: -1, query: null }));
   $("stream").hidden = view.recording.streams.length < 2;
   const named = [...current.prefix.map((name, token) => [token, name]), ...(current.overGrid ? [["mean", "mean"]] : [])];

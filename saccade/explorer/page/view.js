@@ -10,13 +10,19 @@ import { state } from "./state.js";
 export const view = { source: null, models: [], images: [], original: null, recording: null, run: null, hovered: null, beside: null };
 
 export const currentModel = () => view.models.find(({ key }) => key === state.model);
-export const stream = () => view.recording?.streams.find(({ name }) => name === state.stream) ?? view.recording?.streams.at(boxes().length ? -1 : 0) ?? null;
+export const stream = () => view.recording?.streams.find(({ name }) => name === state.stream) ?? firstStream();
 export const stages = () => view.recording?.result?.stages ?? [];
 export const boxes = () => stages()[state.stage - 1] ?? view.recording?.result?.boxes ?? [];
 export const defaultQuery = () => (stream()?.overGrid ? view.recording.query : boxes()[0]?.query ?? 0);
 export const query = () => view.hovered ?? state.query ?? defaultQuery();
 export const hasRelevance = () => Boolean(view.source.relevance && view.original?.result?.top && !currentModel().readsLabels);
 export const isWhole = () => ["rollout", "relevance"].includes(state.show); // of all layers together
+
+/** The stream that the model's task puts in front; patches where a detector has no boxes. */
+function firstStream() {
+  const streams = view.recording?.streams ?? [], empty = view.recording?.result?.boxes && !boxes().length;
+  return (empty ? streams.find(({ overGrid }) => overGrid) : null) ?? streams[0] ?? null;
+}
 
 /** Bring layer, head and query into the ranges of this model. */
 export function clampState() {
