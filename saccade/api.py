@@ -133,6 +133,7 @@ def explain(
     images: ImageLike | Iterable[ImageLike],
     *,
     point: tuple[float, float] | None = None,
+    query: int | None = None,
     method: Method | None = None,
     target: str | None = None,
     layer: int | None = None,
@@ -144,15 +145,17 @@ def explain(
 
     Of a classifier the rollout of all layers and each head of the last; of a detector its objects and the
     cross-attention of their queries; of a model that generates texts the cross-attention of each token. With `point`,
-    the attention of one patch in every layer of any model with self-attention over patches; with `method`, `layer` or
-    `head`, one map an image, as :func:`saccade.analysis.image_maps.image_map` computes it. For numbers instead of a
-    picture: `saccade.analysis`, and :func:`saccade.record`.
+    the attention of one patch in every layer of any model with self-attention over patches; with `method`, `layer`,
+    `head` or `query`, one map an image, as :func:`saccade.analysis.image_maps.image_map` computes it. For numbers
+    instead of a picture: `saccade.analysis`, and :func:`saccade.record`.
 
     Args:
         model: a predictor, or whatever :func:`saccade.load` opens.
         images: one or several of what `Predictor.predict` takes.
         point: (x, y) as fractions in [0, 1] of the width and height of the model's input, from the upper left corner;
-            or column and row of a pixel of the image.
+            or column and row of a pixel of the image. With a `method` for a class: the place whose depth or class, or
+            the box around it, is explained.
+        query: number of an object query, or location, of a detector.
         method: of one map an image; "attention" unless given, with a `target` "relevance".
         target: name of the class, for methods that depend on it; the predicted one unless given.
         layer: of "attention" and "grad-cam", the last one of "rollout" and "flow"; from 0, or negative.
@@ -173,14 +176,15 @@ def explain(
     if not inputs:
         raise ConfigError("there is no image to explain: the list is empty")
     with evaluation_mode(predictor.model):
-        if (method, target, layer, head) != (None, None, None, None):
-            if point is not None:
-                raise ConfigError("choose a point, or a method with its layer and head")
+        if (method, target, layer, head, query) != (None, None, None, None, None):
             chosen = method or ("attention" if target is None else "relevance")
             maps = [
-                image_map(predictor, image, chosen, target=target, layer=layer, head=head, budget=budget)
+                image_map(
+                    predictor, image, chosen, target=target, layer=layer, head=head, query=query, point=point,
+                    budget=budget,
+                )
                 for image in inputs
-            ]
+            ]  # fmt: skip
             return Drawing(map_figure(maps), [str(one) for one in maps])
         if point is None:
             return table.report(predictor.task.name).explain(predictor, inputs, budget=str(budget))

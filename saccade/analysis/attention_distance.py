@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from saccade.analysis.attention_maps import self_attention
-from saccade.analysis.inputs import ImageBatches, image_reader
+from saccade.analysis.image_run import run_images
+from saccade.analysis.inputs import ImageBatches
+from saccade.analysis.placed_attention import PlacedBlock
 from saccade.analysis.result import to_plain
 from saccade.engine.predictor import Predictor
-from saccade.nn.matmul_precision import matmul_precision
-from saccade.nn.recording import record
 from saccade.nn.tokens import TokenLayout
 
 SMALLEST_FRACTION = 1e-6  # of a query's attention; what is below is rounding of the softmax
@@ -112,7 +112,13 @@ def attention_distance(attention: Mapping[str, Tensor], layout: TokenLayout) -> 
     return AttentionDistance(tuple(attention), torch.stack(padded, dim=1).numpy())
 
 
-@torch.no_grad()
+def placed_distance(blocks: Sequence[PlacedBlock]) -> AttentionDistance:
+    """The same of local and axial attention; a head's queries are the places of its layer's map."""
+    attentions = [attention for block in blocks for attention in block.attentions]
+    means = [attention.distances().mean(dim=-1) for attention in attentions]  # [B, H] each
+    return AttentionDistance(tuple(a.path for a in attentions), torch.stack(means, dim=1).numpy())
+
+
 def measure_attention_distance(
     predictor: Predictor,
     images: ImageBatches,
@@ -123,7 +129,7 @@ def measure_attention_distance(
     """The attention distance of every layer and head over a data set.
 
     Args:
-        predictor: a model with self-attention over patches.
+        predictor: a model with self-attention over patches, or with local or axial attention.
         images: to run it on.
         budget: memory that the attention of one batch may take.
         on_images: called with (images done, images in all).
@@ -131,12 +137,15 @@ def measure_attention_distance(
     Raises:
         RecordingError: the model has no self-attention over patches, or the recording is larger than the budget.
     """
-    reader, parts, done = image_reader(predictor), [], 0
+    parts, done = [], 0
     for batch in images.batches:
-        with matmul_precision(predictor.matmul_precision), record(reader, budget=budget, tokens=False) as trace:
-            reader(batch.inputs.to(predictor.device))
-        layout, layers = self_attention(trace, reader)
-        parts.append(attention_distance(layers, layout))
+        run = run_images(predictor, batch.inputs, budget=budget)
+        blocks = run.blocks()
+        if blocks:
+            parts.append(placed_distance(blocks))
+        else:
+            layout, layers = self_attention(run.trace, run.reader)
+            parts.append(attention_distance(layers, layout))
         done += len(batch.names)
         if on_images is not None:
             on_images(done, images.count)

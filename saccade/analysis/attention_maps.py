@@ -4,12 +4,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from saccade.analysis.inputs import Embedder, image_reader
+from saccade.analysis.inputs import Embedder, image_reader, inner_model
+from saccade.analysis.placed_attention import map_grids, placed_blocks, placed_rollout
 from saccade.analysis.rollout import attention_rollout
+from saccade.analysis.streams import IMAGE, WITHOUT_ATTENTION, stream_paths
 from saccade.engine.predictor import ImageLike, Predictor, name_of
 from saccade.errors import RecordingError
+from saccade.models.backbone import WithBackbone
+from saccade.models.dpt import DPT
+from saccade.models.image_to_text import ImageToText
 from saccade.models.model import Model
 from saccade.nn.recording import record
 from saccade.nn.tokens import TokenLayout
@@ -78,10 +83,12 @@ def attention_maps(
 ) -> tuple[Tensor, AttentionMaps]:
     """Logits ``[B, K]`` for images ``[B, C, H, W]``, and where the model looked.
 
-    What the head reads is the class token; the mean of the patches in a model without one, or that pools them; in a
-    Perceiver the latents, which have read the inputs.
+    What the head reads is the class token; the mean of the patches in a model without one, or that pools them, and of
+    the places of local or axial attention, whose rollout and last layer have grids of their own; in a Perceiver the
+    latents, which have read the inputs.
     """
-    with record(model, budget=budget, tokens=False) as trace:
+    size = (images.shape[-2], images.shape[-1])
+    with map_grids(model, size) as grids, record(model, budget=budget, tokens=False) as trace:
         outputs = model(images)
     if not isinstance(outputs, Tensor):
         raise RecordingError(
@@ -89,6 +96,10 @@ def attention_maps(
             "record its attention with saccade.record"
         )
     logits = outputs.float().cpu()
+    blocks = placed_blocks(model, trace.attention, grids)
+    if blocks:
+        last = blocks[-1].attentions[-1]
+        return logits, AttentionMaps(placed_rollout(blocks), last.rows(), last.path)
     looks = [(path, w.cpu()) for path, w in trace.attention.items() if _latents_look(path)]
     if looks and trace.layout is not None:
         return logits, _through_latents(trace, looks, trace.layout)
@@ -112,25 +123,37 @@ def _through_latents(trace: Trace, looks: list[tuple[str, Tensor]], layout: Toke
     return AttentionMaps(through[:, 0].unflatten(-1, layout.grid), heads[:, :, 0].unflatten(-1, layout.grid), path)
 
 
-def self_attention(trace: Trace, model: nn.Module) -> tuple[TokenLayout, dict[str, Tensor]]:
+def self_attention(trace: Trace, model: Model | Embedder) -> tuple[TokenLayout, dict[str, Tensor]]:
     """How a recorded model's tokens lie over the image, and what they attended to among themselves: path ->
     ``[B, heads, N, N]``, at least one.
 
     Raises:
         RecordingError: the model has no self-attention over patches of an image.
     """
-    layout, name = trace.layout, type(model.model if isinstance(model, Embedder) else model).__name__
+    layout, name = trace.layout, type(inner_model(model)).__name__
     if layout is None:
-        raise RecordingError(f"this {name} has no self-attention over an image: what reads the image is convolutional")
-    layers = {p: w.cpu() for p, w in trace.attention.items() if w.shape[2] == w.shape[3] == layout.num_tokens}
+        raise RecordingError(
+            f"this {name} has no self-attention over an image: what reads the image is convolutional; "
+            + WITHOUT_ATTENTION
+        )
+    layers = {
+        path: trace.attention[path].cpu()
+        for path, streams in stream_paths(trace, model).items()
+        if streams == (IMAGE, IMAGE) and trace.attention[path].shape[2] == layout.num_tokens
+    }
     if not layers:
         raise RecordingError(f"this {name} has no self-attention over the {layout.num_tokens} tokens of an image")
     return layout, layers
 
 
 def reads_class_token(model: Model | Embedder, layout: TokenLayout) -> bool:
-    """Whether the head reads the first token; else the mean of the patches."""
-    return getattr(model.config, "pooling", "cls") == "cls" and layout.num_prefix > 0
+    """Whether the head reads the first token; else the mean of the patches, as a decoder of texts or of dense maps
+    reads all of them."""
+    inner = inner_model(model)
+    if isinstance(inner, ImageToText | DPT) or not layout.num_prefix:
+        return False
+    config = inner.config.backbone_config if isinstance(inner.config, WithBackbone) else inner.config
+    return getattr(config, "pooling", "cls") == "cls"
 
 
 def read_by_head(weights: Tensor, layout: TokenLayout, class_token: bool) -> Tensor:

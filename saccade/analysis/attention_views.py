@@ -11,15 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saccade.analysis.attention_maps import to_pixels
-from saccade.analysis.inputs import image_reader
-from saccade.analysis.points import patch_at, point_in_input
+from saccade.analysis.attention_maps import reads_class_token, to_pixels
+from saccade.analysis.image_points import patch_at, point_in_input
+from saccade.analysis.image_run import ImageRun, run_images
+from saccade.analysis.placed_attention import PlacedAttention, on_one_grid
 from saccade.analysis.result import to_plain
+from saccade.analysis.streams import WITHOUT_ATTENTION
 from saccade.engine.predictor import ImageLike, Predictor, name_of
 from saccade.errors import RecordingError
-from saccade.nn.matmul_precision import matmul_precision
-from saccade.nn.mode import evaluation_mode
-from saccade.nn.recording import record
 from saccade.nn.tokens import TokenLayout
 
 Query = Literal["cls", "mean"] | int | tuple[float, float]
@@ -79,7 +78,6 @@ class AttentionView:
         ]
 
 
-@torch.no_grad()
 def attention_view(
     predictor: Predictor,
     image: ImageLike,
@@ -92,11 +90,12 @@ def attention_view(
     """Run the model on one image and take one query's row of every attention over the image.
 
     Args:
-        predictor: any model with attention over the patches of an image.
+        predictor: any model with attention over the patches of an image. The layers of a network of local or axial
+            attention have maps of several sizes: all are shown on the grid of the finest.
         image: the image.
         query: what looks: ``"cls"`` the class token, ``"mean"`` the mean over all queries, a point (x, y) as for
-            :func:`saccade.analysis.points.point_in_input`, or the number of a query, such as an object query of a DETR
-            or a latent of a Perceiver. The class token where the head reads it, else the mean, unless given.
+            :func:`saccade.analysis.image_points.point_in_input`, or the number of a query, such as an object query of a
+            DETR or a latent of a Perceiver. The class token where the head reads it, else the mean, unless given.
         layers: indices or paths as for :func:`saccade.nn.recording.record`. Unless given, the self-attentions over the
             patches; for a query by number the cross-attentions, where there are any.
         heads: head indices; all unless given.
@@ -106,41 +105,63 @@ def attention_view(
         RecordingError: no attention of the chosen layers covers the image, or there is no such query.
     """
     prepared, size = predictor.read(image)
-    reader = image_reader(predictor)
     place = point_in_input(query, size, predictor.preprocess) if isinstance(query, tuple) else None
-    with (
-        evaluation_mode(predictor.model),
-        matmul_precision(predictor.matmul_precision),
-        record(reader, layers=layers, heads=heads, budget=budget, tokens=False) as trace,
-    ):
-        reader(prepared[None].to(predictor.device))
-    layout = trace.layout
-    if layout is None:
-        raise RecordingError(f"this {predictor.source.architecture} has no attention over patches of an image")
-    over_image = {
-        path: w[0].cpu() for path, w in trace.attention.items() if w.shape[3] in (layout.num_tokens, layout.num_patches)
-    }
-    chosen = _chosen(over_image, layout, query, explicit=layers is not None)
-    if not chosen:
-        raise RecordingError(
-            f"none of {', '.join(trace.attention)} attends from {_words(query)} to the {layout.num_patches} patches of "
-            "the image; choose others with layers"
-        )
-    default: Query = "cls" if layout.num_prefix and getattr(predictor.model.config, "pooling", "") == "cls" else "mean"
-    look: Query = default if query is None else query
-    token, middle = (None, None) if place is None else patch_at(layout, place)
-    maps = [_row(path, w, layout, token if token is not None else look) for path, w in chosen.items()]
-    num_heads = max(len(one) for one in maps)
-    padded = [torch.nn.functional.pad(one, (0, 0, 0, 0, 0, num_heads - len(one))) for one in maps]
+    run = run_images(predictor, prepared[None], layers=layers, heads=heads, budget=budget)
+    placed = [attention for block in run.blocks() for attention in block.attentions]
+    if placed:
+        maps, paths, middle = _placed_maps(placed, query, place)
+        look: Query = "mean" if query is None else query
+    else:
+        layout = run.layout
+        if layout is None:
+            raise RecordingError(
+                f"this {predictor.source.architecture} has no attention over patches of an image; {WITHOUT_ATTENTION}"
+            )
+        default: Query = "cls" if reads_class_token(run.reader, layout) else "mean"
+        look = default if query is None else query
+        token, middle = (None, None) if place is None else patch_at(layout, place)
+        chosen = _over_image(run, layout, query, explicit=layers is not None)
+        rows = [_row(path, w, layout, token if token is not None else look) for path, w in chosen.items()]
+        num_heads, paths = max(len(one) for one in rows), list(chosen)
+        maps = torch.stack([torch.nn.functional.pad(one, (0, 0, 0, 0, 0, num_heads - len(one))) for one in rows])
     return AttentionView(
         name=name_of(image, 0),
         image=to_pixels(predictor.preprocess.denormalize(prepared)),
         query=_words(look) if middle is None else f"point {middle[0]:.2f}, {middle[1]:.2f}",
         point=middle,
-        layers=tuple(chosen),
-        heads=tuple(range(num_heads)) if heads is None else tuple(heads),
-        maps=torch.stack(padded).numpy(),
+        layers=tuple(paths),
+        heads=tuple(range(maps.shape[1])) if heads is None else tuple(heads),
+        maps=maps.numpy(),
     )
+
+
+def _placed_maps(
+    placed: Sequence[PlacedAttention], query: Query | None, place: tuple[float, float] | None
+) -> tuple[Tensor, list[str], tuple[float, float] | None]:
+    """Maps ``[L, H, h, w]`` of local or axial attention, the paths of the layers, and the middle of the query's place
+    in the finest."""
+    if place is None and query not in (None, "mean"):
+        raise RecordingError(f"local and axial attention have no {_words(query)}; choose the mean or a point")
+    finest = max((one.layout for one in placed), key=lambda layout: layout.num_patches)
+    middle = None if place is None else patch_at(finest, place)[1]
+    rows = [one.rows(None if place is None else patch_at(one.layout, place)[0])[0] for one in placed]
+    return on_one_grid(rows), [one.path for one in placed], middle
+
+
+def _over_image(run: ImageRun, layout: TokenLayout, query: Query | None, *, explicit: bool) -> dict[str, Tensor]:
+    """The attentions ``[H, Q, K]`` over the image that the query has a row in, at least one."""
+    over_image = {
+        path: w[0].cpu()
+        for path, w in run.trace.attention.items()
+        if w.shape[3] in (layout.num_tokens, layout.num_patches)
+    }
+    chosen = _chosen(over_image, layout, query, explicit=explicit)
+    if not chosen:
+        raise RecordingError(
+            f"none of {', '.join(run.trace.attention)} attends from {_words(query)} to the {layout.num_patches} "
+            "patches of the image; choose others with layers"
+        )
+    return chosen
 
 
 def _chosen(

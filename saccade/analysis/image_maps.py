@@ -3,30 +3,39 @@
 h x w grid of patches, K classes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from saccade.analysis.attention_flow import attention_flow
-from saccade.analysis.attention_maps import read_by_head, reads_class_token, self_attention, to_pixels
+from saccade.analysis.attention_maps import reads_class_token, self_attention, to_pixels
 from saccade.analysis.captum_maps import CAPTUM_METHODS, captum_map
 from saccade.analysis.gradient_maps import grad_cam, relevance_map
-from saccade.analysis.inputs import Embedder, image_reader
+from saccade.analysis.image_points import patch_at, point_in_input
+from saccade.analysis.image_run import ImageRun, run_images
+from saccade.analysis.outputs import dense_values, pixel_at
+from saccade.analysis.placed_attention import PlacedBlock, placed_rollout
 from saccade.analysis.result import to_plain
-from saccade.analysis.rollout import attention_rollout
+from saccade.analysis.streams import (
+    IMAGE,
+    Readout,
+    Step,
+    output_stream,
+    over_patches,
+    recorded_steps,
+    stream_flow,
+    stream_rollout,
+)
 from saccade.engine.predictor import ImageLike, Predictor, name_of
 from saccade.errors import ConfigError, RecordingError
-from saccade.nn.matmul_precision import matmul_precision
-from saccade.nn.mode import evaluation_mode
-from saccade.nn.recording import record
 from saccade.nn.tokens import TokenLayout
 
 Method = Literal["attention", "rollout", "flow", "relevance", "grad-cam", "integrated-gradients", "occlusion"]
 METHODS: tuple[Method, ...] = get_args(Method)
 BY_CLASS = ("relevance", "grad-cam", *CAPTUM_METHODS)
+BY_PLACE = "relevance or grad-cam"  # methods for one output of many, for messages
 
 
 @dataclass(frozen=True)
@@ -77,33 +86,43 @@ def image_map(
     target: str | None = None,
     layer: int | None = None,
     head: int | None = None,
+    query: int | None = None,
+    point: tuple[float, float] | None = None,
     budget: str | int = "4 GiB",
 ) -> ImageMap:
     """Run the model on one image and draw up one map.
 
     Args:
-        predictor: a classifier; "attention", "rollout" and "flow" need self-attention over patches and no classes.
+        predictor: a classifier, a detector or a dense model; "attention", "rollout" and "flow" need attention over
+            patches and no classes.
         image: the image.
         method: "attention" of one layer, "rollout" or "flow" through all layers up to `layer`, of what the head reads;
             or for a class "relevance", "grad-cam", "integrated-gradients" or "occlusion" (the last two by captum).
         target: name of the class for those; the predicted one unless given.
         layer: number of the layer, from 0; negative from the end.
         head: number of the head, for "attention"; the mean of all unless given.
+        query: number of a detector's query or location.
+        point: (x, y) as for :func:`saccade.analysis.image_points.point_in_input`: the patch whose attention is shown;
+            for a class the place of a dense output, or the box around it of a detector.
         budget: memory that the recording may take.
 
     Raises:
         ConfigError: an option that the method does not take, or a method or class that does not exist.
         RecordingError: there is no such layer or head, or no self-attention over patches.
     """
-    prepared, _ = predictor.read(image)
+    prepared, size = predictor.read(image)
     number = class_number(predictor, target)
-    values, logits = map_values(predictor, prepared[None], method, number, layer=layer, head=head, budget=budget)
+    place = None if point is None else point_in_input(point, size, predictor.preprocess)
+    values, logits = map_values(
+        predictor, prepared[None], method, number, layer=layer, head=head, query=query, point=place, budget=budget
+    )
     label, score = "", None
     if logits is not None and predictor.labels and len(logits) == len(predictor.labels):
         scores = logits.softmax(0)
         best = int(scores.argmax())
         label, score = predictor.labels[best], scores[best].item()
-    options = {"for": target, "layer": layer, "head": head}
+    at = None if point is None else f"{point[0]:g}, {point[1]:g}"
+    options = {"for": target, "layer": layer, "head": head, "query": query, "at": at}
     words = [method, *(f"{name} {value}" for name, value in options.items() if value is not None)]
     return ImageMap(
         name=name_of(image, 0),
@@ -137,6 +156,8 @@ def map_values(
     *,
     layer: int | None = None,
     head: int | None = None,
+    query: int | None = None,
+    point: tuple[float, float] | None = None,
     budget: str | int = "4 GiB",
 ) -> tuple[Tensor, Tensor | None]:
     """The map ``[h, w]`` of one prepared image ``[1, C, H, W]``, and its logits ``[K]``, None for a model without.
@@ -152,51 +173,132 @@ def map_values(
     if layer is not None and method in ("relevance", *CAPTUM_METHODS):
         raise ConfigError(f"{method} is of the whole model; it takes no layer")
     if method == "relevance":
-        made = relevance_map(predictor, inputs, target, budget=budget)
+        made = relevance_map(predictor, inputs, target, query=query, point=point, budget=budget)
         return made.values, made.logits
     if method == "grad-cam":
-        made = grad_cam(predictor, inputs, target, layer=layer, budget=budget)
+        made = grad_cam(predictor, inputs, target, layer=layer, query=query, point=point, budget=budget)
         return made.values, made.logits
     if method in CAPTUM_METHODS:
+        if (query, point) != (None, None):
+            raise ConfigError(f"{method} explains the class of a whole image; for a box or a place use {BY_PLACE}")
         made = captum_map(predictor, inputs, method, target)
         return made.values, made.logits
-    return _attention_values(predictor, inputs, method, layer, head, budget)
+    return _attention_values(predictor, inputs, method, layer, head, query, point, budget)
 
 
-@torch.no_grad()
 def _attention_values(
-    predictor: Predictor, inputs: Tensor, method: Method, layer: int | None, head: int | None, budget: str | int
+    predictor: Predictor,
+    inputs: Tensor,
+    method: Method,
+    layer: int | None,
+    head: int | None,
+    query: int | None,
+    point: tuple[float, float] | None,
+    budget: str | int,
 ) -> tuple[Tensor, Tensor | None]:
-    reader = image_reader(predictor)
-    with (
-        evaluation_mode(predictor.model),
-        matmul_precision(predictor.matmul_precision),
-        record(reader, budget=budget, tokens=False) as trace,
-    ):
-        outputs = reader(inputs.to(predictor.device))
-    layout, attentions = self_attention(trace, reader)
-    layers = list(attentions.values())
-    last = len(layers) - 1 if layer is None else layer
-    if not -len(layers) <= last < len(layers):
-        raise RecordingError(f"there is no layer {last}: they are 0 to {len(layers) - 1}")
-    chosen = layers[: last % len(layers) + 1]
-    values = _values(method, chosen, layout, reads_class_token(reader, layout), head)
-    scored = isinstance(outputs, Tensor) and outputs.ndim == 2 and not isinstance(reader, Embedder)
-    return values, outputs[0].float().cpu() if scored else None
+    run = run_images(predictor, inputs, budget=budget)
+    blocks = run.blocks()
+    if blocks:
+        if query is not None:
+            raise ConfigError("a query is for detectors")
+        return _placed_values(method, blocks, layer, head, point), run.logits
+    if run.layout is None:
+        self_attention(run.trace, run.reader)  # names the reason
+    layout = run.layout
+    assert layout is not None
+    steps = recorded_steps(run.trace, run.reader)
+    readout = readout_of(run, steps, query, point)
+    if readout.stream == IMAGE:
+        steps = [step for step in steps if step.queries == step.keys == IMAGE]
+        if not steps:
+            self_attention(run.trace, run.reader)
+    return _values(method, steps, readout, layout, layer, head), run.logits
 
 
-def _values(method: Method, layers: list[Tensor], layout: TokenLayout, class_token: bool, head: int | None) -> Tensor:
-    """Self-attention of every layer ``[1, H, N, N]`` -> ``[h, w]``."""
+def readout_of(run: ImageRun, steps: Sequence[Step], query: int | None, point: tuple[float, float] | None) -> Readout:
+    """What the head of a model reads, or the query of a detector, or the token at a point.
+
+    Raises:
+        ConfigError: the model has no such queries or places.
+    """
+    stream, layout = output_stream(steps), run.layout
+    assert layout is not None
+    if query is not None:
+        if stream != "queries":
+            raise ConfigError("a query is for detectors")
+        return Readout(stream, query)
+    if stream == "output":  # output queries that read an image or latents
+        dense = dense_values(run.outputs)
+        if dense is None:
+            if point is not None:
+                raise ConfigError("this model has one output for the whole image: give no point")
+            return Readout(stream, 0)
+        if point is not None:
+            row, column = pixel_at((dense.shape[1], dense.shape[2]), point)
+            return Readout(stream, row * dense.shape[2] + column)
+        return Readout(stream, None)
+    if point is not None:
+        return Readout(IMAGE, patch_at(layout, point)[0])
+    return Readout(IMAGE, 0 if reads_class_token(run.reader, layout) else None)
+
+
+def _values(
+    method: Method, steps: Sequence[Step], readout: Readout, layout: TokenLayout, layer: int | None, head: int | None
+) -> Tensor:
+    """The map ``[h, w]`` of what is read."""
+    rows = readout.rows(steps, layout)
     if method == "attention":
-        weights = layers[-1][0]
-        if head is not None:
-            if not 0 <= head < len(weights):
-                raise RecordingError(f"there is no head {head}: they are 0 to {len(weights) - 1}")
-            weights = weights[head : head + 1]
-        return read_by_head(weights.mean(dim=0), layout, class_token)
+        looks = [number for number, step in enumerate(steps) if step.keys == IMAGE]
+        number = looks[_layer(layer, len(looks))]
+        stream = readout.stream
+        for step in reversed(steps[number + 1 :]):  # from an output to the latents that it reads
+            if step.queries == stream != step.keys and step.keys == steps[number].queries:
+                rows, stream = rows @ step.mean(), step.keys
+        weights = steps[number].weights
+        if head is not None and not 0 <= head < len(weights):
+            raise RecordingError(f"there is no head {head}: they are 0 to {len(weights) - 1}")
+        chosen = steps[number].mean() if head is None else weights[head]
+        return over_patches((rows @ chosen)[0], layout)
+    if readout.stream == IMAGE:
+        steps = steps[: _layer(layer, len(steps)) + 1]
+    elif layer is not None:
+        raise ConfigError(f"{method} of this model goes through all of its attention: give no layer")
     if method == "rollout":
-        return read_by_head(attention_rollout(layers)[0], layout, class_token)
-    if not class_token:
+        return over_patches(stream_rollout(steps, rows, readout.stream)[IMAGE][0], layout)
+    if readout.token is None:
         raise RecordingError("a flow goes to one token, and the head of this model reads the mean of all; use rollout")
-    flow = attention_flow([layer[0] for layer in layers], 0)
-    return flow[layout.num_prefix :].unflatten(0, layout.grid)
+    return over_patches(stream_flow(steps, readout.token, readout.stream)[IMAGE], layout)
+
+
+def _placed_values(
+    method: Method,
+    blocks: Sequence[PlacedBlock],
+    layer: int | None,
+    head: int | None,
+    point: tuple[float, float] | None,
+) -> Tensor:
+    """The map of local or axial attention: of one layer on its own grid, of all layers on that of the first."""
+    if method == "flow":
+        raise RecordingError("a flow goes to one token, and the head of this model reads the mean of all; use rollout")
+    if method == "rollout":
+        return placed_rollout(blocks[: _layer(layer, len(blocks)) + 1], point)[0]
+    attentions = [attention for block in blocks for attention in block.attentions]
+    chosen = attentions[_layer(layer, len(attentions))]
+    maps = chosen.rows(None if point is None else patch_at(chosen.layout, point)[0])[0]  # [H, h, w]
+    if head is None:
+        return maps.mean(dim=0)
+    if not 0 <= head < len(maps):
+        raise RecordingError(f"there is no head {head}: they are 0 to {len(maps) - 1}")
+    return maps[head]
+
+
+def _layer(layer: int | None, count: int) -> int:
+    """A layer's number from 0, the last unless given.
+
+    Raises:
+        RecordingError: there is no such layer.
+    """
+    number = count - 1 if layer is None else layer
+    if not -count <= number < count:
+        raise RecordingError(f"there is no layer {number}: they are 0 to {count - 1}")
+    return number % count

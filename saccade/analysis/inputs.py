@@ -36,6 +36,11 @@ class Embedder(nn.Module):
         return self.model.token_layout(image_size)
 
 
+def inner_model(reader: Model | Embedder) -> Model:
+    """The model that a reader runs."""
+    return reader.model if isinstance(reader, Embedder) else reader
+
+
 def image_reader(predictor: Predictor) -> Model | Embedder:
     """A module that reads whole images ``[B, C, H, W]`` and nothing else.
 

@@ -1,71 +1,79 @@
 """Relevance of tokens for one output: attention weighted by its gradient, through all layers.
 
-Chefer et al., arXiv 2103.15679, for self-attention, and for an encoder with a decoder that attends to it. Of each layer
-only the weights count whose growth would raise the output: Ā = mean over heads of max(0, ∂output/∂A * A).
+Chefer et al., arXiv 2103.15679. Of each layer only the weights count whose growth would raise the output: Ā = mean over
+heads of max(0, ∂output/∂A * A).
 
-H heads, N tokens of the encoder, Q tokens of the decoder.
+Q queries, K keys, N tokens of a stream.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-
-class WeightedAttention(NamedTuple):
-    """The attention of a layer and the gradient of the output with respect to it, ``[H, queries, keys]`` each."""
-
-    weights: Tensor
-    gradient: Tensor
-
-    def positive(self) -> Tensor:
-        """``[queries, keys]``: Ā."""
-        return (self.gradient * self.weights).clamp(min=0).mean(dim=0)
+from saccade.analysis.streams import Step, output_stream, stream_sizes
 
 
-class DecoderAttention(NamedTuple):
-    """The two attentions of a block of a decoder."""
+def stream_relevance(steps: Sequence[Step], stream: str | None = None) -> dict[str, Tensor]:
+    """Of each output token (row) the relevance of the tokens of each stream that it depends on, ``[Q, N]``.
 
-    own: WeightedAttention  # [H, Q, Q]
-    cross: WeightedAttention  # [H, Q, N]
+    Self-attention passes on what its tokens have gathered: R_si ← R_si + Ā R_si for every stream i, from the identity.
+    Attention from s to k adds what is taken from k, seen through the relevance on both sides, R_sk ← R_sk + R̄_ssᵀ Ā
+    R̄_kk, and what k has gathered from others, R_si ← R_si + Ā R_ki. In R̄ the rows beside the identity sum to 1.
 
-
-def self_relevance(layers: Sequence[WeightedAttention]) -> Tensor:
-    """``[N, N]``: of each token (row) the relevance of every input token (column), from the first layer to the last.
-
-    Every layer adds what its attention passes on: R ← R + Ā R, from the identity.
+    Args:
+        steps: from the first to the last, with the gradients of one output.
+        stream: of the output tokens, that of the last queries unless given.
     """
-    if not layers:
-        raise ValueError("relevance needs the attention of at least one layer")
-    relevance = torch.eye(layers[0].weights.shape[-1]).to(layers[0].weights)
-    for layer in layers:
-        relevance = relevance + layer.positive() @ relevance
-    return relevance
+    relevance: dict[str, dict[str, Tensor]] = {
+        name: {name: torch.eye(size)} for name, size in stream_sizes(steps).items() if _mixes(steps, name)
+    }
+    for step in steps:
+        passed = step.positive()
+        own = relevance.setdefault(step.queries, {})
+        if step.queries == step.keys:
+            for name, gathered in own.items():
+                own[name] = gathered + passed @ gathered
+            continue
+        for name, addition in _taken(passed, step, own, relevance.get(step.keys, {})).items():
+            own[name] = own[name] + addition if name in own else addition
+    return relevance[output_stream(steps) if stream is None else stream]
 
 
-def decoder_relevance(encoder: Sequence[WeightedAttention], decoder: Sequence[DecoderAttention]) -> Tensor:
-    """``[Q, N]``: of each token of the decoder the relevance of every input token of the encoder.
+def _taken(passed: Tensor, step: Step, own: Mapping[str, Tensor], read: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What the queries of a step take of every stream through its keys."""
+    mixed = normalized(own[step.queries]).T @ passed if step.queries in own else passed
+    taken = {name: passed @ gathered for name, gathered in read.items() if name not in (step.keys, step.queries)}
+    taken[step.keys] = mixed @ normalized(read[step.keys]) if step.keys in read else mixed
+    return taken
 
-    A block mixes what its tokens have gathered (self-attention), then adds what they take from the encoder
-    (cross-attention), seen through the relevance on both sides: R_qe ← R_qe + R̄_qqᵀ Ā R̄_ee.
+
+def read_relevance(steps: Sequence[Step], reads: Mapping[str, Tensor]) -> Tensor:
+    """Relevance of each input token for an output that reads tokens behind several layers, ``[N]``: a dense output, or
+    a class that is read from one token. What reaches the output past all attention is left out.
+
+    Args:
+        steps: self-attention of one stream, from the first to the last.
+        reads: path of an attention -> the share of each token behind its layer in what the output reads, ``[N]``.
     """
-    if not encoder or not decoder:
-        raise ValueError("relevance needs at least one layer of the encoder and one of the decoder")
-    memory = _normalized(self_relevance(encoder))
-    count = decoder[0].own.weights.shape[-1]
-    own = torch.eye(count).to(memory)
-    across = memory.new_zeros(count, memory.shape[0])
-    for block in decoder:
-        mixing = block.own.positive()
-        own, across = own + mixing @ own, across + mixing @ across
-        across = across + _normalized(own).T @ block.cross.positive() @ memory
-    return across
+    size = steps[-1].weights.shape[-1]
+    shares, past = torch.zeros(size), torch.zeros(size)
+    for step in reversed(steps):
+        if step.path in reads:
+            shares, past = shares + reads[step.path], past + reads[step.path]
+        shares = shares + shares @ step.positive()
+    return shares - past
 
 
-def _normalized(relevance: Tensor) -> Tensor:
+def normalized(relevance: Tensor) -> Tensor:
     """The rows without the identity, which sum to 1 each then, and the identity again."""
     identity = torch.eye(len(relevance)).to(relevance)
     gathered = relevance - identity
     total = gathered.sum(dim=-1, keepdim=True)
     return torch.where(total > 0, gathered / total, torch.zeros_like(gathered)) + identity
+
+
+def _mixes(steps: Sequence[Step], stream: str) -> bool:
+    """Whether a stream has self-attention. The tokens of others stay what they are, and their identity is not stored: a
+    Perceiver reads 50,000 pixels."""
+    return any(step.queries == step.keys == stream for step in steps)

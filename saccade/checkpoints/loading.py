@@ -166,7 +166,7 @@ def adapt(
     if image_size is not None and config.image_size is None:
         raise CheckpointError(f"{loaded.architecture} reads texts: it has no image size")
     if image_size is not None and tuple(image_size) != tuple(config.image_size):
-        changes["image_size"] = tuple(image_size)
+        changes |= loaded.model.size_changes((image_size[0], image_size[1]))
     if in_channels is not None:
         require_channels(in_channels)
         changes["in_channels"] = in_channels

@@ -7,6 +7,8 @@ ANALYSES = {  # name -> where it is, what it measures
     "attention": ("attention:attention", "Every layer and head of one query over an image: class token, point, query."),
     "rollout": ("attention:rollout", "What reaches the head's token through all layers: attention rollout."),
     "flow": ("attention:flow", "The same as a maximum flow, which narrow places limit: attention flow."),
+    "relevance": ("attention:relevance", "What of the image a class, a box or a place depends on, through attention."),
+    "grad-cam": ("attention:grad_cam", "The same by the features of one layer: also of a ConvNet."),
     "positions": ("layers:positions", "Which positions are alike: cosine similarity of each with all."),
     "filters": (
         "layers:filters",

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from saccade.cli.analyses.options import ModelOptions, PlaceOptions
 from saccade.errors import ConfigError
 
 SUFFIXES = (".png", ".svg", ".pdf", ".jpg")
@@ -16,22 +17,21 @@ def explain(
     /,
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("attention.png"),
-    point: tuple[float, float] | None = None,
+    place: PlaceOptions | None = None,
     method: Literal["attention", "rollout", "flow", "relevance", "grad-cam", "integrated-gradients", "occlusion"]
     | None = None,
     target: Annotated[str | None, Parameter(name="--class")] = None,
     layer: int | None = None,
     head: int | None = None,
-    image_size: int | None = None,
     budget: str = "4 GiB",
-    device: str = "cpu",
+    opened: ModelOptions | None = None,
 ) -> None:
     """Draw what a model attends to.
 
     For a classifier the rollout of all layers and each head of the last, over the image. For a DETR its detections and
     the cross-attention of their queries. For a model that generates texts the cross-attention of each token. With
-    --point, the attention of one patch in every layer: also for a DPT. With --method, --layer or --head one map an
-    image.
+    --point, the attention of one patch in every layer: also for a DPT. With --method, --layer, --head or --query one
+    map an image; with --method and --point the map of the depth, class or box at this place.
 
     Parameters
     ----------
@@ -41,25 +41,19 @@ def explain(
         One row a picture: files, folders or patterns.
     output
         Where to draw: .png, .svg, .pdf or .jpg.
-    point
-        Two fractions of width and height from the upper left corner, such as 0.5 0.25; or column and row of a pixel,
-        such as 120 64.
     method
         One map an image. Of what the head reads: the attention of a layer, or rollout or flow through all layers. For a
-        class: relevance through attention (Chefer et al. 2021), Grad-CAM on tokens or on the last feature map of a
-        ConvNet, integrated gradients or occlusion (with the extra `attribution`).
+        class, a box, or the depth or class at a point: relevance through attention (Chefer et al. 2021), Grad-CAM on
+        tokens or on the last feature map of a ConvNet. For a class: integrated gradients or occlusion (with the extra
+        `attribution`).
     target
         Name of the class for relevance, grad-cam, integrated-gradients and occlusion; the predicted one unless given.
     layer
         Of the attention; the last layer of rollout and flow. From 0, negative from the end.
     head
         Of the attention, from 0; the mean of all unless given.
-    image_size
-        Side in pixels, instead of the model's own; positions are resampled.
     budget
         Memory that one picture's attention may take.
-    device
-        Such as cpu or cuda.
     """
     if output.suffix.lower() not in SUFFIXES:
         raise ConfigError(f"--output must end in {', '.join(SUFFIXES)}, not {output.suffix or output.name!r}")
@@ -68,10 +62,12 @@ def explain(
     from saccade.api import explain as draw
     from saccade.checkpoints.atomic import write_atomic
     from saccade.cli.predict import expand
-    from saccade.tasks.loading import load
 
-    predictor = load(model, image_size=image_size, device=device)
+    places, predictor = place or PlaceOptions(), (opened or ModelOptions()).load(model)
     inputs = list(dict.fromkeys(path for text in images for path in expand(text))) if predictor.reads_images else images
-    drawing = draw(predictor, inputs, point=point, method=method, target=target, layer=layer, head=head, budget=budget)
+    drawing = draw(
+        predictor, inputs, point=places.point, query=places.query, method=method, target=target, layer=layer,
+        head=head, budget=budget,
+    )  # fmt: skip
     write_atomic(output, lambda path: drawing.figure.savefig(path, format=output.suffix[1:].lower()))
     print(*drawing.lines, f"drawn in {output}", sep="\n")

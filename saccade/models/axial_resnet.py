@@ -5,12 +5,13 @@ Two steps reach the whole image, at the cost of h + w instead of h w keys for ea
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saccade.config_io import Config
-from saccade.models.model import FeatureMap, LayerGroups, PooledClassifier, block_groups
+from saccade.models.model import AttentionStreams, FeatureMap, LayerGroups, PooledClassifier, block_groups
 from saccade.models.stages import Stages
 from saccade.nn.convolution import ConvNorm
 from saccade.nn.patches import require_images
@@ -30,6 +31,7 @@ class AxialResNetConfig(Config):
         num_heads: of every attention.
         image_size: (H, W) in pixels. The attention's span in each stage is the longer side there, so that at this size
             every place sees all of its row and column.
+        span_size: (H, W) that the spans are for, where the model was built for another size; image_size unless given.
     """
 
     depths: tuple[int, ...]
@@ -38,6 +40,7 @@ class AxialResNetConfig(Config):
     image_size: tuple[int, int] = (224, 224)
     in_channels: int = 3
     num_classes: int = 1000
+    span_size: tuple[int, int] | None = None
 
 
 class AxialBlock(nn.Module):
@@ -79,7 +82,7 @@ class AxialResNet(PooledClassifier):
             width = config.width * 2 ** (stage + 1)
             in_channels = config.width if first and stage == 0 else width if first else 2 * width
             # A block that halves the map still sees it at its full size.
-            span = -(-max(config.image_size) // (4 * 2**stage)) * stride
+            span = -(-max(config.span_size or config.image_size) // (4 * 2**stage)) * stride
             return AxialBlock(in_channels, width, stride, config.num_heads, span)
 
         self.stages = Stages(config.depths, block)
@@ -93,6 +96,14 @@ class AxialResNet(PooledClassifier):
 
     def layer_groups(self) -> LayerGroups:
         return block_groups([self.stem], self.stages.blocks())
+
+    def size_changes(self, image_size: tuple[int, int]) -> dict[str, Any]:
+        """The vectors of distances stay: on a larger map places further away are hidden."""
+        return {"image_size": image_size, "span_size": self.config.span_size or self.config.image_size}
+
+    def attention_streams(self) -> AttentionStreams:
+        """None: each place has keys of its own."""
+        return ()
 
     def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each stage: strides 4, 8, 16 and 32."""

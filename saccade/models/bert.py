@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from saccade.models.model import LayerGroups, Model, TextInput, block_groups, example_tokens
+from saccade.models.model import AttentionStreams, LayerGroups, Model, TextInput, block_groups, example_tokens
 from saccade.nn.attention import zero_biases
 from saccade.nn.embedding import TiedLinear
 from saccade.nn.masks import key_padding_mask
@@ -111,6 +111,9 @@ class Bert(Model):
         if self.next_head is not None and pooled is not None:
             follows = self.next_head(pooled)
         return BertOutput(hidden, pooled, logits, follows)
+
+    def attention_streams(self) -> AttentionStreams:
+        return (("encoder.*", "text", "text"),)
 
     def layer_groups(self) -> LayerGroups:
         inputs = (self.token_embed, self.pos_embed, self.type_embed, self.embed_norm)

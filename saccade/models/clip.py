@@ -20,7 +20,15 @@ from torch import Tensor, nn
 from saccade.models.backbone import WithBackbone, freeze_unused
 from saccade.models.clip_resnet import ClipResNetConfig
 from saccade.models.clip_towers import TextConfig, TextTower, initialise_image_tower
-from saccade.models.model import FeatureMap, LayerGroups, Model, block_groups, example_tokens
+from saccade.models.model import (
+    AttentionStreams,
+    FeatureMap,
+    LayerGroups,
+    Model,
+    block_groups,
+    example_tokens,
+    streams_below,
+)
 from saccade.models.resnet import ResNetConfig
 from saccade.models.vit import VisionTransformer
 from saccade.models.vit_encoder import ViTConfig
@@ -134,6 +142,10 @@ class CLIP(Model):
         text = self.config.text
         tokens = example_tokens(batch_size, text.context_length, text.vocab_size, None)
         return *super().example_inputs(batch_size, image_size), tokens
+
+    def attention_streams(self) -> AttentionStreams:
+        """Of each encoder; no attention leads from one to the other."""
+        return *streams_below("backbone", self.backbone), ("text.*", "text", "text")
 
     def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout | None:
         return self.backbone.token_layout(image_size)

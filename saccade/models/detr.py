@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from saccade.models.backbone import WithBackbone, all_maps, backbone_maps, freeze_unused
 from saccade.models.detr_masks import BoxAttention, MaskHead
-from saccade.models.model import FeatureMap, LayerGroups, Model, stacked_groups
+from saccade.models.model import AttentionStreams, FeatureMap, LayerGroups, Model, stacked_groups
 from saccade.models.resnet import ResNetConfig, resnet_config
 from saccade.models.zoo import build
 from saccade.nn.attention import MultiHeadAttention, xavier_uniform, zero_biases
@@ -204,6 +204,11 @@ class DETR(Model):
         encoder = stacked_groups((self.input_proj, self.pos_embed), self.encoder, [self.encoder_norm])
         decoder = stacked_groups([self.queries], self.decoder, [self.decoder_norm])
         return [*self.backbone.layer_groups(), *encoder, *decoder]
+
+    def attention_streams(self) -> AttentionStreams:
+        """The encoder's and the decoder's; maps end at the encoder's tokens, whatever the backbone is."""
+        own, cross = ("decoder.*", "queries", "queries"), ("decoder.*.cross_attn", "queries", "image")
+        return ("encoder.*", "image", "image"), cross, own
 
     def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout:
         """How the encoder's tokens lie over an image."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from saccade.models.backbone import WithBackbone, freeze_unused
 from saccade.models.dpt_decoder import Doubled, Fusion, Readout, Reassemble, class_head, depth_head
 from saccade.models.hybrid import HybridConfig, HybridViT, StemConfig, hybrid_config
-from saccade.models.model import FeatureMap, LayerGroups, Model
+from saccade.models.model import AttentionStreams, FeatureMap, LayerGroups, Model, streams_below
 from saccade.models.vit import SIZES, VisionTransformer, vit_config
 from saccade.models.zoo import build
 from saccade.nn.tokens import TokenLayout
@@ -143,6 +143,9 @@ class DPT(Model):
         maps = list(backbone.stem(images)) if isinstance(backbone, HybridViT) else []
         encoded = backbone.encoder(maps[-1].features if maps else images, taps=self.config.taps)
         return [m.features for m in maps[:2]], encoded.taps, encoded.layout
+
+    def attention_streams(self) -> AttentionStreams:
+        return streams_below("backbone", self.backbone)
 
     def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout:
         layout = self.backbone.token_layout(image_size)

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from saccade.models.model import LayerGroups, Model, stacked_groups
+from saccade.models.model import AttentionStreams, LayerGroups, Model, stacked_groups
 from saccade.nn.attention import xavier_uniform, zero_biases
 from saccade.nn.embedding import TiedLinear
 from saccade.nn.generation import EncoderOutput
@@ -79,6 +79,10 @@ class EncoderDecoder(Model, ABC):
     @abstractmethod
     def encode(self, source: Tensor) -> EncoderOutput:
         """Tokens ``[B, L]`` or images ``[B, C, H, W]`` -> what the decoder attends to."""
+
+    def decoder_streams(self, memory: str) -> AttentionStreams:
+        """Of the decoder, which attends to the tokens of a memory."""
+        return ("decoder.*.cross_attn", "target", memory), ("decoder.*", "target", "target")
 
     def decoder_groups(self, *inputs: nn.Module) -> LayerGroups:
         """The decoder's blocks, the first one with what makes its input, the last one with the norm behind it."""

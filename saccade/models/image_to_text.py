@@ -6,6 +6,7 @@ Transformer (Vaswani et al., arXiv 1706.03762).
 B images, N patches of an image, M tokens of a text, V tokens of the vocabulary.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from saccade.models.backbone import WithBackbone, all_maps, backbone_maps, freeze_unused
 from saccade.models.conv_vit import ConvViTConfig
 from saccade.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
-from saccade.models.model import LayerGroups, example_tokens
+from saccade.models.model import AttentionStreams, FeatureMap, LayerGroups, example_tokens, streams_below
 from saccade.models.vit_encoder import ViTConfig
 from saccade.models.zoo import build
 from saccade.nn.generation import EncoderOutput
@@ -52,6 +53,17 @@ class ImageToText(EncoderDecoder):
         patches = self.backbone.features(source)[-1].features.flatten(2).transpose(1, 2)  # [B, N, C]
         return EncoderOutput(self.bridge(patches), None)
 
+    def embed(self, images: Tensor) -> Tensor:
+        """The mean of what the decoder reads of an image: ``[B, C, H, W]`` -> ``[B, D]``."""
+        return self.encode(images).tokens.mean(dim=1)
+
+    def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
+        """The encoder's maps."""
+        return self.backbone.feature_maps(images)
+
+    def block_maps(self, images: Tensor, blocks: Sequence[int]) -> tuple[FeatureMap, ...]:
+        return self.backbone.block_maps(images, blocks)
+
     def freeze_unused(self) -> None:
         freeze_unused(self.backbone, self.config.backbone, lambda *x: all_maps(*x)[-1:])
 
@@ -59,9 +71,16 @@ class ImageToText(EncoderDecoder):
         """The encoder, then the decoder."""
         return [*self.backbone.layer_groups(), *self.decoder_groups(self.bridge, self.token_embed)]
 
+    def attention_streams(self) -> AttentionStreams:
+        return *streams_below("backbone", self.backbone), *self.decoder_streams("image")
+
     def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout:
-        """How the keys of the decoder's cross-attention lie over an image."""
+        """How the encoder's tokens lie over an image; the decoder's cross-attention has the patches among them as its
+        keys."""
         height, width = self.config.image_size if image_size is None else image_size
+        encoder = self.backbone.token_layout((height, width))
+        if encoder is not None:
+            return encoder
         stride = backbone_maps(self.config.backbone, self.config.backbone_config)[-1][1]
         return TokenLayout(0, (-(-height // stride[0]), -(-width // stride[1])), stride)
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saccade.config_io import Config
-from saccade.models.model import FeatureMap, LayerGroups, PooledClassifier, block_groups
+from saccade.models.model import AttentionStreams, FeatureMap, LayerGroups, PooledClassifier, block_groups
 from saccade.models.stages import Stages
 from saccade.nn.convolution import Bottleneck, ConvNorm
 from saccade.nn.patches import require_images
@@ -63,6 +63,10 @@ class LocalResNet(PooledClassifier):
 
     def layer_groups(self) -> LayerGroups:
         return block_groups([self.stem], self.stages.blocks())
+
+    def attention_streams(self) -> AttentionStreams:
+        """None: each place has keys of its own."""
+        return ()
 
     def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The maps after each stage: strides 4, 8, 16 and 32."""

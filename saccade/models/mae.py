@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from saccade.config_io import Config
-from saccade.models.model import FeatureMap, LayerGroups, Model, stacked_groups
+from saccade.models.model import AttentionStreams, FeatureMap, LayerGroups, Model, stacked_groups
 from saccade.models.vit import SIZES
 from saccade.models.vit_encoder import ViTConfig, ViTEncoder
 from saccade.nn.attention import xavier_uniform, zero_biases
@@ -95,6 +95,10 @@ class MaskedModel(Model, ABC):
 
     def block_maps(self, images: Tensor, blocks: Sequence[int]) -> tuple[FeatureMap, ...]:
         return self.encoder.block_maps(images, blocks)
+
+    def attention_streams(self) -> AttentionStreams:
+        """The encoder's; of a decoder's tokens many stand for no part of the image."""
+        return (("encoder.*", "image", "image"),)
 
     def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout:
         return self.encoder.token_layout(self.config.image_size if image_size is None else image_size)

@@ -22,6 +22,7 @@ class TextInput(Config):
 
 
 LayerGroups = list[list[nn.Module | nn.Parameter]]
+AttentionStreams = tuple[tuple[str, str, str], ...]
 
 
 class FeatureMap(NamedTuple):
@@ -110,6 +111,21 @@ class Model(nn.Module):
     def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout | None:
         """How tokens lie over an image of (H, W) pixels, the config's size unless given; None where there are none."""
         return None
+
+    def size_changes(self, image_size: tuple[int, int]) -> dict[str, Any]:
+        """What changes in the config where this model, with its parameters, is to run on images of (H, W) pixels."""
+        return {"image_size": image_size}
+
+    def attention_streams(self) -> AttentionStreams:
+        """Which tokens attend to which, for maps through all layers: (pattern of the attentions' paths, name of the
+        queries' tokens, name of the keys' tokens). The first pattern that matches a path counts; an attention that
+        matches none is no part of such maps. "image" are the tokens of :meth:`token_layout`."""
+        return (("*", "image", "image"),)
+
+
+def streams_below(name: str, model: Model) -> AttentionStreams:
+    """The streams of a part of a model, such as its backbone, by the part's name."""
+    return tuple((f"{name}.{pattern}", queries, keys) for pattern, queries, keys in model.attention_streams())
 
 
 def range_indices(indices: Sequence[int], size: int, name: str) -> list[int]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from saccade.config_io import Config
-from saccade.models.model import LayerGroups, Model
+from saccade.models.model import AttentionStreams, LayerGroups, Model
 from saccade.nn.attention import MultiHeadAttention
 from saccade.nn.convolution import ConvNorm
 from saccade.nn.patches import require_images
@@ -223,6 +223,9 @@ class Perceiver(Model):
         shrink: Callable[[int], int] = (lambda n: ((n + 1) // 2 - 1) // 2) if self.config.reading == "conv" else int
         stride = 4 if self.config.reading == "conv" else 1
         return TokenLayout(0, (shrink(height), shrink(width)), (stride, stride))
+
+    def attention_streams(self) -> AttentionStreams:
+        return ("latents.read.*", "latents", "image"), ("latents.*", "latents", "latents"), ("*", "output", "latents")
 
 
 def perceiver_config(reading: Reading) -> PerceiverConfig:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from saccade.models.model import LayerGroups, Model, TextInput, example_tokens
+from saccade.models.model import AttentionStreams, LayerGroups, Model, TextInput, example_tokens
 from saccade.models.perceiver import CrossBlock, Latents, LatentsConfig
 from saccade.nn.embedding import TiedLinear
 from saccade.nn.masks import key_padding_mask
@@ -79,6 +79,9 @@ class PerceiverText(Model):
         latents = self.latents(inputs, key_padding_mask(valid))
         hidden = self.decoder(self.queries[:length].expand(len(tokens), -1, -1), latents)
         return MaskedBytesOutput(self.output(hidden))
+
+    def attention_streams(self) -> AttentionStreams:
+        return ("latents.read.*", "latents", "text"), ("latents.*", "latents", "latents"), ("*", "output", "latents")
 
     def layer_groups(self) -> LayerGroups:
         groups = self.latents.layer_groups()

@@ -11,7 +11,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from saccade.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
-from saccade.models.model import LayerGroups, TextInput, block_groups, example_tokens
+from saccade.models.model import AttentionStreams, LayerGroups, TextInput, block_groups, example_tokens
 from saccade.nn.attention import xavier_uniform, zero_biases
 from saccade.nn.generation import EncoderOutput
 from saccade.nn.masks import padding_mask
@@ -48,6 +48,9 @@ class Seq2Seq(EncoderDecoder):
     def encode(self, source: Tensor) -> EncoderOutput:
         mask = padding_mask(source != self.config.pad)
         return EncoderOutput(self.encoder_norm(self.encoder(self.embedded(source), mask=mask).tokens), mask)
+
+    def attention_streams(self) -> AttentionStreams:
+        return ("encoder.*", "source", "source"), *self.decoder_streams("source")
 
     def layer_groups(self) -> LayerGroups:
         encoder = block_groups([self.token_embed], self.encoder, [self.encoder_norm])

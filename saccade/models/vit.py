@@ -13,7 +13,7 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 
-from saccade.models.model import FeatureMap, LayerGroups, Model
+from saccade.models.model import AttentionStreams, FeatureMap, LayerGroups, Model
 from saccade.models.vit_encoder import Features, ViTConfig, ViTEncoder
 from saccade.nn.masks import key_padding_mask
 from saccade.nn.patches import Size
@@ -73,6 +73,9 @@ class VisionTransformer(Model):
         if self.pool is not None:
             return self.pool(features.tokens, key_padding_mask(features.valid, features.layout.num_prefix))
         return features.tokens
+
+    def attention_streams(self) -> AttentionStreams:
+        return ("pool.*", "output", "image"), ("*", "image", "image")
 
     def token_layout(self, image_size: Size | None = None) -> TokenLayout:
         """How tokens lie over an image of (H, W) pixels, the config's size unless given."""

@@ -73,6 +73,17 @@ class LocalAttention(Attention):
         columns = self.columns.expand(-1, -1, self.window, -1)
         return torch.cat((rows, columns), dim=1).flatten(2).transpose(1, 2)
 
+    def over_places(self, weights: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Recorded weights ``[B h w, H, 1, k²]`` of a map of (h, w) places -> ``[B, H, h w, k²]``; and the number of
+        the place that each key is, ``[h w, k²]``, -1 outside the map."""
+        height, width = grid
+        steps = torch.arange(self.window, device=weights.device) - self.window // 2
+        rows = (torch.arange(height, device=weights.device)[:, None] + steps)[:, None, :, None]  # [h, 1, k, 1]
+        columns = (torch.arange(width, device=weights.device)[:, None] + steps)[None, :, None]  # [1, w, 1, k]
+        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        keys = torch.where(inside, rows * width + columns, -1).reshape(height * width, -1)
+        return weights[:, :, 0].unflatten(0, (-1, height * width)).transpose(1, 2), keys
+
 
 class AxialAttention(Attention):
     """Each place attends along one axis, with learned vectors of distance for queries, keys and values.
@@ -166,3 +177,28 @@ class AxialAttention(Attention):
         content = v @ weights.transpose(2, 3)  # [M, H, e, Q]
         distance = torch.einsum("mhij,eij->mhei", weights, r_v)
         return torch.stack((content, distance), dim=3).flatten(1, 3)
+
+    def over_places(self, weights: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Recorded weights of a map of (h, w) places -> ``[B, H, h w, K]``, a row for each place; and the number of the
+        place that each key is, ``[h w, K]``, -1 outside the map."""
+        height, width = grid
+        length, lines = (height, width) if self.axis == 2 else (width, height)
+        device = weights.device
+        if length <= self.span:
+            along = torch.arange(length, device=device).expand(length, length)  # where each query's keys are
+            rows = weights.unflatten(0, (-1, lines))  # [B, lines, H, L, K]
+        else:
+            count = -(-length // self.span)
+            starts = self.span * torch.arange(count, device=device)[:, None]
+            along = (starts + torch.arange(-self.span, 2 * self.span, device=device)).repeat_interleave(self.span, 0)
+            along = along[:length]
+            rows = weights.unflatten(0, (-1, lines, count)).movedim(2, 3).flatten(3, 4)[:, :, :, :length]
+        place = torch.arange(lines, device=device)
+        if self.axis == 2:
+            keys = along[:, None] * width + place[:, None]  # [h, w, K]
+            rows = rows.permute(0, 2, 3, 1, 4)
+        else:
+            keys = along + place[:, None, None] * width
+            rows = rows.transpose(1, 2)
+        inside = ((along >= 0) & (along < length)).unsqueeze(1 if self.axis == 2 else 0)
+        return rows.flatten(2, 3), torch.where(inside, keys, -1).flatten(0, 1)

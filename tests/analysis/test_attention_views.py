@@ -12,7 +12,7 @@ import saccade
 from saccade.analysis.attention_flow import attention_flow
 from saccade.analysis.attention_views import attention_view
 from saccade.analysis.image_maps import image_map
-from saccade.analysis.points import point_in_input
+from saccade.analysis.image_points import point_in_input
 from saccade.cli.main import main
 from saccade.data.preprocessing import Preprocessing
 from saccade.errors import ConfigError, RecordingError
@@ -152,4 +152,7 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: py
     assert main(["explain", model, "a.png", "--method", "flow", "--layer", "1", "-o", "flow.png"]) == 0
     assert "flow, layer 1" in capsys.readouterr().out
     assert main(["analyze", "attention", model, "a.png", "--query", "first"]) == 2
-    assert main(["explain", model, "a.png", "--point", "0.5", "0.5", "--head", "0"]) == 2
+    assert main(["explain", model, "a.png", "--point", "0.5", "0.5", "--head", "0"]) == 0
+    assert "attention, head 0, at 0.5, 0.5" in capsys.readouterr().out
+    assert main(["explain", model, "a.png", "--query", "1"]) == 2
+    assert "a query is for detectors" in capsys.readouterr().err

@@ -1,10 +1,10 @@
-"""`saccade analyze` distance, attention, rollout, flow: what attention does."""
+"""`saccade analyze` distance, attention, rollout, flow, relevance, grad-cam: what attention does."""
 
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from saccade.cli.analyses.options import DataOptions, ModelOptions, OutputOptions
+from saccade.cli.analyses.options import DataOptions, ModelOptions, OutputOptions, PlaceOptions
 from saccade.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ def rollout(
     /,
     *,
     layer: int | None = None,
+    place: PlaceOptions | None = None,
     budget: str = "4 GiB",
     opened: ModelOptions | None = None,
     result: OutputOptions | None = None,
@@ -119,11 +120,11 @@ def rollout(
     image
         An image file.
     layer
-        Up to this layer, from 0; all unless given.
+        Up to this layer, from 0; all unless given. A layer of local or axial attention is a block.
     budget
         Memory that the attention may take.
     """
-    _map("rollout", model, image, layer, budget, opened, result)
+    _map("rollout", model, image, None, layer, place, budget, opened, result)
 
 
 def flow(
@@ -132,17 +133,17 @@ def flow(
     /,
     *,
     layer: int | None = None,
+    place: PlaceOptions | None = None,
     budget: str = "4 GiB",
     opened: ModelOptions | None = None,
     result: OutputOptions | None = None,
 ) -> None:
-    """Attention flow (Abnar & Zuidema 2020): the maximum flow from each patch to the class token, with attention as
-    capacity.
+    """Attention flow (Abnar & Zuidema 2020): the maximum flow from each patch to one token, with attention as capacity.
 
     Parameters
     ----------
     model
-        A run, a model directory, a published file or hub:ORG/NAME; its head reads the class token.
+        A run, a model directory, a published file or hub:ORG/NAME; its head reads one token, or give a query or point.
     image
         An image file.
     layer
@@ -150,24 +151,86 @@ def flow(
     budget
         Memory that the attention may take.
     """
-    _map("flow", model, image, layer, budget, opened, result)
+    _map("flow", model, image, None, layer, place, budget, opened, result)
+
+
+def relevance(
+    model: str,
+    image: str,
+    /,
+    *,
+    target: Annotated[str | None, Parameter(name="--class")] = None,
+    place: PlaceOptions | None = None,
+    budget: str = "4 GiB",
+    opened: ModelOptions | None = None,
+    result: OutputOptions | None = None,
+) -> None:
+    """Relevance of patches for an output (Chefer et al. 2021): attention weighted by its gradient, through all layers.
+
+    Parameters
+    ----------
+    model
+        A run, a model directory, a published file or hub:ORG/NAME.
+    image
+        An image file.
+    target
+        Name of the class; the predicted one unless given. Without a point of a segmentation, its whole area.
+    budget
+        Memory that the attention may take; the gradients take as much again.
+    """
+    _map("relevance", model, image, target, None, place, budget, opened, result)
+
+
+def grad_cam(
+    model: str,
+    image: str,
+    /,
+    *,
+    target: Annotated[str | None, Parameter(name="--class")] = None,
+    layer: int | None = None,
+    place: PlaceOptions | None = None,
+    budget: str = "4 GiB",
+    opened: ModelOptions | None = None,
+    result: OutputOptions | None = None,
+) -> None:
+    """Grad-CAM (Selvaraju et al. 2017) on the tokens of a block, or on the last feature map of a ConvNet.
+
+    Parameters
+    ----------
+    model
+        A run, a model directory, a published file or hub:ORG/NAME.
+    image
+        An image file.
+    target
+        Name of the class; the predicted one unless given. Without a point of a segmentation, its whole area.
+    layer
+        Block, from 0; the last one whose patches the output depends on unless given.
+    budget
+        Memory that the recording may take.
+    """
+    _map("grad-cam", model, image, target, layer, place, budget, opened, result)
 
 
 def _map(
     method: "Method",
     model: str,
     image: str,
+    target: str | None,
     layer: int | None,
+    place: PlaceOptions | None,
     budget: str,
     opened: ModelOptions | None,
     result: OutputOptions | None,
 ) -> None:
-    delivery = result or OutputOptions()
+    delivery, places = result or OutputOptions(), place or PlaceOptions()
     delivery.check()
     from saccade.analysis.image_maps import image_map
     from saccade.reporting.attention_plots import map_figure
 
-    made = image_map((opened or ModelOptions()).load(model), image, method, layer=layer, budget=budget)
+    predictor = (opened or ModelOptions()).load(model)
+    made = image_map(
+        predictor, image, method, target=target, layer=layer, query=places.query, point=places.point, budget=budget
+    )
     delivery.deliver(method, made, lambda: map_figure([made]))
 
 

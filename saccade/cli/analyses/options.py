@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from saccade.analysis.result import AnalysisResult
     from saccade.engine.predictor import Predictor
 
+POINT = (
+    "Two fractions of width and height from the upper left corner, such as 0.5 0.25; or column and row of a pixel, "
+    "such as 120 64. The attention of the patch there; of an output that is explained the depth or class at this place, "
+    "or the box around it."
+)
 SUFFIXES = (".png", ".svg", ".pdf", ".jpg")
 
 
@@ -35,6 +40,16 @@ class ModelOptions:
         from saccade.tasks.loading import load
 
         return load(model, image_size=self.image_size, device=self.device)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class PlaceOptions:
+    """Which of several outputs or tokens of an image is explained."""
+
+    query: int | None = None
+    """Number of an object query, or location, of a detector."""
+    point: Annotated[tuple[float, float] | None, Parameter(negative="", help=POINT)] = None
 
 
 @Parameter(name="*")
