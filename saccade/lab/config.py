@@ -13,6 +13,10 @@ class PanelConfig:
     lines: str = ""  # axis with a line for each level; "": the other axes
     as_error: bool = False  # shows 1 - metric
     title: str = ""  # above the plot
+    # Cost C of the scaling law E = a + b (C + c)^-d that is fitted to the runs of each line: a number of each run, such
+    # as flops, params or inputs, or an axis of numbers. joint: E = a + b N^-p + c D^-q of parameters and inputs seen.
+    fit: str = ""
+    frontier: bool = False  # the law is fitted to the runs that no cheaper point of the grid beats
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,18 @@ class StageConfig:
     recipe: str = ""  # that it starts from; "": the default of the task, data and model
     set: dict[str, Any] = field(default_factory=dict)  # its options, by dotted name; those of the grid are not its own
     follows: tuple[str, ...] = ()  # axes of the grid whose options are also its own
+
+
+@dataclass(frozen=True)
+class ExpectationConfig:
+    """What is expected before the runs are done: an order of the levels of an axis by a number of the runs."""
+
+    claim: str  # in words, such as "A ConvNet needs less data than a ViT"
+    metric: str
+    axis: str  # of the grid; or layer, for a metric with a number for each layer
+    order: Any  # levels from the lowest value to the highest; or rising or falling, from the first level to the last
+    as_error: bool = False  # of 1 - metric
+    at: dict[str, Any] = field(default_factory=dict)  # other axis -> levels at which it is expected; all unless named
 
 
 @dataclass(frozen=True)
@@ -36,4 +52,5 @@ class StudyConfig:
     seeds: tuple[int, ...] = (0, 1, 2)
     stages: dict[str, Any] = field(default_factory=dict)  # name -> StageConfig
     measures: tuple[Any, ...] = ()  # of every finished model: see saccade/lab/measures.py
+    expectation: tuple[ExpectationConfig, ...] = ()
     run_reports: bool = False  # whether every run has its own report.html and model card

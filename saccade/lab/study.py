@@ -25,7 +25,7 @@ import yaml
 
 from saccade.config_io import build_config
 from saccade.errors import ConfigError
-from saccade.lab.config import PanelConfig, StudyConfig
+from saccade.lab.config import ExpectationConfig, PanelConfig, StudyConfig
 from saccade.lab.grid import MAX_JOBS, Job, make_runs
 from saccade.lab.measures import Measure, read_measures
 
@@ -130,6 +130,8 @@ def _check(config: StudyConfig) -> None:
     for number, panel in enumerate(config.report):
         path = "report" if len(config.report) == 1 else f"report[{number}]"
         _check_panel(panel, config, path)
+    for number, expectation in enumerate(config.expectation):
+        _check_expectation(expectation, config, f"expectation[{number}]")
     if count > MAX_JOBS:
         raise ConfigError(f"the grid has {count} runs, more than {MAX_JOBS}")
 
@@ -143,8 +145,33 @@ def _check_panel(panel: PanelConfig, config: StudyConfig, path: str) -> None:
         raise ConfigError(
             f"{path}.x must be an axis of the grid ({axes}), {', '.join(COSTS)} or {LAYER}, not {panel.x!r}"
         )
+    if panel.fit in config.grid and not all(map(is_number, config.grid[panel.fit])):
+        raise ConfigError(f"{path}.fit: the levels of {panel.fit} are no numbers; choose {', '.join(COSTS)}, or joint")
+    known = (*config.grid, *COSTS, "joint", "")
+    if panel.fit not in known and not config.measures:
+        raise ConfigError(
+            f"{path}.fit must be {', '.join(COSTS)}, joint or an axis of the grid ({axes}), not {panel.fit!r}"
+        )
     if panel.x and panel.x == panel.lines:
         raise ConfigError(f"{path}.x and {path}.lines must be different axes, not both {panel.x!r}")
+
+
+def _check_expectation(one: ExpectationConfig, config: StudyConfig, path: str) -> None:
+    axes = ", ".join(config.grid)
+    if one.axis not in (*config.grid, LAYER):
+        raise ConfigError(f"{path}.axis must be an axis of the grid ({axes}) or {LAYER}, not {one.axis!r}")
+    if one.order not in ("rising", "falling"):
+        known = [] if one.axis == LAYER else list(config.grid[one.axis])
+        levels = one.order if isinstance(one.order, list) else []
+        if len(levels) < 2 or any(level not in known for level in levels) or len(set(levels)) < len(levels):
+            choice = f"two or more of its levels ({', '.join(map(str, known))}), or " if known else ""
+            raise ConfigError(f"{path}.order must list {choice}rising or falling, not {one.order!r}")
+    for axis, levels in one.at.items():
+        if axis not in config.grid or axis == one.axis:
+            raise ConfigError(f"{path}.at: {axis!r} must be another axis of the grid ({axes})")
+        if not isinstance(levels, list) or any(level not in config.grid[axis] for level in levels):
+            known = ", ".join(map(str, config.grid[axis]))
+            raise ConfigError(f"{path}.at.{axis} must list levels of the axis ({known}), not {levels!r}")
 
 
 class _UniqueKeys(yaml.SafeLoader):

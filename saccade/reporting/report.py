@@ -25,6 +25,7 @@ class Report:
 
     Attributes:
         title: of the page.
+        lead: the first paragraph, above the note.
         note: what was measured on what.
         tiles: the metrics on top, name -> value.
         rows: of `metrics.jsonl`.
@@ -35,6 +36,7 @@ class Report:
     """
 
     title: str
+    lead: str = ""
     note: str = ""
     tiles: Mapping[str, str] = field(default_factory=dict)
     rows: Sequence[Mapping[str, float]] = ()
