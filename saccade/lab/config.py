@@ -1,7 +1,9 @@
 """The content of a study's file, as plain data. Loads no torch."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+from saccade.config_io import Count, Seed
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,21 @@ class ExpectationConfig:
 
 
 @dataclass(frozen=True)
+class TuneConfig:
+    """An equal search for each level of an axis: `saccade lab tune`."""
+
+    axis: str  # whose levels are the sides
+    # option -> [a, b, c], or {low: 1e-4, high: 1e-2, log: true} (whole numbers if both ends are)
+    space: dict[str, Any]
+    metric: str  # of the validation split
+    trials: Count = 10  # of each side
+    direction: Literal["maximize", "minimize"] = "maximize"
+    at: dict[str, Any] = field(default_factory=dict)  # other axis -> level of the trials; the first unless named
+    set: dict[str, Any] = field(default_factory=dict)  # options of the trials alone, such as a validation split
+    seed: Seed = 1000  # of the trials' runs and of the search; not one of the study's
+
+
+@dataclass(frozen=True)
 class StudyConfig:
     """The content of a study's file."""
 
@@ -53,4 +70,6 @@ class StudyConfig:
     stages: dict[str, Any] = field(default_factory=dict)  # name -> StageConfig
     measures: tuple[Any, ...] = ()  # of every finished model: see saccade/lab/measures.py
     expectation: tuple[ExpectationConfig, ...] = ()
+    tune: TuneConfig | None = None
+    tuned: dict[str, Any] = field(default_factory=dict)  # level -> trials, best value, options; written by lab tune
     run_reports: bool = False  # whether every run has its own report.html and model card

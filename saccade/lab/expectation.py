@@ -88,7 +88,10 @@ def first_paragraph(results: Sequence[Finding], seeds: int) -> str:
 
 
 def _claim(finding: Finding) -> str:
-    return f"“{finding.expectation.claim.rstrip('.')}”" + ("" if finding.comparisons else " (no such run is done)")
+    remark = "" if finding.comparisons else " (no such run is done)"
+    if any(comparison.means[0] > comparison.means[1] for comparison in finding.comparisons):
+        remark = " (its means are the other way)"
+    return f"“{finding.expectation.claim.rstrip('.')}”{remark}"
 
 
 def _with_numbers(finding: Finding) -> str:
@@ -103,9 +106,7 @@ def _with_numbers(finding: Finding) -> str:
     return f"“{finding.expectation.claim.rstrip('.')}” does not hold ({', '.join(shown)})"
 
 
-def _comparisons(
-    study: Study, one: ExpectationConfig, pairs: Sequence[tuple[Job, JobResult]]
-) -> list[Comparison]:
+def _comparisons(study: Study, one: ExpectationConfig, pairs: Sequence[tuple[Job, JobResult]]) -> list[Comparison]:
     groups: dict[str, dict[Any, dict[int, float]]] = {}  # other levels -> level -> seed -> value
     others: dict[str, dict[str, Any]] = {}
     for job, result in pairs:

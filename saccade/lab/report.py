@@ -9,10 +9,13 @@ from matplotlib.figure import Figure
 from saccade.checkpoints.atomic import write_atomic
 from saccade.engine.room import command
 from saccade.lab.config import PanelConfig
+from saccade.lab.expectation import findings, first_paragraph
 from saccade.lab.export import run_rows, to_csv
 from saccade.lab.grid import Job
 from saccade.lab.jobs import JobResult, StudyDirectory
 from saccade.lab.results import Point, collect, duration, points, value_name
+from saccade.lab.scaling import fit_lines
+from saccade.lab.sections import budget_section, expectation_section, html_table, scaling_section
 from saccade.lab.study import LAYER, Study
 from saccade.reporting.plots import to_svg
 from saccade.reporting.report import Report, render_report
@@ -57,14 +60,19 @@ def make_report(
         f"Metrics are of the {splits} split. Lines are means over seeds, bars 95 % intervals of the mean (Student), "
         f"dots single runs. Options that the grid does not name are the same for every run.{unfinished}"
     )
+    results = findings(study, pairs)
     everything = [*pairs, *((job, r) for job in study.runs if job.stage and (r := folder.result(job)) is not None)]
-    sections = []
+    sections = [*expectation_section(results), *budget_section(study, pairs)]
     for panel, group, figure in zip(study.config.report, shown, figures):
         title = panel.title or f"{value_name(panel)} by {study.x(panel)}"
-        plot = Markup(f'<h2>{escape(title)}</h2><div class="card wide">{to_svg(figure)}</div>')
+        width = "wide" if study.x(panel) in study.axes else "single"  # of two plots side by side, or of one
+        plot = Markup(f'<h2>{escape(title)}</h2><div class="card {width}">{to_svg(figure)}</div>')
         sections += [plot, table(study, panel, group)]
+        if panel.fit:
+            sections += scaling_section(panel, fit_lines(study, panel, pairs))
     return Report(
         title=study.config.title,
+        lead=first_paragraph(results, len(study.config.seeds)),
         note=note,
         tiles={
             "runs": str(len(everything)),
@@ -119,10 +127,7 @@ def table(study: Study, panel: PanelConfig, group: Sequence[Point]) -> Markup:
         ]
         for point in group
     ]  # fmt: skip
-    cells = [f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows]
-    header = "".join(f"<th>{escape(name)}</th>" for name in head)
-    body = "\n".join(cells)
-    return Markup(f'<div class="card"><table><thead><tr>{header}</tr></thead>\n{body}</table></div>')
+    return html_table(head, rows)
 
 
 def text(value: float) -> str:

@@ -2,7 +2,9 @@
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from saccade.analysis.joint_scaling import JointScalingLaw
 from saccade.analysis.scaling_laws import ScalingLaw
@@ -33,6 +35,7 @@ def scaling_figure(law: ScalingLaw, cost_name: str = "cost", error_name: str = "
         if law.a.determined and a > 0:
             axes.axhline(a, color=COLOURS[5], linewidth=1, linestyle=":", label="floor a")
         axes.set(xscale="log", yscale="log", xlabel=cost_name, ylabel=error_name)
+        _plain_numbers(axes)
         axes.legend(fontsize=8)
         return figure
 
@@ -52,5 +55,12 @@ def joint_figure(law: JointScalingLaw) -> Figure:
                 law.inputs[chosen], law.errors[chosen], color=[colour], s=22, label=f"{size:.3g} parameters", zorder=3
             )
         axes.set(xscale="log", yscale="log", xlabel="training inputs", ylabel="error")
+        _plain_numbers(axes)
         axes.legend(fontsize=8)
         return figure
+
+
+def _plain_numbers(axes: Axes) -> None:
+    """0.3 at a logarithmic axis of errors, instead of 3 times a power of ten."""
+    for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        which(FuncFormatter(lambda value, _: f"{value:g}"))
