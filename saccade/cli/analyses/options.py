@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 POINT = (
     "Two fractions of width and height from the upper left corner, such as 0.5 0.25; or column and row of a pixel, "
-    "such as 120 64. The attention of the patch there; of an output that is explained the depth or class at this place, "
-    "or the box around it."
+    "such as 120 64. The attention of the patch there; of an output that is explained the depth or class at this "
+    "place, or the box around it."
 )
 SUFFIXES = (".png", ".svg", ".pdf", ".jpg")
 
