@@ -23,10 +23,15 @@ def with_written_positions(loaded: LoadedModel, *, class_position: bool) -> tupl
     Args:
         loaded: is not changed.
         class_position: whether the class token has a position too: zeros, where it had none.
+
+    Raises:
+        CheckpointError: positions that are not added to tokens, so that no table has them.
     """
     config = loaded.model.config
     if not isinstance(config, ViTConfig):
         return loaded, []
+    if config.positions == "rotary":
+        raise CheckpointError("no other format has a vit with positions='rotary', which turn queries and keys")
     prefix = int(config.class_token) if class_position else 0
     fixed = config.positions != "learned"
     if not fixed and config.prefix_positions >= prefix:

@@ -16,7 +16,6 @@ from saccade.nn.convolution import Bottleneck, ConvNorm
 from saccade.nn.patches import require_images
 from saccade.nn.windows import LocalAttention
 
-WIDTHS = (64, 128, 256, 512)  # of the four stages
 DEPTHS = {26: (1, 2, 4, 1), 38: (2, 3, 5, 2), 50: (3, 4, 6, 3)}
 
 
@@ -25,12 +24,14 @@ class LocalResNetConfig(Config):
     """A ResNet with local attention for any image of at least 32 x 32 pixels.
 
     Attributes:
-        depths: blocks of each of the four stages.
+        depths: blocks of each stage; four stages in the paper.
+        width: channels of the stem and in the middle of the first stage's blocks; each further stage has twice as many.
         window: side of the window, odd.
         num_heads: of every attention.
     """
 
     depths: tuple[int, ...]
+    width: int = 64
     window: int = 7
     num_heads: int = 8
     image_size: tuple[int, int] = (224, 224)
@@ -44,18 +45,18 @@ class LocalResNet(PooledClassifier):
     def __init__(self, config: LocalResNetConfig):
         super().__init__()
         self.config = config
-        self.stem = ConvNorm(config.in_channels, WIDTHS[0], 7, stride=2)
+        self.stem = ConvNorm(config.in_channels, config.width, 7, stride=2)
 
         def attention(in_channels: int, out_channels: int, kernel_size: int, stride: int) -> LocalAttention:
             return LocalAttention(in_channels, out_channels, stride, config.num_heads, config.window)
 
         def block(stage: int, first: bool, stride: int) -> Bottleneck:
-            width = WIDTHS[stage]
+            width = config.width * 2**stage
             in_channels = width * (4 if not first else 2 if stage > 0 else 1)
             return Bottleneck(in_channels, width, stride, spatial=attention)
 
         self.stages = Stages(config.depths, block)
-        self.num_features = WIDTHS[-1] * Bottleneck.expansion
+        self.num_features = config.width * 2 ** (len(config.depths) - 1) * Bottleneck.expansion
         self.head = nn.Linear(self.num_features, config.num_classes) if config.num_classes else nn.Identity()
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

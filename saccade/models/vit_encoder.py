@@ -15,7 +15,7 @@ from saccade.config_io import Config
 from saccade.models.model import FeatureMap, LayerGroups, block_groups, range_indices
 from saccade.nn.masks import key_padding_mask
 from saccade.nn.patches import PatchEmbed, Size
-from saccade.nn.positions import PositionKind, Resampling, make_positions
+from saccade.nn.positions import PositionKind, Resampling, RotaryPositions, make_positions
 from saccade.nn.tokens import TokenLayout
 from saccade.nn.transformer import BlockConfig, Encoder
 
@@ -33,7 +33,7 @@ class ViTConfig(Config):
         patch_size: (p, q) in pixels.
         in_channels: 3 for colour, 1 for grey, any other number for other sensors.
         num_classes: width of the logits; 0 leaves the head out, and the pooled features come out.
-        positions: how a token knows its place.
+        positions: how a token's place enters: added to it, or as a rotation of queries and keys.
         class_token: whether a learned token that gathers the image stands in front.
         num_registers: learned tokens after the class token (Darcet et al., arXiv 2309.16588).
         prefix_positions: how many of the prefix tokens have a learned position too; 1 in ViT and DeiT, 0 in DeiT III.
@@ -70,6 +70,8 @@ class ViTConfig(Config):
             raise ValueError(f"pooling={self.pooling!r} needs class_token=True; else choose 'mean' or 'attention'")
         if self.prefix_positions > self.num_prefix:
             raise ValueError(f"{self.prefix_positions} prefix positions, but only {self.num_prefix} prefix tokens")
+        if self.positions == "rotary" and self.block.key_dim not in (None, self.block.embed_dim):
+            raise ValueError("rotary positions need queries and keys of the tokens' width")
         if self.pool_norm and self.pooling != "mean":
             raise ValueError("pool_norm belongs to pooling='mean'")
 
@@ -106,9 +108,12 @@ class ViTEncoder(nn.Module):
         grid = self.patch_embed.grid(config.image_size)
         prefix_positions = config.prefix_positions if config.positions == "learned" else 0
         self.pos_embed = make_positions(config.positions, grid, dim, prefix_positions, config.position_resampling)
+        self.rotary = None
+        if config.positions == "rotary":
+            self.rotary = RotaryPositions(grid, dim // config.block.num_heads, config.num_prefix)
         self.dropout = nn.Dropout(config.block.dropout)
         self.input_norm = nn.LayerNorm(dim, config.block.norm_eps) if config.input_norm else nn.Identity()
-        self.blocks = Encoder(config.block, config.depth, drop_path=config.drop_path)
+        self.blocks = Encoder(config.block, config.depth, drop_path=config.drop_path, rotary=self.rotary is not None)
         has_norm = config.block.norm == "pre" and not config.pool_norm
         self.norm = nn.LayerNorm(dim, config.block.norm_eps) if has_norm else nn.Identity()
 
@@ -123,7 +128,8 @@ class ViTEncoder(nn.Module):
         patches = self.patch_embed(images, valid)
         x = self.input_norm(self.dropout(self.with_prefix(patches.tokens, patches.grid)))
         mask = key_padding_mask(patches.valid, self.config.num_prefix)
-        encoded = self.blocks(x, taps=taps, mask=mask)
+        rotation = None if self.rotary is None else self.rotary(patches.grid)
+        encoded = self.blocks(x, taps=taps, mask=mask, rotation=rotation)
         layout = self.token_layout((images.shape[-2], images.shape[-1]))
         return Features(self.norm(encoded.tokens), layout, encoded.taps, patches.valid)
 

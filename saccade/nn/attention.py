@@ -16,6 +16,8 @@ import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from saccade.nn.positions import rotate
+
 
 def attention_weights(q: Tensor, k: Tensor, mask: Tensor | None = None, scale: float | None = None) -> Tensor:
     """The attention weight of every query on every key: ``softmax(scale * q kᵀ + mask)``.
@@ -220,6 +222,7 @@ class MultiHeadAttention(Attention):
         value: Tensor | None = None,
         mask: Tensor | None = None,
         cache: KVCache | None = None,
+        rotation: Tensor | None = None,
     ) -> Tensor:
         """``query [B, Q, D]`` attends to ``key``, ``value [B, K, C]`` -> ``[B, Q, D]``.
 
@@ -231,16 +234,22 @@ class MultiHeadAttention(Attention):
             cache: of the calls before. Without ``key`` (self-attention) the new tokens are appended, and attend to all
                 of them; with ``key`` (cross-attention) keys and values are projected in the first call and reused in
                 the next.
+            rotation: of queries and keys of self-attention without a cache, ``[2, Q, d / 2]``, see
+                :func:`saccade.nn.positions.rotate`.
 
         Raises:
-            ValueError: a packed projection was given a key or a value.
+            ValueError: a packed projection was given a key or a value; or a rotation a cache or a key.
         """
+        if rotation is not None and (cache is not None or key is not None):
+            raise ValueError("rotary positions are for self-attention without a cache")
         if cache is not None and cache.keys is not None and cache.values is not None and key is not None:
             q, k, v = self.split_heads(self.q(query)), cache.keys, cache.values
         else:
             q, k, v = (self.split_heads(x) for x in self.project(query, key, value))
             if cache is not None:
                 k, v = cache.append(k, v)
+        if rotation is not None:
+            q, k = rotate(q, rotation), rotate(k, rotation)
         out = self.fused(q, k, v, mask, self.dropout if self.training else 0.0)  # [B, H, Q, e]
         return self.proj(out.transpose(1, 2).flatten(2))
 

@@ -165,17 +165,27 @@ class Block(nn.Module):
         cross_attention: whether the tokens also attend to a memory (a decoder's block).
         positions: whether positions are added to the queries and keys of every attention and not to its values, as in
             DETR; self-attention then has separate projections.
+        rotary: whether queries and keys of the self-attention turn with their place.
         drop_path: probability to leave a branch out in training.
     """
 
     def __init__(
-        self, config: BlockConfig, *, cross_attention: bool = False, positions: bool = False, drop_path: float = 0.0
+        self,
+        config: BlockConfig,
+        *,
+        cross_attention: bool = False,
+        positions: bool = False,
+        rotary: bool = False,
+        drop_path: float = 0.0,
     ):
         super().__init__()
         dim = config.embed_dim
         self.pre_norm = config.norm == "pre"
         self.cross_attention = cross_attention
         self.positions = positions
+        self.rotary = rotary
+        if rotary and (positions or cross_attention):
+            raise ValueError("rotary positions are for blocks of self-attention without other positions")
         self.norm1 = nn.LayerNorm(dim, config.norm_eps)
         self.attn = _attention(config, packed=not positions)
         self.ls1 = _layer_scale(config)
@@ -200,6 +210,7 @@ class Block(nn.Module):
         memory_mask: Tensor | None = None,
         pos: Tensor | None = None,
         memory_pos: Tensor | None = None,
+        rotation: Tensor | None = None,
         cache: BlockCache | None = None,
     ) -> Tensor:
         """Tokens ``[B, N, D]`` -> ``[B, N, D]``.
@@ -212,15 +223,17 @@ class Block(nn.Module):
             pos: positions ``[B, N, D]`` added to the queries and keys made from the tokens, not to the values; for a
                 block with ``positions=True``.
             memory_pos: likewise for the keys made from the memory.
+            rotation: of the queries and keys, ``[2, N, d / 2]``; for a block with ``rotary=True``.
             cache: of the tokens before; it grows by the new ones.
 
         Raises:
-            ValueError: the block has cross-attention and there is no memory; ``pos`` or ``cache`` does not fit it.
+            ValueError: the block has cross-attention and there is no memory; ``pos``, ``rotation`` or ``cache`` does
+                not fit it.
         """
 
         def self_attention(x: Tensor) -> Tensor:
             if not self.positions:
-                return self.attn(x, mask=mask, cache=None if cache is None else cache.attn)
+                return self.attn(x, mask=mask, cache=None if cache is None else cache.attn, rotation=rotation)
             query = _add(x, pos)
             return self.attn(query, query, x, mask)
 
@@ -229,7 +242,7 @@ class Block(nn.Module):
             key = _add(memory, memory_pos)
             return self.cross_attn(_add(x, pos), key, memory, memory_mask, None if cache is None else cache.cross_attn)
 
-        self._check(memory, pos, cache)
+        self._check(memory, pos, rotation, cache)
         inputs = x
         x = self.residual(x, self.norm1, self_attention, self.ls1)
         if self.cross_attention:
@@ -247,11 +260,15 @@ class Block(nn.Module):
         x = x + self.drop_path(scale(self.dropout(out)))
         return x if self.pre_norm else norm(x)
 
-    def _check(self, memory: Tensor | None, pos: Tensor | None, cache: BlockCache | None) -> None:
+    def _check(
+        self, memory: Tensor | None, pos: Tensor | None, rotation: Tensor | None, cache: BlockCache | None
+    ) -> None:
         if self.cross_attention and memory is None:
             raise ValueError("this block has cross-attention and needs a memory [B, M, D]")
         if pos is not None and not self.positions:
             raise ValueError("this block adds no positions in its attention; build it with positions=True")
+        if self.rotary != (rotation is not None):
+            raise ValueError("a block with rotary=True, and no other, needs the rotation [2, N, d / 2] of its tokens")
         if cache is not None and self.positions:
             raise ValueError("a block with positions in its attention has no cache")
 
@@ -272,6 +289,7 @@ class Encoder(nn.ModuleList):
         drop_path: probability to leave out a branch of the last block; it grows linearly from 0 at the first.
         positions: whether every attention adds positions to its queries and keys, see :class:`Block`.
         cross_attention: whether the blocks attend to a memory, which makes the stack a decoder.
+        rotary: whether queries and keys turn with their place, see :class:`Block`.
     """
 
     def __init__(
@@ -282,10 +300,12 @@ class Encoder(nn.ModuleList):
         drop_path: float = 0.0,
         positions: bool = False,
         cross_attention: bool = False,
+        rotary: bool = False,
     ):
         rates = [drop_path * i / max(depth - 1, 1) for i in range(depth)]
         super().__init__(
-            Block(config, cross_attention=cross_attention, positions=positions, drop_path=rate) for rate in rates
+            Block(config, cross_attention=cross_attention, positions=positions, rotary=rotary, drop_path=rate)
+            for rate in rates
         )
 
     def forward(
@@ -298,6 +318,7 @@ class Encoder(nn.ModuleList):
         memory_mask: Tensor | None = None,
         pos: Tensor | None = None,
         memory_pos: Tensor | None = None,
+        rotation: Tensor | None = None,
         caches: Sequence[BlockCache] | None = None,
     ) -> Encoded:
         """Tokens ``[B, N, D]`` through every block; the other arguments as for :class:`Block`.
@@ -316,7 +337,7 @@ class Encoder(nn.ModuleList):
         for i, block in enumerate(self):
             x = block(
                 x, memory, mask=mask, memory_mask=memory_mask, pos=pos, memory_pos=memory_pos,
-                cache=None if caches is None else caches[i],
+                rotation=rotation, cache=None if caches is None else caches[i],
             )  # fmt: skip
             if i in taps:
                 outputs[i] = x

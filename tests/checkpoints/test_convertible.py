@@ -69,6 +69,9 @@ REFUSED = [
     ("huggingface", {"class_token": False, "pooling": "mean"}, r"huggingface has no vit with class_token=False"),
     ("huggingface", {"pooling": "attention"}, r"huggingface has no vit with pooling='attention'"),
     ("huggingface", {"pooling": "mean", "pool_norm": False}, r"does not support pooling: 'mean' would become 'cls'"),
+    ("huggingface", {"positions": "rotary"}, r"no other format has a vit with positions='rotary'"),
+    ("timm", {"positions": "rotary"}, r"no other format has a vit with positions='rotary'"),
+    ("torchvision", {"positions": "rotary"}, r"no other format has a vit with positions='rotary'"),
     ("timm", {"pooling": "cls+mean"}, r"timm has no vit with pooling='cls\+mean'"),
     ("timm", {"block.activation": "quick_gelu"}, r"does not support block.activation"),
 ]

@@ -40,6 +40,19 @@ def test_everything_known_fits_together(number: int) -> None:
     assert [t.depth for t in scene.objects] == sorted((t.depth for t in scene.objects), reverse=True)
 
 
+def test_copies_differ_in_their_places_alone() -> None:
+    config = ScenesConfig(size=(64, 64), digits=(2, 3), scale=(0.3, 0.6), copies=True)
+    scenes = [compose(number, "train", config) for number in range(20)]
+    assert sum(len(scene.objects) > 1 for scene in scenes) > 15
+    for scene in scenes:
+        first = scene.objects[0]
+        for item in scene.objects:
+            left, top, right, bottom = map(int, item.box)
+            a, b, c, d = map(int, first.box)
+            assert (item.label, item.size, item.colour) == (first.label, first.size, first.colour)
+            assert (item.mask[top:bottom, left:right] == first.mask[b:d, a:c]).all()
+
+
 def test_no_digit_is_in_two_splits() -> None:
     names = [set(source.names) for source in digits_by_split().values()]
     assert not names[0] & names[1] | names[0] & names[2] | names[1] & names[2]

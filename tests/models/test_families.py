@@ -249,6 +249,13 @@ def test_a_hybrids_tokens_lie_over_the_image() -> None:
     assert trace.layout == layout
 
 
+def test_a_small_local_resnet() -> None:
+    """Two stages of 16 and 32 channels in the middle: 4 x 32 features."""
+    net = saccade.create("local_resnet26", in_channels=1, num_classes=10, options={"depths": [1, 1], "width": 16})
+    assert net.num_features == 128
+    assert net(torch.randn(2, 1, 24, 24)).shape == (2, 10)
+
+
 def test_what_does_not_fit_is_said() -> None:
     with pytest.raises(ConfigError, match="6 n"):
         saccade.create("wrn28_10", options={"layers": 27})

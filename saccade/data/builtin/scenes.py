@@ -122,6 +122,9 @@ def _place(random: np.random.Generator, split: str, config: ScenesConfig) -> lis
         index = int(random.integers(len(source)))
         digit_height = round(math.exp(random.uniform(math.log(low), math.log(high))))
         ink = _render(source.image(index), digit_height, random.uniform(-12, 12))
+        label, original = int(source.labels[index]), placements[0] if config.copies and placements else None
+        if original is not None:
+            ink, label = original.ink, original.label
         h, w = ink.shape
         if h > height or w > width:
             continue
@@ -137,10 +140,12 @@ def _place(random: np.random.Generator, split: str, config: ScenesConfig) -> lis
         neighbours = {p.colour for p in placements if (extent[p.where] & (p.ink > 0)).any()}  # in other colours
         size = "small" if rank < SIZES[0] else "medium" if rank < SIZES[1] else "large"
         free = [name for name in COLOURS if name not in neighbours]
-        if not free:
+        if not free or (original is not None and neighbours):
             continue
         colour = free[int(random.integers(len(free)))]
-        candidate = _Placement(ink, where, int(source.labels[index]), distance, size, colour)
+        if original is not None:
+            size, colour = original.size, original.colour
+        candidate = _Placement(ink, where, label, distance, size, colour)
         trial = sorted([*placements, candidate], key=lambda p: -p.depth)
         if _all_visible(trial, height, width):
             placements = trial
