@@ -119,19 +119,21 @@ class Attention(nn.Module):
 
     def fused(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float = 0.0) -> Tensor:
         """:func:`attend`, with an intervention in front and a recording behind."""
+        tap, edit = self.tap, self.edit  # read once: another thread may end its recording at any moment
         weights = None
-        if self.edit is not None:
-            q, k, v, mask = self.edit.inputs(q, k, v, mask)
-            weights = self.edit.weights(q, k)
+        if edit is not None:
+            q, k, v, mask = edit.inputs(q, k, v, mask)
+            weights = edit.weights(q, k)
         if weights is not None:
-            return (weights if self.tap is None else self.tap.explicit(weights)).to(v) @ v
+            return (weights if tap is None else tap.explicit(weights)).to(v) @ v
         out = attend(q, k, v, mask, dropout=dropout)
-        return out if self.tap is None else self.tap.fused(q, k, v, mask, out)
+        return out if tap is None else tap.fused(q, k, v, mask, out)
 
     def explicit(self, scores: Tensor) -> Tensor:
         """Softmax over the last axis, with an intervention in front and a recording behind."""
-        weights = scores.softmax(dim=-1) if self.edit is None else self.edit.explicit(scores)
-        return weights if self.tap is None else self.tap.explicit(weights)
+        tap, edit = self.tap, self.edit
+        weights = scores.softmax(dim=-1) if edit is None else edit.explicit(scores)
+        return weights if tap is None else tap.explicit(weights)
 
 
 @dataclass

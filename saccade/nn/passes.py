@@ -95,9 +95,14 @@ class _Passes:
         self.calls = 0  # of the model, that have not returned
         self.first: nn.Module | None = None  # part that received the images of a pass without such a call
 
-    def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple | None:
-        """Before the forward pass of the model and of each of its parts."""
-        if threading.get_ident() != self.thread:
+    def enter(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """Before the forward pass of the model and of each of its parts.
+
+        Another thread may call it while the hook is being put on or taken off; PyTorch then passes no `kwargs`.
+        """
+        if threading.get_ident() != self.thread or kwargs is None:
             return None
         images = next((x for x in (*args, *kwargs.values()) if isinstance(x, Tensor) and x.ndim == 4), None)
         replacement = None

@@ -12,6 +12,7 @@ Where autograd is on, what is recorded is part of the graph, as every other tens
 weights and tokens, and ``torch.autograd.grad(logits[0, c], weights)`` is the gradient that relevance maps need.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
@@ -24,6 +25,8 @@ from saccade.nn.attention import Attention, attention_weights
 from saccade.nn.passes import Selection, choose_layers, eager_execution, on_pass
 from saccade.nn.trace import Trace, TraceStore, parse_bytes, unused_name
 from saccade.nn.transformer import Block
+
+LOCK = threading.Lock()  # held while a tap is put on or taken off
 
 
 @contextmanager
@@ -40,7 +43,8 @@ def record(
 ) -> Iterator[Trace]:
     """Record attention weights and token activations of any model of this package while it runs.
 
-    Passes of other threads through the same model are not recorded, and run as without a recording.
+    A recording belongs to its thread: passes of other threads through the same model run as without it, and other
+    threads may record the model at the same time.
 
     Args:
         model: any module that contains :class:`~saccade.nn.attention.Attention`. One under ``torch.compile`` runs
@@ -69,9 +73,6 @@ def record(
         for path, module in inner.named_modules()
         if tokens and isinstance(module, Block) and any(a == path or a.startswith(path + ".") for a in attentions)
     }
-    for path, module in [*attentions.items(), *blocks.items()]:
-        if module.tap is not None:
-            raise RecordingError(f"{path} is being recorded already; end that recording first")
     store = TraceStore(parse_bytes(budget), [*attentions, *blocks])
     layout_of = getattr(inner, "token_layout", None)
 
@@ -82,14 +83,59 @@ def record(
 
     with ExitStack() as stack:
         for path, attention in attentions.items():
-            attention.tap = _AttentionTap(path, attention, store, _Rows(heads, queries), grad, verify)
-            stack.callback(setattr, attention, "tap", None)
+            tap = _AttentionTap(path, attention, store, _Rows(heads, queries), grad, verify)
+            stack.enter_context(_tapped(path, attention, _AttentionTaps, tap))
         for path, block in blocks.items():
-            block.tap = _block_tap(path, store, grad)
-            stack.callback(setattr, block, "tap", None)
+            stack.enter_context(_tapped(path, block, _BlockTaps, _block_tap(path, store, grad)))
         stack.enter_context(on_pass(model, begin))
         stack.enter_context(eager_execution())
         yield store.trace
+
+
+class _Taps:
+    """The taps of one module, one for each thread that records it."""
+
+    def __init__(self, by_thread: dict[int, Any]):
+        self.by_thread = by_thread
+
+    def own(self) -> Any:
+        """The running thread's; None if it does not record."""
+        return self.by_thread.get(threading.get_ident())
+
+
+class _AttentionTaps(_Taps):
+    """See :class:`saccade.nn.attention.AttentionTap`."""
+
+    def fused(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, out: Tensor) -> Tensor:
+        tap = self.own()
+        return out if tap is None else tap.fused(q, k, v, mask, out)
+
+    def explicit(self, weights: Tensor) -> Tensor:
+        tap = self.own()
+        return weights if tap is None else tap.explicit(weights)
+
+
+class _BlockTaps(_Taps):
+    def __call__(self, x: Tensor) -> Tensor:
+        tap = self.own()
+        return x if tap is None else tap(x)
+
+
+@contextmanager
+def _tapped(path: str, module: Any, kind: type[_Taps], tap: Any) -> Iterator[None]:
+    """Put the running thread's tap on a module beside those of other threads."""
+    thread = threading.get_ident()
+    with LOCK:
+        others = {} if module.tap is None else module.tap.by_thread
+        if thread in others:
+            raise RecordingError(f"{path} is being recorded already; end that recording first")
+        module.tap = kind({**others, thread: tap})
+    try:
+        yield
+    finally:
+        with LOCK:
+            rest = {other: tap for other, tap in module.tap.by_thread.items() if other != thread}
+            module.tap = kind(rest) if rest else None
 
 
 class _Rows:
@@ -141,8 +187,6 @@ class _AttentionTap:
         self.grad, self.verify = grad, verify
 
     def fused(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, out: Tensor) -> Tensor:
-        if not self.store.listens:
-            return out
         if mask is not None:
             mask = self.rows.select(mask.expand(*q.shape[:3], k.shape[2]))
         q, k, v = self.rows.select(q), self.rows.select(k, [1]), self.rows.select(v, [1])
@@ -159,8 +203,6 @@ class _AttentionTap:
         return _ThroughWeights.apply(out, weights, v.float(), self.rows) if in_graph else out
 
     def explicit(self, weights: Tensor) -> Tensor:
-        if not self.store.listens:
-            return weights
         rows = self.rows.select(weights).float()
         self.store.reserve(self.path, rows.shape, 4)
         name = unused_name(self.path, self.store.trace.attention)
@@ -208,10 +250,9 @@ class _Replaced(torch.autograd.Function):
 
 def _block_tap(path: str, store: TraceStore, grad: bool) -> Callable[[Tensor], Tensor]:
     def tap(x: Tensor) -> Tensor:
-        if store.listens:
-            store.reserve(path, x.shape, x.element_size())
-            in_graph = grad and torch.is_grad_enabled() and x.requires_grad
-            store.trace.tokens[unused_name(path, store.trace.tokens)] = x if in_graph else x.detach().clone()
+        store.reserve(path, x.shape, x.element_size())
+        in_graph = grad and torch.is_grad_enabled() and x.requires_grad
+        store.trace.tokens[unused_name(path, store.trace.tokens)] = x if in_graph else x.detach().clone()
         return x
 
     return tap

@@ -2,7 +2,6 @@
 
 import math
 import re
-import threading
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 
@@ -59,12 +58,6 @@ class TraceStore:
         self.trace = Trace()
         self.budget, self.paths = budget, paths
         self.sizes: dict[str, tuple[list[int], int]] = {}  # path -> shape, bytes
-        self.thread = threading.get_ident()
-
-    @property
-    def listens(self) -> bool:
-        """Whether the running thread is the one that records."""
-        return threading.get_ident() == self.thread
 
     def clear(self) -> None:
         self.trace.clear()

@@ -248,11 +248,10 @@ class Block(nn.Module):
         if self.cross_attention:
             x = self.residual(x, self.norm_cross, cross_attention, self.ls_cross)
         x = self.residual(x, self.norm2, self.mlp, self.ls2)
-        if self.edit is not None:
-            x = self.edit(inputs, x)
-        if self.tap is not None:
-            x = self.tap(x)
-        return x
+        tap, edit = self.tap, self.edit  # read once: another thread may end its recording at any moment
+        if edit is not None:
+            x = edit(inputs, x)
+        return x if tap is None else tap(x)
 
     def residual(self, x: Tensor, norm: nn.Module, branch: Callable[[Tensor], Tensor], scale: nn.Module) -> Tensor:
         """``x + branch(norm(x))``, or ``norm(x + branch(x))`` with post-norm."""

@@ -265,6 +265,39 @@ def test_other_threads_run_as_without_a_recording() -> None:
     assert all(torch.equal(out, expected[i]) for i in range(8) for out in outputs[i])
 
 
+def test_eight_threads_record_one_model_at_the_same_time() -> None:
+    net, images = small(), [torch.randn(1, 1, 8, 8) for _ in range(8)]
+    expected = []
+    for x in images:
+        with torch.no_grad(), record(net) as trace:
+            net(x)
+        expected.append(trace)
+    start = threading.Barrier(8)
+    problems: list[str] = []
+
+    def run(i: int) -> None:
+        start.wait()
+        for _ in range(20):
+            try:
+                with torch.no_grad(), record(net) as trace:
+                    net(images[i])
+                    net(images[i])
+            except Exception as error:
+                problems.append(f"{error!r}")
+                return
+            same = [torch.equal(trace.attention[name], weights) for name, weights in expected[i].attention.items()]
+            if len(trace.attention) != len(same) or len(trace.tokens) != len(expected[i].tokens) or not all(same):
+                problems.append("another thread's attention")
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not problems
+    assert all(module.tap is None for module in net.modules() if hasattr(module, "tap"))
+
+
 def test_sizes_in_words() -> None:
     assert parse_bytes("4 GiB") == 4 * 2**30
     assert parse_bytes("500 MB") == 500 * 10**6
