@@ -59,7 +59,7 @@ class Row:
     size: int = 1
     batch: int = 200
     megabytes: int = 1500
-    cpu_seconds: int = 20
+    cpu_seconds: float = 20
     seconds: int = 120
     quiet: bool = False
 
