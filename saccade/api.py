@@ -13,7 +13,9 @@ from typing import Any
 import torch
 
 from saccade.analysis.image_maps import Method, image_map
+from saccade.analysis.map_score import ScoredMap, scored
 from saccade.analysis.points import point_attention
+from saccade.analysis.rise import RiseMasks
 from saccade.checkpoints.directory import LoadedModel, is_model_dir, save_model_dir
 from saccade.data.batching import eval_batches
 from saccade.data.images import ImageLike
@@ -134,10 +136,11 @@ def explain(
     *,
     point: tuple[float, float] | None = None,
     query: int | None = None,
-    method: Method | None = None,
+    method: Method | RiseMasks | None = None,
     target: str | None = None,
     layer: int | None = None,
     head: int | None = None,
+    score: bool = False,
     budget: str | int = "4 GiB",
     device: torch.device | str | None = None,
 ) -> Drawing:
@@ -156,10 +159,13 @@ def explain(
             or column and row of a pixel of the image. With a `method` for a class: the place whose depth or class, or
             the box around it, is explained.
         query: number of an object query, or location, of a detector.
-        method: of one map an image; "attention" unless given, with a `target` "relevance".
+        method: of one map an image; "attention" unless given, with a `target` "relevance". ``RiseMasks(4000)`` is
+            "rise" with other masks than its 1,000.
         target: name of the class, for methods that depend on it; the predicted one unless given.
         layer: of "attention" and "grad-cam", the last one of "rollout" and "flow"; from 0, or negative.
         head: of "attention"; the mean of all heads unless given.
+        score: of a map by a method, also measure how far it can be believed, as
+            :func:`saccade.analysis.map_score.score_map` does; for models that give an image one class.
         budget: memory that one image's attention may take, in bytes or as "4 GiB".
         device: where the model runs, such as "cuda" or "auto"; the CPU unless given. A predictor has its own.
 
@@ -177,15 +183,18 @@ def explain(
         raise ConfigError("there is no image to explain: the list is empty")
     with evaluation_mode(predictor.model):
         if (method, target, layer, head, query) != (None, None, None, None, None):
-            chosen = method or ("attention" if target is None else "relevance")
+            masks = method if isinstance(method, RiseMasks) else None
+            default: Method = "attention" if target is None else "relevance"
+            chosen: Method = "rise" if isinstance(method, RiseMasks) else method or default
             maps = [
                 image_map(
                     predictor, image, chosen, target=target, layer=layer, head=head, query=query, point=point,
-                    budget=budget,
+                    masks=masks, budget=budget,
                 )
                 for image in inputs
             ]  # fmt: skip
-            return Drawing(map_figure(maps), [str(one) for one in maps])
+            results = [scored(predictor, one) if score else ScoredMap(one, None) for one in maps]
+            return Drawing(map_figure(results), [str(one) for one in results])
         if point is None:
             return table.report(predictor.task.name).explain(predictor, inputs, budget=str(budget))
         points = [point_attention(predictor, image, point, budget=budget) for image in inputs]

@@ -10,7 +10,7 @@ I images, S steps, h x w grid of patches.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,13 +18,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from saccade.analysis.image_maps import BY_CLASS, METHODS, Method, map_values
-from saccade.analysis.inputs import ImageBatches
+from saccade.analysis.inputs import ImageBatches, gives_one_class
 from saccade.analysis.perturbations import tile_grid
+from saccade.analysis.rise import RiseMasks
 from saccade.engine.intervals import Interval
 from saccade.engine.predictor import Predictor
 from saccade.errors import ConfigError
 
-Baseline = Literal["random", "blob"]
+BASELINES = ("random", "blob")
 STEPS = 20  # at most, of the curves
 GROUPS = 10  # of patches, as in the paper of SaCo
 RESAMPLES = 1000
@@ -93,6 +94,8 @@ def faithfulness(
     images: ImageBatches,
     methods: Sequence[Method] = ("attention", "rollout", "relevance", "grad-cam"),
     *,
+    masks: RiseMasks | None = None,
+    steps: int = STEPS,
     seed: int = 0,
     on_images: Callable[[int, int], None] | None = None,
 ) -> Faithfulness:
@@ -102,6 +105,8 @@ def faithfulness(
         predictor: a classifier.
         images: to score on; 100 give intervals of about 0.05.
         methods: names; a random map and a blob in the middle are added.
+        masks: of "rise"; 1,000 an image unless given.
+        steps: of the curves, at most.
         seed: of the random map and of the bootstrap.
         on_images: called with (images done, images in all).
 
@@ -111,9 +116,10 @@ def faithfulness(
     for method in methods:
         if method not in METHODS:
             raise ConfigError(f"there is no method {method!r}: choose {', '.join(METHODS)}")
-    if not predictor.labels:
-        raise ConfigError("maps are scored by the probability of a class, and this model has none")
-    names = [*methods, "random", "blob"]
+    if masks is not None and "rise" not in methods:
+        raise ConfigError("masks are for the method rise")
+    require_one_class(predictor)
+    names = [*methods, *BASELINES]
     scores: dict[str, list[tuple[np.ndarray, np.ndarray, float]]] = {name: [] for name in names}
     generator = torch.Generator().manual_seed(seed)
     done = 0
@@ -122,8 +128,11 @@ def faithfulness(
             grid = tile_grid(predictor, image)
             target = int(probabilities(predictor, image)[0].argmax())
             for name in names:
-                values = _map(predictor, image, name, target, grid, generator)
-                deletion, insertion = curves(predictor, image, values, target)
+                if name in BASELINES:
+                    values = blob(grid) if name == "blob" else torch.rand(grid, generator=generator)
+                else:
+                    values = _map(predictor, image, name, target, grid, masks)  # type: ignore[arg-type]
+                deletion, insertion = curves(predictor, image, values, target, steps=steps)
                 scores[name].append((deletion, insertion, saco(predictor, image, values, target)))
             done += 1
             if on_images is not None:
@@ -223,16 +232,12 @@ def blob(grid: tuple[int, int]) -> Tensor:
     return torch.exp(-2 * (y[:, None] ** 2 + x**2))
 
 
-def _map(
-    predictor: Predictor, image: Tensor, name: str, target: int, grid: tuple[int, int], generator: torch.Generator
-) -> Tensor:
-    """The map of a method or a baseline on the grid of the patches."""
-    if name == "random":
-        return torch.rand(grid, generator=generator)
-    if name == "blob":
-        return blob(grid)
-    values, _ = map_values(predictor, image, name, target if name in BY_CLASS else None)  # type: ignore[arg-type]
-    return on_grid(values, grid)
+def require_one_class(predictor: Predictor) -> None:
+    """Raise ConfigError for a model that does not give an image one class."""
+    if not gives_one_class(predictor):
+        raise ConfigError(
+            f"maps are scored by the probability of an image's class, and a model for {predictor.task.name} gives none"
+        )
 
 
 def on_grid(values: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -241,3 +246,13 @@ def on_grid(values: Tensor, grid: tuple[int, int]) -> Tensor:
         return values
     mode = "area" if values.shape[0] >= grid[0] else "bilinear"
     return F.interpolate(values[None, None].float(), size=grid, mode=mode)[0, 0]
+
+
+def _map(
+    predictor: Predictor, image: Tensor, method: Method, target: int, grid: tuple[int, int], masks: RiseMasks | None
+) -> Tensor:
+    """The map of a method on the grid of the patches."""
+    values, _ = map_values(
+        predictor, image, method, target if method in BY_CLASS else None, masks=masks if method == "rise" else None
+    )
+    return on_grid(values, grid)

@@ -34,7 +34,12 @@ from saccade.nn.transformer import Block
 
 @dataclass(frozen=True)
 class GradientMap:
-    """``values [h, w]``, not negative; and the output that was differentiated, a scalar of logits ``[K]``."""
+    """A map for one class.
+
+    Attributes:
+        values: ``[h, w]``; not negative but for the methods that say so.
+        logits: ``[K]``, of which one was explained.
+    """
 
     values: Tensor
     logits: Tensor

@@ -4,20 +4,23 @@ h x w grid of patches, K classes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from torch import Tensor
 
 from saccade.analysis.attention_maps import reads_class_token, self_attention, to_pixels
+from saccade.analysis.attnlrp import attnlrp_map
 from saccade.analysis.captum_maps import CAPTUM_METHODS, captum_map
 from saccade.analysis.gradient_maps import grad_cam, relevance_map
 from saccade.analysis.image_points import patch_at, point_in_input
 from saccade.analysis.image_run import ImageRun, run_images
+from saccade.analysis.inputs import gives_one_class
 from saccade.analysis.outputs import dense_values, pixel_at
 from saccade.analysis.placed_attention import PlacedBlock, placed_rollout
 from saccade.analysis.result import to_plain
+from saccade.analysis.rise import RiseMasks, rise_map
 from saccade.analysis.streams import (
     IMAGE,
     Readout,
@@ -32,13 +35,16 @@ from saccade.engine.predictor import ImageLike, Predictor, name_of
 from saccade.errors import ConfigError, RecordingError
 from saccade.nn.tokens import TokenLayout
 
-Method = Literal["attention", "rollout", "flow", "relevance", "grad-cam", "integrated-gradients", "occlusion"]
+Method = Literal[
+    "attention", "rollout", "flow", "relevance", "attnlrp", "grad-cam", "integrated-gradients", "occlusion", "rise"
+]
 METHODS: tuple[Method, ...] = get_args(Method)
-BY_CLASS = ("relevance", "grad-cam", *CAPTUM_METHODS)
-BY_PLACE = "relevance or grad-cam"  # methods for one output of many, for messages
+BY_CLASS = ("relevance", "attnlrp", "grad-cam", *CAPTUM_METHODS, "rise")
+OF_LAYERS = ("attention", "rollout", "flow", "grad-cam")
+BY_PLACE = "relevance, attnlrp or grad-cam"  # methods for one output of many, for messages
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImageMap:
     """A map over an image.
 
@@ -47,7 +53,10 @@ class ImageMap:
         image: the model's input, ``[H, W, 3]`` uint8.
         values: ``[h, w]`` float32.
         method: that made it, with its options, for people.
-        label, score: the model's prediction and its probability; "" and None without a head.
+        label, score: the model's prediction and its probability; "" and None for a model that gives no single class.
+        inputs: ``[1, C, H, W]``, the image as the model read it.
+        target: number of the class that the map is for; None for the predicted one.
+        of_class: whether it is of what a classifier reads or predicts of the whole image, not of a query or a point.
     """
 
     columns: ClassVar[tuple[str, ...]] = ("row", "column", "value")
@@ -58,6 +67,9 @@ class ImageMap:
     method: str
     label: str
     score: float | None
+    inputs: Tensor = field(repr=False)
+    target: int | None = None
+    of_class: bool = True
 
     def __str__(self) -> str:
         row, column = np.unravel_index(int(self.values.argmax()), self.values.shape)
@@ -88,6 +100,7 @@ def image_map(
     head: int | None = None,
     query: int | None = None,
     point: tuple[float, float] | None = None,
+    masks: RiseMasks | None = None,
     budget: str | int = "4 GiB",
 ) -> ImageMap:
     """Run the model on one image and draw up one map.
@@ -97,13 +110,15 @@ def image_map(
             patches and no classes.
         image: the image.
         method: "attention" of one layer, "rollout" or "flow" through all layers up to `layer`, of what the head reads;
-            or for a class "relevance", "grad-cam", "integrated-gradients" or "occlusion" (the last two by captum).
+            or for a class "relevance", "attnlrp", "grad-cam", "rise", "integrated-gradients" or "occlusion" (the last
+            two by captum).
         target: name of the class for those; the predicted one unless given.
         layer: number of the layer, from 0; negative from the end.
         head: number of the head, for "attention"; the mean of all unless given.
         query: number of a detector's query or location.
         point: (x, y) as for :func:`saccade.analysis.image_points.point_in_input`: the patch whose attention is shown;
             for a class the place of a dense output, or the box around it of a detector.
+        masks: of "rise"; 1,000 unless given.
         budget: memory that the recording may take.
 
     Raises:
@@ -114,15 +129,16 @@ def image_map(
     number = class_number(predictor, target)
     place = None if point is None else point_in_input(point, size, predictor.preprocess)
     values, logits = map_values(
-        predictor, prepared[None], method, number, layer=layer, head=head, query=query, point=place, budget=budget
-    )
+        predictor, prepared[None], method, number, layer=layer, head=head, query=query, point=place, masks=masks,
+        budget=budget,
+    )  # fmt: skip
     label, score = "", None
-    if logits is not None and predictor.labels and len(logits) == len(predictor.labels):
+    if logits is not None and gives_one_class(predictor) and len(logits) == len(predictor.labels):
         scores = logits.softmax(0)
         best = int(scores.argmax())
         label, score = predictor.labels[best], scores[best].item()
     at = None if point is None else f"{point[0]:g}, {point[1]:g}"
-    options = {"for": target, "layer": layer, "head": head, "query": query, "at": at}
+    options = {"for": target, "layer": layer, "head": head, "query": query, "at": at, "masks": masks and masks.count}
     words = [method, *(f"{name} {value}" for name, value in options.items() if value is not None)]
     return ImageMap(
         name=name_of(image, 0),
@@ -131,6 +147,9 @@ def image_map(
         method=", ".join(words),
         label=label,
         score=score,
+        inputs=prepared[None],
+        target=number,
+        of_class=gives_one_class(predictor) and query is None and point is None,
     )
 
 
@@ -158,6 +177,7 @@ def map_values(
     head: int | None = None,
     query: int | None = None,
     point: tuple[float, float] | None = None,
+    masks: RiseMasks | None = None,
     budget: str | int = "4 GiB",
 ) -> tuple[Tensor, Tensor | None]:
     """The map ``[h, w]`` of one prepared image ``[1, C, H, W]``, and its logits ``[K]``, None for a model without.
@@ -170,20 +190,25 @@ def map_values(
         raise ConfigError(f"{method} is of all heads together; a head is for the method attention")
     if target is not None and method not in BY_CLASS:
         raise ConfigError(f"{method} does not depend on the class; a class is for {', '.join(BY_CLASS)}")
-    if layer is not None and method in ("relevance", *CAPTUM_METHODS):
+    if layer is not None and method not in OF_LAYERS:
         raise ConfigError(f"{method} is of the whole model; it takes no layer")
+    if masks is not None and method != "rise":
+        raise ConfigError(f"{method} draws no masks; they are for the method rise")
+    if method not in BY_CLASS:
+        return _attention_values(predictor, inputs, method, layer, head, query, point, budget)
     if method == "relevance":
-        made = relevance_map(predictor, inputs, target, query=query, point=point, budget=budget)
-        return made.values, made.logits
-    if method == "grad-cam":
-        made = grad_cam(predictor, inputs, target, layer=layer, query=query, point=point, budget=budget)
-        return made.values, made.logits
-    if method in CAPTUM_METHODS:
-        if (query, point) != (None, None):
-            raise ConfigError(f"{method} explains the class of a whole image; for a box or a place use {BY_PLACE}")
-        made = captum_map(predictor, inputs, method, target)
-        return made.values, made.logits
-    return _attention_values(predictor, inputs, method, layer, head, query, point, budget)
+        result = relevance_map(predictor, inputs, target, query=query, point=point, budget=budget)
+    elif method == "attnlrp":
+        result = attnlrp_map(predictor, inputs, target, query=query, point=point)
+    elif method == "grad-cam":
+        result = grad_cam(predictor, inputs, target, layer=layer, query=query, point=point, budget=budget)
+    elif (query, point) != (None, None):
+        raise ConfigError(f"{method} explains the class of a whole image; for a box or a place use {BY_PLACE}")
+    elif method == "rise":
+        result = rise_map(predictor, inputs, target, masks=masks)
+    else:
+        result = captum_map(predictor, inputs, method, target)
+    return result.values, result.logits
 
 
 def _attention_values(

@@ -63,6 +63,11 @@ def image_reader(predictor: Predictor) -> Model | Embedder:
     return model
 
 
+def gives_one_class(predictor: Predictor) -> bool:
+    """Whether the model gives an input one of its classes: then the softmax of its logits are their probabilities."""
+    return bool(predictor.labels) and predictor.task.class_targets == ("target",)
+
+
 @dataclass(frozen=True)
 class ImageBatches:
     """Batches of prepared images in order.

@@ -7,12 +7,13 @@ h x w grid of patches, R random maps.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from saccade.analysis.faithfulness import area, blob, curves, on_grid, probabilities, saco
+from saccade.analysis.faithfulness import area, blob, curves, on_grid, probabilities, require_one_class, saco
+from saccade.analysis.image_maps import ImageMap
 from saccade.analysis.perturbations import tile_grid
 from saccade.engine.predictor import Predictor
 from saccade.errors import ConfigError
@@ -97,8 +98,7 @@ def score_map(
     """
     if random_maps < 1 or steps < 1:
         raise ConfigError(f"a score needs at least 1 random map and 1 step, not {random_maps} and {steps}")
-    if not predictor.labels:
-        raise ConfigError("maps are scored by the probability of a class, and this model has none")
+    require_one_class(predictor)
     scores = probabilities(predictor, image)[0]
     number = int(scores.argmax()) if target is None else target
     if not 0 <= number < len(scores):
@@ -123,5 +123,32 @@ def score_map(
     )
 
 
+@dataclass(frozen=True)
+class ScoredMap:
+    """A map of one image with its score, None where it is not of a class of the whole image."""
+
+    columns: ClassVar[tuple[str, ...]] = ImageMap.columns
+
+    map: ImageMap
+    score: MapScore | None
+
+    def __str__(self) -> str:
+        return str(self.map) if self.score is None else f"{self.map}\n  {self.score}"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**self.map.to_dict(), "faithfulness": None if self.score is None else self.score.to_dict()}
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        return self.map.rows()
+
+
+def scored(predictor: Predictor, one: ImageMap) -> ScoredMap:
+    """A map of :func:`saccade.analysis.image_maps.image_map` with its score by the model that it is of."""
+    if not one.of_class:
+        return ScoredMap(one, None)
+    return ScoredMap(one, score_map(predictor, one.inputs, torch.from_numpy(one.values), one.target))
+
+
 def _span(values: tuple[float, ...]) -> str:
-    return f"{min(values):.3f} to {max(values):.3f}" if len(values) > 1 else f"{values[0]:.3f}"
+    low, high = min(values), max(values)
+    return f"{low:.3f} to {high:.3f}" if low < high else f"{low:.3f}"

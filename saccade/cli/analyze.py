@@ -9,6 +9,8 @@ ANALYSES = {  # name -> where it is, what it measures
     "flow": ("attention:flow", "The same as a maximum flow, which narrow places limit: attention flow."),
     "relevance": ("attention:relevance", "What of the image a class, a box or a place depends on, through attention."),
     "grad-cam": ("attention:grad_cam", "The same by the features of one layer: also of a ConvNet."),
+    "attnlrp": ("attention:attnlrp", "The same as shares of the logit, by layer-wise relevance propagation."),
+    "rise": ("attention:rise", "The same for any classifier, by random masks."),
     "positions": ("layers:positions", "Which positions are alike: cosine similarity of each with all."),
     "filters": (
         "layers:filters",

@@ -1,11 +1,14 @@
 """`saccade explain`: a picture of what a model attends to."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from saccade.cli.analyses.options import ModelOptions, PlaceOptions
+from saccade.cli.counting import counting
+from saccade.cli.options import MapMethod, MapOptions
 from saccade.errors import ConfigError
 
 SUFFIXES = (".png", ".svg", ".pdf", ".jpg")
@@ -18,13 +21,13 @@ def explain(
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("attention.png"),
     place: PlaceOptions | None = None,
-    method: Literal["attention", "rollout", "flow", "relevance", "grad-cam", "integrated-gradients", "occlusion"]
-    | None = None,
+    method: MapMethod | None = None,
     target: Annotated[str | None, Parameter(name="--class")] = None,
     layer: int | None = None,
     head: int | None = None,
     budget: str = "4 GiB",
     opened: ModelOptions | None = None,
+    drawn: MapOptions | None = None,
 ) -> None:
     """Draw what a model attends to.
 
@@ -42,12 +45,14 @@ def explain(
     output
         Where to draw: .png, .svg, .pdf or .jpg.
     method
-        One map an image. Of what the head reads: the attention of a layer, or rollout or flow through all layers. For a
-        class, a box, or the depth or class at a point: relevance through attention (Chefer et al. 2021), Grad-CAM on
-        tokens or on the last feature map of a ConvNet. For a class: integrated gradients or occlusion (with the extra
-        `attribution`).
+        One map an image; of a classifier with its deletion and insertion scores beside those of random maps. Of what
+        the head reads: the attention of a layer, or rollout or flow through all layers. For a class, a box, or the
+        depth or class at a point: relevance through attention (Chefer et al. 2021), AttnLRP (Achtibat et al. 2024),
+        Grad-CAM on tokens or on the last feature map of a ConvNet. For a class: RISE (Petsiuk et al. 2018), integrated
+        gradients or occlusion (with the extra `attribution`).
     target
-        Name of the class for relevance, grad-cam, integrated-gradients and occlusion; the predicted one unless given.
+        Name of the class for relevance, attnlrp, grad-cam, rise, integrated-gradients and occlusion; the predicted one
+        unless given.
     layer
         Of the attention; the last layer of rollout and flow. From 0, negative from the end.
     head
@@ -63,11 +68,15 @@ def explain(
     from saccade.checkpoints.atomic import write_atomic
     from saccade.cli.predict import expand
 
+    options = drawn or MapOptions()
+    masks = options.rise(method)
     places, predictor = place or PlaceOptions(), (opened or ModelOptions()).load(model)
     inputs = list(dict.fromkeys(path for text in images for path in expand(text))) if predictor.reads_images else images
-    drawing = draw(
-        predictor, inputs, point=places.point, query=places.query, method=method, target=target, layer=layer,
-        head=head, budget=budget,
-    )  # fmt: skip
+    with counting("masks") as advance:
+        drawing = draw(
+            predictor, inputs, point=places.point, query=places.query,
+            method=method if masks is None else replace(masks, on_masks=advance), target=target, layer=layer,
+            head=head, score=options.score, budget=budget,
+        )  # fmt: skip
     write_atomic(output, lambda path: drawing.figure.savefig(path, format=output.suffix[1:].lower()))
     print(*drawing.lines, f"drawn in {output}", sep="\n")

@@ -81,7 +81,8 @@ class Task(Evaluator, Protocol):
 
     @property
     def class_targets(self) -> tuple[str, ...]:
-        """Names of the collected tensors that hold class numbers of the data, which evaluation maps to the model's."""
+        """Names of the collected tensors that hold class numbers of the data, which evaluation maps to the model's;
+        ``("target",)`` where an input has one class, ``[N]``, beside ``logits [N, K]``."""
         ...
 
     @property

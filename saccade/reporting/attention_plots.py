@@ -10,8 +10,8 @@ from matplotlib.ticker import MaxNLocator
 
 from saccade.analysis.attention_distance import AttentionDistance
 from saccade.analysis.attention_views import AttentionView
-from saccade.analysis.image_maps import ImageMap
 from saccade.analysis.importance import Importance
+from saccade.analysis.map_score import MapScore, ScoredMap
 from saccade.reporting.draw import enlarge, overlay, shortened
 from saccade.reporting.plots import COLOURS, STYLE, mosaic
 
@@ -87,18 +87,20 @@ def view_figure(view: AttentionView) -> Figure:
         return figure
 
 
-def map_figure(maps: Sequence[ImageMap]) -> Figure:
+def map_figure(maps: Sequence[ScoredMap]) -> Figure:
     """Each image beside its map over it, up to three pairs in a row; the title has the values of the darkest and of the
-    brightest place."""
+    brightest place, and below it how far the map can be believed, where there are scores."""
     if not maps:
         raise ValueError("there is nothing to draw")
     pairs = min(len(maps), 3)
     rows = -(-len(maps) // pairs)
-    figure = Figure(figsize=(4.4 * pairs, 2.5 * rows), layout="constrained", dpi=130)
+    figure = Figure(
+        figsize=(4.4 * pairs, (2.5 if maps[0].score is None else 2.8) * rows), layout="constrained", dpi=130
+    )
     axes = figure.subplots(rows, 2 * pairs, squeeze=False)
     for panel in axes.flat:
         panel.axis("off")
-    for number, one in enumerate(maps):
+    for number, (one, score) in enumerate((scored.map, scored.score) for scored in maps):
         row, column = divmod(number, pairs)
         left, right = axes[row, 2 * column : 2 * column + 2]
         left.imshow(enlarge(one.image))
@@ -107,8 +109,20 @@ def map_figure(maps: Sequence[ImageMap]) -> Figure:
         if one.values.min() > 0.5 * high:  # nearly even: the differences are what there is to see
             low = float(one.values.min())
         right.imshow(overlay(one.image, np.maximum(one.values - low, 0)))
-        right.set_title(f"{shortened(one.method, 30)}: {low:.2g} to {high:.2g}", fontsize=9)
+        title = f"{shortened(one.method, 30)}: {low:.2g} to {high:.2g}"
+        right.set_title("\n".join([title, *([] if score is None else score_lines(score))]), fontsize=9)
     return figure
+
+
+def score_lines(score: MapScore) -> list[str]:
+    """The areas of a map beside those of random maps, in two lines for a title."""
+    lines = []
+    for name, own, others in (
+        ("deletion", score.deletion, score.random_deletion),
+        ("insertion", score.insertion, score.random_insertion),
+    ):
+        lines.append(f"{name} {own:.2f} (random {min(others):.2f} to {max(others):.2f})")
+    return lines
 
 
 def draw_mark(axes: Axes, image: np.ndarray, point: tuple[float, float]) -> None:

@@ -156,4 +156,4 @@ def test_options_that_do_not_fit() -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             image_map(predictor, IMAGE, method, **options)
-    assert len(METHODS) == 7
+    assert len(METHODS) == 9

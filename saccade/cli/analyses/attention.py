@@ -1,10 +1,12 @@
-"""`saccade analyze` distance, attention, rollout, flow, relevance, grad-cam: what attention does."""
+"""`saccade analyze` distance, attention, rollout, flow, relevance, grad-cam, attnlrp, rise: what attention does."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from saccade.cli.analyses.options import DataOptions, ModelOptions, OutputOptions, PlaceOptions
+from saccade.cli.options import MapOptions
 from saccade.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -124,7 +126,7 @@ def rollout(
     budget
         Memory that the attention may take.
     """
-    _map("rollout", model, image, None, layer, place, budget, opened, result)
+    _map("rollout", model, image, opened, result, layer=layer, place=place, budget=budget)
 
 
 def flow(
@@ -151,7 +153,7 @@ def flow(
     budget
         Memory that the attention may take.
     """
-    _map("flow", model, image, None, layer, place, budget, opened, result)
+    _map("flow", model, image, opened, result, layer=layer, place=place, budget=budget)
 
 
 def relevance(
@@ -178,7 +180,7 @@ def relevance(
     budget
         Memory that the attention may take; the gradients take as much again.
     """
-    _map("relevance", model, image, target, None, place, budget, opened, result)
+    _map("relevance", model, image, opened, result, target=target, place=place, budget=budget)
 
 
 def grad_cam(
@@ -208,30 +210,89 @@ def grad_cam(
     budget
         Memory that the recording may take.
     """
-    _map("grad-cam", model, image, target, layer, place, budget, opened, result)
+    _map("grad-cam", model, image, opened, result, target=target, layer=layer, place=place, budget=budget)
+
+
+def attnlrp(
+    model: str,
+    image: str,
+    /,
+    *,
+    target: Annotated[str | None, Parameter(name="--class")] = None,
+    place: PlaceOptions | None = None,
+    score: bool = True,
+    opened: ModelOptions | None = None,
+    result: OutputOptions | None = None,
+) -> None:
+    """AttnLRP (Achtibat et al. 2024): what every patch adds to the logit, negative where it speaks against the class.
+
+    Parameters
+    ----------
+    model
+        A run, a model directory, a published file or hub:ORG/NAME.
+    image
+        An image file.
+    target
+        Name of the class; the predicted one unless given. Without a point of a segmentation, its whole area.
+    score
+        Measure how far the map can be believed, beside random maps.
+    """
+    _map("attnlrp", model, image, opened, result, target=target, place=place, drawn=MapOptions(score=score))
+
+
+def rise(
+    model: str,
+    image: str,
+    /,
+    *,
+    target: Annotated[str | None, Parameter(name="--class")] = None,
+    drawn: MapOptions | None = None,
+    opened: ModelOptions | None = None,
+    result: OutputOptions | None = None,
+) -> None:
+    """RISE (Petsiuk et al. 2018): the mean of random masks, weighted by the probability of the masked image.
+
+    Parameters
+    ----------
+    model
+        A run, a model directory, a published file or hub:ORG/NAME; any classifier.
+    image
+        An image file.
+    target
+        Name of the class; the predicted one unless given.
+    """
+    _map("rise", model, image, opened, result, target=target, drawn=drawn)
 
 
 def _map(
     method: "Method",
     model: str,
     image: str,
-    target: str | None,
-    layer: int | None,
-    place: PlaceOptions | None,
-    budget: str,
     opened: ModelOptions | None,
     result: OutputOptions | None,
+    *,
+    target: str | None = None,
+    layer: int | None = None,
+    place: PlaceOptions | None = None,
+    budget: str = "4 GiB",
+    drawn: MapOptions | None = None,
 ) -> None:
-    delivery, places = result or OutputOptions(), place or PlaceOptions()
+    delivery, places, options = result or OutputOptions(), place or PlaceOptions(), drawn or MapOptions()
     delivery.check()
+    masks = options.rise(method)
     from saccade.analysis.image_maps import image_map
+    from saccade.analysis.map_score import ScoredMap, scored
+    from saccade.cli.counting import counting
     from saccade.reporting.attention_plots import map_figure
 
     predictor = (opened or ModelOptions()).load(model)
-    made = image_map(
-        predictor, image, method, target=target, layer=layer, query=places.query, point=places.point, budget=budget
-    )
-    delivery.deliver(method, made, lambda: map_figure([made]))
+    with counting("masks") as advance:
+        one = image_map(
+            predictor, image, method, target=target, layer=layer, query=places.query, point=places.point,
+            masks=None if masks is None else replace(masks, on_masks=advance), budget=budget,
+        )  # fmt: skip
+    measured = scored(predictor, one) if options.score else ScoredMap(one, None)
+    delivery.deliver(method, measured, lambda: map_figure([measured]))
 
 
 def layer_of(text: str) -> int | str:

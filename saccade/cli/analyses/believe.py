@@ -1,19 +1,17 @@
 """`saccade analyze` faithfulness, sanity: which maps can be believed."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from saccade.cli.analyses.options import DataOptions, ModelOptions, OutputOptions
+from saccade.cli.options import MapMethod
 
 if TYPE_CHECKING:
     from saccade.analysis.image_maps import Method
     from saccade.engine.predictor import Predictor
 
-Methods = Annotated[
-    list[Literal["attention", "rollout", "flow", "relevance", "grad-cam", "integrated-gradients", "occlusion"]] | None,
-    Parameter(consume_multiple=True, negative=""),
-]
+Methods = Annotated[list[MapMethod] | None, Parameter(consume_multiple=True, negative="")]
 
 
 def faithfulness(
@@ -22,6 +20,7 @@ def faithfulness(
     /,
     *,
     methods: Methods = None,
+    masks: int | None = None,
     opened: ModelOptions | None = None,
     inputs: DataOptions | None = None,
     result: OutputOptions | None = None,
@@ -35,18 +34,24 @@ def faithfulness(
     data
         A data set, an image or a pattern such as "photos/*.jpg"; --images 100 give narrow intervals.
     methods
-        attention, rollout, relevance and grad-cam unless given; grad-cam for a network without attention.
+        attention, rollout, relevance, attnlrp and grad-cam unless given; grad-cam for a network without attention.
+    masks
+        Random masks of rise for each image; 1000 unless given.
     """
     delivery = result or OutputOptions()
     delivery.check()
     from saccade.analysis.faithfulness import faithfulness as measure
+    from saccade.analysis.rise import RiseMasks
     from saccade.cli.counting import counting
     from saccade.reporting.faithfulness_plots import faithfulness_figure
 
     predictor = (opened or ModelOptions()).load(model)
     images = (inputs or DataOptions()).open(predictor, data)
     with counting("images") as advance:
-        made = measure(predictor, images, methods or default_methods(predictor), on_images=advance)
+        made = measure(
+            predictor, images, methods or default_methods(predictor),
+            masks=None if masks is None else RiseMasks(masks), on_images=advance,
+        )  # fmt: skip
     delivery.deliver("faithfulness", made, lambda: faithfulness_figure(made))
 
 
@@ -68,7 +73,7 @@ def sanity(
     image
         An image file.
     methods
-        attention, rollout, relevance and grad-cam unless given; grad-cam for a network without attention.
+        attention, rollout, relevance, attnlrp and grad-cam unless given; grad-cam for a network without attention.
     """
     delivery = result or OutputOptions()
     delivery.check()
@@ -82,7 +87,10 @@ def sanity(
 
 def default_methods(predictor: "Predictor") -> "list[Method]":
     """What a network has maps of."""
+    from saccade.analysis.attnlrp import has_rules
     from saccade.nn.attention import Attention
 
-    attends = any(isinstance(module, Attention) for module in predictor.model.modules())
-    return ["attention", "rollout", "relevance", "grad-cam"] if attends else ["grad-cam"]
+    if not any(isinstance(module, Attention) for module in predictor.model.modules()):
+        return ["grad-cam"]
+    rules: list[Method] = ["attnlrp"] if has_rules(predictor.model) else []
+    return ["attention", "rollout", "relevance", *rules, "grad-cam"]
