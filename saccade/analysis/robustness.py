@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saccade.analysis.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from saccade.analysis.corruptions import BENCHMARK, CORRUPTIONS, SEVERITIES, corrupt
 from saccade.analysis.inputs import ImageBatches, image_reader
 from saccade.analysis.perturbations import wilson
 from saccade.analysis.result import to_plain
@@ -110,7 +110,7 @@ def robustness(
     Args:
         predictor: the classifier.
         images: with classes.
-        corruptions: names; all unless given.
+        corruptions: names; the fifteen of the benchmark unless given.
         name: of the model; its architecture unless given.
         seed: of noise; the same for every model.
         on_images: called with (images done, images in all).
@@ -118,7 +118,7 @@ def robustness(
     Raises:
         ConfigError: the images have no classes, the model is no classifier, or there is no such corruption.
     """
-    names = tuple(CORRUPTIONS) if corruptions is None else tuple(corruptions)
+    names = BENCHMARK if corruptions is None else tuple(corruptions)
     for one in names:
         if one not in CORRUPTIONS:
             raise ConfigError(f"there is no corruption {one!r}: choose {', '.join(CORRUPTIONS)}")

@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from saccade.analysis.calibration import calibration, fit_temperature
-from saccade.analysis.corruptions import CORRUPTIONS, corrupt, plasma
+from saccade.analysis.corruptions import BENCHMARK, CORRUPTIONS, corrupt
+from saccade.analysis.image_filters import gaussian
 from saccade.analysis.inputs import open_images
 from saccade.analysis.logits import class_logits, halves
 from saccade.analysis.robustness import in_relation, robustness
+from saccade.analysis.weather import plasma
 from saccade.cli.main import main
 from saccade.errors import ConfigError
 from tests.analysis.test_attention_distance import save
@@ -45,21 +47,46 @@ def test_the_error_of_two_bins() -> None:
 
 
 IMAGES = torch.rand(4, 3, 56, 56, generator=torch.Generator().manual_seed(0))
+# The published constants of these are no scale: severities whose changes grow among themselves.
+NO_SCALE = {
+    "snow": [(1, 2), (3, 4, 5)],  # small flakes, then large ones
+    "fog": [(1, 2, 3), (4, 5)],  # more of it, then rougher clouds of the same strength
+    "pixelate": [(2, 3, 4, 5)],  # 2 halves the pixels without a rest, 1 does not
+    "elastic": [(1, 2), (3, 4, 5)],  # the whole image bends, then it wrinkles
+    "saturate": [(1, 2), (3, 4, 5)],  # less colour, then more
+    "spatter": [(1, 2, 3), (4, 5)],  # water, then mud
+}
+
+
+def textured(seed: int) -> torch.Tensor:
+    """Coloured clouds with edges, ``[1, 3, 224, 224]``: like a photograph, coarse and fine."""
+    generator = torch.Generator().manual_seed(seed)
+    clouds = torch.stack([plasma(128, 1.8, generator) for _ in range(3)])[None]
+    shade = plasma(128, 2.2, generator)
+    return torch.nn.functional.interpolate(clouds * (0.35 + 0.6 * (shade > shade.median())), size=224, mode="bilinear")
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_corruptions_grow_and_repeat(name: str) -> None:
+    """By what is lost of the image: 1 - its correlation with the corrupted one. Contrast loses spread, and snow is
+    white: by the mean change."""
     constant = torch.full((2, 1, 12, 10), 0.5)
-    changes = []
+    images = torch.cat([textured(seed) for seed in range(4)])
+    losses = []
     for severity in (1, 2, 3, 4, 5):
         out = corrupt(IMAGES, name, severity, seed=3)
         assert out.shape == IMAGES.shape
         assert ((out >= 0) & (out <= 1)).all()
         assert torch.equal(out, corrupt(IMAGES, name, severity, seed=3))
         assert corrupt(constant, name, severity).shape == constant.shape
-        changes.append((out - IMAGES).abs().mean().item())
-    assert changes[4] > changes[0]
-    assert sorted(changes)[-1] == pytest.approx(max(changes[3:]))
+        changed = corrupt(images, name, severity, seed=3)
+        if name in ("contrast", "snow"):
+            losses.append((changed - images).abs().mean().item())
+        else:
+            losses.append(1 - torch.corrcoef(torch.stack((images.flatten(), changed.flatten())))[0, 1].item())
+    for group in NO_SCALE.get(name, [(1, 2, 3, 4, 5)]):
+        strengths = [losses[severity - 1] for severity in group]
+        assert strengths == sorted(set(strengths)), losses
 
 
 def test_published_strengths() -> None:
@@ -75,6 +102,63 @@ def test_published_strengths() -> None:
     torch.testing.assert_close(corrupt(x, "contrast", 1), 0.4 + 0.4 * (x - 0.4))
     colour = torch.tensor([0.2, 0.4, 0.5])[None, :, None, None]
     torch.testing.assert_close(corrupt(colour, "brightness", 2), colour * 0.7 / 0.5)
+
+
+def test_weather_and_distortions_by_their_constants() -> None:
+    black = torch.zeros(2, 3, 224, 224)
+    snow = corrupt(black, "snow", 1)
+    assert snow.min().item() == pytest.approx(0.2 * 0.5, abs=1e-6)  # between the flakes the paler image alone
+    assert 0.05 < (snow > 0.2).float().mean() < 0.9
+    rime = corrupt(black, "rime", 3)
+    assert rime.max().item() <= 0.7
+    torch.testing.assert_close(rime[:, 0] * 0.93, rime[:, 1] * 0.86)  # the colour of ice
+    mud = corrupt(torch.ones(1, 3, 224, 224), "spatter", 4)
+    assert mud[0, :, mud[0].sum(0).argmin() // 224, mud[0].sum(0).argmin() % 224].tolist() == pytest.approx(
+        [63 / 255, 42 / 255, 20 / 255], abs=0.05
+    )
+    grey = torch.full((1, 1, 400, 400), 0.5)
+    assert corrupt(grey, "speckle_noise", 1).std().item() == pytest.approx(0.5 * 0.15, rel=0.02)
+
+
+def test_glass_exchanges_pixels() -> None:
+    """Nothing is lost, and nothing goes further than the reach of the exchanges and of the two blurs."""
+    image = torch.zeros(1, 1, 224, 224)
+    image[..., 112, 112] = 1.0
+    for severity, (sigma, reach, times) in ((1, (0.7, 1, 2)), (5, (1.5, 4, 2))):
+        out = corrupt(image, "glass_blur", severity)[0, 0]
+        assert out.sum().item() == pytest.approx(1, abs=1e-4)
+        rows, columns = torch.nonzero(out > 0, as_tuple=True)
+        # an exchange can carry a pixel on that has just come
+        furthest = 2 * (4 * sigma + 0.5) + times * (2 * reach + 1) ** 2 * reach
+        assert max((rows - 112).abs().max(), (columns - 112).abs().max()) <= furthest
+        assert (out > 0).sum() > (gaussian(image, sigma) > 0).sum()
+
+
+def test_elastic_moves_by_its_strength() -> None:
+    """On a ramp the change is the displacement; beside its plane, which is the affine part, it is smoothed noise."""
+    assert corrupt(torch.full((1, 1, 64, 64), 0.3), "elastic", 5).sub(0.3).abs().max() < 1e-5
+    ramp = (torch.arange(224) / 223).expand(1, 1, 224, 224)
+    moved = corrupt(ramp, "elastic", 5, seed=1)[0, 0, 20:-20, 20:-20].double() * 223
+    y, x = torch.meshgrid(*[torch.arange(184.0, dtype=torch.float64)] * 2, indexing="ij")
+    basis = torch.stack((y.flatten(), x.flatten(), torch.ones(184 * 184)), dim=1)
+    rest = moved.flatten() - basis @ torch.linalg.lstsq(basis, moved.flatten()[:, None]).solution[:, 0]
+    sigma = 2.44
+    expected = 29.28 * (1 / 3) ** 0.5 / (2 * np.pi**0.5 * sigma)  # of uniform noise behind a Gaussian
+    assert rest.std().item() == pytest.approx(expected, rel=0.15)
+
+
+def test_filters_and_colours_are_those_of_the_libraries() -> None:
+    skimage = pytest.importorskip("skimage")
+    image = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0)).double()
+    image[..., :10, :10] = 0.5  # grey
+    for severity, (factor, offset) in ((2, (0.1, 0)), (4, (5, 0.1))):
+        hsv = skimage.color.rgb2hsv(image[0].permute(1, 2, 0).float().numpy())
+        hsv[..., 1] = np.clip(hsv[..., 1] * factor + offset, 0, 1)
+        expected = torch.from_numpy(skimage.color.hsv2rgb(hsv)).permute(2, 0, 1)
+        torch.testing.assert_close(corrupt(image, "saturate", severity)[0], expected.float(), rtol=0, atol=2e-5)
+    blurred = skimage.filters.gaussian(image[0].permute(1, 2, 0).numpy(), sigma=3, channel_axis=-1, mode="reflect")
+    expected = torch.from_numpy(blurred).permute(2, 0, 1)
+    torch.testing.assert_close(corrupt(image, "gaussian_blur", 3)[0].double(), expected, rtol=0, atol=1e-5)
 
 
 def test_blurs_keep_what_is_even_and_spread_what_is_not() -> None:
@@ -107,6 +191,8 @@ def test_errors_on_corrupted_images() -> None:
     def measured(names: list[str]):
         return robustness(predictor, open_images(predictor, "digits", limit=40), corruptions=names)
 
+    assert len(BENCHMARK) == 15
+    assert set(CORRUPTIONS) - set(BENCHMARK) == {"speckle_noise", "gaussian_blur", "spatter", "saturate"}
     result = measured(["jpeg", "contrast"])
     assert result.errors.shape == (2, 5)
     assert result.images == 40

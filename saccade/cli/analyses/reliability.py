@@ -78,7 +78,7 @@ def robustness(
     other
         A second model, such as a ConvNet of equal cost, in relation to which the corruption error is given.
     corruptions
-        Names, such as fog jpeg; all eleven unless given.
+        Names, such as fog jpeg; the fifteen of the benchmark unless given, with rime in place of frost.
     """
     delivery = result or OutputOptions()
     delivery.check()
