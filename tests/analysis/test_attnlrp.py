@@ -220,6 +220,15 @@ def test_a_query_of_a_detector() -> None:
     assert not torch.allclose(first, second)
 
 
+def test_a_place_of_a_dense_output() -> None:
+    predictor = created("dpt_small", "depth")
+    first, second = (image_map(predictor, IMAGE, "attnlrp", point=point).values for point in ((0.1, 0.1), (0.9, 0.8)))
+    assert first.shape == (8, 8)
+    assert not np.allclose(first, second)
+    with pytest.raises(ConfigError, match="at one place"):
+        image_map(predictor, IMAGE, "attnlrp")
+
+
 def test_pixels_sum_to_the_patches() -> None:
     values = torch.arange(30.0).view(5, 6)
     layout = TokenLayout(0, (2, 2), (3, 4))
