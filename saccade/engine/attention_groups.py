@@ -5,7 +5,7 @@ A task whose attention is all over the tokens of an image needs none of this: it
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -23,12 +23,15 @@ class Axis:
             image.
         layout: how the tokens behind these lie over the image; None where none does.
         subset: the layout's tokens that the model reads, in its order, ``[V]``; None where it reads all.
+        kind: tokens of the text that the model reads ("input") or generates ("output"); "units" of a model, such as its
+            object queries; "patches" where there is a layout.
     """
 
     name: str
     tokens: tuple[str, ...] = ()
     layout: TokenLayout | None = None
     subset: Tensor | None = None
+    kind: Literal["input", "output", "units", "patches"] = "units"
 
     def __len__(self) -> int:
         """Of the layout where there is one: of all its tokens, also those that the model does not read."""

@@ -50,23 +50,29 @@ class PixelMap:
 
     Attributes:
         picture: in colours, ``[H, W, 3]`` uint8.
-        values: numbers, or class indices, ``[H, W]``.
-        scale: of numbers; None of classes.
-        legend: of classes, the most frequent first; () of numbers.
+        values: numbers, or class indices, ``[H, W]``; None where the picture itself is the prediction.
+        scale: of numbers; None of others.
+        legend: of classes, the most frequent first; () of others.
+        caption: below the picture, "".
+        of_view: whether the picture is of what the model reads of the image, not of the whole.
     """
 
     picture: np.ndarray
-    values: np.ndarray
+    values: np.ndarray | None
     scale: ColourScale | None = None
     legend: tuple[LegendEntry, ...] = ()
+    caption: str = ""
+    of_view: bool = False
 
     def sampled(self) -> np.ndarray:
-        """Values of every s-th pixel, so that no side has more than 256: ``[h, w]`` float32."""
+        """Values of every s-th pixel, so that no side has more than 256: ``[h, w]`` float32; ``[0, 0]`` of none."""
+        if self.values is None:
+            return np.zeros((0, 0), np.float32)
         step = -(-max(self.values.shape) // MAX_SIDE)
         return self.values[step // 2 :: step, step // 2 :: step].astype(np.float32)
 
     def describe(self) -> dict[str, Any]:
-        """What the colours mean, and the shape of :meth:`sampled`, as JSON holds it."""
+        """What the colours mean, and the shapes of the picture and of :meth:`sampled`, as JSON holds them."""
         scale = self.scale
         return {
             "scale": scale and {
@@ -77,6 +83,9 @@ class PixelMap:
                 {"value": each.value, "label": each.label, "colour": css(each.colour), "share": each.share}
                 for each in self.legend
             ],
+            "caption": self.caption,
+            "ofView": self.of_view,
+            "size": list(self.picture.shape[:2]),
             "shape": list(self.sampled().shape),
         }  # fmt: skip
 

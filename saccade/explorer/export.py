@@ -106,7 +106,7 @@ def data_url(content: bytes) -> str:
 
 def assemble(data: str) -> str:
     """The page with its styles, its modules as one script, and the data."""
-    html, styles = page_text("index.html"), "".join(page_text(name) for name in ("page.css", "panels.css"))
+    html, styles = page_text("index.html"), "".join(page_text(name) for name in ("page.css", "panels.css", "tasks.css"))
     script = bundle("file.js")
     policy = (
         f"default-src 'none'; img-src data:; script-src '{digest(script)}'; style-src '{digest(styles)}'; "

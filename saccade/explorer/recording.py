@@ -147,7 +147,7 @@ def record_image(predictor: Predictor, image: OpenImage, change: Change, budget:
         drawn=drawn,
         query=0 if reads_class_token or not read.over_grid else MEAN,
         pixel_map=None if pixel_map is None else pixel_map.describe(),
-        values=None if pixel_map is None else pixel_map.sampled(),
+        values=None if pixel_map is None or pixel_map.values is None else pixel_map.sampled(),
     )
 
 

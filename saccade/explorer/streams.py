@@ -123,7 +123,7 @@ class Stream:
 
     def describe(self) -> dict[str, Any]:
         """What the page needs to know, as JSON holds it."""
-        layout, over_image = self.keys.layout, self.queries.layout is not None
+        layout = self.keys.layout
         return {
             "name": self.name,
             "title": self.title,
@@ -140,10 +140,20 @@ class Stream:
             "overImage": layout is not None,
             "overGrid": self.over_grid,
             "isSelf": self.is_self,
-            "queryAxis": {"name": self.queries.name, "tokens": None if over_image else list(self.queries.tokens)},
-            "keyAxis": {"name": self.keys.name, "tokens": None if layout is not None else list(self.keys.tokens)},
+            "queryAxis": describe_axis(self.queries),
+            "keyAxis": describe_axis(self.keys),
             "unread": unread_patches(self.keys),
         }
+
+
+def describe_axis(axis: Axis) -> dict[str, Any]:
+    """Queries or keys as JSON holds them; the tokens of an image have no texts."""
+    over_image = axis.layout is not None
+    return {
+        "name": axis.name,
+        "kind": "patches" if over_image else axis.kind,
+        "tokens": None if over_image else list(axis.tokens),
+    }
 
 
 def unread_patches(axis: Axis) -> list[int]:

@@ -3,7 +3,12 @@
 import { $, choices, element } from "./controls.js";
 import { state } from "./state.js";
 
-let tool = "look", panelBuilt = false;
+const PATCHES = { one: "patch", many: "patches", hide: "hide", hidden: "hidden", note: "Draw over the image to hide patches, draw again to show them. Key: H." };
+const MASKED_PATCHES = { ...PATCHES, hide: "mask", hidden: "masked", note: "Draw over the image to mask patches, draw again to show them; the model reconstructs them. Key: H." };
+const TOKENS = { one: "token", many: "tokens", hide: "hide", hidden: "hidden", note: "Click tokens to hide them: no token attends to them. Key: H." };
+const MASKED = { one: "token", many: "tokens", hide: "mask", hidden: "masked", note: "Click tokens to mask them and see what the model fills in. Key: H." };
+
+let tool = "look", panelBuilt = false, words = PATCHES;
 
 /** What a click does: "look", "hide" (patches) or "off" (heads and blocks). */
 export const changeTool = () => tool;
@@ -11,16 +16,17 @@ export const changeTool = () => tool;
 /**
  * Draw the panel.
  * @param change called with new values of the change's parameters
- * @param facts whether there is a step to undo, whether anything is changed, whether the model predicts masked patches
+ * @param facts whether there is a step to undo, whether anything is changed, and the model
  */
-export function changePanel(stream, change, { undo, changed, masks }) {
+export function changePanel(stream, change, { undo, changed, model }) {
+  words = !model.readsTexts ? (model.masksPatches && state.fill === "drop" ? MASKED_PATCHES : PATCHES) : model.masksTokens ? MASKED : TOKENS;
   $("change-panel").hidden = false;
   if (!panelBuilt) build(change);
   $("undo").disabled = !undo;
   $("reset").disabled = !changed;
   drawTool(stream);
-  choices($("fill"), masks ? [MASK, ...FILLS.slice(1)] : FILLS,
-    state.fill, (fill) => change({ fill }));
+  choices($("fill"), model.masksPatches ? [MASK, ...FILLS.slice(1)] : FILLS, state.fill, (fill) => change({ fill }));
+  $("fill").hidden = model.readsTexts; // tokens have no pixels
   $("temperature").value = Math.log2(state.temperature);
   $("temperature-text").textContent = state.temperature === 1 ? "1 (as trained)" : state.temperature.toFixed(2);
   $("change-list").replaceChildren(...summary(stream).map((line) => element("li", {}, line)));
@@ -45,14 +51,14 @@ const FILLS = [["drop", "drop", "no token attends to them, as if they were not t
 const MASK = ["drop", "mask", "the model reconstructs them, and these alone"];
 
 const NOTES = {
-  look: "Hover or click patches and heads.",
-  hide: "Draw over the image to hide patches, draw again to show them. Key: H.",
-  off: "Click heads, or a layer’s number for the whole block. Keys: X, B.",
+  look: () => `Hover or click ${words.many} and heads.`,
+  hide: () => words.note,
+  off: () => "Click heads, or a layer’s number for the whole block. Keys: X, B.",
 };
 
 function drawTool(stream) {
-  choices($("tool"), [["look", "look"], ["hide", "hide patches"], ["off", "switch off"]], tool, (value) => { tool = value; drawTool(stream); });
-  $("tool-note").textContent = NOTES[tool];
+  choices($("tool"), [["look", "look"], ["hide", `${words.hide} ${words.many}`], ["off", "switch off"]], tool, (value) => { tool = value; drawTool(stream); });
+  $("tool-note").textContent = NOTES[tool]();
   document.body.dataset.tool = tool;
 }
 
@@ -69,7 +75,7 @@ function headName(stream, name) {
 
 function summary(stream) {
   const lines = [], plural = (count, noun) => `${count} ${noun}${count === 1 ? "" : noun.endsWith("ch") ? "es" : "s"}`;
-  if (state.hide.length) lines.push(`${plural(state.hide.length, "patch")} hidden`);
+  if (state.hide.length) lines.push(`${plural(state.hide.length, words.one)} ${words.hidden}`);
   if (state.heads.length) lines.push(`${plural(state.heads.length, "head")} off: ${state.heads.map((head) => headName(stream, head)).join(", ")}`);
   if (state.blocks.length) lines.push(`${plural(state.blocks.length, "block")} off: ${state.blocks.map((block) => layerNumber(stream, "block", block)).join(", ")}`);
   return lines;

@@ -30,7 +30,7 @@ export function buildHeads(stream, on) {
   built = key;
   cells = [];
   const count = Math.max(...stream.layers.map((layer) => layer.heads));
-  const ratio = `${stream.grid[1]} / ${stream.grid[0]}`;
+  const ratio = stream.overImage ? `${stream.grid[1]} / ${stream.grid[0]}` : "3 / 2"; // of a text the row alone, stretched
   const rows = [element("div", { role: "row", class: "row" }, element("span", { role: "columnheader", class: "corner" }, "layer"),
     ...stream.layers.map(({ path }, layer) => element("span", { role: "columnheader" },
       element("button", { type: "button", class: "layer", title: path, "data-layer": layer, onclick: () => on.block(layer) }, String(layer + 1)))))];

@@ -1,5 +1,6 @@
 // The page: reads the address, fetches what the view needs, and draws it.
 
+import { followAlignment } from "./alignment.js";
 import { Beside, offerBeside, sameToken } from "./beside.js";
 import { showBoxes, showRefinement, tokenOfBox } from "./boxes.js";
 import { changePanel, changeTool } from "./change.js";
@@ -7,12 +8,17 @@ import { $, announce, choices, element, notice } from "./controls.js";
 import { buildHeads, focusSelected, markHeads } from "./heads.js";
 import { acceptImages, showStrip } from "./images.js";
 import { listenToKeys } from "./keyboard.js";
+import { addTextStreams } from "./labels.js";
 import { byteSize, newest } from "./numbers.js";
-import { markClass, showPrediction } from "./prediction.js";
+import { pixelMap } from "./pixelmap.js";
+import { drawnFigure, markClass, showPrediction } from "./prediction.js";
 import { pane, refresh } from "./rows.js";
 import { placeOf, showState } from "./stage.js";
 import { applyChange, canUndo, changeQuery, forgetSteps, isChanged, noChange, readAddress, state, undoChange, writeAddress } from "./state.js";
-import { boxes, clampState, currentModel, defaultQuery, hasRelevance, headBeside, isWhole, patchBeside, query, showTitle, stages, stream, toggled, view } from "./view.js";
+import { buildTaps } from "./taps.js";
+import { acceptTexts, inputOf } from "./texts.js";
+import { buildStrips } from "./tokens.js";
+import { boxes, clampState, currentModel, defaultQuery, hasBoxes, hasRelevance, headBeside, isWhole, patchBeside, query, showTitle, stages, stream, toggled, view } from "./view.js";
 
 const onBox = { hover: (box) => hover(box && tokenOfBox(stream(), box, view.recording.view)), choose: (box) => choose(tokenOfBox(stream(), box, view.recording.view)) };
 
@@ -51,20 +57,23 @@ function showMemory({ memory, version }) {
 const open = newest(async () => {
   if (!view.models.some(({ key }) => key === state.model)) state.model = view.models[0].key;
   $("model").value = state.model;
-  if (!state.image && view.images.length) state.image = view.images[0].key;
-  showStrip(view.images, state.image, (key) => view.source.thumbnail(key), openImage);
-  if (!state.image) {
+  const pictures = view.images.filter(({ kind }) => kind !== "text");
+  if (!state.image && pictures.length) state.image = pictures[0].key;
+  showStrip(pictures, state.image, (key) => view.source.thumbnail(key), openImage);
+  const { readsTexts } = currentModel(), input = await inputOf(view.source, currentModel(), view.images).catch((error) => notice(error.message));
+  if (!input) {
     view.original = view.recording = null;
     showBoxes([], null, onBox);
-    showState("empty", "No image yet", "Drop one here, paste one, or press “Open image”.");
+    if (readsTexts) showState("empty", "No text yet", "Type one above and press Enter.");
+    else showState("empty", "No image yet", "Drop one here, paste one, or press “Open image”.");
     document.body.dataset.loaded = "empty";
     return;
   }
-  const key = `${state.model}/${state.image}`, change = changeQuery();
+  const key = `${state.model}/${input}`, change = changeQuery();
   if (view.original?.key !== key) showState("loading", "Running the model", "and recording what attends to what");
   $("busy").classList.add("on");
   try {
-    const plain = { model: state.model, image: state.image, change: "" }, changed = { ...plain, change };
+    const plain = { model: state.model, image: input, change: "" }, changed = { ...plain, change };
     if (view.original?.key !== key) view.original = { ...(await view.source.recording(plain)), key, run: plain };
     view.recording = change ? { ...(await view.source.recording(changed)), key } : view.original;
     view.run = change ? changed : view.original.run;
@@ -78,9 +87,10 @@ const open = newest(async () => {
     $("busy").classList.remove("on");
   }
   for (const one of view.recording.streams) one.size = view.recording.size;
-  const name = view.images.find((image) => image.key === state.image)?.name ?? "the image";
-  pane.showImage(view.source.shown(view.original.run), view.recording, name);
+  const name = readsTexts ? state.text : view.images.find((image) => image.key === state.image)?.name ?? "the image";
+  if (!readsTexts) pane.showImage(view.source.shown(view.original.run), view.recording, name);
   document.title = `${name} · Saccade look`;
+  await addTextStreams();
   clampState();
   await predict();
   showBoxes(boxes(), view.recording.view, onBox);
@@ -94,8 +104,10 @@ const open = newest(async () => {
 async function predict() {
   const reads = currentModel().readsLabels && view.source.labels;
   $("labels-form").hidden = !reads;
+  if (reads && view.source.recordedLabels) Object.assign(state, { labels: view.source.recordedLabels(view.original.run) });
+  $("labels").readOnly = !view.source.canChange;
   if (document.activeElement !== $("labels")) $("labels").value = state.labels;
-  let [before, after] = [view.original.result, view.run === view.original.run ? null : view.recording.result];
+  let [before, after] = [reads ? null : view.original.result, reads || view.run === view.original.run ? null : view.recording.result];
   if (reads && state.labels.trim()) {
     try {
       const at = view.run;
@@ -107,13 +119,28 @@ async function predict() {
   }
   if (before?.boxes && state.stage) [before, after] = [view.original, view.run === view.original.run ? null : view.recording].map((each) => each && { boxes: each.result.stages[state.stage - 1] });
   showRefinement(stages().length, state);
-  showPrediction(before, after, view.recording.drawn ? [view.original.run, view.run].map((at) => view.source.drawn(at)) : [], onBox, hasRelevance() ? (label) => set({ label, show: state.show === "relevance" && state.label === label ? "head" : "relevance" }) : null);
+  showPrediction(before, after, view.recording.drawn ? [[view.original, view.original.run], [view.recording, view.run]].map(([one, at]) => drawnPicture(one, at)) : [], onBox, hasRelevance() ? chooseClass : null);
   markClass(state.show === "relevance" ? state.label : null);
+}
+
+/** The drawn result of a recording, as a function of its title. */
+function drawnPicture(recording, at) {
+  const address = view.source.drawn(at);
+  if (!recording.pixelMap) return (title) => drawnFigure(address, title);
+  return (title) => pixelMap(recording, address, title, () => view.source.values(at), { choose, stream });
+}
+
+/** Show the relevance of a class, or of a label with the attention within its text. */
+async function chooseClass(label) {
+  const again = state.show === "relevance" && state.label === label;
+  Object.assign(state, { label, show: again ? "head" : "relevance" });
+  await addTextStreams();
+  set(stream().overGrid ? {} : { stream: "", layer: -1, query: null, show: again ? "head" : "relevance" });
 }
 
 /** Show what stands beside the first image, if anything does. */
 async function openBeside() {
-  offerBeside(view.models, view.images);
+  offerBeside(view.models, view.images.filter(({ kind }) => kind !== "text"));
   const image = view.images.find(({ key }) => key === state.beside.split("/")[1]);
   await view.beside.open(image?.name ?? "", changeQuery());
   if (view.recording) draw();
@@ -127,11 +154,11 @@ function draw() {
   choices($("stream"), view.recording.streams.map(({ name, title }) => [name, title]), current.name,
     (name) => set({ stream: name, layer: -1, query: null }));
   $("stream").hidden = view.recording.streams.length < 2;
-  const named = [...current.prefix.map((name, token) => [token, name]), ...(current.overGrid ? [["mean", "mean"]] : [])];
+  const named = [...current.prefix.map((name, token) => [token, name]), ...(current.isSelf ? [["mean", "mean"]] : [])];
   choices($("query"), named, query(), (token) => set({ query: token }));
   $("query").hidden = named.length === 0;
   const ways = [["head", "head", "one head"], ["mean", "mean", "the mean of the heads of this layer"], ["max", "max", "the maximum over the heads of this layer"]];
-  if (current.overGrid) ways.push(["rollout", "rollout", "attention rollout through all layers"]);
+  if (current.isSelf) ways.push(["rollout", "rollout", "attention rollout through all layers"]);
   if (hasRelevance() && current.overGrid) ways.push(["relevance", "relevance", "relevance of the patches for a class"]);
   choices($("show"), ways, state.show, (show) => set({ show }));
   choices($("paint"), [["colour", "colour"], ["light", "light"], ["off", "off"]], state.paint, (value) => set({ paint: value }));
@@ -139,11 +166,14 @@ function draw() {
   $("opacity").value = state.opacity;
   $("heads-note").textContent = showTitle();
   drawSwitch(current);
+  $("label-pair").hidden = state.show !== "relevance" || !currentModel().readsLabels;
+  buildStrips(current, { boxes: hasBoxes(), hideable: currentModel().readsTexts && view.source.canChange }, { hover, choose, hide: hideToken });
+  buildTaps(current, (layer) => set({ layer, show: "mean" }));
   buildHeads(current, { head: chooseHead, mean: (layer) => set({ layer, show: "mean" }), block: chooseBlock });
   markHeads(current);
   markClass(state.show === "relevance" ? state.label : null);
   focusSelected();
-  if (view.source.canChange) changePanel(stream(), change, { undo: canUndo(), changed: isChanged(), masks: currentModel().masksPatches });
+  if (view.source.canChange) changePanel(stream(), change, { undo: canUndo(), changed: isChanged(), model: currentModel() });
   refresh();
 }
 
@@ -236,8 +266,11 @@ function toggle(what) {
   const patch = placeOf(stream(), query());
   if (what === "head") toggleHead(state.layer, state.head);
   else if (what === "block") toggleBlock(state.layer);
+  else if (currentModel().readsTexts && stream().queryAxis.kind === "input" && Number.isInteger(query())) hideToken(query());
   else if (patch) change({ hide: toggled(state.hide, patch[0] * stream().grid[1] + patch[1]) });
 }
+
+const hideToken = (token) => change({ hide: toggled(state.hide, token) });
 
 let brushHides = true;
 function brush(patch, begins) {
@@ -255,7 +288,7 @@ function wire() {
     event.preventDefault();
     state.labels = $("labels").value;
     writeAddress();
-    if (view.recording) predict();
+    if (view.recording) addTextStreams().then(predict).then(() => set({}));
   });
   $("switch").addEventListener("click", () => toggle(state.show === "head" ? "head" : "block"));
   $("decoder-layer").addEventListener("input", async () => {
@@ -274,6 +307,8 @@ function wire() {
     const root = document.documentElement, dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
     root.dataset.theme = dark ? "light" : "dark";
   });
+  followAlignment({ hover, choose });
+  acceptTexts(() => { state.query = null; Object.assign(state, noChange()); forgetSteps(); open(); });
   pane.follow(stream, { hover, brush, tool: changeTool, choose });
   const linked = (token) => (token === null ? null : sameToken(view.beside.stream(stream()), stream(), token, defaultQuery()));
   view.beside.pane.follow(() => view.beside.stream(stream()), { hover: (token) => hover(linked(token)), choose: (token) => choose(linked(token)), brush, tool: () => "look" });

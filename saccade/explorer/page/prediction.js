@@ -3,13 +3,14 @@
 import { boxList } from "./boxes.js";
 import { $, element } from "./controls.js";
 import { percent, points } from "./numbers.js";
+import { textResult } from "./texts.js";
 
 const SHOWN = 6;
 
 /**
  * @param original result of the model as it is
  * @param changed result of the changed run, or null
- * @param drawn addresses of the drawn results, of the model as it is and of the changed run
+ * @param drawn pictures of the result: those of every pixel or others, of the model as it is and of the changed run; called with a title
  * @param onBox for the boxes of a detector, see showBoxes
  * @param onClass called with the label of a class that is pressed; null where classes are not pressed
  */
@@ -22,11 +23,19 @@ export function showPrediction(original, changed, drawn, onBox, onClass) {
   } else if (original.boxes) {
     const count = changed ? [element("p", { class: "flip" }, `${original.boxes.length} before the change`)] : [];
     panel.replaceChildren(boxList((changed ?? original).boxes, onBox), ...count);
+  } else if (original.masks || original.text !== undefined) {
+    const shown = changed ? [["after the change", changed], ["before", original]] : [["", original]];
+    panel.replaceChildren(...shown.flatMap(([name, result]) => [...(name ? [element("h3", {}, name)] : []), ...textResult(result)]));
   } else {
     const shown = changed ? [["after the change", drawn[1]], ["before", drawn[0]]] : [["", drawn[0]]];
-    panel.replaceChildren(...shown.map(([name, src]) => element("figure", {}, ...(name ? [element("figcaption", { class: "note" }, name)] : []),
-      element("img", { src, alt: `The prediction drawn over the image${name && ", "}${name}`, class: "drawn" }))));
+    panel.replaceChildren(...shown.map(([name, picture]) => picture(name)));
   }
+}
+
+/** A drawn result as it is. */
+export function drawnFigure(src, name) {
+  return element("figure", {}, ...(name ? [element("figcaption", { class: "note" }, name)] : []),
+    element("img", { src, alt: `The prediction drawn over the image${name && ", "}${name}`, class: "drawn" }));
 }
 
 function classRows(original, changed, onClass) {

@@ -39,6 +39,24 @@ export class Recorded {
     return this.matrices.get(`${run.model}/${run.image}/${stream.name}/${layer}`, async () => byteFloats(await unpack(text), rows));
   }
 
+  whole(run, stream, layer) { return this.matrix(run, stream, layer, stream.layers[layer].heads * stream.queries); }
+
+  values(run) { return this.matrices.get(`${run.model}/${run.image} values`, async () => new Float32Array(await unpack(this.of(run).values))); }
+
+  async textKey(text) {
+    const input = this.data.images.find(({ kind, name }) => kind === "text" && name === text);
+    if (!input) throw new Error("This file has no such text.");
+    return input.key;
+  }
+
+  /** Labels of an image: those that were recorded. */
+  async labels(run) { return this.data.pairs[`${run.model}/${run.image}`]; }
+
+  async pair(run, label) { return (await this.labels(run)).pairs[label]; }
+
+  /** The labels that were recorded with an image, separated by commas. */
+  recordedLabels(run) { return (this.data.pairs[`${run.model}/${run.image}`]?.top ?? []).map(({ label }) => label).join(", "); }
+
   /** The rows of one query for every head: [heads * keys]. */
   async rowsOf(run, stream, layer, heads, query) {
     const matrix = await this.matrix(run, stream, layer, heads * stream.queries);

@@ -1,19 +1,30 @@
 // The row of the query over the image, and the maps of all heads for it.
 
+import { drawAlignment } from "./alignment.js";
 import { markBoxes, suppressed, tokenOfBox } from "./boxes.js";
 import { changeTool } from "./change.js";
+import { isCompetition, paintCompetition } from "./competition.js";
 import { $, notice } from "./controls.js";
 import { overHeads, paintHeads } from "./heads.js";
+import { relevanceOf } from "./labels.js";
 import { newest } from "./numbers.js";
-import { Pane, showLegend, showRelevance } from "./stage.js";
+import { markPlace } from "./pixelmap.js";
+import { Pane, placeOf, showLegend, showRelevance } from "./stage.js";
 import { state } from "./state.js";
-import { boxes, query, stream, view } from "./view.js";
+import { paintTaps } from "./taps.js";
+import { clearTokens, markTokens, paintTokens } from "./tokens.js";
+import { boxes, currentModel, hasBoxes, query, runOf, stream, view } from "./view.js";
 
 export const pane = new Pane($("frame"));
 
 /** Fetch and draw the row of the query, then the maps of all heads. */
 export function refresh() {
-  pane.drawMarks(stream(), state.show === "relevance" ? "mean" : query(), state.hide);
+  const current = stream(), { readsTexts, masksTokens } = currentModel();
+  pane.drawMarks(current, state.show === "relevance" ? "mean" : query(), readsTexts ? [] : state.hide);
+  markTokens(query(), !readsTexts ? null : masksTokens ? "masked" : "hidden");
+  if (view.recording.pixelMap) markPlace(view.recording, current, current.overGrid ? placeOf(current, query()) : null);
+  document.body.dataset.keys = current.overImage ? "image" : "tokens";
+  drawAlignment(view.source, current, runOf(current), query(), hasBoxes());
   if (view.beside.recording) view.beside.refresh(stream(), query());
   $("boxes").classList.toggle("through", stream().overGrid || changeTool() === "hide");
   markBoxes(boxes(), (box) => tokenOfBox(stream(), box, view.recording.view) === query(), state.nms ? suppressed(boxes()) : []);
@@ -26,7 +37,7 @@ export function refresh() {
 async function currentRow(current, token, at) {
   const { source } = view, { heads } = current.layers[state.layer];
   if (state.show === "relevance") {
-    const { label } = state, values = await source.relevance(at, label);
+    const { label } = state, values = await relevanceOf(at, label);
     if (state.label !== label) return null;
     const row = new Float32Array(current.prefix.length + values.length);
     row.set(values, current.prefix.length);
@@ -38,13 +49,16 @@ async function currentRow(current, token, at) {
 }
 
 const refreshRow = newest(async () => {
-  const [current, token, at, { show }] = [stream(), query(), view.run, state];
+  const current = stream(), [token, at, { show }] = [query(), runOf(current), state];
   try {
     const row = await currentRow(current, token, at);
-    if (row === null || at !== view.run || show !== state.show) return;
+    if (row === null || at !== runOf(stream()) || show !== state.show) return;
     pane.showRow(current, row);
-    if (show === "relevance") showRelevance(current, row, state.label);
-    else showLegend(current, row, token);
+    if (current.overImage) clearTokens();
+    else paintTokens(row);
+    paintCompetition(boxes(), isCompetition(current, hasBoxes()) ? row : null);
+    if (show === "relevance") showRelevance(current, row, state.label, currentModel().readsLabels ? "cosine" : "class");
+    else showLegend(current, row, token, isCompetition(current, hasBoxes()) ? boxes() : null);
     document.body.dataset.loaded = "ready";
     $("frame").dataset.query = show === "relevance" ? `relevance ${state.label}` : token;
   } catch (error) {
@@ -53,10 +67,12 @@ const refreshRow = newest(async () => {
 });
 
 const refreshGrid = newest(async () => {
-  const [current, token, at] = [stream(), query(), view.run];
+  const current = stream(), [token, at] = [query(), runOf(current)];
   try {
     const values = await view.source.grid(at, current, token);
-    if (at === view.run) paintHeads(current, values);
+    if (at !== runOf(stream()) || current !== stream()) return;
+    paintHeads(current, values);
+    paintTaps(current, values);
   } catch (error) {
     notice(error.message);
   }

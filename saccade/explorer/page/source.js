@@ -20,6 +20,7 @@ export class Server {
   constructor() {
     this.canChange = this.canUpload = true;
     this.rows = new Cache(3000);
+    this.texts = new Cache(300);
   }
 
   async state() {
@@ -52,6 +53,27 @@ export class Server {
   grid(run, stream, query) {
     const rows = stream.layers.reduce((sum, layer) => sum + layer.heads, 0);
     return this.read(this.address(run, `/${stream.name}/grid`, query), (buffer) => byteFloats(buffer, rows));
+  }
+
+  /** Whole matrices of all heads of one layer among tokens: Float32Array [heads * queries * keys]. */
+  whole(run, stream, layer) {
+    return this.read(this.address(run, `/${stream.name}/layers/${layer}/matrix`), halfFloats);
+  }
+
+  /** The sampled values of a prediction for every pixel: Float32Array. */
+  values(run) {
+    return this.read(this.address(run, "/values"), (buffer) => new Float32Array(buffer));
+  }
+
+  /** The key of a text, which the process keeps. */
+  async textKey(text) {
+    return this.texts.get(text, async () => (await (await answer(fetch("api/texts", { method: "POST", body: text }))).json()).key);
+  }
+
+  /** What in an image and in a label speaks for their similarity: { cosine, patches, tokens, tokenValues }. */
+  pair(run, label) {
+    const address = this.address(run, "/pair");
+    return this.texts.get(`${address} ${label}`, async () => (await answer(fetch(`${address}${address.includes("?") ? "&" : "?"}label=${encodeURIComponent(label)}`))).json());
   }
 
   rollout(run, stream, query) {

@@ -1,18 +1,22 @@
 // The image, the attention over it, and the pointer: once, or twice beside each other.
 
 import { paint, paintRamp } from "./colours.js";
+import { competitionText } from "./competition.js";
 import { $, announce } from "./controls.js";
 import { largest, percent, total } from "./numbers.js";
 import { state } from "./state.js";
 
 /** What a token is called: a prefix token's name, or the place of its patch. */
 export function tokenName(stream, query) {
-  if (query === "mean") return "mean of all patches";
-  if (!stream.overGrid) return `query ${query}`;
+  if (query === "mean") return stream.overGrid ? "mean of all patches" : "mean of all tokens";
+  if (!stream.overGrid) return axisToken(stream.queryAxis, query);
   if (query < stream.prefix.length) return stream.prefix[query];
   const [row, column] = placeOf(stream, query);
   return `patch row ${row + 1}, column ${column + 1}`;
 }
+
+/** A token of a text in quotes, another by its name. */
+const axisToken = ({ kind, tokens }, index) => (kind === "units" ? tokens[index] : `“${tokens[index].trim() || "␣"}”`);
 
 /** (row, column) of a token that is a patch, null for others. */
 export function placeOf(stream, token) {
@@ -27,32 +31,41 @@ export function showState(name, title = "", text = "") {
   paragraph.textContent = text;
 }
 
-/** What a row says in words and numbers, under its image. */
-export function showLegend(stream, row, query) {
+/** What a row says in words and numbers, under its image. @param boxes where they stand for the keys, else null */
+export function showLegend(stream, row, query, boxes) {
   const from = stream.prefix.length, patches = row.subarray(from), best = largest(patches), max = patches[best];
-  paintRamp($("ramp"), state.paint === "light" ? "light" : "opaque");
+  drawRamp(stream);
   const uniform = 1 / row.length;
   $("maximum").textContent = `${percent(max)} (largest)`;
-  $("uniform").hidden = uniform > max;
+  $("uniform").hidden = uniform > max || max === 0;
   $("uniform").style.left = `${(100 * uniform) / max}%`;
   $("uniform-text").textContent = `uniform ${percent(uniform)}`;
-  const text = `${tokenName(stream, query)} attends most to ${patchName(stream, best)}. In sum: ${sums(stream, row)}.`;
+  const whole = boxes ? competitionText(boxes, row) : stream.overImage ? `In sum: ${sums(stream, row)}.` : "";
+  const text = max > 0 ? `${tokenName(stream, query)} attends most to ${keyName(stream, best)}. ${whole}` : `${tokenName(stream, query)} is masked: the encoder does not read it.`;
   $("readout").textContent = text[0].toUpperCase() + text.slice(1);
   announce(`${$("readout").textContent} Maximum ${percent(max)}.`);
 }
 
-/** The same for the relevance of a class, whose scale has no unit. */
-export function showRelevance(stream, row, label) {
+/** The same for the relevance of a class, whose scale has no unit. @param output whose gradient it is of */
+export function showRelevance(stream, row, label, output) {
   const patches = row.subarray(stream.prefix.length), best = largest(patches);
-  paintRamp($("ramp"), state.paint === "light" ? "light" : "opaque");
+  drawRamp(stream);
   $("uniform").hidden = true;
   $("uniform-text").textContent = "";
   $("maximum").textContent = `${patches[best].toPrecision(2)} (largest)`;
-  $("readout").textContent = `Relevance for ${label}: largest at ${patchName(stream, best)}. Attention weighted by the gradient of the class, through all layers.`;
+  $("readout").textContent = `Relevance for ${label}: largest at ${keyName(stream, best)}. Attention weighted by the gradient of the ${output}, through all layers.`;
   announce($("readout").textContent);
 }
 
-const patchName = ({ grid }, patch) => `row ${Math.floor(patch / grid[1]) + 1}, column ${(patch % grid[1]) + 1}`;
+/** A key of a stream, counted behind the prefix tokens. */
+function keyName({ grid, keyAxis, overImage }, key) {
+  return overImage ? `row ${Math.floor(key / grid[1]) + 1}, column ${(key % grid[1]) + 1}` : axisToken(keyAxis, key);
+}
+
+function drawRamp({ overImage }) {
+  if (overImage) paintRamp($("ramp"), state.paint === "light" ? "light" : "opaque");
+  else $("ramp").getContext("2d").clearRect(0, 0, $("ramp").width, $("ramp").height); // the style sheet has the colours of tokens
+}
 
 /** How much goes to the patches, and how much to each prefix token. */
 export function sums(stream, row) {
@@ -80,6 +93,7 @@ export class Pane {
 
   /** Lay one row over the image; the largest weight of its patches is the end of the scale. */
   showRow(stream, row) {
+    if (!stream.overImage) { this.overlay.style.opacity = 0; return; }
     const [rows, columns] = stream.grid, from = stream.prefix.length, patches = row.subarray(from);
     this.overlay.style.width = `${(100 * columns * stream.stride[1]) / stream.size[1]}%`;
     this.overlay.style.height = `${(100 * rows * stream.stride[0]) / stream.size[0]}%`;
@@ -94,9 +108,9 @@ export class Pane {
     if (marks.width !== width || marks.height !== height) { marks.width = width; marks.height = height; }
     const context = marks.getContext("2d");
     context.clearRect(0, 0, width, height);
-    if (!stream) return;
+    if (!stream?.overImage) return;
     const w = (width * stream.stride[1]) / stream.size[1], h = (height * stream.stride[0]) / stream.size[0];
-    for (const patch of hidden) hatch(context, (patch % stream.grid[1]) * w, Math.floor(patch / stream.grid[1]) * h, w, h, scale);
+    for (const patch of new Set([...hidden, ...stream.unread])) hatch(context, (patch % stream.grid[1]) * w, Math.floor(patch / stream.grid[1]) * h, w, h, scale);
     const place = stream.overGrid ? placeOf(stream, query) : null;
     marks.setAttribute("aria-label", `Patches of the image. Query: ${tokenName(stream, query)}`);
     if (!place) return;

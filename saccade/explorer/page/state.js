@@ -1,7 +1,7 @@
 // What a view shows. All of it stands in the address behind "#", so that a link shows the same.
 
 const DEFAULTS = {
-  model: "0", image: "", stream: "", layer: -1, head: 0, show: "head", query: null, paint: "colour", opacity: 0.75, beside: "",
+  model: "0", image: "", text: "", stream: "", layer: -1, head: 0, show: "head", query: null, paint: "colour", opacity: 0.75, beside: "",
   scale: "own", labels: "", label: "", stage: 0, nms: "", hide: [], fill: "drop", heads: [], blocks: [], temperature: 1,
 };
 const CHANGES = ["hide", "fill", "heads", "blocks", "temperature"];
@@ -9,6 +9,9 @@ const LIMIT = 100; // steps of undo
 
 export const state = structuredClone(DEFAULTS);
 const past = [];
+
+/** The labels that are typed for a model of images and texts. */
+export const typedLabels = () => state.labels.split(",").map((label) => label.trim()).filter(Boolean);
 
 /** "5-7,9" from [5, 6, 7, 9]. */
 export function formatRanges(numbers) {

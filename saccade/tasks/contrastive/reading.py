@@ -59,7 +59,7 @@ class TextReader:
         tokens = self.tokens(text)
         with matmul_precision(self.predictor.matmul_precision), evaluation_mode(self.model):
             self.model.encode_text(tokens)
-        axis = Axis("prompt", self.names(tokens))
+        axis = Axis("prompt", self.names(tokens), kind="input")
         return [AttentionGroup("text", "text tokens", ("text.*",), axis, axis, first=len(axis) - 1)]
 
     def relevance(self, image: Tensor, text: str, budget: int) -> PairRelevance:
@@ -82,10 +82,10 @@ class TextReader:
             record(self.model, tokens=False, budget=budget) as trace,
         ):
             outputs = self.model(image.to(self.predictor.device).requires_grad_(), tokens)
+            cosine = (outputs.image * outputs.text).sum()
         layout = self.model.token_layout((image.shape[-2], image.shape[-1]))
         if layout is None:
             raise RecordingError("the image encoder of this CLIP is convolutional: it has no relevance of patches")
-        cosine = (outputs.image * outputs.text).sum()
         weighted = weighted_attention(trace, cosine)
         seeing = [w for path, w in weighted.items() if path.startswith("backbone.")]
         seeing = [w for w in seeing if w.weights.shape[-2:] == (layout.num_tokens, layout.num_tokens)]

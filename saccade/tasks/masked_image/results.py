@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from saccade.engine.pixel_map import PixelMap
 from saccade.reporting.draw import caption, to_png
 
 GAP = 8  # white pixels between pictures
@@ -54,6 +55,11 @@ class Reconstruction:
         pictures = [caption(view, [title]) for title, view in views.items()]
         gap = np.full((pictures[0].shape[0], GAP, 3), 255, np.uint8)
         return np.concatenate([pictures[0], gap, pictures[1], gap, pictures[2]], axis=1)
+
+    def pixel_map(self, image: np.ndarray) -> PixelMap:
+        """The image with its masked patches as predicted."""
+        caption = f"Reconstruction: loss {self.loss:.4f} on {self.num_masked} masked patches of {self.num_patches}"
+        return PixelMap(self.reconstruction, None, caption=caption, of_view=True)
 
     def files(self) -> Mapping[str, bytes]:
         """The reconstruction in the model's own size."""

@@ -173,7 +173,7 @@ class MaskedLMTask(IndependentParts):
         and the output of every byte on the latents."""
         tokens = self.vocabulary.tokens(batch.inputs[0].tolist())
         masked = (batch.inputs[0] == self.vocabulary.mask).nonzero()[:, 0].tolist()
-        text = Axis("text", tuple(tokens))
+        text = Axis("text", tuple(tokens), kind="input")
         if not isinstance(model, PerceiverText):
             first = masked[0] if masked else min(1, len(tokens) - 1)
             return [AttentionGroup("self", "tokens", ("encoder.*",), text, text, first=first)]

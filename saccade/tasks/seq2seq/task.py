@@ -215,12 +215,12 @@ class Seq2SeqTask(IndependentParts):
     def attention_groups(self, model: nn.Module, outputs: Generation, batch: Batch) -> list[AttentionGroup]:
         """Each generated token on the source, the source among itself, and each generated token on those before it."""
         vocabulary, tokens = self.vocabulary, outputs.tokens[0]
-        generated = Axis("generated text", tuple(vocabulary.tokens([*tokens, vocabulary.end])))
-        before = Axis("text before it", tuple(vocabulary.tokens([vocabulary.begin, *tokens])))
+        generated = Axis("generated text", tuple(vocabulary.tokens([*tokens, vocabulary.end])), kind="output")
+        before = Axis("text before it", tuple(vocabulary.tokens([vocabulary.begin, *tokens])), kind="output")
         cross, own = ("decoder.*.cross_attn",), ("decoder.*.attn",)
         decoder = AttentionGroup("decoder", "generated text", own, generated, before)
         if not isinstance(model, ImageToText):
-            source = Axis("source", tuple(vocabulary.tokens(batch.inputs[0].tolist())))
+            source = Axis("source", tuple(vocabulary.tokens(batch.inputs[0].tolist())), kind="input")
             return [
                 AttentionGroup("cross", "alignment", cross, generated, source),
                 AttentionGroup("encoder", "source", ("encoder.*",), source, source),
