@@ -1,43 +1,23 @@
 """The views of the tasks: boxes and their queries, maps of depth, labels that are typed."""
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
 
 import saccade
-from saccade.checkpoints.directory import LoadedModel
-from saccade.data.tokenizer import Tokenizer
-from saccade.engine.images import fresh_preprocessing
-from saccade.engine.predictor import Predictor
 from saccade.errors import ConfigError, DataError, InterventionError, RecordingError
 from saccade.explorer.change import Change
-from saccade.explorer.recording import OpenImage
 from saccade.explorer.session import OpenModel, Session
-from saccade.tasks.contrastive.reading import TextReader
 from saccade.tasks.contrastive.zero_shot import ZeroShot
-from saccade.tasks.loading import load, predictor_of
-from tests.explorer.conftest import View, photograph, running
-
-GOLDEN = Path(__file__).parents[1] / "golden" / "runs"
-IMAGES = [OpenImage("scene.png", photograph(64, 64, seed=3))]
-
-
-def opened(run: str, **options: Any) -> Predictor:
-    return load(GOLDEN / run / "model", options=options)
-
-
-def session_with(predictor: Predictor) -> Session:
-    return Session([OpenModel("model", predictor)], IMAGES, 2**26)
+from tests.explorer.conftest import View, running
+from tests.explorer.task_models import IMAGE, opened, session_of
 
 
 def test_pointing_at_a_box_shows_the_cross_attention_of_its_query(view: View) -> None:
-    predictor = opened("detect_detr", threshold=0.01)
-    session = session_with(predictor)
+    predictor = opened("detect_detr")
+    session = Session([OpenModel("model", predictor)], [IMAGE], 2**26)
     box = session.recording("0", "0", Change()).result["boxes"][1]  # type: ignore[index]
-    inputs = predictor.prepare(IMAGES[0].source)[None]
+    inputs = predictor.prepare(IMAGE.source)[None]
     with saccade.record(predictor.model, layers=["decoder.*.cross_attn"]) as trace, torch.no_grad():
         predictor.model(inputs)
     expected = list(trace.attention.values())[-1][0, 0, box["query"]].numpy().reshape(2, 2)
@@ -62,7 +42,7 @@ def test_pointing_at_a_box_shows_the_cross_attention_of_its_query(view: View) ->
 
 @pytest.mark.parametrize("run", ["depth", "segment", "pretrain_pixels"])
 def test_maps_are_drawn_beside_the_attention(run: str, view: View) -> None:
-    with running(session_with(opened(run))) as address:
+    with running(session_of(run)) as address:
         view.open(address)
         view.page.wait_for_function("() => document.querySelector('.drawn').naturalWidth > 0")
         view.point_at(1, 1)
@@ -72,16 +52,9 @@ def test_maps_are_drawn_beside_the_attention(run: str, view: View) -> None:
 
 def test_labels_are_typed_for_a_clip(view: View) -> None:
     pytest.importorskip("tokenizers")
-    torch.manual_seed(0)
-    tokenizer = Tokenizer.train(["a small three", "a large seven"] * 5, vocab_size=540, context_length=16)
-    options = {
-        "text.vocab_size": tokenizer.vocab_size, "text.context_length": 16, "text.depth": 1, "backbone_config.depth": 1,
-    }  # fmt: skip
-    net = saccade.create("clip_ti16", options=options).eval()
-    loaded = LoadedModel(net, "clip", (), fresh_preprocessing(net), "contrastive", vocabulary=tokenizer.files())
-    predictor = predictor_of(loaded)
-    session = Session([OpenModel("clip", predictor, TextReader(predictor))], IMAGES, 2**26)
-    expected = ZeroShot(predictor, ["three", "seven"]).scores(predictor.prepare(IMAGES[0].source)[None])[0].tolist()
+    session = session_of("clip")
+    predictor = session.models["0"].predictor
+    expected = ZeroShot(predictor, ["three", "seven"]).scores(predictor.prepare(IMAGE.source)[None])[0].tolist()
     scores = {row["label"]: row["score"] for row in session.score_labels("0", "0", ["three", "seven"], Change())}
     assert [scores["three"], scores["seven"]] == pytest.approx(expected, abs=1e-6)
     with pytest.raises(ConfigError, match="labels"):
@@ -92,13 +65,13 @@ def test_labels_are_typed_for_a_clip(view: View) -> None:
         view.page.press("#labels", "Enter")
         view.page.wait_for_selector(".classes")
         assert sorted(view.page.locator(".name").all_inner_texts()) == ["seven", "three"]
-        view.point_at(0, 0)  # of 4 x 4: row 1, column 1 of the 14 x 14 patches
-        view.show(1 + 14 + 1)
+        view.point_at(1, 2)
+        view.show(1 + 4 + 2)
         assert not view.complaints
 
 
 def test_models_without_attention_over_an_image_are_refused() -> None:
-    session = session_with(opened("detect_yolo"))
+    session = session_of("detect_yolo")
     with pytest.raises(RecordingError, match="no attention"):
         session.recording("0", "0", Change())
     with pytest.raises(InterventionError, match="nothing to hide"):
@@ -111,9 +84,9 @@ def test_models_without_attention_over_an_image_are_refused() -> None:
 
 @pytest.mark.parametrize("run", ["pretrain_pixels", "pretrain_colours"])
 def test_a_mask_is_drawn_by_hand(run: str, view: View) -> None:
-    predictor = opened(run)
-    session = session_with(predictor)
-    inputs = predictor.prepare(IMAGES[0].source)[None]
+    session = session_of(run)
+    predictor = session.models["0"].predictor
+    inputs = predictor.prepare(IMAGE.source)[None]
     masked = torch.zeros(1, 16, dtype=torch.bool)
     masked[0, [0, 1, 6]] = True
     with torch.no_grad():
@@ -132,4 +105,6 @@ def test_a_mask_is_drawn_by_hand(run: str, view: View) -> None:
         view.page.mouse.up()
         view.page.wait_for_selector("figcaption")
         assert view.page.locator("img.drawn").count() == 2
+        ready = "() => document.querySelector('.under').textContent.endsWith('on 2 masked patches of 16')"
+        view.page.wait_for_function(ready)
         assert not view.complaints

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from saccade.analysis.attention_maps import read_by_head, reads_class_token
-from saccade.analysis.relevance import WeightedAttention, self_relevance
+from saccade.analysis.attention_maps import reads_class_token
+from saccade.analysis.relevance import stream_relevance
+from saccade.analysis.streams import IMAGE, Readout, Step, output_stream, recorded_steps
 from saccade.data.tokenizer import WORD_END
 from saccade.engine.attention_groups import AttentionGroup, Axis, PairRelevance
 from saccade.engine.predictor import Predictor
@@ -18,9 +19,11 @@ from saccade.models.clip import CLIP
 from saccade.nn.matmul_precision import matmul_precision
 from saccade.nn.mode import evaluation_mode
 from saccade.nn.recording import record
-from saccade.nn.trace import Trace
+from saccade.nn.tokens import TokenLayout
 from saccade.tasks.contrastive.texts import tokenizer_of
 from saccade.tasks.contrastive.zero_shot import TEMPLATE, ZeroShot
+
+TEXT = "text"  # the stream of the text encoder's tokens, as the model names it
 
 
 class TextReader:
@@ -86,38 +89,35 @@ class TextReader:
         layout = self.model.token_layout((image.shape[-2], image.shape[-1]))
         if layout is None:
             raise RecordingError("the image encoder of this CLIP is convolutional: it has no relevance of patches")
-        weighted = weighted_attention(trace, cosine)
-        seeing = [w for path, w in weighted.items() if path.startswith("backbone.")]
-        seeing = [w for w in seeing if w.weights.shape[-2:] == (layout.num_tokens, layout.num_tokens)]
+        paths = list(trace.attention)
+        gradients = torch.autograd.grad(cosine, [trace.attention[path] for path in paths], allow_unused=True)
+        steps = recorded_steps(
+            trace, self.model, {path: gradient for path, gradient in zip(paths, gradients) if gradient is not None}
+        )
+        seeing = [step for step in steps if step.keys == IMAGE]
+        reading = [step for step in steps if step.keys == TEXT]
         if not seeing:
             raise RecordingError("the image encoder of this CLIP has no self-attention over patches")
-        class_token = reads_class_token(self.model.backbone, layout)
-        patches = read_by_head(self_relevance(seeing), layout, class_token)
-        if not class_token:  # each patch's own identity is no relevance
-            patches = patches - 1 / layout.num_patches
-        reading = [w for path, w in weighted.items() if path.startswith("text.")]
-        return PairRelevance(
-            cosine=cosine.item(),
-            patches=patches.detach().clamp(min=0).flatten(),
-            tokens=self.names(tokens),
-            token_values=self._token_values(reading, tokens.shape[1]),
-        )
-
-    def _token_values(self, layers: Sequence[WeightedAttention], count: int) -> Tensor:
-        """The relevance of each token of a text, ``[L]``, without the part that reaches the output past all
-        attention."""
-        if not layers:
-            return torch.zeros(count)
-        gathered = self_relevance(layers) - torch.eye(count)
-        return gathered.mean(dim=0) if self.model.config.text.pooling == "mean" else gathered[-1]
+        first = reads_class_token(self.model.backbone, layout) or output_stream(seeing) != IMAGE
+        patches = gathered(seeing, IMAGE, 0 if first else None, layout)[layout.num_prefix :]
+        values = torch.zeros(tokens.shape[1])
+        if reading:
+            last = None if self.model.config.text.pooling == "mean" else tokens.shape[1] - 1
+            values = gathered(reading, TEXT, last, layout)
+        return PairRelevance(cosine.item(), patches, self.names(tokens), values)
 
 
-def weighted_attention(trace: Trace, score: Tensor) -> dict[str, WeightedAttention]:
-    """Recorded weights ``[H, Q, K]`` by path, with the gradient of a scalar; of one input."""
-    paths = list(trace.attention)
-    gradients = torch.autograd.grad(score, [trace.attention[path] for path in paths], allow_unused=True)
-    return {
-        path: WeightedAttention(weights[0].cpu(), torch.zeros_like(weights[0]).cpu() if g is None else g[0].cpu())
-        for path, g in zip(paths, gradients)
-        for weights in [trace.attention[path].detach()]
-    }
+def gathered(steps: Sequence[Step], stream: str, token: int | None, layout: TokenLayout) -> Tensor:
+    """The relevance of each token of a stream for what is read behind it, ``[N]``, without the part that reaches the
+    output past all attention.
+
+    Args:
+        steps: attention of one encoder, with gradients.
+        stream: of its input tokens.
+        token: that is read; None for the mean of all.
+        layout: of the tokens of an image.
+    """
+    output = output_stream(steps)
+    rows = Readout(output, token).rows(steps, layout)
+    relevance = rows @ stream_relevance(steps)[stream]
+    return (relevance - rows if output == stream else relevance)[0]
