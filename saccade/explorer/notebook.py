@@ -127,5 +127,6 @@ def model_entry(model: nn.Module) -> dict[str, object]:
     """A module without a predictor, as the page describes models."""
     name = type(model).__name__
     count = sum(parameter.numel() for parameter in model.parameters())
-    entry = {"key": "0", "name": name, "architecture": name, "task": "", "parameters": count, "classes": 0}
-    return entry | dict.fromkeys(("masksPatches", "masksTokens", "readsTexts", "readsLabels"), False)
+    entry: dict[str, object] = dict.fromkeys(("masksPatches", "masksTokens", "readsTexts", "readsLabels"), False)
+    described = {"key": "0", "name": name, "architecture": name, "task": "", "parameters": count, "classes": 0}
+    return entry | described
