@@ -109,8 +109,7 @@ def run(
     from saccade.lab.study import read_study
 
     plan = read_study(study)
-    name = Path(study).stem
-    path = output or (Path(study).parent if name == "study" else Path("studies") / name)
+    path = study_folder(study, output)
     print(f"{len(plan.runs)} runs in {path}", file=sys.stderr, flush=True)
     from saccade.cli.progress import RunDisplay
     from saccade.lab.driver import JobEnded, run_study
@@ -158,16 +157,72 @@ def status(path: Path, /) -> None:
 
 
 @app.command
-def report(path: Path, /) -> None:
-    """Write the report (HTML), the plot (PNG) and the table (CSV) of a study, also of one that is not done.
+def report(path: Path, /, *, parquet: Annotated[bool, Parameter(negative="")] = False) -> None:
+    """Write the report (HTML), the plots (PNG) and the table (CSV) of a study, also of one that is not done.
 
     Parameters
     ----------
     path
         Folder of the study.
+    parquet
+        Write the table as results.parquet too.
     """
     from saccade.lab.jobs import StudyDirectory
     from saccade.lab.report import write_study_report
 
-    page, shown = write_study_report(*StudyDirectory.existing(path))
+    page, shown = write_study_report(*StudyDirectory.existing(path), parquet=parquet)
     print(f"{sum(map(len, shown))} points: {page}, {path / 'results.csv'}, {path / 'figure.png'}")
+
+
+@app.command
+def tune(study: str, /, *, output: Path | None = None, threads: int | None = None) -> int:
+    """Search options with an equal number of trials for each side of a study, on the validation split.
+
+    Writes tuned.yaml: the study with the best options of each side, for `saccade lab run`. A search that was stopped or
+    killed goes on where it was.
+
+    Parameters
+    ----------
+    study
+        YAML file with `tune`, or the name of a study that comes with Saccade.
+    output
+        Folder of the study; studies/NAME after the file unless given.
+    threads
+        Of PyTorch; all cores unless given.
+    """
+    if threads is not None and threads < 1:
+        raise ConfigError("--threads must be at least 1")
+    import torch
+
+    from saccade.lab.study import read_study
+    from saccade.lab.tune import Trial, tune_study
+
+    plan = read_study(study)
+    path = study_folder(study, output)
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+    def announce(trial: Trial) -> None:
+        value = f"failed: {trial.error}" if trial.value is None else f"{trial.value:.4f}"
+        print(f"{trial.side}, trial {trial.number + 1}: {value}  {options_text(trial)}", file=sys.stderr, flush=True)
+
+    def options_text(trial: Trial) -> str:
+        shown = (f"{v:.4g}" if isinstance(v, float) else str(v) for v in trial.options.values())
+        return ", ".join(f"{name} {value}" for name, value in zip(trial.options, shown))
+
+    result = tune_study(plan, path, on_trial=announce)
+    if result.study is None:
+        print(f"stopped; go on with: saccade lab tune {shlex.quote(study)} --output {shlex.quote(str(path))}")
+        return 130
+    for side, trial in result.best.items():
+        edge = f"; at the edge of the space: {', '.join(result.at_edge[side])}" if result.at_edge[side] else ""
+        count = sum(one.side == side for one in result.trials)
+        print(f"{side}: {trial.value:.4f} with {options_text(trial)} ({count} trials{edge})")
+    print(f"the study with these options: saccade lab run {shlex.quote(str(result.study))}")
+    return 0
+
+
+def study_folder(study: str, output: Path | None) -> Path:
+    """Where a study's runs are: beside a file that lies in its folder, else in studies/NAME."""
+    name = Path(study).stem
+    return output or (Path(study).parent if name == "study" else Path("studies") / name)

@@ -3,8 +3,11 @@
 import csv
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from saccade.checkpoints.atomic import write_atomic
+from saccade.errors import ConfigError
 from saccade.lab.grid import Job
 from saccade.lab.jobs import JobResult
 from saccade.lab.study import Study
@@ -38,3 +41,28 @@ def to_csv(rows: Sequence[dict[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return buffer.getvalue()
+
+
+def write_parquet(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """The rows as a Parquet file; a column with numbers and texts is one of texts.
+
+    Raises:
+        ConfigError: pyarrow is missing.
+    """
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError:
+        raise ConfigError("Parquet is written by pyarrow: pip install 'saccade[arrow]'") from None
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns = {name: _one_kind([row.get(name) for row in rows]) for name in names}
+    write_atomic(path, lambda temporary: parquet.write_table(pa.table(columns), temporary))
+
+
+def _one_kind(values: Sequence[Any]) -> list[Any]:
+    """Values that are all numbers, or all texts; None stays."""
+    numbers = all(value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in values)
+    if not numbers:
+        return [None if value is None else str(value) for value in values]
+    floats = any(isinstance(value, float) for value in values)
+    return [None if value is None else float(value) if floats else value for value in values]

@@ -57,10 +57,14 @@ def make_runs(config: StudyConfig, measures: Sequence[Measure]) -> tuple[Job, ..
             raise ConfigError(f"the grid has the same run twice: {describe(levels)}, seed {seed}")
         runs |= {id: stage for id, stage in stages.items() if id not in runs}
         runs[job.id] = job
-    unused = set(config.stages) - {job.stage for job in runs.values()}
+    return tuple(runs.values())
+
+
+def require_used(config: StudyConfig, runs: Sequence[Job]) -> None:
+    """Raise ConfigError for a stage that no run starts from."""
+    unused = set(config.stages) - {job.stage for job in runs}
     if unused:
         raise ConfigError(f"no run starts from stages.{min(unused)}: name it as model.init: {{stage: {min(unused)}}}")
-    return tuple(runs.values())
 
 
 def describe(levels: Mapping[str, Any]) -> str:

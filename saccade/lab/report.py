@@ -10,7 +10,7 @@ from saccade.checkpoints.atomic import write_atomic
 from saccade.engine.room import command
 from saccade.lab.config import PanelConfig
 from saccade.lab.expectation import findings, first_paragraph
-from saccade.lab.export import run_rows, to_csv
+from saccade.lab.export import run_rows, to_csv, write_parquet
 from saccade.lab.grid import Job
 from saccade.lab.jobs import JobResult, StudyDirectory
 from saccade.lab.results import Point, collect, duration, points, value_name
@@ -23,9 +23,16 @@ from saccade.reporting.study_plots import Marker, study_figure
 from saccade.training.run_directory import RunDirectory
 
 
-def write_study_report(folder: StudyDirectory, study: Study) -> tuple[Path, list[list[Point]]]:
+def write_study_report(
+    folder: StudyDirectory, study: Study, *, parquet: bool = False
+) -> tuple[Path, list[list[Point]]]:
     """Write `report.html`, `results.csv` and a picture of each plot (`figure.png`, `figure-2.png`, …) of the jobs that
     are done.
+
+    Args:
+        folder: of the study.
+        study: its runs.
+        parquet: whether to write `results.parquet` too, which needs pyarrow.
 
     Returns:
         the page, and the points that each plot shows.
@@ -36,7 +43,10 @@ def write_study_report(folder: StudyDirectory, study: Study) -> tuple[Path, list
     pairs = collect(folder, study)
     shown = [points(study, panel, pairs) for panel in study.config.report]
     figures = [draw(study, panel, group) for panel, group in zip(study.config.report, shown)]
-    write_atomic(folder.path / "results.csv", to_csv(run_rows(study, pairs)).encode())
+    rows = run_rows(study, pairs)
+    write_atomic(folder.path / "results.csv", to_csv(rows).encode())
+    if parquet:
+        write_parquet(rows, folder.path / "results.parquet")
     for count, figure in enumerate(figures, 1):
         end = "" if count == 1 else f"-{count}"
         write_atomic(folder.path / f"figure{end}.png", lambda path, f=figure: f.savefig(path, format="png"))

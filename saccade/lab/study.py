@@ -25,8 +25,8 @@ import yaml
 
 from saccade.config_io import build_config
 from saccade.errors import ConfigError
-from saccade.lab.config import ExpectationConfig, PanelConfig, StudyConfig
-from saccade.lab.grid import MAX_JOBS, Job, make_runs
+from saccade.lab.config import ExpectationConfig, PanelConfig, StudyConfig, TuneConfig
+from saccade.lab.grid import MAX_JOBS, Job, make_runs, require_used
 from saccade.lab.measures import Measure, read_measures
 
 COSTS = ("params", "inputs", "flops", "seconds", "cpu_seconds")  # numbers that every run has besides its metrics
@@ -85,7 +85,9 @@ def read_study(source: str | Path) -> Study:
     config = build_config(StudyConfig, values)
     _check(config)
     measures = read_measures(config.measures, {axis: list(levels) for axis, levels in config.grid.items()})
-    return Study(config, text, make_runs(config, measures), measures)
+    runs = make_runs(config, measures)
+    require_used(config, runs)
+    return Study(config, text, runs, measures)
 
 
 def shipped_studies() -> list[str]:
@@ -132,6 +134,8 @@ def _check(config: StudyConfig) -> None:
         _check_panel(panel, config, path)
     for number, expectation in enumerate(config.expectation):
         _check_expectation(expectation, config, f"expectation[{number}]")
+    if config.tune is not None:
+        _check_tune(config.tune, config)
     if count > MAX_JOBS:
         raise ConfigError(f"the grid has {count} runs, more than {MAX_JOBS}")
 
@@ -172,6 +176,22 @@ def _check_expectation(one: ExpectationConfig, config: StudyConfig, path: str) -
         if not isinstance(levels, list) or any(level not in config.grid[axis] for level in levels):
             known = ", ".join(map(str, config.grid[axis]))
             raise ConfigError(f"{path}.at.{axis} must list levels of the axis ({known}), not {levels!r}")
+
+
+def _check_tune(tune: TuneConfig, config: StudyConfig) -> None:
+    axes = ", ".join(config.grid)
+    if tune.axis not in config.grid:
+        raise ConfigError(f"tune.axis must be an axis of the grid ({axes}), not {tune.axis!r}")
+    if tune.seed in config.seeds:
+        raise ConfigError(f"tune.seed {tune.seed} is one of the study's seeds: trials must be other runs")
+    if not tune.space:
+        raise ConfigError("tune.space must name options, such as optimizer.lr: {low: 1e-4, high: 1e-2, log: true}")
+    for axis, level in tune.at.items():
+        if axis not in config.grid or axis == tune.axis or level not in config.grid[axis]:
+            raise ConfigError(f"tune.at.{axis} must be a level of another axis of the grid, not {level!r}")
+    for level in config.tuned:
+        if level not in config.grid[tune.axis]:
+            raise ConfigError(f"tuned: there is no level {level!r} of {tune.axis}")
 
 
 class _UniqueKeys(yaml.SafeLoader):

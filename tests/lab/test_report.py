@@ -1,9 +1,11 @@
 """What a study's report states: expectations, budgets, scaling laws, all on planted results."""
 
+import csv
 import random
 from pathlib import Path
 
 import pytest
+from pyarrow import parquet
 
 from saccade.errors import ConfigError
 from saccade.lab.expectation import findings, first_paragraph
@@ -71,6 +73,18 @@ def test_intervals_are_those_of_paired_differences(tmp_path: Path) -> None:
     interval = findings(study, collect(folder, study))[0].comparisons[0].interval
     assert interval is not None
     assert interval == pytest.approx((0.2 - 4.302653 * 0.1 / 3**0.5, 0.2 + 4.302653 * 0.1 / 3**0.5), rel=1e-5)
+
+
+def test_the_table_as_parquet_is_the_csv(tmp_path: Path) -> None:
+    folder, study = planted(tmp_path, TWO, two)
+    write_study_report(folder, study, parquet=True)
+    table = parquet.read_table(folder.path / "results.parquet").to_pylist()
+    with open(folder.path / "results.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(table) == len(rows) == 18
+    assert [{name: str(value) for name, value in row.items()} for row in table] == rows
+    assert isinstance(table[0]["flops"], float)
+    assert isinstance(table[0]["seed"], int)
 
 
 def test_unequal_tuning_is_stated(tmp_path: Path) -> None:
