@@ -17,8 +17,6 @@ from saccade.lab.driver import is_locked, run_study
 from saccade.lab.jobs import StudyDirectory
 from saccade.lab.results import status
 from saccade.lab.study import read_study
-from saccade.nn.matmul_precision import MatmulPrecisionChoice
-from saccade.training import resume
 
 SMALL = """
 title: One small model
@@ -38,7 +36,7 @@ def small(tmp_path: Path) -> Path:
     return tmp_path / "small.yaml"
 
 
-# A run measures which precision of matrix products is fastest, and under load two runs may choose differently.
+# As the fixture fixed_precision, in a process of its own.
 FIXED_PRECISION = """
 import sys
 from saccade.cli.main import main
@@ -61,6 +59,7 @@ def weights(folder: Path) -> dict[str, dict[str, bytes]]:
     return {job: {name: tensor.tobytes() for name, tensor in tensors.items()} for job, tensors in files.items()}
 
 
+@pytest.mark.usefixtures("fixed_precision")
 def test_a_study_from_run_to_report(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     output = tmp_path / "study"
     assert main(["lab", "run", str(small), "--output", str(output), "--threads", "1"]) == 0
@@ -84,11 +83,10 @@ def test_a_study_from_run_to_report(small: Path, tmp_path: Path, capsys: pytest.
     assert "4 of 4 jobs done, 0 running" in capsys.readouterr().out
 
 
-def test_a_killed_driver_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("fixed_precision")
+def test_a_killed_driver_goes_on_where_it_was(tmp_path: Path) -> None:
     """kill -9 in the middle of a run: its finished runs stay as they are, the broken one is resumed, and the weights
     are those of a study that nobody killed."""
-    choice = MatmulPrecisionChoice("highest", "fixed")
-    monkeypatch.setattr(resume, "choose_matmul_precision", lambda *_, **__: choice)
     (tmp_path / "study.yaml").write_text(SMALL % 16)
     one, other = tmp_path / "killed", tmp_path / "whole"
     process = driver(tmp_path / "study.yaml", one)
@@ -128,6 +126,7 @@ def test_two_drivers_and_a_worker_do_every_run_once(small: Path, tmp_path: Path)
         assert [json.loads(row)["step"] for row in rows] == sorted({json.loads(row)["step"] for row in rows})
 
 
+@pytest.mark.usefixtures("fixed_precision")
 def test_a_locked_run_is_left_to_who_has_it(small: Path, tmp_path: Path) -> None:
     study = read_study(small)
     folder = StudyDirectory.create(tmp_path / "study", study)
@@ -143,6 +142,7 @@ def test_a_locked_run_is_left_to_who_has_it(small: Path, tmp_path: Path) -> None
     assert run_study(study, folder.path, threads=1).done == 4
 
 
+@pytest.mark.usefixtures("fixed_precision")
 def test_a_run_that_fails_does_not_end_the_study(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     small.write_text(small.read_text().replace("[64, 128]", "[64, 5000]"))
     assert main(["lab", "run", str(small), "--output", str(tmp_path / "study"), "--threads", "1"]) == 1
