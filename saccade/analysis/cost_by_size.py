@@ -13,7 +13,7 @@ import torch
 
 from saccade.engine.predictor import Predictor
 from saccade.errors import ConfigError
-from saccade.models.cost import measure_cost
+from saccade.models.cost import PartCost, measure_cost, measure_parts
 from saccade.nn.matmul_precision import matmul_precision
 from saccade.nn.mode import evaluation_mode
 
@@ -44,7 +44,7 @@ class SizeCost:
 
 @dataclass(frozen=True)
 class CostBySize:
-    """The cost of a model by image size, and on which machine its time was measured."""
+    """The cost of a model by image size, and by part at the first size; and on which machine its time was measured."""
 
     columns: ClassVar[tuple[str, ...]] = (
         "height", "width", "tokens", "gmacs", "attention_gmacs", "activation_mb", "milliseconds",
@@ -54,6 +54,7 @@ class CostBySize:
     params: int
     sizes: tuple[SizeCost, ...]
     machine: str
+    parts: tuple[PartCost, ...] = ()
 
     def __str__(self) -> str:
         lines = [
@@ -67,6 +68,12 @@ class CostBySize:
                 f"{f'{one.height} x {one.width}':<12} {one.tokens or '-':>7} {one.gmacs:>9.3f} "
                 f"{one.attention_gmacs:>9.3f} {share:>7.1%} {one.activation_mb:>9.1f} MB {duration}"
             )
+        if self.parts:
+            first = self.sizes[0]
+            names = [f"{one.part or 'the model itself'} {one.kind}".rstrip() for one in self.parts]
+            width = max(map(len, names))
+            lines += ["", f"{f'by part, {first.height} x {first.width}':<{width}}   parameters      GMAC"]
+            lines += [f"{n:<{width}} {one.params:>12,} {one.macs / 1e9:>9.3f}" for n, one in zip(names, self.parts)]
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -113,8 +120,9 @@ def cost_by_size(
             )
         )
     params = sum(parameter.numel() for parameter in model.parameters())
+    parts = measure_parts(model, (rows[0].height, rows[0].width))
     machine = f"time on {describe(predictor.device)}, batch of {batch_size}" if timed else "time not measured"
-    return CostBySize(predictor.source.architecture, params, tuple(rows), machine)
+    return CostBySize(predictor.source.architecture, params, tuple(rows), machine, parts)
 
 
 @torch.inference_mode()

@@ -1,21 +1,25 @@
 """What a model loses without each of its heads and blocks (Michel et al., arXiv 1905.10650), with paired intervals."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from saccade.analysis.inputs import ImageBatches
+from saccade.analysis.inputs import ImageBatches, image_reader
 from saccade.analysis.intervention import intervene
 from saccade.analysis.result import to_plain
 from saccade.data.samples import Batch
 from saccade.engine.collect import Collected, collect
+from saccade.engine.finite import floating_tensors
 from saccade.engine.predictor import Predictor
 from saccade.errors import ConfigError
 from saccade.nn.attention import Attention
 from saccade.nn.matmul_precision import matmul_precision
+from saccade.nn.mode import evaluation_mode
 from saccade.nn.passes import choose_layers
 from saccade.nn.transformer import Block
 
@@ -133,8 +137,7 @@ def measure_importance(
         RecordingError: the model has no attention.
     """
     batches = list(images.batches)
-    attentions = choose_layers(predictor.model, Attention, "attention")
-    blocks = {path: m for path, m in predictor.model.named_modules() if isinstance(m, Block)}
+    candidates = _heads_and_blocks(predictor)
     whole = _collected(predictor, batches, images)
     if len(whole) < 2:
         raise ConfigError(f"intervals need at least two images with targets, and there are {len(whole)}")
@@ -152,14 +155,9 @@ def measure_importance(
 
     reference, tail = values(whole), (1 - LEVEL) / 2
     selection = predictor.task.measure(whole).selection
-    candidates: list[tuple[str, int | None]] = [
-        (path, head) for path, attention in attentions.items() for head in range(_num_heads(attention))
-    ]
-    candidates += [(path, None) for path in blocks]
     parts = []
     for path, head in candidates:
-        heads: dict[int | str, Sequence[int]] = {} if head is None else {path: [head]}
-        with intervene(predictor.model, heads=heads, blocks=[path] if head is None else []):
+        with _without(predictor, path, head):
             collected = _collected(predictor, batches, images)
         changes = values(collected) - reference
         low, high = np.nanquantile(changes[1:], (tail, 1 - tail))
@@ -168,6 +166,76 @@ def measure_importance(
         if on_parts is not None:
             on_parts(len(parts), len(candidates))
     return Importance(name, float(reference[0]), tuple(parts), len(whole), images.note)
+
+
+@torch.no_grad()
+def measure_dependence(
+    predictor: Predictor, images: ImageBatches, *, seed: int = 0, on_parts: Callable[[int, int], None] | None = None
+) -> Importance:
+    """Measure how much a model's own output depends on each head and each block: for images without targets.
+
+    Of a classifier the change is that of the probability of the class which the whole model predicts. Of other models
+    it is minus the relative change of the outputs, |f'(x) - f(x)| / |f(x)|, from the value 1.
+
+    Args:
+        predictor: the model.
+        images: to run it on; they are held in memory.
+        seed: of the draws of images behind the intervals; of one image the interval is the value itself.
+        on_parts: called with (parts measured, parts in all).
+
+    Raises:
+        ConfigError: there are no images.
+        RecordingError: the model has no attention.
+    """
+    batches = [batch.inputs.to(predictor.device) for batch in images.batches]
+    candidates = _heads_and_blocks(predictor)
+    if not batches:
+        raise ConfigError("there are no images to measure on")
+    whole = [_outputs(predictor, inputs) for inputs in batches]
+    classes = bool(predictor.labels) and all(len(one) == 1 and one[0].ndim == 2 for one in whole)
+    reference = torch.cat([_remaining(one, one, classes) for one in whole])
+    generator = np.random.default_rng(seed)
+    draws, tail = generator.integers(len(reference), size=(DRAWS, len(reference))), (1 - LEVEL) / 2
+    parts = []
+    for path, head in candidates:
+        with _without(predictor, path, head):
+            rows = [_remaining(one, _outputs(predictor, inputs), classes) for one, inputs in zip(whole, batches)]
+        changes = (torch.cat(rows) - reference).numpy()  # [I]
+        low, high = np.quantile(changes[draws].mean(axis=1), (tail, 1 - tail))
+        parts.append(Part(path, head, float(changes.mean()), float(low), float(high), float(changes.mean())))
+        if on_parts is not None:
+            on_parts(len(parts), len(candidates))
+    name = "probability of the predicted class" if classes else "1 - relative change of the output"
+    return Importance(name, float(reference.mean()), tuple(parts), len(reference), images.note)
+
+
+def _outputs(predictor: Predictor, inputs: Tensor) -> list[Tensor]:
+    """All floating-point outputs for prepared images, ``[B, ...]`` each, on the CPU."""
+    reader = image_reader(predictor)
+    with matmul_precision(predictor.matmul_precision), evaluation_mode(predictor.model):
+        return [tensor.float().cpu() for tensor in floating_tensors(reader(inputs))]
+
+
+def _remaining(whole: list[Tensor], changed: list[Tensor], classes: bool) -> Tensor:
+    """What is left of the outputs in a changed run, ``[B]`` float64; see :func:`measure_dependence`."""
+    if classes:
+        best = whole[0].argmax(dim=1, keepdim=True)
+        return changed[0].double().softmax(dim=1).gather(1, best)[:, 0]
+    before, after = (torch.cat([t.double().flatten(1) for t in outputs], dim=1) for outputs in (whole, changed))
+    return 1 - (after - before).norm(dim=1) / before.norm(dim=1).clamp(min=1e-12)
+
+
+def _heads_and_blocks(predictor: Predictor) -> list[tuple[str, int | None]]:
+    """Every head by the path of its attention, then every block: (path, None)."""
+    attentions = choose_layers(predictor.model, Attention, "attention")
+    heads = [(path, head) for path, attention in attentions.items() for head in range(_num_heads(attention))]
+    return [*heads, *((path, None) for path, m in predictor.model.named_modules() if isinstance(m, Block))]
+
+
+def _without(predictor: Predictor, path: str, head: int | None) -> AbstractContextManager[None]:
+    """A context in which the model runs without a head, or without a block."""
+    heads: dict[int | str, Sequence[int]] = {} if head is None else {path: [head]}
+    return intervene(predictor.model, heads=heads, blocks=[path] if head is None else [])
 
 
 def measure_metric(predictor: Predictor, images: ImageBatches, metric: str) -> float:

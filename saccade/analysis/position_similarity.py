@@ -21,12 +21,19 @@ from saccade.nn.positions import FixedPositions, FourierPositions, LearnedPositi
 
 @dataclass(frozen=True)
 class PositionSimilarity:
-    """``values [h, w, h, w]`` in [-1, 1]: each place of the grid with every other; and the kind of the positions."""
+    """How alike positions are.
+
+    Attributes:
+        values: ``[h, w, h, w]`` in [-1, 1], each place of the grid with every other.
+        kind: of the positions.
+        every: places of the model's grid between two of these, 1 for all.
+    """
 
     columns: ClassVar[tuple[str, ...]] = ("row", "column", "other_row", "other_column", "cosine")
 
     values: np.ndarray
     kind: str
+    every: int = 1
 
     def __str__(self) -> str:
         rows, columns = self.values.shape[:2]
@@ -34,29 +41,45 @@ class PositionSimilarity:
         below = np.array([self.values[r, c, r + 1, c] for r in range(rows - 1) for c in range(columns)])
         flat = self.values.reshape(rows * columns, -1)
         far = flat[~np.eye(len(flat), dtype=bool)]
+        part = f", every {self.every}th in both directions" if self.every > 1 else ""
         return (
-            f"{self.kind} positions of {rows} x {columns} patches; mean cosine similarity: neighbours in a row "
+            f"{self.kind} positions of {rows} x {columns} patches{part}; mean cosine similarity: neighbours in a row "
             f"{_mean(right):.3f}, in a column {_mean(below):.3f}, all pairs {_mean(far):.3f}"
         )
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "grid": list(self.values.shape[:2]), "cosine": to_plain(self.values)}
+        return {
+            "kind": self.kind, "grid": list(self.values.shape[:2]), "every": self.every,
+            "cosine": to_plain(self.values),
+        }  # fmt: skip
 
     def rows(self) -> list[tuple[Any, ...]]:
         return [(*place, float(value)) for place, value in np.ndenumerate(self.values)]
 
 
 @torch.no_grad()
-def measure_positions(model: Model, image_size: tuple[int, int] | None = None) -> PositionSimilarity:
+def measure_positions(
+    model: Model, image_size: tuple[int, int] | None = None, *, max_side: int | None = None
+) -> PositionSimilarity:
     """The similarity of a model's positions.
 
     Args:
         model: with positions on the grid of its patches.
         image_size: (H, W) in pixels, whose grid is taken; the model's own unless given.
+        max_side: places in a row or a column at most; of a larger grid every second, third, ... is taken.
 
     Raises:
         ConfigError: the model has no such positions.
     """
+    table, grid, kind = position_table(model, image_size)
+    every = 1 if max_side is None else -(-max(grid) // max_side)
+    places = table.float().cpu().unflatten(0, grid)[::every, ::every]
+    unit = F.normalize(places.flatten(0, 1), dim=1)
+    return PositionSimilarity((unit @ unit.T).reshape(*places.shape[:2], *places.shape[:2]).numpy(), kind, every)
+
+
+def position_table(model: Model, image_size: tuple[int, int] | None = None) -> tuple[Tensor, tuple[int, int], str]:
+    """The positions of the patches ``[h*w, D]``, their grid (h, w), and what kind they are; see above."""
     tables = (LearnedPositions, FixedPositions, FourierPositions)
     module = next((m for m in model.modules() if isinstance(m, tables)), None)
     layout = model.token_layout(image_size)
@@ -64,12 +87,12 @@ def measure_positions(model: Model, image_size: tuple[int, int] | None = None) -
         like = torch.zeros(1, model.config.block.embed_dim, *layout.grid)
         place = next(model.parameters()).device
         kind = "sinusoidal" if model.pos_embed is None else "learned"
-        return PositionSimilarity(_similarity(model.positions(like.to(place), None)[0].flatten(1).T, layout.grid), kind)
+        return model.positions(like.to(place), None)[0].flatten(1).T, layout.grid, kind
     if module is None or layout is None:
         raise ConfigError(f"this {type(model).__name__} has no positions on a grid of patches")
     kind = {LearnedPositions: "learned", FixedPositions: "sinusoidal", FourierPositions: "Fourier"}[type(module)]
     grid = module.grid if image_size is None else layout.grid
-    return PositionSimilarity(_similarity(module(grid)[0, module.num_prefix :], grid), kind)
+    return module(grid)[0, module.num_prefix :], grid, kind
 
 
 def position_similarity(model: Model) -> np.ndarray | None:
@@ -78,12 +101,6 @@ def position_similarity(model: Model) -> np.ndarray | None:
         return measure_positions(model).values
     except ConfigError:
         return None
-
-
-def _similarity(table: Tensor, grid: tuple[int, int]) -> np.ndarray:
-    """Positions ``[h*w, D]`` -> ``[h, w, h, w]``."""
-    unit = F.normalize(table.float().cpu(), dim=1)
-    return (unit @ unit.T).reshape(*grid, *grid).numpy()
 
 
 def _mean(values: np.ndarray) -> float:

@@ -32,6 +32,7 @@ def look(
     device: str = "cpu",
     browser: bool = True,
     export: Path | None = None,
+    data: str | None = None,
 ) -> None:
     """Look inside a model: hover a patch of an image and see what each head attends to.
 
@@ -56,6 +57,8 @@ def look(
         Open the page in a browser where there is a desktop.
     export
         Write the page as one file, with the attention of every model on every image inside, instead of serving it.
+    data
+        A data set of the model's task, on which the page measures head importance and attention distance.
     """
     if export is not None and not export.parent.is_dir():
         raise ConfigError(f"--export: there is no folder {export.parent}")
@@ -80,7 +83,7 @@ def look(
 
             webbrowser.open(address)
 
-    serve(Session(models, opened, budget), listener, announce)
+    serve(Session(models, opened, budget, data=data), listener, announce)
 
 
 def write_page(session: "Session", path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import mimetypes
 from importlib.resources import files
+from typing import Any
 from urllib.parse import unquote
 
 from starlette.applications import Starlette
@@ -13,9 +14,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from saccade.errors import ConfigError, SaccadeError
+from saccade.explorer.about import describe_about, describe_distance
+from saccade.explorer.believe import ShownMap, score_shown
 from saccade.explorer.change import PARAMETERS, Change
 from saccade.explorer.describe import describe_model, describe_pair
 from saccade.explorer.guard import Guard
+from saccade.explorer.measurements import Measurements
 from saccade.explorer.session import Recording, Session, thumbnail
 from saccade.explorer.streams import Stream
 from saccade.explorer.wire import byte_rows, half_rows, image_type
@@ -32,6 +36,8 @@ def make_app(session: Session) -> Starlette:
     recording = "/api/models/{model}/images/{image}"
     routes = [
         Route("/api/state", explorer.state),
+        Route("/api/measurements", explorer.measurements, methods=["GET", "POST", "DELETE"]),
+        Route("/api/models/{model}/about/{what}", explorer.about),
         Route("/api/images", explorer.upload, methods=["POST"]),
         Route("/api/texts", explorer.add_text, methods=["POST"]),
         Route("/api/images/{image}/thumbnail", explorer.thumbnail),
@@ -42,6 +48,8 @@ def make_app(session: Session) -> Starlette:
         Route(recording + "/relevance", explorer.relevance),
         Route(recording + "/pair", explorer.pair),
         Route(recording + "/values", explorer.values),
+        Route(recording + "/distance", explorer.distance),
+        Route(recording + "/score", explorer.score),
         Route(recording + "/{stream}/layers/{layer:int}", explorer.layer),
         Route(recording + "/{stream}/layers/{layer:int}/matrix", explorer.matrix),
         Route(recording + "/{stream}/grid", explorer.grid),
@@ -57,6 +65,7 @@ class Explorer:
 
     def __init__(self, session: Session):
         self.session = session
+        self.measuring = Measurements(session)
 
     async def state(self, request: Request) -> Response:
         """Models, images and memory."""
@@ -68,6 +77,7 @@ class Explorer:
                 "images": session.describe_inputs(),
                 "memory": {"used": session.nbytes, "budget": session.budget, "recordings": len(session.recordings)},
                 "canChange": True,
+                "data": session.data or "",
             }
         )
 
@@ -136,6 +146,38 @@ class Explorer:
             raise ConfigError("attention over an image is read by its rows, /layers/LAYER?query=TOKEN")
         return Response(half_rows(stream.matrices(request.path_params["layer"])), media_type=BINARY)
 
+    async def about(self, request: Request) -> Response:
+        """One of the tabs of a model."""
+        predictor, what = self.session.model(request.path_params["model"]).predictor, request.path_params["what"]
+
+        def describe() -> dict[str, Any]:
+            with self.session.running():
+                return describe_about(predictor, what)
+
+        return JSONResponse(await run_in_threadpool(describe))
+
+    async def distance(self, request: Request) -> Response:
+        """How far the heads of a run look."""
+        return JSONResponse(await run_in_threadpool(describe_distance, await self._recording(request)))
+
+    async def score(self, request: Request) -> Response:
+        """How far a map can be believed: parameters show, layer, head, query, label, and those of a change."""
+        model, image, values = request.path_params["model"], request.path_params["image"], request.query_params
+        change = change_of(request, "show", "layer", "head", "query", "label")
+        layer, head = (number_of(values.get(name, "0"), name) for name in ("layer", "head"))
+        shown = ShownMap(values.get("show", "rollout"), layer, head, query_of(request), values.get("label", ""))
+        return JSONResponse(await run_in_threadpool(score_shown, self.session, model, image, change, shown))
+
+    async def measurements(self, request: Request) -> Response:
+        """All measurements; POST starts one, with parameters model, kind, images and limit; DELETE stops it."""
+        if request.method == "DELETE":
+            self.measuring.stop()
+        if request.method == "POST":
+            values = request.query_params
+            limit = number_of(values.get("limit", "200"), "limit")
+            self.measuring.start(values.get("model", "0"), values.get("kind", ""), values.get("images", "here"), limit)
+        return JSONResponse({"measurements": [one.describe() for one in self.measuring.list()]})
+
     async def layer(self, request: Request) -> Response:
         """The rows of every head of one layer for one query: ``[H, K]`` float16."""
         rows = (await self._stream(request)).rows(request.path_params["layer"], query_of(request))
@@ -163,16 +205,27 @@ class Explorer:
         return recording
 
 
-def change_of(request: Request, other: str) -> Change:
+def change_of(request: Request, *others: str) -> Change:
     """The change that a request's parameters describe.
 
     Raises:
-        ConfigError: a parameter that is neither of a change nor `other`.
+        ConfigError: a parameter that is neither of a change nor one of the others.
     """
-    unknown = sorted(set(request.query_params) - {*PARAMETERS, other})
+    unknown = sorted(set(request.query_params) - {*PARAMETERS, *others})
     if unknown:
-        raise ConfigError(f"there is no parameter {unknown[0]!r}; there are {other}, {', '.join(PARAMETERS)}")
+        raise ConfigError(f"there is no parameter {unknown[0]!r}; there are {', '.join((*others, *PARAMETERS))}")
     return Change.from_query(request.query_params)
+
+
+def number_of(text: str, name: str) -> int:
+    """A parameter that is a number.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if not text.isdecimal() or len(text) > 9:
+        raise ConfigError(f"{name} must be a number from 0 on, not {text!r}")
+    return int(text)
 
 
 def query_of(request: Request) -> int | str:

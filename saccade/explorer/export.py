@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from saccade.errors import RecordingError
+from saccade.explorer.about import describe_all, describe_distance
 from saccade.explorer.change import Change
 from saccade.explorer.describe import describe_model, describe_pair
 from saccade.explorer.recording import OpenImage, OpenText, Recording
@@ -20,6 +22,7 @@ from saccade.explorer.wire import byte_rows, image_type
 from saccade.version import __version__
 
 IMPORT = re.compile(r'^import \{[^}]*\} from "\./([a-z]+\.js)";\n', re.MULTILINE)
+STYLES = ("page.css", "panels.css", "tasks.css", "tabs.css")
 EXPORT = re.compile(r"^export (?=async function |function |class |const |let )", re.MULTILINE)
 
 
@@ -33,7 +36,10 @@ def export_page(session: Session) -> str:
         ImageError, RecordingError: as for :meth:`Session.recording`.
     """
     return assemble_page(
-        models=[describe_model(key, model) for key, model in session.models.items()],
+        models=[
+            {**describe_model(key, model), "about": describe_all(model.predictor)}
+            for key, model in session.models.items()
+        ],
         images=[
             describe_input(key, one) | ({"thumbnail": data_url(thumbnail(one))} if isinstance(one, OpenImage) else {})
             for key, one in session.inputs.items()
@@ -87,7 +93,11 @@ def pack(recording: Recording) -> dict[str, Any]:
     drawn = data_url(recording.drawn) if recording.drawn else ""
     shown = data_url(recording.shown) if recording.shown else ""
     values = None if recording.values is None else packed(recording.values.astype("<f4").tobytes())
-    return {**described, "shown": shown, "drawnImage": drawn, "values": values}
+    try:
+        distance = describe_distance(recording)
+    except RecordingError as error:
+        distance = {"error": str(error)}
+    return {**described, "shown": shown, "drawnImage": drawn, "values": values, "distance": distance}
 
 
 def whole_rollout(stream: Stream) -> torch.Tensor:
@@ -106,7 +116,7 @@ def data_url(content: bytes) -> str:
 
 def assemble(data: str) -> str:
     """The page with its styles, its modules as one script, and the data."""
-    html, styles = page_text("index.html"), "".join(page_text(name) for name in ("page.css", "panels.css", "tasks.css"))
+    html, styles = page_text("index.html"), "".join(page_text(name) for name in STYLES)
     script = bundle("file.js")
     policy = (
         f"default-src 'none'; img-src data:; script-src '{digest(script)}'; style-src '{digest(styles)}'; "

@@ -2,8 +2,9 @@
 
 import hashlib
 import threading
-from collections.abc import Sequence
-from contextlib import nullcontext
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,9 +58,18 @@ class Session:
         models: at least one.
         inputs: images, and texts for models that read texts, to start with.
         budget: bytes of recordings and uploads.
+        data: a data set of the models' task to measure on, as :func:`saccade.analysis.inputs.open_images` takes it.
     """
 
-    def __init__(self, models: Sequence[OpenModel], inputs: Sequence[OpenImage | OpenText], budget: int):
+    def __init__(
+        self,
+        models: Sequence[OpenModel],
+        inputs: Sequence[OpenImage | OpenText],
+        budget: int,
+        *,
+        data: str | None = None,
+    ):
+        self.data = data
         self.models = {str(number): model for number, model in enumerate(models)}
         self.inputs = {str(number): one for number, one in enumerate(inputs)}
         self.uploads: Memory[OpenImage | OpenText] = Memory(budget // 4)
@@ -73,6 +83,18 @@ class Session:
     @property
     def nbytes(self) -> int:
         return self.uploads.nbytes + self.recordings.nbytes
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """One run at a time: a context in which no other run happens."""
+        with self._running:
+            yield
+
+    def give_way(self) -> None:
+        """Within :meth:`running`: let a run that waits go first."""
+        self._running.release()
+        time.sleep(0.002)  # a lock is not fair: without a pause the one that waits may not get it
+        self._running.acquire()
 
     def add_image(self, name: str, content: bytes) -> str:
         """Keep an uploaded image; the same content has the same name in addresses.
@@ -112,6 +134,11 @@ class Session:
     def images(self) -> dict[str, OpenImage]:
         """The images to start with."""
         return {key: one for key, one in self.inputs.items() if isinstance(one, OpenImage)}
+
+    def all_images(self) -> list[OpenImage]:
+        """The images to start with, and the uploads that are in memory."""
+        uploads = [one for _, one in self.uploads.items() if isinstance(one, OpenImage)]
+        return [*self.images.values(), *uploads]
 
     def input(self, key: str) -> OpenImage | OpenText:
         one = self.inputs.get(key) or self.uploads.get(key)

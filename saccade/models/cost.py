@@ -4,6 +4,8 @@ The model runs once on fake tensors, which have shapes and no numbers, so even t
 `torch.utils.flop_counter` counts its matrix products, convolutions and attentions.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +16,9 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from saccade.models.model import Model
+from saccade.nn.attention import Attention
 from saccade.nn.mode import evaluation_mode
+from saccade.nn.transformer import Block, Mlp
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,24 @@ class Cost:
         return self.macs / 1e9
 
 
+@dataclass(frozen=True)
+class PartCost:
+    """What one kind of work in one part of a model costs for one input.
+
+    Attributes:
+        part: path of a module, or of the list of a model's blocks; "" for what belongs to the whole model.
+        kind: within blocks "projections of attention", "scores and values of attention", "MLP" or "norms and others";
+            "" outside of blocks.
+        params: number of parameters; shared ones count where they come first.
+        macs: multiply-adds.
+    """
+
+    part: str
+    kind: str
+    params: int
+    macs: int
+
+
 def measure_cost(model: Model, image_size: tuple[int, int] | None = None) -> Cost:
     """The cost of one image of (H, W) pixels, the size in the model's config unless given; or of one text.
 
@@ -52,18 +74,9 @@ def measure_cost(model: Model, image_size: tuple[int, int] | None = None) -> Cos
         saved[storage._cdata] = storage
         return tensor
 
-    fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    counter = FlopCounterMode(display=False, custom_mapping={fused: _fused_attention_flops})
-    inputs = model.example_inputs(1, image_size)
-    # Fake tensors of the CPU take the fused attention that a real run takes, so that what it saves is right as well.
-    with torch.enable_grad(), FakeTensorMode() as fake:
-        weights = {name: torch.empty(p.shape, requires_grad=True) for name, p in model.named_parameters()}
-        buffers = {name: torch.empty(b.shape, dtype=b.dtype) for name, b in model.named_buffers()}
-        arguments = tuple(fake.from_tensor(tensor) for tensor in inputs)
-        # batch norm in training mode takes no single image
-        with evaluation_mode(model), counter, saved_tensors_hooks(save, lambda tensor: tensor):
-            torch.func.functional_call(model, {**weights, **buffers}, arguments)
-    own_storage = {t.untyped_storage()._cdata for t in (*weights.values(), *buffers.values())}
+    with _fake_run(model, image_size) as (run, own, counter), saved_tensors_hooks(save, lambda tensor: tensor):
+        run()
+    own_storage = {t.untyped_storage()._cdata for t in own}
     activation_bytes = sum(s.nbytes() for address, s in saved.items() if address not in own_storage)
     counts = counter.get_flop_counts().get("Global", {})
     return Cost(
@@ -72,6 +85,93 @@ def measure_cost(model: Model, image_size: tuple[int, int] | None = None) -> Cos
         attention_macs=sum(count for op, count in counts.items() if "scaled_dot_product" in str(op)) // 2,
         activation_bytes=activation_bytes,
     )
+
+
+def measure_parts(model: Model, image_size: tuple[int, int] | None = None) -> tuple[PartCost, ...]:
+    """The same parameters and multiply-adds by part, in the order of the modules; their sums are those of the model.
+
+    Parts are the largest modules without transformer blocks, and the lists of blocks by what happens in them. A product
+    belongs to the innermost module that was called.
+    """
+    names = dict(model.named_modules())
+    sums: dict[tuple[str, str], list[int]] = {}
+    for path in names:
+        for scores in (False, True):
+            _add(sums, _part(names, path, scores), 0, 0)  # in the order of the modules
+    for name, parameter in model.named_parameters():
+        _add(sums, _part(names, name.rpartition(".")[0], False), parameter.numel(), 0)
+    stack, before = [""], [0, 0]  # modules that run; all products and those of attention so far
+
+    with _fake_run(model, image_size) as (run, _, counter):
+
+        def count() -> None:
+            counts = counter.get_flop_counts().get("Global", {})
+            now = [sum(counts.values()), sum(n for op, n in counts.items() if "scaled_dot_product" in str(op))]
+            scores = now[1] - before[1]
+            _add(sums, _part(names, stack[-1], True), 0, scores // 2)
+            _add(sums, _part(names, stack[-1], False), 0, (now[0] - before[0] - scores) // 2)
+            before[:] = now
+
+        def enter(path: str) -> None:
+            count()
+            stack.append(path)
+
+        def leave() -> None:
+            count()
+            stack.pop()
+
+        handles = []
+        for path, module in names.items():
+            handles.append(module.register_forward_pre_hook(lambda *_, path=path: enter(path)))
+            handles.append(module.register_forward_hook(lambda *_: leave()))
+        try:
+            run()
+            count()
+        finally:
+            for handle in handles:
+                handle.remove()
+    return tuple(PartCost(*key, *values) for key, values in sums.items() if any(values))
+
+
+def _add(sums: dict[tuple[str, str], list[int]], key: tuple[str, str], params: int, macs: int) -> None:
+    values = sums.setdefault(key, [0, 0])
+    values[0] += params
+    values[1] += macs
+
+
+def _part(names: dict[str, Any], path: str, scores: bool) -> tuple[str, str]:
+    """(part, kind) of a module by its path."""
+    steps = path.split(".") if path else []
+    around = [".".join(steps[: n + 1]) for n in range(len(steps))]
+    block = next((p for p in around if isinstance(names[p], Block)), None)
+    if block is None:
+        whole = next((p for p in around if not any(isinstance(m, Block) for m in names[p].modules())), path)
+        return whole, ""
+    part = block.rstrip("0123456789.") if block[-1].isdecimal() else block
+    inside = [names[p] for p in around if p.startswith(block)]
+    if any(isinstance(m, Attention) for m in inside):
+        return part, "scores and values of attention" if scores else "projections of attention"
+    return part, "MLP" if any(isinstance(m, Mlp) for m in inside) else "norms and others"
+
+
+@contextmanager
+def _fake_run(model: Model, image_size: tuple[int, int] | None) -> Iterator[Any]:
+    """A function that runs the model on fake tensors, the weights and buffers that it runs on, and what counts."""
+    fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    counter = FlopCounterMode(display=False, custom_mapping={fused: _fused_attention_flops})
+    inputs = model.example_inputs(1, image_size)
+    # Fake tensors of the CPU take the fused attention that a real run takes, so that what it saves is right as well.
+    with torch.enable_grad(), FakeTensorMode() as fake:
+        weights = {name: torch.empty(p.shape, requires_grad=True) for name, p in model.named_parameters()}
+        buffers = {name: torch.empty(b.shape, dtype=b.dtype) for name, b in model.named_buffers()}
+        arguments = tuple(fake.from_tensor(tensor) for tensor in inputs)
+
+        def run() -> None:
+            # batch norm in training mode takes no single image
+            with evaluation_mode(model), counter:
+                torch.func.functional_call(model, {**weights, **buffers}, arguments)
+
+        yield run, (*weights.values(), *buffers.values()), counter
 
 
 def _fused_attention_flops(

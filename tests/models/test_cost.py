@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import saccade
 from saccade.errors import ConfigError
-from saccade.models.cost import measure_cost
+from saccade.models.cost import measure_cost, measure_parts
 
 GMACS = [  # the products of attention counted; without them ViT-B/16 would be 16.849
     ("vit_ti16", 224, 1.254),
@@ -68,3 +68,25 @@ def test_cost_follows_the_image_and_leaves_the_model_alone() -> None:
     assert not model.training
     assert all(torch.equal(before[name], p) for name, p in model.state_dict().items())
     assert all(not module._forward_hooks and not module._forward_pre_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("name", ["vit_digits", "detr_small", "mae_digits", "clip_ti16", "perceiver_digits", "lenet"])
+def test_parts_add_up_to_the_model(name: str) -> None:
+    model = saccade.create(name)
+    parts, cost = measure_parts(model), measure_cost(model)
+    assert sum(part.params for part in parts) == cost.params
+    assert sum(part.macs for part in parts) == cost.macs
+    assert all(part.macs >= 0 for part in parts)
+    assert all(not module._forward_hooks and not module._forward_pre_hooks for module in model.modules())
+
+
+def test_the_parts_of_a_vit_have_a_closed_form() -> None:
+    """17 tokens of width 64, 4 blocks, MLP of 128, 16 patches of 2 x 2."""
+    parts = {(part.part, part.kind): part for part in measure_parts(saccade.create("vit_digits"))}
+    blocks = "encoder.blocks"
+    assert parts[blocks, "scores and values of attention"].macs == 4 * 2 * 17**2 * 64
+    assert parts[blocks, "projections of attention"].macs == 4 * 4 * 17 * 64**2
+    assert parts[blocks, "MLP"].macs == 4 * 2 * 17 * 64 * 128
+    assert parts[blocks, "MLP"].params == 4 * (2 * 64 * 128 + 64 + 128)
+    assert parts["encoder.patch_embed", ""].macs == 16 * 64 * 4
+    assert parts["head", ""].macs == 64 * 10

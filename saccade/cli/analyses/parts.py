@@ -1,6 +1,7 @@
 """`saccade analyze heads`: what a model loses without its parts."""
 
 from saccade.cli.analyses.options import DataOptions, ModelOptions, OutputOptions
+from saccade.errors import ConfigError
 
 
 def heads(
@@ -16,12 +17,14 @@ def heads(
 ) -> None:
     """How much a metric changes without each attention head and each block, with paired 95 % intervals.
 
+    On images without targets, the probability of the class that the model predicts itself, or its output.
+
     Parameters
     ----------
     model
         A run, a model directory, a published file or hub:ORG/NAME.
     data
-        A data set of the model's task, with targets.
+        A data set of the model's task, with targets; or an image, or a pattern such as "photos/*.jpg".
     metric
         One of the task's main metrics, such as accuracy; the first unless given.
     seed
@@ -29,12 +32,19 @@ def heads(
     """
     delivery = result or OutputOptions()
     delivery.check()
-    from saccade.analysis.importance import measure_importance
+    from saccade.analysis.importance import measure_dependence, measure_importance
+    from saccade.analysis.inputs import image_files
     from saccade.cli.counting import counting
     from saccade.reporting.attention_plots import importance_figure
 
     predictor = (opened or ModelOptions()).load(model)
     images = (inputs or DataOptions()).open(predictor, data)
+    targetless = bool(image_files(data))
+    if targetless and metric is not None:
+        raise ConfigError(f"--metric {metric} needs targets, and {data} is images without any")
     with counting("parts") as advance:
-        importance = measure_importance(predictor, images, metric=metric, seed=seed, on_parts=advance)
+        if targetless:
+            importance = measure_dependence(predictor, images, seed=seed, on_parts=advance)
+        else:
+            importance = measure_importance(predictor, images, metric=metric, seed=seed, on_parts=advance)
     delivery.deliver("heads", importance, lambda: importance_figure(importance))

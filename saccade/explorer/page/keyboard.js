@@ -3,11 +3,11 @@
 const MOVES = { w: [-1, 0], s: [1, 0], a: [0, -1], d: [0, 1] };
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-/** @param on layerHead(layers, heads), patch(rows, columns), release(), undo(), toggle("head" | "block" | "patch") */
+/** @param on layerHead(layers, heads), patch(rows, columns), release(), undo(), toggle("head" | "block" | "patch"), away() -> whether keys are for something else */
 export function listenToKeys(on) {
   addEventListener("keydown", (event) => {
     const { target } = event;
-    if (target.closest("select, textarea, input:not([type=radio]):not([type=checkbox])") || event.altKey) return;
+    if (on.away() || target.closest("select, textarea, input:not([type=radio]):not([type=checkbox])") || event.altKey) return;
     if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z" && !event.shiftKey) {
       event.preventDefault();
       on.undo();

@@ -13,14 +13,22 @@ import { byteSize, newest } from "./numbers.js";
 import { pixelMap } from "./pixelmap.js";
 import { drawnFigure, markClass, showPrediction } from "./prediction.js";
 import { pane, refresh } from "./rows.js";
+import { scoreMap, showScore } from "./score.js";
 import { placeOf, showState } from "./stage.js";
 import { applyChange, canUndo, changeQuery, forgetSteps, isChanged, noChange, readAddress, state, undoChange, writeAddress } from "./state.js";
+import { buildTabs, showTab } from "./tabs.js";
 import { buildTaps } from "./taps.js";
 import { acceptTexts, inputOf } from "./texts.js";
 import { buildStrips } from "./tokens.js";
 import { boxes, clampState, currentModel, defaultQuery, hasBoxes, hasRelevance, headBeside, isWhole, patchBeside, query, showTitle, stages, stream, toggled, view } from "./view.js";
 
 const onBox = { hover: (box) => hover(box && tokenOfBox(stream(), box, view.recording.view)), choose: (box) => choose(tokenOfBox(stream(), box, view.recording.view)) };
+
+const onTab = {
+  look: () => { if (view.recording) draw(); },
+  head: (layer, head) => { state.tab = ""; set({ layer, head, show: "head" }); showTab(onTab); $("stage").focus(); },
+  headByPath: (path, head) => onTab.head(Math.max(stream()?.layers.findIndex((layer) => layer.path.split(":")[0] === path) ?? 0, 0), head),
+};
 
 /** @param from where recordings come from */
 export async function start(from) {
@@ -37,12 +45,13 @@ export async function start(from) {
   const options = view.models.map(({ key, name }) => element("option", { value: key, title: name }, name.split(/[\\/]/).at(-1)));
   $("model").replaceChildren(...options);
   $("model-field").hidden = view.models.length < 2 && !view.models[0];
+  buildTabs(onTab);
   await open();
 }
 
 async function readServer() {
   const answer = await view.source.state();
-  Object.assign(view, { models: answer.models, images: answer.images });
+  Object.assign(view, { models: answer.models, images: answer.images, data: answer.data ?? "" });
   view.source.canChange = answer.canChange;
   if (!view.source.canChange) Object.assign(state, noChange());
   showMemory(answer);
@@ -60,6 +69,7 @@ const open = newest(async () => {
   const pictures = view.images.filter(({ kind }) => kind !== "text");
   if (!state.image && pictures.length) state.image = pictures[0].key;
   showStrip(pictures, state.image, (key) => view.source.thumbnail(key), openImage);
+  showTab(onTab);
   const { readsTexts } = currentModel(), input = await inputOf(view.source, currentModel(), view.images).catch((error) => notice(error.message));
   if (!input) {
     view.original = view.recording = null;
@@ -173,6 +183,7 @@ function draw() {
   markHeads(current);
   markClass(state.show === "relevance" ? state.label : null);
   focusSelected();
+  showScore();
   if (view.source.canChange) changePanel(stream(), change, { undo: canUndo(), changed: isChanged(), model: currentModel() });
   refresh();
 }
@@ -217,6 +228,8 @@ function chooseBlock(layer) {
 }
 
 function openImage(key) {
+  const { model } = view.images.find((image) => image.key === key) ?? {};
+  if (model && model !== state.model) Object.assign(state, { model, layer: -1 });
   Object.assign(state, { image: key, query: null }, noChange());
   forgetSteps();
   view.hovered = null;
@@ -315,7 +328,8 @@ function wire() {
   $("beside").addEventListener("change", () => { state.beside = $("beside").value; openBeside(); });
   if (view.source.canUpload) acceptImages(addImage);
   else $("open").hidden = true;
-  listenToKeys({ layerHead: moveLayerHead, patch: movePatch, release: () => { view.hovered = null; if (view.recording) set({ query: null }); }, undo: () => change("undo"), toggle });
+  $("score").addEventListener("click", scoreMap);
+  listenToKeys({ away: () => state.tab !== "", layerHead: moveLayerHead, patch: movePatch, release: () => { view.hovered = null; if (view.recording) set({ query: null }); }, undo: () => change("undo"), toggle });
   new ResizeObserver(() => { if (view.recording) { pane.drawMarks(stream(), query(), state.hide); if (view.beside.recording) view.beside.refresh(stream(), query()); } }).observe($("frame"));
   addEventListener("hashchange", () => { readAddress(); view.hovered = null; forgetSteps(); open(); });
 }

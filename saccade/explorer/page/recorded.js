@@ -8,6 +8,12 @@ async function unpack(text) {
   return new Response(stream).arrayBuffer();
 }
 
+/** What a file has, or the reason why it has nothing. */
+function readable(values) {
+  if (!values || values.error) throw new Error(values?.error ?? "This file has no such view.");
+  return values;
+}
+
 export class Recorded {
   /** @param data models, images and recordings as the export writes them */
   constructor(data) {
@@ -31,6 +37,9 @@ export class Recorded {
   shown(run) { return this.of(run).shown; }
   drawn(run) { return this.of(run).drawnImage; }
   thumbnail(key) { return this.data.images.find((image) => image.key === key).thumbnail; }
+
+  async about(model, what) { return readable(model.about?.[what]); }
+  async distance(run) { return readable(this.of(run).distance); }
 
   /** One matrix [rows * keys] of a stream: a layer's weights, or the rollout. */
   matrix(run, stream, layer, rows) {

@@ -40,8 +40,12 @@ export class Server {
   drawn(run) { return this.address(run, "/drawn"); }
   thumbnail(image) { return `api/images/${encodeURIComponent(image)}/thumbnail`; }
 
+  /** What is at an address, once; JSON where there is no `decode`. */
   read(address, decode) {
-    return this.rows.get(address, async () => decode(await (await answer(fetch(address))).arrayBuffer()));
+    return this.rows.get(address, async () => {
+      const response = await answer(fetch(address));
+      return decode ? decode(await response.arrayBuffer()) : response.json();
+    });
   }
 
   /** Rows of all heads of one layer: Float32Array [heads * keys]. */
@@ -90,6 +94,26 @@ export class Server {
   async labels(run, text) {
     const address = this.address(run, "/labels");
     return (await answer(fetch(`${address}${address.includes("?") ? "&" : "?"}labels=${encodeURIComponent(text)}`))).json();
+  }
+
+  /** A tab of a model, as JSON. */
+  about(model, what) {
+    return this.read(`api/models/${model.key}/about/${what}`, null);
+  }
+
+  distance(run) { return this.read(this.address(run, "/distance"), null); }
+
+  /** How far the map on show can be believed. */
+  score(run, { show, layer, head, query, label }) {
+    const address = this.address(run, "/score", query), values = new URLSearchParams({ show, layer, head, label: show === "relevance" ? label : "" });
+    return this.read(`${address}&${values}`, null);
+  }
+
+  async measurements() { return (await answer(fetch("api/measurements"))).json(); }
+  async stopMeasuring() { await answer(fetch("api/measurements", { method: "DELETE" })); }
+
+  async measure(model, kind, images, limit) {
+    await answer(fetch(`api/measurements?${new URLSearchParams({ model: model.key, kind, images, limit })}`, { method: "POST" }));
   }
 
   async upload(file) {

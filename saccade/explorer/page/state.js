@@ -2,7 +2,7 @@
 
 const DEFAULTS = {
   model: "0", image: "", text: "", stream: "", layer: -1, head: 0, show: "head", query: null, paint: "colour", opacity: 0.75, beside: "",
-  scale: "own", labels: "", label: "", stage: 0, nms: "", hide: [], fill: "drop", heads: [], blocks: [], temperature: 1,
+  tab: "", place: null, over: "image", measure: "here", scale: "own", labels: "", label: "", stage: 0, nms: "", hide: [], fill: "drop", heads: [], blocks: [], temperature: 1,
 };
 const CHANGES = ["hide", "fill", "heads", "blocks", "temperature"];
 const LIMIT = 100; // steps of undo
@@ -35,7 +35,7 @@ function parseRanges(text) {
 const WRITE = { hide: formatRanges, blocks: formatRanges, heads: (heads) => heads.join(",") };
 const READ = {
   hide: parseRanges, blocks: parseRanges, heads: (text) => text.split(",").filter((head) => /^\d+\.\d+$/.test(head)),
-  layer: Number, head: Number, stage: Number, opacity: Number, temperature: Number,
+  place: Number, layer: Number, head: Number, stage: Number, opacity: Number, temperature: Number,
   query: (text) => (/^\d+$/.test(text) ? Number(text) : text),
 };
 

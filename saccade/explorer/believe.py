@@ -1,0 +1,77 @@
+"""The score of the map on show: how far it can be believed."""
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from saccade.analysis.image_maps import class_number
+from saccade.analysis.map_score import RANDOM_MAPS, STEPS, score_map
+from saccade.errors import ConfigError, RecordingError
+from saccade.explorer.change import Change
+from saccade.explorer.recording import read_inputs
+from saccade.explorer.session import Session
+
+SHOWS = ("head", "mean", "max", "rollout", "relevance")
+RUNS = 2 * STEPS * (RANDOM_MAPS + 2)  # of the model, about
+
+
+@dataclass(frozen=True)
+class ShownMap:
+    """Which map of a recorded run is on show.
+
+    Attributes:
+        show: one of :data:`SHOWS`.
+        layer, head: of the maps of a layer.
+        query: the token whose row it is, or "mean".
+        label: the class of a relevance map; of other maps the class that is predicted counts.
+    """
+
+    show: str
+    layer: int = 0
+    head: int = 0
+    query: int | str = 0
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        if self.show not in SHOWS:
+            raise ConfigError(f"there is no map {self.show!r}; there are {', '.join(SHOWS)}")
+
+
+def score_shown(session: Session, model: str, image: str, change: Change, shown: ShownMap) -> dict[str, Any]:
+    """Deletion, insertion and SaCo of a map of one image, beside random maps and a blob.
+
+    Raises:
+        ConfigError: the model has no classes, or there is no such class.
+        DataError: no such model or image.
+        RecordingError: there is no such layer, head or query.
+    """
+    predictor = session.model(model).predictor
+    number = class_number(predictor, shown.label or None)
+    values = map_of(session, model, image, change, shown)
+    inputs, _, _ = read_inputs(predictor, session.image(image))
+    layout = predictor.model.token_layout((inputs.shape[1], inputs.shape[2]))
+    with session.running(), change.applied(predictor.model, layout) if change else nullcontext():
+        score = score_map(predictor, inputs[None], values, number)
+    return {**score.to_dict(), "label": predictor.labels[score.target]}
+
+
+def map_of(session: Session, model: str, image: str, change: Change, shown: ShownMap) -> Tensor:
+    """The map ``[h, w]`` float32."""
+    recording = session.recording(model, image, change)
+    stream = next((each for each in recording.streams if each.over_grid), None)
+    layout = None if stream is None else stream.keys.layout
+    if stream is None or layout is None:
+        raise RecordingError("this model has no self-attention over the patches of an image")
+    if shown.show == "relevance":
+        return session.relevance(model, image, shown.label, change).unflatten(0, layout.grid)
+    if shown.show == "rollout":
+        row = stream.rollout(shown.query).float()
+    else:
+        rows = stream.rows(shown.layer, shown.query).float()  # [H, K]
+        if shown.show == "head" and not 0 <= shown.head < len(rows):
+            raise ConfigError(f"there is no head {shown.head}: they are 0 to {len(rows) - 1}")
+        row = {"mean": rows.mean(dim=0), "max": rows.amax(dim=0)}.get(shown.show)
+        row = rows[shown.head] if row is None else row
+    return row[len(stream.prefix) :].unflatten(0, layout.grid)

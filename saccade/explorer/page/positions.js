@@ -1,0 +1,82 @@
+// The tab of positions: a place under the pointer, and how alike all the others are.
+
+import { paint } from "./colours.js";
+import { announce, element } from "./controls.js";
+import { state, writeAddress } from "./state.js";
+import { view } from "./view.js";
+
+const TILED = 400; // places at most whose maps are all drawn
+const level = (byte) => byte / 127.5 - 1;
+
+function decoded(text) {
+  return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+}
+
+export async function showPositions(model) {
+  const { kind, grid, every, cosine } = await view.source.about(model, "positions");
+  const bytes = decoded(cosine), [rows, columns] = grid, count = rows * columns;
+  let low = 255;
+  for (const byte of bytes) low = Math.min(low, byte);
+  const shades = (place) => Float32Array.from({ length: count }, (_, i) => bytes[place * count + i] - low);
+  const map = element("canvas", { class: "map-large", "aria-hidden": "true" }), mark = element("i", { class: "place", "aria-hidden": "true" });
+  const [row, column] = ["Row", "Column"].map((name, axis) => element("input", { type: "number", min: 1, max: grid[axis], "aria-label": name, oninput: () => show(read(), true) }));
+  const readout = element("p", { class: "readout", id: "position-readout" });
+  const read = () => [row, column].reduce((place, field, axis) => place * grid[axis] + Math.min(Math.max(Math.round(field.value) - 1, 0), grid[axis] - 1), 0);
+  const frame = element("div", { class: "map-frame" }, map, mark);
+  frame.style.aspectRatio = `${columns} / ${rows}`;
+  const picture = count <= TILED ? tiles(bytes, low, grid) : null;
+
+  function show(place, keep) {
+    const values = shades(place), [r, c] = [Math.floor(place / columns), place % columns];
+    paint(map, values, 0, grid, 255 - low);
+    Object.assign(mark.style, { left: `${(100 * c) / columns}%`, top: `${(100 * r) / rows}%`, width: `${100 / columns}%`, height: `${100 / rows}%` });
+    if (picture) Object.assign(picture.mark.style, { left: `${(100 * c) / columns}%`, top: `${(100 * r) / rows}%`, width: `${100 / columns}%`, height: `${100 / rows}%` });
+    if (document.activeElement !== row) row.value = r + 1;
+    if (document.activeElement !== column) column.value = c + 1;
+    let best = place === 0 ? 1 : 0;
+    for (let i = 0; i < count; i++) if (i !== place && values[i] > values[best]) best = i;
+    readout.textContent = count === 1 ? "The model has one place." : `Row ${r + 1}, column ${c + 1} is most like row ${Math.floor(best / columns) + 1}, column ${(best % columns) + 1}: cosine ${level(values[best] + low).toFixed(2)}.`;
+    map.dataset.place = place;
+    if (!keep) return;
+    state.place = place;
+    writeAddress();
+    announce(readout.textContent);
+  }
+
+  const fixed = () => (Number.isInteger(state.place) && state.place < count ? state.place : Math.floor(rows / 2) * columns + Math.floor(columns / 2));
+  const at = (box, event) => {
+    const c = Math.floor(((event.clientX - box.left) / box.width) * columns), r = Math.floor(((event.clientY - box.top) / box.height) * rows);
+    return r >= 0 && c >= 0 && r < rows && c < columns ? r * columns + c : null;
+  };
+  for (const target of [frame, picture?.frame].filter(Boolean)) {
+    const place = (event) => at(target.getBoundingClientRect(), event);
+    target.addEventListener("pointermove", (event) => { const over = place(event); if (over !== null) show(over, false); });
+    target.addEventListener("pointerleave", () => show(fixed(), false));
+    target.addEventListener("click", (event) => { const over = place(event); if (over !== null) show(over, true); });
+  }
+  show(fixed(), false);
+  const part = every > 1 ? ` Every ${every}th place of the model is shown.` : "";
+  const ramp = element("canvas", { class: "ramp", "aria-hidden": "true" });
+  paint(ramp, Float32Array.from({ length: 256 }, (_, i) => i), 0, [1, 256], 255);
+  return [
+    element("section", {}, element("p", {}, `${kind[0].toUpperCase()}${kind.slice(1)} positions, ${rows} × ${columns} places.${part} Point at a place; click to keep it.`),
+      frame, element("div", { class: "legend" }, ramp, element("div", { class: "ends" }, element("span", {}, `${level(low).toFixed(2)} (least alike)`), element("span", {}, "1 (the same)"))),
+      readout, element("div", { class: "fields" }, element("label", { class: "field" }, "Row ", row), element("label", { class: "field" }, "Column ", column))),
+    ...(picture ? [element("section", {}, element("h3", {}, "All maps"), element("p", { class: "note" }, "Each small map belongs to the place where it stands."), picture.frame)] : []),
+  ];
+}
+
+/** Every place's map where the place is: one picture with a gap between the maps. */
+function tiles(bytes, low, [rows, columns]) {
+  const [height, width] = [rows * (rows + 1), columns * (columns + 1)], count = rows * columns;
+  const values = new Float32Array(height * width);
+  for (let place = 0; place < count; place++) {
+    const [top, left] = [Math.floor(place / columns) * (rows + 1), (place % columns) * (columns + 1)];
+    for (let i = 0; i < count; i++) values[(top + Math.floor(i / columns)) * width + left + (i % columns)] = bytes[place * count + i] - low;
+  }
+  const canvas = element("canvas", { class: "map-large", "aria-hidden": "true" }), mark = element("i", { class: "place", "aria-hidden": "true" });
+  paint(canvas, values, 0, [height, width], 255 - low);
+  const frame = element("div", { class: "map-frame" }, canvas, mark);
+  frame.style.aspectRatio = `${columns} / ${rows}`;
+  return { frame, mark };
+}
