@@ -10,8 +10,10 @@ from PIL import Image
 
 from saccade.data.config import AugmentationConfig, DataConfig
 from saccade.data.preprocessing import Preprocessing
+from saccade.data.samples import BoxTruth
 from saccade.errors import ConfigError, DataError, ImageError
-from saccade.tasks.detection.batches import BoxDataset, BoxTransform
+from saccade.tasks.detection.batches import BoxDataset, BoxTransform, crowds_inside
+from saccade.tasks.detection.records import Record, RecordSource
 from saccade.tasks.detection.sources import open_boxes
 
 BOXES = [(2.0, 3.0, 12.0, 9.0), (20.0, 4.0, 30.0, 20.0)]
@@ -164,3 +166,16 @@ def test_pictures_of_annotations_are_not_the_images(tmp_path: Path) -> None:
     source = open_boxes(str(root), WHOLE).train
     assert len(source) == len(drawn)
     assert all(name.startswith("JPEGImages/") for name in source.names)
+
+
+def test_boxes_end_at_the_edges_of_their_image(tmp_path: Path) -> None:
+    """Each side at its own edge, in an image that is wider than high and in one that is higher than wide."""
+    for number, (width, height) in enumerate(((40, 20), (20, 40))):
+        file = tmp_path / f"{number}.png"
+        Image.new("RGB", (width, height)).save(file)
+        boxes = ((-5.0, -6.0, 50.0, 60.0), (3.0, 4.0, 12.0, 14.0), (8.0, 9.0, 90.0, 90.0))
+        source = RecordSource(tmp_path, [Record(file, boxes, ("fox",) * 3)], ("fox",))
+        expected = [[0, 0, width, height], [3, 4, 12, 14], [8, 9, width, height]]
+        assert source.with_boxes(0).boxes.tolist() == expected
+        truth = BoxTruth(np.array(boxes), np.zeros(3, np.int64), np.ones(3), np.ones(3, bool))
+        assert crowds_inside(truth, width, height).tolist() == expected
