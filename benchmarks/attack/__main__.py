@@ -29,21 +29,19 @@ SEED = 0
 
 
 def progress(row: Row, calls: int, start: float) -> Any:
-    """Prints the attempts, the rate and the time left, at most twice a second."""
-    last = [0.0]
+    """Prints the attempts, the rate and the time left: twice a second on a terminal, else every half minute."""
+    is_terminal = sys.stderr.isatty()
+    last = [start]
 
     def show(outcome: Outcome, done: int) -> None:
         now = time.monotonic()
-        if now - last[0] < 0.5 and done < calls:
+        if now - last[0] < (0.5 if is_terminal else 30) and done < calls:
             return
         last[0] = now
         seconds = now - start
-        left = seconds / done * (calls - done)
         text = f"{row.name}: {outcome.tried:,} of {calls * row.size:,}, {outcome.failed} failed, "
-        text += f"{outcome.tried / seconds:.0f} a second, {left:.0f} s left"
-        end = "\n" if done == calls or not sys.stderr.isatty() else "\r"
-        if done == calls or sys.stderr.isatty():
-            print(f"{text:<79}", end=end, file=sys.stderr, flush=True)
+        text += f"{outcome.tried / seconds:.0f} a second, {seconds / done * (calls - done):.0f} s left"
+        print(f"{text:<79}", end="\r" if is_terminal and done < calls else "\n", file=sys.stderr, flush=True)
 
     return show
 
