@@ -16,6 +16,7 @@ from saccade.analysis.image_maps import Method, image_map
 from saccade.analysis.map_score import ScoredMap, scored
 from saccade.analysis.points import point_attention
 from saccade.analysis.rise import RiseMasks
+from saccade.analysis.token_maps import maps_of_words
 from saccade.checkpoints.directory import LoadedModel, is_model_dir, save_model_dir
 from saccade.data.batching import eval_batches
 from saccade.data.images import ImageLike
@@ -33,6 +34,7 @@ from saccade.nn.matmul_precision import matmul_precision
 from saccade.nn.mode import evaluation_mode
 from saccade.reporting.attention_plots import map_figure
 from saccade.reporting.points import point_figure
+from saccade.reporting.token_plots import token_figure
 from saccade.tasks import table
 from saccade.tasks.loading import load
 
@@ -183,6 +185,11 @@ def explain(
         raise ConfigError("there is no image to explain: the list is empty")
     with evaluation_mode(predictor.model):
         if (method, target, layer, head, query) != (None, None, None, None, None):
+            words = None
+            if query is None and point is None:
+                words = _maps_of_words(predictor, inputs, None, method or "attention", target, layer, head, budget)
+            if words is not None:
+                return words
             masks = method if isinstance(method, RiseMasks) else None
             default: Method = "attention" if target is None else "relevance"
             chosen: Method = "rise" if isinstance(method, RiseMasks) else method or default
@@ -200,6 +207,56 @@ def explain(
         points = [point_attention(predictor, image, point, budget=budget) for image in inputs]
     lines = [f"{p.name}: {point[0]:g}, {point[1]:g} in every layer" for p in points]
     return Drawing(point_figure(points), lines)
+
+
+def explain_words(
+    model: Predictor | str | Path,
+    images: ImageLike | Iterable[ImageLike],
+    text: str,
+    *,
+    method: str = "relevance",
+    budget: str | int = "4 GiB",
+    device: torch.device | str | None = None,
+) -> Drawing:
+    """Draw which patches of an image and which words of a text a model of both depends on.
+
+    Args:
+        model: a predictor of a CLIP, or whatever :func:`saccade.load` opens as one.
+        images: one or several.
+        text: compared with each.
+        method: "relevance" for their similarity; "attention", "rollout" or "flow" of the text encoder, the last two
+            also of the image encoder.
+        budget, device: as for :func:`explain`.
+
+    Raises:
+        ConfigError: the model reads no texts beside images, or there is no such method.
+    """
+    predictor = _predictor(model, device, None)
+    inputs: list[ImageLike] = [images] if is_single(images) else list(images)  # type: ignore[arg-type,list-item]
+    drawing = _maps_of_words(predictor, inputs, text, method, None, None, None, budget)
+    assert drawing is not None  # a text is refused where there are no words
+    return drawing
+
+
+def _maps_of_words(
+    predictor: Predictor,
+    inputs: Sequence[ImageLike],
+    text: str | None,
+    method: str | RiseMasks,
+    target: str | None,
+    layer: int | None,
+    head: int | None,
+    budget: str | int,
+) -> Drawing | None:
+    """Maps of words; None where the maps are over images alone."""
+    report, name = table.report(predictor.task.name), "rise" if isinstance(method, RiseMasks) else method
+    maps = []
+    for one in inputs:
+        reading = report.reading(predictor, one, text)
+        if reading is None:
+            return None
+        maps.append(maps_of_words(predictor, reading, name, target=target, layer=layer, head=head, budget=budget))
+    return Drawing(token_figure(maps), [str(one) for one in maps])
 
 
 def _predictor(

@@ -14,6 +14,7 @@ from torch import Tensor
 from saccade.analysis.attention_maps import reads_class_token, to_pixels
 from saccade.analysis.image_points import patch_at, point_in_input
 from saccade.analysis.image_run import ImageRun, run_images
+from saccade.analysis.inputs import require_images
 from saccade.analysis.placed_attention import PlacedAttention, on_one_grid
 from saccade.analysis.result import to_plain
 from saccade.analysis.streams import WITHOUT_ATTENTION
@@ -104,6 +105,7 @@ def attention_view(
     Raises:
         RecordingError: no attention of the chosen layers covers the image, or there is no such query.
     """
+    require_images(predictor)
     prepared, size = predictor.read(image)
     place = point_in_input(query, size, predictor.preprocess) if isinstance(query, tuple) else None
     run = run_images(predictor, prepared[None], layers=layers, heads=heads, budget=budget)

@@ -22,6 +22,7 @@ from saccade.analysis.streams import IMAGE, output_stream, over_patches, recorde
 from saccade.engine.predictor import Predictor
 from saccade.errors import ConfigError, RecordingError
 from saccade.models.backbone import WithBackbone
+from saccade.models.clip import CLIP
 from saccade.models.detr import DetrOutput
 from saccade.models.dpt import DPT
 from saccade.models.model import Model
@@ -110,7 +111,8 @@ def output_reader(predictor: Predictor) -> Model:
     """
     reader = predictor.model if isinstance(predictor.model, DPT) else image_reader(predictor)
     if isinstance(reader, Embedder):
-        raise RecordingError("this model has no classes, of which a gradient could be taken")
+        named = "give a text, for relevance to it (--text)" if isinstance(reader.model, CLIP) else "use rollout"
+        raise RecordingError(f"this model has no classes, of which a gradient could be taken: {named}")
     return reader
 
 

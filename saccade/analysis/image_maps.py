@@ -16,7 +16,7 @@ from saccade.analysis.captum_maps import CAPTUM_METHODS, captum_map
 from saccade.analysis.gradient_maps import grad_cam, relevance_map
 from saccade.analysis.image_points import patch_at, point_in_input
 from saccade.analysis.image_run import ImageRun, run_images
-from saccade.analysis.inputs import gives_one_class
+from saccade.analysis.inputs import gives_one_class, require_images
 from saccade.analysis.outputs import dense_values, pixel_at
 from saccade.analysis.placed_attention import PlacedBlock, placed_rollout
 from saccade.analysis.result import to_plain
@@ -125,6 +125,7 @@ def image_map(
         ConfigError: an option that the method does not take, or a method or class that does not exist.
         RecordingError: there is no such layer or head, or no self-attention over patches.
     """
+    require_images(predictor)
     prepared, size = predictor.read(image)
     number = class_number(predictor, target)
     place = None if point is None else point_in_input(point, size, predictor.preprocess)

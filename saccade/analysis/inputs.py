@@ -41,6 +41,15 @@ def inner_model(reader: Model | Embedder) -> Model:
     return reader.model if isinstance(reader, Embedder) else reader
 
 
+def require_images(predictor: Predictor) -> None:
+    """Raise ConfigError where a model reads texts."""
+    if not predictor.reads_images:
+        raise ConfigError(
+            f"this {predictor.source.architecture} reads texts, and the analysis needs a model of images; of texts "
+            "there are attention, rollout, flow and relevance"
+        )
+
+
 def image_reader(predictor: Predictor) -> Model | Embedder:
     """A module that reads whole images ``[B, C, H, W]`` and nothing else.
 
@@ -50,8 +59,7 @@ def image_reader(predictor: Predictor) -> Model | Embedder:
     Raises:
         ConfigError: the model reads texts, alone or beside the image.
     """
-    if not predictor.reads_images:
-        raise ConfigError(f"this {predictor.source.architecture} reads texts; the analysis needs a model of images")
+    require_images(predictor)
     model = predictor.model
     embeds = type(model).embed is not Model.embed
     if embeds and not predictor.labels:

@@ -11,6 +11,7 @@ import torch
 from saccade.analysis.attention_maps import self_attention, to_pixels
 from saccade.analysis.image_points import patch_at, point_in_input
 from saccade.analysis.image_run import run_images
+from saccade.analysis.inputs import require_images
 from saccade.analysis.placed_attention import on_one_grid
 from saccade.engine.predictor import ImageLike, Predictor, name_of
 
@@ -49,6 +50,7 @@ def point_attention(
     Raises:
         RecordingError: the point is outside the image, or the model has no self-attention over patches.
     """
+    require_images(predictor)
     prepared, size = predictor.read(image)
     place = point_in_input(point, size, predictor.preprocess)
     run = run_images(predictor, prepared[None], budget=budget)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -10,6 +10,9 @@ from saccade.cli.analyses.options import ModelOptions, PlaceOptions
 from saccade.cli.counting import counting
 from saccade.cli.options import MapMethod, MapOptions
 from saccade.errors import ConfigError
+
+if TYPE_CHECKING:
+    from saccade.engine.report import Drawing
 
 SUFFIXES = (".png", ".svg", ".pdf", ".jpg")
 
@@ -34,14 +37,15 @@ def explain(
     For a classifier the rollout of all layers and each head of the last, over the image. For a DETR its detections and
     the cross-attention of their queries. For a model that generates texts the cross-attention of each token. With
     --point, the attention of one patch in every layer: also for a DPT. With --method, --layer, --head or --query one
-    map an image; with --method and --point the map of the depth, class or box at this place.
+    map an image; with --method and --point the map of the depth, class or box at this place; with --text the relevance
+    of patches and words for their similarity. For a model of texts the attention of its words, or a --method of them.
 
     Parameters
     ----------
     model
         A run, a model directory, a published file or hub:ORG/NAME.
     images
-        One row a picture: files, folders or patterns.
+        One row a picture: files, folders or patterns; texts for a model of texts.
     output
         Where to draw: .png, .svg, .pdf or .jpg.
     method
@@ -65,18 +69,28 @@ def explain(
     if not output.parent.is_dir():
         raise ConfigError(f"--output: there is no folder {output.parent}")
     from saccade.api import explain as draw
-    from saccade.checkpoints.atomic import write_atomic
+    from saccade.api import explain_words
     from saccade.cli.predict import expand
 
     options = drawn or MapOptions()
     masks = options.rise(method)
     places, predictor = place or PlaceOptions(), (opened or ModelOptions()).load(model)
     inputs = list(dict.fromkeys(path for text in images for path in expand(text))) if predictor.reads_images else images
+    if places.text is not None:
+        drawing = explain_words(predictor, inputs, places.text, method=method or "relevance", budget=budget)
+        return deliver(drawing, output)
     with counting("masks") as advance:
         drawing = draw(
             predictor, inputs, point=places.point, query=places.query,
             method=method if masks is None else replace(masks, on_masks=advance), target=target, layer=layer,
             head=head, score=options.score, budget=budget,
         )  # fmt: skip
+    deliver(drawing, output)
+
+
+def deliver(drawing: "Drawing", output: Path) -> None:
+    """Write the picture and print its lines."""
+    from saccade.checkpoints.atomic import write_atomic
+
     write_atomic(output, lambda path: drawing.figure.savefig(path, format=output.suffix[1:].lower()))
     print(*drawing.lines, f"drawn in {output}", sep="\n")

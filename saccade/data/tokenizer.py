@@ -86,6 +86,10 @@ class Tokenizer:
                 tokens.append(self.inner.id_to_token(token_id).replace(WORD_END, SPACE))
         return self.inner.decoder.decode(tokens).strip()
 
+    def tokens(self, ids: Sequence[int]) -> list[str]:
+        """The token of each id, for display: bytes that are letters, and a space where a word ends."""
+        return [self.inner.id_to_token(token_id).replace(WORD_END, " ").strip() for token_id in ids]
+
     def files(self) -> dict[str, bytes]:
         """`vocab.json` and `merges.txt`, in the format of Hugging Face."""
         model: dict[str, Any] = json.loads(self.inner.to_str())["model"]

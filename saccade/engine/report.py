@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Protocol
 
 from saccade.data.samples import DataSplits
 from saccade.engine.predictor import ImageLike, Predictor
+from saccade.engine.reading import Reading
 from saccade.engine.results import Metrics
 from saccade.errors import ConfigError
 
@@ -71,6 +72,20 @@ class TaskReport(ABC):
             "(--point 0.5 0.5), or record the attention in Python with saccade.record"
         )
 
+    def reading(self, predictor: Predictor, value: ImageLike, text: str | None = None) -> Reading | None:
+        """One input with the words of its tokens, for maps between words; None for a task that reads images alone.
+
+        Args:
+            predictor: the model.
+            value: an image, or a text where the model reads texts.
+            text: beside the image, for a model of both; None for maps of the image alone.
+
+        Raises:
+            ConfigError: a text for a model that reads none.
+        """
+        refuse_text(text)
+        return None
+
     def stages(
         self,
         predictor: Predictor,
@@ -88,3 +103,9 @@ class TaskReport(ABC):
             ConfigError: models of this task have no stages.
         """
         raise ConfigError(f"--stages measures detectors stage by stage; models for {predictor.task.name} have none")
+
+
+def refuse_text(text: str | None) -> None:
+    """Raise ConfigError where there is a text beside the input of a model that reads one input."""
+    if text is not None:
+        raise ConfigError("a text beside the image (--text) is for models of images and texts, such as a CLIP")

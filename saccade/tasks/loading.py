@@ -11,8 +11,9 @@ import torch
 from saccade.checkpoints.directory import LoadedModel
 from saccade.checkpoints.loading import load_model
 from saccade.data.label_file import read_label_file
-from saccade.engine.predictor import Predictor, choose_device
-from saccade.errors import DataError
+from saccade.engine.predictor import ImageLike, Predictor, choose_device
+from saccade.engine.reading import Reading
+from saccade.errors import ConfigError, DataError
 from saccade.models.names import argument_error
 from saccade.tasks import table
 from saccade.upgrade import task_name
@@ -83,3 +84,20 @@ def predictor_of(
 ) -> Predictor:
     """A loaded model, ready to predict; arguments as for :func:`load`."""
     return Predictor(source, table.room(task_name(source.task, source.architecture)), device=device, options=options)
+
+
+def read_tokens(predictor: Predictor, value: ImageLike, text: str | None = None) -> Reading:
+    """One input as a model of texts reads it, for :func:`saccade.analysis.token_maps.token_maps`.
+
+    Args:
+        predictor: of a model that reads or generates texts.
+        value: a text, or an image where the model reads images.
+        text: beside the image, for a CLIP.
+
+    Raises:
+        ConfigError: the model reads images alone, or a text is missing or too much.
+    """
+    reading = table.report(predictor.task.name).reading(predictor, value, text)
+    if reading is None:
+        raise ConfigError(f"this {predictor.source.architecture} has no words here: use the maps of images")
+    return reading

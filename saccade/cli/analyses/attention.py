@@ -54,26 +54,31 @@ def attention(
     *,
     query: str = "",
     point: tuple[float, float] | None = None,
+    text: str | None = None,
     layer: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
     head: Annotated[list[int] | None, Parameter(consume_multiple=True, negative="")] = None,
     budget: str = "4 GiB",
     opened: ModelOptions | None = None,
     result: OutputOptions | None = None,
 ) -> None:
-    """Where one query of an image looks, in every layer and head, as a grid of maps.
+    """Where one query of an image looks, or which words of a text attend to which, in every layer and head.
+
+    Of a model that generates texts also where each word looks in the source, or in the image.
 
     Parameters
     ----------
     model
         A run, a model directory, a published file or hub:ORG/NAME.
     image
-        An image file.
+        An image file; a text for a model of texts.
     query
         cls, mean, or the number of a query (an object query of a DETR, a latent of a Perceiver); the class token
         where the head reads it, else the mean of all queries, unless given.
     point
         Instead of --query, the patch at a point of the image: two fractions of width and height from the upper left
         corner, such as 0.5 0.25, or column and row of a pixel, such as 120 64.
+    text
+        Of a model of images and texts: the text whose words are shown.
     layer
         Numbers of attentions, negative from the end, or paths with wildcards such as "decoder.*"; all that cover the
         image unless given.
@@ -89,13 +94,21 @@ def attention(
     if query not in ("", "cls", "mean") and not query.isdecimal():
         raise ConfigError(f"--query is cls, mean or the number of a query, not {query!r}")
     from saccade.analysis.attention_views import attention_view
+    from saccade.analysis.token_maps import token_maps
     from saccade.reporting.attention_plots import view_figure
+    from saccade.reporting.token_plots import token_figure
 
+    predictor = (opened or ModelOptions()).load(model)
+    layers = None if layer is None else [layer_of(one) for one in layer]
+    reading = None if query or point is not None else PlaceOptions(text=text).read(predictor, image)
+    if reading is not None:
+        maps = token_maps(predictor, reading, layers=layers, heads=head, budget=budget)
+        return delivery.deliver("attention", maps, lambda: token_figure([maps]))
     view = attention_view(
-        (opened or ModelOptions()).load(model),
+        predictor,
         image,
         query=point if point is not None else int(query) if query.isdecimal() else query or None,  # type: ignore[arg-type]
-        layers=None if layer is None else [layer_of(text) for text in layer],
+        layers=layers,
         heads=head,
         budget=budget,
     )
@@ -120,7 +133,7 @@ def rollout(
     model
         A run, a model directory, a published file or hub:ORG/NAME.
     image
-        An image file.
+        An image file; a text for a model of texts.
     layer
         Up to this layer, from 0; all unless given. A layer of local or axial attention is a block.
     budget
@@ -147,7 +160,7 @@ def flow(
     model
         A run, a model directory, a published file or hub:ORG/NAME; its head reads one token, or give a query or point.
     image
-        An image file.
+        An image file; a text for a model of texts.
     layer
         Up to this layer, from 0; all unless given.
     budget
@@ -167,14 +180,17 @@ def relevance(
     opened: ModelOptions | None = None,
     result: OutputOptions | None = None,
 ) -> None:
-    """Relevance of patches for an output (Chefer et al. 2021): attention weighted by its gradient, through all layers.
+    """Relevance of patches or words for an output (Chefer et al. 2021): attention weighted by its gradient.
+
+    Of a text with [MASK] for what is predicted there, of a generated text for each of its words; with --text of patches
+    and words for their similarity.
 
     Parameters
     ----------
     model
         A run, a model directory, a published file or hub:ORG/NAME.
     image
-        An image file.
+        An image file; a text for a model of texts.
     target
         Name of the class; the predicted one unless given. Without a point of a segmentation, its whole area.
     budget
@@ -282,10 +298,16 @@ def _map(
     masks = options.rise(method)
     from saccade.analysis.image_maps import image_map
     from saccade.analysis.map_score import ScoredMap, scored
+    from saccade.analysis.token_maps import maps_of_words
     from saccade.cli.counting import counting
     from saccade.reporting.attention_plots import map_figure
+    from saccade.reporting.token_plots import token_figure
 
     predictor = (opened or ModelOptions()).load(model)
+    reading = places.read(predictor, image)
+    if reading is not None:
+        maps = maps_of_words(predictor, reading, method, target=target, layer=layer, budget=budget)
+        return delivery.deliver(method, maps, lambda: token_figure([maps]))
     with counting("masks") as advance:
         one = image_map(
             predictor, image, method, target=target, layer=layer, query=places.query, point=places.point,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from saccade.analysis.inputs import ImageBatches
     from saccade.analysis.result import AnalysisResult
     from saccade.engine.predictor import Predictor
+    from saccade.engine.reading import Reading
 
 POINT = (
     "Two fractions of width and height from the upper left corner, such as 0.5 0.25; or column and row of a pixel, "
@@ -50,6 +51,18 @@ class PlaceOptions:
     query: int | None = None
     """Number of an object query, or location, of a detector."""
     point: Annotated[tuple[float, float] | None, Parameter(negative="", help=POINT)] = None
+    text: str | None = None
+    """Of a model of images and texts: what beside the image is explained, patches and words for their similarity."""
+
+    def read(self, predictor: "Predictor", value: str) -> "Reading | None":
+        """The input with its words, for maps between words; None for maps over an image."""
+        from saccade.tasks import table
+
+        if self.query is not None or self.point is not None:
+            if self.text is not None:
+                raise ConfigError("choose --text, or a query or point of the image alone")
+            return None
+        return table.report(predictor.task.name).reading(predictor, value, self.text)
 
 
 @Parameter(name="*")

@@ -14,6 +14,7 @@ from saccade.analysis.attention_maps import explain
 from saccade.data.images import rgb_pixels
 from saccade.data.samples import CaptionSource, DataSplits
 from saccade.engine.predictor import ImageLike, Predictor
+from saccade.engine.reading import Reading
 from saccade.engine.report import Drawing, ReportSection, TaskReport
 from saccade.models.clip import CLIP
 from saccade.reporting.draw import enlarge, explain_figure
@@ -21,6 +22,7 @@ from saccade.reporting.plots import STYLE, to_svg
 from saccade.reporting.report import picture, template
 from saccade.tasks.contrastive.metrics import ContrastiveMetrics
 from saccade.tasks.contrastive.texts import tokenizer_of
+from saccade.tasks.contrastive.token_reading import contrastive_reading
 
 SHOWN = 12  # images that the matrix compares with as many captions
 MAX_CAPTION = 40  # characters of a caption beside the matrix
@@ -61,6 +63,9 @@ class ContrastiveReport(TaskReport):
         return Drawing(
             explain_figure(explanations), [f"{e.name}: attention of the image encoder" for e in explanations]
         )
+
+    def reading(self, predictor: Predictor, value: ImageLike, text: str | None = None) -> Reading | None:
+        return None if text is None else contrastive_reading(predictor, value, text)
 
 
 REPORT = ContrastiveReport()

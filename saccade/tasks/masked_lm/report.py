@@ -7,17 +7,21 @@ from typing import Any, cast
 import torch
 from markupsafe import Markup
 
+from saccade.analysis.token_maps import token_maps
 from saccade.data.samples import DataSplits
 from saccade.data.texts import NUMBERS
 from saccade.engine.predictor import ImageLike, Predictor
-from saccade.engine.report import Drawing, ReportSection, TaskReport
+from saccade.engine.reading import Reading
+from saccade.engine.report import Drawing, ReportSection, TaskReport, refuse_text
 from saccade.errors import ConfigError
 from saccade.reporting.report import template
+from saccade.reporting.token_plots import token_figure
 from saccade.tasks.masked_lm.batches import IGNORE_INDEX, MaskedTextDataset
 from saccade.tasks.masked_lm.bayes_optimum import bayes_optimum
 from saccade.tasks.masked_lm.fill import masked_language_model
 from saccade.tasks.masked_lm.metrics import MaskedLMMetrics
 from saccade.tasks.masked_lm.task import labels_of, token_logits
+from saccade.tasks.masked_lm.token_reading import masked_lm_reading
 
 PASSAGES, TOP = 8, 3
 LARGEST_LIMIT = 200_000  # of numbers whose optimum is computed for a report
@@ -57,10 +61,15 @@ class MaskedLMReport(TaskReport):
         return ReportSection(metrics, masked_lm_tiles(metrics, optimum), Markup(html))
 
     def explain(self, predictor: Predictor, inputs: Sequence[ImageLike], *, budget: str) -> Drawing:
-        raise ConfigError(
-            "explain draws attention over images, and this model reads texts: use saccade fill, or record its "
-            "attention in Python with saccade.record"
-        )
+        """The attention of every layer among the tokens of each text."""
+        maps = [token_maps(predictor, self.reading(predictor, text), budget=budget) for text in inputs]
+        return Drawing(token_figure(maps), [f"{one.name}: attention of every layer" for one in maps])
+
+    def reading(self, predictor: Predictor, value: ImageLike, text: str | None = None) -> Reading:
+        refuse_text(text)
+        if not isinstance(value, str):
+            raise ConfigError(f"this {predictor.source.architecture} reads texts, not {type(value).__name__}")
+        return masked_lm_reading(predictor, value)
 
 
 REPORT = MaskedLMReport()

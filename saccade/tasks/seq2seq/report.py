@@ -10,12 +10,14 @@ from matplotlib.figure import Figure, SubFigure
 
 from saccade.data.samples import CaptionSource, DataSplits, TranslationSource
 from saccade.engine.predictor import ImageLike, Predictor
-from saccade.engine.report import BUDGET, Drawing, ReportSection, TaskReport
+from saccade.engine.reading import Reading
+from saccade.engine.report import BUDGET, Drawing, ReportSection, TaskReport, refuse_text
 from saccade.reporting.draw import enlarge, overlay, shortened
 from saccade.reporting.plots import STYLE, to_svg
 from saccade.reporting.report import template
 from saccade.tasks.seq2seq.alignment import Alignment, align
 from saccade.tasks.seq2seq.metrics import Seq2SeqMetrics
+from saccade.tasks.seq2seq.token_reading import seq2seq_reading
 from saccade.tasks.seq2seq.translate import translate
 
 MISTAKES, ALIGNED = 12, 2
@@ -59,6 +61,10 @@ class Seq2SeqReport(TaskReport):
         """The cross-attention of each generated token, over the source."""
         alignments = [align(predictor, source, budget=budget) for source in inputs]
         return Drawing(alignment_figure(alignments), [str(text) for text in translate(predictor, inputs)])
+
+    def reading(self, predictor: Predictor, value: ImageLike, text: str | None = None) -> Reading:
+        refuse_text(text)
+        return seq2seq_reading(predictor, value)
 
 
 REPORT = Seq2SeqReport()
