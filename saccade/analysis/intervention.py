@@ -103,7 +103,7 @@ def intervene(
             if edit.changes_something:
                 _attach(stack, path, inner.get_submodule(path), edit)
         for path, edit in block_edits.items():
-            _attach(stack, path, inner.get_submodule(path), _in_this_thread(edit))
+            _attach(stack, path, inner.get_submodule(path), _BlockEdit(edit))
         stack.enter_context(eager_execution())
         yield
 
@@ -119,9 +119,18 @@ def _attach(stack: ExitStack, path: str, module: nn.Module, edit: Any) -> None:
     stack.callback(setattr, module, "edit", None)
 
 
-def _in_this_thread(edit: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
-    thread = threading.get_ident()
-    return lambda x, out: edit(x, out) if threading.get_ident() == thread else out
+class _BlockEdit:
+    """What is changed of one block, see :class:`saccade.nn.transformer.BlockEdit`."""
+
+    def __init__(self, change: Callable[[Tensor, Tensor], Tensor]):
+        self.change = change
+        self.thread = threading.get_ident()
+
+    def active(self) -> bool:
+        return threading.get_ident() == self.thread
+
+    def output(self, x: Tensor, out: Tensor) -> Tensor:
+        return self.change(x, out) if self.active() else out
 
 
 def _replaced(path: str, activation: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
@@ -157,10 +166,13 @@ class _AttentionEdit:
         changed = self.mask is not None or self.replacement is not None or self.hidden_keys is not None
         return bool(self.heads) or self.temperature != 1.0 or changed
 
+    def active(self) -> bool:
+        return threading.get_ident() == self.thread
+
     def inputs(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        if threading.get_ident() != self.thread:
+        if not self.active():
             return q, k, v, mask
         if self.temperature != 1.0:
             q = q / self.temperature
@@ -172,14 +184,14 @@ class _AttentionEdit:
         return q, k, self._switched_off(v, axis=1), mask
 
     def weights(self, q: Tensor, k: Tensor) -> Tensor | None:
-        if self.replacement is None or threading.get_ident() != self.thread:
+        if self.replacement is None or not self.active():
             return None
         shape = torch.Size([*q.shape[:3], k.shape[2]])
         _require_shape(self.path, self.replacement, shape)
         return self.replacement.to(q).expand(shape)
 
     def explicit(self, scores: Tensor) -> Tensor:
-        if threading.get_ident() != self.thread:
+        if not self.active():
             return scores.softmax(dim=-1)
         if self.replacement is not None:
             _require_shape(self.path, self.replacement, scores.shape)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from saccade.models.vit import VisionTransformer
 from saccade.nn.attention import MultiHeadAttention, zero_biases
 from saccade.nn.masks import causal_mask
-from saccade.nn.transformer import BlockConfig, Encoder, masked_mean
+from saccade.nn.pooling import masked_mean
+from saccade.nn.transformer import BlockConfig, Encoder
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from saccade.config_io import Config
 from saccade.models.model import Classifier, FeatureMap, LayerGroups
 from saccade.nn.convolution import ChannelNorm
+from saccade.nn.mlp import Activation, Mlp
 from saccade.nn.patches import require_images
-from saccade.nn.transformer import Activation, LayerScale, Mlp, StochasticDepth
+from saccade.nn.transformer import LayerScale, StochasticDepth
 
 #            depths           widths
 SIZES = {

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
@@ -27,10 +27,13 @@ class Cost:
 
     Attributes:
         params: number of parameters.
-        macs: multiply-adds of every matrix product, convolution and attention; FLOPs are twice as many.
+        macs: multiply-adds of every matrix product, convolution and attention, with all tokens through all blocks as
+            papers count; FLOPs are twice as many. A classifier that reads the class token does less: of its last block
+            it computes no more than that token needs.
         attention_macs: those of `attend`, queries with keys and weights with values, which grow with the square
             of the number of tokens. What an axial attention multiplies is not among them.
-        activation_bytes: what a float32 training step keeps for the backward pass, for each input of a batch.
+        activation_bytes: what a float32 training step keeps for the backward pass, for each input of a batch; of what
+            it computes.
     """
 
     params: int
@@ -74,8 +77,11 @@ def measure_cost(model: Model, image_size: tuple[int, int] | None = None) -> Cos
         saved[storage._cdata] = storage
         return tensor
 
-    with _fake_run(model, image_size) as (run, own, counter), saved_tensors_hooks(save, lambda tensor: tensor):
-        run()
+    with _fake_run(model, image_size) as (run, own, counter):
+        with saved_tensors_hooks(save, lambda tensor: tensor):
+            run()
+        with counter, whole_blocks(model):
+            run()
     own_storage = {t.untyped_storage()._cdata for t in own}
     activation_bytes = sum(s.nbytes() for address, s in saved.items() if address not in own_storage)
     counts = counter.get_flop_counts().get("Global", {})
@@ -125,7 +131,8 @@ def measure_parts(model: Model, image_size: tuple[int, int] | None = None) -> tu
             handles.append(module.register_forward_pre_hook(lambda *_, path=path: enter(path)))
             handles.append(module.register_forward_hook(lambda *_: leave()))
         try:
-            run()
+            with counter, whole_blocks(model):
+                run()
             count()
         finally:
             for handle in handles:
@@ -168,10 +175,26 @@ def _fake_run(model: Model, image_size: tuple[int, int] | None) -> Iterator[Any]
 
         def run() -> None:
             # batch norm in training mode takes no single image
-            with evaluation_mode(model), counter:
+            with evaluation_mode(model):
                 torch.func.functional_call(model, {**weights, **buffers}, arguments)
 
         yield run, (*weights.values(), *buffers.values()), counter
+
+
+@contextmanager
+def whole_blocks(model: Model) -> Iterator[None]:
+    """Let every block compute all of its tokens."""
+
+    def all_tokens(block: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        return args, {**kwargs, "leading": None}
+
+    blocks = [module for module in model.modules() if isinstance(module, Block)]
+    handles = [block.register_forward_pre_hook(all_tokens, with_kwargs=True) for block in blocks]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _fused_attention_flops(

@@ -75,12 +75,12 @@ class DistilledViT(Model):
 
     def logits(self, images: Tensor) -> DeiTLogits:
         """``[B, C, H, W]`` -> the two heads apart, as distillation trains them."""
-        tokens = self.encoder(images).tokens
+        tokens = self.encoder(images, leading=2).tokens
         return DeiTLogits(self.head(tokens[:, 0]), self.head_dist(tokens[:, 1]))
 
     def embed(self, images: Tensor) -> Tensor:
         """The mean of both tokens, ``[B, D]``."""
-        return self.encoder(images).tokens[:, :2].mean(dim=1)
+        return self.encoder(images, leading=2).tokens.mean(dim=1)
 
     def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The patches after the last norm, as one map ``[B, D, h, w]``."""

@@ -87,7 +87,7 @@ class MaskedModel(Model, ABC):
 
     def embed(self, images: Tensor) -> Tensor:
         """The class token of the whole image, ``[B, D]``."""
-        return self.encoder(images).tokens[:, 0]
+        return self.encoder(images, leading=1).tokens[:, 0]
 
     def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The encoder's patches of the whole image, as one map ``[B, D, h, w]``."""

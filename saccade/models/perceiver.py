@@ -19,10 +19,11 @@ from saccade.config_io import Config
 from saccade.models.model import AttentionStreams, LayerGroups, Model
 from saccade.nn.attention import MultiHeadAttention
 from saccade.nn.convolution import ConvNorm
+from saccade.nn.mlp import Mlp
 from saccade.nn.patches import require_images
 from saccade.nn.positions import fourier_features
 from saccade.nn.tokens import TokenLayout
-from saccade.nn.transformer import BlockConfig, Encoder, Mlp
+from saccade.nn.transformer import BlockConfig, Encoder
 
 Reading = Literal["pixels", "conv1x1", "conv"]
 CONV_CHANNELS = 64

@@ -17,8 +17,9 @@ from saccade.models.model import AttentionStreams, FeatureMap, LayerGroups, Mode
 from saccade.models.vit_encoder import Features, ViTConfig, ViTEncoder
 from saccade.nn.masks import key_padding_mask
 from saccade.nn.patches import Size
+from saccade.nn.pooling import AttentionPool, masked_mean
 from saccade.nn.tokens import TokenLayout
-from saccade.nn.transformer import AttentionPool, BlockConfig, masked_mean
+from saccade.nn.transformer import BlockConfig
 
 # These decide by an argument, which torch.fx does not follow: each is one node of a traced graph.
 torch.fx.wrap("key_padding_mask")
@@ -51,7 +52,8 @@ class VisionTransformer(Model):
 
     def embed(self, images: Tensor, valid: Tensor | None = None) -> Tensor:
         """The head's input: ``[B, C, H, W]`` -> ``[B, num_features]``."""
-        return self.pre_logits(self.fc_norm(self.pooled(self.encoder(images, valid=valid))))
+        leading = 1 if self.config.pooling == "cls" else None
+        return self.pre_logits(self.fc_norm(self.pooled(self.encoder(images, valid=valid, leading=leading))))
 
     def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
         """The patches after the last norm, as one map ``[B, D, h, w]``."""

@@ -83,7 +83,7 @@ class ViTConfig(Config):
 class Features(NamedTuple):
     """Output of :class:`ViTEncoder`."""
 
-    tokens: Tensor  # [B, P + h*w, D] after the last norm
+    tokens: Tensor  # [B, P + h*w, D] after the last norm, or [B, leading, D]
     layout: TokenLayout
     taps: tuple[Tensor, ...]  # [B, P + h*w, D] after each tapped block
     valid: Tensor | None  # [B, h*w] boolean, False for patches of padding; None: all are image
@@ -117,19 +117,23 @@ class ViTEncoder(nn.Module):
         has_norm = config.block.norm == "pre" and not config.pool_norm
         self.norm = nn.LayerNorm(dim, config.block.norm_eps) if has_norm else nn.Identity()
 
-    def forward(self, images: Tensor, *, taps: Sequence[int] = (), valid: Tensor | None = None) -> Features:
+    def forward(
+        self, images: Tensor, *, taps: Sequence[int] = (), valid: Tensor | None = None, leading: int | None = None
+    ) -> Features:
         """``[B, C, H, W]`` of any legal size -> :class:`Features`.
 
         Args:
             images: normalised by the checkpoint's preprocessing.
             taps: blocks (from 0) whose output is returned too.
             valid: for images padded to one size, which pixels are image, ``[B, H, W]`` boolean.
+            leading: number of the first tokens that leave the last block, the class token and registers before the
+                patches; all unless given. Fewer make the last block cheaper.
         """
         patches = self.patch_embed(images, valid)
         x = self.input_norm(self.dropout(self.with_prefix(patches.tokens, patches.grid)))
         mask = key_padding_mask(patches.valid, self.config.num_prefix)
         rotation = None if self.rotary is None else self.rotary(patches.grid)
-        encoded = self.blocks(x, taps=taps, mask=mask, rotation=rotation)
+        encoded = self.blocks(x, taps=taps, mask=mask, rotation=rotation, leading=leading)
         layout = self.token_layout((images.shape[-2], images.shape[-1]))
         return Features(self.norm(encoded.tokens), layout, encoded.taps, patches.valid)
 

@@ -8,6 +8,7 @@ e width of one head's values.
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -93,6 +94,10 @@ class AttentionTap(Protocol):
 
 class AttentionEdit(Protocol):
     """What :func:`saccade.intervene` puts on an attention."""
+
+    def active(self) -> bool:
+        """Whether it changes the pass of the running thread."""
+        ...
 
     def inputs(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None
@@ -253,7 +258,44 @@ class MultiHeadAttention(Attention):
         if rotation is not None:
             q, k = rotate(q, rotation), rotate(k, rotation)
         out = self.fused(q, k, v, mask, self.dropout if self.training else 0.0)  # [B, H, Q, e]
-        return self.proj(out.transpose(1, 2).flatten(2))
+        return self.merge_heads(out)
+
+    def leading(
+        self, x: Tensor, count: int, mask: Tensor | None = None, rotation: Tensor | None = None, *, rest: bool = False
+    ) -> tuple[Tensor, ...]:
+        """Self-attention of which only the first tokens ask: ``[B, N, D]`` -> ``([B, count, D],)``.
+
+        Args:
+            x: the tokens; all of them give keys and values.
+            count: number of the first tokens.
+            mask: as for :func:`attention_weights`.
+            rotation: as for :meth:`forward`.
+            rest: whether to compute the other tokens ``[B, N - count, D]`` too, as a second tensor. They are computed
+                apart: the first tensor has the same bits with and without them.
+        """
+        if self.packed:
+            q, k, v = self.project(x, None, None)
+            first, others = q[:, :count], q[:, count:]
+        else:
+            k, v = self.k(x), self.v(x)
+            first = self.q(x[:, :count])
+            others = self.q(x[:, count:]) if rest else first
+        first, others, k, v = (self.split_heads(part) for part in (first, others, k, v))
+        if rotation is not None:
+            first, k = rotate(first, rotation[:, :count]), rotate(k, rotation)
+        dropout = self.dropout if self.training else 0.0
+        out = attend(first, k, v, rows_of(mask, 0, count), dropout=dropout)
+        if not rest:
+            return (self.merge_heads(out),)
+        if rotation is not None:
+            others = rotate(others, rotation[:, count:])
+        with beside(self):
+            out_others = attend(others, k, v, rows_of(mask, count, None), dropout=dropout)
+        tap = self.tap
+        if tap is not None:
+            tapped = tap.fused(torch.cat((first, others), dim=2), k, v, mask, torch.cat((out, out_others), dim=2))
+            out, out_others = tapped[:, :, :count], tapped[:, :, count:]
+        return self.merge_heads(out), self.merge_heads(out_others)
 
     def project(self, query: Tensor, key: Tensor | None, value: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries ``[B, Q, key_dim]``, keys ``[B, K, key_dim]`` and values ``[B, K, value_dim]``."""
@@ -268,6 +310,23 @@ class MultiHeadAttention(Attention):
     def split_heads(self, x: Tensor) -> Tensor:
         """``[B, N, H*d]`` -> ``[B, H, N, d]``."""
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+    def merge_heads(self, x: Tensor) -> Tensor:
+        """``[B, H, N, e]`` -> ``[B, N, D]``, through the output projection."""
+        return self.proj(x.transpose(1, 2).flatten(2))
+
+
+def rows_of(mask: Tensor | None, start: int, end: int | None) -> Tensor | None:
+    """The rows of some queries of a mask ``[..., Q, K]``, or of one that is the same for all queries."""
+    return mask if mask is None or mask.shape[-2] == 1 else mask[..., start:end, :]
+
+
+torch.fx.wrap("rows_of")
+
+
+def beside(module: nn.Module) -> AbstractContextManager:
+    """Keep the global random state for what follows: what is computed beside the output draws no numbers from it."""
+    return torch.random.fork_rng() if module.training else nullcontext()
 
 
 def split_linear(linear: nn.Linear, widths: Sequence[int]) -> list[nn.Linear]:

@@ -10,62 +10,15 @@ B batch, N tokens, M tokens of the memory, D width.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from saccade.nn.attention import KVCache, MultiHeadAttention
+from saccade.nn.attention import KVCache, MultiHeadAttention, beside
+from saccade.nn.mlp import Activation, Mlp
 
-Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "silu", "swiglu"]
-
-
-class QuickGELU(nn.Module):
-    """``x * sigmoid(1.702 x)``: the approximation that OpenAI's CLIP was trained with."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * torch.sigmoid(1.702 * x)
-
-
-class SwiGLU(nn.Module):
-    """One half of the features, through a SiLU, is the gate of the other (Shazeer, arXiv 2002.05202)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        gate, value = x.chunk(2, dim=-1)
-        return F.silu(gate) * value
-
-
-def make_activation(name: Activation) -> nn.Module:
-    """The module for an activation's name."""
-    makers: dict[str, Callable[[], nn.Module]] = {
-        "gelu": nn.GELU,
-        "gelu_tanh": lambda: nn.GELU(approximate="tanh"),
-        "quick_gelu": QuickGELU,
-        "relu": nn.ReLU,
-        "silu": nn.SiLU,
-        "swiglu": SwiGLU,
-    }
-    if name not in makers:
-        raise ValueError(f"unknown activation {name!r}; choose one of {', '.join(makers)}")
-    return makers[name]()
-
-
-class Mlp(nn.Module):
-    """Two linear maps with a nonlinearity between, for each token alone: ``[B, N, D]`` -> ``[B, N, D]``.
-
-    With ``"swiglu"`` the first map is twice as wide: it makes the hidden features and their gates.
-    """
-
-    def __init__(self, embed_dim: int, hidden_dim: int, activation: Activation = "gelu", dropout: float = 0.0):
-        super().__init__()
-        self.fc1 = nn.Linear(embed_dim, 2 * hidden_dim if activation == "swiglu" else hidden_dim)
-        self.act = make_activation(activation)
-        self.fc2 = nn.Linear(hidden_dim, embed_dim)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(self.dropout(self.act(self.fc1(x))))
+BlockTap = Callable[[Tensor], Tensor]  # the output [B, N, D] of a block -> the same numbers
 
 
 class LayerScale(nn.Module):
@@ -100,6 +53,18 @@ class StochasticDepth(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.probability:g}"
+
+
+class BlockEdit(Protocol):
+    """What :func:`saccade.intervene` puts on a block."""
+
+    def active(self) -> bool:
+        """Whether it changes the pass of the running thread."""
+        ...
+
+    def output(self, x: Tensor, out: Tensor) -> Tensor:
+        """The block's input and output ``[B, N, D]`` -> the output to use."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -187,19 +152,19 @@ class Block(nn.Module):
         if rotary and (positions or cross_attention):
             raise ValueError("rotary positions are for blocks of self-attention without other positions")
         self.norm1 = nn.LayerNorm(dim, config.norm_eps)
-        self.attn = _attention(config, packed=not positions)
+        self.attn = make_attention(config, packed=not positions)
         self.ls1 = _layer_scale(config)
         if cross_attention:
             self.norm_cross = nn.LayerNorm(dim, config.norm_eps)
-            self.cross_attn = _attention(config, packed=False)
+            self.cross_attn = make_attention(config, packed=False)
             self.ls_cross = _layer_scale(config)
         self.norm2 = nn.LayerNorm(dim, config.norm_eps)
         self.mlp = Mlp(dim, config.mlp_dim, config.activation, config.dropout)
         self.ls2 = _layer_scale(config)
         self.dropout = nn.Dropout(config.dropout)
         self.drop_path = StochasticDepth(drop_path)
-        self.tap: Callable[[Tensor], Tensor] | None = None  # set by saccade.record for the time of a recording
-        self.edit: Callable[[Tensor, Tensor], Tensor] | None = None  # (input, output) -> output; by saccade.intervene
+        self.tap: BlockTap | None = None  # set by saccade.record for the time of a recording
+        self.edit: BlockEdit | None = None  # set by saccade.intervene for the time of an intervention
 
     def forward(
         self,
@@ -212,8 +177,9 @@ class Block(nn.Module):
         memory_pos: Tensor | None = None,
         rotation: Tensor | None = None,
         cache: BlockCache | None = None,
+        leading: int | None = None,
     ) -> Tensor:
-        """Tokens ``[B, N, D]`` -> ``[B, N, D]``.
+        """Tokens ``[B, N, D]`` -> ``[B, N, D]``, or ``[B, leading, D]``.
 
         Args:
             x: the tokens; with a cache the new ones alone.
@@ -225,10 +191,12 @@ class Block(nn.Module):
             memory_pos: likewise for the keys made from the memory.
             rotation: of the queries and keys, ``[2, N, d / 2]``; for a block with ``rotary=True``.
             cache: of the tokens before; it grows by the new ones.
+            leading: number of the first tokens whose output is needed; the others give keys and values alone. A
+                classifier needs the class token's output of its last block.
 
         Raises:
-            ValueError: the block has cross-attention and there is no memory; ``pos``, ``rotation`` or ``cache`` does
-                not fit it.
+            ValueError: there is no memory for the cross-attention; ``pos``, ``rotation``, ``cache`` or ``leading`` does
+                not fit.
         """
 
         def self_attention(x: Tensor) -> Tensor:
@@ -242,25 +210,49 @@ class Block(nn.Module):
             key = _add(memory, memory_pos)
             return self.cross_attn(_add(x, pos), key, memory, memory_mask, None if cache is None else cache.cross_attn)
 
-        self._check(memory, pos, rotation, cache)
+        self._check(memory, pos, rotation, cache, leading)
+        tap, edit = self.tap, self.edit  # read once: another thread may end its recording at any moment
+        if leading is not None and not any(e is not None and e.active() for e in (edit, self.attn.edit)):
+            return self._leading(x, leading, mask, rotation, tap)
         inputs = x
         x = self.residual(x, self.norm1, self_attention, self.ls1)
         if self.cross_attention:
             x = self.residual(x, self.norm_cross, cross_attention, self.ls_cross)
         x = self.residual(x, self.norm2, self.mlp, self.ls2)
-        tap, edit = self.tap, self.edit  # read once: another thread may end its recording at any moment
         if edit is not None:
-            x = edit(inputs, x)
-        return x if tap is None else tap(x)
+            x = edit.output(inputs, x)
+        if tap is not None:
+            x = tap(x)
+        return x if leading is None else x[:, :leading]
+
+    def _leading(
+        self, x: Tensor, count: int, mask: Tensor | None, rotation: Tensor | None, tap: BlockTap | None
+    ) -> Tensor:
+        """The first tokens; for a recording also the others, beside the output, which has the same bits without it."""
+        recorded = tap is not None or self.attn.tap is not None
+        inputs = self.norm1(x) if self.pre_norm else x
+        branches = self.attn.leading(inputs, count, mask, rotation, rest=recorded)
+        first, others = x[:, :count], x[:, count:]
+        first = self.add(first, branches[0], self.norm1, self.ls1)
+        first = self.residual(first, self.norm2, self.mlp, self.ls2)
+        if tap is None:
+            return first
+        with beside(self):
+            others = self.add(others, branches[1], self.norm1, self.ls1)
+            others = self.residual(others, self.norm2, self.mlp, self.ls2)
+        return tap(torch.cat((first, others), dim=1))[:, :count]
 
     def residual(self, x: Tensor, norm: nn.Module, branch: Callable[[Tensor], Tensor], scale: nn.Module) -> Tensor:
         """``x + branch(norm(x))``, or ``norm(x + branch(x))`` with post-norm."""
-        out = branch(norm(x) if self.pre_norm else x)
+        return self.add(x, branch(norm(x) if self.pre_norm else x), norm, scale)
+
+    def add(self, x: Tensor, out: Tensor, norm: nn.Module, scale: nn.Module) -> Tensor:
+        """The residual connection behind a branch whose output is ``out``."""
         x = x + self.drop_path(scale(self.dropout(out)))
         return x if self.pre_norm else norm(x)
 
     def _check(
-        self, memory: Tensor | None, pos: Tensor | None, rotation: Tensor | None, cache: BlockCache | None
+        self, memory: Tensor | None, pos: Tensor | None, rotation: Tensor | None, cache: object, leading: int | None
     ) -> None:
         if self.cross_attention and memory is None:
             raise ValueError("this block has cross-attention and needs a memory [B, M, D]")
@@ -270,12 +262,14 @@ class Block(nn.Module):
             raise ValueError("a block with rotary=True, and no other, needs the rotation [2, N, d / 2] of its tokens")
         if cache is not None and self.positions:
             raise ValueError("a block with positions in its attention has no cache")
+        if leading is not None and (self.cross_attention or self.positions or cache is not None):
+            raise ValueError("leading tokens alone come out of plain self-attention without a cache only")
 
 
 class Encoded(NamedTuple):
     """Output of a stack of blocks."""
 
-    tokens: Tensor  # [B, N, D] after the last block
+    tokens: Tensor  # [B, N, D] after the last block, or [B, leading, D]
     taps: tuple[Tensor, ...]  # [B, N, D] after each tapped block, in the order of the taps
 
 
@@ -319,12 +313,14 @@ class Encoder(nn.ModuleList):
         memory_pos: Tensor | None = None,
         rotation: Tensor | None = None,
         caches: Sequence[BlockCache] | None = None,
+        leading: int | None = None,
     ) -> Encoded:
         """Tokens ``[B, N, D]`` through every block; the other arguments as for :class:`Block`.
 
         Args:
             taps: blocks (from 0) whose output is returned too.
             caches: one for each block.
+            leading: number of the first tokens that are returned, see :class:`Block`; all unless given.
 
         Raises:
             ValueError: there is no block with the number of a tap.
@@ -332,15 +328,15 @@ class Encoder(nn.ModuleList):
         unknown = [i for i in taps if not 0 <= i < len(self)]
         if unknown:
             raise ValueError(f"there is no block {unknown[0]}: the blocks are 0 to {len(self) - 1}")
-        outputs = {}
+        outputs, whole = {}, {*taps, *range(len(self) - 1)}  # blocks that all tokens leave
         for i, block in enumerate(self):
             x = block(
                 x, memory, mask=mask, memory_mask=memory_mask, pos=pos, memory_pos=memory_pos,
-                rotation=rotation, cache=None if caches is None else caches[i],
+                rotation=rotation, cache=None if caches is None else caches[i], leading=None if i in whole else leading,
             )  # fmt: skip
             if i in taps:
                 outputs[i] = x
-        return Encoded(x, tuple(outputs[i] for i in taps))
+        return Encoded(x if leading is None else x[:, :leading], tuple(outputs[i] for i in taps))
 
 
 class Decoder(Encoder):
@@ -354,31 +350,8 @@ class Decoder(Encoder):
         return [BlockCache.empty() for _ in self]
 
 
-class AttentionPool(nn.Module):
-    """One learned query gathers the tokens: ``[B, N, D]`` -> ``[B, D]`` ("MAP head", Zhai et al., arXiv 2106.04560)."""
-
-    def __init__(self, config: BlockConfig):
-        super().__init__()
-        self.query = nn.Parameter(torch.empty(1, 1, config.embed_dim))
-        nn.init.trunc_normal_(self.query, std=0.02)
-        self.attn = _attention(config, packed=False)
-        self.norm = nn.LayerNorm(config.embed_dim, config.norm_eps)
-        self.mlp = Mlp(config.embed_dim, config.mlp_dim, config.activation)
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        pooled = self.attn(self.query.expand(x.shape[0], -1, -1), x, mask=mask)  # [B, 1, D]
-        return (pooled + self.mlp(self.norm(pooled)))[:, 0]
-
-
-def masked_mean(x: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Mean over tokens ``[B, N, D]`` -> ``[B, D]``, over those that are ``valid [B, N]`` where that is given."""
-    if valid is None:
-        return x.mean(dim=1)
-    weights = F.normalize(valid.to(x.dtype), p=1, dim=1)
-    return (x * weights[..., None]).sum(dim=1)
-
-
-def _attention(config: BlockConfig, *, packed: bool) -> MultiHeadAttention:
+def make_attention(config: BlockConfig, *, packed: bool) -> MultiHeadAttention:
+    """The attention of a block; ``packed`` as in :class:`~saccade.nn.attention.MultiHeadAttention`."""
     return MultiHeadAttention(
         config.embed_dim, config.num_heads, packed=packed, key_dim=config.key_dim,
         value_dim=config.value_dim, qkv_bias=config.qkv_bias,

@@ -74,7 +74,7 @@ def test_a_block_that_is_off_equals_a_network_without_it() -> None:
     with saccade.intervene(net, blocks=[1, "encoder.blocks.3"]):
         actual = net(images)
     del net.encoder.blocks[3], net.encoder.blocks[1]
-    assert torch.equal(actual, net(images))
+    torch.testing.assert_close(actual, net(images))  # whose last block computes the class token alone
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean", "attention"])

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from saccade.nn.attention import MultiHeadAttention, attend, attention_weights
+from saccade.nn.mlp import Mlp
 from saccade.nn.patches import patchify
 from saccade.nn.positions import sinusoidal_1d
-from saccade.nn.transformer import Mlp
 
 INPUTS = torch.tensor([[1.0, 0, 1, 0], [0, 2, 0, 2], [1, 1, 1, 1]])
 KEYS = torch.tensor([[0.0, 1, 1], [4, 4, 0], [2, 3, 1]])

@@ -8,7 +8,7 @@ from torch import nn
 
 import saccade
 from saccade.errors import ConfigError
-from saccade.models.cost import measure_cost
+from saccade.models.cost import measure_cost, whole_blocks
 from saccade.models.mae import MaskedAutoencoder
 from saccade.models.zoo import architecture_of, build
 from saccade.tasks.masked_image.task import MaskedPixelsTask
@@ -84,7 +84,8 @@ def counted_as_timm_does(net: nn.Module, image_size: int) -> float:
             more += 4 * module.weight.numel()
         if type(net).__name__ == "ConvMixer" and isinstance(module, nn.Conv2d) and module.groups > 1:
             module.register_forward_hook(leave_out)
-    net.eval()(torch.empty(1, 3, image_size, image_size, device="meta"))
+    with whole_blocks(net):
+        net.eval()(torch.empty(1, 3, image_size, image_size, device="meta"))
     return (products + more) / 1e9
 
 

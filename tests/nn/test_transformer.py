@@ -5,19 +5,16 @@ import torch
 from torch import nn
 
 from saccade.nn.masks import causal_mask, padding_mask
+from saccade.nn.mlp import Mlp, QuickGELU, make_activation
+from saccade.nn.pooling import AttentionPool, masked_mean
 from saccade.nn.transformer import (
-    AttentionPool,
     Block,
     BlockCache,
     BlockConfig,
     Decoder,
     Encoder,
     LayerScale,
-    Mlp,
-    QuickGELU,
     StochasticDepth,
-    make_activation,
-    masked_mean,
 )
 
 SMALL = BlockConfig(embed_dim=32, num_heads=4, mlp_dim=48, norm_eps=1e-5, activation="relu")
