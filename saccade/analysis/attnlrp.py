@@ -32,10 +32,11 @@ from saccade.models.stages import Stages
 from saccade.nn.attention import Attention, attention_weights
 from saccade.nn.convolution import ChannelNorm, FrozenBatchNorm2d, StdConv2d
 from saccade.nn.matmul_precision import matmul_precision
+from saccade.nn.mlp import QuickGELU, SwiGLU
 from saccade.nn.mode import evaluation_mode
 from saccade.nn.positions import FixedPositions, LearnedPositions
 from saccade.nn.tokens import TokenLayout
-from saccade.nn.transformer import Block, LayerScale, QuickGELU, StochasticDepth, SwiGLU
+from saccade.nn.transformer import Block, LayerScale, StochasticDepth
 from saccade.nn.windows import AxialAttention
 
 # Modules without parts whose gradient is that of the rule: linear in their input, or ReLU, or a choice of a maximum.

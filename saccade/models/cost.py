@@ -17,8 +17,9 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from saccade.models.model import Model
 from saccade.nn.attention import Attention
+from saccade.nn.mlp import Mlp
 from saccade.nn.mode import evaluation_mode
-from saccade.nn.transformer import Block, Mlp
+from saccade.nn.transformer import Block
 
 
 @dataclass(frozen=True)

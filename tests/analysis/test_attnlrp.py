@@ -23,8 +23,9 @@ from saccade.analysis.attnlrp import (
 from saccade.analysis.image_maps import image_map
 from saccade.errors import ConfigError, RecordingError
 from saccade.nn.attention import MultiHeadAttention
+from saccade.nn.mlp import SwiGLU
 from saccade.nn.tokens import TokenLayout
-from saccade.nn.transformer import Block, BlockConfig, SwiGLU
+from saccade.nn.transformer import Block, BlockConfig
 from tests.analysis.test_points import IMAGE, created
 
 

@@ -11,8 +11,9 @@ from saccade.checkpoints.processors import from_huggingface
 from saccade.data.preprocessing import Preprocessing
 from saccade.errors import CheckpointError
 from saccade.models.vit_encoder import ViTConfig
+from saccade.nn.mlp import Activation
 from saccade.nn.positions import Resampling
-from saccade.nn.transformer import Activation, BlockConfig
+from saccade.nn.transformer import BlockConfig
 
 NAME = "Hugging Face ViT"
 ARCHITECTURE = "vit"

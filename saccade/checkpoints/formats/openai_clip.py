@@ -14,7 +14,8 @@ from saccade.models.clip import CLIPConfig
 from saccade.models.clip_resnet import ClipResNetConfig
 from saccade.models.clip_towers import TextConfig
 from saccade.models.vit_encoder import ViTConfig
-from saccade.nn.transformer import Activation, BlockConfig
+from saccade.nn.mlp import Activation
+from saccade.nn.transformer import BlockConfig
 
 NAME = "OpenAI CLIP"
 ARCHITECTURE = "clip"

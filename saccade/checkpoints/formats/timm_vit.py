@@ -10,8 +10,9 @@ from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layer
 from saccade.checkpoints.processors import HALF, from_timm, plain
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.vit_encoder import ViTConfig
+from saccade.nn.mlp import Activation
 from saccade.nn.positions import Resampling
-from saccade.nn.transformer import Activation, BlockConfig
+from saccade.nn.transformer import BlockConfig
 
 NAME = "timm ViT"
 ARCHITECTURE = "vit"
