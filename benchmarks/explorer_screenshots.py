@@ -1,6 +1,9 @@
-"""The screenshots of docs/explorer.md, from a running explorer in chromium.
+r"""The screenshots of docs/explorer.md, from a running explorer in chromium.
 
     python benchmarks/explorer_screenshots.py deit_tiny_patch16_224.pth docs/images
+    saccade train numbers --task seq2seq --set data.numbers.train=640 --set data.numbers.limit=1000 --epochs 15 \
+        --output runs/numbers
+    python benchmarks/explorer_screenshots.py runs/numbers docs/images --text "two hundred and seven"
 
 The photographs are scikit-learn's sample images (flower.jpg and china.jpg, CC BY 2.0).
 """
@@ -16,7 +19,7 @@ from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 from sklearn.datasets import load_sample_image
 
-from saccade.explorer.recording import OpenImage, encode
+from saccade.explorer.recording import OpenImage, OpenText, encode
 from saccade.explorer.serve import HOST, configuration, open_socket
 from saccade.explorer.session import OpenModel, Session
 from saccade.tasks.loading import load
@@ -30,15 +33,17 @@ SHOTS: dict[str, Shot] = {
     "explorer-narrow": ("layer=8&show=mean", NARROW, "dark", None),
 }
 
+TEXT_SHOTS: dict[str, Shot] = {"explorer-text": ("layer=1&show=mean&query=1", (1280, 760), "light", None)}
+
 
 def photograph(name: str) -> OpenImage:
     return OpenImage(name, encode(load_sample_image(name)))
 
 
-def serve(model: str, images: list[OpenImage]) -> str:
+def serve(model: str, inputs: list[OpenImage | OpenText]) -> str:
     """The address of an explorer that runs until the process ends."""
     listener = open_socket(0)
-    session = Session([OpenModel(model, load(model))], images, 2**29)
+    session = Session([OpenModel(model, load(model))], inputs, 2**29)
     server = uvicorn.Server(configuration(session))
     threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True).start()
     return f"http://{HOST}:{listener.getsockname()[1]}/"
@@ -64,13 +69,16 @@ def take(browser: Browser, address: str, shot: Shot, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help="of photographs, such as a DeiT-Ti")
+    parser.add_argument("model", help="of photographs, such as a DeiT-Ti; or of texts")
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--text", help="of a model that reads texts, instead of photographs")
     arguments = parser.parse_args()
-    address = serve(arguments.model, [photograph("flower.jpg"), photograph("china.jpg")])
+    photographs = [photograph("flower.jpg"), photograph("china.jpg")]
+    address = serve(arguments.model, [OpenText(arguments.text)] if arguments.text else photographs)
+    shots = TEXT_SHOTS if arguments.text else SHOTS
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        for name, shot in SHOTS.items():
+        for name, shot in shots.items():
             path = arguments.folder / f"{name}.webp"
             take(browser, address, shot, path)
             print(f"{path}: {path.stat().st_size / 1e3:.0f} kB")

@@ -326,7 +326,7 @@ def _hide_words(
                 raise InterventionError(f"there is no token {index}: they are 0 to {count - 1}")
         hidden = torch.zeros(count, dtype=torch.bool)
         hidden[indices] = True
-        return hidden
+        return hidden[None, None, None]
 
     patterns = next(paths for kind, paths in TEXT_READERS.items() if isinstance(inner, kind))
     for path in choose_layers(inner, Attention, "attention", patterns):

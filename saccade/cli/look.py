@@ -74,7 +74,7 @@ def look(
     except ImportError as error:
         raise ConfigError(f'saccade look needs the extra `look`: pip install "saccade[look]" ({error})') from None
     listener = open_socket(port)
-    models, opened = open_inputs(inputs or [], image_size, device, text or [])
+    models, sources = open_inputs(inputs or [], image_size, device, text or [])
 
     def announce(address: str) -> None:
         print(f"{address}  (Ctrl+C ends it)", flush=True)
@@ -83,7 +83,7 @@ def look(
 
             webbrowser.open(address)
 
-    serve(Session(models, opened, budget, data=data), listener, announce)
+    serve(Session(models, sources, budget, data=data), listener, announce)
 
 
 def write_page(session: "Session", path: Path) -> None:
@@ -139,8 +139,8 @@ def open_inputs(
     if texts and all(model.predictor.reads_images and model.texts is None for model in models):
         raise ConfigError(f"--text: {models[0].name} reads images, not texts")
     images = [OpenImage(path.name, path) for path in dict.fromkeys(paths)]
-    opened = images if inputs else digit_images()
-    return models, [*opened, *(OpenText(text) for text in dict.fromkeys(texts))]
+    sources = images if inputs else digit_images()
+    return models, [*sources, *(OpenText(text) for text in dict.fromkeys(texts))]
 
 
 def text_reader(predictor: "Predictor") -> "ReadsTexts | None":

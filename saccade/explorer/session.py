@@ -252,10 +252,10 @@ class Session:
 
     def can_read(self, model: str, key: str) -> bool:
         """Whether a model reads an input: an image or a text."""
-        opened, one = self.model(model), self.input(key)
+        reader, one = self.model(model), self.input(key)
         if isinstance(one, OpenImage):
-            return opened.predictor.reads_images
-        return opened.texts is not None or not opened.predictor.reads_images
+            return reader.predictor.reads_images
+        return reader.texts is not None or not reader.predictor.reads_images
 
 
 def describe_input(key: str, one: OpenImage | OpenText) -> dict[str, Any]:

@@ -230,3 +230,43 @@ def test_what_cannot_be_changed_is_an_error() -> None:
     with pytest.raises(InterventionError, match="nothing to hide"), saccade.intervene(network("lenet"), tokens=[0]):
         pass
     assert all(m.edit is None for m in net.modules() if isinstance(m, Attention | Block))
+
+
+def test_a_hidden_token_of_a_text_is_one_that_padding_stands_for() -> None:
+    torch.manual_seed(0)
+    net = saccade.create("bert_small", options={"depth": 2}).eval().requires_grad_(False)
+    tokens, valid = torch.randint(5, 900, (2, 7)), torch.ones(2, 7, dtype=torch.bool)
+    valid[:, 3] = False
+    with saccade.intervene(net, tokens=[3]), saccade.record(net) as trace:
+        hidden = net(tokens).hidden
+    assert torch.allclose(hidden, net(tokens, valid=valid).hidden, atol=1e-5)
+    assert all(not weights[..., 3].any() for weights in trace.attention.values())
+    for wrong in ({"tokens": [7]}, {"tokens": [3], "fill": "mean"}, {"tokens": torch.ones(7, dtype=torch.bool)}):
+        with pytest.raises(InterventionError, match="token"), saccade.intervene(net, **wrong):
+            net(tokens)
+
+
+def test_a_hidden_token_of_a_source_reaches_neither_encoder_nor_decoder() -> None:
+    torch.manual_seed(0)
+    net = saccade.create("seq2seq_small").eval().requires_grad_(False)
+    source, target = torch.randint(5, 900, (1, 6)), torch.randint(5, 900, (1, 6))
+    padded = source.clone()
+    padded[:, 2] = net.config.pad
+    with saccade.intervene(net, tokens=[2]), saccade.record(net) as trace:
+        logits = net(source, target)
+    assert torch.allclose(logits, net(padded, target), atol=1e-5)
+    assert not torch.allclose(logits, net(source, target), atol=1e-3)
+    assert trace.attention["decoder.0.attn"][0, :, 3, 2].all(), "the target's own token 2 stays"
+
+
+def test_a_perceiver_does_not_read_hidden_bytes() -> None:
+    torch.manual_seed(0)
+    latents = {"count": 4, "block.embed_dim": 16, "block.num_heads": 2, "block.mlp_dim": 16, "block.key_dim": None}
+    options = {f"latents.{name}": value for name, value in latents.items()} | {"latents.depth": 1, "width": 8}
+    net = saccade.create("perceiver_text", options=options | {"context_length": 16, "decoder_heads": 1}).eval()
+    tokens, valid = torch.randint(6, 200, (1, 9)), torch.ones(1, 9, dtype=torch.bool)
+    valid[:, 4] = False
+    with torch.no_grad(), saccade.intervene(net, tokens=[4]):
+        hidden = net(tokens).logits
+    with torch.no_grad():
+        assert torch.allclose(hidden, net(tokens, valid=valid).logits, atol=1e-5)

@@ -22,15 +22,15 @@ function showPair({ cosine, tokens, tokenValues }, label) {
 export async function addTextStreams() {
   const { recording, source } = view;
   recording.streams = recording.streams.filter((stream) => !stream.run);
-  const chosen = currentModel().readsLabels && typedLabels().includes(state.label) && source.pair ? state.label : "";
-  $("label-pair").hidden = !chosen || state.show !== "relevance";
-  if (!chosen) return;
+  const label = currentModel().readsLabels && typedLabels().includes(state.label) && source.pair ? state.label : "";
+  $("label-pair").hidden = !label || state.show !== "relevance";
+  if (!label) return;
   const change = new URLSearchParams(changeQuery());
   for (const name of ["hide", "fill"]) change.delete(name); // of patches
   try {
-    const run = { model: state.model, image: await source.textKey(chosen), change: change.toString() };
+    const run = { model: state.model, image: await source.textKey(label), change: change.toString() };
     const read = await source.recording(run);
-    if (view.recording === recording && state.label === chosen) recording.streams.push(...read.streams.map((stream) => ({ ...stream, run, size: [1, 1] })));
+    if (view.recording === recording && state.label === label) recording.streams.push(...read.streams.map((stream) => ({ ...stream, run, size: [1, 1] })));
   } catch (error) {
     notice(error.message);
   }
