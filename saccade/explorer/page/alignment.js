@@ -36,7 +36,7 @@ function drawMatrix(canvas, stream, values, query) {
   context.font = font;
   const longest = (texts) => Math.min(96, Math.max(...texts.map((text) => context.measureText(text).width)) + 8);
   const queries = stream.queryAxis.tokens, keys = stream.keyAxis.tokens, left = longest(queries), top = longest(keys);
-  const cell = Math.max(4, Math.min(30, Math.floor((width - left) / columns)));
+  const cell = Math.max(4, Math.min(40, Math.floor((width - left) / columns)));
   const [w, h] = [left + cell * columns + 1, top + cell * rows + 1];
   Object.assign(canvas, { width: Math.round(w * scale), height: Math.round(h * scale) });
   Object.assign(canvas.style, { width: `${w}px`, height: `${h}px` });
@@ -57,8 +57,10 @@ function drawMatrix(canvas, stream, values, query) {
     context.restore();
   });
   if (Number.isInteger(query)) {
-    Object.assign(context, { strokeStyle: style.color, lineWidth: 2 });
-    context.strokeRect(left, top + cell * query, cell * columns, cell);
+    for (const [strokeStyle, lineWidth] of [["rgb(0 0 0 / 0.75)", 5], ["#fff", 2]]) {
+      Object.assign(context, { strokeStyle, lineWidth });
+      context.strokeRect(left + 2, top + cell * query + 2, cell * columns - 4, cell - 4);
+    }
   }
   canvas.setAttribute("aria-label", `Attention of ${rows} tokens (${stream.queryAxis.name}, rows) to ${columns} tokens (${stream.keyAxis.name}, columns)`);
   drawnMatrix = { left, top, cell, rows };

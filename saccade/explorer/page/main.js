@@ -69,6 +69,7 @@ const open = newest(async () => {
   const pictures = view.images.filter(({ kind }) => kind !== "text");
   if (!state.image && pictures.length) state.image = pictures[0].key;
   showStrip(pictures, state.image, (key) => view.source.thumbnail(key), openImage);
+  if (currentModel().readsTexts) state.tab = ""; // the tabs are of models of images
   showTab(onTab);
   const { readsTexts } = currentModel(), input = await inputOf(view.source, currentModel(), view.images).catch((error) => notice(error.message));
   if (!input) {
