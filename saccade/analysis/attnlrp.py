@@ -97,6 +97,9 @@ class _AttentionRules:
     def __init__(self) -> None:
         self.mask: Tensor | None = None
 
+    def active(self) -> bool:
+        return True
+
     def inputs(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
