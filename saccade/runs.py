@@ -12,17 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-import torch
-
-from saccade.analysis.attention_distance import AttentionDistance, attention_distance
-from saccade.analysis.attention_maps import self_attention
+from saccade.analysis.attention_distance import AttentionDistance, measure_attention_distance
+from saccade.analysis.inputs import split_images
 from saccade.analysis.patch_filters import patch_filters
 from saccade.analysis.position_similarity import position_similarity
 from saccade.checkpoints.atomic import write_atomic
 from saccade.checkpoints.loading import load_model
 from saccade.data.check import source_channels
 from saccade.data.images import size_of
-from saccade.data.samples import ImageSource
+from saccade.data.samples import ImageSource, Source
 from saccade.engine.predictor import Predictor
 from saccade.engine.report import BUDGET, ReportSection
 from saccade.engine.room import command
@@ -30,7 +28,7 @@ from saccade.engine.setup import TrainingSetup
 from saccade.errors import ConfigError, ImageError, RecordingError
 from saccade.models.catalogue import ZOO
 from saccade.models.zoo import architecture_of, config_of
-from saccade.nn.recording import record
+from saccade.nn.attention import Attention
 from saccade.reporting.inside import inside_section
 from saccade.reporting.model_card import model_card
 from saccade.reporting.report import Report, render_report
@@ -203,7 +201,7 @@ def write_task_report(run: RunDirectory) -> Path:
     inside = inside_section(
         position_similarity(predictor.model),
         patch_filters(predictor.model),
-        _distance(predictor, cast(ImageSource, source)) if task_report.has_image_attention else None,
+        _distance(predictor, source),
     )
     run_tiles = {
         "training": f"{provenance['seconds']:.0f} s",
@@ -243,17 +241,14 @@ def describe_inputs(predictor: Predictor) -> str:
     return f"texts over a vocabulary of {config.vocab_size} tokens, up to {config.context_length} each"
 
 
-@torch.no_grad()
-def _distance(predictor: Predictor, source: ImageSource) -> AttentionDistance | None:
-    """How far each head looks, over some images."""
-    step = max(1, len(source) // DISTANCE_IMAGES)
-    pictures = [source.image(i, predictor.preprocess.channels) for i in range(0, len(source), step)[:DISTANCE_IMAGES]]
-    images = torch.stack([predictor.prepare(picture) for picture in pictures]).to(predictor.device)
-    try:
-        with record(predictor.model, budget=BUDGET, tokens=False) as trace:
-            predictor.model.embed(images)  # of the whole image, also where training hides parts of it
-        layout, layers = self_attention(trace, predictor.model)
-    except RecordingError as error:
-        log.warning("the report shows no attention distance: %s", error)
+def _distance(predictor: Predictor, source: Source) -> AttentionDistance | None:
+    """How far each head looks, over some images; None of a model without attention over an image alone."""
+    attends = any(isinstance(module, Attention) for module in predictor.model.modules())
+    if not attends or not predictor.reads_images:
         return None
-    return attention_distance(layers, layout)
+    try:
+        images = split_images(predictor, source, limit=DISTANCE_IMAGES)
+        return measure_attention_distance(predictor, images, budget=BUDGET)
+    except (RecordingError, ConfigError) as error:
+        log.info("the report shows no attention distance: %s", error)
+        return None

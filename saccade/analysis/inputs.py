@@ -135,6 +135,19 @@ def open_images(
     return ImageBatches(batches, len(chosen), f"{len(chosen)} images of {data}, {name} ({note})", index)
 
 
+def split_images(
+    predictor: Predictor, part: Source, *, limit: int | None = None, batch_size: int = 1, note: str = ""
+) -> ImageBatches:
+    """Images of a split that is open already, evenly spaced; as the model reads them in evaluation, in this process.
+
+    Raises:
+        ConfigError: the model reads texts, alone or beside the image.
+    """
+    image_reader(predictor)
+    chosen = spaced(len(part), limit)
+    return ImageBatches(_set_batches(predictor, {"": part}, chosen, batch_size, 0), len(chosen), note)
+
+
 def image_files(data: str) -> list[Path]:
     """The image files that a path or a pattern stands for; none for a data set."""
     path = Path(data)

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from saccade.data.samples import DataSplits
 from saccade.engine.predictor import ImageLike, Predictor
@@ -47,8 +47,6 @@ class Study(Protocol):
 
 class TaskReport(ABC):
     """A task's pictures. Loaded only where something is drawn."""
-
-    has_image_attention: ClassVar[bool] = False  # whether a report shows how far each head looks over the image
 
     @abstractmethod
     def section(self, predictor: Predictor, splits: DataSplits, predictions: Mapping[str, Any]) -> ReportSection:

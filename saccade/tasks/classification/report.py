@@ -8,10 +8,13 @@ from typing import Any, cast
 from markupsafe import Markup
 
 from saccade.analysis.attention_maps import Explanation, explain
+from saccade.analysis.faithfulness import Faithfulness, MapScores, faithfulness
+from saccade.analysis.inputs import split_images
 from saccade.data.samples import DataSplits, ImageSource
 from saccade.engine.predictor import ImageLike, Predictor
 from saccade.engine.report import BUDGET, Drawing, ReportSection, TaskReport
 from saccade.errors import RecordingError
+from saccade.models.cost import measure_cost
 from saccade.reporting.class_table import Column, class_table
 from saccade.reporting.confusion import LARGEST_CONFUSION, confusion_rows
 from saccade.reporting.draw import enlarge, explain_figure, overlay
@@ -21,6 +24,8 @@ from saccade.tasks.classification.metrics import ClassificationMetrics
 
 WELL_CALIBRATED = 0.03  # largest calibration error that is called good
 MISTAKES, EXAMPLES = 12, 4
+SCORED, LEAST_SCORED, SCORE_GMACS = 16, 3, 2000  # images, at most and at least, and 10⁹ multiply-adds, for map_scores
+STEPS = 10  # of its curves
 log = logging.getLogger("saccade")
 
 
@@ -35,13 +40,12 @@ class Mistake:
 class ClassificationReport(TaskReport):
     """Confusion, mistakes, attention."""
 
-    has_image_attention = True
-
     def section(self, predictor: Predictor, splits: DataSplits, predictions: Mapping[str, Any]) -> ReportSection:
         metrics = ClassificationMetrics.from_dict(predictions["metrics"])
         source = cast(ImageSource, splits.test if predictions["split"] == "test" else splits.val)
         mistakes, examples = explained(predictor, source, predictions["predictions"])
-        html = classification_section(metrics, predictor.labels, mistakes, examples)
+        believed = map_scores(predictor, source) if mistakes or examples else None
+        html = classification_section(metrics, predictor.labels, mistakes, examples, believed)
         return ReportSection(metrics, classification_tiles(metrics), html)
 
     def explain(self, predictor: Predictor, inputs: Sequence[ImageLike], *, budget: str) -> Drawing:
@@ -75,6 +79,14 @@ def explained(
         return [], []
 
 
+def map_scores(predictor: Predictor, source: ImageSource) -> Faithfulness:
+    """How far the rollout can be believed, beside a random map and a blob; a more expensive model on fewer images."""
+    passes = 3 * (3 * STEPS + 3)  # of three maps: two curves and the groups of SaCo
+    count = round(SCORE_GMACS / (passes * max(measure_cost(predictor.model).gmacs, 1e-6)))
+    images = split_images(predictor, source, limit=min(max(count, LEAST_SCORED), SCORED))
+    return faithfulness(predictor, images, ["rollout"], steps=STEPS)
+
+
 def classification_tiles(metrics: ClassificationMetrics) -> Mapping[str, str]:
     """The metrics on top."""
     top5 = {} if metrics.top5 is None else {"top-5": f"{100 * metrics.top5:.2f} %"}
@@ -87,7 +99,11 @@ def classification_tiles(metrics: ClassificationMetrics) -> Mapping[str, str]:
 
 
 def classification_section(
-    metrics: ClassificationMetrics, labels: Sequence[str], mistakes: Sequence[Mistake], examples: Sequence[Explanation]
+    metrics: ClassificationMetrics,
+    labels: Sequence[str],
+    mistakes: Sequence[Mistake],
+    examples: Sequence[Explanation],
+    believed: Faithfulness | None = None,
 ) -> Markup:
     """The results.
 
@@ -96,6 +112,7 @@ def classification_section(
         labels: class names.
         mistakes: the most confident first.
         examples: some right answers, so that mistakes can be compared.
+        believed: scores of the maps beside them.
     """
     small = len(labels) <= LARGEST_CONFUSION
     return Markup(
@@ -108,6 +125,8 @@ def classification_section(
             classes=classes_table(metrics) if metrics.per_class else "",
             mistakes=[card(m.explanation, m.truth) for m in mistakes],
             examples=[card(e, "") for e in examples],
+            scores=[] if believed is None else [score_row(one) for one in believed.methods],
+            scored=0 if believed is None else believed.images,
         )
     )
 
@@ -149,6 +168,14 @@ def common_confusions(
     """(true class, predicted class, images), the commonest first."""
     pairs = [(labels[i], labels[j], n) for i, row in enumerate(confusion) for j, n in enumerate(row) if i != j and n]
     return sorted(pairs, key=lambda pair: -pair[2])[:most]
+
+
+def score_row(one: MapScores) -> list[str]:
+    """A map's name and its three scores with their intervals."""
+    return [
+        one.method,
+        *(f"{x.value:.2f} ({x.low:.2f} to {x.high:.2f})" for x in (one.deletion, one.insertion, one.saco)),
+    ]
 
 
 def card(explanation: Explanation, truth: str) -> dict[str, str]:

@@ -50,8 +50,6 @@ class Retrieved:
 class ContrastiveReport(TaskReport):
     """Retrieval, and what the image encoder attends to."""
 
-    has_image_attention = True
-
     def section(self, predictor: Predictor, splits: DataSplits, predictions: Mapping[str, Any]) -> ReportSection:
         metrics = ContrastiveMetrics.from_dict(predictions["metrics"])
         source = cast(CaptionSource, splits.test if predictions["split"] == "test" else splits.val)

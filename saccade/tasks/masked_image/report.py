@@ -20,8 +20,6 @@ EXAMPLES = 9
 class MaskedImageReport(TaskReport):
     """The loss, reconstructions, and what the encoder attends to."""
 
-    has_image_attention = True
-
     def section(self, predictor: Predictor, splits: DataSplits, predictions: Mapping[str, Any]) -> ReportSection:
         metrics = MaskedImageMetrics.from_dict(predictions["metrics"])
         source = cast(ImageSource, splits.test if predictions["split"] == "test" else splits.val)

@@ -20,8 +20,6 @@ EXAMPLES = 12
 class MultiLabelReport(TaskReport):
     """Average precision of each label, errors."""
 
-    has_image_attention = True
-
     def section(self, predictor: Predictor, splits: DataSplits, predictions: Mapping[str, Any]) -> ReportSection:
         metrics = MultiLabelMetrics.from_dict(predictions["metrics"])
         source = cast(ImageSource, splits.test if predictions["split"] == "test" else splits.val)

@@ -38,8 +38,6 @@ class ValueExample:
 class RegressionReport(TaskReport):
     """Scatter plot, residuals, largest errors."""
 
-    has_image_attention = True
-
     def section(self, predictor: Predictor, splits: DataSplits, predictions: Mapping[str, Any]) -> ReportSection:
         metrics = RegressionMetrics.from_dict(predictions["metrics"])
         source = cast(ValueSource, splits.test if predictions["split"] == "test" else splits.val)
