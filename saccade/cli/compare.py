@@ -1,4 +1,4 @@
-"""`saccade compare`: two classifiers on the same images, in one report."""
+"""`saccade compare`: two models of one task on the same inputs, in one report."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +12,12 @@ from saccade.errors import ConfigError
 from saccade.json_io import dump_json
 
 if TYPE_CHECKING:
-    from saccade.analysis.comparison import Disagreement
+    from saccade.analysis.comparison import Comparison, Disagreement
+    from saccade.analysis.paired_metrics import InputDifference, TaskComparison
+    from saccade.data.samples import ImageSource
     from saccade.engine.predictor import Predictor
     from saccade.reporting.comparison import ShownDisagreement
+    from saccade.reporting.task_comparison import ShownDifference
 
 IMAGES = 100  # that are shifted and corrupted, unless given
 
@@ -28,59 +31,82 @@ def compare(
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("compare.html"),
     pictures: int = 12,
     corruptions: bool = True,
+    resamples: int = 1000,
     device: str = "cpu",
     inputs: DataOptions | None = None,
     as_json: Json = False,
 ) -> None:
-    """Compare two classifiers: accuracy with a paired interval and McNemar's test, disagreements with pictures,
-    calibration, cost, speed, shifts and corruptions, in one HTML file. With --split auto each model has the images that
-    it was not trained on, and those of both count; --images are those that are shifted and corrupted, 100 unless given.
+    """Compare two models of one task on the same inputs, in one HTML file. With --split auto each model has the inputs
+    that it was not trained on, and those of both count.
+
+    Of classifiers with one class an image: accuracy with a paired interval and McNemar's test, disagreements with
+    pictures, calibration, cost, speed, shifts and corruptions (of --images, 100 unless given). Of detectors, depth,
+    segmentation and all others: every main metric with the paired interval of its difference, the images on which the
+    models differ most, cost and speed.
 
     Parameters
     ----------
     model
         A run, a model directory, a published file or hub:ORG/NAME.
     other
-        The second model, with the same classes.
+        The second model, of the same task and with the same classes.
     data
-        A data set of images with classes.
+        A data set of the task, with targets.
     output
         Where to write the report.
     pictures
-        Most disagreements that are shown.
+        Most images that are shown.
     corruptions
-        Measure the error under common corruptions.
+        Measure the error of classifiers under common corruptions.
+    resamples
+        Draws of the bootstrap of metrics; detectors take a second for about ten.
     device
         Such as cpu, cuda or auto.
     """
     if output.suffix.lower() != ".html" or not output.parent.is_dir():
         raise ConfigError(f"--output must be a .html file in an existing folder, not {output}")
-    from saccade.analysis.comparison import compare as measure
-    from saccade.analysis.perturbations import Perturbation, perturbation_curve
-    from saccade.analysis.robustness import in_relation, robustness
+    from saccade.analysis.inputs import gives_one_class
     from saccade.checkpoints.atomic import write_atomic
-    from saccade.cli.counting import counting
     from saccade.engine.room import command
-    from saccade.reporting.comparison import comparison_page
     from saccade.tasks.loading import load
-    from saccade.training.run_directory import environment
 
     predictors = load(model, device=device), load(other, device=device)
     names = Path(model).name, Path(other).name
     if names[0] == names[1]:
         names = model, other
+    again = command("saccade", "compare", model, other, data, "--output", output)
     source = inputs or DataOptions()
+    result: Comparison | TaskComparison
+    if all(gives_one_class(predictor) for predictor in predictors):
+        result, page = classifiers(predictors, names, data, source, pictures, corruptions, again)
+    else:
+        result, page = models_of_a_task(predictors, names, data, source, pictures, resamples, again)
+    write_atomic(output, page.encode())
+    print(dump_json(result.to_dict()) if as_json else f"{result}\nreport in {output}")
+
+
+def classifiers(
+    predictors: "tuple[Predictor, Predictor]",
+    names: tuple[str, str],
+    data: str,
+    source: DataOptions,
+    pictures: int,
+    corruptions: bool,
+    again: str,
+) -> "tuple[Comparison, str]":
+    """The comparison and its page."""
+    from saccade.analysis.comparison import compare as measure
+    from saccade.analysis.perturbations import Perturbation, perturbation_curve
+    from saccade.analysis.robustness import in_relation, robustness
+    from saccade.cli.counting import counting
+    from saccade.reporting.comparison import comparison_page
+    from saccade.training.run_directory import environment
+
     with counting("images") as advance:
         result = measure(
-            predictors[0],
-            predictors[1],
-            data,
-            names=names,
-            split=source.split,
-            batch_size=source.batch_size,
-            workers=source.workers,
+            *predictors, data, names=names, split=source.split, batch_size=source.batch_size, workers=source.workers,
             on_inputs=advance,
-        )
+        )  # fmt: skip
     some = replace(source, images=source.images or IMAGES)
     curves, errors = [], []
     for name, predictor in zip(names, predictors):
@@ -98,10 +124,64 @@ def compare(
         shift=Perturbation("shift", tuple(curves), result.note),
         robustness=in_relation(errors[0], errors[1]) if comparable else errors[0] if errors else None,
         environment=environment(),
-        command=command("saccade", "compare", model, other, data, "--output", output),
+        command=again,
     )
-    write_atomic(output, page.encode())
-    print(dump_json(result.to_dict()) if as_json else f"{result}\nreport in {output}")
+    return result, page
+
+
+def models_of_a_task(
+    predictors: "tuple[Predictor, Predictor]",
+    names: tuple[str, str],
+    data: str,
+    source: DataOptions,
+    pictures: int,
+    resamples: int,
+    again: str,
+) -> "tuple[TaskComparison, str]":
+    """The comparison and its page."""
+    from saccade.analysis.paired_metrics import compare_metrics
+    from saccade.cli.counting import counting
+    from saccade.reporting.task_comparison import task_comparison_page
+    from saccade.training.run_directory import environment
+
+    with counting("inputs, then draws") as advance:
+        result = compare_metrics(
+            *predictors, data, names=names, split=source.split, batch_size=source.batch_size, workers=source.workers,
+            resamples=resamples, on_inputs=advance, on_draws=advance,
+        )  # fmt: skip
+    differences = []
+    if predictors[0].reads_images:
+        differences = drawn_differences(predictors, data, source.split, result.largest[:pictures])
+    unit = predictors[0].room.inputs
+    return result, task_comparison_page(result, differences, unit=unit, environment=environment(), command=again)
+
+
+def drawn_differences(
+    predictors: "tuple[Predictor, Predictor]", data: str, split: str, rows: "tuple[InputDifference, ...]"
+) -> "list[ShownDifference]":
+    """The predictions of both models for some images, drawn over them."""
+    from saccade.data.images import rgb_pixels
+    from saccade.reporting.task_comparison import ShownDifference
+
+    places = image_places(predictors[0], data, split)
+    out = []
+    for row in rows:
+        part, index = places[row.name]
+        drawings = []
+        for predictor in predictors:
+            image = part.image(index, predictor.preprocess.channels)
+            drawings.append(predictor.predict(image).draw(rgb_pixels(image)))
+        out.append(ShownDifference(row, (drawings[0], drawings[1])))
+    return out
+
+
+def image_places(predictor: "Predictor", data: str, split: str) -> "dict[str, tuple[ImageSource, int]]":
+    """Where the images of a split are, by name."""
+    from saccade.engine.evaluation import choose_split
+
+    _, parts, _ = choose_split(predictor, data, split)
+    # models of images are measured on sources of images
+    return {name: (part, index) for part in parts.values() for index, name in enumerate(part.names)}  # type: ignore[misc]
 
 
 def shown(
@@ -110,16 +190,14 @@ def shown(
     """The images of some disagreements, and where each model looked."""
     from saccade.analysis.attention_maps import to_pixels
     from saccade.analysis.image_maps import image_map
-    from saccade.engine.evaluation import choose_split
     from saccade.errors import RecordingError
     from saccade.reporting.comparison import ShownDisagreement
 
-    _, parts, _ = choose_split(predictors[0], data, split)
-    places = {name: (part, index) for part in parts.values() for index, name in enumerate(part.names)}
+    places = image_places(predictors[0], data, split)
     out = []
     for row in rows:
         part, index = places[row.name]
-        image = part.image(index)  # type: ignore[attr-defined]  # classifiers are measured on images
+        image = part.image(index)
         maps = []
         for predictor, label in zip(predictors, row.labels):
             try:

@@ -30,7 +30,7 @@ COMMANDS = {  # name -> where it is, what it does
     "look": ("saccade.cli.look:look", "Explore in a browser what a model attends to, and change it."),
     "prune": ("saccade.cli.prune:prune", "Take out the heads and blocks that matter least."),
     "lab": ("saccade.cli.lab:app", "Run studies of many runs, and fit scaling laws to them."),
-    "compare": ("saccade.cli.compare:compare", "Compare two classifiers on the same images, in one report."),
+    "compare": ("saccade.cli.compare:compare", "Compare two models of a task on the same inputs, in one report."),
     "convert": ("saccade.cli.convert:convert", "Write a model in another project's format."),
     "models": ("saccade.cli.models:models", "List the models with task, parameters and cost."),
     "data": ("saccade.cli.data:app", "Check a data set, pack it into shards, or compose scenes."),

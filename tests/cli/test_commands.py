@@ -35,7 +35,9 @@ def test_training_leaves_a_run_directory(work: Path) -> None:
     for name in ("config.yaml", "env.json", "metrics.jsonl", "predictions.json", "report.html", "model/config.json",
                  "model/model.safetensors", "model/README.md", "model/fingerprint.safetensors"):  # fmt: skip
         assert (run / name).is_file(), name
-    assert "Reproduce" in (run / "report.html").read_text()
+    page = (run / "report.html").read_text()
+    for part in ("Reproduce", "Attention distance", "How far these maps can be believed", "<td>blob</td>"):
+        assert part in page
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 2
 
 

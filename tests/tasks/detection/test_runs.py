@@ -113,6 +113,7 @@ def test_a_folder_of_boxes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert saccade.load(tmp_path / "run").labels == ("cell", "plate")
     page = (tmp_path / "run" / "report.html").read_text()
     assert "Images with most errors" in page
+    assert "Attention distance" in page
     again = resolve(overrides={**TINY, "model.init": str(tmp_path / "run"), "model.options": {}, "schedule.steps": 1})
     assert train(again, RunDirectory.create(again, tmp_path / "again")).metrics is not None
 

@@ -1,0 +1,94 @@
+"""The report of a comparison of two models of any task: one HTML file without a request to the network."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from saccade.analysis.paired_metrics import InputDifference, TaskComparison
+from saccade.reporting.draw import enlarge
+from saccade.reporting.plots import COLOURS, INK, STYLE, to_svg
+from saccade.reporting.report import Report, picture, render_report, template
+
+
+@dataclass(frozen=True)
+class ShownDifference:
+    """An image on which the models differ, with the predictions of both drawn, ``[H, W, 3]`` uint8 each."""
+
+    row: InputDifference
+    drawn: tuple[np.ndarray, np.ndarray]
+
+
+def task_comparison_page(
+    comparison: TaskComparison,
+    pictures: Sequence[ShownDifference] = (),
+    *,
+    unit: str = "inputs",
+    environment: Mapping[str, Any] | None = None,
+    command: str = "",
+) -> str:
+    """The page as text.
+
+    Args:
+        comparison: the numbers.
+        pictures: some of the largest differences.
+        unit: what was drawn, such as "images".
+        environment: versions and machine.
+        command: that makes the page again.
+    """
+    first, second = comparison.models
+    section = template("saccade.reporting", "task_comparison").render(
+        comparison=comparison,
+        unit=unit,
+        plot=Markup(to_svg(difference_figure(comparison))),
+        pictures=[
+            {
+                "name": one.row.name,
+                "scores": [f"{value:.3f}" for value in (one.row.first, one.row.second)],
+                "first": picture(enlarge(one.drawn[0])),
+                "second": picture(enlarge(one.drawn[1])),
+            }
+            for one in pictures
+        ],
+    )
+    main = comparison.metrics[0]
+    tiles = {
+        f"{main.name} of {first.name}": f"{main.first.value:.4f}",
+        f"{main.name} of {second.name}": f"{main.second.value:.4f}",
+        "difference": f"{main.difference.value:+.4f}",
+        unit: f"{comparison.inputs:,}",
+    }
+    return render_report(
+        Report(
+            title=f"{first.name} and {second.name}", note=comparison.note, tiles=tiles, sections=[Markup(section)],
+            environment=environment or {}, command=command,
+        )
+    )  # fmt: skip
+
+
+def difference_figure(comparison: TaskComparison) -> Figure:
+    """The differences of all metrics with their paired intervals."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 0.4 * len(comparison.metrics) + 1.3), layout="constrained")
+        draw_differences(figure.subplots(), comparison)
+        return figure
+
+
+def draw_differences(axes: Axes, comparison: TaskComparison) -> Axes:
+    """A row a metric, in units of its larger value, since metrics have different ones."""
+    for row, metric in enumerate(comparison.metrics):
+        scale = max(abs(metric.first.value), abs(metric.second.value), 1e-12)
+        value, low, high = (x / scale for x in (metric.difference.value, metric.difference.low, metric.difference.high))
+        reach = [[max(value - low, 0)], [max(high - value, 0)]]
+        axes.errorbar([value], [row], xerr=reach, fmt="o", color=COLOURS[0] if metric.differs else INK, markersize=4)
+    axes.axvline(0, color=INK, alpha=0.4, linewidth=1)
+    axes.set_yticks(range(len(comparison.metrics)), [metric.name for metric in comparison.metrics])
+    axes.set_ylim(len(comparison.metrics) - 0.4, -0.6)
+    first, second = (model.name for model in comparison.models)
+    axes.set_xlabel(f"{first} minus {second}, in units of the larger")
+    return axes
