@@ -15,6 +15,7 @@ its share, and so does the softmax.
 h x w grid of patches.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -34,7 +35,7 @@ from saccade.nn.convolution import ChannelNorm, FrozenBatchNorm2d, StdConv2d
 from saccade.nn.matmul_precision import matmul_precision
 from saccade.nn.mlp import QuickGELU, SwiGLU
 from saccade.nn.mode import evaluation_mode
-from saccade.nn.positions import FixedPositions, LearnedPositions
+from saccade.nn.positions import FixedPositions, FourierPositions, GridPositions, LearnedPositions, RotaryPositions
 from saccade.nn.tokens import TokenLayout
 from saccade.nn.transformer import Block, LayerScale, StochasticDepth
 from saccade.nn.windows import AxialAttention
@@ -42,7 +43,8 @@ from saccade.nn.windows import AxialAttention
 # Modules without parts whose gradient is that of the rule: linear in their input, or ReLU, or a choice of a maximum.
 PLAIN = frozenset({
     nn.Linear, nn.Conv2d, StdConv2d, nn.BatchNorm2d, FrozenBatchNorm2d, nn.Identity, nn.Dropout, nn.ReLU, nn.MaxPool2d,
-    nn.AvgPool2d, nn.ConvTranspose2d, Doubled, LayerScale, StochasticDepth, FixedPositions, LearnedPositions, Stages,
+    nn.AvgPool2d, nn.ConvTranspose2d, Doubled, LayerScale, StochasticDepth, Stages, FixedPositions, FourierPositions,
+    GridPositions, LearnedPositions, RotaryPositions,
 })  # fmt: skip
 
 
@@ -96,17 +98,22 @@ class _AttentionRules:
 
     def __init__(self) -> None:
         self.mask: Tensor | None = None
+        self.thread = threading.get_ident()
 
     def active(self) -> bool:
-        return True
+        return threading.get_ident() == self.thread
 
     def inputs(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        if not self.active():
+            return q, k, v, mask
         self.mask = mask
         return halved(q), halved(k), halved(v), mask
 
-    def weights(self, q: Tensor, k: Tensor) -> Tensor:
+    def weights(self, q: Tensor, k: Tensor) -> Tensor | None:
+        if not self.active():
+            return None
         return halved(attention_weights(q.float(), k.float(), self.mask))
 
     def explicit(self, scores: Tensor) -> Tensor:
@@ -128,6 +135,7 @@ def _has_rule(module: nn.Module) -> bool:
 @contextmanager
 def relevance_rules(model: nn.Module) -> Iterator[None]:
     """Inside the `with`, ``x * gradient`` is the relevance of x by AttnLRP; outputs are those of the model to rounding.
+    Passes of other threads have their own gradients.
 
     Raises:
         ConfigError: a module has no rule.
@@ -180,9 +188,10 @@ def attnlrp_map(
         raise RecordingError(f"this {predictor.source.architecture} has no attention over an image: use grad-cam")
     leaf = inputs.to(predictor.device).requires_grad_()
     tokens: list[Tensor] = []
+    thread = threading.get_ident()
 
     def keep(module: nn.Module, args: Any) -> None:
-        if not tokens and args[0].shape[1] == layout.num_tokens:
+        if not tokens and threading.get_ident() == thread and args[0].shape[1] == layout.num_tokens:
             tokens.append(args[0])
 
     with (
@@ -213,7 +222,8 @@ def by_patch(values: Tensor, layout: TokenLayout) -> Tensor:
 
 
 def _apply(rule: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> Callable[[nn.Module, Any, Tensor], Tensor]:
-    return lambda module, args, output: rule(module, args[0], output)
+    thread = threading.get_ident()
+    return lambda module, args, output: rule(module, args[0], output) if threading.get_ident() == thread else output
 
 
 def _with_gradient(values: Tensor, source: Tensor) -> Tensor:

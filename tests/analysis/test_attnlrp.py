@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+import threading
 import types
 from pathlib import Path
 
@@ -76,6 +77,26 @@ def test_the_rules_change_no_value() -> None:
     x[0, 0] = 0.0
     for module, rule in ((nn.GELU(), activation_rule), (nn.LayerNorm(8), layer_norm_rule), (SwiGLU(), gate_rule)):
         torch.testing.assert_close(rule(module, x, module(x)), module(x), rtol=0, atol=0)
+
+
+def test_other_threads_have_their_own_gradients() -> None:
+    torch.manual_seed(0)
+    block = Block(BlockConfig(8, 2, 16)).eval()
+    x = torch.randn(1, 5, 8)
+    gradients: list[Tensor] = []
+
+    def plain() -> None:
+        leaf = x.clone().requires_grad_()
+        gradients.extend(torch.autograd.grad(block(leaf).square().sum(), [leaf]))
+
+    plain()
+    with relevance_rules(block):
+        other = threading.Thread(target=plain)
+        other.start()
+        other.join()
+        plain()
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=0, atol=0)
+    assert not torch.allclose(gradients[2], gradients[0])
 
 
 def test_a_gate_shares_equally() -> None:
