@@ -85,6 +85,8 @@ def run(
     output: Path | None = None,
     processes: int = 1,
     threads: int | None = None,
+    ray: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    gpus: float = 0.0,
     verbose: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Do the runs of a study that are not done, then write its report. The exit code is 1 if a run failed.
@@ -100,12 +102,24 @@ def run(
     processes
         That do runs at once.
     threads
-        Of PyTorch in each process; the cores divided by the processes unless given.
+        Of PyTorch in each process; the cores divided by the processes unless given. With --ray the cores of a run; 1
+        unless given.
+    ray
+        Do the runs as tasks of a Ray cluster: of the one at this address (HOST:PORT, or auto), or without a value of
+        one that is started on this machine.
+    gpus
+        Of a run, with --ray; a fraction lets several runs share one.
     verbose
         Print every epoch of the runs of this process.
     """
     if processes < 1 or (threads is not None and threads < 1):
         raise ConfigError("--processes and --threads must be at least 1")
+    if ray is not None and (len(ray) > 1 or processes > 1 or verbose):
+        raise ConfigError(
+            "--ray takes one address, and neither --processes nor --verbose: Ray places runs by --threads"
+        )
+    if gpus and ray is None:
+        raise ConfigError("--gpus is of a run on --ray")
     from saccade.lab.study import read_study
 
     plan = read_study(study)
@@ -125,8 +139,14 @@ def run(
             end = f"{number}{result.wall_seconds:.0f} s"
         print(f"{ended.job.id}  {end}", file=sys.stderr, flush=True)
 
-    display = RunDisplay(verbose=True) if verbose else None
-    outcome = run_study(plan, path, processes=processes, threads=threads, on_job=announce, on_event=display)
+    if ray is None:
+        display = RunDisplay(verbose=True) if verbose else None
+        outcome = run_study(plan, path, processes=processes, threads=threads, on_job=announce, on_event=display)
+    else:
+        from saccade.lab.ray_driver import run_on_ray
+
+        address = next(iter(ray), None)
+        outcome = run_on_ray(plan, path, address=address, threads=threads or 1, gpus=gpus, on_job=announce)
     folder = StudyDirectory(path)
     if any(map(folder.done, plan.jobs)):
         page, _ = write_study_report(folder, plan)

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 
 from saccade.cli.main import main
 from saccade.lab.driver import is_locked, run_study
+from saccade.lab.grid import Job
 from saccade.lab.jobs import StudyDirectory
 from saccade.lab.results import status
 from saccade.lab.study import read_study
@@ -51,6 +52,88 @@ def driver(study: Path, output: Path, *options: str) -> subprocess.Popen:
     arguments = ["lab", "run", str(study), "--output", str(output), "--threads", "1"]
     command = [sys.executable, "-c", FIXED_PRECISION, *arguments]
     return subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def lock_holder(folder: StudyDirectory, job: Job) -> int | None:
+    """The process that does a job, by the kernel's table of locks."""
+    path = folder.locks / job.id
+    inode = path.stat().st_ino if path.exists() else -1
+    for line in Path("/proc/locks").read_text().splitlines():
+        words = line.split()
+        if words[1] == "FLOCK" and words[5].endswith(f":{inode}"):
+            return int(words[4])
+    return None
+
+
+def wait_for_worker(output: Path, process: subprocess.Popen, seconds: float = 250) -> tuple[Job, int]:
+    """A job that a process other than the driver does and of which there is a checkpoint, and that process."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        if (output / "study.yaml").is_file():
+            folder, study = StudyDirectory.existing(output)
+            for job in study.jobs:
+                holder = lock_holder(folder, job)
+                started = list((folder.jobs / job.id / "checkpoints").glob("step-*"))
+                if holder not in (None, process.pid) and started and not folder.done(job):
+                    return job, holder
+        time.sleep(0.02)
+    raise AssertionError(f"no worker took a job: {process.communicate()}")
+
+
+@pytest.mark.slow
+def test_a_killed_worker_leaves_its_run_to_the_others(tmp_path: Path) -> None:
+    """kill -9 of a process of --processes 2 in the middle of a run: the run is resumed, and all are done."""
+    (tmp_path / "study.yaml").write_text(SMALL % 300)
+    output = tmp_path / "out"
+    process = driver(tmp_path / "study.yaml", output, "--processes", "2")
+    job, worker = wait_for_worker(output, process)
+    began = (output / "jobs" / job.id / "env.json").stat().st_mtime_ns
+    os.kill(worker, signal.SIGKILL)
+    _, err = process.communicate(timeout=250)
+    assert process.returncode == 0, err
+    assert len(list(output.glob("results/*.json"))) == 4
+    assert (output / "jobs" / job.id / "env.json").stat().st_mtime_ns == began  # resumed, not begun again
+    steps = [json.loads(line)["step"] for line in (output / "jobs" / job.id / "metrics.jsonl").read_text().splitlines()]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 300
+
+
+@pytest.mark.slow
+def test_a_study_on_ray_survives_its_worker_and_its_driver(tmp_path: Path) -> None:
+    """On a local cluster: kill -9 of a worker, whose task Ray runs again; then of the driver, whose study a second
+    driver on Ray ends. No run begins twice."""
+    pytest.importorskip("ray")
+    (tmp_path / "study.yaml").write_text(SMALL % 300)
+    output = tmp_path / "out"
+    process = driver(tmp_path / "study.yaml", output, "--ray")
+    job, worker = wait_for_worker(output, process)
+    begun = {job.id: (output / "jobs" / job.id / "env.json").stat().st_mtime_ns}
+    os.kill(worker, signal.SIGKILL)
+    result = output / "results" / f"{job.id}.json"
+    deadline = time.monotonic() + 250
+    while time.monotonic() < deadline and process.poll() is None and not result.exists():
+        time.sleep(0.05)
+    assert result.exists(), process.communicate()  # the same driver, by another worker
+    begun |= {path.parent.name: path.stat().st_mtime_ns for path in output.glob("jobs/*/env.json")}
+    finished = {path: path.stat().st_mtime_ns for path in output.glob("results/*.json")}
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert len(finished) < 4
+    second = driver(tmp_path / "study.yaml", output, "--ray")
+    _, err = second.communicate(timeout=280)
+    assert second.returncode == 0, err
+    assert len(list(output.glob("results/*.json"))) == 4
+    assert all(path.stat().st_mtime_ns == when for path, when in finished.items())
+    assert all((output / "jobs" / id / "env.json").stat().st_mtime_ns == when for id, when in begun.items())
+    for path in output.glob("jobs/*/metrics.jsonl"):
+        steps = [json.loads(line)["step"] for line in path.read_text().splitlines()]
+        assert steps == sorted(set(steps))
+
+
+def test_ray_takes_no_options_of_local_processes(small: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["lab", "run", str(small), "--processes", "2", "--ray"]) == 2
+    assert "--ray takes one address, and neither --processes" in capsys.readouterr().err
+    assert main(["lab", "run", str(small), "--gpus", "1"]) == 2
 
 
 def weights(folder: Path) -> dict[str, dict[str, bytes]]:
