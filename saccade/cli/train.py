@@ -65,6 +65,8 @@ class TrainOptions:
     """Device, such as cpu or cuda:1; a GPU if there is one unless given."""
     shard: Annotated[bool, Parameter(negative="")] = False
     """Under torchrun: shard the model over the processes (FSDP2)."""
+    track: Annotated[tuple[Literal["tensorboard", "mlflow", "wandb", "trackio"], ...], Parameter(negative="")] = ()
+    """Experiment tracker that the run's numbers are sent to; none unless given. May be repeated."""
 
     def overrides(self) -> dict[str, object]:
         """Dotted names of the config -> the values of the flags that were set."""
@@ -86,6 +88,7 @@ class TrainOptions:
             "data.bad_images": self.bad_images,
             "device": self.device,
             "shard": self.shard or None,
+            "tracking.to": list(self.track) or None,
         }
         if self.epochs is not None and self.steps is not None:
             raise ConfigError("--epochs and --steps are two lengths of one run: give one of them")

@@ -154,6 +154,8 @@ def job_id(words: Sequence[Any], seed: int, config: RunConfig) -> str:
     The digest is of what differs from the defaults, so that an option which a later version adds changes no id.
     """
     default = RunConfig(task=config.task, options=table.config_class(config.task)())
-    digest = hashlib.sha256("\n".join([config.task, *sorted(differences(default, config))]).encode()).hexdigest()[:10]
+    # Where its numbers are sent makes no other run.
+    changes = [text for text in differences(default, config) if not text.startswith("tracking")]
+    digest = hashlib.sha256("\n".join([config.task, *sorted(changes)]).encode()).hexdigest()[:10]
     name = re.sub(r"[^a-z0-9.]+", "-", "-".join(map(str, words)).lower()).strip("-.")[:60]
     return f"{name}-s{seed}-{digest}"

@@ -21,7 +21,10 @@ from saccade.upgrade import is_old_config, upgrade_config
 
 LENGTH = ("schedule.epochs", "schedule.steps")  # options that make a resumed run longer: training/extension.py
 # Options of a resumed run that change no result, or only the last bits; the others are part of what a run is.
-CHANGEABLE = ("data.workers", "data.check", "device", "checkpoint_seconds", "preflight")
+CHANGEABLE = (
+    "data.workers", "data.check", "device", "checkpoint_seconds", "preflight",
+    "tracking.to", "tracking.project", "tracking.every",
+)  # fmt: skip
 BUILT_IN = ("digits", "scenes", "numbers", "strips")  # data sets with options of their own
 
 
@@ -75,6 +78,15 @@ class SAMConfig:
 
 
 @dataclass(frozen=True)
+class TrackingConfig:
+    """Experiment trackers that the run's numbers are sent to besides metrics.jsonl."""
+
+    to: tuple[Literal["tensorboard", "mlflow", "wandb", "trackio"], ...] = ()
+    project: str = "saccade"  # that the run is listed under
+    every: Count = 10  # steps between two points of the training loss
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """Everything that decides what a run computes, and where it computes it.
 
@@ -90,6 +102,7 @@ class RunConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     sam: SAMConfig = field(default_factory=SAMConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
     batch_size: Count = 64  # of one optimizer step, over all processes
     accumulation: Count = 1  # gradient accumulation: micro-batches a process cuts its batch into, to need less memory
     ema: Part = 0.0  # decay of the exponential moving average of the weights, which then is the result; 0: none
@@ -117,6 +130,8 @@ class RunConfig:
         options = values.pop("options")
         if not values["schedule"]["earlier"]:
             del values["schedule"]["earlier"]
+        if self.tracking == TrackingConfig():
+            del values["tracking"]
         for built_in in BUILT_IN:
             if self.data.path != built_in:
                 del values["data"][built_in]
@@ -198,6 +213,11 @@ def differences(one: RunConfig, other: RunConfig) -> list[str]:
     """Where two configs differ, as "optimizer.lr: 0.001 -> 0.002"."""
     a, b = _flat(one.to_dict()), _flat(other.to_dict())
     return [f"{key}: {a.get(key)} -> {b.get(key)}" for key in dict.fromkeys((*a, *b)) if a.get(key) != b.get(key)]
+
+
+def flat_values(config: RunConfig) -> dict[str, Any]:
+    """Every value of a config by its dotted name."""
+    return _flat(config.to_dict())
 
 
 def with_overrides(config: RunConfig, overrides: Mapping[str, Any]) -> RunConfig:

@@ -50,4 +50,13 @@ class Note:
     detail: bool = False
 
 
-Event = RunStarted | StepDone | EpochDone | Note
+@dataclass(frozen=True)
+class RunEnded:
+    """After the model is measured and written; not where a signal stopped the run."""
+
+    split: str  # "test", else "val"
+    metrics: dict[str, float]  # of that split; {} where the data leaves neither
+    step: int  # steps done
+
+
+Event = RunStarted | StepDone | EpochDone | Note | RunEnded

@@ -42,6 +42,7 @@ from saccade.training.run_directory import Progress, RunDirectory
 from saccade.training.schedules import lr_factor, schedule_length
 from saccade.training.state import Files, load_state, model_tensors, non_finite_names, state_tensors
 from saccade.training.step import TrainStep
+from saccade.training.tracking.tracking import require_trackers, tracked
 
 BEST = "best"
 Watcher = Callable[[Event], None]
@@ -102,6 +103,7 @@ def train(
         DataError, ConfigError, CheckpointError: something does not fit; nothing was computed.
         TrainingError: the loss became NaN or infinite, or the disk is full; the run can be resumed.
     """
+    require_trackers(config)
     with joined_processes(config.device) as processes:
         notify = on_event if on_event is not None and processes.is_first else lambda event: None
         plan = plan_run(config, make_setup(config, processes.device), processes)
@@ -109,8 +111,9 @@ def train(
             run = RunDirectory.create(config, output)
         path = processes.broadcast_from_rank0(None if run is None else run.path)
         run = run or RunDirectory(path)
-        with locked(run, processes), worker_errors():
-            return _Run(config, run, processes, plan, notify).execute(resume)
+        trackers = tracked(config, run.path, notify) if processes.is_first else nullcontext(notify)
+        with locked(run, processes), worker_errors(), trackers as watcher:
+            return _Run(config, run, processes, plan, watcher).execute(resume)
 
 
 class _Run:

@@ -1,0 +1,37 @@
+"""Runs in trackio: a database on this machine (TRACKIO_DIR), for `trackio show`."""
+
+import sys
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from typing import ClassVar
+
+from saccade.training.tracking.tracker import TrackedRun
+
+
+class TrackioTracker:
+    package: ClassVar[str] = "trackio"
+
+    def __init__(self, run: TrackedRun):
+        try:
+            import trackio
+        except ImportError as error:
+            raise ModuleNotFoundError("trackio") from error
+        self.errors: tuple[type[Exception], ...] = (OSError, ValueError, RuntimeError)
+        self.identity = run.identity or run.name
+        with redirect_stdout(sys.stderr):  # where it announces itself
+            self.run = trackio.init(
+                project=run.project, name=self.identity, config=dict(run.config),
+                resume="allow" if run.identity else "never", embed=False, auto_log_gpu=False, auto_log_cpu=False,
+            )  # fmt: skip
+            if not run.identity:
+                self.identity = self.run.name
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        self.run.log(dict(values), step=step)
+
+    def describe(self, texts: Mapping[str, str]) -> None:
+        self.run.log(dict(texts))
+
+    def close(self, *, finished: bool) -> None:
+        with redirect_stdout(sys.stderr):
+            self.run.finish()

@@ -1,0 +1,155 @@
+"""Experiment trackers: what they receive, offline; resumed runs; trackers that fail or are missing."""
+
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from saccade.cli.main import main
+from saccade.errors import ConfigError
+from saccade.training.config import RunConfig, TrackingConfig, resolve
+from saccade.training.events import EpochDone, Event, Note, RunEnded, RunStarted, StepDone
+from saccade.training.tracking import tracking
+from saccade.training.tracking.tracking import require_trackers, tracked
+
+ROW = {"epoch": 1, "step": 20, "loss": 1.5, "val_accuracy": 0.75, "lr": 0.1, "images_per_second": 9.0}
+EVENTS: list[Event] = [
+    RunStarted("run", 20, 20, 0, 4),
+    *(StepDone(step, step / 20, 2.0 - step / 100, {"accuracy": step / 20}, 0.1, 9.0) for step in range(1, 21)),
+    EpochDone(1, ROW),
+    RunEnded("test", {"accuracy": 0.5, "loss": float("nan")}, 20),
+]
+
+
+def config_for(*trackers: str) -> RunConfig:
+    return replace(resolve("digits"), tracking=TrackingConfig(to=trackers, project="trial"))  # type: ignore[arg-type]
+
+
+def play(config: RunConfig, folder: Path, events: list[Event] = EVENTS) -> list[Event]:
+    """The events of a run, sent to the trackers of its config; returns what the other watcher got."""
+    folder.mkdir(exist_ok=True)
+    received: list[Event] = []
+    with tracked(config, folder, received.append) as watcher:
+        for event in events:
+            watcher(event)
+    return received
+
+
+def test_tensorboard(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    assert play(config_for("tensorboard"), tmp_path / "run") == EVENTS
+    content = accumulator.EventAccumulator(str(tmp_path / "run/tensorboard")).Reload()
+    assert [(e.step, round(e.value, 4)) for e in content.Scalars("step/loss")] == [(10, 1.9), (20, 1.8)]
+    assert [e.value for e in content.Scalars("epoch/val_accuracy")] == [0.75]
+    assert [e.value for e in content.Scalars("test/accuracy")] == [0.5]
+    assert "test/loss" not in content.Tags()["scalars"]  # NaN
+    texts = {tag: content.Tensors(tag)[0].tensor_proto.string_val[0].decode() for tag in content.Tags()["tensors"]}
+    assert "optimizer.lr: 0.003" in texts["config/text_summary"]
+    assert texts["model card/text_summary"].endswith("run/model/README.md")
+
+
+def test_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{STORE}:///{tmp_path / 'mlflow'}")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    play(config_for("mlflow"), tmp_path / "run")
+    client = mlflow.MlflowClient()
+    experiment = client.get_experiment_by_name("trial")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert (run.info.run_name, run.info.status) == ("run", "FINISHED")
+    assert run.data.params["optimizer.lr"] == "0.003"
+    assert [(m.step, round(m.value, 4)) for m in client.get_metric_history(run.info.run_id, "step/loss")] == [
+        (10, 1.9), (20, 1.8),
+    ]  # fmt: skip
+    assert run.data.metrics["test/accuracy"] == 0.5
+    assert run.data.tags["model card"].endswith("run/model/README.md")
+    play(config_for("mlflow"), tmp_path / "run", EVENTS[:5])  # resumed, then stopped: the same run
+    (again,) = client.search_runs([experiment.experiment_id])
+    assert (again.info.run_id, again.info.status) == (run.info.run_id, "KILLED")
+
+
+STORE = "file"
+
+
+def test_wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    play(config_for("wandb"), tmp_path / "run")
+    (file,) = (tmp_path / "run").glob("wandb/offline-run-*/run-*.wandb")
+    content = file.read_bytes()
+    for text in (b"optimizer.lr", b"step/loss", b"epoch/val_accuracy", b"test/accuracy", b"run/model/README.md"):
+        assert text in content, text
+
+
+def test_trackio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    pytest.importorskip("trackio")
+    play(config_for("trackio"), tmp_path / "run")
+    (file,) = (tmp_path / "trackio").glob("trial*.db")
+    with sqlite3.connect(file) as database:
+        rows = database.execute("select step, metrics from metrics where run_name = 'run' order by step").fetchall()
+        configs = database.execute("select config from configs").fetchall()
+    text = " ".join(str(row) for row in rows)
+    for name in ("step/loss", "epoch/val_accuracy", "test/accuracy", "model card"):
+        assert name in text, name
+    assert "optimizer.lr" in str(configs)
+
+
+class Broken:
+    """A tracker whose server goes away after the first call."""
+
+    package = "sqlite3"
+
+    def __init__(self, run: object):
+        self.identity, self.errors, self.calls = "1", (ConnectionError,), 0
+
+    def log(self, values: object, step: int) -> None:
+        self.calls += 1
+        if self.calls > 1:
+            raise ConnectionError("the server\nis gone")
+
+    def describe(self, texts: object) -> None:
+        raise AssertionError
+
+    def close(self, *, finished: bool) -> None:
+        raise AssertionError
+
+
+def test_a_tracker_that_fails_does_not_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "TRACKERS", {"wandb": Broken})
+    received = play(config_for("wandb"), tmp_path / "run")
+    notes = [event for event in received if isinstance(event, Note)]
+    assert notes == [Note("wandb failed, and the run goes on without it: the server is gone", warning=True)]
+    assert [event for event in received if not isinstance(event, Note)] == EVENTS
+
+
+def test_a_missing_package_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(Broken, "package", "no_such_package")
+    monkeypatch.setattr(tracking, "TRACKERS", {"wandb": Broken})
+    with pytest.raises(ConfigError, match="wandb needs one more package: pip install no_such_package"):
+        require_trackers(config_for("wandb"))
+    assert main(["train", "--track", "wandb", "--steps", "1", "--output", str(tmp_path / "run")]) == 2
+    assert not (tmp_path / "run").exists()
+    assert main(["train", "--set", "tracking.to=[neptune]", "--dry-run"]) == 2
+    assert "tracking.to[0] must be one of tensorboard, mlflow, wandb, trackio" in capsys.readouterr().err
+
+
+def test_a_run_without_trackers_has_none_in_its_config() -> None:
+    assert "tracking" not in resolve("digits").to_dict()
+    assert config_for("wandb").to_dict()["tracking"] == {"to": ["wandb"], "project": "trial", "every": 10}
+
+
+def test_a_tracked_run_that_is_trained_longer(tmp_path: Path) -> None:
+    """`train --track tensorboard`, then `--resume` with more steps: one curve."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run = str(tmp_path / "run")
+    small = ["--set", "preflight=false", "--set", "model.image_size=[16,16]", "--set", "tracking.every=1"]
+    assert main(["train", "--model", "lenet", "--steps", "2", "--output", run, "--track", "tensorboard", *small]) == 0
+    assert main(["train", "--resume", run, "--steps", "4"]) == 0
+    content = accumulator.EventAccumulator(f"{run}/tensorboard").Reload()
+    assert [event.step for event in content.Scalars("step/loss")] == [1, 2, 3, 4]
+    assert [event.step for event in content.Scalars("test/accuracy")] == [2, 4]
