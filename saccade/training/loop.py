@@ -31,7 +31,7 @@ from saccade.nn.matmul_precision import matmul_precision
 from saccade.training.config import RunConfig
 from saccade.training.distributed import Processes, copy_full, full_tensor, joined_processes, unwrapped, wrap
 from saccade.training.ema import ExponentialMovingAverage
-from saccade.training.events import EpochDone, Event, Note, RunStarted, StepDone
+from saccade.training.events import EpochDone, Event, Note, RunEnded, RunStarted, StepDone
 from saccade.training.interrupt import StopRequest
 from saccade.training.optimizers import make_optimizer, set_lr
 from saccade.training.plan import Batches, TrainingPlan, plan_run
@@ -329,16 +329,9 @@ class _Run:
                 save_own_weights(self.run.model, plain)
             else:
                 save_model_dir(self.run.model, replace(start, model=plain, provenance=origin))
-        return RunResult(
-            self.run,
-            metrics,
-            split,
-            progress.seconds,
-            dict(self.clock),
-            0,
-            self.processes.is_first,
-            progress.cpu_seconds,
-        )
+        self.notify(RunEnded(split, {} if metrics is None else dict(metrics.scalars()), progress.step))
+        first, seconds, cpu = self.processes.is_first, progress.seconds, progress.cpu_seconds
+        return RunResult(self.run, metrics, split, seconds, dict(self.clock), is_first=first, cpu_seconds=cpu)
 
     def collected(self, model: nn.Module, dataset: BatchDataset) -> Collected:
         """The model's outputs for a split, each process its part, all of them in each process."""

@@ -1,6 +1,7 @@
 """Experiment trackers: what they receive, offline; resumed runs; trackers that fail or are missing."""
 
 import sqlite3
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,9 +52,9 @@ def test_tensorboard(tmp_path: Path) -> None:
 
 def test_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mlflow = pytest.importorskip("mlflow")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{STORE}:///{tmp_path / 'mlflow'}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://{tmp_path}/mlflow")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    play(config_for("mlflow"), tmp_path / "run")
+    assert play(config_for("mlflow"), tmp_path / "run") == EVENTS
     client = mlflow.MlflowClient()
     experiment = client.get_experiment_by_name("trial")
     (run,) = client.search_runs([experiment.experiment_id])
@@ -69,15 +70,14 @@ def test_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (again.info.run_id, again.info.status) == (run.info.run_id, "KILLED")
 
 
-STORE = "file"
-
-
 def test_wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    play(config_for("wandb"), tmp_path / "run")
+    assert play(config_for("wandb"), tmp_path / "run") == EVENTS
     (file,) = (tmp_path / "run").glob("wandb/offline-run-*/run-*.wandb")
+    deadline = time.monotonic() + 60  # another process writes the file
+    while b"README.md" not in file.read_bytes() and time.monotonic() < deadline:
+        time.sleep(0.1)
     content = file.read_bytes()
     for text in (b"optimizer.lr", b"step/loss", b"epoch/val_accuracy", b"test/accuracy", b"run/model/README.md"):
         assert text in content, text
@@ -86,7 +86,7 @@ def test_wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_trackio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     pytest.importorskip("trackio")
-    play(config_for("trackio"), tmp_path / "run")
+    assert play(config_for("trackio"), tmp_path / "run") == EVENTS
     (file,) = (tmp_path / "trackio").glob("trial*.db")
     with sqlite3.connect(file) as database:
         rows = database.execute("select step, metrics from metrics where run_name = 'run' order by step").fetchall()
