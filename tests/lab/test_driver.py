@@ -68,14 +68,15 @@ def lock_holder(folder: StudyDirectory, job: Job) -> int | None:
 def wait_for_worker(output: Path, process: subprocess.Popen, seconds: float = 250) -> tuple[Job, int]:
     """A job that a process other than the driver does and of which there is a checkpoint, and that process."""
     deadline = time.monotonic() + seconds
+    while not (output / "study.yaml").is_file() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.02)
+    folder, study = StudyDirectory.existing(output)
     while time.monotonic() < deadline and process.poll() is None:
-        if (output / "study.yaml").is_file():
-            folder, study = StudyDirectory.existing(output)
-            for job in study.jobs:
-                holder = lock_holder(folder, job)
-                started = list((folder.jobs / job.id / "checkpoints").glob("step-*"))
-                if holder not in (None, process.pid) and started and not folder.done(job):
-                    return job, holder
+        for job in study.jobs:
+            holder = lock_holder(folder, job)
+            started = list((folder.jobs / job.id / "checkpoints").glob("step-*"))
+            if holder not in (None, process.pid) and started and not folder.done(job):
+                return job, holder
         time.sleep(0.02)
     raise AssertionError(f"no worker took a job: {process.communicate()}")
 
@@ -103,7 +104,7 @@ def test_a_study_on_ray_survives_its_worker_and_its_driver(tmp_path: Path) -> No
     """On a local cluster: kill -9 of a worker, whose task Ray runs again; then of the driver, whose study a second
     driver on Ray ends. No run begins twice."""
     pytest.importorskip("ray")
-    (tmp_path / "study.yaml").write_text((SMALL % 60).replace("seeds: [0, 1]", "seeds: [0, 1, 2]"))
+    (tmp_path / "study.yaml").write_text((SMALL % 100).replace("seeds: [0, 1]", "seeds: [0, 1, 2]"))
     output = tmp_path / "out"
     process = driver(tmp_path / "study.yaml", output, "--ray")
     job, worker = wait_for_worker(output, process)
