@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from saccade.cli.allocator import keep_freed_memory
 from saccade.cli.terminal import one_line
 from saccade.errors import ConfigError, SaccadeError
 from saccade.version import __version__
@@ -88,4 +89,5 @@ def make_app() -> "App":
 
 def run() -> None:
     """The entry point of the `saccade` command."""
+    keep_freed_memory()
     sys.exit(main())
