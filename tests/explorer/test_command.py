@@ -12,6 +12,7 @@ from saccade.cli.look import is_images, open_inputs
 from saccade.cli.main import main
 from saccade.errors import ConfigError
 from tests.explorer.conftest import photograph, small_model
+from tests.explorer.task_models import GOLDEN
 
 
 @pytest.fixture
@@ -63,3 +64,17 @@ def test_without_the_extra_the_command_names_it_and_the_rest_works(model: Path, 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 2, done.stderr
     assert 'pip install "saccade[look]"' in done.stderr
+
+
+def test_texts_are_opened_for_models_that_read_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("tokenizers")
+    words, page = str(GOLDEN / "words" / "model"), str(tmp_path / "page.html")
+    assert main(["look", words, "--text", "two hundred and seven", "--text", "forty-two", "--export", page]) == 0
+    assert "the attention of 2 runs inside" in capsys.readouterr().out
+    assert main(["look", words, "--export", page]) == 2
+    assert "--text" in capsys.readouterr().err
+    (tmp_path / "a.png").write_bytes(photograph())
+    assert main(["look", words, str(tmp_path / "a.png"), "--export", page]) == 2
+    assert "reads texts, not images" in capsys.readouterr().err
+    assert main(["look", str(GOLDEN / "depth" / "model"), "--text", "a", "--export", page]) == 2
+    assert "reads images, not texts" in capsys.readouterr().err

@@ -8,8 +8,9 @@ import pytest
 
 from saccade.explorer.change import Change
 from saccade.explorer.export import export_page
+from saccade.explorer.session import Session
 from tests.explorer.conftest import View, open_view, running
-from tests.explorer.task_models import EVERY_RUN, session_of
+from tests.explorer.task_models import EVERY_RUN, IMAGE, TEXT, session_of
 
 pytest.importorskip("tokenizers")
 
@@ -177,3 +178,23 @@ def test_every_task_at_360_pixels_in_the_dark_and_as_one_file(run: str, chromium
         assert view.page.is_hidden("#notice")
         assert not view.complaints
         assert view.hosts == {""}
+
+
+def test_models_of_images_and_of_texts_in_one_page(view: View) -> None:
+    models = [session_of(run).models["0"] for run in ("detect_detr", "words", "depth")]
+    with running(Session(models, [IMAGE, TEXT], 2**26)) as address:
+        view.open(address)
+        assert view.page.locator("#beside option").all_inner_texts() == ["nothing", "depth"]
+        view.page.select_option("#beside", label="depth")
+        view.page.wait_for_selector("#second-frame[data-query]")
+        view.page.select_option("#model", label="words")
+        view.page.wait_for_selector("#strips .token")
+        assert view.page.is_hidden("#frame")
+        assert view.page.is_hidden("#strip")
+        view.page.keyboard.press("d")
+        view.page.wait_for_selector('#strips .token[data-selected][data-token="2"]')
+        view.page.select_option("#model", label="depth")
+        view.page.wait_for_selector(".pixel-scale")
+        assert view.page.locator("#strips .token").count() == 0
+        assert view.page.is_hidden("#text-form")
+        assert not view.complaints

@@ -1,5 +1,6 @@
 """What the explorer records of each task: the rows of its attentions, and changed runs."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from saccade.explorer.recording import OpenText, Recording
 from saccade.explorer.session import Session
 from saccade.models.mae import spread_noise
 from saccade.tasks.seq2seq.alignment import align
+from tests.explorer.conftest import Explorer, running
 from tests.explorer.task_models import EVERY_RUN, IMAGE, TEXT, opened, session_of
+from tests.explorer.test_server import ask
 
 pytest.importorskip("tokenizers")
 
@@ -192,6 +195,28 @@ def test_an_image_and_a_label_have_patches_and_tokens_that_speak_for_them() -> N
     assert torch.equal(changed.patches, expected.patches)
     with pytest.raises(ConfigError, match="patches of an image"):
         session.recording("0", "1", Change(hide=(1,)))
+
+
+def test_texts_and_their_matrices_over_http() -> None:
+    session = session_of("words")
+    whole = session.recording("0", "0", Change()).streams[0].matrices(1)
+    with running(session) as address:
+        explorer = Explorer(address, session)
+        status, content, _ = ask(explorer, "/api/models/0/images/0/self/layers/1/matrix")
+        assert status == 200
+        assert np.array_equal(np.frombuffer(content, "<f2").reshape(whole.shape), whole.numpy())
+        status, content, _ = ask(explorer, "/api/texts", "POST", {}, "zwölf".encode())
+        key = json.loads(content)["key"]
+        assert session.input(key) == OpenText("zwölf")
+        assert ask(explorer, "/api/texts", "POST", {}, b"\xff")[0] == 400
+        assert ask(explorer, "/api/texts", "POST", {}, b"a" * 200_000)[0] == 413
+        assert ask(explorer, "/api/texts", "POST", {"Origin": "http://evil.example"}, b"a")[0] == 403
+        assert ask(explorer, "/api/models/0/images/0/values")[0] == 404
+        assert ask(explorer, "/api/models/0/images/0/pair?label=a")[0] == 400
+    with running(session_of("depth")) as address:
+        status, content, _ = ask(Explorer(address, session), "/api/models/0/images/0/self/layers/0/matrix")
+        assert status == 400
+        assert "by its rows" in json.loads(content)["error"]
 
 
 def test_what_a_model_does_not_read_is_refused() -> None:

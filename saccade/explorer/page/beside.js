@@ -77,7 +77,7 @@ export class Beside {
     const stream = this.stream(first), { recording, run } = this;
     if (!stream) return;
     const same = sameToken(first, stream, token, stream.overGrid ? recording.query : 0);
-    const layer = Math.min(state.layer, stream.layers.length - 1), { heads } = stream.layers[layer], head = Math.min(state.head, heads - 1);
+    const last = stream.layers.length - 1, layer = state.layer < 0 ? last : Math.min(state.layer, last), { heads } = stream.layers[layer], head = Math.min(state.head, heads - 1);
     this.pane.drawMarks(stream, same, run.model === state.model && run.change ? state.hide : []);
     const classes = state.show === "relevance" && run.model === state.model; // two models may have others
     const show = state.show === "relevance" && !classes ? "rollout" : state.show;

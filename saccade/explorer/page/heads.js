@@ -25,7 +25,7 @@ export function overHeads(rows, heads, how) {
  * @param on head(layer, head), mean(layer), block(layer)
  */
 export function buildHeads(stream, on) {
-  const key = JSON.stringify([stream.name, stream.layers.map((layer) => layer.heads), stream.grid]);
+  const key = headsKey(stream);
   if (key === built) return;
   built = key;
   cells = [];
@@ -57,8 +57,11 @@ export function buildHeads(stream, on) {
   $("heads").replaceChildren(grid);
 }
 
+const headsKey = (stream) => JSON.stringify([stream.name, stream.layers.map((layer) => layer.heads), stream.grid]);
+
 /** Paint every map for one query: values [rows * keys] of all heads of all layers. */
 export function paintHeads(stream, values) {
+  if (headsKey(stream) !== built) return; // another model was opened meanwhile
   const keys = stream.prefix.length + stream.grid[0] * stream.grid[1], from = stream.prefix.length;
   const starts = [];
   stream.layers.reduce((start, layer) => { starts.push(start); return start + layer.heads * keys; }, 0);

@@ -151,7 +151,8 @@ async function chooseClass(label) {
 
 /** Show what stands beside the first image, if anything does. */
 async function openBeside() {
-  offerBeside(view.models, view.images.filter(({ kind }) => kind !== "text"));
+  if (currentModel().readsTexts) state.beside = "";
+  offerBeside(view.models.filter(({ readsTexts }) => !readsTexts), view.images.filter(({ kind }) => kind !== "text"));
   const image = view.images.find(({ key }) => key === state.beside.split("/")[1]);
   await view.beside.open(image?.name ?? "", changeQuery());
   if (view.recording) draw();

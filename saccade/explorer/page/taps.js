@@ -10,7 +10,7 @@ let builtTaps = "", tapMaps = [];
 /** Build the row of maps where it is new. @param choose called with a layer */
 export function buildTaps(stream, choose) {
   $("taps").hidden = !stream.taps.length;
-  const key = JSON.stringify([stream.name, stream.taps, stream.grid]);
+  const key = tapsKey(stream);
   if (key === builtTaps) return;
   builtTaps = key;
   tapMaps = stream.taps.map((layer) => {
@@ -22,8 +22,11 @@ export function buildTaps(stream, choose) {
   $("tap-maps").replaceChildren(...tapMaps.map(({ button }) => button));
 }
 
+const tapsKey = ({ name, taps, grid }) => JSON.stringify([name, taps, grid]);
+
 /** Paint the maps: values [rows * keys] of all heads of all layers for one query. */
 export function paintTaps(stream, values) {
+  if (tapsKey(stream) !== builtTaps) return;
   const keys = stream.prefix.length + stream.grid[0] * stream.grid[1], from = stream.prefix.length, starts = [];
   stream.layers.reduce((start, layer) => { starts.push(start); return start + layer.heads * keys; }, 0);
   for (const { layer, canvas, button } of tapMaps) {

@@ -36,7 +36,7 @@ function buildStrip(axis, hideable, on) {
     return element("button", { type: "button", class: "token", "data-token": token, tabindex: "-1", onclick: press, ...hover }, shownText(text));
   });
   const list = element("div", { class: "tokens", role: "group", "aria-label": `${axis.name}: ${axis.tokens.length} tokens` }, ...tokens);
-  const hint = axis.isQuery ? (axis.isKey ? "" : " – point at a token") : " – what it attends to";
+  const hint = axis.isQuery ? (axis.isKey ? "" : " – point at one") : " – what it attends to";
   const part = element("div", { class: "strip" }, element("p", { class: "note" }, `${axis.name[0].toUpperCase()}${axis.name.slice(1)}${hint}`), list);
   return { ...axis, part, tokens };
 }
