@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from saccade.api import evaluate, explain, save
     from saccade.checkpoints.convert import convert
     from saccade.engine.predictor import Predictor
-    from saccade.explorer.notebook import show, show_images
+    from saccade.explorer.notebook import show, show_images, show_texts
     from saccade.models.zoo import create, list_models
     from saccade.nn.recording import record
     from saccade.runs import train
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Predictor", "__version__", "convert", "create", "evaluate", "explain", "intervene", "list_models", "load",
-    "record", "save", "show", "show_images", "train",
+    "record", "save", "show", "show_images", "show_texts", "train",
 ]  # fmt: skip
 
 _HOMES = {
@@ -48,6 +48,7 @@ _HOMES = {
     "save": "saccade.api",
     "show": "saccade.explorer.notebook",
     "show_images": "saccade.explorer.notebook",
+    "show_texts": "saccade.explorer.notebook",
     "train": "saccade.runs",
 }
 

@@ -5,6 +5,7 @@ with saccade.record(model) as trace:
 saccade.show(trace, model, images)          # the last expression of a cell
 
 saccade.show_images(predictor, ["cat.jpg"])
+saccade.show_texts(predictor, ["two hundred and seven"])
 """
 
 import html
@@ -20,7 +21,7 @@ from saccade.checkpoints.atomic import write_atomic
 from saccade.engine.predictor import Predictor
 from saccade.errors import ConfigError
 from saccade.explorer.export import assemble_page, data_url, export_page, pack
-from saccade.explorer.recording import OpenImage, Recording, encode
+from saccade.explorer.recording import OpenImage, OpenText, Recording, encode
 from saccade.explorer.session import OpenModel, Session
 from saccade.explorer.streams import MEAN, groups_by_shape, prefix_names, streams_of
 from saccade.nn.trace import Trace, format_bytes
@@ -97,6 +98,20 @@ def show_images(predictor: Predictor, images: Sequence[str | Path]) -> Page:
     opened = [OpenImage(Path(path).name, Path(path)) for path in images]
     model = OpenModel(predictor.source.architecture, predictor)
     return Page(export_page(Session([model], opened, MEMORY)))
+
+
+def show_texts(predictor: Predictor, texts: Sequence[str]) -> Page:
+    """The interactive view of what a model of texts attends to in some texts, with its predictions: the alignment of a
+    generated text, or the tokens of a masked language model.
+
+    Raises:
+        ConfigError: the model reads images, or a text is empty or too long.
+        RecordingError: the attention takes more than 1 GiB.
+    """
+    if predictor.reads_images:
+        raise ConfigError(f"this {predictor.source.architecture} reads images: use saccade.show_images")
+    model = OpenModel(predictor.source.architecture, predictor)
+    return Page(export_page(Session([model], [OpenText(text) for text in texts], MEMORY)))
 
 
 @torch.no_grad()

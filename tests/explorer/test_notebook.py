@@ -9,6 +9,7 @@ import torch
 import saccade
 from saccade.errors import ConfigError
 from tests.explorer.conftest import View, photograph, small_model
+from tests.explorer.task_models import opened
 from tests.explorer.test_page import expected_levels
 
 
@@ -55,3 +56,15 @@ def test_other_images_than_the_traces_are_refused() -> None:
         saccade.show(trace, model, torch.randn(1, 3, 32, 32))
     with pytest.raises(ConfigError, match="1 names for 2 images"):
         saccade.show(trace, model, torch.randn(2, 3, 32, 32), names=["one"])
+
+
+def test_texts_with_their_predictions(tmp_path: Path, view: View) -> None:
+    pytest.importorskip("tokenizers")
+    saccade.show_texts(opened("translate_texts"), ["twenty-one", "forty-two"]).save(tmp_path / "page.html")
+    view.open(f"file://{tmp_path / 'page.html'}")
+    view.page.click('[data-text="forty-two"]')
+    view.page.wait_for_function("() => document.title.startsWith('forty-two')")
+    assert view.page.locator("#prediction .generated").inner_text()
+    assert not view.complaints
+    with pytest.raises(ConfigError, match="reads images"):
+        saccade.show_texts(small_model("one").predictor, ["a"])
