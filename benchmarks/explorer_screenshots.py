@@ -12,6 +12,7 @@ import argparse
 import io
 import shutil
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import uvicorn
@@ -40,7 +41,7 @@ def photograph(name: str) -> OpenImage:
     return OpenImage(name, encode(load_sample_image(name)))
 
 
-def serve(model: str, inputs: list[OpenImage | OpenText]) -> str:
+def serve(model: str, inputs: Sequence[OpenImage | OpenText]) -> str:
     """The address of an explorer that runs until the process ends."""
     listener = open_socket(0)
     session = Session([OpenModel(model, load(model))], inputs, 2**29)
