@@ -81,7 +81,9 @@ def measure(name: str, hovers: int) -> dict[str, Any]:
         page.wait_for_selector('body[data-loaded="ready"]', timeout=120_000)
         first = time.perf_counter() - start
         recording = session.recording("0", "0", Change())
-        times = hover_times(page, recording.streams[0].layout.grid, hovers)
+        layout = recording.streams[0].keys.layout
+        assert layout is not None
+        times = hover_times(page, layout.grid, hovers)
         browser.close()
     server.should_exit = True
     with tempfile.TemporaryDirectory() as folder:

@@ -31,6 +31,8 @@ Shot = tuple[str, tuple[int, int], str, tuple[float, float] | None]
 SHOTS: dict[str, Shot] = {
     "explorer": ("layer=5&head=1", WIDE, "light", (0.57, 0.38)),
     "explorer-change": ("layer=11&head=1&hide=60-64,74-78,88-92,102-106&heads=11.0,11.2", WIDE, "dark", None),
+    "explorer-distance": ("tab=distance", (1400, 640), "light", None),
+    "explorer-positions": ("tab=positions&place=46", (1400, 700), "dark", None),
     "explorer-narrow": ("layer=8&show=mean", NARROW, "dark", None),
 }
 
@@ -54,6 +56,7 @@ def take(browser: Browser, address: str, shot: Shot, path: Path) -> None:
     state, (width, height), scheme, point = shot
     dark = "dark" if scheme == "dark" else "light"
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=dark)
+    context.add_init_script("localStorage.setItem('saccade-hint-closed', 'yes')")
     page = context.new_page()
     page.goto(f"{address}#{state}")
     page.wait_for_selector('body[data-loaded="ready"]', timeout=120_000)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from saccade.explorer.session import OpenModel, Session
 
 MAX_IMAGES = 100
-DIGITS = 6  # images of the test split that are shown without arguments
+DIGITS, BOARDS = 6, 3  # test digits, and images of four of them, that are shown without arguments
+BOARD_SIZE = 16  # pixels of a side
 
 
 def look(
@@ -37,7 +38,8 @@ def look(
     """Look inside a model: hover a patch of an image and see what each head attends to.
 
     Serves a page on this machine, at 127.0.0.1, until it is interrupted. Without arguments: the digits model, which is
-    trained if there is none in runs/, and digits. Needs the extra `look`: pip install "saccade[look]".
+    trained if there is none in runs/, on digits, and at twice its size on images of four digits. Needs the extra
+    `look`: pip install "saccade[look]".
 
     Parameters
     ----------
@@ -127,10 +129,11 @@ def open_inputs(
     names = [text for text in inputs if not is_images(text)]
     if inputs and not names:
         raise ConfigError("there is no model among the arguments: write saccade look MODEL IMAGE")
-    predictors = [load(name, image_size=image_size, device=device) for name in names or [str(digits_model())]]
-    models = [
-        OpenModel(name, predictor, text_reader(predictor)) for name, predictor in zip(names or ["digits"], predictors)
-    ]
+    if not inputs:
+        models, images = digits_and_boards(image_size, device)
+        return models, [*images, *(OpenText(text) for text in dict.fromkeys(texts))]
+    predictors = [load(name, image_size=image_size, device=device) for name in names]
+    models = [OpenModel(name, predictor, text_reader(predictor)) for name, predictor in zip(names, predictors)]
     paths = [path for text in inputs if is_images(text) for path in images_of(text)]
     if len(paths) > MAX_IMAGES:
         raise ConfigError(f"these are {len(paths)} images, the explorer takes {MAX_IMAGES}")
@@ -139,8 +142,7 @@ def open_inputs(
     if texts and all(model.predictor.reads_images and model.texts is None for model in models):
         raise ConfigError(f"--text: {models[0].name} reads images, not texts")
     images = [OpenImage(path.name, path) for path in dict.fromkeys(paths)]
-    sources = images if inputs else digit_images()
-    return models, [*sources, *(OpenText(text) for text in dict.fromkeys(texts))]
+    return models, [*images, *(OpenText(text) for text in dict.fromkeys(texts))]
 
 
 def text_reader(predictor: "Predictor") -> "ReadsTexts | None":
@@ -189,11 +191,27 @@ def digits_model() -> Path:
     return max(runs, key=lambda path: (path / "model" / "config.json").stat().st_mtime)
 
 
-def digit_images() -> "list[OpenImage]":
-    """Digits of the test split."""
-    from saccade.data.builtin.digits import digits_splits
+def digits_and_boards(image_size: int | None, device: str) -> "tuple[list[OpenModel], list[OpenImage]]":
+    """What is shown without arguments: the digits model at twice its size on images of four digits, where it takes that
+    size, and as it is on single digits."""
+    from saccade.data.builtin.digits import digits_board, digits_splits
     from saccade.explorer.recording import OpenImage
+    from saccade.explorer.session import OpenModel
+    from saccade.tasks.loading import load
 
-    source = digits_splits().test
+    run, source = str(digits_model()), digits_splits().test
     assert source is not None
-    return [OpenImage(source.names[index], source.data(index)) for index in range(DIGITS)]
+    whole = OpenModel("digits", load(run, image_size=image_size, device=device))
+    singles = [(source.names[index], source.data(index)) for index in range(DIGITS)]
+    if image_size is not None:
+        return [whole], [OpenImage(name, content) for name, content in singles]
+    try:
+        boards = OpenModel("digits, four at once", load(run, image_size=BOARD_SIZE, device=device))
+    except ConfigError:  # a model of one size
+        return [whole], [OpenImage(name, content) for name, content in singles]
+    images = []
+    for number in range(BOARDS):
+        indices = range(4 * number, 4 * number + 4)
+        labels = " ".join(source.classes[source.labels[index]] for index in indices)
+        images.append(OpenImage(f"four digits: {labels}", digits_board(source, indices), model="0"))
+    return [boards, whole], [*images, *(OpenImage(name, content, model="1") for name, content in singles)]

@@ -39,10 +39,15 @@ MAX_CLASSES = 1000  # that are returned for one image
 
 @dataclass(frozen=True)
 class OpenImage:
-    """An image by its name: a path, or the content of an upload."""
+    """An image by its name: a path, or the content of an upload.
+
+    Attributes:
+        model: key of the model that the page opens it with; "" for the one that is on show.
+    """
 
     name: str
     source: Path | bytes
+    model: str = ""
 
     @property
     def nbytes(self) -> int:

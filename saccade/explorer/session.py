@@ -260,7 +260,9 @@ class Session:
 
 def describe_input(key: str, one: OpenImage | OpenText) -> dict[str, Any]:
     """An input as JSON holds it."""
-    return {"key": key, "name": one.name, "kind": "image" if isinstance(one, OpenImage) else "text"}
+    if isinstance(one, OpenText):
+        return {"key": key, "name": one.name, "kind": "text"}
+    return {"key": key, "name": one.name, "kind": "image", "model": one.model}
 
 
 def thumbnail(image: OpenImage) -> bytes:

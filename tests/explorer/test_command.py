@@ -1,16 +1,22 @@
 """`saccade look` on the command line, and what it needs."""
 
+import io
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from saccade.checkpoints.directory import save_model_dir
+import saccade
+from saccade.checkpoints.directory import LoadedModel, save_model_dir
 from saccade.cli.look import is_images, open_inputs
 from saccade.cli.main import main
+from saccade.data.preprocessing import Preprocessing
 from saccade.errors import ConfigError
+from saccade.explorer.recording import OpenImage
 from tests.explorer.conftest import photograph, small_model
 from tests.explorer.task_models import GOLDEN
 
@@ -33,6 +39,27 @@ def test_arguments_are_models_or_images(model: Path, tmp_path: Path) -> None:
     assert not is_images(str(model))
     with pytest.raises(ConfigError, match="no model among"):
         open_inputs([str(tmp_path / "photos")], None, "cpu")
+
+
+def test_without_arguments_there_are_digits_and_images_of_four(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = tuple("0123456789")
+    preprocessing = Preprocessing(size=(8, 8), crop_pct=1.0, channels=1, mean=(0.5,), std=(0.5,))
+    source = LoadedModel(saccade.create("conv_vit_digits").eval(), "conv_vit", labels, preprocessing)
+    save_model_dir(tmp_path / "runs" / "digits" / "model", source)
+    (tmp_path / "runs" / "digits" / "config.yaml").write_text("")
+    monkeypatch.chdir(tmp_path)
+    models, images = open_inputs([], None, "cpu")
+    assert [one.name for one in models] == ["digits, four at once", "digits"]
+    layouts = [one.predictor.model.token_layout(None) for one in models]
+    assert [None if layout is None else layout.grid for layout in layouts] == [(8, 8), (4, 4)]
+    opened = [image for image in images if isinstance(image, OpenImage)]
+    assert [image.model for image in opened] == ["0"] * 3 + ["1"] * 6
+    files = [image.source for image in opened if isinstance(image.source, bytes)]
+    board, *digits = (np.asarray(Image.open(io.BytesIO(files[number]))) for number in (0, 3, 4, 5, 6))
+    assert np.array_equal(np.block([[digits[0], digits[1]], [digits[2], digits[3]]]), board)
+    models, images = open_inputs([], 24, "cpu")
+    assert len(models) == 1
+    assert len(images) == 6
 
 
 def test_a_page_is_exported(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

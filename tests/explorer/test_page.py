@@ -1,13 +1,17 @@
 """The page in a real browser: Debian's Chromium, driven by Playwright."""
 
+import base64
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from saccade.explorer.change import Change
-from tests.explorer.conftest import Explorer, View, photograph
+from saccade.explorer.recording import OpenImage
+from saccade.explorer.session import Session
+from tests.explorer.conftest import Explorer, View, photograph, running, small_model
 from tests.explorer.test_server import ask, traced
 
 
@@ -184,4 +188,71 @@ def test_pressing_a_class_shows_its_relevance(explorer: Explorer, view: View) ->
     )
     view.page.click('[data-label="cat"]')
     view.show(0)
+    assert not view.complaints
+
+
+def test_the_hint_is_closed_once(explorer: Explorer, view: View) -> None:
+    view.open(explorer.address)
+    assert "Point at a patch" in view.page.inner_text("#hint")
+    view.page.click("#hint-close")
+    assert not view.page.is_visible("#hint")
+    view.page.reload()
+    view.page.wait_for_selector('body[data-loaded="ready"]')
+    assert not view.page.is_visible("#hint")
+    assert "largest weight" in view.page.inner_text("#scale-note")
+    assert not view.complaints
+
+
+def test_of_a_second_image_nothing_of_the_first_is_on_show(explorer: Explorer, view: View) -> None:
+    view.open(f"{explorer.address}/#paint=light&layer=1&head=2")
+    waiting: list[Any] = []
+    view.page.route("**/images/1", lambda route: waiting.append(route))
+    view.page.click('.thumb[title="second.png"]')
+    view.page.wait_for_selector('#frame[data-state="loading"]')
+    assert not view.page.is_visible("#overlay")
+    assert not view.page.is_visible("#photo")
+    waiting[0].continue_()
+    view.page.wait_for_selector('#frame[data-state="ready"]')
+    view.page.wait_for_function("() => document.querySelector('#photo').alt === 'second.png'")
+    weights = list(traced(explorer.session, "1").values())[1][0, 2].numpy()
+    view.point_at(1, 2)
+    view.show(7)
+    assert np.abs(view.levels() - expected_levels(weights[7])).max() <= 0.51
+    result = explorer.session.recording("0", "1", Change()).result
+    assert result is not None
+    assert view.page.locator(".winner b").inner_text() == result["top"][0]["label"]
+    assert not view.complaints
+
+
+def test_an_image_opens_with_its_own_model(view: View) -> None:
+    pictures = [OpenImage("a.png", photograph(), model="1"), OpenImage("b.png", photograph(seed=1), model="0")]
+    with running(Session([small_model("one"), small_model("two", seed=1)], pictures, 2**26)) as address:
+        view.open(address)
+        assert view.page.input_value("#model") == "1"
+        view.page.click('.thumb[title="b.png"]')
+        view.page.wait_for_function("() => document.title.startsWith('b.png')")
+        assert view.page.input_value("#model") == "0"
+        view.page.select_option("#model", "1")
+        view.page.wait_for_function("() => location.hash.includes('model=1')")
+        assert "image=1" in view.page.evaluate("location.hash")
+        assert not view.complaints
+
+
+def test_images_are_pasted_and_dropped(explorer: Explorer, view: View) -> None:
+    view.open(explorer.address)
+    give = """([kind, name, content]) => {
+        const data = new DataTransfer(), bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+        data.items.add(new File([bytes], name, { type: "image/png" }));
+        if (kind === "paste") dispatchEvent(new ClipboardEvent("paste", { clipboardData: data }));
+        else for (const type of ["dragenter", "dragover", "drop"]) {
+            document.body.dispatchEvent(new DragEvent(type, { dataTransfer: data, bubbles: true, cancelable: true }));
+        }
+    }"""
+    for number, kind in enumerate(("paste", "drop")):
+        content = base64.b64encode(photograph(seed=20 + number)).decode("ascii")
+        view.page.evaluate(give, [kind, f"{kind}.png", content])
+        view.page.wait_for_function("(name) => document.title.startsWith(name)", arg=f"{kind}.png")
+    assert not view.page.is_visible("#dropzone")
+    assert view.page.is_hidden("#camera")  # this machine has none
+    assert "in memory" in view.page.inner_text("#memory")
     assert not view.complaints

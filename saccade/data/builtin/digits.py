@@ -40,6 +40,16 @@ class DigitsSource:
         return buffer.getvalue()
 
 
+def digits_board(source: DigitsSource, indices: Sequence[int]) -> bytes:
+    """Four digits as one image, two in a row, as the bytes of a PNG."""
+    whole = Image.new("L", (16, 16))
+    for place, index in enumerate(indices):
+        whole.paste(source.image(index, channels=1), (8 * (place % 2), 8 * (place // 2)))
+    buffer = io.BytesIO()
+    whole.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def digits_splits(val: int = 0) -> DataSplits:
     """1,437 training and 360 test digits, stratified by class.
 

@@ -6,6 +6,7 @@ import { showBoxes, showRefinement, tokenOfBox } from "./boxes.js";
 import { changePanel, changeTool } from "./change.js";
 import { $, announce, choices, element, notice } from "./controls.js";
 import { buildHeads, focusSelected, markHeads } from "./heads.js";
+import { offerHint } from "./hint.js";
 import { acceptImages, showStrip } from "./images.js";
 import { listenToKeys } from "./keyboard.js";
 import { addTextStreams } from "./labels.js";
@@ -26,9 +27,21 @@ const onBox = { hover: (box) => hover(box && tokenOfBox(stream(), box, view.reco
 
 const onTab = {
   look: () => { if (view.recording) draw(); },
-  head: (layer, head) => { state.tab = ""; set({ layer, head, show: "head" }); showTab(onTab); $("stage").focus(); },
-  headByPath: (path, head) => onTab.head(Math.max(stream()?.layers.findIndex((layer) => layer.path.split(":")[0] === path) ?? 0, 0), head),
+  head: (layer, head) => lookAt(view.recording?.streams.find(({ overGrid }) => overGrid), layer, head),
+  headByPath: (path, head) => {
+    const among = (each) => each.layers.findIndex((layer) => layer.path.split(":")[0] === path);
+    const other = view.recording?.streams.find((each) => among(each) >= 0);
+    lookAt(other, other ? among(other) : 0, head);
+  },
 };
+
+/** Go from a tab to a head over the image. */
+function lookAt(chosen, layer, head) {
+  state.tab = "";
+  if (chosen) set({ stream: chosen.name, layer, head, show: "head", query: null });
+  showTab(onTab);
+  $("stage").focus();
+}
 
 /** @param from where recordings come from */
 export async function start(from) {
@@ -46,6 +59,7 @@ export async function start(from) {
   $("model").replaceChildren(...options);
   $("model-field").hidden = view.models.length < 2 && !view.models[0];
   buildTabs(onTab);
+  offerHint(view.source.canChange);
   await open();
 }
 
@@ -65,9 +79,9 @@ function showMemory({ memory, version }) {
 /** Show the model and the image of the state, in its change. */
 const open = newest(async () => {
   if (!view.models.some(({ key }) => key === state.model)) state.model = view.models[0].key;
-  $("model").value = state.model;
   const pictures = view.images.filter(({ kind }) => kind !== "text");
-  if (!state.image && pictures.length) state.image = pictures[0].key;
+  if (!state.image && pictures.length) Object.assign(state, { image: pictures[0].key, model: pictures[0].model || state.model });
+  $("model").value = state.model;
   showStrip(pictures, state.image, (key) => view.source.thumbnail(key), openImage);
   if (currentModel().readsTexts) state.tab = ""; // the tabs are of models of images
   showTab(onTab);
