@@ -32,7 +32,6 @@ SHOTS: dict[str, Shot] = {
     "explorer": ("layer=5&head=1", WIDE, "light", (0.57, 0.38)),
     "explorer-change": ("layer=11&head=1&hide=60-64,74-78,88-92,102-106&heads=11.0,11.2", WIDE, "dark", None),
     "explorer-distance": ("tab=distance", (1400, 640), "light", None),
-    "explorer-positions": ("tab=positions&place=46", (1400, 700), "dark", None),
     "explorer-narrow": ("layer=8&show=mean", NARROW, "dark", None),
 }
 

@@ -60,7 +60,7 @@ export async function showPositions(model) {
   paint(ramp, Float32Array.from({ length: 256 }, (_, i) => i), 0, [1, 256], 255);
   return [
     element("section", {}, element("p", {}, `${kind[0].toUpperCase()}${kind.slice(1)} positions, ${rows} × ${columns} places.${part} Point at a place; click to keep it.`),
-      frame, element("div", { class: "legend" }, ramp, element("div", { class: "ends" }, element("span", {}, `${level(low).toFixed(2)} (least alike)`), element("span", {}, "1 (the same)"))),
+      frame, element("div", { class: "legend" }, ramp, element("div", { class: "ends" }, element("span", {}, `${level(low).toFixed(2).replace("-", "−")} (least alike)`), element("span", {}, "1 (the same)"))),
       readout, element("div", { class: "fields" }, element("label", { class: "field" }, "Row ", row), element("label", { class: "field" }, "Column ", column))),
     ...(picture ? [element("section", {}, element("h3", {}, "All maps"), element("p", { class: "note" }, "Each small map belongs to the place where it stands."), picture.frame)] : []),
   ];
