@@ -22,6 +22,7 @@ from saccade.data.images import MAX_PIXELS, BinaryFile, ImageLike, read_scaled
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch
 from saccade.engine.finite import require_finite
+from saccade.engine.notebook import NotebookPicture
 from saccade.engine.results import Result
 from saccade.engine.room import TaskRoom
 from saccade.engine.task import Task
@@ -136,7 +137,9 @@ class Predictor:
             ConfigError: the model predicts nothing for an input alone; the message says what can be done with it.
         """
         if is_single(inputs):
-            return next(self.stream([inputs], batch_size=1))
+            result = next(self.stream([inputs], batch_size=1))
+            in_memory = isinstance(inputs, Image.Image | np.ndarray | Tensor)
+            return result.over(inputs) if in_memory and isinstance(result, NotebookPicture) else result
         return list(self.stream(inputs, batch_size=batch_size))
 
     __call__ = predict

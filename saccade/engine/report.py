@@ -1,5 +1,6 @@
 """What a task shows of itself: its section in the report of a run, and the picture of `saccade explain`."""
 
+import io
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,12 @@ class Drawing:
 
     figure: Any
     lines: Sequence[str]
+
+    def _repr_png_(self) -> bytes:
+        """How a notebook displays it."""
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format="png")
+        return buffer.getvalue()
 
 
 class Study(Protocol):

@@ -13,23 +13,22 @@ from saccade.analysis.attention_views import AttentionView
 from saccade.analysis.importance import Importance
 from saccade.analysis.map_score import MapScore, ScoredMap
 from saccade.reporting.draw import enlarge, overlay, shortened
-from saccade.reporting.plots import COLOURS, STYLE, mosaic
+from saccade.reporting.plots import COLOURS, STYLE, figure_of, mosaic, new_axes
 
 MAX_LAYERS = 12  # drawn; of deeper models evenly spaced ones
 
 
 def distance_figure(distance: AttentionDistance) -> Figure:
     """How far each head looks, by layer: a dot a head, its bar the standard deviation over the images."""
-    pixels, spread = distance.pixels, distance.spread
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(max(4.6, 0.45 * len(pixels) + 1.5), 3.2), layout="constrained", dpi=150)
-        axes = figure.subplots()
-        draw_distances(axes, pixels, spread if len(distance.per_image) > 1 else None)
-        return figure
+        return figure_of(draw_distances(distance))
 
 
-def draw_distances(axes: Axes, pixels: np.ndarray, spread: np.ndarray | None = None) -> None:
-    """``[layers, heads]`` pixels, with their standard deviations; NaN is not drawn, nor is it in a mean."""
+def draw_distances(distance: AttentionDistance, ax: Axes | None = None) -> Axes:
+    """What :func:`distance_figure` shows, on new axes unless given; NaN is not drawn, nor is it in a mean."""
+    pixels = distance.pixels  # [layers, heads]
+    spread = distance.spread if len(distance.per_image) > 1 else None
+    axes = new_axes(max(4.6, 0.45 * len(pixels) + 1.5), 3.2) if ax is None else ax
     layers, heads = pixels.shape
     number = np.arange(layers)
     offsets = np.linspace(-0.28, 0.28, heads) if heads > 1 and spread is not None else np.zeros(heads)
@@ -45,6 +44,7 @@ def draw_distances(axes: Axes, pixels: np.ndarray, spread: np.ndarray | None = N
     axes.set(xlabel="layer", ylabel="mean attention distance (pixels)", ylim=(0, top))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(fontsize=8)
+    return axes
 
 
 def view_figure(view: AttentionView) -> Figure:

@@ -2,11 +2,12 @@
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from saccade.analysis.faithfulness import Faithfulness
 from saccade.analysis.sanity import SanityCheck
-from saccade.reporting.plots import COLOURS, INK, STYLE
+from saccade.reporting.plots import COLOURS, INK, STYLE, figure_of, new_axes
 
 
 def faithfulness_figure(result: Faithfulness) -> Figure:
@@ -38,14 +39,18 @@ def faithfulness_figure(result: Faithfulness) -> Figure:
 
 def sanity_figure(result: SanityCheck) -> Figure:
     """The rank correlation with the trained model's map by what has been randomised."""
-    stages = np.arange(len(result.stages))
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(max(4.6, 0.42 * len(stages) + 1.6), 3.6), layout="constrained", dpi=150)
-        axes = figure.subplots()
-        for colour, method, values in zip(COLOURS, result.methods, result.correlation):
-            axes.plot(stages, values, color=colour, marker="o", markersize=3, label=method)
-        axes.axhline(0, color=INK, alpha=0.4, linewidth=1)
-        axes.set(ylabel="rank correlation with the trained map", xlabel="randomised", ylim=(-1.05, 1.05))
-        axes.set_xticks(stages, result.stages, rotation=60, ha="right", fontsize=7)
-        axes.legend(fontsize=8)
-        return figure
+        return figure_of(draw_sanity(result))
+
+
+def draw_sanity(result: SanityCheck, ax: Axes | None = None) -> Axes:
+    """What :func:`sanity_figure` shows, on new axes unless given."""
+    stages = np.arange(len(result.stages))
+    axes = new_axes(max(4.6, 0.42 * len(stages) + 1.6), 3.6) if ax is None else ax
+    for colour, method, values in zip(COLOURS, result.methods, result.correlation):
+        axes.plot(stages, values, color=colour, marker="o", markersize=3, label=method)
+    axes.axhline(0, color=INK, alpha=0.4, linewidth=1)
+    axes.set(ylabel="rank correlation with the trained map", xlabel="randomised", ylim=(-1.05, 1.05))
+    axes.set_xticks(stages, result.stages, rotation=60, ha="right", fontsize=7)
+    axes.legend(fontsize=8)
+    return axes

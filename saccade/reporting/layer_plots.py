@@ -2,6 +2,7 @@
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -13,7 +14,7 @@ from saccade.analysis.similarity import LayerSimilarity
 from saccade.analysis.token_norms import OUTLIER, TokenNorms
 from saccade.analysis.token_pca import TokenColours
 from saccade.reporting.draw import enlarge, shortened
-from saccade.reporting.plots import COLOURS, STYLE, filter_grid, mosaic, position_grid
+from saccade.reporting.plots import COLOURS, STYLE, figure_of, filter_grid, mosaic, new_axes, position_grid
 
 NO_GRID = {**STYLE, "axes.grid": False}
 MAX_LAYERS = 12  # drawn; of deeper models evenly spaced ones
@@ -90,16 +91,21 @@ def colours_figure(tokens: TokenColours) -> Figure:
 
 def similarity_figure(similarity: LayerSimilarity) -> Figure:
     """A square for each pair of layers."""
+    with mpl.rc_context(STYLE):
+        return figure_of(draw_similarity(similarity))
+
+
+def draw_similarity(similarity: LayerSimilarity, ax: Axes | None = None) -> Axes:
+    """What :func:`similarity_figure` shows, on new axes unless given, with a colour bar beside them."""
     rows, columns = similarity.cka.shape
-    with mpl.rc_context(NO_GRID):
-        figure = Figure(figsize=(0.22 * columns + 3.2, 0.22 * rows + 2.4), layout="constrained", dpi=150)
-        axes = figure.subplots()
-        shown = axes.imshow(similarity.cka, vmin=0, vmax=1, cmap="magma", origin="lower", interpolation="nearest")
-        figure.colorbar(shown, ax=axes, label="linear CKA", shrink=0.9)
-        axes.set(xlabel=f"layer of {similarity.names[1]}", ylabel=f"layer of {similarity.names[0]}")
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(MaxNLocator(integer=True))
-        return figure
+    axes = new_axes(0.22 * columns + 3.2, 0.22 * rows + 2.4) if ax is None else ax
+    axes.grid(False)
+    squares = axes.imshow(similarity.cka, vmin=0, vmax=1, cmap="magma", origin="lower", interpolation="nearest")
+    figure_of(axes).colorbar(squares, ax=axes, label="linear CKA", shrink=0.9)
+    axes.set(xlabel=f"layer of {similarity.names[1]}", ylabel=f"layer of {similarity.names[0]}")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True))
+    return axes
 
 
 def norms_figure(norms: TokenNorms) -> Figure:
@@ -132,17 +138,21 @@ def norms_figure(norms: TokenNorms) -> Figure:
 
 def lens_figure(lens: LogitLens) -> Figure:
     """Agreement with the whole model, accuracy and confidence by layer."""
+    with mpl.rc_context(STYLE):
+        return figure_of(draw_lens(lens))
+
+
+def draw_lens(lens: LogitLens, ax: Axes | None = None) -> Axes:
+    """What :func:`lens_figure` shows, on new axes unless given."""
     layers = np.arange(len(lens.layers))
     lines = {"same class as the whole model": lens.agreement, "accuracy": lens.accuracy,
              "probability of the final class": lens.confidence}  # fmt: skip
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(max(4.6, 0.35 * len(layers) + 2), 3.2), layout="constrained", dpi=150)
-        axes = figure.subplots()
-        for colour, (label, values) in zip(COLOURS, lines.items()):
-            if values is not None:
-                axes.plot(layers, values, color=colour, marker="o", markersize=3, label=label)
-        axes.set(xlabel="head after layer", ylabel="share of the images", ylim=(0, 1.03))
-        axes.yaxis.set_major_formatter(PercentFormatter(1))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(fontsize=8)
-        return figure
+    axes = new_axes(max(4.6, 0.35 * len(layers) + 2), 3.2) if ax is None else ax
+    for colour, (label, values) in zip(COLOURS, lines.items()):
+        if values is not None:
+            axes.plot(layers, values, color=colour, marker="o", markersize=3, label=label)
+    axes.set(xlabel="head after layer", ylabel="share of the images", ylim=(0, 1.03))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(fontsize=8)
+    return axes

@@ -24,6 +24,19 @@ SHARES = 5.0  # figures that stay below are drawn in one panel
 Row = Mapping[str, float]
 
 
+def new_axes(width: float, height: float) -> Axes:
+    """The axes of a new figure of its own, in inches: where a plot is drawn that no axes are given for."""
+    with mpl.rc_context(STYLE):
+        return Figure(figsize=(width, height), layout="constrained", dpi=150).subplots()
+
+
+def figure_of(axes: Axes) -> Figure:
+    """The figure that axes are part of."""
+    figure = axes.get_figure(root=True)
+    assert isinstance(figure, Figure)
+    return figure
+
+
 def curves(rows: Sequence[Row]) -> str:
     """Loss, the task's other figures and learning rate over the epochs."""
     panels = [
@@ -81,18 +94,18 @@ def _lines(axes: Axes, epochs: Sequence[float], rows: Sequence[Row], names: Mapp
 def reliability(bins: Sequence[tuple[float, float, int]]) -> str:
     """Accuracy over confidence; on the diagonal a model means what it says. The dots' areas are numbers of images."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(3.4, 3.2), layout="constrained")
-        draw_reliability(figure.subplots(), bins)
-        return to_svg(figure)
+        return to_svg(figure_of(draw_reliability(bins)))
 
 
-def draw_reliability(axes: Axes, bins: Sequence[tuple[float, float, int]]) -> None:
-    """(mean confidence, accuracy, images) of each bin, as :func:`reliability` draws them."""
+def draw_reliability(bins: Sequence[tuple[float, float, int]], ax: Axes | None = None) -> Axes:
+    """(mean confidence, accuracy, images) of each bin, as :func:`reliability` draws them; on new axes unless given."""
+    axes = new_axes(3.4, 3.2) if ax is None else ax
     axes.plot([0, 1], [0, 1], color=INK, alpha=0.4, linewidth=1)
     total = sum(count for _, _, count in bins)
     sizes = [20 + 400 * count / total for _, _, count in bins]
     axes.scatter([c for c, _, _ in bins], [a for _, a, _ in bins], s=sizes, color=COLOURS[0], alpha=0.75)
     axes.set(xlim=(-0.02, 1.05), ylim=(-0.02, 1.08), xlabel="confidence", ylabel="accuracy")
+    return axes
 
 
 def position_grid(similarity: np.ndarray, most: int = 14) -> np.ndarray:

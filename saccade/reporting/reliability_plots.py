@@ -17,7 +17,7 @@ def calibration_figure(result: Calibration) -> Figure:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.8, 3.4), layout="constrained", dpi=150)
         for axes, bins, title in zip(figure.subplots(1, 2), (result.bins, result.bins_after), titles):
-            draw_reliability(axes, bins)
+            draw_reliability(bins, axes)
             axes.set_title(title, fontsize=9)
         return figure
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from saccade.analysis.paired_metrics import InputDifference, TaskComparison
 from saccade.reporting.draw import enlarge
-from saccade.reporting.plots import COLOURS, INK, STYLE, to_svg
+from saccade.reporting.plots import COLOURS, INK, STYLE, figure_of, new_axes, to_svg
 from saccade.reporting.report import Report, picture, render_report, template
 
 
@@ -74,13 +74,12 @@ def task_comparison_page(
 def difference_figure(comparison: TaskComparison) -> Figure:
     """The differences of all metrics with their paired intervals."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.4, 0.4 * len(comparison.metrics) + 1.3), layout="constrained")
-        draw_differences(figure.subplots(), comparison)
-        return figure
+        return figure_of(draw_differences(comparison))
 
 
-def draw_differences(axes: Axes, comparison: TaskComparison) -> Axes:
-    """A row a metric, in units of its larger value, since metrics have different ones."""
+def draw_differences(comparison: TaskComparison, ax: Axes | None = None) -> Axes:
+    """A row a metric, in units of its larger value, since metrics have different ones; on new axes unless given."""
+    axes = new_axes(6.4, 0.4 * len(comparison.metrics) + 1.3) if ax is None else ax
     for row, metric in enumerate(comparison.metrics):
         scale = max(abs(metric.first.value), abs(metric.second.value), 1e-12)
         value, low, high = (x / scale for x in (metric.difference.value, metric.difference.low, metric.difference.high))

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from saccade.analysis.attention_distance import AttentionDistance
 from saccade.analysis.attention_maps import Explanation
 from saccade.analysis.patch_filters import PatchFilters
+from saccade.reporting.attention_plots import draw_distances
 from saccade.reporting.draw import explain_figure, overlay
 from saccade.reporting.inside import inside_section
 from saccade.reporting.model_card import model_card
-from saccade.reporting.plots import position_grid
+from saccade.reporting.plots import draw_reliability, figure_of, position_grid
 from saccade.reporting.report import Report, render_report
 from saccade.tasks import table
 from saccade.tasks.classification.metrics import ClassificationMetrics, ClassMetrics
@@ -81,6 +83,17 @@ def test_a_head_without_a_distance_is_not_drawn() -> None:
     section = inside_section(None, None, AttentionDistance(("a", "b"), one_missing[None]))
     assert "Not drawn: 3 heads without attention to any patch." in section
     assert "nan" not in section.lower()
+
+
+def test_a_plot_goes_on_the_axes_that_it_is_given() -> None:
+    mine = Figure().subplots(1, 2)
+    distance = AttentionDistance(("a", "b"), np.ones((4, 2, 3)))
+    assert draw_distances(distance, mine[0]) is mine[0]
+    assert draw_reliability([(0.9, 0.8, 4)], mine[1]) is mine[1]
+    assert mine[0].get_xlabel() == "layer"
+    assert mine[1].get_ylabel() == "accuracy"
+    own = draw_distances(distance)
+    assert figure_of(own).axes == [own]
 
 
 def test_a_report_of_almost_nothing() -> None:

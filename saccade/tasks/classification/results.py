@@ -6,11 +6,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from saccade.engine.notebook import NotebookPicture
 from saccade.reporting.draw import caption
 
 
 @dataclass(frozen=True)
-class Classification:
+class Classification(NotebookPicture):
     """The best classes of one image.
 
     Attributes:

@@ -7,13 +7,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from saccade.engine.notebook import NotebookPicture
 from saccade.reporting.draw import caption
 
 SHOWN = 4  # values that are printed
 
 
 @dataclass(frozen=True)
-class Embedding:
+class Embedding(NotebookPicture):
     """The embedding of one image: a unit vector in the space of images and texts.
 
     Attributes:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from saccade.data.rle import encode_rle
+from saccade.engine.notebook import NotebookPicture
 from saccade.engine.pixel_map import ColourScale, LegendEntry, PixelMap
 from saccade.reporting.draw import class_colour, to_png
 from saccade.tasks.dense.drawing import blend, class_colours, depth_colours, with_legend, with_scale_bar
@@ -17,7 +18,7 @@ SCALE_COLOURS = 17  # of a scale that a page draws
 
 
 @dataclass(frozen=True, eq=False)
-class Depth:
+class Depth(NotebookPicture):
     """A depth map.
 
     Attributes:
@@ -85,7 +86,7 @@ class Depth:
 
 
 @dataclass(frozen=True, eq=False)
-class Segmentation:
+class Segmentation(NotebookPicture):
     """A class map.
 
     Attributes:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from saccade.data.rle import decode_rle
+from saccade.engine.notebook import NotebookPicture
 from saccade.reporting.draw import class_colour, draw_boxes, draw_segments, to_png
 
 Corners = tuple[float, ...]  # left, top, right, bottom
@@ -34,7 +35,7 @@ class Box:
 
 
 @dataclass(frozen=True)
-class Detection:
+class Detection(NotebookPicture):
     """The objects in one image.
 
     Attributes:
@@ -126,7 +127,7 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class PanopticSegmentation:
+class PanopticSegmentation(NotebookPicture):
     """One segment for every pixel of an image.
 
     Attributes:

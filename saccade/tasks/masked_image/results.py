@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from saccade.engine.notebook import NotebookPicture
 from saccade.engine.pixel_map import PixelMap
 from saccade.reporting.draw import caption, to_png
 
@@ -13,7 +14,7 @@ GAP = 8  # white pixels between pictures
 
 
 @dataclass(frozen=True)
-class Reconstruction:
+class Reconstruction(NotebookPicture):
     """One image with some of its patches masked and reconstructed.
 
     Attributes:

@@ -6,11 +6,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from saccade.engine.notebook import NotebookPicture
 from saccade.reporting.draw import caption
 
 
 @dataclass(frozen=True)
-class MultiLabel:
+class MultiLabel(NotebookPicture):
     """The labels of one image.
 
     Attributes:

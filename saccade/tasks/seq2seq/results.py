@@ -6,11 +6,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from saccade.engine.notebook import NotebookPicture
 from saccade.reporting.draw import caption
 
 
 @dataclass(frozen=True)
-class Text:
+class Text(NotebookPicture):
     """A generated text.
 
     Attributes:
