@@ -5,12 +5,15 @@ Loads no torch.
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 from saccade.errors import DataError, SaccadeError
+from saccade.files import read_bytes
 
-MAX_BYTES = 4 * 2**30  # of a file; the annotations of the largest public data sets take 1 GiB
+# They stand for bytes of a file name that are not UTF-8, control a terminal, or reorder its line; JSON has escapes.
+ESCAPED = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def parse_json(text: str | bytes, name: object, error: type[SaccadeError] = DataError) -> Any:
@@ -34,20 +37,14 @@ def parse_json(text: str | bytes, name: object, error: type[SaccadeError] = Data
 
 def read_json_file(path: Path, error: type[SaccadeError] = DataError) -> Any:
     """The value in a JSON file; errors as :func:`parse_json`, also for a file that cannot be read."""
-    try:
-        if not path.is_file() and path.exists():
-            raise error(f"{path} is not a file")
-        if path.stat().st_size > MAX_BYTES:
-            raise error(f"{path} has more than {MAX_BYTES // 2**30} GiB: not read")
-        content = path.read_bytes()
-    except (OSError, ValueError, MemoryError) as problem:
-        raise error(f"{path} cannot be read: {getattr(problem, 'strerror', None) or problem}") from None
-    return parse_json(content, path, error)
+    return parse_json(read_bytes(path, error=error), path, error)
 
 
 def dump_json(content: Any, *, indent: int | None = 1) -> str:
-    """JSON text that every parser reads: numbers that are not finite, which JSON does not have, become null."""
-    return json.dumps(_finite(content), indent=indent, ensure_ascii=False, allow_nan=False)
+    """JSON text that every parser reads and every terminal prints: numbers that are not finite, which JSON does not
+    have, become null, and bytes of a file name that are not UTF-8 their escapes."""
+    text = json.dumps(_finite(content), indent=indent, ensure_ascii=False, allow_nan=False)
+    return ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _finite(value: Any) -> Any:

@@ -4,7 +4,6 @@ saccade.train(setup, config)        # a model and a data set of your own
 train_task(config)                  # what `saccade train` does
 """
 
-import json
 import logging
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -26,6 +25,8 @@ from saccade.engine.report import BUDGET, ReportSection
 from saccade.engine.room import command
 from saccade.engine.setup import TrainingSetup
 from saccade.errors import ConfigError, ImageError, RecordingError
+from saccade.files import read_text
+from saccade.json_io import read_json_file
 from saccade.models.catalogue import ZOO
 from saccade.models.zoo import architecture_of, config_of
 from saccade.nn.attention import Attention
@@ -177,7 +178,7 @@ def plan_task(config: RunConfig) -> TrainingPlan:
 
 def write_report(run: RunDirectory) -> Path:
     """Write `report.html` of a run of one's own: the curves, the time, the config."""
-    config = (run.path / "config.yaml").read_text(encoding="utf-8")
+    config = read_text(run.path / "config.yaml")
     report = Report(title=run.path.name, rows=run.metrics(), config=config, environment=run.environment())
     write_atomic(run.report, render_report(report).encode())
     return run.report
@@ -194,7 +195,7 @@ def write_task_report(run: RunDirectory) -> Path:
     section: ReportSection | None = None
     note = ""
     if path.is_file():
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = read_json_file(path)
         section = task_report.section(predictor, splits, stored)
         note = NOTES[stored["split"], config.select].format(section.metrics.count, room.inputs)
     source = splits.test or splits.val or splits.train

@@ -16,19 +16,34 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "saccade"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-CORE = {"errors", "version", "config_io", "json_io", "nn", "models", "data", "checkpoints", "engine", "upgrade"}
+CORE = {
+    "errors",
+    "version",
+    "config_io",
+    "files",
+    "json_io",
+    "yaml_io",
+    "nn",
+    "models",
+    "data",
+    "checkpoints",
+    "engine",
+    "upgrade",
+}
 # package -> what of this package it may import: whole packages, or "package.module" for that module only
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "version": set(),
     "upgrade": set(),
     "config_io": {"errors"},
-    "json_io": {"errors"},
+    "files": {"errors"},
+    "json_io": {"errors", "files"},
+    "yaml_io": {"errors", "files"},
     "nn": {"errors"},
     "models": {"errors", "config_io", "nn"},
-    "data": {"errors", "config_io", "json_io"},
+    "data": {"errors", "config_io", "files", "json_io"},
     "checkpoints": {
-        "errors", "version", "config_io", "json_io", "upgrade", "nn", "models",
+        "errors", "version", "config_io", "files", "json_io", "upgrade", "nn", "models",
         "data.preprocessing", "data.vocabulary", "data.tokenizer",
     },
     "engine": CORE,
@@ -232,3 +247,45 @@ def test_nothing_unsafe_or_unfinished(path: Path) -> None:
 def test_what_needs_no_torch_loads_none() -> None:
     code = f"import sys, importlib; [importlib.import_module(m) for m in {NO_TORCH}]; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+# What opens or parses files -> the modules that may call it. Everything else reads through saccade.files, json_io and
+# yaml_io, which open regular files alone, limit their size and raise one line.
+READERS = {
+    "open": ("files", "training.run_directory"),  # which appends to its own metrics.jsonl
+    "Image.open": ("analysis.corruptions",),  # of a JPEG that it encoded itself
+    "json.load": (),
+    "json.loads": ("json_io", "checkpoints.reading", "data.tokenizer"),  # for repeated keys; of the library's own text
+    "np.load": ("data.npy",),
+    "np.fromfile": (),
+    "torch.load": ("checkpoints.reading",),
+    "torch.jit.load": (),
+    "safe_open": ("checkpoints.reading",),
+    "load_file": (),
+    "zipfile.ZipFile": ("checkpoints.reading", "checkpoints.torchscript", "data.storage"),
+    "tarfile.open": ("data.storage", "data.shards"),  # which writes them
+    "yaml.load": (),
+    "yaml.safe_load": (),
+    "yaml.SafeLoader": ("yaml_io",),
+    "ElementTree.fromstring": ("tasks.detection.layouts.tree",),
+    "ElementTree.parse": (),
+    "gzip.open": ("data.tokenizer",),
+    "gzip.decompress": (),
+}
+METHODS = ("read_text", "read_bytes", "splitlines")  # of paths and texts
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_files_are_opened_in_one_place(path: Path) -> None:
+    name = inner_name(path)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Call):
+            continue
+        called, where = ast.unparse(node.func), f"{path}:{node.lineno}"
+        assert called not in READERS or name in READERS[called], f"{where} calls {called}: see saccade/files.py"
+        if isinstance(node.func, ast.Attribute) and node.func.attr in METHODS and name != "files":
+            receiver = ast.unparse(node.func.value)
+            own = any(text in receiver for text in ("files(", "packaged", "folder", "/proc/"))  # of the package itself
+            message = "error" in receiver or "problem" in receiver or name in ("cli.terminal", "models.cost_table")
+            allowed = message if node.func.attr == "splitlines" else own or message
+            assert allowed, f"{where} calls {called}: see saccade/files.py"

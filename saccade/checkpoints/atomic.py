@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from saccade.errors import CheckpointError
-from saccade.json_io import parse_json
+from saccade.files import is_file, open_regular
+from saccade.json_io import read_json_file
 
 MANIFEST = "manifest.json"
 
@@ -85,7 +86,7 @@ def remove_leftovers(folder: str | Path) -> list[str]:
 
 
 def sha256_of(path: str | Path) -> str:
-    with open(path, "rb") as file:
+    with open_regular(Path(path), error=CheckpointError) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -104,12 +105,9 @@ def write_manifest(folder: str | Path) -> dict[str, str]:
 def check_manifest(folder: str | Path) -> None:
     """Raise CheckpointError, with the name of the file, unless every file of the manifest is there and unchanged."""
     folder = Path(folder)
-    try:
-        digests = parse_json((folder / MANIFEST).read_bytes(), folder / MANIFEST, CheckpointError)
-    except FileNotFoundError:
-        raise CheckpointError(f"{folder} has no {MANIFEST}: it is incomplete, or not a checkpoint.") from None
-    except OSError as error:
-        raise CheckpointError(f"{folder / MANIFEST} cannot be read ({error}).") from None
+    if not is_file(folder / MANIFEST):
+        raise CheckpointError(f"{folder} has no {MANIFEST}: it is incomplete, or not a checkpoint.")
+    digests = read_json_file(folder / MANIFEST, CheckpointError)
     if not isinstance(digests, dict):
         raise CheckpointError(f"{folder / MANIFEST} is damaged: it must be a JSON object of file names and checksums.")
     for name, digest in digests.items():

@@ -8,6 +8,7 @@ README.md, report.html    for people; not read
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from saccade.checkpoints.atomic import new_directory
-from saccade.checkpoints.mapping import MappingReport, place
+from saccade.checkpoints.mapping import MappingReport, place, require_finite_weights
 from saccade.checkpoints.reading import read_json, read_tensors
 from saccade.checkpoints.upgrade import upgrade, upgrade_fingerprint
 from saccade.data.preprocessing import Preprocessing
 from saccade.errors import CheckpointError, ConfigError
+from saccade.files import is_file, read_bytes
 from saccade.models.model import Model
-from saccade.models.zoo import build
+from saccade.models.zoo import UNBUILDABLE, build
 from saccade.nn.mode import evaluation_mode
 from saccade.version import __version__
 
@@ -114,8 +116,9 @@ def read_model_dir(path: str | Path) -> LoadedModel:
         raise CheckpointError(
             f"{path / CONFIG} has the format {content.get('format')!r}, this version reads {FORMAT}: update saccade"
         )
+    tensors = read_tensors(path / WEIGHTS).tensors
     try:
-        model = build(content["architecture"], content["config"])
+        model = build(content["architecture"], content["config"], max_values(tensors))
         preprocessing = content["preprocessing"]
         loaded = LoadedModel(
             model=model,
@@ -127,9 +130,15 @@ def read_model_dir(path: str | Path) -> LoadedModel:
             vocabulary=read_vocabulary(path),
             task_state=content.get("task_state", {}),
         )
-    except (KeyError, TypeError, ConfigError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
         raise CheckpointError(f"{path / CONFIG} is not a model's config: {error}") from None
-    place(model, upgrade(model, read_tensors(path / WEIGHTS).tensors), loaded.report)
+    if len(loaded.labels) != model.config.num_classes:
+        raise CheckpointError(
+            f"{path / CONFIG} has {len(loaded.labels)} labels, and the model {model.config.num_classes} outputs: give "
+            "one for each"
+        )
+    place(model, upgrade(model, tensors), loaded.report)
+    require_finite_weights(model, loaded.report, path / WEIGHTS)
     model.eval()
     check_fingerprint(model, path)
     return loaded
@@ -137,11 +146,17 @@ def read_model_dir(path: str | Path) -> LoadedModel:
 
 def read_vocabulary(folder: Path) -> dict[str, bytes]:
     """The files of a tokenizer in a folder, by name."""
-    return {name: (folder / name).read_bytes() for name in VOCABULARY if (folder / name).is_file()}
+    return {name: read_bytes(folder / name, error=CheckpointError) for name in VOCABULARY if is_file(folder / name)}
 
 
 def is_model_dir(path: Path) -> bool:
     return (path / WEIGHTS).is_file() and "saccade" in read_json(path / CONFIG)
+
+
+def max_values(tensors: Mapping[str, Tensor]) -> int:
+    """How many parameters and buffers a model may have whose weights are these tensors: some are computed, and an
+    earlier version stored fewer."""
+    return 2 * sum(tensor.numel() for tensor in tensors.values()) + 10**6
 
 
 @torch.no_grad()
@@ -154,8 +169,13 @@ def fingerprint(model: Model) -> dict[str, Tensor]:
 def check_fingerprint(model: Model, path: Path) -> None:
     """Raise CheckpointError unless the model gives the stored output for the stored input."""
     stored = upgrade_fingerprint(model, read_tensors(path / FINGERPRINT).tensors)
-    expected = stored["output"]
-    output = _output(model, tuple(stored[f"inputs.{i}"] for i in range(len(stored) - 1)))
+    try:
+        expected = stored["output"]
+        output = _output(model, tuple(stored[f"inputs.{i}"] for i in range(len(stored) - 1)))
+    except UNBUILDABLE as error:
+        raise CheckpointError(
+            f"{path / FINGERPRINT} does not fit the model: {str(error).partition(chr(10))[0]}"
+        ) from None
     if output.shape != expected.shape:
         raise CheckpointError(f"{path}: the model's output is {list(output.shape)}, it was {list(expected.shape)}")
     distance = (output - expected).abs().max().item() / max(expected.abs().max().item(), 1e-6)

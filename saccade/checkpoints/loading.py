@@ -16,15 +16,16 @@ from saccade.checkpoints.directory import (
     WEIGHTS,
     LoadedModel,
     is_model_dir,
+    max_values,
     read_model_dir,
     read_vocabulary,
 )
 from saccade.checkpoints.formats import detect
 from saccade.checkpoints.hub import download, is_hub_name
-from saccade.checkpoints.mapping import MappingReport, place, to_ours
+from saccade.checkpoints.mapping import MappingReport, place, require_finite_weights, to_ours
 from saccade.checkpoints.metadata import class_names, head_task, read_metadata
 from saccade.checkpoints.reading import read_tensors
-from saccade.errors import CheckpointError
+from saccade.errors import CheckpointError, ConfigError
 from saccade.models.catalogue import ZOO
 from saccade.models.model import Model
 from saccade.models.names import name_hint
@@ -128,12 +129,21 @@ def _load_published(
     report = MappingReport(unused=unused, notes=[*content.notes, *metadata.notes], format=publisher.NAME)
     task, task_state = head_task(metadata)
     default_labels = publisher.labels(config) if hasattr(publisher, "labels") else None
-    model = build(publisher.ARCHITECTURE, config.to_dict())
+    names = class_names(metadata)
+    if names is not None and len(names) != config.num_classes:
+        report.notes.append(
+            f"{len(names)} class names beside the file are not used: it has {config.num_classes} outputs"
+        )
+    try:
+        model = build(publisher.ARCHITECTURE, config.to_dict(), max_values(content.tensors))
+    except ConfigError as error:
+        raise CheckpointError(f"{path} looks like {publisher.NAME}, but is invalid: {error}") from None
     place(model, tensors, report, strict=strict)
+    require_finite_weights(model, report, path, strict=strict)
     return LoadedModel(
         model=model.eval(),
         architecture=publisher.ARCHITECTURE,
-        labels=_labels(config.num_classes, class_names(metadata) or default_labels),
+        labels=_labels(config.num_classes, names or default_labels),
         preprocessing=preprocessing,
         task=publisher.task(config) if hasattr(publisher, "task") else task,
         task_state=task_state,

@@ -216,6 +216,21 @@ def place(
     report.unused = unplaced
 
 
+def require_finite_weights(model: nn.Module, report: MappingReport, source: object, *, strict: bool = True) -> None:
+    """Raise CheckpointError, with their names, for parameters and statistics that are NaN or infinite.
+
+    Other buffers may be infinite, such as the mask of causal attention. Unless `strict`, they are a note of the report.
+    """
+    named = [*model.named_parameters(), *((n, b) for n, b in model.named_buffers() if "running_" in n)]
+    names = [name for name, tensor in named if not bool(torch.isfinite(tensor).all())]
+    if not names:
+        return
+    text = f"{_listed(names)} {'has' if len(names) == 1 else 'have'} values that are NaN or infinite"
+    if strict:
+        raise CheckpointError(f"{source}: {text}, and predict nothing: of a run that diverged?")
+    report.notes.append(text)
+
+
 def _listed(names: list[str]) -> str:
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more

@@ -5,14 +5,20 @@ PyTorch's weights-only reader, TorchScript archives by a reader for tensors only
 What these reject is an error; there is no less careful second attempt.
 """
 
+import json
+import lzma
+import math
 import pickle
 import re
+import struct
+import tokenize
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 import torch
@@ -22,10 +28,17 @@ from torch import Tensor
 from saccade.checkpoints.placeholders import safe_globals
 from saccade.checkpoints.torchscript import is_torchscript, read_torchscript
 from saccade.errors import CheckpointError
-from saccade.json_io import parse_json
+from saccade.files import exists, is_dir, is_file, open_regular
+from saccade.json_io import read_json_file
 
 MAX_TENSORS = 100_000  # the largest published models have thousands
 MAX_NAME_LENGTH = 512
+MAX_HEADER = 100 * 2**20  # bytes of a safetensors file, as in its library
+DAMAGE = (
+    OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError, OverflowError, MemoryError,
+    RuntimeError, AssertionError, ImportError, SyntaxError, UnicodeError, struct.error, zipfile.BadZipFile, zlib.error,
+    tokenize.TokenError, lzma.LZMAError, pickle.UnpicklingError,
+)  # fmt: skip  # raised by the libraries on damaged bytes
 MAX_EXPANSION = 200  # weights hardly compress: a file that expands by more is a zip bomb
 EXPANSION_ALWAYS_ALLOWED = 256 * 2**20  # bytes
 
@@ -76,9 +89,9 @@ def read_tensors(path: str | Path) -> Tensors:
     Raises CheckpointError if the file is none of them, is damaged, or can only be opened by running code.
     """
     path = Path(path)
-    if path.is_dir():
+    if is_dir(path):
         path = weights_in(path)
-    if not path.is_file():
+    if not exists(path):
         raise CheckpointError(f"There is no file {path}.")
     if path.name.endswith(".index.json"):
         content = _read_shards(path)
@@ -91,7 +104,18 @@ def read_tensors(path: str | Path) -> Tensors:
     for name in content.tensors:
         if len(name) > MAX_NAME_LENGTH or not name.isprintable():
             raise CheckpointError(f"{path} has a tensor with an invalid name: {name[:80]!r}.")
+    _require_plain(path, content.tensors)
     return content
+
+
+def _require_plain(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointError for a tensor whose values are not all in the file: sparse, quantised, or one value repeated
+    over a shape of any size."""
+    for name, tensor in tensors.items():
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
+            raise CheckpointError(f"{path}: {name} is sparse, quantised or without values, and not read.")
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise CheckpointError(f"{path}: {name} has the shape {list(tensor.shape)}, and fewer values in the file.")
 
 
 def weights_in(folder: Path) -> Path:
@@ -115,12 +139,9 @@ def has_weights(folder: Path) -> bool:
 
 def read_json(path: Path) -> dict:
     """The JSON object in a file; {} if there is no such file."""
-    if not path.is_file():
+    if not is_file(path):
         return {}
-    try:
-        content = parse_json(path.read_bytes(), path, CheckpointError)
-    except OSError as error:
-        raise CheckpointError(f"{path} is not readable JSON ({error}).") from None
+    content = read_json_file(path, CheckpointError)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} must be a JSON object, not a {type(content).__name__}.")
     return content
@@ -140,15 +161,15 @@ def _read_one(path: Path) -> Tensors:
 
 
 def _container_of(path: Path) -> Container:
-    with open(path, "rb") as file:
+    with open_regular(path, error=CheckpointError) as file:
         head = file.read(9)
     if len(head) == 9 and head[8:9] == b"{":
         return "safetensors"
     if head[:4] == b"PK\x03\x04":
         try:
-            with zipfile.ZipFile(path) as archive:
+            with open_regular(path, error=CheckpointError) as file, zipfile.ZipFile(file) as archive:
                 members = archive.infolist()
-        except (zipfile.BadZipFile, OSError, ValueError) as error:
+        except DAMAGE as error:
             raise CheckpointError(f"{path} is damaged or truncated ({error}).") from None
         _refuse_bomb(path, members)
         if is_torchscript([member.filename for member in members]):
@@ -170,24 +191,60 @@ def _refuse_bomb(path: Path, members: list[zipfile.ZipInfo]) -> None:
 
 
 def _read_safetensors(path: Path) -> Tensors:
+    _refuse_repeated_names(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, *DAMAGE) as error:
         raise CheckpointError(f"{path} is a damaged safetensors file ({error}).") from None
     return _strip_prefixes(tensors, metadata, "safetensors", [])
+
+
+def _refuse_repeated_names(path: Path) -> None:
+    """Raise CheckpointError for a header that has a name twice: of two tensors readers take the last, or the first."""
+    with open_regular(path, error=CheckpointError) as file:
+        size = int.from_bytes(file.read(8), "little")
+        if size > MAX_HEADER:
+            raise CheckpointError(f"{path} is a damaged safetensors file (a header of {size:,} bytes).")
+        header = file.read(size)
+    repeated: list[str] = []
+
+    def names_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        repeated.extend(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        return dict(pairs)
+
+    try:
+        json.loads(header, object_pairs_hook=names_once)
+    except (ValueError, RecursionError):
+        return  # the library names the damage
+    if repeated:
+        raise CheckpointError(f"{path} has two entries of the name {repeated[0][:80]!r}: which is meant is unknown.")
 
 
 def _read_npz(path: Path) -> Tensors:
     tensors = {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            for name in archive.files:
-                tensors[name] = _tensor(archive[name])
-    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise CheckpointError(f"{path} cannot be read as an .npz of numbers ({error}).") from None
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                with archive.open(member) as file:
+                    name = member.filename.removesuffix(".npy")
+                    tensors[name] = _tensor(_read_array(path, name, file, member.file_size))
+    except DAMAGE as error:
+        raise CheckpointError(f"{path} cannot be read as an .npz of numbers ({_first_line(error)}).") from None
     return Tensors(tensors, {}, "npz")
+
+
+def _read_array(path: Path, name: str, file: IO[bytes], size: int) -> np.ndarray:
+    """An array of an `.npz`, its shape compared with the bytes of its member before any memory is reserved."""
+    version = np.lib.format.read_magic(file)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran_order, dtype = read_header(file)
+    count = math.prod(int(n) for n in shape)
+    if dtype.hasobject or any(n < 0 for n in shape) or count * dtype.itemsize > size:
+        raise ValueError(f"{name} has the shape {list(shape)} of {dtype}, in {size:,} bytes")
+    values = np.frombuffer(bytearray(file.read(count * dtype.itemsize)), dtype, count)
+    return values.reshape(shape, order="F" if fortran_order else "C")
 
 
 def _tensor(array: np.ndarray) -> Tensor:
@@ -202,14 +259,14 @@ def _read_torch(path: Path) -> Tensors:
         with torch.serialization.safe_globals(safe_globals()):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).strip().splitlines()[-1] if "GLOBAL" not in str(error) else _unsafe_global(str(error))
+        text = str(error).strip() or "UnpicklingError"
+        reason = text.split("\n")[-1] if "GLOBAL" not in text else _unsafe_global(text)
         raise CheckpointError(
             f"{path} contains more than weights ({reason}): opening it could run arbitrary code. Use a "
             ".safetensors file, or save its state_dict() in an environment where you trust it."
         ) from None
-    except (RuntimeError, OSError, ValueError, EOFError, KeyError, IndexError, TypeError, AttributeError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} is damaged or not a PyTorch file ({first}).") from None
+    except DAMAGE as error:
+        raise CheckpointError(f"{path} is damaged or not a PyTorch file ({_first_line(error)}).") from None
     notes: list[str] = []
     trainer = {"open_clip": str(content["name"])} if _is_open_clip(content) else {}
     return _strip_prefixes(_unwrap(path, content, notes), trainer, "torch", notes)
@@ -266,6 +323,10 @@ def _has_weights(content: object, depth: int = 4) -> bool:
     )
 
 
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0] or type(error).__name__
+
+
 def _strip_prefixes(
     tensors: dict[str, Tensor], metadata: dict[str, str], container: Container, notes: list[str]
 ) -> Tensors:
@@ -304,7 +365,7 @@ def _read_shards(index: Path) -> Tensors:
     for name in sorted(set(table.values())):
         if Path(name).name != name or name in ("", ".", ".."):
             raise CheckpointError(f"{index} names the shard {name!r}, which is outside of its folder: not read.")
-        if not (index.parent / name).is_file():
+        if not is_file(index.parent / name):
             raise CheckpointError(f"{index} names the shard {name}, which is missing.")
         shards[name] = _read_one(index.parent / name)
     tensors = {}

@@ -6,8 +6,11 @@ plain values: a module of the program becomes a container of its attributes.
 
 import collections
 import io
+import math
 import pickle
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,11 @@ STORAGES = {
     "ShortStorage": torch.int16, "CharStorage": torch.int8, "ByteStorage": torch.uint8, "BoolStorage": torch.bool,
 }  # fmt: skip
 
+DAMAGE = (
+    zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, LookupError, ValueError, TypeError, RuntimeError,
+    AttributeError, OverflowError, MemoryError, ImportError,
+)  # fmt: skip
+
 
 def is_torchscript(names: list[str]) -> bool:
     """Whether the members of a zip file are those of a TorchScript archive."""
@@ -35,18 +43,18 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: the archive is damaged, or contains objects other than tensors and plain values.
     """
+    tensors: dict[str, Tensor] = {}
     try:
         with zipfile.ZipFile(path) as archive:
             pickle_name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
-            content = _Reader(archive, pickle_name).load()
+            _collect(_Reader(archive, pickle_name).load(), "", tensors, set())
     except StopIteration:
         raise CheckpointError(f"{path} is a TorchScript archive without data.") from None
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    except (zipfile.BadZipFile, OSError, EOFError, LookupError, ValueError, TypeError, RuntimeError) as error:
-        raise CheckpointError(f"{path} is a damaged TorchScript archive ({error}).") from None
-    tensors: dict[str, Tensor] = {}
-    _collect(content, "", tensors, set())
+    except DAMAGE as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{path} is a damaged TorchScript archive ({first}).") from None
     return tensors
 
 
@@ -79,11 +87,16 @@ class _Reader(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Tensor:
         _, dtype, key, _, count = pid
+        if not isinstance(dtype, torch.dtype) or type(count) is not int or count < 0:
+            raise ValueError(f"a storage of {count!r} values of {dtype!r}")
         data = bytearray(self.archive.read(f"{self.root}/data/{int(key)}"))
         return torch.frombuffer(data, dtype=dtype, count=count) if count else torch.empty(0, dtype=dtype)
 
 
 def _tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object) -> Tensor:
+    count = math.prod(size)
+    if any(n < 0 for n in size) or count > storage.numel():
+        raise ValueError(f"a tensor of the shape {list(size)} in a storage of {storage.numel()} values")
     return storage.as_strided(size, stride, offset).clone()
 
 

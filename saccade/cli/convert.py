@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from saccade.cli.terminal import show
+
 Target = Literal["saccade", "huggingface", "timm", "torchvision", "openai"]
 
 
@@ -37,5 +39,5 @@ def convert(
     size = None if image_size is None else (image_size, image_size)
     options = dict(parse_override(text) for text in set)
     for note in write(model, out, to, image_size=size, options=options):
-        print(note)
-    print(f"{to}: {out}")
+        show(note)
+    show(f"{to}: {out}")

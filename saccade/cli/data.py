@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from saccade.cli.options import Json
-from saccade.cli.terminal import printable
+from saccade.cli.terminal import printable, show
 from saccade.errors import ConfigError
 from saccade.json_io import dump_json
 from saccade.tasks.table import TASKS, data_layouts
@@ -83,7 +83,7 @@ def scenes(
 
     config = ScenesConfig(size=(size, size), seed=seed, train=train, val=val, test=test)
     with counting("scenes") as advance:
-        print(write_scenes(scene_splits(config), output, on_image=advance))
+        show(write_scenes(scene_splits(config), output, on_image=advance))
 
 
 @app.command
@@ -125,4 +125,4 @@ def shard(
         paths = write_shards(splits, output, shard_bytes=shard_mb * 10**6, on_image=advance)
     print(f"{len(paths)} shards in {output}", file=sys.stderr)
     for path in paths:
-        print(path)
+        show(path)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from saccade.cli.options import BootstrapOptions, Json, ModelOptions
+from saccade.cli.terminal import show
 from saccade.errors import ConfigError
 from saccade.json_io import dump_json
 
@@ -93,9 +94,9 @@ def evaluate(
         content = {"split": result.split, "note": result.note, **result.metrics.to_dict()}
         print(dump_json(content | ({"intervals": intervals.to_dict()} if intervals else {})))
         return
-    print(f"{result.split} ({result.note})\n{result.metrics}")
+    show(f"{result.split} ({result.note})\n{result.metrics}")
     if intervals:
-        print(f"\n{intervals}")
+        show(f"\n{intervals}")
     table_of_classes = result.metrics.table()
     if table_of_classes:
-        print(f"\n{table_of_classes}")
+        show(f"\n{table_of_classes}")

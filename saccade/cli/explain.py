@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from saccade.cli.analyses.options import ModelOptions, PlaceOptions
 from saccade.cli.counting import counting
 from saccade.cli.options import MapMethod, MapOptions
+from saccade.cli.terminal import show
 from saccade.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -93,4 +94,4 @@ def deliver(drawing: "Drawing", output: Path) -> None:
     from saccade.checkpoints.atomic import write_atomic
 
     write_atomic(output, lambda path: drawing.figure.savefig(path, format=output.suffix[1:].lower()))
-    print(*drawing.lines, f"drawn in {output}", sep="\n")
+    show(*drawing.lines, f"drawn in {output}")

@@ -5,6 +5,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from saccade.cli.options import Json
+from saccade.cli.terminal import show
 from saccade.errors import ConfigError
 from saccade.json_io import dump_json
 
@@ -41,4 +42,4 @@ def fill(
         print(dump_json([result.to_dict() for result in results]))
         return
     for result in results:
-        print(result)
+        show(result)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from saccade.cli.terminal import show
 from saccade.errors import ConfigError, DataError, SaccadeError
 
 if TYPE_CHECKING:
@@ -106,7 +107,8 @@ def write_page(session: "Session", path: Path) -> None:
         )
     content = export_page(session).encode()
     write_atomic(path, content)
-    print(f"{path}: {format_bytes(len(content))}, the attention of {runs} {'run' if runs == 1 else 'runs'} inside")
+from saccade.cli.terminal import show
+    show(f"{path}: {format_bytes(len(content))}, the attention of {runs} {'run' if runs == 1 else 'runs'} inside")
 
 
 def has_desktop() -> bool:

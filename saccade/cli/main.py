@@ -1,12 +1,13 @@
 """The command line. Each command is one thin file; none is loaded, and torch neither, until it is asked for."""
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from saccade.cli.allocator import keep_freed_memory
-from saccade.cli.terminal import one_line
+from saccade.cli.terminal import one_line, prepare_terminal
 from saccade.errors import ConfigError, SaccadeError
 from saccade.version import __version__
 
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
     from cyclopts import App
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+# In errors of PyTorch, NumPy, thread pools and the loader of libraries where the memory is full or limited.
+NO_MEMORY = (
+    "can't allocate memory", "out of memory", "Unable to allocate", "Cannot allocate memory", "bad allocation",
+    "std::bad_alloc", "can't start new thread", "failed to map segment",
+)  # fmt: skip
 
 ABOUT = "Vision transformers: train on your own images, load published checkpoints, look inside, compare, ship."
 COMMANDS = {  # name -> where it is, what it does
@@ -61,9 +68,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"saccade: {one_line(error)}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # another one ends the process without a traceback
         print("saccade: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except (MemoryError, RuntimeError, ImportError, ValueError) as error:
+        line = resource_line(error)
+        if line is None:
+            raise
+        print(f"saccade: {line}", file=sys.stderr)
+        return EXIT_FAILED
     return code if isinstance(code, int) else EXIT_OK
+
+
+def resource_line(error: Exception) -> str | None:
+    """What to print for an error of the machine or of a name that no file can have; None for an error of the code."""
+    text = one_line(error)
+    if isinstance(error, MemoryError) or any(sign in text for sign in NO_MEMORY):
+        return f"not enough memory ({text or 'an allocation failed'}): use smaller images or a smaller --batch-size"
+    return f"no file has such a name: {text}" if "embedded null" in text else None
 
 
 def overview() -> str:
@@ -90,4 +112,5 @@ def make_app() -> "App":
 def run() -> None:
     """The entry point of the `saccade` command."""
     keep_freed_memory()
+    prepare_terminal()
     sys.exit(main())

@@ -5,6 +5,7 @@ from typing import Annotated, cast
 from cyclopts import Parameter
 
 from saccade.cli.options import CacheOptions, Json
+from saccade.cli.terminal import show
 from saccade.errors import ConfigError
 from saccade.json_io import dump_json
 
@@ -82,9 +83,9 @@ def probe(
     origin = (
         "from the cache" if train.cached and test.cached else "computed" + ("" if folder is None else " and cached")
     )
-    print(f"{result.features} features of {result.train_images} + {result.test_images} images, {origin}")
-    print(f"measured on {name}:")
-    print(f"  nearest neighbours   {result.knn:.2%}")
+    show(f"{result.features} features of {result.train_images} + {result.test_images} images, {origin}")
+    show(f"measured on {name}:")
+    show(f"  nearest neighbours   {result.knn:.2%}")
     for row in result.few_shot:
-        print(f"  {row.shots:>3} a class          {row.mean:.2%} ± {row.spread:.2%}")
-    print(f"  linear, all images   {result.linear:.2%}")
+        show(f"  {row.shots:>3} a class          {row.mean:.2%} ± {row.spread:.2%}")
+    show(f"  linear, all images   {result.linear:.2%}")

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from saccade.cli.terminal import show
 from saccade.errors import ConfigError
 
 
@@ -72,10 +73,10 @@ def prune(
     value = measure_metric(pruned, opened, importance.metric)
     saccade.save(pruned, output)
     if blocks:
-        print(f"blocks taken out: {', '.join(map(str, chosen))}")
+        show(f"blocks taken out: {', '.join(map(str, chosen))}")
     if heads:
         print("heads taken out by block: " + "; ".join(",".join(map(str, part)) for part in by_block))
     counts = [sum(p.numel() for p in net.parameters()) for net in (predictor.model, smaller)]
-    print(f"parameters {counts[0]:,} -> {counts[1]:,}")
-    print(f"{importance.metric} {importance.value:.4f} -> {value:.4f} on {opened.note}")
-    print(f"model in {output}")
+    show(f"parameters {counts[0]:,} -> {counts[1]:,}")
+    show(f"{importance.metric} {importance.value:.4f} -> {value:.4f} on {opened.note}")
+    show(f"model in {output}")

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from saccade.cli.terminal import show
 from saccade.errors import ConfigError
 from saccade.tasks.table import data_layouts, summaries
 from saccade.training.config import (
@@ -218,7 +219,7 @@ def _dry_run(config: RunConfig, explicit: set[str]) -> int:
     for line in lines:
         announce(line)
     plan_task(config)
-    print(config.to_yaml(), end="")
+    show(config.to_yaml().rstrip())
     return 0
 
 
@@ -243,13 +244,13 @@ def _run(
         return 128 + result.stopped_by if result.stopped_by else 0
     path = result.run.path
     if result.stopped_by:
-        print(f"stopped; saved at the end of the step. Resume with: saccade train --resume {shlex.quote(str(path))}")
+        show(f"stopped; saved at the end of the step. Resume with: saccade train --resume {shlex.quote(str(path))}")
         return 128 + result.stopped_by
     if result.metrics is not None:
-        print(f"{result.split}: {result.metrics}")
+        show(f"{result.split}: {result.metrics}")
     total = sum(result.phase_seconds.values()) or 1.0
     ordered = sorted(result.phase_seconds.items(), key=lambda item: -item[1])
     print("time: " + ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in ordered))
-    print(f"trained in {result.seconds:.1f} s; model {path / 'model'}, report {path / 'report.html'}")
-    print("next: " + "\n      ".join(table.room(config.task).next_steps(path, config)))
+    show(f"trained in {result.seconds:.1f} s; model {path / 'model'}, report {path / 'report.html'}")
+    show("next: " + "\n      ".join(table.room(config.task).next_steps(path, config)))
     return 0

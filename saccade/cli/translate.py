@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from saccade.cli.options import Json
+from saccade.cli.terminal import show
 from saccade.errors import ConfigError
 from saccade.json_io import dump_json
 
@@ -73,15 +74,13 @@ def translate(
         print(dump_json([text.to_dict() for text in texts]))
         return
     for text in texts:
-        print(text)
+        show(text)
 
 
 def _texts(source: str) -> list[str]:
     """The text itself, or the lines of a text file."""
     if not source.endswith(".txt"):
         return [source]
-    try:
-        lines = Path(source).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{source} is not a readable text file: {error}") from None
-    return [line.strip() for line in lines if line.strip()]
+    from saccade.files import read_lines
+
+    return [line.strip() for line in read_lines(Path(source), ConfigError) if line.strip()]

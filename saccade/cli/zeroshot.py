@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from saccade.cli.options import Json
-from saccade.cli.terminal import printable
+from saccade.cli.terminal import printable, show
 from saccade.errors import ConfigError
 from saccade.json_io import dump_json
 
@@ -113,6 +113,6 @@ def _evaluate(
     if as_json:
         print(dump_json(asdict(result)))
         return
-    print(f"{result.split} ({result.note})")
-    print(f"single prompt {prompts[0]!r}: {result.single}")
-    print(f"ensemble of {len(prompts)} prompts: {result.ensemble}")
+    show(f"{result.split} ({result.note})")
+    show(f"single prompt {prompts[0]!r}: {result.single}")
+    show(f"ensemble of {len(prompts)} prompts: {result.ensemble}")

@@ -7,7 +7,6 @@ Read with pyarrow: images are bytes in a column, class numbers have their names 
 """
 
 import importlib
-import json
 import os
 import re
 from collections import OrderedDict
@@ -18,11 +17,13 @@ from typing import Any, NamedTuple
 from saccade.data.record_types import Record, Records
 from saccade.data.splits import named_split
 from saccade.errors import DataError, ImageError
-from saccade.json_io import parse_json
+from saccade.files import MAX_IMAGE_BYTES, is_file, open_regular, read_bytes, require_regular
+from saccade.json_io import parse_json, read_json_file
 
 SUFFIXES = (".parquet", ".arrow")
 IMAGE_COLUMNS = ("image", "img", "jpg", "png", "webp", "pixel_values", "picture")
 CACHE_BYTES = 512 * 2**20  # of decoded row groups of Parquet, in each process
+MAX_GROUP_BYTES = 4 * 2**30  # of one column of a row group, unpacked
 SLOW_BYTES = 2 * 2**30  # Parquet larger than this is slow in random order
 DEPTH = 3  # of folders below the data in which files are looked for
 
@@ -109,14 +110,19 @@ class ArrowStorage:
         cell = self._opened().cell(self._numbers[file], int(row), self.image_column)
         if isinstance(cell, dict):
             data, path = cell.get("bytes"), cell.get("path")
-            if data is None and path and (self.path / path).is_file() and not Path(path).is_absolute():
-                return (self.path / path).read_bytes()
+            if data is None and isinstance(path, str) and self._is_inside(path):
+                return read_bytes(self.path / path, error=ImageError, kind="image file", max_bytes=MAX_IMAGE_BYTES)
             if data is None:
                 raise ImageError(f"{self.path / name} has no bytes{f', only the path {path}' if path else ''}")
             return data
         if not isinstance(cell, bytes):
             raise ImageError(f"{self.path / name} holds {type(cell).__name__}, not the bytes of an image file")
         return cell
+
+    def _is_inside(self, name: str) -> bool:
+        """Whether a row's path is that of a file below the data, after all links are followed."""
+        root, file = Path(os.path.realpath(self.path)), Path(os.path.realpath(self.path / name))
+        return root in file.parents and is_file(file)
 
     def fields(self, number: int) -> list[dict[str, Any]]:
         """The rows of a file without its images and other bytes, by column in small letters."""
@@ -185,6 +191,7 @@ class _Opened:
     def _group(self, number: int, group: int, column: str) -> Any:
         key = (number, group)
         if key not in self._groups:
+            self._require_size(number, group, column)
             read = self._file(number).read_row_group
             self._groups[key] = self._guarded(number, lambda: read(group, columns=[column]).column(0))
             while len(self._groups) > 1 and sum(values.nbytes for values in self._groups.values()) > CACHE_BYTES:
@@ -192,13 +199,25 @@ class _Opened:
         self._groups.move_to_end(key)
         return self._groups[key]
 
+    def _require_size(self, number: int, group: int, column: str) -> None:
+        """Raise DataError for a row group whose column would expand beyond the memory, by the file's own numbers."""
+        stored = self._file(number).metadata.row_group(group)
+        parts = [stored.column(index) for index in range(stored.num_columns)]
+        size = sum(part.total_uncompressed_size for part in parts if part.path_in_schema.split(".")[0] == column)
+        if size > MAX_GROUP_BYTES:
+            raise DataError(
+                f"{self.files[number]}: row group {group} would unpack to {size / 2**30:.1f} GiB, more than "
+                f"{MAX_GROUP_BYTES // 2**30}: write it again with smaller row groups"
+            )
+
     def _is_parquet(self, number: int) -> bool:
         return self.files[number].suffix.lower() == ".parquet"
 
     def _file(self, number: int) -> Any:
         if number not in self._parquet:
             parquet = _pyarrow("pyarrow.parquet", self.files[number])
-            self._parquet[number] = self._guarded(number, lambda: parquet.ParquetFile(self.files[number]))
+            path = require_regular(self.files[number])
+            self._parquet[number] = self._guarded(number, lambda: parquet.ParquetFile(path))
         return self._parquet[number]
 
     def _table(self, number: int) -> Any:
@@ -209,7 +228,7 @@ class _Opened:
     def _mapped(self, number: int) -> Any:
         """A memory-mapped table of Arrow's stream format, which `datasets` writes, or of its file format."""
         path = str(self.files[number])
-        with open(path, "rb") as file:
+        with open_regular(self.files[number]) as file:
             is_file_format = file.read(6) == b"ARROW1"
         source = self._arrow.memory_map(path)
         open_format = self._arrow.ipc.open_file if is_file_format else self._arrow.ipc.open_stream
@@ -218,8 +237,9 @@ class _Opened:
     def _guarded(self, number: int, read: Any) -> Any:
         try:
             return read()
-        except (self._arrow.ArrowException, OSError) as error:
-            raise DataError(f"{self.files[number]} cannot be read: {str(error).splitlines()[0]}") from None
+        except (self._arrow.ArrowException, OSError, ValueError, MemoryError, OverflowError) as error:
+            first = (str(error).splitlines() or ["it does not fit into memory"])[0]
+            raise DataError(f"{self.files[number]} cannot be read: {first}") from None
 
 
 def _pyarrow(module: str, path: Path) -> Any:
@@ -268,8 +288,8 @@ def _features(schema: Any, folder: Path) -> Mapping[str, Any]:
     text = (schema.metadata or {}).get(b"huggingface")
     if text is not None:
         try:
-            features = json.loads(text)["info"]["features"]
-        except (ValueError, KeyError, TypeError, RecursionError):
+            features = parse_json(text, folder)["info"]["features"]
+        except (DataError, KeyError, TypeError):
             features = None
         if isinstance(features, dict):
             return features
@@ -310,10 +330,7 @@ def _split_of(name: str) -> str:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = parse_json(path.read_bytes(), path)
-    except OSError as error:
-        raise DataError(f"{path} is not readable JSON: {error}") from None
+    content = read_json_file(path)
     if not isinstance(content, dict):
         raise DataError(f"{path} must hold a JSON object")
     return content

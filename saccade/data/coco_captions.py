@@ -3,7 +3,7 @@
 The split is a word of the file's name.
 """
 
-import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from saccade.data.record_types import Record, Records
 from saccade.data.splits import SPLIT_NAMES
 from saccade.data.storage import FolderStorage
 from saccade.errors import DataError
+from saccade.files import is_file, open_regular
+from saccade.json_io import read_json_file
 
 
 def caption_files(root: Path) -> list[Path]:
@@ -21,7 +23,7 @@ def caption_files(root: Path) -> list[Path]:
 
 
 def _has_captions(path: Path) -> bool:
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         return re.search(rb'"caption"\s*:', file.read(2**16)) is not None
 
 
@@ -59,10 +61,10 @@ def read_coco_captions(root: Path, files: list[Path]) -> Records:
 
 def _load(file: Path) -> tuple[dict[Any, str], list[Any]]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
+        content = read_json_file(file)
         images = {image["id"]: str(image["file_name"]) for image in content["images"]}
         return images, list(content["annotations"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (KeyError, TypeError) as error:
         raise DataError(f"{file} is not a COCO file of captions: {error!r}") from None
 
 
@@ -72,10 +74,10 @@ def _image(root: Path, file: Path, name: str, split: str) -> str:
     subset = file.stem.rsplit("_", 1)[-1]  # train2017
     folders = dict.fromkeys((subset, split, f"{split}2017", f"{split}2014"))
     places = [*(f"images/{folder}/" for folder in folders), *(f"{folder}/" for folder in folders), "images/", ""]
-    path = next((f"{place}{name}" for place in places if (root / place / name).is_file()), None)
+    path = next((f"{place}{name}" for place in places if is_file(root / place / name)), None)
     if path is None:
         shown = ", ".join(place for place in places if place)
         raise DataError(f"{file} names the image {name}, which is in none of {shown} of {root}")
-    if root.resolve() not in (root / path).resolve().parents:
+    if Path(os.path.realpath(root)) not in Path(os.path.realpath(root / path)).parents:
         raise DataError(f"{file} names the image {name}, which leads out of {root}")
     return path

@@ -1,13 +1,11 @@
 """Which image formats are read, and what a file is that is none of them, by its first bytes.
 
-This is the only place that opens an untrusted file with an image library: regular files only, with an explicit list of
-formats, so that no other decoder runs on unknown bytes (EPS starts an interpreter).
+This is the only place that opens an untrusted file with an image library, with an explicit list of formats, so that no
+other decoder runs on unknown bytes (EPS starts an interpreter).
 """
 
 import importlib
 import io
-import os
-import stat
 import struct
 import tokenize
 import zlib
@@ -17,11 +15,13 @@ from typing import IO, Any
 
 from PIL import ExifTags, Image, TiffImagePlugin
 
+from saccade.data.npy import SIGNATURE
+from saccade.data.npy import SUFFIX as ARRAY_SUFFIX
 from saccade.errors import ImageError
+from saccade.files import MAX_IMAGE_BYTES, open_regular
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF", "PPM")  # a JPEG of several pictures opens as "MPO"
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")  # with the extra `heic`
-ARRAY_SUFFIX = ".npy"
 SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif",
     ".ppm", ".pgm", ".pbm", ".pnm", *HEIF_SUFFIXES, ARRAY_SUFFIX,
@@ -38,7 +38,6 @@ DAMAGE = (
 )  # fmt: skip
 
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-NUMPY_SIGNATURE = b"\x93NUMPY"
 READABLE_SIGNATURES = (
     (b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"GIF8", "GIF"), (b"II*\0", "TIFF"),
     (b"MM\0*", "TIFF"), (b"II+\0", "TIFF"), (b"MM\0+", "TIFF"),
@@ -86,7 +85,7 @@ def kind_of(head: bytes) -> str:
         if brand in (b"avif", b"avis") or (brand in (b"mif1", b"msf1") and b"avif" in head[16:64]):
             return "AVIF"
         return "HEIC" if brand in HEIF_BRANDS else "a video (MP4, QuickTime)"
-    if head.startswith(NUMPY_SIGNATURE):
+    if head.startswith(SIGNATURE):
         return "a NumPy array"
     if head[128:132] == b"DICM":
         return "a DICOM file"
@@ -133,30 +132,9 @@ def not_an_image(name: str, kind: str, reason: str = "") -> ImageError:
     return ImageError(f"{name} is not an image that can be read: {content}{reason}; {advice}")
 
 
-def open_regular(path: Path, name: str) -> IO[bytes]:
-    """Open a regular file for reading; a pipe or a device, which may never end, is refused without waiting for it.
-
-    Raises:
-        ImageError: no such file, no permission, or not a regular file.
-    """
-    try:
-        file = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115 (the caller closes it)
-    except FileNotFoundError:
-        raise ImageError(f"{name}: there is no such file") from None
-    except PermissionError:
-        raise ImageError(f"{name}: permission denied") from None
-    except IsADirectoryError:
-        raise ImageError(f"{name} is a folder, not an image file") from None
-    except (OSError, ValueError) as error:
-        raise ImageError(f"{name} cannot be opened: {getattr(error, 'strerror', None) or error}") from None
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise ImageError(f"{name} is a pipe, socket or device, not an image file")
-    return file
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+def open_image_file(path: Path, name: str = "") -> IO[bytes]:
+    """Open the regular file of an image; raises ImageError as :func:`saccade.files.open_regular`."""
+    return open_regular(path, name, ImageError, kind="image file", max_bytes=MAX_IMAGE_BYTES)
 
 
 def open_image(
@@ -225,6 +203,16 @@ def _open_heic(file: IO[bytes], name: str) -> Image.Image:
         raise not_an_image(name, "HEIC", f"which cannot be decoded: {first_line(error)}") from None
 
 
+def has_more_frames(image: Image.Image) -> bool:
+    """Whether there is a second frame. They are not counted: a file of a megabyte can have 100,000, and to find the
+    last takes time that grows with the square of their number."""
+    try:
+        image.seek(1)
+    except DAMAGE:
+        return False
+    return True
+
+
 def tiff_bands(file: IO[bytes]) -> int:
     """The number of bands of a TIFF: samples of a pixel, or planes where tifffile wrote an array as pages; 0 where the
     header is damaged. The file is rewound."""
@@ -232,6 +220,8 @@ def tiff_bands(file: IO[bytes]) -> int:
     if bands == 1 and (tifffile := _tifffile()) is not None:
         try:
             with tifffile.TiffFile(file) as tiff:
+                if not tiff.is_shaped:  # by its first page alone
+                    return bands
                 series = tiff.series[0]
                 if series.kind == "shaped" and len(series.shape) == 3:
                     bands = min(series.shape[0], series.shape[2])
@@ -290,7 +280,7 @@ def stored_orientation(path: Path) -> tuple[int, tuple[int, int]]:
     Raises:
         ImageError: not an image.
     """
-    with open_regular(path, str(path)) as file:
+    with open_image_file(path) as file:
         head = file.read(HEAD_BYTES)
         file.seek(0)
         if kind_of(head) == "TIFF" and tiff_bands(file) > LARGEST_PICTURE:

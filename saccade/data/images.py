@@ -8,6 +8,8 @@ profiles are not applied. Which formats are read is in `image_formats.py`.
 import importlib
 import io
 import logging
+import math
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, Any, Protocol, overload, runtime_checkable
 
@@ -17,22 +19,23 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from saccade.data.image_formats import (
-    ARRAY_SUFFIX,
     DAMAGE,
     HEAD_BYTES,
     LARGEST_PICTURE,
     MAX_PIXELS,
-    NUMPY_SIGNATURE,
     first_line,
+    has_more_frames,
     image_names,
     image_size,
     is_image_name,
     kind_of,
     open_image,
-    open_regular,
+    open_image_file,
     refuse_larger,
     tiff_bands,
 )
+from saccade.data.libtiff import libtiff_messages
+from saccade.data.npy import SIGNATURE, npy_shape, read_npy
 from saccade.errors import ImageError
 
 __all__ = [
@@ -124,7 +127,7 @@ def _read(
             f"{name or 'the image'}: a {type(source).__name__} is no image; pass a path, bytes, a file, a PIL image, "
             "an array or a tensor"
         )
-    with open_regular(Path(source), name or str(source)) as file:
+    with open_image_file(Path(source), name or str(source)) as file:
         return _decode(file, channels, name or str(source), max_pixels, scaled)
 
 
@@ -133,8 +136,8 @@ def _decode(
 ) -> tuple[Image.Image | Tensor, tuple[int, int]]:
     head = file.read(HEAD_BYTES)
     file.seek(0)
-    if head.startswith(NUMPY_SIGNATURE):
-        values = _read_npy(file, name, max_pixels * max(channels, 4))
+    if head.startswith(SIGNATURE):
+        values = read_npy(file, name, max_pixels * max(channels, 4))
         numbers = _from_numbers(values, channels, name)
         if isinstance(numbers, Tensor) and channels in (1, 3):  # as a TIFF of floats
             numbers = _from_numbers((numbers * 255).round().to(torch.uint8), channels, name)
@@ -154,35 +157,14 @@ def stored_channels(data: bytes) -> int:
     kind, bands = kind_of(data[:HEAD_BYTES]), 3
     if kind == "TIFF":
         bands = tiff_bands(file)
-    elif data.startswith(NUMPY_SIGNATURE):
+    elif data.startswith(SIGNATURE):
         try:
-            shape = _npy_header(file)[0]
+            shape = npy_shape(file)[0]
         except DAMAGE:
             return 3
         bands = shape[2] if len(shape) == 3 else 1
         return 3 if bands in (1, 3) else bands
     return 3 if bands in (1, 3, LARGEST_PICTURE) else bands
-
-
-def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
-    version = np.lib.format.read_magic(file)
-    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read_header(file)
-    return shape, dtype
-
-
-def _read_npy(file: IO[bytes], name: str, max_values: int) -> np.ndarray:
-    """The array of a ``.npy`` file, its size checked on the header."""
-    try:
-        shape, dtype = _npy_header(file)
-        if int(np.prod([int(n) for n in shape], dtype=object)) > max_values:
-            raise ImageError(f"{name} has the shape {list(shape)}: the maximum is {max_values:,} values")
-        if dtype.hasobject:
-            raise ImageError(f"{name} holds Python objects, not pixels: store an array of uint8, uint16 or float32")
-        file.seek(0)
-        return np.load(file, allow_pickle=False)
-    except DAMAGE as error:
-        raise ImageError(f"{name} is a damaged {ARRAY_SUFFIX}: {first_line(error)}") from None
 
 
 def _read_bands(file: IO[bytes], name: str, max_pixels: int, channels: int) -> np.ndarray:
@@ -198,7 +180,7 @@ def _read_bands(file: IO[bytes], name: str, max_pixels: int, channels: int) -> n
         with tifffile.TiffFile(file) as tiff:
             series = tiff.series[0]
             shape, axes = tuple(series.shape), series.axes
-            if int(np.prod(shape, dtype=object)) > max_pixels * max(channels, 4):
+            if math.prod(int(n) for n in shape) > max_pixels * max(channels, 4):
                 raise ImageError(f"{name} has the shape {list(shape)}: the maximum is {max_pixels:,} pixels")
             values = series.asarray()
     except (*DAMAGE, tifffile.TiffFileError) as error:
@@ -223,18 +205,23 @@ def _read_pil(
         log.info("%s has %d x %d pixels and is decoded as %d x %d", name, width, height, *image.size)
     if image.width * image.height > max_pixels:
         refuse_larger((width, height), max_pixels, name)
+    lines: list[str] = []
     try:
-        frames = getattr(image, "n_frames", 1)
-        if frames > 1:
-            log.info("%s has %d frames; the first is read", name, frames)
-        image.load()
-        upright = ImageOps.exif_transpose(image)
+        with libtiff_messages() if image.format == "TIFF" else nullcontext(lines) as lines:
+            image.load()
+            upright = ImageOps.exif_transpose(image)
         turned = upright.size != image.size
-        return _to_mode(upright, mode, name), (width, height) if turned else (height, width)
+        picture = _to_mode(upright, mode, name), (width, height) if turned else (height, width)
     except ImageError:
         raise
     except DAMAGE as error:
-        raise ImageError(f"{name} is damaged or cut off: {first_line(error)}") from None
+        more = f" ({lines[0]})" if lines else ""
+        raise ImageError(f"{name} is damaged or cut off: {first_line(error)}{more}") from None
+    if lines:
+        log.warning("%s is damaged in part: %s", name, lines[0])
+    if log.isEnabledFor(logging.INFO) and has_more_frames(image):
+        log.info("%s has several frames; the first is read", name)
+    return picture
 
 
 def _to_mode(image: Image.Image, mode: str, name: str) -> Image.Image:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from saccade.data.class_names import SYNSET
-from saccade.data.tables import read_lines, read_numbered_table
+from saccade.data.tables import read_numbered_table
 from saccade.errors import DataError
+from saccade.files import is_file, read_lines
 from saccade.json_io import read_json_file
 
 INDEX_COLUMNS = ("index", "class_index", "class_id", "label_id", "category_id", "id", "idx", "number")
@@ -32,7 +33,7 @@ def read_label_file(path: str | Path, labels: Sequence[str]) -> tuple[str, ...]:
             another number of names than the model has outputs; the message names the file and the line.
     """
     place = Path(path)
-    if not place.is_file():
+    if not is_file(place):
         raise DataError(f"there is no {place}: give a .txt, .csv, .tsv or .json of class names")
     if not labels:
         raise DataError(f"{place} names classes, and the model has none")

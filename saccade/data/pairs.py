@@ -23,8 +23,9 @@ from saccade.data.records import Target, file_column, read_records
 from saccade.data.samples import CaptionedImage, DataSplits
 from saccade.data.splits import SPLITS, assign_splits
 from saccade.data.storage import Storage
-from saccade.data.tables import DELIMITERS, read_lines, read_objects
+from saccade.data.tables import DELIMITERS, read_objects
 from saccade.errors import DataError
+from saccade.files import read_lines, split_lines
 
 TEXT_COLUMNS = ("caption", "text", "title", "sentence", "captions", "sentences", "description", "txt")
 CAPTION = Target("caption", TEXT_COLUMNS[1:], suffixes=("txt", "text", "caption"), any_column=False)
@@ -142,7 +143,7 @@ def _rows(records: Records) -> Iterator[Row]:
         if column is None:
             raise DataError(f"{row.where}: image and caption are both required: there is no caption")
         value = row.fields[column]
-        captions = value.splitlines() if isinstance(value, str) and column == "txt" else value
+        captions = split_lines(value) if isinstance(value, str) and column == "txt" else value
         captions = captions if isinstance(captions, list) else [captions]
         if not captions:
             raise DataError(f"{row.where}: a caption is empty or not a text")

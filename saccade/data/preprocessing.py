@@ -24,7 +24,10 @@ F: Any = functional
 Resize = Literal["shortest", "exact", "pad", "range", "edges", "inside", "closest"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
-MAX_RESIZED = 89_478_485  # pixels, as of an image that is read: a thin image is scaled until its shorter side fits
+MAX_SIDE = 2**14  # pixels of the model's input
+# A thin image is scaled until its shorter side fits: the result has at most so many pixels, or so many times those of
+# the model's input, of which the rest is cut off.
+MAX_RESIZED, MAX_RATIO = 16_777_216, 16
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -61,12 +64,12 @@ class Preprocessing(Config):
     multiple: int = 1
 
     def __post_init__(self) -> None:
-        if len(self.size) != 2 or min(self.size) < 1:
-            raise ConfigError(f"size must be a height and a width in pixels, not {self.size}")
+        if len(self.size) != 2 or min(self.size) < 1 or max(self.size) > MAX_SIDE:
+            raise ConfigError(f"size must be a height and a width from 1 to {MAX_SIDE} pixels, not {self.size}")
         if self.resize not in get_args(Resize):
             raise ConfigError(f"resize must be one of {', '.join(get_args(Resize))}, not {self.resize!r}")
-        if self.multiple < 1:
-            raise ConfigError(f"multiple must be a number of pixels, not {self.multiple}")
+        if not 1 <= self.multiple <= MAX_SIDE:
+            raise ConfigError(f"multiple must be from 1 to {MAX_SIDE} pixels, not {self.multiple}")
         if self.interpolation not in ("nearest", "bilinear", "bicubic", "lanczos"):
             raise ConfigError(
                 f"interpolation must be nearest, bilinear, bicubic or lanczos, not {self.interpolation!r}"
@@ -75,6 +78,12 @@ class Preprocessing(Config):
             raise ConfigError(f"crop_pct must be in (0, 1], not {self.crop_pct}")
         if not len(self.mean) == len(self.std) == self.channels:
             raise ConfigError(f"{len(self.mean)} means and {len(self.std)} stds for {self.channels} channels")
+        numbers = {"crop_pct": [self.crop_pct], "value_range": self.value_range, "mean": self.mean, "std": self.std}
+        for name, values in numbers.items():
+            if not all(map(math.isfinite, values)):
+                raise ConfigError(f"{name} must be finite, not {values}")
+        if self.value_range[0] == self.value_range[1]:
+            raise ConfigError(f"value_range must be two different values (black, white), not {self.value_range}")
         if min(self.std) <= 0:
             raise ConfigError(f"every std must be positive, not {self.std}")
 
@@ -217,7 +226,8 @@ class Preprocessing(Config):
 
     def _resize(self, image: Image.Image | Tensor, size: tuple[int, ...]) -> Image.Image | Tensor:
         height, width = F.get_size(image)
-        if size[0] * size[1] > MAX_RESIZED:
+        allowed = max(MAX_RESIZED, MAX_RATIO * self.size[0] * self.size[1])
+        if size[0] * size[1] > max(allowed, height * width):
             raise ImageError(
                 f"an image of {width} x {height} pixels is too thin: it would be scaled to {size[1]} x "
                 f"{size[0]}; crop it, or use resize: pad"

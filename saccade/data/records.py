@@ -18,10 +18,11 @@ from saccade.data.arrow import arrow_files, read_arrow
 from saccade.data.images import is_image_name
 from saccade.data.record_types import Record, Records
 from saccade.data.splits import named_split
-from saccade.data.storage import FolderStorage, is_file
+from saccade.data.storage import FolderStorage
 from saccade.data.tables import read_numbered_table, read_objects
 from saccade.data.webdataset import read_tars, tar_files
 from saccade.errors import DataError
+from saccade.files import is_file
 
 FILE_COLUMNS = (
     "file", "filename", "path", "image", "filepath", "file_name", "image_name", "image_path", "img", "img_path",

@@ -1,14 +1,16 @@
 """Tables and lines of text files: CSV, TSV, JSONL."""
 
 import csv
+import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from saccade.data.images import is_image_name
-from saccade.data.storage import is_file
 from saccade.errors import DataError
+from saccade.files import is_file, read_lines, read_text, split_lines
+from saccade.json_io import parse_json
 
 DELIMITERS = ",;\t|"
 
@@ -32,17 +34,14 @@ def read_numbered_table(
     Raises:
         DataError: the file cannot be read, or a line has more fields than columns or a quote that is not closed.
     """
+    text = read_text(place, kind="table")
+    first = next((line for line in split_lines(text) if line.strip()), "")
+    delimiter = max(DELIMITERS, key=first.count)
     try:
-        with open(place, newline="", encoding="utf-8-sig") as file:
-            first = next((line for line in file if line.strip()), "")
-            file.seek(0)
-            delimiter = max(DELIMITERS, key=first.count)
-            reader = csv.reader(file, delimiter=delimiter, strict=True, skipinitialspace=True)
-            rows = [(reader.line_num, [value.strip() for value in row]) for row in reader if any(map(str.strip, row))]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{place} is not a readable table: {error}") from None
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
+        rows = [(reader.line_num, [value.strip() for value in row]) for row in reader if any(map(str.strip, row))]
     except csv.Error as error:
-        line = next((i for i, text in enumerate(read_lines(place), 1) if text.count('"') % 2), reader.line_num)
+        line = next((i for i, line in enumerate(split_lines(text), 1) if line.count('"') % 2), reader.line_num)
         raise DataError(f"{place}, line {line}: {error}; is a quote not closed?") from None
     columns = [name.lower() for name in rows[0][1]] if rows else []
     if columns and headerless and is_image_name(columns[0]):
@@ -63,17 +62,6 @@ def file_beside(table: Path, name: str) -> str | None:
     return next((path for path in (name, name.replace("\\", "/")) if is_file(table.parent / path)), None)
 
 
-def read_lines(place: Path) -> list[str]:
-    """The lines of a text file; raises DataError if it cannot be read.
-
-    Lines end at line feeds and carriage returns alone: U+2028 and the like are characters of a text, as in JSONL.
-    """
-    try:
-        return place.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{place} is not a readable text file: {error}") from None
-
-
 def read_objects(place: Path, fields: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number, object) of each line of a JSONL that is not empty; `fields` names the expected ones in errors.
 
@@ -84,12 +72,10 @@ def read_objects(place: Path, fields: str) -> Iterator[tuple[int, dict[str, Any]
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line, f"{place}, line {number}")
             json.dumps(row, ensure_ascii=False).encode("utf-8")  # half of a pair of surrogates is no character
         except UnicodeEncodeError as error:
             raise DataError(f"{place}, line {number} has a character that is none: {error.reason}") from None
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{place}, line {number} is not JSON: {error}") from None
         if not isinstance(row, dict):
             raise DataError(f"{place}, line {number}: an object with {fields} was expected")
         yield number, row

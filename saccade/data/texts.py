@@ -10,6 +10,7 @@ import csv
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,8 +18,9 @@ from saccade.data.builtin.number_words import english, french, number_splits
 from saccade.data.config import DataConfig, NumbersConfig
 from saccade.data.samples import DataSplits, Source, Translation
 from saccade.data.splits import assign_splits, named_split
-from saccade.data.tables import read_lines, read_objects
+from saccade.data.tables import read_objects
 from saccade.errors import DataError
+from saccade.files import exists, read_lines
 
 NUMBERS = "numbers"
 SOURCE_COLUMNS, TARGET_COLUMNS = ("source", "src", "input"), ("target", "tgt", "translation", "output")
@@ -173,9 +175,10 @@ def _table(place: Path, delimiter: str) -> Iterator[tuple[int, Row]]:
     """Rows of a table: the columns named in its header, or the first two columns."""
     # Quotation marks in a TSV belong to the sentences.
     quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
-    rows = csv.reader(read_lines(place), delimiter=delimiter, quoting=quoting)
+    lines = [f"{line}\n" for line in read_lines(place)]  # a quoted cell may have several
+    rows = csv.reader(lines, delimiter=delimiter, quoting=quoting)
     places: list[int] | None = None
-    for row in rows:
+    for row in _parsed(rows, place):
         if not any(cell.strip() for cell in row):
             continue
         if places is None:
@@ -194,6 +197,14 @@ def _table(place: Path, delimiter: str) -> Iterator[tuple[int, Row]]:
         yield rows.line_num, (source, target, split)
 
 
+def _parsed(rows: Any, place: Path) -> Iterator[list[str]]:
+    """The rows of a `csv.reader`; raises DataError where it cannot read one."""
+    try:
+        yield from rows
+    except csv.Error as error:
+        raise DataError(f"{place}, line {rows.line_num}: {error}") from None
+
+
 def _objects(place: Path) -> Iterator[tuple[int, Row]]:
     for number, row in read_objects(place, "source and target"):
         texts = [next((row[c] for c in names if c in row), "") for names in (SOURCE_COLUMNS, TARGET_COLUMNS)]
@@ -203,6 +214,6 @@ def _objects(place: Path) -> Iterator[tuple[int, Row]]:
 
 
 def _checked(place: Path) -> Path:
-    if not place.exists():
+    if not exists(place):
         raise DataError(f"there is no {place}: give a file of texts, or '{NUMBERS}'")
     return place

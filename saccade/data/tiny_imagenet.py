@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from saccade.data.storage import Storage
 from saccade.errors import DataError
+from saccade.files import split_lines
 
 ANNOTATIONS, WORDS = "val_annotations.txt", "words.txt"
 
@@ -72,4 +73,4 @@ def _words(storage: Storage, classes: set[str]) -> dict[str, str]:
 
 
 def _lines(storage: Storage, file: str) -> list[str]:
-    return storage.read(file).decode("utf-8-sig", "replace").splitlines()
+    return split_lines(storage.read(file).decode("utf-8-sig", "replace"))

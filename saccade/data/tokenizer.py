@@ -8,8 +8,10 @@ T texts, L tokens of a text.
 
 import gzip
 import html
+import io
 import json
 import os
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +21,7 @@ import torch
 from torch import Tensor
 
 from saccade.errors import DataError
+from saccade.files import is_dir, is_file, read_bytes, split_lines
 from saccade.json_io import parse_json
 
 BEGIN, END = "<|startoftext|>", "<|endoftext|>"
@@ -27,6 +30,7 @@ SPACE = "\u0120"  # the letter that stands for the byte of a space
 # Special tokens, contractions, words, single digits, anything else except spaces.
 WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 OPENAI_MERGES = 49152 - 256 - 2  # used of the 262,145 lines of OpenAI's list
+MAX_MERGES = 64 * 2**20  # bytes; OpenAI's list has 3 million
 BASE_SIZE = 2 * 256 + 2  # bytes, bytes that end a word, two special tokens
 PACKAGES = (("open_clip", "bpe_simple_vocab_16e6.txt.gz"), ("clip", "bpe_simple_vocab_16e6.txt.gz"))
 
@@ -119,19 +123,28 @@ def open_tokenizer(path: str | Path = "", context_length: int = 77) -> Tokenizer
     if not path:
         return open_tokenizer(_installed(), context_length)
     place = Path(path)
-    if place.is_dir():
+    if is_dir(place):
         names = ("vocab.json", "merges.txt", "tokenizer.json")
         return tokenizer_from_files(
-            {n: (place / n).read_bytes() for n in names if (place / n).is_file()}, str(place), context_length
+            {n: read_bytes(place / n) for n in names if is_file(place / n)}, str(place), context_length
         )
-    if not place.is_file():
+    if not is_file(place):
         raise DataError(f"there is no vocabulary file {place}")
-    data = place.read_bytes()
+    data = read_bytes(place, max_bytes=MAX_MERGES)
     try:
-        text = (gzip.decompress(data) if place.suffix == ".gz" else data).decode("utf-8")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+        text = (_decompress(data) if place.suffix == ".gz" else data).decode("utf-8")
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DataError(f"{place} is not a list of merges: {error}") from None
-    return Tokenizer(*_with_ids(_merge_lines(text.splitlines()[1:])[:OPENAI_MERGES]), context_length)
+    return Tokenizer(*_with_ids(_merge_lines(split_lines(text)[1:])[:OPENAI_MERGES]), context_length)
+
+
+def _decompress(data: bytes) -> bytes:
+    """The content of a gzip file; raises ValueError for one that expands beyond every list of merges."""
+    with gzip.open(io.BytesIO(data)) as file:
+        content = file.read(MAX_MERGES + 1)
+    if len(content) > MAX_MERGES:
+        raise ValueError(f"it expands to more than {MAX_MERGES // 2**20} MiB")
+    return content
 
 
 def tokenizer_from_files(files: Mapping[str, bytes], place: str, context_length: int = 77) -> Tokenizer:
@@ -140,7 +153,7 @@ def tokenizer_from_files(files: Mapping[str, bytes], place: str, context_length:
         if "vocab.json" in files and "merges.txt" in files:
             vocab, merges = (
                 parse_json(files["vocab.json"], f"vocab.json in {place}"),
-                _merge_lines(files["merges.txt"].decode().splitlines()),
+                _merge_lines(split_lines(files["merges.txt"].decode())),
             )
             return Tokenizer(vocab, merges, context_length)
         if "tokenizer.json" in files:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from saccade.data.tokenizer import byte_values, tokenizers_library
 from saccade.errors import DataError
+from saccade.files import split_lines
 from saccade.json_io import parse_json
 
 Kind = Literal["word", "char", "bpe", "byte"]
@@ -128,7 +129,7 @@ def vocabulary_from(files: Mapping[str, bytes], place: str) -> Vocabulary:
                 raise DataError(f"{FILE} in {place} is not a file of the tokenizers library")
             return Vocabulary(library.Tokenizer.from_str(text), place)
         if WORD_PIECES in files:
-            return Vocabulary(_word_pieces(library, files[WORD_PIECES].decode().splitlines()), place)
+            return Vocabulary(_word_pieces(library, split_lines(files[WORD_PIECES].decode())), place)
     except ValueError as error:
         raise DataError(f"the vocabulary in {place} is invalid ({error})") from None
     raise DataError(f"{place} has no vocabulary: neither {FILE} nor {WORD_PIECES}")

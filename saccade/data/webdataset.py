@@ -14,9 +14,9 @@ from saccade.data.images import is_image_name
 from saccade.data.record_types import Record, Records
 from saccade.data.splits import named_split
 from saccade.data.storage import TarStorage
-from saccade.data.tables import read_lines
 from saccade.errors import DataError
-from saccade.json_io import parse_json
+from saccade.files import is_file, read_lines
+from saccade.json_io import parse_json, read_json_file
 
 CLASSES_FILE = "classes.json"  # beside shards: a JSON list of class names, in the order of their indices
 NAME_LISTS = ("classes.txt", "classnames.txt")  # the same, a name a line
@@ -170,11 +170,11 @@ def _object(storage: TarStorage, name: str) -> Mapping[str, Any]:
 def _class_names(folder: Path) -> tuple[str, ...]:
     """The names of the class numbers, from a file beside the tars."""
     file = folder / CLASSES_FILE
-    if file.is_file():
-        try:
-            return tuple(str(name) for name in parse_json(file.read_bytes(), file))
-        except (OSError, ValueError, TypeError) as error:
-            raise DataError(f"{file} must be a JSON list of class names: {error}") from None
+    if is_file(file):
+        names = read_json_file(file)
+        if not isinstance(names, list):
+            raise DataError(f"{file} must be a JSON list of class names, not {type(names).__name__}")
+        return tuple(str(name) for name in names)
     for name in NAME_LISTS:
         if (folder / name).is_file():
             return tuple(line.strip() for line in read_lines(folder / name) if line.strip())

@@ -21,13 +21,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from saccade.config_io import build_config
 from saccade.errors import ConfigError
+from saccade.files import exists, read_text
 from saccade.lab.config import ExpectationConfig, PanelConfig, StudyConfig, TuneConfig
 from saccade.lab.grid import MAX_JOBS, Job, make_runs, require_used
 from saccade.lab.measures import Measure, read_measures
+from saccade.yaml_io import parse_yaml
 
 COSTS = ("params", "inputs", "flops", "seconds", "cpu_seconds")  # numbers that every run has besides its metrics
 LAYER = "layer"  # the x of a metric that has one number for each layer
@@ -76,10 +76,7 @@ def read_study(source: str | Path) -> Study:
             grid without levels.
     """
     text = _read(source)
-    try:
-        values = yaml.load(text, _UniqueKeys)  # a SafeLoader
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{source} is not readable YAML: {error}") from None
+    values = parse_yaml(text, source)
     if isinstance(values, Mapping) and isinstance(values.get("report"), Mapping):
         values = {**values, "report": [values["report"]]}
     config = build_config(StudyConfig, values)
@@ -103,13 +100,10 @@ def is_number(level: Any) -> bool:
 def _read(source: str | Path) -> str:
     if str(source) in shipped_studies():
         return resources.files("saccade.lab").joinpath("studies", f"{source}.yaml").read_text(encoding="utf-8")
-    try:
-        return Path(source).read_text(encoding="utf-8")
-    except FileNotFoundError:
+    if not exists(Path(source)):
         names = ", ".join(shipped_studies())
-        raise ConfigError(f"there is no {source}, and no study of that name; there are {names}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{source} cannot be read: {error}") from None
+        raise ConfigError(f"there is no {source}, and no study of that name; there are {names}")
+    return read_text(Path(source), ConfigError)
 
 
 def _check(config: StudyConfig) -> None:
@@ -192,14 +186,3 @@ def _check_tune(tune: TuneConfig, config: StudyConfig) -> None:
     for level in config.tuned:
         if level not in config.grid[tune.axis]:
             raise ConfigError(f"tuned: there is no level {level!r} of {tune.axis}")
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML in which a key that is there twice is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = [key for key in keys if keys.count(key) > 1]
-        if twice:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {twice[0]!r} is there twice", node.start_mark)
-        return super().construct_mapping(node, deep)

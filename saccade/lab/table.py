@@ -1,10 +1,12 @@
 """Numbers of runs from a CSV file."""
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from saccade.errors import ConfigError, DataError
+from saccade.files import read_text
 
 
 def read_columns(path: Path, names: Sequence[str]) -> list[list[float]]:
@@ -15,7 +17,7 @@ def read_columns(path: Path, names: Sequence[str]) -> list[list[float]]:
         DataError: no such file, or a cell that is no number, with its line.
     """
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
+        with io.StringIO(read_text(path), newline="") as file:
             reader = csv.DictReader(file)
             header = list(reader.fieldnames or ())
             for name in names:
@@ -28,8 +30,6 @@ def read_columns(path: Path, names: Sequence[str]) -> list[list[float]]:
                         column.append(float(row[name]))
                     except (TypeError, ValueError):
                         raise DataError(f"{path}, line {reader.line_num}: {name} is {row[name]!r}, no number") from None
-    except FileNotFoundError:
-        raise DataError(f"there is no {path}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
+    except csv.Error as error:
         raise DataError(f"{path} is not readable CSV: {error}") from None
     return columns

@@ -15,6 +15,13 @@ from saccade.models.names import argument_error, name_hint
 if TYPE_CHECKING:
     from saccade.models.model import Model
 
+# Numbers of a config: parts that are built one after the other, sides of images and filters in pixels, everything else.
+REPEATED = ("depth", "depths", "encoder_depth", "decoder_depth", "layers", "levels", "passes", "reads", "bands")
+SIZES = ("image_size", "patch_size", "kernel_size", "window")
+MAX_REPEATS, MAX_PIXELS, MAX_WIDTH = 1000, 2**14, 2**24
+# Raised by PyTorch and by arithmetic on sizes that no model has.
+UNBUILDABLE = (ValueError, TypeError, RuntimeError, ArithmeticError, LookupError, AssertionError, MemoryError)
+
 
 def list_models(pattern: str = "*") -> list[str]:
     """Names that contain a text, such as ``"vit"``, or match a wildcard pattern, such as ``"vit*"``."""
@@ -85,9 +92,30 @@ def create(
     return _model(architecture_of(name), config)
 
 
-def build(architecture: str, config: Mapping[str, Any]) -> "Model":
-    """A model with fresh weights from an architecture's name and its config as plain values (a ``config.json``)."""
-    return _model(architecture, read_config(architecture, config))
+def build(architecture: str, config: Mapping[str, Any], max_values: int | None = None) -> "Model":
+    """A model with fresh weights from an architecture's name and its config as plain values (a ``config.json``).
+
+    Args:
+        architecture: one of :data:`saccade.models.catalogue.ARCHITECTURES`.
+        config: as `to_dict` of its config returns it.
+        max_values: refuse a config of a model with more parameters and buffers, before memory is reserved for them;
+            None where the config is one's own.
+
+    Raises:
+        ConfigError: no such architecture, a config that it does not have, or one of a larger model.
+    """
+    typed = read_config(architecture, config)
+    try:
+        if max_values is not None:
+            with import_module("torch").device("meta"):  # shapes without values
+                shapes = _model(architecture, typed).state_dict().values()
+            count = sum(tensor.numel() for tensor in shapes)
+            if count > max_values:
+                raise ConfigError(f"its config is of a model of {count:,} values, and the file has {max_values:,}")
+        return _model(architecture, typed)
+    except UNBUILDABLE as error:
+        first = str(error).partition("\n")[0] or type(error).__name__
+        raise ConfigError(f"a {architecture} cannot have this config: {first}") from error
 
 
 def read_config(architecture: str, config: Mapping[str, Any]) -> Any:
@@ -97,7 +125,7 @@ def read_config(architecture: str, config: Mapping[str, Any]) -> Any:
     module, config_class, _ = ARCHITECTURES[architecture]
     try:
         return getattr(import_module(module), config_class).from_dict(config)
-    except (ConfigError, ValueError) as error:
+    except (ConfigError, *UNBUILDABLE) as error:
         raise ConfigError(f"invalid config of the architecture {architecture!r}: {error}") from error
 
 
@@ -158,6 +186,9 @@ def _check_counts(config: Any, path: str) -> None:
             _check_counts(value, f"{name}.")
             continue
         counts = [n for n in (value if isinstance(value, tuple) else (value,)) if type(n) is int]
+        most = MAX_REPEATS if f.name in REPEATED else MAX_PIXELS if f.name in SIZES else MAX_WIDTH
+        if any(count > most for count in counts):
+            raise ConfigError(f"{name} must be at most {most:,}, not {value}")
         least = 1 if f.name in ("image_size", "patch_size", "in_channels", "embed_dim", "mlp_dim", "num_heads") else 0
         if any(count < least for count in counts):
             raise ConfigError(f"{name} must be at least {least}, not {value}")

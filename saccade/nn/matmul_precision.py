@@ -6,6 +6,7 @@ error and speed are measured once, and the fastest exact setting applies only in
 """
 
 import copy
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,15 +35,43 @@ class MatmulPrecisionChoice:
     reason: str
 
 
+class _Setting:
+    """PyTorch's setting is one for the whole process. So it is changed by the first thread that needs another one, kept
+    while any needs it, and the caller's returns after the last; threads that need different ones get the most exact."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.caller: str = "highest"
+        self.active: list[MatmulPrecision] = []
+
+    def enter(self, precision: MatmulPrecision) -> None:
+        with self.lock:
+            if not self.active:
+                self.caller = torch.get_float32_matmul_precision()
+            self.active.append(precision)
+            torch.set_float32_matmul_precision(self._most_exact())
+
+    def leave(self, precision: MatmulPrecision) -> None:
+        with self.lock:
+            self.active.remove(precision)
+            torch.set_float32_matmul_precision(self._most_exact() if self.active else self.caller)
+
+    def _most_exact(self) -> MatmulPrecision:
+        return min(self.active, key=PRECISIONS.index)
+
+
+_SETTING = _Setting()
+
+
 @contextmanager
 def matmul_precision(precision: MatmulPrecision) -> Iterator[None]:
-    """Set the precision of float32 matrix products inside the ``with`` block; the caller's setting returns after it."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(precision)
+    """Set the precision of float32 matrix products inside the ``with`` block; the caller's setting returns after it,
+    also where several threads are inside at once."""
+    _SETTING.enter(precision)
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        _SETTING.leave(precision)
 
 
 def choose_matmul_precision(

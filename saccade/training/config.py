@@ -16,8 +16,10 @@ import yaml
 from saccade.config_io import Count, Fraction, NotNegative, Part, Positive, Seed, Side, build_config, check_ranges
 from saccade.data.config import AugmentationConfig, DataConfig
 from saccade.errors import ConfigError
+from saccade.files import exists
 from saccade.tasks import table
 from saccade.upgrade import is_old_config, upgrade_config
+from saccade.yaml_io import parse_yaml, read_yaml_file
 
 LENGTH = ("schedule.epochs", "schedule.steps")  # options that make a resumed run longer: training/extension.py
 # Options of a resumed run that change no result, or only the last bits; the others are part of what a run is.
@@ -192,7 +194,7 @@ def read_config(path: Path) -> RunConfig:
 
 def from_yaml(text: str, path: Path) -> RunConfig:
     """A config from the text of a config.yaml; `path` names it in errors."""
-    values = _parse_yaml(text, path)
+    values = _mapping(parse_yaml(text, path), path)
     return from_dict(upgrade_config(values) if is_old_config(values) else values)
 
 
@@ -206,7 +208,8 @@ def read_recipe(name: str) -> dict[str, Any]:
     recipes = list_recipes()
     if name not in recipes:
         raise ConfigError(f"there is no recipe {name!r}; there are {', '.join(recipes)}")
-    return yaml.safe_load(resources.files("saccade").joinpath("recipes", f"{name}.yaml").read_text(encoding="utf-8"))
+    text = resources.files("saccade").joinpath("recipes", f"{name}.yaml").read_text(encoding="utf-8")
+    return parse_yaml(text, f"{name}.yaml")
 
 
 def differences(one: RunConfig, other: RunConfig) -> list[str]:
@@ -234,10 +237,7 @@ def parse_override(text: str) -> tuple[str, Any]:
     path, equals, value = text.partition("=")
     if not equals or not path:
         raise ConfigError(f"--set takes KEY=VALUE, such as optimizer.lr=3e-4, not {text!r}")
-    try:
-        return path, yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {text}: the value is no YAML ({error})") from None
+    return path, parse_yaml(value, f"--set {text}: the value")
 
 
 def _place(path: str, task: str, options: set[str]) -> list[str]:
@@ -263,19 +263,12 @@ def _read_config_file(path: Path) -> dict[str, Any]:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        return _parse_yaml(path.read_text(encoding="utf-8"), path)
-    except FileNotFoundError:
-        raise ConfigError(f"there is no {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not readable YAML: {error}") from None
+    if not exists(path):
+        raise ConfigError(f"there is no {path}")
+    return _mapping(read_yaml_file(path), path)
 
 
-def _parse_yaml(text: str, path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that there is not is a ValueError
-        raise ConfigError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from None
+def _mapping(content: Any, path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold keys and values")
     return content

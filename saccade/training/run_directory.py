@@ -31,6 +31,7 @@ from safetensors.torch import save_file
 from saccade.checkpoints.atomic import check_manifest, new_directory, remove_leftovers, write_atomic, write_manifest
 from saccade.checkpoints.reading import read_json, read_tensors
 from saccade.errors import CheckpointError, ConfigError, DataError, TrainingError
+from saccade.files import is_file, read_bytes, read_text
 from saccade.json_io import dump_json, parse_json
 from saccade.training.config import RunConfig, read_config
 from saccade.training.state import Files, non_finite_names
@@ -162,7 +163,7 @@ class RunDirectory:
     @classmethod
     def existing(cls, path: str | Path) -> "RunDirectory":
         path = Path(path)
-        if not (path / CONFIG).is_file():
+        if not is_file(path / CONFIG):
             raise ConfigError(f"{path} is no run: it has no config.yaml")
         (path / "checkpoints").mkdir(exist_ok=True)
         return cls(path)
@@ -247,7 +248,7 @@ class RunDirectory:
         check_manifest(path)
         files: Files = {file.stem: read_tensors(file).tensors for file in path.glob("*.safetensors")}
         present = [path / name for name in (CONFIG, ENVIRONMENT, METRICS) if (path / name).is_file()]
-        texts = {file.name: file.read_text(encoding="utf-8") for file in present}
+        texts = {file.name: read_text(file, CheckpointError) for file in present}
         return Checkpoint(path, files, Progress.from_dict(read_json(path / PROGRESS)), texts)
 
     def clean(self) -> None:
@@ -285,7 +286,8 @@ class RunDirectory:
         """The rows so far, or up to a step; a last line that was cut off by a kill does not count."""
         path = self.path / METRICS
         rows = []
-        for line in path.read_text(encoding="utf-8", errors="replace").split("\n") if path.is_file() else []:
+        content = read_bytes(path, error=DataError) if is_file(path) else b""
+        for line in content.decode("utf-8", "replace").split("\n"):
             try:
                 row = parse_json(line, path)
             except DataError:
@@ -325,9 +327,8 @@ def environment() -> dict[str, Any]:
 
 def processor() -> str:
     """The processor's name, as far as the system tells it."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
+    if is_file(Path("/proc/cpuinfo")):
+        for line in Path("/proc/cpuinfo").read_text().split("\n"):
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or "unknown"

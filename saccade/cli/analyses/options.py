@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from saccade.cli.options import Json
+from saccade.cli.terminal import show
 from saccade.errors import ConfigError
 from saccade.json_io import dump_json
 
@@ -140,7 +141,7 @@ class OutputOptions:
         elif self.as_csv:
             print(to_csv(result), end="")
         else:
-            print(result, *lines, sep="\n")
+            show(result, *lines)
 
 
 def to_json(result: "AnalysisResult") -> str:

@@ -12,6 +12,7 @@ from saccade.data.tokenizer import Tokenizer, open_tokenizer, tokenizer_from_fil
 from saccade.engine.finite import require_finite
 from saccade.engine.predictor import Predictor
 from saccade.errors import ConfigError
+from saccade.files import is_file, read_text, split_lines
 from saccade.models.clip import CLIP
 
 
@@ -62,12 +63,12 @@ def read_lines(name: str) -> list[str]:
     """
     path = Path(name)
     packaged = resources.files("saccade").joinpath("prompts", f"{name}.txt")
-    if path.is_file():
-        text = path.read_text(encoding="utf-8")
+    if is_file(path):
+        text = read_text(path, ConfigError)
     elif "/" not in name and packaged.is_file():
         text = packaged.read_text(encoding="utf-8")
     else:
         raise ConfigError(
             f"there is no file {name}; the package has the templates photos and scenes, and the class names digits"
         )
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    return [line.strip() for line in split_lines(text) if line.strip()]

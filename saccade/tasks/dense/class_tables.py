@@ -18,10 +18,12 @@ import numpy as np
 
 from saccade.data.tables import read_numbered_table
 from saccade.errors import DataError
-from saccade.json_io import parse_json
+from saccade.files import read_lines
+from saccade.json_io import read_json_file
 
 IGNORE = -1  # the target of a pixel without a class
 NO_CLASS = 255  # its number in a file, unless a class has this number
+MAX_NUMBER = 2**16 - 1  # of a class in a mask
 IGNORED_NAMES = ("unlabelled", "unlabeled", "void", "ignore", "ignored", "__ignore__")
 FILES = (
     "classes.json", "class_dict.csv", "class_dict_seg.csv", "_classes.csv", "labelmap.txt", "label_colors.txt",
@@ -99,18 +101,17 @@ def read_class_table(file: Path) -> ClassTable:
         DataError: it is none of the formats above, a colour or a number has two classes, or there is no class.
     """
     suffix = file.suffix.lower()
-    try:
-        if suffix == ".json":
-            rows = _json_rows(file)
-        elif suffix in (".csv", ".tsv") or file.name == ADE20K:
-            rows = _table_rows(file)
-        else:
-            rows = _text_rows(file)
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file} cannot be read: {error}") from None
+    if suffix == ".json":
+        rows = _json_rows(file)
+    elif suffix in (".csv", ".tsv") or file.name == ADE20K:
+        rows = _table_rows(file)
+    else:
+        rows = _text_rows(file)
     names: dict[int, str] = {0: "unlabelled"} if file.name == ADE20K else {}
     colours: dict[Colour, int] = {}
     for number, name, colour in rows:
+        if number > MAX_NUMBER:
+            raise DataError(f"{file}: the number {number} of {name} is beyond {MAX_NUMBER}, the last of 16 bits")
         if number < 0 or names.setdefault(number, name) != name:
             raise DataError(f"{file}: the number {number} of {name} is below 0, or {names.get(number)} has it too")
         if colour is not None and colours.setdefault(colour, number) != number:
@@ -128,7 +129,7 @@ Row = tuple[int, str, Colour | None]
 
 def _json_rows(file: Path) -> list[Row]:
     try:
-        content = parse_json(file.read_bytes(), file)
+        content = read_json_file(file)
         numbers = enumerate(content) if isinstance(content, list) else content.items()
         rows = [(int(number), name) for number, name in numbers]
         if not all(isinstance(name, str) for _, name in rows):
@@ -159,7 +160,7 @@ def _table_rows(file: Path) -> list[Row]:
 def _text_rows(file: Path) -> list[Row]:
     """Lines of CVAT, of CamVid, or names alone; LabelMe's `__ignore__` before the first class has no number."""
     rows: list[Row] = []
-    for line, text in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for line, text in enumerate(read_lines(file), 1):
         text = text.strip()
         if not text or text.startswith("#") or (text == "__ignore__" and not rows):
             continue

@@ -21,6 +21,7 @@ from saccade.data.images import is_image_name
 from saccade.data.splits import SPLITS, named_split
 from saccade.data.storage import is_hidden
 from saccade.errors import DataError
+from saccade.files import read_lines
 from saccade.tasks.dense.maps import DEPTH_SUFFIXES, MASK_SUFFIXES
 
 Kind = Literal["depth", "masks"]
@@ -115,7 +116,7 @@ def _voc(root: Path) -> Pairs:
         if file.stem == "trainval":
             continue
         split = named_split(file.stem) or ""  # CVAT: default.txt
-        for line, name in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        for line, name in enumerate(read_lines(file), 1):
             if name := name.strip().replace("\\", "/"):
                 if name not in of_image or name not in of_map:
                     missing = images if name not in of_image else maps

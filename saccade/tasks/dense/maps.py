@@ -1,15 +1,18 @@
 """Files of class masks and depth maps."""
 
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
-from saccade.data.image_formats import MAX_PIXELS, open_image, open_regular
+from saccade.data.image_formats import DAMAGE, MAX_PIXELS, first_line, open_image, open_image_file
+from saccade.data.npy import read_npy
 from saccade.errors import ImageError
 from saccade.tasks.dense.class_tables import ClassTable, Colour
 
 LOSSLESS = ("PNG", "BMP", "TIFF", "GIF")
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif")
+HEADER_LINE = 256  # bytes of a line in the header of a PFM
 DEPTH_SUFFIXES = (".png", ".pfm", ".npy")
 WITHOUT_TABLE = (
     "nothing says which class each colour is: put class_dict.csv with the columns name,r,g,b (or labelmap.txt of CVAT, "
@@ -102,7 +105,7 @@ def mask_pixels(path: Path, max_pixels: int | None = None) -> tuple[np.ndarray, 
         ImageError: not a readable file of a lossless format, or partly transparent.
     """
     try:
-        with open_regular(path, str(path)) as file:
+        with open_image_file(path) as file:
             image = open_image(file, str(path), LOSSLESS, max_pixels or MAX_PIXELS)
             palette = None
             if image.mode == "P":
@@ -113,8 +116,10 @@ def mask_pixels(path: Path, max_pixels: int | None = None) -> tuple[np.ndarray, 
             elif image.mode == "LA":
                 image = image.convert("RGBA")
             pixels = np.asarray(image)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ImageError(f"{path} is not a readable mask: {error}") from None
+    except ImageError:
+        raise
+    except DAMAGE as error:
+        raise ImageError(f"{path} is not a readable mask: {first_line(error)}") from None
     if pixels.ndim == 3 and pixels.shape[2] == 4:
         if (pixels[..., 3] != 255).any():
             raise ImageError(f"{path} is partly transparent: store the mask without an alpha channel")
@@ -153,15 +158,19 @@ def read_depth(path: Path, scale: float, max_pixels: int | None = None) -> np.nd
     suffix = path.suffix.lower()
     try:
         if suffix == ".npy":
-            depth = np.load(path, allow_pickle=False).astype(np.float32)
+            with open_image_file(path) as file:
+                depth = read_npy(file, str(path), max_pixels or MAX_PIXELS).astype(np.float32)
         elif suffix == ".pfm":
-            depth = _read_pfm(path)
+            with open_image_file(path) as file:
+                depth = _read_pfm(file, max_pixels or MAX_PIXELS)
         else:
-            with open_regular(path, str(path)) as file:
+            with open_image_file(path) as file:
                 pixels = np.asarray(open_image(file, str(path), ("PNG",), max_pixels or MAX_PIXELS))
             depth = np.where(pixels == SATURATED, 0, pixels).astype(np.float32) * np.float32(scale)
-    except (OSError, SyntaxError, ValueError, IndexError) as error:
-        raise ImageError(f"{path} is not a readable depth map: {error}") from None
+    except ImageError:
+        raise
+    except DAMAGE as error:
+        raise ImageError(f"{path} is not a readable depth map: {first_line(error)}") from None
     if depth.ndim != 2:
         raise ImageError(f"{path} has the shape {list(depth.shape)}: a depth map has one number for each pixel")
     depth = np.where(np.isfinite(depth) & (depth > 0), depth, np.nan).astype(np.float32)
@@ -170,11 +179,15 @@ def read_depth(path: Path, scale: float, max_pixels: int | None = None) -> np.nd
     return depth
 
 
-def _read_pfm(path: Path) -> np.ndarray:
-    with open(path, "rb") as file:
-        if file.readline().strip() != b"Pf":
-            raise ValueError("a PFM of one channel begins with Pf")
-        width, height = (int(n) for n in file.readline().split())
-        order = "<" if float(file.readline()) < 0 else ">"
-        pixels = np.frombuffer(file.read(4 * width * height), f"{order}f4")
+def _read_pfm(file: IO[bytes], max_pixels: int) -> np.ndarray:
+    if file.readline(HEADER_LINE).strip() != b"Pf":
+        raise ValueError("a PFM of one channel begins with Pf")
+    width, height = (int(n) for n in file.readline(HEADER_LINE).split())
+    scale = float(file.readline(HEADER_LINE))
+    if not (width > 0 and height > 0 and width * height <= max_pixels):
+        raise ValueError(f"{width} x {height} pixels; the maximum is {max_pixels:,}")
+    content = file.read(4 * width * height)
+    if len(content) < 4 * width * height:
+        raise ValueError(f"{width} x {height} pixels take {4 * width * height:,} bytes, and it has {len(content):,}")
+    pixels = np.frombuffer(content, "<f4" if scale < 0 else ">f4")
     return pixels.reshape(height, width)[::-1].astype(np.float32)  # its rows run upward

@@ -23,6 +23,7 @@ from saccade.data.images import MAX_PIXELS, grey_image, read_image, size_of
 from saccade.data.samples import DataSplits, Examination, ImageSource
 from saccade.data.splits import SPLITS, split_indices
 from saccade.errors import DataError, ImageError
+from saccade.files import MAX_IMAGE_BYTES, read_bytes
 from saccade.tasks.dense.class_tables import (
     CITYSCAPES_IDS,
     IGNORE,
@@ -81,7 +82,7 @@ class DenseFiles:
         return read_image(self.pairs[index].image, channels=channels, max_pixels=self.max_pixels)
 
     def data(self, index: int) -> bytes:
-        return self.pairs[index].image.read_bytes()
+        return read_bytes(self.pairs[index].image, error=ImageError, kind="image file", max_bytes=MAX_IMAGE_BYTES)
 
     def with_map(self, index: int, channels: int = 3) -> tuple[Image.Image | Tensor, np.ndarray]:
         image, path = self.image(index, channels), self.pairs[index].map

@@ -3,7 +3,6 @@
 One invalid box in thousands is enough to spoil the loss of a detector.
 """
 
-import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -15,6 +14,8 @@ from saccade.data.images import size_of
 from saccade.data.samples import DataSplits
 from saccade.data.splits import SPLITS
 from saccade.errors import DataError, ImageError
+from saccade.files import read_bytes
+from saccade.json_io import dump_json, parse_json
 from saccade.tasks.detection.box_problems import DESCRIPTIONS, Kind, correction, find_problem
 from saccade.tasks.detection.layouts.coco import coco_files
 from saccade.tasks.detection.records import Box, RecordSource
@@ -140,8 +141,8 @@ def fix_coco(root: Path, report: BoxReport) -> list[Path]:
     problems = {(Path(p.image).name, p.label, tuple(round(v, 3) for v in p.box)): p for p in report.problems}
     rewritten = []
     for file in files:
-        original = file.read_bytes()
-        content = json.loads(original)
+        original = read_bytes(file)
+        content = parse_json(original, file)
         names = {image["id"]: Path(image["file_name"]).name for image in content["images"]}
         labels = {category["id"]: category["name"] for category in content["categories"]}
         annotations, changed = [], False
@@ -161,7 +162,7 @@ def fix_coco(root: Path, report: BoxReport) -> list[Path]:
         if changed:
             file.with_name(f"{file.name}.orig").write_bytes(original)
             temporary = file.with_name(f".{file.name}.tmp")
-            temporary.write_text(json.dumps({**content, "annotations": annotations}))
+            temporary.write_text(dump_json({**content, "annotations": annotations}, indent=None), encoding="utf-8")
             temporary.replace(file)
             rewritten.append(file)
     return rewritten

@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
-from pycocotools import mask as coco_masks
 from torch import Tensor
 
 from saccade.data.images import MAX_PIXELS, read_image, size_of
 from saccade.data.samples import BoxedImage, BoxTruth, Examination
 from saccade.errors import ImageError
+from saccade.files import MAX_IMAGE_BYTES, read_bytes
 from saccade.tasks.detection.box_problems import DESCRIPTIONS, Box, find_problem
+from saccade.tasks.detection.segmentations import rasterize, segmentation_problem
 
 
 class Crowd(NamedTuple):
@@ -33,7 +34,7 @@ class Record:
     boxes: tuple[Box, ...]
     names: tuple[str, ...]
     size: tuple[int, int] | None = None  # (width, height) by the annotation
-    segmentations: tuple[Any, ...] = ()  # COCO polygons or RLE, one for each box; empty unless all boxes have one
+    segmentations: tuple[Any, ...] = ()  # COCO polygons or RLE, one for each box, None where it has none; or empty
     areas: tuple[float, ...] = ()  # in pixels, one for each box; empty: those of the boxes
     crowds: tuple[Crowd, ...] = ()
 
@@ -64,10 +65,7 @@ class RecordSource:
 
     def data(self, index: int) -> bytes:
         path = self.records[index].path
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise ImageError(f"{path} cannot be read: {error.strerror}") from None
+        return read_bytes(path, error=ImageError, kind="image file", max_bytes=MAX_IMAGE_BYTES)
 
     def with_boxes(self, index: int, channels: int = 3) -> BoxedImage:
         record = self.records[index]
@@ -85,11 +83,14 @@ class RecordSource:
         boxes[:, 1::2] = boxes[:, 1::2].clip(0, height)
         has_area = (boxes[:, 2] - boxes[:, 0] > 0.5) & (boxes[:, 3] - boxes[:, 1] > 0.5)
         masks = None
-        if record.segmentations or not record.names:
+        for number, segmentation in enumerate(record.segmentations):  # also of those that no mask is made of
+            if problem := None if segmentation is None else segmentation_problem(segmentation, (width, height)):
+                raise ImageError(f"{record.path}: the segmentation of box {number + 1} cannot be read: {problem}")
+        if all(segmentation is not None for segmentation in record.segmentations) and (
+            record.segmentations or not record.names
+        ):
             segmentations = [record.segmentations[i] for i in np.flatnonzero(has_area)]
-            masks = np.array(
-                [self._mask(record, segmentation, (width, height)) for segmentation in segmentations], bool
-            )
+            masks = np.array([rasterize(segmentation, (width, height)) for segmentation in segmentations], bool)
             masks = masks.reshape(-1, height, width)
         return BoxedImage(image, boxes[has_area], labels[has_area], masks, truth)
 
@@ -102,13 +103,6 @@ class RecordSource:
                 problems.append(f"box {tuple(round(v, 1) for v in box)} of {label} {DESCRIPTIONS[kind]}")
         return Examination((height, width), tuple(problems))
 
-    @staticmethod
-    def _mask(record: Record, segmentation: Any, size: tuple[int, int]) -> np.ndarray:
-        try:
-            return rasterize(segmentation, size)
-        except (TypeError, ValueError, KeyError, IndexError) as error:
-            raise ImageError(f"{record.path}: one of its segmentations cannot be read: {error!r}") from None
-
     def truth(self, record: Record) -> BoxTruth:
         """The objects and crowds of an image as they are annotated; crowds of the source's classes only."""
         class_index = {name: i for i, name in enumerate(self.classes)}
@@ -120,24 +114,6 @@ class RecordSource:
             areas = np.array([*record.areas, *(crowd.area for crowd in crowds)], np.float64)
         crowd = np.arange(len(boxes)) >= len(record.boxes)
         return BoxTruth(boxes, np.array([class_index[name] for name in names], np.int64), areas, crowd)
-
-
-def rasterize(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
-    """A COCO segmentation (polygons or RLE) as a mask ``[H, W]`` boolean; `size` is (width, height).
-
-    Raises:
-        ValueError: the RLE is of an image of another size.
-    """
-    width, height = size
-    if not isinstance(segmentation, list) and list(segmentation["size"]) != [height, width]:
-        raise ValueError(f"RLE of {segmentation['size']} (height, width) in an image of {[height, width]}")
-    if isinstance(segmentation, list):
-        rle = coco_masks.merge(coco_masks.frPyObjects(segmentation, height, width))
-    elif isinstance(segmentation["counts"], list):
-        rle = coco_masks.frPyObjects(segmentation, height, width)
-    else:
-        rle = segmentation
-    return coco_masks.decode(rle).astype(bool)
 
 
 def _relative(path: Path, root: Path) -> str:

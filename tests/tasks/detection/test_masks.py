@@ -18,7 +18,7 @@ from saccade.errors import DataError
 from saccade.tasks.detection.batches import BoxDataset, BoxTransform
 from saccade.tasks.detection.mask_losses import mask_iou, mask_losses
 from saccade.tasks.detection.masks import masks_at_size
-from saccade.tasks.detection.records import rasterize
+from saccade.tasks.detection.segmentations import rasterize
 from saccade.tasks.detection.sources import open_boxes
 from saccade.training.config import resolve
 from tests.running import train

@@ -6,6 +6,7 @@ annotations/instances_default.json, images/default/                      CVAT
 result.json, images/                                                     Label Studio
 """
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from saccade.errors import DataError
 from saccade.json_io import read_json_file
 from saccade.tasks.detection.layouts.tree import ImageTree, finite_box, hidden, refuse_repetitions, split_of
 from saccade.tasks.detection.records import Box, Contents, Crowd, Record
+from saccade.tasks.detection.segmentations import WITHOUT_AREA
 
 
 @dataclass
@@ -105,7 +107,7 @@ def _preferred(files: list[Path], notes: list[str]) -> list[Path]:
 
 def _categories(file: Path, content: dict) -> dict[int, str]:
     try:
-        return {int(category["id"]): str(category["name"]) for category in content["categories"]}
+        return {_number(category["id"]): str(category["name"]) for category in content["categories"]}
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{file} is not a COCO annotation: a category without id or name ({error!r})") from None
 
@@ -126,7 +128,7 @@ def _read_file(tree: ImageTree, file: Path, split: str, content: dict, categorie
     for number, image in images.items():
         path = tree.resolve(file, names[number], _image_folders(tree.root, file, split))
         row = objects[number]
-        masks = tuple(row.segmentations) if all(map(_is_mask, row.segmentations)) else ()
+        masks = () if all(mask is None for mask in row.segmentations) else tuple(row.segmentations)
         size = _size(image)
         records.append(
             Record(path, tuple(row.boxes), tuple(row.names), size, masks, tuple(row.areas), tuple(row.crowds))
@@ -137,10 +139,12 @@ def _read_file(tree: ImageTree, file: Path, split: str, content: dict, categorie
 def _add(objects: dict[Any, _Objects], annotation: Any, categories: dict[int, str], file: Path) -> None:
     where = f"{file}: annotation {annotation.get('id') if isinstance(annotation, dict) else annotation!r}"
     try:
-        row, name = objects[annotation["image_id"]], categories[int(annotation["category_id"])]
+        row, name = objects[annotation["image_id"]], categories[_number(annotation["category_id"])]
         x, y, w, h = finite_box(annotation["bbox"], where)
         area = annotation.get("area")
         area = w * h if area is None else float(area)
+        if not math.isfinite(area):
+            raise ValueError(f"an area of {area}")
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{where} does not match the images or categories: {error!r}") from None
     box = (x, y, x + w, y + h)
@@ -149,15 +153,23 @@ def _add(objects: dict[Any, _Objects], annotation: Any, categories: dict[int, st
         return
     row.boxes.append(box)
     row.names.append(name)
-    row.segmentations.append(annotation.get("segmentation"))
+    segmentation = annotation.get("segmentation")
+    row.segmentations.append(None if _is_no_mask(segmentation) else segmentation)
     row.areas.append(area)
 
 
-def _is_mask(segmentation: Any) -> bool:
-    """Whether it is RLE, or polygons with at least three corners; others have no area."""
+def _is_no_mask(segmentation: Any) -> bool:
+    """Whether there is no segmentation: null, an empty list, polygons with fewer than three corners."""
     if isinstance(segmentation, list):
-        return bool(segmentation) and all(isinstance(polygon, list) and len(polygon) >= 6 for polygon in segmentation)
-    return isinstance(segmentation, dict) and "counts" in segmentation
+        return all(isinstance(polygon, list) and len(polygon) in WITHOUT_AREA for polygon in segmentation)
+    return segmentation is None
+
+
+def _number(value: Any) -> int:
+    """The number of a category; raises ValueError for a fraction."""
+    if isinstance(value, float) and not value.is_integer():
+        raise ValueError(f"the category {value}")
+    return int(value)
 
 
 def _size(image: dict) -> tuple[int, int] | None:

@@ -5,7 +5,6 @@ cuboids and tags have no box.
 """
 
 import math
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -16,9 +15,9 @@ from saccade.tasks.detection.layouts.tree import (
     class_order,
     finite_box,
     hidden,
+    read_xml,
     refuse_repetitions,
     split_of,
-    xml_text,
 )
 from saccade.tasks.detection.records import Box, Contents, Record
 
@@ -41,10 +40,7 @@ def read_cvat(root: Path, files: list[Path]) -> Contents:
     records: dict[str, list[Record]] = {}
     notes = []
     for file in files:
-        try:
-            document = ElementTree.fromstring(xml_text(file))
-        except (OSError, ElementTree.ParseError) as error:
-            raise DataError(f"{file} is not a CVAT annotation: {error!r}") from None
+        document = read_xml(file)
         if document.find("track") is not None:
             raise DataError(
                 f"{file} holds the tracks of a video: export the task from CVAT as 'CVAT for images' or as COCO"
@@ -78,7 +74,7 @@ def _read_image(tree: ImageTree, file: Path, element: Element) -> Record:
             raise DataError(f"{where} has no label")
         try:
             points = _points(shape)
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, OverflowError) as error:
             raise DataError(f"{where} cannot be read: {error!r}") from None
         if not all(math.isfinite(value) for point in points for value in point):
             raise DataError(f"{where} has a coordinate that is not finite")

@@ -3,7 +3,6 @@
 A box, an outline and a mask of one group are one object, whose box is the annotated one if there is one.
 """
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from pycocotools import mask as coco_masks
 
 from saccade.errors import DataError
+from saccade.json_io import read_json_file
 from saccade.tasks.detection.layouts.tree import (
     ImageTree,
     begins_with,
@@ -37,10 +37,10 @@ def read_datumaro(root: Path) -> Contents:
     classes: dict[str, None] = {}
     for file in datumaro_files(root):
         try:
-            content = json.loads(file.read_text(encoding="utf-8-sig"))
+            content = read_json_file(file)
             labels = [str(label["name"]) for label in content["categories"]["label"]["labels"]]
             items = [(item, str(item["id"]), list(item.get("annotations") or ())) for item in content["items"]]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{file} is not a Datumaro annotation: {error!r}") from None
         classes |= dict.fromkeys(labels)
         part = [_read_item(tree, file, labels, *item) for item in items]

@@ -3,13 +3,13 @@
 Rectangles, circles, outlines and masks are boxes around their points; points and lines have no box.
 """
 
-import json
 import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from saccade.errors import DataError
+from saccade.json_io import read_json_file
 from saccade.tasks.detection.layouts.tree import (
     ImageTree,
     begins_with,
@@ -47,7 +47,7 @@ def read_labelme(root: Path) -> Contents:
 def _read_file(tree: ImageTree, file: Path, skipped: Counter[str]) -> Record:
     boxes, names, outlines = [], [], []
     try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
+        content = read_json_file(file)
         for number, shape in enumerate(content["shapes"], 1):
             kind, label = shape.get("shape_type") or "polygon", str(shape["label"]).strip()
             where = f"{file}: shape {number}"
@@ -62,7 +62,7 @@ def _read_file(tree: ImageTree, file: Path, skipped: Counter[str]) -> Record:
             outlines.append([[v for point in points for v in point]] if kind == "polygon" and len(points) > 2 else None)
         size = tuple(int(content.get(key) or 0) for key in ("imageWidth", "imageHeight"))
         image = str(content.get("imagePath") or "")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise DataError(f"{file} is not a LabelMe annotation: {error!r}") from None
     same_name = tree.with_stem(file.stem)
     if image or len(same_name) != 1:

@@ -2,17 +2,22 @@
 
 import codecs
 import math
+import os
 import re
+import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from xml.etree.ElementTree import Element
 
 from saccade.data.images import is_image_name
 from saccade.data.splits import SPLIT_NAMES
 from saccade.data.storage import is_hidden
-from saccade.errors import DataError
+from saccade.errors import DataError, SaccadeError
+from saccade.files import is_file, open_regular, read_bytes
 from saccade.tasks.detection.records import Box, Record
 
+MAX_XML = 2 * 2**30  # bytes; a project of CVAT is one file
 DECLARATION = re.compile(rb"""^\s*<\?xml[^>]*encoding\s*=\s*["']([A-Za-z0-9._-]+)["'][^>]*\?>""")
 
 
@@ -24,7 +29,7 @@ class ImageTree:
 
     def __init__(self, root: Path):
         self.root = root
-        self._resolved_root = root.resolve()
+        self._resolved_root = Path(os.path.realpath(root))
         self._by_name: dict[str, list[Path]] | None = None
         self._by_stem: dict[str, list[Path]] = {}
 
@@ -41,7 +46,7 @@ class ImageTree:
         """
         name = name.replace("\\", "/")
         for folder in folders:
-            if (path := folder / name).is_file():
+            if is_file(path := folder / name):
                 return self.checked(path, annotation)
         return self._only(self.named(name.rsplit("/", 1)[-1]), annotation, name)
 
@@ -58,7 +63,7 @@ class ImageTree:
 
     def checked(self, path: Path, annotation: Path) -> Path:
         """The path, if the file lies in this folder after all symbolic links are followed."""
-        if self._resolved_root not in path.resolve().parents:
+        if self._resolved_root not in Path(os.path.realpath(path)).parents:
             raise DataError(
                 f"{annotation} names the image {path}, which leads out of {self.root} by a link or by '..': copy the "
                 "images into the folder, or give the folder that holds both"
@@ -108,9 +113,9 @@ def finite_box(values: Iterable[float], where: str) -> Box:
 def begins_with(path: Path, pattern: bytes) -> bool:
     """Whether a regular expression matches in the first 4096 bytes of a file."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             return re.search(pattern, file.read(4096)) is not None
-    except OSError:
+    except (OSError, SaccadeError):
         return False
 
 
@@ -132,9 +137,21 @@ def refuse_repetitions(records: dict[str, list[Record]]) -> None:
             raise DataError(f"{path} is annotated twice in the split {split}: leave one of the annotation files there")
 
 
-def xml_text(file: Path) -> str:
+def read_xml(file: Path) -> Element:
+    """The root of an XML file, in the encoding that it declares.
+
+    Raises:
+        DataError: it cannot be read, is no XML, or declares entities, which can stand for more than the memory holds.
+    """
+    try:
+        return ElementTree.fromstring(_xml_text(file))
+    except (ElementTree.ParseError, ValueError, MemoryError) as error:
+        raise DataError(f"{file} is not readable XML: {error}") from None
+
+
+def _xml_text(file: Path) -> str:
     """The text by the encoding that the file declares, without the declaration."""
-    content = file.read_bytes()
+    content = read_bytes(file, kind="XML file", max_bytes=MAX_XML)
     encoding = "utf-8-sig"
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         encoding = "utf-16"
@@ -142,7 +159,7 @@ def xml_text(file: Path) -> str:
         encoding = {"utf-8": "utf-8-sig"}.get(match[1].decode().lower(), match[1].decode())
     try:
         text = content.decode(encoding)
-    except (LookupError, UnicodeDecodeError) as error:
+    except (LookupError, UnicodeError) as error:
         raise DataError(f"{file} is not text in {encoding}: {error}") from None
     if "<!ENTITY" in text:
         raise DataError(f"{file} declares XML entities, which no annotation needs: not read")

@@ -4,12 +4,12 @@ Objects marked as `difficult` count neither as missed nor as false detections, a
 read as crowds. Splits are the lists of `ImageSets/Main/`, else the names of the folders.
 """
 
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 from saccade.data.splits import SPLITS
 from saccade.errors import DataError
-from saccade.tasks.detection.layouts.tree import ImageTree, finite_box, hidden, split_of, xml_text
+from saccade.files import read_lines
+from saccade.tasks.detection.layouts.tree import ImageTree, finite_box, hidden, read_xml, split_of
 from saccade.tasks.detection.records import Box, Contents, Crowd, Record
 
 
@@ -54,7 +54,7 @@ def _lists(root: Path) -> dict[str, list[str]]:
     for path in sorted(root.rglob("*.txt")):
         folders = [part.lower() for part in path.relative_to(root).parts[:-1]]
         if path.stem in SPLITS and folders and "imagesets" in folders and folders[-1] in ("imagesets", "main"):
-            lines = path.read_text(encoding="utf-8").splitlines()  # a line is a name, which may have spaces
+            lines = read_lines(path)  # a line is a name, which may have spaces
             lists.setdefault(path.stem, []).extend(line.strip() for line in lines if line.strip())
     return lists if "train" in lists else {}
 
@@ -65,7 +65,7 @@ def _read_file(tree: ImageTree, file: Path) -> Record | None:
     names: list[str] = []
     crowds = []
     try:
-        root = ElementTree.fromstring(xml_text(file))
+        root = read_xml(file)
         if root.tag.lower() != "annotation" and root.find(".//object") is None:
             return None
         for number, element in enumerate(root.iter("object"), 1):
@@ -84,7 +84,7 @@ def _read_file(tree: ImageTree, file: Path) -> Record | None:
             names.append(name)
         size = tuple(int(float(root.findtext(f"size/{key}") or 0)) for key in ("width", "height"))
         image = (root.findtext("filename") or "").strip()
-    except (OSError, ElementTree.ParseError, KeyError, ValueError, OverflowError) as error:
+    except (KeyError, ValueError, OverflowError) as error:
         raise DataError(f"{file} is not a Pascal VOC annotation: {error!r}") from None
     known = (size[0], size[1]) if min(size) > 0 else None  # tools write 0 for a size that they do not know
     return Record(_image(tree, file, image), tuple(boxes), tuple(names), known, crowds=tuple(crowds))

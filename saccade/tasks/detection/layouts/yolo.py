@@ -5,18 +5,19 @@ All numbers but the class are fractions of the width and height of the image as 
 """
 
 import math
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from saccade.data.images import image_size, is_image_name
 from saccade.data.splits import SPLITS
 from saccade.errors import DataError, ImageError
+from saccade.files import exists, is_file, read_bytes, read_lines
 from saccade.tasks.detection.layouts.tree import ImageTree, hidden
 from saccade.tasks.detection.records import Contents, Record
+from saccade.yaml_io import read_yaml_file
 
 SUFFIXES = (".yaml", ".yml")
 OTHER_NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test",)}
@@ -41,7 +42,7 @@ def _names_classes(file: Path) -> bool:
     try:
         return "names" in _load(file)
     except DataError:
-        if file.is_file() and re.search(rb"^\W*names\W*:", file.read_bytes(), re.MULTILINE):
+        if is_file(file) and re.search(rb"^\W*names\W*:", read_bytes(file), re.MULTILINE):
             raise
         return False
 
@@ -55,7 +56,7 @@ def read_yolo(root: Path, file: Path) -> Contents:
     """
     content = _load(file)
     classes = _class_names(file, content)
-    keypoints = math.prod(content.get("kpt_shape") or (0,))
+    keypoints = _keypoint_values(file, content)
     records: dict[str, list[Record]] = {}
     tree = ImageTree(root)
     for split in SPLITS:
@@ -69,13 +70,9 @@ def read_yolo(root: Path, file: Path) -> Contents:
 
 
 def _load(file: Path) -> dict[str, Any]:
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-        if file.suffix.lower() not in SUFFIXES:  # a name a line
-            return {"names": [line.strip() for line in text.splitlines() if line.strip()]}
-        content = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise DataError(f"{file} is not YAML: {str(error).splitlines()[0]}") from None
+    if file.suffix.lower() not in SUFFIXES:  # a name a line
+        return {"names": [line.strip() for line in read_lines(file) if line.strip()]}
+    content = read_yaml_file(file, DataError, unique=False)
     return content if isinstance(content, dict) else {}
 
 
@@ -94,6 +91,16 @@ def _class_names(file: Path, content: Mapping[str, Any]) -> dict[int, str]:
     if count is not None and count != len(names):
         raise DataError(f"{file} has nc: {count}, but names {len(names)} classes")
     return names
+
+
+def _keypoint_values(file: Path, content: Mapping[str, Any]) -> int:
+    """How many numbers a line has after its box, for keypoints."""
+    shape = content.get("kpt_shape")
+    if shape is None:
+        return 0
+    if not isinstance(shape, list) or len(shape) != 2 or not all(type(n) is int and 0 <= n < 10**6 for n in shape):
+        raise DataError(f"{file}: kpt_shape must be the number of keypoints and of their values, not {shape!r}")
+    return math.prod(shape)
 
 
 # -------------------------------------------------------------------------------------------------------------- images
@@ -131,10 +138,11 @@ def _named_images(tree: ImageTree, file: Path, content: Mapping[str, Any], value
     # for train/images.
     bases = [file.parent / base, file.parent]
     candidates = [folder / name for folder in bases] + [file.parent / name.removeprefix("../")]
-    path = next((candidate for candidate in candidates if candidate.exists()), None)
+    path = next((candidate for candidate in candidates if exists(candidate)), None)
     if path is None:
         return None
-    if tree.root.resolve() not in (path.resolve(), *path.resolve().parents):
+    root, resolved = Path(os.path.realpath(tree.root)), Path(os.path.realpath(path))
+    if root not in (resolved, *resolved.parents):
         raise DataError(
             f"{file}: {value} leads out of {tree.root}: give the file itself in place of its folder to read it all the "
             "same"
@@ -144,10 +152,10 @@ def _named_images(tree: ImageTree, file: Path, content: Mapping[str, Any], value
     if path.suffix.lower() != ".txt":
         raise DataError(f"{file}: {value} is neither a folder nor a text file with a list of images")
     images = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_lines(path), 1):
         if name := line.strip().replace("\\", "/"):
             places = (path.parent / name, file.parent / base / name, file.parent / name)
-            image = next((place for place in places if place.is_file()), None)
+            image = next((place for place in places if is_file(place)), None)
             if image is None:
                 raise DataError(f"{path}, line {number}: there is no image {name}")
             images.append(tree.checked(image, path))
@@ -179,11 +187,7 @@ def _read_file(path: Path, classes: Mapping[int, str], keypoints: int) -> Record
     except ImageError:
         return Record(path, (), ())  # reading its pixels fails too, with this error, for this image alone
     boxes, names, outlines = [], [], []
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines() if file.is_file() else []
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file} cannot be read: {error}") from None
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_lines(file) if is_file(file) else (), 1):
         if not line.strip():
             continue
         name, corners = _read_line(line, classes, keypoints, f"{file}, line {number}")

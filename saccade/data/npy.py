@@ -1,0 +1,61 @@
+"""Arrays of `.npy` files, their size compared with that of the file before any memory is reserved."""
+
+import math
+import tokenize
+from typing import IO
+
+import numpy as np
+
+from saccade.errors import ImageError
+
+SUFFIX = ".npy"
+SIGNATURE = b"\x93NUMPY"
+DAMAGE = (
+    OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError, OverflowError,
+    MemoryError, RuntimeError, tokenize.TokenError,
+)  # fmt: skip  # raised by NumPy on damaged headers
+
+
+def npy_shape(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+    """The shape and the type of the values, from the header at the file's position.
+
+    Raises:
+        one of DAMAGE: there is no such header.
+    """
+    version = np.lib.format.read_magic(file)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read_header(file)
+    return shape, dtype
+
+
+def read_npy(file: IO[bytes], name: str, max_values: int) -> np.ndarray:
+    """The array of a ``.npy`` file.
+
+    Args:
+        file: open at its start.
+        name: of the file in errors.
+        max_values: refuse larger arrays.
+
+    Raises:
+        ImageError: a damaged header, a shape that the file has no bytes for, too many values, or Python objects.
+    """
+    try:
+        shape, dtype = npy_shape(file)
+        count = math.prod(int(n) for n in shape)
+        if dtype.hasobject:
+            raise ImageError(f"{name} holds Python objects, not pixels: store an array of uint8, uint16 or float32")
+        if count > max_values or any(n < 0 for n in shape):
+            raise ImageError(f"{name} has the shape {list(shape)}: the maximum is {max_values:,} values")
+        start = file.tell()
+        stored = file.seek(0, 2) - start
+        if count * dtype.itemsize > stored:
+            raise ImageError(
+                f"{name} is cut off: its shape {list(shape)} takes {count * dtype.itemsize:,} bytes, it has {stored:,}"
+            )
+        file.seek(0)
+        return np.load(file, allow_pickle=False)
+    except ImageError:
+        raise
+    except DAMAGE as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ImageError(f"{name} is a damaged {SUFFIX}: {first}") from None
