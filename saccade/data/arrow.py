@@ -232,7 +232,9 @@ class _Opened:
             is_file_format = file.read(6) == b"ARROW1"
         source = self._arrow.memory_map(path)
         open_format = self._arrow.ipc.open_file if is_file_format else self._arrow.ipc.open_stream
-        return open_format(source).read_all()
+        table = open_format(source).read_all()
+        table.validate(full=True)  # offsets and UTF-8, which pyarrow takes on trust; a wrong one ends the process
+        return table
 
     def _guarded(self, number: int, read: Any) -> Any:
         try:

@@ -245,7 +245,7 @@ def _record_entries(records: Records, labelled: bool) -> _Labelled:
         notes.append(f"classes are those of the column {column}")
     entries: list[Entry] = []
     for row in records.rows:
-        label = class_name(row.fields[column], names, row.where) if column in row.fields or labelled else ""
+        label = class_name(row.fields.get(column), names, row.where) if column in row.fields or labelled else ""
         if label or not labelled:
             entries.append((row.file, label, row.split))
     if len(entries) < len(records.rows):

@@ -142,7 +142,7 @@ def _rows(records: Records) -> Iterator[Row]:
         column = next((name for name in TEXT_COLUMNS if row.fields.get(name)), None)
         if column is None:
             raise DataError(f"{row.where}: image and caption are both required: there is no caption")
-        value = row.fields[column]
+        value = row.fields.get(column)
         captions = split_lines(value) if isinstance(value, str) and column == "txt" else value
         captions = captions if isinstance(captions, list) else [captions]
         if not captions:

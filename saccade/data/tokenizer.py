@@ -12,7 +12,8 @@ import io
 import json
 import os
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p
 OPENAI_MERGES = 49152 - 256 - 2  # used of the 262,145 lines of OpenAI's list
 MAX_MERGES = 64 * 2**20  # bytes; OpenAI's list has 3 million
 BASE_SIZE = 2 * 256 + 2  # bytes, bytes that end a word, two special tokens
+LIBRARY_ERROR = Exception
 PACKAGES = (("open_clip", "bpe_simple_vocab_16e6.txt.gz"), ("clip", "bpe_simple_vocab_16e6.txt.gz"))
 
 
@@ -48,7 +50,8 @@ class Tokenizer:
         library = tokenizers_library()
         vocab = {token: token_id for token, token_id in vocab.items() if token not in (BEGIN, END)}
         pairs = [(first, second) for first, second in merges]
-        model = library.models.BPE(vocab, pairs, end_of_word_suffix=WORD_END, continuing_subword_prefix="")
+        with library_errors("the vocabulary"):
+            model = library.models.BPE(vocab, pairs, end_of_word_suffix=WORD_END, continuing_subword_prefix="")
         self.inner = library.Tokenizer(model)
         self.inner.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         self.inner.decoder = library.decoders.ByteLevel()
@@ -215,6 +218,17 @@ def _installed() -> Path:
         "OpenAI's vocabulary is not installed (it is part of open_clip_torch): give a folder with vocab.json and "
         "merges.txt, or the path of bpe_simple_vocab_16e6.txt.gz"
     )
+
+
+@contextmanager
+def library_errors(place: str) -> Iterator[None]:
+    """Raise DataError for the errors of the `tokenizers` package, which has no class of its own for them."""
+    try:
+        yield
+    except LIBRARY_ERROR as error:
+        if type(error) is not LIBRARY_ERROR:
+            raise
+        raise DataError(f"{place} is invalid: {' '.join(str(error).split())}") from None
 
 
 def tokenizers_library() -> Any:

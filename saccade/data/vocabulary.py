@@ -11,7 +11,7 @@ BERT's word pieces can be read, but not learned. Needs `pip install saccade[text
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from saccade.data.tokenizer import byte_values, tokenizers_library
+from saccade.data.tokenizer import byte_values, library_errors, tokenizers_library
 from saccade.errors import DataError
 from saccade.files import split_lines
 from saccade.json_io import parse_json
@@ -127,9 +127,11 @@ def vocabulary_from(files: Mapping[str, bytes], place: str) -> Vocabulary:
             content = parse_json(text, f"{FILE} in {place}")
             if not isinstance(content, dict) or not {"model", "added_tokens"} <= set(content):
                 raise DataError(f"{FILE} in {place} is not a file of the tokenizers library")
-            return Vocabulary(library.Tokenizer.from_str(text), place)
+            with library_errors(f"the vocabulary in {place}"):
+                return Vocabulary(library.Tokenizer.from_str(text), place)
         if WORD_PIECES in files:
-            return Vocabulary(_word_pieces(library, split_lines(files[WORD_PIECES].decode())), place)
+            with library_errors(f"the vocabulary in {place}"):
+                return Vocabulary(_word_pieces(library, split_lines(files[WORD_PIECES].decode())), place)
     except ValueError as error:
         raise DataError(f"the vocabulary in {place} is invalid ({error})") from None
     raise DataError(f"{place} has no vocabulary: neither {FILE} nor {WORD_PIECES}")

@@ -152,6 +152,8 @@ def _table_rows(file: Path) -> list[Row]:
     rows: list[Row] = []
     for index, (line, row) in enumerate(lines):
         where = f"{file}, line {line}"
+        if len(row) < len(columns):
+            raise DataError(f"{where} has {len(row)} fields, but there are {len(columns)} columns")
         value = _whole(row[number], where) if number else index
         rows.append((value, row[name], None if colour is None else _colour([row[c] for c in colour], where)))
     return rows

@@ -1,12 +1,12 @@
 """Outlines of objects as COCO writes them, polygons or run lengths, as masks."""
 
-import math
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_masks
 
 WITHOUT_AREA = (0, 2, 4)  # numbers of a polygon with fewer than three corners; tools write them beside others
+LARGEST = 1e9  # pixels
 OUTSIDE = 1.0  # of the image's side: how far beyond its edges a corner may lie; drawing takes time by the length
 
 
@@ -44,7 +44,7 @@ def _polygon_problem(polygons: list[Any], size: tuple[int, int]) -> str | None:
             return f"a polygon must be a list of numbers, x1, y1, x2, y2, …, not {_shortened(polygon)}"
         if len(polygon) < 6 or len(polygon) % 2:
             return f"a polygon of {len(polygon)} numbers, where two for each of three or more corners were expected"
-        if not all(math.isfinite(value) for value in polygon):
+        if not all(-LARGEST < value < LARGEST for value in polygon):  # NaN is not either
             return "a polygon has a corner that is not finite"
         for axis, side in enumerate(size):
             low, high = min(polygon[axis::2]), max(polygon[axis::2])

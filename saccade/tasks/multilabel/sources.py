@@ -174,7 +174,7 @@ def _read_records(records: Records) -> tuple[set[str], list[Entry], tuple[str, .
             odd = next(column for column in columns if column not in binary)
             row = next(row for row in records.rows if _flag(row.fields.get(odd)) is None)
             raise DataError(f"{row.where}: the column {odd} must hold 0 or 1, not {row.fields.get(odd)!r}")
-        cells = [frozenset(c for c in binary if _flag(row.fields[c])) for row in records.rows]
+        cells = [frozenset(c for c in binary if _flag(row.fields.get(c))) for row in records.rows]
         names = set(binary)
     elif label_column is None:
         raise DataError(
