@@ -107,7 +107,6 @@ def write_page(session: "Session", path: Path) -> None:
         )
     content = export_page(session).encode()
     write_atomic(path, content)
-from saccade.cli.terminal import show
     show(f"{path}: {format_bytes(len(content))}, the attention of {runs} {'run' if runs == 1 else 'runs'} inside")
 
 

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-MAPS = Path("/proc/self/maps")  # the libraries of this process
 LONGEST = 500  # bytes of a message
 Handler = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
 
@@ -39,8 +38,12 @@ def libtiff_messages() -> Iterator[list[str]]:
 @cache
 def _install() -> tuple[object, ...]:
     """Replace the handlers that print; the result keeps the new ones alive."""
-    try:
-        mapped = {line.split(maxsplit=5)[-1].strip() for line in MAPS.read_text().split("\n") if "libtiff" in line}
+    try:  # the libraries of this process
+        mapped = {
+            line.split(maxsplit=5)[-1].strip()
+            for line in Path("/proc/self/maps").read_text().split("\n")
+            if "libtiff" in line
+        }
     except OSError:
         return ()
     handlers = []

@@ -26,6 +26,7 @@ from saccade.lab.grid import make_runs
 from saccade.lab.jobs import StudyDirectory, run_job
 from saccade.lab.study import Study, is_number
 from saccade.training.run_directory import RunDirectory
+from saccade.yaml_io import parse_yaml
 
 EDGE = 0.02  # a best value within this fraction of a range's length from its end is at the edge
 
@@ -240,7 +241,7 @@ def tuned_text(
     edges: Mapping[Any, Sequence[str]],
 ) -> str:
     """The study's file with the best options of each side, and a record of the search."""
-    values = yaml.safe_load(study.text)
+    values = parse_yaml(study.text, "the study")
     content = values["grid"][tune.axis]
     levels = content if isinstance(content, dict) else {level: {tune.axis: level} for level in content}
     values["grid"][tune.axis] = {side: {**options, **best[side].options} for side, options in levels.items()}

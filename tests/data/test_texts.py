@@ -82,7 +82,7 @@ def test_pairs_are_read_from_every_kind_of_file(tmp_path: Path) -> None:
         ("a.tsv", "one\t \n", "line 1: source and target"),
         ("a.tsv", "source\ttarget\tsplit\none\tun\tother\n", "'other' is not a split"),
         ("a.jsonl", '{"source": "one"}\n', "line 1: source and target"),
-        ("a.jsonl", "one\n", "line 1 is not JSON"),
+        ("a.jsonl", "one\n", "line 1 is not readable JSON"),
         ("a.jsonl", '{"source": 1, "target": "un"}\n', "must be strings"),
         ("a.tsv", "\n", "contains no pairs"),
         ("a.docx", "x", "is not a .tsv"),

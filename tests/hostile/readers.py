@@ -196,7 +196,7 @@ BOX_TABLE = b"filename,width,height,class,xmin,ymin,xmax,ymax\na.png,10,12,cat,1
 BOX_LINES = b'{"file_name": "a.png", "objects": {"bbox": [[1, 1, 4, 4]], "categories": [0]}}\n'
 CONFIG = b"task: classification\nseed: 3\noptimizer: {lr: 1e-3, betas: [0.9, 0.999]}\ndata: {path: digits}\n"
 STUDY = b"""title: sizes
-report: {x: data.train_size, lines: model.name}
+report: {x: data.train_size, lines: model.name, metric: accuracy}
 grid: {model.name: [vit_digits], data.train_size: [50, 100]}
 seeds: [0, 1]
 set: {data.path: digits}

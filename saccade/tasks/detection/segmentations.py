@@ -25,8 +25,7 @@ def segmentation_problem(segmentation: Any, size: tuple[int, int]) -> str | None
     if not isinstance(stated, list | tuple) or list(stated) != [height, width]:
         return f"its run lengths are of the size {_shortened(stated)} (height, width), the image has {[height, width]}"
     if isinstance(counts, str | bytes):
-        text = counts.encode("utf-8", "replace") if isinstance(counts, str) else counts
-        counts = _decoded(text)
+        counts = _decoded(counts)
         if counts is None:
             return "its run lengths are damaged"
     if not isinstance(counts, list) or not all(type(count) is int and count >= 0 for count in counts):
@@ -61,9 +60,7 @@ def rasterize(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
         rle = coco_masks.merge(coco_masks.frPyObjects(polygons, height, width))
         return coco_masks.decode(rle).astype(bool)
     counts = segmentation["counts"]
-    counts = (
-        _decoded(counts.encode() if isinstance(counts, str) else counts) if not isinstance(counts, list) else counts
-    )
+    counts = counts if isinstance(counts, list) else _decoded(counts)
     pixels = np.zeros(width * height, dtype=bool)
     edges = np.cumsum([0, *(counts or ())])
     for start, end in zip(edges[1::2], edges[2::2]):  # zeros first
@@ -71,11 +68,15 @@ def rasterize(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
     return pixels.reshape(width, height).T
 
 
-def _decoded(text: bytes) -> list[int] | None:
+def _decoded(text: str | bytes) -> list[int] | None:
     """Run lengths from COCO's text: five bits in each character, of the differences from the third on; None where it is
     damaged."""
     counts: list[int] = []
     value = shift = 0
+    if isinstance(text, str):
+        if not text.isascii():
+            return None
+        text = text.encode()
     for character in text:
         bits = character - 48
         if not 0 <= bits < 64 or shift > 60:

@@ -132,9 +132,11 @@ def refuse_repetitions(records: dict[str, list[Record]]) -> None:
         for record in part:
             if (other := splits.setdefault(record.path, split)) != split:
                 raise DataError(f"{record.path} is in the splits {other} and {split}")
-        path, count = Counter(record.path for record in part).most_common(1)[0]
-        if count > 1:
-            raise DataError(f"{path} is annotated twice in the split {split}: leave one of the annotation files there")
+        repeated = [path for path, count in Counter(record.path for record in part).items() if count > 1]
+        if repeated:
+            raise DataError(
+                f"{repeated[0]} is annotated twice in the split {split}: leave one of the annotation files there"
+            )
 
 
 def read_xml(file: Path) -> Element:
