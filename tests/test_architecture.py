@@ -252,7 +252,7 @@ def test_what_needs_no_torch_loads_none() -> None:
 # What opens or parses files -> the modules that may call it. Everything else reads through saccade.files, json_io and
 # yaml_io, which open regular files alone, limit their size and raise one line.
 READERS = {
-    "open": ("files", "training.run_directory"),  # which appends to its own metrics.jsonl
+    "open": ("files",),
     "Image.open": ("analysis.corruptions",),  # of a JPEG that it encoded itself
     "json.load": (),
     "json.loads": ("json_io", "checkpoints.reading", "data.tokenizer"),  # for repeated keys; of the library's own text
@@ -282,6 +282,8 @@ def test_files_are_opened_in_one_place(path: Path) -> None:
         if not isinstance(node, ast.Call):
             continue
         called, where = ast.unparse(node.func), f"{path}:{node.lineno}"
+        if called == "open" and len(node.args) > 1 and ast.literal_eval(node.args[1])[0] in "wax":
+            continue  # of a file of our own, to write
         assert called not in READERS or name in READERS[called], f"{where} calls {called}: see saccade/files.py"
         if isinstance(node.func, ast.Attribute) and node.func.attr in METHODS and name != "files":
             receiver = ast.unparse(node.func.value)
