@@ -21,6 +21,7 @@ import yaml
 
 from saccade.checkpoints.atomic import write_atomic
 from saccade.errors import ConfigError, TrainingError
+from saccade.files import read_lines
 from saccade.lab.config import StudyConfig, TuneConfig
 from saccade.lab.grid import make_runs
 from saccade.lab.jobs import StudyDirectory, run_job
@@ -119,7 +120,7 @@ def read_trials(path: Path, tune: TuneConfig) -> list[Trial]:
     """
     if not path.is_file():
         return []
-    trials = [Trial(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    trials = [Trial(**json.loads(line)) for line in read_lines(path)]
     for trial in trials:
         if set(trial.options) != set(tune.space):
             raise ConfigError(f"{path} has trials of another search space: move it away, or use another --output")
