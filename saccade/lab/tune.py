@@ -22,6 +22,7 @@ import yaml
 from saccade.checkpoints.atomic import write_atomic
 from saccade.errors import ConfigError, TrainingError
 from saccade.files import read_lines
+from saccade.json_io import parse_json
 from saccade.lab.config import StudyConfig, TuneConfig
 from saccade.lab.grid import make_runs
 from saccade.lab.jobs import StudyDirectory, run_job
@@ -120,7 +121,7 @@ def read_trials(path: Path, tune: TuneConfig) -> list[Trial]:
     """
     if not path.is_file():
         return []
-    trials = [Trial(**json.loads(line)) for line in read_lines(path)]
+    trials = [Trial(**parse_json(line, path, ConfigError)) for line in read_lines(path)]
     for trial in trials:
         if set(trial.options) != set(tune.space):
             raise ConfigError(f"{path} has trials of another search space: move it away, or use another --output")
