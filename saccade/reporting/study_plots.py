@@ -13,6 +13,7 @@ from saccade.reporting.plots import COLOURS, STYLE
 WIDE_RANGE = 8.0  # a positive axis whose ends differ by more than this factor is logarithmic
 DECADES = 20.0  # a wider one has labels at powers of ten alone
 LEGEND_LINES = 8
+MARKED_LEVELS = 8  # an axis of numbers with at most so many different ones has its labels there
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,10 @@ def study_figure(lines: dict[str, list[Marker]], x_name: str, y_name: str, *, co
             left.set_xticks(range(len(names)), names)
         else:
             _scale(left, [float(m.x) for m in markers], "x")
+            levels = sorted({float(m.x) for m in markers})
+            if len(levels) <= MARKED_LEVELS:
+                left.set_xticks(levels, [f"{level:g}" for level in levels])
+                left.xaxis.set_minor_formatter(NullFormatter())
         _scale(left, [value for m in markers for value in m.values], "y")
         left.set(xlabel=x_name, ylabel=y_name)
         for right in others:
