@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from saccade.nn.positions import rotary_positions
 from saccade.nn.transformer import Block, BlockConfig
 
 MatmulPrecision = Literal["highest", "high", "medium"]
@@ -136,7 +137,9 @@ def _run(block: Block, tokens: Tensor) -> Tensor:
     """The block's output; in training mode its gradients are computed too."""
     torch.manual_seed(0)  # the same dropout every time
     with torch.set_grad_enabled(block.training):
-        out = block(tokens)
+        head_dim = block.attn.key_dim // block.attn.num_heads
+        rotation = rotary_positions((1, tokens.shape[1]), head_dim) if block.rotary else None
+        out = block(tokens, rotation=rotation)
         if block.training:
             torch.autograd.grad(out.sum(), list(block.parameters()))
     return out.detach()

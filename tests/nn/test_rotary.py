@@ -1,11 +1,13 @@
 """Rotary positions: queries and keys turn with their place, so that scores depend on distances alone."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 import saccade
+from saccade.cli.main import main
 from saccade.models.vit import VisionTransformer, vit_digits_config
 from saccade.nn.attention import MultiHeadAttention
 from saccade.nn.positions import rotary_positions, rotate
@@ -65,6 +67,15 @@ def test_other_sizes_go_on_counting() -> None:
     assert net.encoder.rotary is not None
     torch.testing.assert_close(net.encoder.rotary((6, 5)), rotary_positions((6, 5), 16, num_prefix=1))
     torch.export.export(net, (torch.randn(2, 1, 8, 8),))
+
+
+def test_it_trains_and_comes_back_from_disk(tmp_path: Path) -> None:
+    command = "train digits --model vit_digits --recipe digits --steps 2 --set model.options.positions=rotary --seed 1"
+    options = ["--set", "model.options.depth=1", "--set", "schedule.warmup=0.0", "--output", str(tmp_path / "run")]
+    assert main([*command.split(), *options]) == 0
+    predictor = saccade.load(tmp_path / "run")
+    assert predictor.model.config.positions == "rotary"
+    assert predictor.model(torch.randn(1, 1, 12, 12)).shape == (1, 10)
 
 
 def test_what_does_not_fit_is_refused() -> None:
