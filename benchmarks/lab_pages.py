@@ -150,10 +150,11 @@ def side_by_side(study: Study, pairs: Pairs) -> Figure:
                 plot.scatter(point.values, [place] * len(point.values), color=COLOURS[place], s=9, alpha=0.6)
                 plot.hlines(place, max(low, 0.0), high, color=COLOURS[place], alpha=0.5)
                 plot.plot([point.mean], [place], color=COLOURS[place], marker="o", markersize=5)
+            plot.margins(x=0.06)
             plot.set_xlim(left=0)
             plot.set_xlabel(title(panel), fontsize=8)
         plots[0].set_yticks(range(len(names)), names)
-        plots[0].invert_yaxis()
+        plots[0].set_ylim(len(names) - 0.5, -0.5)
         return figure
 
 
