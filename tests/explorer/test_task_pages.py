@@ -91,6 +91,12 @@ def test_a_label_has_a_map_over_the_image_and_over_its_text(view: View) -> None:
         row = session.recording("0", "1", Change()).streams[0].matrices(1)[0, last].float().numpy()
         view.page.wait_for_timeout(200)
         assert heat(view, 0) == pytest.approx((row / row.max()).tolist(), abs=1e-3)
+        view.page.check('#tool input[value="hide"]')
+        view.point_at(2, 1)  # of the image, while the attention is that of the text
+        view.page.mouse.down()
+        view.page.mouse.up()
+        view.page.wait_for_selector(".difference")
+        assert "hide=9&" in view.page.evaluate("location.hash") + "&"
         assert not view.complaints
 
 

@@ -36,7 +36,7 @@ function drawMatrix(canvas, stream, values, query) {
   context.font = font;
   const longest = (texts) => Math.min(96, Math.max(...texts.map((text) => context.measureText(text).width)) + 8);
   const queries = stream.queryAxis.tokens, keys = stream.keyAxis.tokens, left = longest(queries), top = longest(keys);
-  const cell = Math.max(4, Math.min(40, Math.floor((width - left) / columns)));
+  const cell = Math.max(4, Math.min(40, Math.floor((width - left) / columns), Math.max(14, Math.floor(560 / rows))));
   const [w, h] = [left + cell * columns + 1, top + cell * rows + 1];
   Object.assign(canvas, { width: Math.round(w * scale), height: Math.round(h * scale) });
   Object.assign(canvas.style, { width: `${w}px`, height: `${h}px` });

@@ -13,7 +13,7 @@ import { addTextStreams } from "./labels.js";
 import { byteSize, newest } from "./numbers.js";
 import { pixelMap } from "./pixelmap.js";
 import { drawnFigure, markClass, showPrediction } from "./prediction.js";
-import { pane, refresh } from "./rows.js";
+import { markImage, pane, refresh } from "./rows.js";
 import { scoreMap, showScore } from "./score.js";
 import { placeOf, showState } from "./stage.js";
 import { applyChange, canUndo, changeQuery, forgetSteps, isChanged, noChange, readAddress, state, undoChange, writeAddress } from "./state.js";
@@ -21,7 +21,7 @@ import { buildTabs, showTab } from "./tabs.js";
 import { buildTaps } from "./taps.js";
 import { acceptTexts, inputOf } from "./texts.js";
 import { buildStrips } from "./tokens.js";
-import { boxes, clampState, currentModel, defaultQuery, hasBoxes, hasRelevance, headBeside, isWhole, patchBeside, query, showTitle, stages, stream, toggled, view } from "./view.js";
+import { boxes, clampState, currentModel, defaultQuery, hasBoxes, hasRelevance, headBeside, imageStream, isWhole, patchBeside, query, showTitle, stages, stream, toggled, view } from "./view.js";
 
 const onBox = { hover: (box) => hover(box && tokenOfBox(stream(), box, view.recording.view)), choose: (box) => choose(tokenOfBox(stream(), box, view.recording.view)) };
 
@@ -338,7 +338,8 @@ function wire() {
   });
   followAlignment({ hover, choose });
   acceptTexts(() => { state.query = null; Object.assign(state, noChange()); forgetSteps(); open(); });
-  pane.follow(stream, { hover, brush, tool: changeTool, choose });
+  const onPatch = (call) => (token) => { if (stream()?.overImage) call(token); };
+  pane.follow(imageStream, { hover: onPatch(hover), brush, tool: changeTool, choose: onPatch(choose) });
   const linked = (token) => (token === null ? null : sameToken(view.beside.stream(stream()), stream(), token, defaultQuery()));
   view.beside.pane.follow(() => view.beside.stream(stream()), { hover: (token) => hover(linked(token)), choose: (token) => choose(linked(token)), brush, tool: () => "look" });
   $("beside").addEventListener("change", () => { state.beside = $("beside").value; openBeside(); });
@@ -346,6 +347,6 @@ function wire() {
   else $("open").hidden = true;
   $("score").addEventListener("click", scoreMap);
   listenToKeys({ away: () => state.tab !== "", layerHead: moveLayerHead, patch: movePatch, release: () => { view.hovered = null; if (view.recording) set({ query: null }); }, undo: () => change("undo"), toggle });
-  new ResizeObserver(() => { if (view.recording) { pane.drawMarks(stream(), query(), state.hide); if (view.beside.recording) view.beside.refresh(stream(), query()); } }).observe($("frame"));
+  new ResizeObserver(() => { if (view.recording) { markImage(); if (view.beside.recording) view.beside.refresh(stream(), query()); } }).observe($("frame"));
   addEventListener("hashchange", () => { readAddress(); view.hovered = null; forgetSteps(); open(); });
 }

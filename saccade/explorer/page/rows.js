@@ -13,14 +13,20 @@ import { Pane, placeOf, showLegend, showRelevance } from "./stage.js";
 import { state } from "./state.js";
 import { paintTaps } from "./taps.js";
 import { clearTokens, markTokens, paintTokens } from "./tokens.js";
-import { boxes, currentModel, hasBoxes, query, runOf, stream, view } from "./view.js";
+import { boxes, currentModel, hasBoxes, imageStream, query, runOf, stream, view } from "./view.js";
 
 export const pane = new Pane($("frame"));
+
+/** Mark the query on the image, if it is a patch, and the hidden patches. */
+export function markImage() {
+  const token = !stream().overImage ? null : state.show === "relevance" ? "mean" : query();
+  pane.drawMarks(imageStream(), token, currentModel().readsTexts ? [] : state.hide);
+}
 
 /** Fetch and draw the row of the query, then the maps of all heads. */
 export function refresh() {
   const current = stream(), { readsTexts, masksTokens } = currentModel();
-  pane.drawMarks(current, state.show === "relevance" ? "mean" : query(), readsTexts ? [] : state.hide);
+  markImage();
   markTokens(query(), !readsTexts ? null : masksTokens ? "masked" : "hidden");
   if (view.recording.pixelMap) markPlace(view.recording, current, current.overGrid ? placeOf(current, query()) : null);
   document.body.dataset.keys = current.overImage ? "image" : "tokens";

@@ -108,11 +108,11 @@ export class Pane {
     if (marks.width !== width || marks.height !== height) { marks.width = width; marks.height = height; }
     const context = marks.getContext("2d");
     context.clearRect(0, 0, width, height);
-    if (!stream?.overImage) return;
+    if (!stream) return;
     const w = (width * stream.stride[1]) / stream.size[1], h = (height * stream.stride[0]) / stream.size[0];
     for (const patch of new Set([...hidden, ...stream.unread])) hatch(context, (patch % stream.grid[1]) * w, Math.floor(patch / stream.grid[1]) * h, w, h, scale);
-    const place = stream.overGrid ? placeOf(stream, query) : null;
-    marks.setAttribute("aria-label", `Patches of the image. Query: ${tokenName(stream, query)}`);
+    const place = stream.overGrid && query !== null ? placeOf(stream, query) : null;
+    marks.setAttribute("aria-label", query === null ? "Patches of the image" : `Patches of the image. Query: ${tokenName(stream, query)}`);
     if (!place) return;
     for (const [colour, thickness] of [["rgb(0 0 0 / 0.75)", 5], ["#fff", 2.5]]) {
       context.strokeStyle = colour;

@@ -22,6 +22,9 @@ export const hasRelevance = () => (currentModel().readsLabels ? Boolean(view.sou
 const relevanceLabels = () => (currentModel().readsLabels ? typedLabels() : view.original.result.top.map(({ label }) => label));
 export const isWhole = () => ["rollout", "relevance"].includes(state.show); // of all layers together
 
+/** A stream whose keys lie over the image: the one on show if its do. Null of a text. */
+export const imageStream = () => (stream()?.overImage ? stream() : view.recording?.streams.find(({ overImage }) => overImage) ?? null);
+
 /** The stream that the model's task puts in front; patches where a detector has no boxes. */
 function firstStream() {
   const streams = view.recording?.streams ?? [], empty = view.recording?.result?.boxes && !boxes().length;
