@@ -244,6 +244,15 @@ def test_nothing_unsafe_or_unfinished(path: Path) -> None:
         assert not re.search(pattern, text), f"{path} has {pattern}"
 
 
+def test_a_prediction_loads_no_scikit_learn() -> None:
+    """It takes a second to import; digits and metrics load it where they use it."""
+    code = (
+        "import sys, saccade.tasks.loading; from saccade.tasks import table; [table.room(n) for n in table.TASKS]; "
+        "import saccade.tasks.classification.setup; sys.exit('sklearn' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
 def test_what_needs_no_torch_loads_none() -> None:
     code = f"import sys, importlib; [importlib.import_module(m) for m in {NO_TORCH}]; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -7,12 +7,13 @@ from functools import cache
 
 import numpy as np
 from PIL import Image
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from saccade.data.images import grey_image
 from saccade.data.samples import DataSplits
+from saccade.deferred import Deferred
 from saccade.errors import ConfigError
+
+datasets, model_selection = Deferred("sklearn.datasets"), Deferred("sklearn.model_selection")
 
 LEVELS = 16  # a pixel is the number of dark dots in a 4 x 4 cell
 TEST_FRACTION, SPLIT_SEED = 0.2, 0  # fixed, so that all published results are on the same 360 images
@@ -60,14 +61,16 @@ def digits_splits(val: int = 0) -> DataSplits:
         ConfigError: `val` is neither 0 nor in [10, 1000].
     """
     _, labels = _digits()
-    train, test = train_test_split(
+    train, test = model_selection.train_test_split(
         np.arange(len(labels)), test_size=TEST_FRACTION, random_state=SPLIT_SEED, stratify=labels
     )
     val_source, val_bytes = None, b""
     if val:
         if not 10 <= val <= 1000:
             raise ConfigError(f"data.digits.val must be 0, or from 10 to 1000 of the {len(train)} images, not {val}")
-        train, indices = train_test_split(train, test_size=val, random_state=SPLIT_SEED, stratify=labels[train])
+        train, indices = model_selection.train_test_split(
+            train, test_size=val, random_state=SPLIT_SEED, stratify=labels[train]
+        )
         val_source, val_bytes = DigitsSource(np.sort(indices)), np.sort(indices).tobytes()
     train, test = np.sort(train), np.sort(test)
     fingerprint = hashlib.sha256(train.tobytes() + test.tobytes() + val_bytes).hexdigest()
@@ -89,5 +92,5 @@ def digits_by_split() -> dict[str, DigitsSource]:
 @cache
 def _digits() -> tuple[np.ndarray, np.ndarray]:
     """Pixels [1797, 8, 8] uint8 and labels [1797] int64."""
-    pixels, labels = load_digits(return_X_y=True)
+    pixels, labels = datasets.load_digits(return_X_y=True)
     return (pixels.reshape(-1, 8, 8) * (255 / LEVELS)).round().astype(np.uint8), labels.astype(np.int64)

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from torch import Tensor
 
 from saccade.analysis.calibration import CALIBRATION_BINS, bin_numbers, calibration_error, reliability
+from saccade.deferred import Deferred
 from saccade.engine.intervals import Resampler
 from saccade.errors import ConfigError
 
+sklearn_metrics = Deferred("sklearn.metrics")
 MATRIX = 20  # most classes whose confusion matrix is printed
 
 
@@ -137,7 +138,7 @@ def classification_metrics(logits: Tensor, targets: Tensor, labels: Sequence[str
     confidence, predicted = log_probabilities.exp().max(1)
     correct = predicted == targets
     true, pred, classes = targets.numpy(), predicted.numpy(), np.arange(len(labels))
-    scores: Any = precision_recall_fscore_support(true, pred, labels=classes, zero_division=0)  # type: ignore[arg-type]
+    scores: Any = sklearn_metrics.precision_recall_fscore_support(true, pred, labels=classes, zero_division=0)
     per_class = [
         ClassMetrics(label, float(p), float(r), float(f), int(n)) for label, p, r, f, n in zip(labels, *scores)
     ]
@@ -152,7 +153,7 @@ def classification_metrics(logits: Tensor, targets: Tensor, labels: Sequence[str
         calibration_error=calibration_error(bins),
         images=len(targets),
         per_class=tuple(per_class),
-        confusion=tuple(tuple(row) for row in confusion_matrix(true, pred, labels=classes).tolist()),
+        confusion=tuple(tuple(row) for row in sklearn_metrics.confusion_matrix(true, pred, labels=classes).tolist()),
         reliability=bins,
     )
 

@@ -5,9 +5,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import average_precision_score, precision_recall_curve, precision_recall_fscore_support
 
+from saccade.deferred import Deferred
 from saccade.errors import ConfigError
+
+sklearn_metrics = Deferred("sklearn.metrics")
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,8 @@ def multilabel_metrics(
     pred = scores >= thresholds
     support = targets.sum(0)
     if len(labels) > 1:
-        table = precision_recall_fscore_support(
-            targets.astype(int), pred.astype(int), average=None, labels=range(len(labels)), zero_division=0,  # type: ignore[arg-type]
+        table = sklearn_metrics.precision_recall_fscore_support(
+            targets.astype(int), pred.astype(int), average=None, labels=range(len(labels)), zero_division=0,
         )  # fmt: skip
     else:
         table = _one_label(targets[:, 0], pred[:, 0])
@@ -120,7 +122,7 @@ def multilabel_metrics(
     rows = [
         LabelMetrics(
             label,
-            float(average_precision_score(targets[:, k], scores[:, k])) if support[k] else None,
+            float(sklearn_metrics.average_precision_score(targets[:, k], scores[:, k])) if support[k] else None,
             float(thresholds[k]), float(precision[k]), float(recall[k]), float(f1[k]), int(support[k]),
         )
         for k, label in enumerate(labels)
@@ -140,7 +142,7 @@ def multilabel_metrics(
 
 
 def _one_label(target: np.ndarray, pred: np.ndarray) -> tuple[np.ndarray, ...]:
-    p, r, f, _ = precision_recall_fscore_support(target, pred, average="binary", zero_division=0)  # type: ignore[arg-type]
+    p, r, f, _ = sklearn_metrics.precision_recall_fscore_support(target, pred, average="binary", zero_division=0)
     return np.array([p]), np.array([r]), np.array([f]), np.array([target.sum()])
 
 
@@ -154,7 +156,7 @@ def best_thresholds(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
     for k in range(targets.shape[1]):
         if not targets[:, k].any():
             continue
-        precision, recall, cuts = precision_recall_curve(targets[:, k], scores[:, k])
+        precision, recall, cuts = sklearn_metrics.precision_recall_curve(targets[:, k], scores[:, k])
         f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
         best = int(f1[:-1].argmax())
         below = scores[:, k][scores[:, k] < cuts[best]]
