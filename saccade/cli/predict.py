@@ -138,11 +138,12 @@ def expand(text: str) -> Iterator[Path]:
     import glob
 
     from saccade.data.images import image_names, is_image_name
+    from saccade.files import exists, is_dir
 
     path = Path(text)
-    if path.is_dir():
+    if is_dir(path):
         paths = [Path(name) for name in image_names(str(p) for p in sorted(path.rglob("*")) if p.is_file())]
-    elif not path.exists() and glob.has_magic(text):
+    elif not exists(path) and glob.has_magic(text):
         paths = [Path(p) for p in sorted(glob.glob(text, recursive=True)) if is_image_name(p)]
     else:
         paths = [path]

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from saccade.data.record_types import Record, Records
 from saccade.data.splits import named_split
 from saccade.errors import DataError, ImageError
-from saccade.files import MAX_IMAGE_BYTES, is_file, open_regular, read_bytes, require_regular
+from saccade.files import MAX_IMAGE_BYTES, is_dir, is_file, open_regular, read_bytes, require_regular
 from saccade.json_io import parse_json, read_json_file
 
 SUFFIXES = (".parquet", ".arrow")
@@ -41,9 +41,9 @@ def arrow_files(place: Path) -> list[ArrowFile]:
     Raises:
         DataError: the folder has several data sets (configurations), or a state.json that cannot be read.
     """
-    if place.is_file():
+    if is_file(place):
         return [ArrowFile(place, _split_of(place.name))] if place.suffix.lower() in SUFFIXES else []
-    if not place.is_dir():
+    if not is_dir(place):
         return []
     if (place / "dataset_dict.json").is_file():
         splits = _read_json(place / "dataset_dict.json").get("splits", [])
@@ -66,7 +66,7 @@ def read_arrow(place: Path, files: Sequence[ArrowFile]) -> Records:
     Raises:
         DataError: pyarrow is not installed, a file cannot be read, or no column holds images.
     """
-    root = place if place.is_dir() else place.parent
+    root = place if is_dir(place) else place.parent
     storage = ArrowStorage(root, [file.path for file in files])
     rows: list[Record] = []
     notes: list[str] = []
@@ -314,7 +314,7 @@ def _saved(folder: Path) -> list[Path]:
     """The files of a folder of `save_to_disk`."""
     files = _read_json(folder / "state.json").get("_data_files", [])
     paths = [folder / str(file.get("filename")) for file in files if isinstance(file, dict)]
-    missing = [path for path in paths if not path.is_file()]
+    missing = [path for path in paths if not is_file(path)]
     if missing or not paths:
         raise DataError(f"{folder}: {f'there is no {missing[0].name}' if missing else 'state.json names no files'}")
     return paths

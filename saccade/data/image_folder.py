@@ -29,6 +29,7 @@ from saccade.data.splits import assign_splits, named_split
 from saccade.data.storage import FolderStorage, Storage, TarStorage, ZipStorage
 from saccade.data.tiny_imagenet import tiny_imagenet_entries
 from saccade.errors import DataError, ImageError
+from saccade.files import exists, is_dir
 
 CONTENT_FILES = 256  # files of a data set whose content is in its fingerprint
 
@@ -208,11 +209,11 @@ def _read(path: str, *, labelled: bool) -> _Labelled:
     """Read the data at a path. Unless `labelled`, images may be anywhere."""
     records = read_records(path, LABEL)
     place = Path(path)
-    if records is not None and not (place.is_dir() and _in_class_folders(records)):
+    if records is not None and not (is_dir(place) and _in_class_folders(records)):
         return _record_entries(records, labelled)
-    if not place.exists():
+    if not exists(place):
         raise DataError(f"there is no {place}: give a folder of class folders, a CSV, a zip, tar shards, or 'digits'")
-    if place.is_dir():
+    if is_dir(place):
         storage: Storage = FolderStorage(place)
         entries, notes = _folder_entries(storage, place, labelled)
         classes = _class_folders(place, entries) if labelled and not notes else ()

@@ -25,7 +25,7 @@ from saccade.data.splits import SPLITS, assign_splits
 from saccade.data.storage import Storage
 from saccade.data.tables import DELIMITERS, read_objects
 from saccade.errors import DataError
-from saccade.files import read_lines, split_lines
+from saccade.files import exists, is_dir, is_file, read_lines, split_lines
 
 TEXT_COLUMNS = ("caption", "text", "title", "sentence", "captions", "sentences", "description", "txt")
 CAPTION = Target("caption", TEXT_COLUMNS[1:], suffixes=("txt", "text", "caption"), any_column=False)
@@ -97,10 +97,10 @@ def open_pairs(path: str, config: DataConfig | None = None, *, for_training: boo
 def has_captions(path: str) -> bool:
     """Whether the data at this path is images with captions rather than pairs of texts, by its name and its columns."""
     place = Path(path)
-    if path in ("scenes", "strips") or place.is_dir() or place.suffix in CONTAINERS or "::" in path:
+    if path in ("scenes", "strips") or is_dir(place) or place.suffix in CONTAINERS or "::" in path:
         return True
     suffix = place.suffix.lower()
-    if not place.is_file() or suffix not in (".csv", ".tsv", ".jsonl"):
+    if not is_file(place) or suffix not in (".csv", ".tsv", ".jsonl"):
         return False
     if suffix == ".jsonl":
         columns = next((set(row) for _, row in read_objects(place, "image and caption")), set())
@@ -115,11 +115,11 @@ def _read(place: Path) -> Records:
     records = read_records(str(place), CAPTION)
     if records is not None:
         return records
-    if not place.exists():
+    if not exists(place):
         raise DataError(f"there is no {place}: give a CSV or JSONL of image,caption, tar shards, or 'scenes'")
     if place.suffix.lower() == ".json":
         return read_coco_captions(place.parent.parent if place.parent.name == "annotations" else place.parent, [place])
-    if not place.is_dir():
+    if not is_dir(place):
         raise DataError(
             f"{place} is not a .csv, .tsv, .json (COCO), .jsonl, .tar, .parquet or .arrow of images and captions"
         )

@@ -22,7 +22,7 @@ from saccade.data.storage import FolderStorage
 from saccade.data.tables import read_numbered_table, read_objects
 from saccade.data.webdataset import read_tars, tar_files
 from saccade.errors import DataError
-from saccade.files import is_file
+from saccade.files import is_dir, is_file
 
 FILE_COLUMNS = (
     "file", "filename", "path", "image", "filepath", "file_name", "image_name", "image_path", "img", "img_path",
@@ -81,7 +81,7 @@ def read_records(path: str, target: Target) -> Records | None:
     files = arrow_files(place)
     if files:
         return read_arrow(place, files)
-    if place.is_dir():
+    if is_dir(place):
         tables = _metadata_files(place)
         return _read_metadata(place, tables) if tables else None
     if place.suffix.lower() in TABLES or place.suffix.lower() == ".jsonl":
@@ -92,7 +92,7 @@ def read_records(path: str, target: Target) -> Records | None:
 def has_field_layout(path: str) -> bool:
     """Whether a folder has tars, Parquet, Arrow or metadata files, so that :func:`read_records` reads it."""
     place = Path(path)
-    return place.is_dir() and bool(tar_files(path) or arrow_files(place) or _metadata_files(place))
+    return is_dir(place) and bool(tar_files(path) or arrow_files(place) or _metadata_files(place))
 
 
 # -------------------------------------------------------------------------------------------------------------- tables
@@ -178,7 +178,7 @@ def _rows(place: Path, target: str) -> tuple[list[str], Iterable[tuple[int, Mapp
 
 
 def _read_table(place: Path, target: str) -> Records:
-    if not place.is_file():
+    if not is_file(place):
         raise DataError(f"there is no {place}: give a CSV of file,{target}")
     rows, columns, images = _table_records(place, target, "")
     return Records(FolderStorage(place.parent, [row.file for row in rows]), rows, str(place), columns, {}, images.notes)
@@ -213,7 +213,7 @@ def _table_records(place: Path, target: str, prefix: str) -> tuple[list[Record],
 def _metadata_files(place: Path) -> list[Path]:
     """The `metadata.jsonl` or `metadata.csv` of a folder and of those in it."""
     files = [place / name for name in METADATA if (place / name).is_file()]
-    if place.is_dir():
+    if is_dir(place):
         folders = sorted(entry.name for entry in os.scandir(place) if entry.is_dir())
         files += [place / folder / name for folder in folders for name in METADATA if (place / folder / name).is_file()]
     return files

@@ -15,7 +15,7 @@ from saccade.data.record_types import Record, Records
 from saccade.data.splits import named_split
 from saccade.data.storage import TarStorage
 from saccade.errors import DataError
-from saccade.files import is_file, read_lines
+from saccade.files import is_dir, is_file, read_lines
 from saccade.json_io import parse_json, read_json_file
 
 CLASSES_FILE = "classes.json"  # beside shards: a JSON list of class names, in the order of their indices
@@ -33,10 +33,10 @@ def tar_files(path: str) -> list[Path]:
         DataError: a tar of a pattern is missing.
     """
     place = Path(path)
-    if place.is_dir():
+    if is_dir(place):
         return sorted(place.glob("*.tar")) or sorted(p for p in place.glob("*/*.tar") if named_split(p.parent.name))
-    if ".tar" not in path or (place.suffix == ".tar" and place.is_file()):
-        return [place] if place.suffix == ".tar" and place.is_file() else []
+    if ".tar" not in path or (place.suffix == ".tar" and is_file(place)):
+        return [place] if place.suffix == ".tar" and is_file(place) else []
     if not any(sign in path for sign in ("{", "*", "::")):
         return []
     tars: list[Path] = []

@@ -23,7 +23,7 @@ from saccade.data.images import MAX_PIXELS, grey_image, read_image, size_of
 from saccade.data.samples import DataSplits, Examination, ImageSource
 from saccade.data.splits import SPLITS, split_indices
 from saccade.errors import DataError, ImageError
-from saccade.files import MAX_IMAGE_BYTES, read_bytes
+from saccade.files import MAX_IMAGE_BYTES, is_dir, read_bytes
 from saccade.tasks.dense.class_tables import (
     CITYSCAPES_IDS,
     IGNORE,
@@ -186,7 +186,7 @@ def open_dense(path: str, kind: Kind, config: DataConfig | None = None) -> DataS
         assert parts[0] is not None
         return DataSplits(parts[0], parts[1], parts[2], parts[0].classes, "scenes", splits.fingerprint, generated=True)
     root = _below_devkit(Path(path))
-    if not root.is_dir():
+    if not is_dir(root):
         raise DataError(f"there is no folder {path}: give one with images/ and {kind}/, or 'scenes'")
     files = find_pairs(root, kind)
     pairs = _split(files.by_split, config)
@@ -208,7 +208,7 @@ def open_dense(path: str, kind: Kind, config: DataConfig | None = None) -> DataS
 
 def _below_devkit(root: Path) -> Path:
     """`VOCdevkit/VOC2012` for `VOCdevkit`."""
-    children = [child for child in root.glob("VOC20*") if child.is_dir()] if root.is_dir() else []
+    children = [child for child in root.glob("VOC20*") if child.is_dir()] if is_dir(root) else []
     return children[0] if len(children) == 1 else root
 
 

@@ -11,6 +11,7 @@ from saccade.data.config import DataConfig
 from saccade.data.samples import DataSplits
 from saccade.data.splits import SPLITS, split_indices
 from saccade.errors import DataError
+from saccade.files import is_dir, is_file
 from saccade.tasks.detection.layouts.coco import coco_files, read_coco
 from saccade.tasks.detection.layouts.cvat import cvat_files, is_cvat, read_cvat
 from saccade.tasks.detection.layouts.datumaro import datumaro_files, read_datumaro
@@ -54,13 +55,13 @@ def open_boxes(path: str, config: DataConfig | None = None) -> DataSplits:
 
 def _read(path: Path) -> tuple[Path, str, Contents]:
     """The folder, the name of its layout, and what it holds."""
-    if path.is_file() and path.suffix.lower() in SUFFIXES:
+    if is_file(path) and path.suffix.lower() in SUFFIXES:
         return path.parent, "YOLO", read_yolo(Path(path.anchor or path.absolute().anchor), path.absolute())
-    if path.is_file() and path.suffix.lower() in (".csv", ".tsv", ".jsonl"):
+    if is_file(path) and path.suffix.lower() in (".csv", ".tsv", ".jsonl"):
         return path.parent, "a table", read_tables(path.parent, [path])
-    if path.is_file() and is_cvat(path):
+    if is_file(path) and is_cvat(path):
         return path.parent, "CVAT", read_cvat(path.parent, [path])
-    if not path.is_dir():
+    if not is_dir(path):
         raise DataError(
             f"there is no folder {path}: give one in the layout of COCO, Pascal VOC, CVAT, YOLO, LabelMe or Datumaro "
             "or with a table of boxes, the YAML file of a YOLO data set, or 'scenes'"

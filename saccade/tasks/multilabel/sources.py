@@ -29,6 +29,7 @@ from saccade.data.splits import SPLITS, assign_splits, named_split
 from saccade.data.storage import FolderStorage, Storage
 from saccade.data.tables import read_objects
 from saccade.errors import DataError
+from saccade.files import exists, is_dir
 from saccade.tasks.detection.records import RecordSource
 from saccade.tasks.detection.sources import open_boxes
 
@@ -94,11 +95,11 @@ def open_multilabel(path: str, config: DataConfig | None = None, labels: tuple[s
     if records is not None:
         names, entries, notes = _read_records(records)
         return _splits(place, records.storage, entries, _numbers(names, labels, path), config, notes)
-    if place.is_dir() and not _is_detection(place):
+    if is_dir(place) and not _is_detection(place):
         entries = _read_folders(place)
         names = {label for entry in entries for label in entry.labels}
         return _splits(place, FolderStorage(place), entries, _numbers(names, labels, path), config)
-    if not place.exists():
+    if not exists(place):
         raise DataError(f"there is no {path}: give a CSV of file,labels, a folder with one folder a label, or COCO")
     return _of_objects(path, config, labels)
 

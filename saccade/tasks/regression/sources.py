@@ -23,6 +23,7 @@ from saccade.data.records import Target, read_records
 from saccade.data.samples import DataSplits, ImageSource
 from saccade.data.splits import SPLITS, assign_splits
 from saccade.errors import DataError
+from saccade.files import exists
 
 VALUE = Target("value", ("target", "label", "score", "cls", "txt"))
 Entry = tuple[str, float, str]  # file, value, split or ""
@@ -77,7 +78,7 @@ def open_values(path: str, config: DataConfig | None = None, *, for_training: bo
     place = Path(path)
     records = read_records(path, VALUE)
     if records is None:
-        if not place.exists():
+        if not exists(place):
             raise DataError(f"there is no {path}: give a CSV of file,value")
         raise DataError(
             f"{path} is no .csv or .tsv: regression reads a table with the columns file and value, a metadata.jsonl, "
