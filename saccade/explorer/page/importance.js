@@ -1,12 +1,11 @@
 // The tab of importance: what is lost without each head and each block.
 
 import { element } from "./controls.js";
-import { measurement } from "./measuring.js";
-import { view } from "./view.js";
+import { measurement, pictureCount } from "./measuring.js";
 
 export async function showImportance(model, on) {
   const { result, controls, where } = await measurement(model, "importance", on);
-  const explained = where === "data" ? "The change of the task’s metric on the data set, when a part adds nothing." : `The change of what the model predicts for the ${view.images.length} images of this page, when a part adds nothing: no labels are needed.`;
+  const explained = where === "data" ? "The change of the task’s metric on the data set, when a part adds nothing." : `The change of what the model predicts for the ${pictureCount()} images of this page, when a part adds nothing: no labels are needed.`;
   const first = element("section", { class: "whole" }, element("p", {}, explained), controls);
   if (!result) return [first];
   return [first, ...tables(result, on)];

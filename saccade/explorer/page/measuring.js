@@ -7,17 +7,20 @@ import { view } from "./view.js";
 const PAUSE = 400; // milliseconds between two looks at the progress
 let polling = 0;
 
+/** How many images the page has, texts left out. */
+export const pictureCount = () => view.images.filter(({ kind }) => kind !== "text").length;
+
 /**
  * The newest measurement of a kind of a model on the images that are chosen, or null; and its controls.
  * @param on again() draws the tab anew; current() is whether it is still on show
  */
 export async function measurement(model, kind, on) {
+  const count = pictureCount();
   const { measurements } = await view.source.measurements();
   const running = measurements.find((one) => one.state === "running");
-  const where = view.data && (state.measure === "data" || view.images.length === 0) ? "data" : "here";
+  const where = view.data && (state.measure === "data" || count === 0) ? "data" : "here";
   const mine = measurements.filter(({ key }) => key.model === model.key && key.kind === kind && key.images === where).at(-1) ?? null;
   const controls = element("div", { class: "measuring" });
-  const count = view.images.length;
   if (view.data) {
     const field = element("fieldset", { id: `images-${kind}` }, element("legend", {}, "Images"));
     choices(field, [["here", `the ${count} on this page`], ["data", view.data.split(/[\\/]/).at(-1)]], where, (value) => { state.measure = value; writeAddress(); on.again(); });

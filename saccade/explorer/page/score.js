@@ -40,10 +40,13 @@ export async function scoreMap() {
 }
 
 function lines(score) {
-  const row = (name, value, note) => [element("dt", {}, name), element("dd", {}, value.toFixed(2)), element("dd", { class: "note" }, note)];
+  const row = (name, value, note) => [element("dt", {}, name), element("dd", {}, value.toFixed(2).replace("-", "−")), element("dd", { class: "note" }, note)];
   const span = (values) => `${Math.min(...values).toFixed(2)} to ${Math.max(...values).toFixed(2)}`;
-  const verdict = score.beats_random ? `Better than ${score.random_deletion.length} random maps: the patches that it marks matter for ${score.label}.`
-    : `Not better than random maps: do not read this map as the reason for ${score.label}.`;
+  const count = score.random_deletion.length, hides = score.deletion < Math.min(...score.random_deletion), shows = score.insertion > Math.max(...score.random_insertion);
+  const verdict = hides && shows ? `Better than ${count} random maps: the patches that it marks matter for ${score.label}.`
+    : hides ? `Better than ${count} random maps in part: without the patches that it marks ${score.label} falls faster, but they alone do not raise it.`
+      : shows ? `Better than ${count} random maps in part: the patches that it marks raise ${score.label}, but without them it does not fall faster.`
+        : `Not better than ${count} random maps: do not read this map as the reason for ${score.label}.`;
   return [element("b", {}, verdict), element("dl", {},
     ...row("Deletion", score.deletion, `lower is better; random ${span(score.random_deletion)}, blob ${score.blob_deletion.toFixed(2)}`),
     ...row("Insertion", score.insertion, `higher is better; random ${span(score.random_insertion)}, blob ${score.blob_insertion.toFixed(2)}`),
