@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from saccade.reporting.plots import COLOURS, STYLE
 
@@ -62,6 +62,8 @@ def study_figure(lines: dict[str, list[Marker]], x_name: str, y_name: str, *, co
             if len(levels) <= MARKED_LEVELS:
                 left.set_xticks(levels, [f"{level:g}" for level in levels])
                 left.xaxis.set_minor_formatter(NullFormatter())
+            elif left.get_xscale() == "linear" and all(isinstance(m.x, int) for m in markers):
+                left.xaxis.set_major_locator(MaxNLocator(integer=True))  # layers, sizes
         _scale(left, [value for m in markers for value in m.values], "y")
         left.set(xlabel=x_name, ylabel=y_name)
         for right in others:

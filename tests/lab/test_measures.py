@@ -199,6 +199,29 @@ def test_refused_stages(tmp_path: Path, old: str, new: str, message: str) -> Non
         read_study(tmp_path / "study.yaml")
 
 
+FAILING = f"""
+title: A stage that fails
+recipe: digits
+set: {{model.name: lenet, model.image_size: [16, 16], schedule.steps: 1, {COMMON}}}
+stages:
+  before: {{recipe: digits, set: {{data.train_size: 5000, model.name: lenet, model.image_size: [16, 16], {COMMON}}}}}
+grid: {{start: {{fresh: {{}}, after: {{model.init: {{stage: before}}}}}}}}
+seeds: [0]
+report: {{metric: accuracy}}
+"""
+
+
+@pytest.mark.usefixtures("fixed_precision")
+def test_runs_behind_a_stage_that_fails_are_named(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(FAILING)
+    study = read_study(tmp_path / "study.yaml")
+    outcome = run_study(study, tmp_path / "out", threads=1)
+    stage, after = (next(job.id for job in study.runs if name in job.id) for name in ("before", "after"))
+    assert outcome.done == 1
+    assert "data.train_size must be from 1 to the 1437" in outcome.failed[stage]
+    assert outcome.failed[after] == f"the run {stage}, whose model it starts from, failed"
+
+
 def test_a_measure_that_a_model_cannot_give_is_refused_before_training(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
