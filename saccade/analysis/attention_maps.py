@@ -142,7 +142,10 @@ def self_attention(trace: Trace, model: Model | Embedder) -> tuple[TokenLayout, 
         if streams == (IMAGE, IMAGE) and trace.attention[path].shape[2] == layout.num_tokens
     }
     if not layers:
-        raise RecordingError(f"this {name} has no self-attention over the {layout.num_tokens} tokens of an image")
+        raise RecordingError(
+            f"this {name} has no self-attention over the {layout.num_tokens} tokens of an image; use attention with "
+            "--query, rollout or relevance, which go through its other attention"
+        )
     return layout, layers
 
 

@@ -161,7 +161,7 @@ def _over_image(run: ImageRun, layout: TokenLayout, query: Query | None, *, expl
     if not chosen:
         raise RecordingError(
             f"none of {', '.join(run.trace.attention)} attends from {_words(query)} to the {layout.num_patches} "
-            "patches of the image; choose others with layers"
+            "patches of the image; choose another query, or others with layers"
         )
     return chosen
 

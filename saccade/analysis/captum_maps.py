@@ -8,8 +8,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from saccade.analysis.gradient_maps import GradientMap, class_score
-from saccade.analysis.inputs import image_reader
+from saccade.analysis.gradient_maps import GradientMap, class_score, output_reader
+from saccade.analysis.outputs import require_one_class
 from saccade.engine.predictor import Predictor
 from saccade.errors import ConfigError
 from saccade.nn.matmul_precision import matmul_precision
@@ -40,10 +40,12 @@ def captum_map(predictor: Predictor, inputs: Tensor, method: CaptumMethod, targe
         from captum.attr import IntegratedGradients, Occlusion
     except ImportError:
         raise ConfigError(f"{method} needs captum: pip install 'saccade[attribution]'") from None
-    reader, leaf = image_reader(predictor), inputs.to(predictor.device)
+    reader, leaf = output_reader(predictor), inputs.to(predictor.device)
     with evaluation_mode(predictor.model), matmul_precision(predictor.matmul_precision):
         with torch.no_grad():
-            _, logits = class_score(reader(leaf), target)
+            outputs = reader(leaf)
+        require_one_class(outputs, method)
+        _, logits = class_score(outputs, target)
         number = int(logits.argmax()) if target is None else target
         values: Any
         if method == "integrated-gradients":

@@ -155,7 +155,8 @@ def tokens_read(
     score: Tensor, tokens: Mapping[str, Tensor], entering: Mapping[str, Tensor], num_tokens: int
 ) -> dict[str, Tensor]:
     """What an output reads of the tokens behind each block past the blocks after it, by the path of the block's
-    self-attention ``[N]``: max(0, gradient * token), summed over features; all blocks together sum to 1."""
+    self-attention ``[N]``: |gradient * token|, summed over features; all blocks together sum to 1. (Without the
+    absolute value a norm behind the token would make the sum 0.)"""
     paths = [path for path, x in tokens.items() if x.shape[1] == num_tokens]
     whole = torch.autograd.grad(score, [tokens[p] for p in paths], allow_unused=True, retain_graph=True)
     later = [entering[p] for p in paths[1:]]
@@ -164,7 +165,7 @@ def tokens_read(
     for path, gradient, passed in zip(paths, whole, onward):
         direct = torch.zeros_like(tokens[path]) if gradient is None else gradient
         direct = direct if passed is None else direct - passed
-        reads[f"{path}.attn"] = (direct * tokens[path].detach())[0].sum(dim=-1).clamp(min=0).float().cpu()
+        reads[f"{path}.attn"] = (direct * tokens[path].detach())[0].abs().sum(dim=-1).float().cpu()
     total = torch.stack(list(reads.values())).sum()
     return {path: read / total if total > 0 else read for path, read in reads.items()}
 
@@ -243,7 +244,7 @@ def _feature_maps(predictor: Predictor, reader: Model, inputs: Tensor) -> tuple[
     maps: list[Tensor] = []
 
     def keep(module: nn.Module, args: Any, output: Any) -> None:
-        if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
+        if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2:].numel() > 1 and output is not args[0]:
             maps.append(output)
 
     around = reader.get_submodule("backbone") if isinstance(reader.config, WithBackbone) else reader
@@ -255,5 +256,7 @@ def _feature_maps(predictor: Predictor, reader: Model, inputs: Tensor) -> tuple[
         for handle in handles:
             handle.remove()
     if not maps:
-        raise ConfigError(f"this {predictor.source.architecture} has no feature map of more than one place")
+        raise ConfigError(
+            f"this {predictor.source.architecture} has no feature map of more than one place; use relevance"
+        )
     return maps, outputs

@@ -41,6 +41,7 @@ Method = Literal[
 METHODS: tuple[Method, ...] = get_args(Method)
 BY_CLASS = ("relevance", "attnlrp", "grad-cam", *CAPTUM_METHODS, "rise")
 OF_LAYERS = ("attention", "rollout", "flow", "grad-cam")
+FLOW_OF_MEAN = "a flow goes to one token, and the head of this model reads the mean of all; use rollout"
 BY_PLACE = "relevance, attnlrp or grad-cam"  # methods for one output of many, for messages
 
 
@@ -292,7 +293,7 @@ def _values(
     if method == "rollout":
         return over_patches(stream_rollout(steps, rows, readout.stream)[IMAGE][0], layout)
     if readout.token is None:
-        raise RecordingError("a flow goes to one token, and the head of this model reads the mean of all; use rollout")
+        raise RecordingError(FLOW_OF_MEAN + ", or the flow to a point (--point)")
     return over_patches(stream_flow(steps, readout.token, readout.stream)[IMAGE], layout)
 
 
@@ -305,7 +306,7 @@ def _placed_values(
 ) -> Tensor:
     """The map of local or axial attention: of one layer on its own grid, of all layers on that of the first."""
     if method == "flow":
-        raise RecordingError("a flow goes to one token, and the head of this model reads the mean of all; use rollout")
+        raise RecordingError(FLOW_OF_MEAN)
     if method == "rollout":
         return placed_rollout(blocks[: _layer(layer, len(blocks)) + 1], point)[0]
     attentions = [attention for block in blocks for attention in block.attentions]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from saccade.analysis.inputs import Embedder, image_reader
 from saccade.engine.predictor import Predictor
+from saccade.errors import ConfigError
 from saccade.models.model import Model
 from saccade.nn.matmul_precision import matmul_precision
 from saccade.nn.mode import evaluation_mode
@@ -64,7 +65,10 @@ def layer_outputs(predictor: Predictor, images: Tensor, *, grad: bool = False, b
             tokens = patch_tokens(trace)
             if trace.layout is not None and tokens:
                 return Layers({path.removeprefix("model."): x for path, x in tokens.items()}, trace.layout)
-        maps = predictor.model.features(images)
+        try:
+            maps = predictor.model.features(images)
+        except ConfigError as error:
+            raise ConfigError(f"{error}: its layers lie at no places of an image; use rollout or relevance") from None
     return Layers({f"map {number}": one.features for number, one in enumerate(maps)}, None)
 
 

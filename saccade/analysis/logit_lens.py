@@ -89,7 +89,9 @@ def logit_lens(
         ConfigError: the model has no classes, or no blocks over an image.
     """
     if not predictor.labels:
-        raise ConfigError("the logit lens needs a classifier: this model has no classes")
+        raise ConfigError(
+            "the logit lens needs a classifier: this model has no classes; the analysis cka compares its layers"
+        )
     names: tuple[str, ...] = ()
     probabilities, targets, done = [], [], 0
     for batch in images.batches:
@@ -121,7 +123,10 @@ def layer_logits(predictor: Predictor, inputs: Tensor) -> dict[str, Tensor]:
     """
     reader, blocks = image_blocks(predictor, inputs)
     if not blocks:
-        raise ConfigError(f"this {predictor.source.architecture} has no transformer blocks over an image")
+        raise ConfigError(
+            f"this {predictor.source.architecture} has no transformer blocks over an image; "
+            "the analysis cka compares its layers"
+        )
     inputs = inputs.to(predictor.device)
     paths, logits = list(blocks), {}
     with evaluation_mode(predictor.model), matmul_precision(predictor.matmul_precision):
@@ -129,7 +134,10 @@ def layer_logits(predictor: Predictor, inputs: Tensor) -> dict[str, Tensor]:
             with skipped([blocks[p] for p in paths[number + 1 :]]):
                 outputs = reader(inputs)
             if not isinstance(outputs, Tensor) or outputs.ndim != 2:
-                raise ConfigError(f"the output of this {predictor.source.architecture} is no class of a whole image")
+                raise ConfigError(
+                    f"the output of this {predictor.source.architecture} is no class of a whole image; the "
+                    "analysis cka compares its layers"
+                )
             logits[path] = outputs.float().cpu()
     return logits
 

@@ -49,6 +49,14 @@ def class_score(
     return _chosen(outputs[0], target)
 
 
+def require_one_class(outputs: Any, method: str) -> None:
+    """Raise ConfigError where a model does not classify the whole image."""
+    if not isinstance(outputs, Tensor) or outputs.ndim != 2:
+        raise ConfigError(
+            f"{method} explains the class of a whole image; for a box or a place use relevance or grad-cam"
+        )
+
+
 def best_query(outputs: DetrOutput | YoloOutput, query: int | None = None, point: Point | None = None) -> int:
     """The number of the query or location of one image: the given one, else that with the best score, of those whose
     box is around the point where one is given.

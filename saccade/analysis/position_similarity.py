@@ -89,7 +89,10 @@ def position_table(model: Model, image_size: tuple[int, int] | None = None) -> t
         kind = "sinusoidal" if model.pos_embed is None else "learned"
         return model.positions(like.to(place), None)[0].flatten(1).T, layout.grid, kind
     if module is None or layout is None:
-        raise ConfigError(f"this {type(model).__name__} has no positions on a grid of patches")
+        instead = "shift and shuffle measure what it makes of places"
+        if model.config.image_size is None:
+            instead = "attention and rollout are there for texts"
+        raise ConfigError(f"this {type(model).__name__} has no positions on a grid of patches; {instead}")
     kind = {LearnedPositions: "learned", FixedPositions: "sinusoidal", FourierPositions: "Fourier"}[type(module)]
     grid = module.grid if image_size is None else layout.grid
     return module(grid)[0, module.num_prefix :], grid, kind

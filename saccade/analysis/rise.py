@@ -16,9 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from saccade.analysis.gradient_maps import GradientMap
-from saccade.analysis.inputs import image_reader
-from saccade.analysis.outputs import class_score
+from saccade.analysis.gradient_maps import GradientMap, output_reader
+from saccade.analysis.outputs import class_score, require_one_class
 from saccade.engine.predictor import Predictor
 from saccade.errors import ConfigError
 from saccade.nn.matmul_precision import matmul_precision
@@ -83,19 +82,18 @@ def rise_map(
         ConfigError: the model gives no scores of classes.
     """
     masks = masks or RiseMasks()
-    reader, generator = image_reader(predictor), torch.Generator().manual_seed(masks.seed)
+    reader, generator = output_reader(predictor), torch.Generator().manual_seed(masks.seed)
     image = inputs.to(predictor.device)
     height, width = image.shape[-2:]
     total, done = torch.zeros(height, width), 0
     with evaluation_mode(predictor.model), matmul_precision(predictor.matmul_precision):
-        _, logits = class_score(reader(image), target)
+        outputs = reader(image)
+        require_one_class(outputs, "rise")
+        _, logits = class_score(outputs, target)
         number = int(logits.argmax()) if target is None else target
         while done < masks.count:
             part = random_masks(min(BATCH, masks.count - done), (height, width), masks, generator)
-            outputs = reader(image * part.to(image))
-            if not isinstance(outputs, Tensor):
-                raise ConfigError(f"RISE needs the probability of a class; {predictor.source.architecture} has several")
-            chances = outputs.float().softmax(dim=1)[:, number].cpu()
+            chances = reader(image * part.to(image)).float().softmax(dim=1)[:, number].cpu()
             total += (chances[:, None, None] * part[:, 0]).sum(dim=0)
             done += len(part)
             if masks.on_masks is not None:

@@ -83,7 +83,9 @@ def token_norms(
     for batch in images.batches:
         layers = layer_outputs(predictor, batch.inputs)
         if layers.layout is None:
-            raise ConfigError(f"this {predictor.source.architecture} has feature maps and no tokens")
+            raise ConfigError(
+                f"this {predictor.source.architecture} has feature maps and no tokens; use activations or cka"
+            )
         grid = grid or layers.layout.grid
         for path, tokens in layers.outputs.items():
             norms = tokens.float().norm(dim=-1).cpu().numpy()  # [B, N]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from saccade.analysis.attention_maps import to_pixels
+from saccade.analysis.inputs import require_images
 from saccade.analysis.layers import layer_outputs
 from saccade.analysis.result import to_plain
 from saccade.engine.predictor import ImageLike, Predictor, name_of
@@ -68,6 +69,7 @@ def token_colours(predictor: Predictor, images: Sequence[ImageLike], *, layer: i
     Raises:
         ConfigError: there is no image, no such layer, or fewer than three patches or features.
     """
+    require_images(predictor)
     if not images:
         raise ConfigError("there is no image to colour")
     maps, inputs, path = [], [], ""

@@ -50,7 +50,7 @@ class Family:
     text: str | None = None
 
 
-MEAN = {**SMALL_VIT, "class_token": False, "pooling": "mean"}
+MEAN = {**SMALL_VIT, "pooling": "mean"}
 CLIP = {**TEXT, **BACKBONE, "backbone_config.depth": 2, "backbone_config.patch_size": [8, 8], "embed_dim": 16}
 LOCAL = {"depths": [1, 1, 1, 1], "window": 3}
 AXIAL = {"depths": [1, 1, 1, 1]}
@@ -63,8 +63,8 @@ FAMILIES: dict[str, Family] = {
     "deit": Family("DeiT", "deit_ti16", "classification", 32, SMALL_VIT, 3),
     "hybrid": Family("hybrid", "hybrid_r_ti16", "classification", 64, {**BLOCK, "depth": 2}, 3),
     "mae": Family("MAE", "mae_digits", "masked_image", 8, {}),
-    "local": Family("local attention", "local_resnet26", "classification", 64, LOCAL, 3),
-    "axial": Family("axial attention", "axial_resnet26_s", "classification", 64, AXIAL, 3),
+    "local": Family("local attention", "local_resnet26", "classification", 32, LOCAL, 3),
+    "axial": Family("axial attention", "axial_resnet26_s", "classification", 32, AXIAL, 3),
     "perceiver": Family("Perceiver", "perceiver_digits", "classification", 8, {}, 3),
     "detr": Family("DETR", "detr_small", "detection", 64, DETR, 3),
     "yolo": Family("one-stage detector on a ConvNet", "yolo_small", "detection", 64, {}, 3),

@@ -1,0 +1,42 @@
+"""The table of docs/analysis.md: what works, at two sizes of image; the rest is refused in a sentence."""
+
+import re
+
+import pytest
+
+from saccade.errors import SaccadeError
+from tests.analysis.cells import ANALYSES, REFUSALS
+from tests.analysis.families import FAMILIES, build
+
+AT_ANY_SIZE = ("distance", "attention", "rollout", "relevance", "grad-cam")
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_cell(name: str) -> None:
+    predictor, family = build(name), FAMILIES[name]
+    for analysis, run in ANALYSES.items():
+        instead = REFUSALS[analysis].get(name)
+        if instead is None:
+            assert run(predictor, family) is not None, analysis
+            continue
+        with pytest.raises(SaccadeError) as refusal:
+            run(predictor, family)
+        message = str(refusal.value)
+        assert re.search(instead, message), f"{analysis}: {message}"
+        assert len(message.splitlines()) == 1
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in predictor.model.modules())
+
+
+@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.size is not None])
+def test_at_another_size(name: str) -> None:
+    family = FAMILIES[name]
+    assert family.size is not None
+    predictor = build(name, 2 * family.size)
+    for analysis in AT_ANY_SIZE:
+        if name not in REFUSALS[analysis]:
+            assert ANALYSES[analysis](predictor, family) is not None, analysis
+
+
+def test_no_refusal_of_a_family_that_is_not_there() -> None:
+    assert REFUSALS.keys() == ANALYSES.keys()
+    assert all(family in FAMILIES for refused in REFUSALS.values() for family in refused)
