@@ -4,9 +4,10 @@ import re
 
 import pytest
 
+from saccade.analysis.image_maps import image_map
 from saccade.errors import SaccadeError
 from tests.analysis.cells import ANALYSES, REFUSALS
-from tests.analysis.families import FAMILIES, build
+from tests.analysis.families import FAMILIES, build, image
 
 AT_ANY_SIZE = ("distance", "attention", "rollout", "relevance", "grad-cam")
 
@@ -35,6 +36,13 @@ def test_at_another_size(name: str) -> None:
     for analysis in AT_ANY_SIZE:
         if name not in REFUSALS[analysis]:
             assert ANALYSES[analysis](predictor, family) is not None, analysis
+
+
+@pytest.mark.parametrize("name", ["mean", "depth", "segmentation", "detr"])
+def test_a_flow_to_a_point_where_the_head_reads_no_single_token(name: str) -> None:
+    values = image_map(build(name), image(), "flow", point=(0.9, 0.1)).values
+    assert values.max() <= 1 + 1e-5
+    assert (values > 0).all()
 
 
 def test_no_refusal_of_a_family_that_is_not_there() -> None:
