@@ -185,7 +185,9 @@ def attnlrp_map(
     reader = output_reader(predictor)
     layout = reader.token_layout((inputs.shape[-2], inputs.shape[-1]))
     if layout is None or not any(isinstance(module, Attention) for module in reader.modules()):
-        raise RecordingError(f"this {predictor.source.architecture} has no attention over an image: use grad-cam")
+        raise RecordingError(
+            f"this {predictor.source.architecture} has no tokens over an image: use relevance or grad-cam"
+        )
     leaf = inputs.to(predictor.device).requires_grad_()
     tokens: list[Tensor] = []
     thread = threading.get_ident()

@@ -94,9 +94,8 @@ def map_figure(maps: Sequence[ScoredMap]) -> Figure:
         raise ValueError("there is nothing to draw")
     pairs = min(len(maps), 3)
     rows = -(-len(maps) // pairs)
-    figure = Figure(
-        figsize=(4.4 * pairs, (2.5 if maps[0].score is None else 2.8) * rows), layout="constrained", dpi=130
-    )
+    height = 2.5 if maps[0].score is None else 3.1
+    figure = Figure(figsize=(4.4 * pairs, height * rows), layout="constrained", dpi=130)
     axes = figure.subplots(rows, 2 * pairs, squeeze=False)
     for panel in axes.flat:
         panel.axis("off")
@@ -110,7 +109,8 @@ def map_figure(maps: Sequence[ScoredMap]) -> Figure:
             low = float(one.values.min())
         right.imshow(overlay(one.image, np.maximum(one.values - low, 0)))
         title = f"{shortened(one.method, 30)}: {low:.2g} to {high:.2g}"
-        right.set_title("\n".join([title, *([] if score is None else score_lines(score))]), fontsize=9)
+        lines = [] if score is None else score_lines(score)
+        right.set_title("\n".join([title, *lines]), fontsize=8 if lines else 9)
     return figure
 
 

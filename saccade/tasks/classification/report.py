@@ -170,12 +170,10 @@ def common_confusions(
     return sorted(pairs, key=lambda pair: -pair[2])[:most]
 
 
-def score_row(one: MapScores) -> list[str]:
-    """A map's name and its three scores with their intervals."""
-    return [
-        one.method,
-        *(f"{x.value:.2f} ({x.low:.2f} to {x.high:.2f})" for x in (one.deletion, one.insertion, one.saco)),
-    ]
+def score_row(one: MapScores) -> dict[str, Any]:
+    """A map's name, and its three scores with their intervals."""
+    scores = (one.deletion, one.insertion, one.saco)
+    return {"name": one.method, "scores": [(f"{x.value:.2f}", f"{x.low:.2f} to {x.high:.2f}") for x in scores]}
 
 
 def card(explanation: Explanation, truth: str) -> dict[str, str]:
