@@ -47,7 +47,7 @@ class Row:
         megabytes: that a child's resident memory may grow by, and half of what it may reserve.
         cpu_seconds: of one call.
         seconds: of one call, on the clock.
-        quiet: whether a line on stderr is a failure.
+        quiet: whether a line on stderr that does not name the file is a failure.
     """
 
     name: str
@@ -166,7 +166,10 @@ def _attempt_all(row: Row, state: Any, seed: int, numbers: range, folder: Path, 
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     os.dup2(os.open(lines, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
     for number in numbers:
-        before, peak = lines.stat().st_size, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before, peak = (
+            len(lines.read_text(errors="replace")) if row.quiet else 0,
+            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        )
         signal.setitimer(signal.ITIMER_REAL, row.seconds)
         signal.setitimer(signal.ITIMER_PROF, row.cpu_seconds)
         with tempfile.TemporaryDirectory(dir=folder) as own:
@@ -179,6 +182,7 @@ def _attempt_all(row: Row, state: Any, seed: int, numbers: range, folder: Path, 
         growth = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) // 1024
         if reason is None and growth > row.megabytes:
             reason = f"{growth} MB"
-        if reason is None and row.quiet and lines.stat().st_size > before:
-            reason = f"on stderr: {lines.read_bytes()[before : before + 200]!r}"
+        printed = lines.read_text(errors="replace")[before:] if row.quiet else ""
+        if reason is None and any(own not in line for line in printed.splitlines()):
+            reason = f"on stderr, without the file's name: {printed[:200]!r}"
         os.write(writer, (json.dumps((number, reason)) + "\n").encode())

@@ -96,7 +96,7 @@ def payloads(marker: str) -> list[Any]:
     code = f"__import__('os').mkdir({marker!r})"
     return [
         Calls(os.mkdir, marker), Calls(os.makedirs, marker), Calls(os.system, f"mkdir {marker}"), Calls(eval, code),
-        Calls(exec, code), Calls(map(os.mkdir, [marker]).__class__, os.mkdir, [marker]), Calls(getattr, os, "mkdir"),
+        Calls(exec, code), Calls(map(os.mkdir, [marker]).__class__, os.mkdir, [marker]), Calls(os.symlink, "/", marker),
         Calls(pickle.loads, pickle.dumps(Calls(os.mkdir, marker))), Calls(shutil.copytree, str(GOLDEN), marker),
         Calls(torch.load, marker), Calls(Path(marker).mkdir), {"state_dict": Calls(os.mkdir, marker), **STATE},
         OrderedDict(STATE, extra=[torch.ones(2), (Calls(os.mkdir, marker),)]),

@@ -6,10 +6,13 @@ other decoder runs on unknown bytes (EPS starts an interpreter).
 
 import importlib
 import io
+import logging
 import struct
 import tokenize
+import warnings
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -180,7 +183,10 @@ def _identify(file: IO[bytes], name: str, formats: Sequence[str]) -> Image.Image
             factory, accept = Image.OPEN[candidate]
             if accept is None or accept(head[:16]) is True:
                 file.seek(0)
-                return factory(file, name)  # unlike Image.open without Pillow's global limit of pixels: ours is exact
+                with quiet_decoders():
+                    return factory(
+                        file, name
+                    )  # unlike Image.open without Pillow's global limit of pixels: ours is exact
     except SyntaxError as error:  # Pillow's word for "not this format"
         raise not_an_image(name, kind, first_line(error)) from None
     except DAMAGE as error:
@@ -217,7 +223,7 @@ def tiff_bands(file: IO[bytes]) -> int:
     """The number of bands of a TIFF: samples of a pixel, or planes where tifffile wrote an array as pages; 0 where the
     header is damaged. The file is rewound."""
     bands = _samples_per_pixel(file)
-    if bands == 1 and (tifffile := _tifffile()) is not None:
+    if bands == 1 and (tifffile := tifffile_library()) is not None:
         try:
             with tifffile.TiffFile(file) as tiff:
                 if not tiff.is_shaped:  # by its first page alone
@@ -232,16 +238,30 @@ def tiff_bands(file: IO[bytes]) -> int:
     return bands
 
 
-def _tifffile() -> Any:
+def tifffile_library() -> Any:
     """The library of the extra `tiff`; None where it is not installed."""
     try:
-        return importlib.import_module("tifffile")
+        library = importlib.import_module("tifffile")
     except ImportError:
         return None
+    if library.logger().level == logging.NOTSET:  # what it prints of a damaged file is in the error, with its name
+        library.logger().setLevel(logging.CRITICAL)
+    return library
+
+
+@contextmanager
+def quiet_decoders() -> Iterator[None]:
+    """Keep Pillow's warnings about the tags of a damaged TIFF from the terminal: they have no file name, and what
+    cannot be read raises an error."""
+    with warnings.catch_warnings():
+        # Of this module alone: filters belong to the whole process, and other threads may come in between.
+        warnings.filterwarnings("ignore", module=r"PIL\.(TiffImagePlugin|Image)$")
+        yield
 
 
 def _samples_per_pixel(file: IO[bytes]) -> int:
-    return int(_tiff_tags(file).get(TiffImagePlugin.SAMPLESPERPIXEL, 1))
+    with quiet_decoders():
+        return int(_tiff_tags(file).get(TiffImagePlugin.SAMPLESPERPIXEL, 1))
 
 
 def _tiff_tags(file: IO[bytes]) -> Mapping[int, Any]:
@@ -252,7 +272,8 @@ def _tiff_tags(file: IO[bytes]) -> Mapping[int, Any]:
             head += file.read(8)
         directory = TiffImagePlugin.ImageFileDirectory_v2(head)
         file.seek(directory.next)
-        directory.load(file)
+        with quiet_decoders():
+            directory.load(file)
         return directory
     except DAMAGE:
         return {TiffImagePlugin.SAMPLESPERPIXEL: 0}
@@ -287,8 +308,11 @@ def stored_orientation(path: Path) -> tuple[int, tuple[int, int]]:
             tags = _tiff_tags(file)
             return 1, (int(tags[TiffImagePlugin.IMAGEWIDTH]), int(tags[TiffImagePlugin.IMAGELENGTH]))
         image = open_image(file, str(path), max_pixels=None)
+        if image.format == "PNG" and image.width * image.height > MAX_PIXELS and "exif" not in image.info:
+            return 1, image.size  # Pillow would decode the pixels to look for EXIF behind them
         try:
-            return image.getexif().get(ExifTags.Base.Orientation, 1), image.size
+            with quiet_decoders():
+                return image.getexif().get(ExifTags.Base.Orientation, 1), image.size
         except DAMAGE as error:
             raise ImageError(f"{path} is damaged: {first_line(error)}") from None
 

@@ -5,13 +5,12 @@ palettes and CMYK are converted to RGB; of an animation or a multi-page document
 profiles are not applied. Which formats are read is in `image_formats.py`.
 """
 
-import importlib
 import io
 import logging
 import math
 from contextlib import nullcontext
 from pathlib import Path
-from typing import IO, Any, Protocol, overload, runtime_checkable
+from typing import IO, Protocol, overload, runtime_checkable
 
 import numpy as np
 import torch
@@ -31,8 +30,10 @@ from saccade.data.image_formats import (
     kind_of,
     open_image,
     open_image_file,
+    quiet_decoders,
     refuse_larger,
     tiff_bands,
+    tifffile_library,
 )
 from saccade.data.libtiff import libtiff_messages
 from saccade.data.npy import SIGNATURE, npy_shape, read_npy
@@ -169,13 +170,12 @@ def stored_channels(data: bytes) -> int:
 
 def _read_bands(file: IO[bytes], name: str, max_pixels: int, channels: int) -> np.ndarray:
     """The bands of a TIFF ``[H, W, C]``."""
-    try:
-        tifffile: Any = importlib.import_module("tifffile")
-    except ImportError:
+    tifffile = tifffile_library()
+    if tifffile is None:
         raise ImageError(
             f"{name}: TIFF for a model with {channels} channels needs the extra `tiff`: pip install 'saccade[tiff]', "
             "or pip install tifffile"
-        ) from None
+        )
     try:
         with tifffile.TiffFile(file) as tiff:
             series = tiff.series[0]
@@ -195,7 +195,14 @@ def _read_pil(
 ) -> tuple[Image.Image | Tensor, tuple[int, int]]:
     if channels not in (1, 3):
         if len(image.getbands()) == channels and image.mode not in ("CMYK", "YCbCr", "LAB", "HSV"):
-            numbers = _from_numbers(np.asarray(image), channels, name)
+            if image.width * image.height > max_pixels:
+                refuse_larger(image.size, max_pixels, name)
+            try:
+                with quiet_decoders(), libtiff_messages():
+                    pixels = np.asarray(image)
+            except DAMAGE as error:
+                raise ImageError(f"{name} is damaged or cut off: {first_line(error)}") from None
+            numbers = _from_numbers(pixels, channels, name)
             return numbers, size_of(numbers)
         raise wrong_channels(name, len(image.getbands()), channels)
     width, height = image.size
@@ -207,7 +214,7 @@ def _read_pil(
         refuse_larger((width, height), max_pixels, name)
     lines: list[str] = []
     try:
-        with libtiff_messages() if image.format == "TIFF" else nullcontext(lines) as lines:
+        with quiet_decoders(), libtiff_messages() if image.format == "TIFF" else nullcontext(lines) as lines:
             image.load()
             upright = ImageOps.exif_transpose(image)
         turned = upright.size != image.size
