@@ -1,5 +1,6 @@
 """Edits of valid files: of their bytes, of the values in them, of the numbers that they state."""
 
+import copy
 import json
 import random
 import re
@@ -78,7 +79,7 @@ def edited_json(content: bytes, rng: random.Random) -> bytes:
         elif kind < 0.22:
             return json.dumps(document[""]).encode()[:-1] + b',"deep":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
         else:
-            parent[key] = rng.choice(VALUES)
+            parent[key] = copy.deepcopy(rng.choice(VALUES))
     return json.dumps(document[""]).encode()
 
 

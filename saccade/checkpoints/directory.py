@@ -64,6 +64,9 @@ class LoadedModel:
     task_state: dict[str, Any] = field(default_factory=dict)
 
 
+TYPES = {"architecture": str, "task": str, "task_state": dict, "labels": list, "provenance": dict}  # in config.json
+
+
 def save_own_weights(path: Path, model: nn.Module) -> Path:
     """Write the weights of a model whose code is not ours, whole or not at all."""
     with new_directory(path) as folder:
@@ -116,6 +119,9 @@ def read_model_dir(path: str | Path) -> LoadedModel:
         raise CheckpointError(
             f"{path / CONFIG} has the format {content.get('format')!r}, this version reads {FORMAT}: update saccade"
         )
+    for name, kind in TYPES.items():
+        if not isinstance(content.get(name, kind()), kind):
+            raise CheckpointError(f"{path / CONFIG} is not a model's config: {name} is {str(content[name])[:80]!r}")
     tensors = read_tensors(path / WEIGHTS).tensors
     try:
         model = build(content["architecture"], content["config"], max_values(tensors))

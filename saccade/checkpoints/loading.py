@@ -1,7 +1,8 @@
 """Open a model: from a run, a model directory, or a checkpoint of another project."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -110,26 +111,21 @@ def _load_published(
         own = content.container == "safetensors" and not (folder / CONFIG).is_file()
         hint = f"; the weights of a model directory open with its {CONFIG} beside them" if own else ""
         raise CheckpointError(f"{path}: {error}{hint}") from None
-    metadata = read_metadata(path, image_size, options, content.metadata)
-    metadata = replace(metadata, names=frozenset(content.tensors))
-    shapes = {name: tuple(tensor.shape) for name, tensor in theirs.items()}
-    try:
-        config = publisher.infer(shapes, metadata)
-    except KeyError as error:
-        raise CheckpointError(f"{path} looks like {publisher.NAME}, but has no {error.args[0]}") from None
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{path} looks like {publisher.NAME}, but is invalid: {error}") from None
-    if hasattr(publisher, "resampling"):
-        config = change_config(config, {"position_resampling": publisher.resampling(config, metadata)})
-    config = change_config(config, options)
-    tensors, unused = to_ours(theirs, publisher.rules(config))
-    if hasattr(publisher, "ignored"):
-        unused = [name for name in unused if not publisher.ignored(name)]
-    preprocessing = publisher.preprocessing(config, metadata)
+    with _interpreted(path, publisher.NAME):
+        metadata = read_metadata(path, image_size, options, content.metadata)
+        metadata = replace(metadata, names=frozenset(content.tensors))
+        config = publisher.infer({name: tuple(tensor.shape) for name, tensor in theirs.items()}, metadata)
+        if hasattr(publisher, "resampling"):
+            config = change_config(config, {"position_resampling": publisher.resampling(config, metadata)})
+        config = change_config(config, options)
+        tensors, unused = to_ours(theirs, publisher.rules(config))
+        if hasattr(publisher, "ignored"):
+            unused = [name for name in unused if not publisher.ignored(name)]
+        preprocessing = publisher.preprocessing(config, metadata)
+        task, task_state = head_task(metadata)
+        default_labels = publisher.labels(config) if hasattr(publisher, "labels") else None
+        names = class_names(metadata)
     report = MappingReport(unused=unused, notes=[*content.notes, *metadata.notes], format=publisher.NAME)
-    task, task_state = head_task(metadata)
-    default_labels = publisher.labels(config) if hasattr(publisher, "labels") else None
-    names = class_names(metadata)
     if names is not None and len(names) != config.num_classes:
         report.notes.append(
             f"{len(names)} class names beside the file are not used: it has {config.num_classes} outputs"
@@ -151,6 +147,17 @@ def _load_published(
         report=report,
         vocabulary=read_vocabulary(path if path.is_dir() else path.parent),
     )
+
+
+@contextmanager
+def _interpreted(path: Path, name: str) -> Iterator[None]:
+    """Errors of values that a publisher's files have in the place of others, such as a list for a number."""
+    try:
+        yield
+    except KeyError as error:
+        raise CheckpointError(f"{path} looks like {name}, but has no {error.args[0]}") from None
+    except (ValueError, TypeError, AttributeError, IndexError, ArithmeticError) as error:
+        raise CheckpointError(f"{path} looks like {name}, but is invalid: {error}") from None
 
 
 def adapt(

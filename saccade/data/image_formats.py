@@ -251,11 +251,11 @@ def tifffile_library() -> Any:
 
 @contextmanager
 def quiet_decoders() -> Iterator[None]:
-    """Keep Pillow's warnings about the tags of a damaged TIFF from the terminal: they have no file name, and what
+    """Keep Pillow's warnings about damaged files from the terminal: they have no file name, and what
     cannot be read raises an error."""
     with warnings.catch_warnings():
-        # Of this module alone: filters belong to the whole process, and other threads may come in between.
-        warnings.filterwarnings("ignore", module=r"PIL\.(TiffImagePlugin|Image)$")
+        # Of Pillow alone: filters belong to the whole process, and other threads may come in between.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
         yield
 
 

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import saccade
+from saccade.checkpoints.convert import convert
 from saccade.checkpoints.directory import LoadedModel, read_model_dir, save_model_dir
 from saccade.checkpoints.loading import adapt, load_model
 from saccade.checkpoints.reading import read_tensors
@@ -170,3 +171,22 @@ def test_the_weights_file_alone_is_refused_with_what_is_missing(saved: Path, tmp
     save_file(load_file(alone), alone)  # as versions before 0.2 wrote it
     with pytest.raises(CheckpointError, match=r"no known format.*open with its config.json beside them"):
         load_model(alone)
+
+
+@pytest.mark.parametrize("name", ["architecture", "task", "task_state", "labels", "provenance"])
+def test_values_of_another_type_are_named(saved: Path, name: str) -> None:
+    content = json.loads((saved / "config.json").read_text())
+    content[name] = 5
+    (saved / "config.json").write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match=rf"config\.json is not a model's config: {name} is '5'"):
+        read_model_dir(saved)
+
+
+@pytest.mark.parametrize(("name", "value"), [("resample", {}), ("rescale_factor", [1]), ("image_mean", {"a": 1})])
+def test_a_processor_with_values_of_another_type_is_one_line(saved: Path, name: str, value: object) -> None:
+    folder = saved.parent / "theirs"
+    convert(saved, folder, "huggingface")
+    file = folder / "preprocessor_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), name: value}))
+    with pytest.raises(CheckpointError, match="^[^\n]+$"):
+        load_model(folder)
