@@ -188,5 +188,5 @@ def test_a_processor_with_values_of_another_type_is_one_line(saved: Path, name: 
     convert(saved, folder, "huggingface")
     file = folder / "preprocessor_config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), name: value}))
-    with pytest.raises(CheckpointError, match="^[^\n]+$"):
+    with pytest.raises(CheckpointError, match=r"^[^\n]+$"):
         load_model(folder)

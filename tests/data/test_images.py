@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from saccade.data.image_formats import SUFFIXES, image_size, is_image_name
+from saccade.data.image_formats import SUFFIXES, image_size, is_image_name, open_image_file
 from saccade.data.images import MAX_PIXELS, image_names, read_image, read_scaled
 from saccade.errors import ImageError
 
@@ -289,3 +289,25 @@ def test_the_suffixes_are_lower_case() -> None:
 def test_an_array_beside_an_image_of_its_name_is_no_image() -> None:
     names = ["a/1.jpg", "a/1.npy", "a/2.npy", "b/1.NPY", "b/2.txt", "1.npy"]
     assert image_names(names) == ["a/1.jpg", "a/2.npy", "b/1.NPY", "1.npy"]
+
+
+def test_a_read_reserves_no_more_than_the_file_has(tmp_path: Path) -> None:
+    """A damaged chunk may state any length."""
+    file = tmp_path / "a.png"
+    file.write_bytes(b"0123456789")
+    with open_image_file(file) as opened:
+        assert opened.read(4) == b"0123"
+        assert opened.read(2**62) == b"456789"  # Python would reserve that much
+        assert opened.read(1) == b""
+        opened.seek(8)
+        assert opened.read() == b"89"
+
+
+def test_the_size_of_a_large_png_is_that_of_its_header(tmp_path: Path) -> None:
+    side = struct.pack(">I", 65_535)
+    body = b"IHDR" + side + side + b"\x08\x00\x00\x00\x00"
+    data = zlib.compress(bytes(100))
+    chunks = [body, b"IDAT" + data, b"IEND"]
+    framed = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks]
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(framed))
+    assert image_size(tmp_path / "a.png") == (65_535, 65_535)
