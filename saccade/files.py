@@ -6,6 +6,7 @@ for it, and so is a file that claims more bytes than its kind ever has (a sparse
 Loads no torch.
 """
 
+import io
 import os
 import stat
 from pathlib import Path
@@ -17,6 +18,17 @@ MAX_BYTES = 4 * 2**30  # of a file that is read whole: JSON, tables, texts; the 
 MAX_IMAGE_BYTES = 2**30  # of one image; 89 million pixels in 32-bit RGBA take a third of it
 
 Problem = type[SaccadeError]
+
+
+class _Bounded(io.BufferedReader):
+    """A file of which a read reserves no more memory than there are bytes left: decoders and unpicklers pass on the
+    length that a damaged file states, and Python reserves it before it reads."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0:
+            return super().read()
+        left = os.fstat(self.fileno()).st_size - self.tell()
+        return super().read(min(size, max(left, 0)))
 
 
 def open_regular(
@@ -37,7 +49,7 @@ def open_regular(
     """
     name = name or str(path)
     try:
-        file = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115 (the caller closes it)
+        file = _Bounded(open(path, "rb", buffering=0, opener=_open_without_waiting))  # noqa: SIM115 (the caller closes it)
     except FileNotFoundError:
         raise error(f"{name}: there is no such file") from None
     except PermissionError:

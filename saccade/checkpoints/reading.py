@@ -16,6 +16,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -256,8 +257,12 @@ def _tensor(array: np.ndarray) -> Tensor:
 
 def _read_torch(path: Path) -> Tensors:
     try:
-        with torch.serialization.safe_globals(safe_globals()):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        with ExitStack() as stack:
+            stack.enter_context(torch.serialization.safe_globals(safe_globals()))
+            source: Any = path  # of an archive PyTorch reads its parts by offset
+            if not zipfile.is_zipfile(path):  # of an old file it reserves as many bytes as a text in it claims to have
+                source = stack.enter_context(open_regular(path, error=CheckpointError))
+            content = torch.load(source, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         text = str(error).strip() or "UnpicklingError"
         reason = text.split("\n")[-1] if "GLOBAL" not in text else _unsafe_global(text)

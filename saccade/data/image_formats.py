@@ -7,7 +7,6 @@ other decoder runs on unknown bytes (EPS starts an interpreter).
 import importlib
 import io
 import logging
-import os
 import struct
 import tokenize
 import warnings
@@ -15,7 +14,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from PIL import ExifTags, Image, TiffImagePlugin
 
@@ -136,21 +135,9 @@ def not_an_image(name: str, kind: str, reason: str = "") -> ImageError:
     return ImageError(f"{name} is not an image that can be read: {content}{reason}; {advice}")
 
 
-class _Bounded(io.BufferedReader):
-    """A file of which a read reserves no more memory than the file has bytes left: decoders pass on the length that a
-    damaged chunk states."""
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is None or size < 0:
-            return super().read()
-        left = os.fstat(self.fileno()).st_size - self.tell()
-        return super().read(min(size, max(left, 0)))
-
-
 def open_image_file(path: Path, name: str = "") -> IO[bytes]:
     """Open the regular file of an image; raises ImageError as :func:`saccade.files.open_regular`."""
-    file = open_regular(path, name, ImageError, kind="image file", max_bytes=MAX_IMAGE_BYTES)
-    return _Bounded(cast(io.BufferedReader, file).detach())
+    return open_regular(path, name, ImageError, kind="image file", max_bytes=MAX_IMAGE_BYTES)
 
 
 def open_image(

@@ -32,6 +32,7 @@ from saccade.nn.matmul_precision import MatmulPrecision, choose_matmul_precision
 from saccade.nn.mode import evaluation_mode
 
 log = logging.getLogger("saccade")
+SHOWN = 4  # names of inputs in a message
 
 
 class Predictor:
@@ -193,10 +194,16 @@ class Predictor:
 
         Raises:
             MeasurementError: outputs are NaN or infinite; the message has the inputs.
+            ConfigError: inputs as they were prepared do not fit the model, such as a size that is no multiple of its
+                patches.
         """
         batch = batch.to(self.device)
         with matmul_precision(self.matmul_precision), evaluation_mode(self.model):
-            outputs = self.task.eval_step(self.model, batch)
+            try:
+                outputs = self.task.eval_step(self.model, batch)
+            except ValueError as error:
+                names = ", ".join(batch.names[:SHOWN])
+                raise ConfigError(f"the model cannot read what its preprocessing makes of {names}: {error}") from None
             require_finite(outputs, batch.names)
             return self.task.decode(outputs, batch)
 

@@ -193,3 +193,12 @@ def test_reprs_are_short() -> None:
 
 def test_commands_quote_paths_with_spaces() -> None:
     assert command("saccade", "evaluate", Path("my runs/a"), "d") == "saccade evaluate 'my runs/a' d"
+
+
+def test_a_preprocessing_that_does_not_fit_the_model_is_one_line() -> None:
+    model = saccade.create("vit_digits")
+    source = LoadedModel(
+        model, "vit", tuple("0123456789"), Preprocessing((9, 8), "exact", 1.0, channels=1, mean=(0.5,), std=(0.5,))
+    )
+    with pytest.raises(ConfigError, match=r"cannot read what its preprocessing makes of image 0: .*cannot be cut"):
+        predictor_of(source).predict(np.zeros((12, 12), np.uint8))
