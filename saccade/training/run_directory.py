@@ -108,9 +108,9 @@ class RunDirectory:
             if path.is_dir():
                 remove_leftovers(path)
             if path.exists() and (not path.is_dir() or any(path.iterdir())):
-                raise ConfigError(
-                    f"{path} is there already: choose another --output, or resume it with --resume {path}"
-                )
+                is_run = is_file(path / CONFIG)
+                advice = f"or resume it with --resume {path}" if is_run else "since it is no run"
+                raise ConfigError(f"{path} is there already: choose another --output, {advice}")
         else:
             path = next(p for p in _names(config) if not p.exists())
         run = cls(path)
