@@ -83,7 +83,7 @@ def test_shards_hold_texts_or_json(tmp_path: Path) -> None:
         ("captions.csv", "image,caption\nno.png,a\n", "line 2: there is no no.png in the folder"),
         ("captions.csv", "image,words\n0.png,a\n", "needs the columns"),
         ("captions.csv", "image,caption,split\n0.png,a,later\n", "'later' is not a split"),
-        ("pairs.jsonl", '{"image": "0.png", "caption": "a"}\n{"image"', "line 2 is not JSON"),
+        ("pairs.jsonl", '{"image": "0.png", "caption": "a"}\n{"image"', "line 2 is not readable JSON"),
         ("pairs.jsonl", '{"image": "0.png", "caption": ["a", ""]}', "a caption is empty"),
         ("pairs.jsonl", "[1]", "an object with file and caption"),
         ("captions.csv", "image,caption\n", "has a header and no rows"),

@@ -29,7 +29,7 @@ def test_lines_end_at_line_feeds_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("[" * 100_000, "line 1 is not JSON"),
+        ("[" * 100_000, "line 1 is not readable JSON"),
         ('{"text": "\\ud800"}', "line 1 has a character that is none"),
         ("[1]", "an object"),
     ],
