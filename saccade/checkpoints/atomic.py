@@ -87,7 +87,10 @@ def remove_leftovers(folder: str | Path) -> list[str]:
 
 def sha256_of(path: str | Path) -> str:
     with open_regular(Path(path), error=CheckpointError) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def write_manifest(folder: str | Path) -> dict[str, str]:

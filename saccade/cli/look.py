@@ -195,13 +195,13 @@ def digits_model() -> Path:
 def digits_and_boards(image_size: int | None, device: str) -> "tuple[list[OpenModel], list[OpenImage]]":
     """What is shown without arguments: the digits model at twice its size on images of four digits, where it takes that
     size, and as it is on single digits."""
-    from saccade.data.builtin.digits import digits_board, digits_splits
+    from saccade.data.builtin.digits import DigitsSource, digits_board, digits_splits
     from saccade.explorer.recording import OpenImage
     from saccade.explorer.session import OpenModel
     from saccade.tasks.loading import load
 
     run, source = str(digits_model()), digits_splits().test
-    assert source is not None
+    assert isinstance(source, DigitsSource)
     whole = OpenModel("digits", load(run, image_size=image_size, device=device))
     singles = [(source.names[index], source.data(index)) for index in range(DIGITS)]
     if image_size is not None:

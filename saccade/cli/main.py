@@ -50,7 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code: 0 ok, 1 failed, 2 wrong usage, 130 interrupted."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if not arguments or arguments in (["--help"], ["-h"]):
-        print(overview())
+        try:
+            print(overview(), flush=True)
+        except BrokenPipeError:
+            close_output()
         return EXIT_OK
     from cyclopts import CycloptsError
 
@@ -62,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"saccade: {one_line(error)}", file=sys.stderr)
         return EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        close_output()
         return EXIT_OK
     except OSError as error:  # a full disk, a missing right: the system's own words are clear
         print(f"saccade: {one_line(error)}", file=sys.stderr)
@@ -86,6 +89,11 @@ def resource_line(error: Exception) -> str | None:
     if isinstance(error, MemoryError) or any(sign in text for sign in NO_MEMORY):
         return f"not enough memory ({text or 'an allocation failed'}): use smaller images or a smaller --batch-size"
     return f"no file has such a name: {text}" if "embedded null" in text else None
+
+
+def close_output() -> None:
+    """What Python still writes when it ends goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def overview() -> str:

@@ -131,7 +131,7 @@ def test_files_generators_and_calls(tmp_path: Path) -> None:
         answer = model.predict(file)
     assert answer.score == score
     assert answer.name == str(tmp_path / "x.png")
-    assert [r.score for r in model.predict(data for _ in range(3))] == [score] * 3
+    assert [r.score for r in model.predict(data for _ in range(3))] == pytest.approx([score] * 3)
     drawn: list[int] = []
 
     def endless():
