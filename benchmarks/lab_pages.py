@@ -5,7 +5,8 @@
     python benchmarks/lab_pages.py --check                               exit code 1 if a page has other numbers
 
 `docs/lab/NAME.csv` has a row for each run, `docs/lab/NAME.json` machine, date and processor time, and
-`docs/lab/NAME-tuning.csv` the learning rates that were compared (benchmarks/lab_tuning.py). What stands on
+`docs/lab/NAME-tuning.csv` the learning rates that were compared (benchmarks/lab_tuning.py); `docs/lab/NAME-earlier.csv`,
+where there is one, has runs with options that the study no longer has. What stands on
 `docs/lab-NAME.md` between the two comments is written from them; the text around it is not.
 """
 
@@ -117,6 +118,8 @@ def block(name: str) -> str:
         parts.append((DOCS / "lab" / LAWS).read_text(encoding="utf-8").strip())
     if (DOCS / "lab" / f"{name}-tuning.csv").is_file():
         parts.append(tuning_table(name))
+    if (DOCS / "lab" / f"{name}-earlier.csv").is_file():
+        parts.append(earlier_table(name))
     parts.append(
         f"{about['runs']} runs, {duration(about['cpu_seconds'])} of processor time for training in all: "
         f"{about['machine']}, {about['date']}."
@@ -209,6 +212,16 @@ def tuning_table(name: str) -> str:
         "Learning rates, the same for each side: accuracy on 287 validation images with a seed of its own "
         f"(`python benchmarks/lab_tuning.py {name}`); the best was taken, and the test images were not looked at.\n\n"
         + markdown([axis, *(f"rate {rate}" for rate in rates)], list(lines.values()))
+    )
+
+
+def earlier_table(name: str) -> str:
+    """Runs that are not in the other tables, as their file has them."""
+    with open(DOCS / "lab" / f"{name}-earlier.csv", encoding="utf-8", newline="") as file:
+        head, *rows = csv.reader(file)
+    return (
+        "Runs made before the learning rates were compared, with a rate that the study does not have; none is in the "
+        f"tables above.\n\n{markdown(head, rows)}"
     )
 
 
