@@ -40,6 +40,7 @@ from saccade.training.result import predictions, provenance, summary
 from saccade.training.resume import choose_environment, locked, resumed_config
 from saccade.training.run_directory import Progress, RunDirectory
 from saccade.training.schedules import lr_factor, schedule_length
+from saccade.training.start import config_of_setup, save_start
 from saccade.training.state import Files, load_state, model_tensors, non_finite_names, state_tensors
 from saccade.training.step import TrainStep
 from saccade.training.tracking.tracking import require_trackers, tracked
@@ -106,7 +107,7 @@ def train(
     require_trackers(config)
     with joined_processes(config.device) as processes:
         notify = on_event if on_event is not None and processes.is_first else lambda event: None
-        plan = plan_run(config, make_setup(config, processes.device), processes)
+        plan = plan_run(config, make_setup(config_of_setup(config, run), processes.device), processes)
         if run is None and processes.is_first:
             run = RunDirectory.create(config, output)
         path = processes.broadcast_from_rank0(None if run is None else run.path)
@@ -150,6 +151,8 @@ class _Run:
                     )
 
             # ----------------------------------------------------------------------- model, optimizer, where to start
+            if self.processes.is_first:
+                save_start(self.run, self.config, self.setup)
             layout = torch.contiguous_format if self.config.shard else preferred_memory_format(self.plan.model)
             placed = self.plan.model.to(self.processes.device).to(memory_format=layout)  # type: ignore[call-overload]
             model = wrap(placed, self.processes, shard=self.config.shard)

@@ -93,6 +93,7 @@ class RunDirectory:
         self.path = path
         self.checkpoints = path / "checkpoints"
         self.model = path / "model"
+        self.start = path / "start"  # of a run that began with a checkpoint: its model at step 0
         self.report = path / "report.html"
         self.made = False  # whether `create` made the folder
 
@@ -211,8 +212,9 @@ class RunDirectory:
 
         Raises:
             TrainingError: a tensor is not finite, so that no run could go on from it, or the disk is full; what was
-                saved before is untouched.
+                saved before is untouched. Or the run's folder is gone.
         """
+        self._require_present()
         self._require_finite(files, progress.step, infinite_buffers)
         path = self.checkpoints / (name or f"step-{progress.step:08d}")
         try:
@@ -256,6 +258,13 @@ class RunDirectory:
         for folder in (self.path, self.checkpoints):
             remove_leftovers(folder)
 
+    def _require_present(self) -> None:
+        if not is_file(self.path / CONFIG):
+            raise TrainingError(
+                f"{self.path} was moved or removed during the run, which stops and writes nothing into its "
+                "place. Move the folder back and resume it, or start again"
+            )
+
     def _require_finite(self, files: Files, step: int, exempt: Collection[str]) -> None:
         for kind, tensors in files.items():
             names = non_finite_names(tensors, exempt)
@@ -279,6 +288,7 @@ class RunDirectory:
     # ---------------------------------------------------------------------------------------------------- metrics
 
     def append_metrics(self, row: dict[str, Any]) -> None:
+        self._require_present()
         with open(self.path / METRICS, "a", encoding="utf-8") as file:
             file.write(dump_json(row, indent=None) + "\n")
 
