@@ -5,7 +5,7 @@
     python benchmarks/lab_pages.py --check                               exit code 1 if a page has other numbers
 
 `docs/lab/NAME.csv` has a row for each run, `docs/lab/NAME.json` machine, date and processor time, and
-`docs/lab/NAME-tuning.csv` the learning rates that were compared (benchmarks/lab_tuning.py); `docs/lab/NAME-earlier.csv`,
+`docs/lab/NAME-tuning.csv` the learning rates compared (benchmarks/lab_tuning.py); `docs/lab/NAME-earlier.csv`,
 where there is one, has runs with options that the study no longer has. What stands on
 `docs/lab-NAME.md` between the two comments is written from them; the text around it is not.
 """

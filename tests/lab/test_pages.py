@@ -46,7 +46,7 @@ def test_a_study_has_the_best_learning_rates(table: Path, pages: ModuleType) -> 
 
 @pytest.mark.parametrize("path", LARGER, ids=lambda path: path.stem)
 def test_a_study_of_the_benchmarks_resolves(path: Path, pages: ModuleType) -> None:
-    """Its grid, and every model of it; the page of its study names it, or that of the lab for a study without a page."""
+    """Its grid, and every model of it; its page names it, or docs/lab.md where it has none."""
     page = pages.page(path.stem) if path.stem in shipped_studies() else ROOT / "docs" / "lab.md"
     assert f"benchmarks/lab/{path.name}" in page.read_text(encoding="utf-8")
     assert path.read_text(encoding="utf-8").startswith("# ")
