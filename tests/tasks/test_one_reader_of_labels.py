@@ -82,7 +82,7 @@ EVERY: list[tuple[str, Callable[[Path], object], str]] = [
     ("copies", copied, "0.png = train:1.png"),
     ("no rows", lambda path: path.write_text(path.read_text().splitlines()[0] + "\n"), "no rows"),
     ("other columns", line(HEADER, "colour,shade"), "needs the columns file and"),
-    ("not a text file", lambda path: path.write_bytes(b"\xff\xfe\x00\x01\xff"), "not a readable table"),
+    ("not a text file", lambda path: path.write_bytes(b"\xff\xfe\x00\x01\xff"), "is not UTF-8"),
 ]
 OWN = [
     ("classification", "no label", line(FIRST, "0.png,"), "line 2"),

@@ -255,7 +255,7 @@ def test_files_of_other_programs_beside_annotations(tmp_path: Path) -> None:
     assert boxes(tmp_path) == {"train/a.png": [BOX]}
     assert "skipped 1 XML files that are no annotations: pom.xml" in open_boxes(str(tmp_path), WHOLE).notes
     written(tmp_path / "data.yaml", "names: [fox\n")
-    with pytest.raises(DataError, match=r"data\.yaml is not YAML"):
+    with pytest.raises(DataError, match=r"data\.yaml is not readable YAML"):
         open_boxes(str(tmp_path))
 
 
