@@ -132,7 +132,7 @@ def test_maps_of_an_image() -> None:
     one_layer = image_map(predictor, IMAGE, "rollout", layer=0).values
     np.testing.assert_allclose(one_layer, 0.5 * view.maps[0].mean(0), atol=1e-7)
     np.testing.assert_allclose(image_map(predictor, IMAGE, "flow", layer=0).values, one_layer, atol=1e-6)
-    assert len(map_figure([ScoredMap(image_map(predictor, IMAGE, "flow"))] * 4).axes) == 12
+    assert len(map_figure([ScoredMap(image_map(predictor, IMAGE, "flow"), None)] * 4).axes) == 12
     with pytest.raises(ConfigError, match="of all heads together"):
         image_map(predictor, IMAGE, "rollout", head=1)
     with pytest.raises(RecordingError, match="there is no layer 4"):
