@@ -134,8 +134,8 @@ def pictures(name: str, study: Study) -> dict[str, PanelConfig | None]:
     layers = [panel for panel in study.config.report if study.x(panel) == LAYER]
     if len(study.axes) == 1 and not layers:
         return {f"{stem}.png": None}
-    chosen = layers or [study.config.report[0]]
-    return {f"{stem}{f'-{i}' if i else ''}.png": panel for i, panel in enumerate(chosen)}
+    panels = layers or [study.config.report[0]]
+    return {f"{stem}{f'-{i}' if i else ''}.png": panel for i, panel in enumerate(panels)}
 
 
 def side_by_side(study: Study, pairs: Pairs) -> Figure:

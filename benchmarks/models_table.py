@@ -63,33 +63,34 @@ def models() -> list[str]:
     heads = ("model", "task", "input", "parameters", "GMAC", "published weights", "licence")
     rows = [f"| {' | '.join(heads)} |", "| --- | --- | --- | ---: | ---: | --- | --- |"]
     for name, cost in read_costs().items():
-        shown = f"{cost.tokens} tokens" if cost.image_size is None else f"{cost.image_size[0]} × {cost.image_size[1]}"
+        size = f"{cost.tokens} tokens" if cost.image_size is None else f"{cost.image_size[0]} × {cost.image_size[1]}"
         gmacs = f"{cost.gmacs:.3f}" if cost.gmacs >= 0.001 else f"{cost.gmacs:.6f}"
         published = PUBLISHED.get(name)
         weights, licence = (f"`{published.source}`", published.licence) if published else ("", "")
         task = task_of(architecture_of(name))
-        rows.append(f"| `{name}` | {task} | {shown} | {cost.params:,} | {gmacs} | {weights} | {licence} |")
+        rows.append(f"| `{name}` | {task} | {size} | {cost.params:,} | {gmacs} | {weights} | {licence} |")
     return rows
 
 
 def differences() -> dict[str, float]:
     """format -> the largest difference over its cases."""
-    found: dict[str, float] = defaultdict(float)
+    differences: dict[str, float] = defaultdict(float)
     for case in CASES:
         with tempfile.TemporaryDirectory() as folder:
-            found[case.format] = max(found[case.format], case.difference(Path(folder)))
-        print(f"{case.format}: {case.name}: {found[case.format]:.1e}", file=sys.stderr, flush=True)
+            differences[case.format] = max(differences[case.format], case.difference(Path(folder)))
+        print(f"{case.format}: {case.name}: {differences[case.format]:.1e}", file=sys.stderr, flush=True)
     for name in ("google_vit", "google_vit_pre_logits"):
         stored = np.load(CONFORMANCE / f"{name}.io.npz")
         images = torch.from_numpy(stored["images_nhwc"]).permute(0, 3, 1, 2)
         theirs = torch.from_numpy(stored["logits"])
         ours = saccade.load(CONFORMANCE / f"{name}.npz").run(images)
-        found["google_vit"] = max(found["google_vit"], ((ours - theirs).abs().max() / theirs.abs().max()).item())
+        difference = ((ours - theirs).abs().max() / theirs.abs().max()).item()
+        differences["google_vit"] = max(differences["google_vit"], difference)
     stored = load_file(CONFORMANCE / "isl_dpt_depth.io.safetensors")
     with torch.no_grad():
         ours = load_model(CONFORMANCE / "isl_dpt_depth.pth").model(stored["images"]).values
-    found["isl_dpt"] = ((ours - stored["output"]).abs().max() / stored["output"].abs().max()).item()
-    return found
+    differences["isl_dpt"] = ((ours - stored["output"]).abs().max() / stored["output"].abs().max()).item()
+    return differences
 
 
 def formats() -> list[str]:

@@ -122,9 +122,9 @@ def attention_view(
         default: Query = "cls" if reads_class_token(run.reader, layout) else "mean"
         look = default if query is None else query
         token, middle = (None, None) if place is None else patch_at(layout, place)
-        chosen = _over_image(run, layout, query, explicit=layers is not None)
-        rows = [_row(path, w, layout, token if token is not None else look) for path, w in chosen.items()]
-        num_heads, paths = max(len(one) for one in rows), list(chosen)
+        weights = _over_image(run, layout, query, explicit=layers is not None)
+        rows = [_row(path, w, layout, token if token is not None else look) for path, w in weights.items()]
+        num_heads, paths = max(len(one) for one in rows), list(weights)
         maps = torch.stack([torch.nn.functional.pad(one, (0, 0, 0, 0, 0, num_heads - len(one))) for one in rows])
     return AttentionView(
         name=name_of(image, 0),
@@ -157,16 +157,16 @@ def _over_image(run: ImageRun, layout: TokenLayout, query: Query | None, *, expl
         for path, w in run.trace.attention.items()
         if w.shape[3] in (layout.num_tokens, layout.num_patches)
     }
-    chosen = _chosen(over_image, layout, query, explicit=explicit)
-    if not chosen:
+    weights = _covering(over_image, layout, query, explicit=explicit)
+    if not weights:
         raise RecordingError(
             f"none of {', '.join(run.trace.attention)} attends from {_words(query)} to the {layout.num_patches} "
             "patches of the image; choose another query, or others with layers"
         )
-    return chosen
+    return weights
 
 
-def _chosen(
+def _covering(
     over_image: dict[str, Tensor], layout: TokenLayout, query: Query | None, *, explicit: bool
 ) -> dict[str, Tensor]:
     """The attentions ``[H, Q, K]`` that the query has a row in."""

@@ -284,8 +284,8 @@ def _values(
         weights = steps[number].weights
         if head is not None and not 0 <= head < len(weights):
             raise RecordingError(f"there is no head {head}: they are 0 to {len(weights) - 1}")
-        chosen = steps[number].mean() if head is None else weights[head]
-        return over_patches((rows @ chosen)[0], layout)
+        matrix = steps[number].mean() if head is None else weights[head]
+        return over_patches((rows @ matrix)[0], layout)
     if readout.stream == IMAGE:
         steps = steps[: _layer(layer, len(steps)) + 1]
     elif layer is not None:
@@ -310,8 +310,8 @@ def _placed_values(
     if method == "rollout":
         return placed_rollout(blocks[: _layer(layer, len(blocks)) + 1], point)[0]
     attentions = [attention for block in blocks for attention in block.attentions]
-    chosen = attentions[_layer(layer, len(attentions))]
-    maps = chosen.rows(None if point is None else patch_at(chosen.layout, point)[0])[0]  # [H, h, w]
+    attention = attentions[_layer(layer, len(attentions))]
+    maps = attention.rows(None if point is None else patch_at(attention.layout, point)[0])[0]  # [H, h, w]
     if head is None:
         return maps.mean(dim=0)
     if not 0 <= head < len(maps):

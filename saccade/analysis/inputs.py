@@ -130,9 +130,9 @@ def open_images(
         index = torch.from_numpy(class_index(splits.classes, predictor.labels, data))
     name = "+".join(parts)
     total = sum(len(part) for part in parts.values())
-    chosen = spaced(total, limit)
-    batches = _set_batches(predictor, parts, chosen, batch_size, workers)
-    return ImageBatches(batches, len(chosen), f"{len(chosen)} images of {data}, {name} ({note})", index)
+    indices = spaced(total, limit)
+    batches = _set_batches(predictor, parts, indices, batch_size, workers)
+    return ImageBatches(batches, len(indices), f"{len(indices)} images of {data}, {name} ({note})", index)
 
 
 def split_images(
@@ -144,8 +144,8 @@ def split_images(
         ConfigError: the model reads texts, alone or beside the image.
     """
     image_reader(predictor)
-    chosen = spaced(len(part), limit)
-    return ImageBatches(_set_batches(predictor, {"": part}, chosen, batch_size, 0), len(chosen), note)
+    indices = spaced(len(part), limit)
+    return ImageBatches(_set_batches(predictor, {"": part}, indices, batch_size, 0), len(indices), note)
 
 
 def image_files(data: str) -> list[Path]:
@@ -173,7 +173,7 @@ def _file_batches(predictor: Predictor, files: list[Path], batch_size: int) -> I
 
 
 @dataclass(frozen=True)
-class _Chosen:
+class _Subset:
     """A part of a data set, as `eval_batches` takes it."""
 
     dataset: BatchDataset
@@ -196,11 +196,11 @@ class _Chosen:
 
 
 def _set_batches(
-    predictor: Predictor, parts: dict[str, Source], chosen: list[int], batch_size: int, workers: int | None
+    predictor: Predictor, parts: dict[str, Source], indices: list[int], batch_size: int, workers: int | None
 ) -> Iterator[Batch]:
     start = 0
     for part in parts.values():
-        indices = [i - start for i in chosen if start <= i < start + len(part)]
+        inside = [i - start for i in indices if start <= i < start + len(part)]
         start += len(part)
-        dataset = _Chosen(predictor.room.eval_dataset(part, predictor.source), indices)
+        dataset = _Subset(predictor.room.eval_dataset(part, predictor.source), inside)
         yield from eval_batches(dataset, batch_size, workers=default_workers(dataset) if workers is None else workers)

@@ -270,9 +270,9 @@ def _hidden(
         if threading.get_ident() != thread or "map" not in place:
             return None
         images, valid = args[0], kwargs.get("valid")
-        shown = ~_pixels(place["map"], encoder.config.patch_size, (images.shape[-2], images.shape[-1]))
-        shown = shown.expand(images.shape[0], -1, -1)
-        return args, {**kwargs, "valid": shown if valid is None else valid & shown}
+        visible = ~_pixels(place["map"], encoder.config.patch_size, (images.shape[-2], images.shape[-1]))
+        visible = visible.expand(images.shape[0], -1, -1)
+        return args, {**kwargs, "valid": visible if valid is None else valid & visible}
 
     def refuse(block: nn.Module, args: tuple) -> None:
         if threading.get_ident() == thread and "map" in place and not running:

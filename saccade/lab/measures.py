@@ -125,7 +125,7 @@ class Measure:
 
     def applies(self, levels: Mapping[str, Any]) -> bool:
         """Whether a run at these levels is measured."""
-        return all(levels[axis] in chosen for axis, chosen in self.levels.items())
+        return all(levels[axis] in selection for axis, selection in self.levels.items())
 
 
 @dataclass(frozen=True)
@@ -178,13 +178,13 @@ def _single(entry: Any, path: str) -> tuple[str, dict[str, Any]]:
 def _checked_levels(
     levels: Mapping[str, Any], axes: Mapping[str, Sequence[Any]], path: str
 ) -> dict[str, tuple[Any, ...]]:
-    for axis, chosen in levels.items():
+    for axis, selection in levels.items():
         if axis not in axes:
             raise ConfigError(f"{path}: there is no axis {axis!r}; there are {', '.join(axes)}")
-        if not isinstance(chosen, list) or not chosen:
-            raise ConfigError(f"{path}.{axis} must list levels of the axis, not {chosen!r}")
-        for level in chosen:
+        if not isinstance(selection, list) or not selection:
+            raise ConfigError(f"{path}.{axis} must list levels of the axis, not {selection!r}")
+        for level in selection:
             if level not in axes[axis]:
                 known = ", ".join(map(str, axes[axis]))
                 raise ConfigError(f"{path}.{axis}: there is no level {level!r}; there are {known}")
-    return {axis: tuple(chosen) for axis, chosen in levels.items()}
+    return {axis: tuple(selection) for axis, selection in levels.items()}
