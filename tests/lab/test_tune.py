@@ -97,6 +97,7 @@ def finish(folder: StudyDirectory, job: Job) -> JobResult:
     """The files of a finished run."""
     run = RunDirectory(folder.jobs / job.id)
     run.path.mkdir()
+    run.write_config(job.config)
     run.append_metrics({"step": 2, "val_accuracy": 1 - job.config.optimizer.lr})
     result = JobResult(job.id, dict(job.levels), job.seed, "test", {}, 1, 1, 1.0, 1.0, 1.0, "")
     folder.write(result)
