@@ -101,8 +101,9 @@ class Session:
             )
             try:
                 self.trackers[name] = TRACKERS[name](run)
-            except ModuleNotFoundError as error:
-                raise ConfigError(f"tracking.to: {name} needs one more package: pip install {error}") from None
+            except ModuleNotFoundError:
+                package = TRACKERS[name].package
+                raise ConfigError(f"tracking.to: {name} needs one more package: pip install {package}") from None
         identities |= {name: tracker.identity for name, tracker in self.trackers.items()}
         write_atomic(path, json.dumps(identities).encode())
 

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
+from importlib import import_module
 from typing import ClassVar
 
 from saccade.training.tracking.tracker import TrackedRun
@@ -12,10 +13,7 @@ class TrackioTracker:
     package: ClassVar[str] = "trackio"
 
     def __init__(self, run: TrackedRun):
-        try:
-            import trackio
-        except ImportError as error:
-            raise ModuleNotFoundError("trackio") from error
+        trackio = import_module("trackio")  # no extra of Saccade's, so that no type checker knows it
         self.errors: tuple[type[Exception], ...] = (OSError, ValueError, RuntimeError)
         self.identity = run.identity or run.name
         with redirect_stdout(sys.stderr):  # where it announces itself
