@@ -20,7 +20,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib as mpl
+import matplotlib.pyplot as plt
 from PIL import Image
 
 from saccade.cli.main import main as saccade_main
@@ -58,7 +58,7 @@ def run_page(page: Path) -> list[Output]:
     Raises:
         RuntimeError: a command fails.
     """
-    mpl.use("Agg")
+    plt.switch_backend("Agg")
     names: dict = {"__name__": "__main__"}
     outputs = []
     for block in BLOCK.finditer(page.read_text(encoding="utf-8")):
@@ -74,7 +74,7 @@ def run_page(page: Path) -> list[Output]:
                     if line.startswith("saccade ") and saccade_main(shlex.split(line)[1:]) != 0:
                         raise RuntimeError(f"{page.name}: {line}")
         outputs.append(Output(printed.getvalue(), block["text"], block.span("text")))
-    mpl.pyplot.close("all")
+    plt.close("all")
     return outputs
 
 
