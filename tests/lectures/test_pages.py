@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import lecture_pictures
 from benchmarks.lecture_pictures import LECTURES, MAX_BYTES, linked_pictures, pages, run_page, same_text
 
 pytestmark = pytest.mark.timeout(120)  # what the pages promise
@@ -33,6 +34,36 @@ def test_every_page_is_in_the_index_in_order() -> None:
 def test_no_picture_is_left_over() -> None:
     shown = {name for page in pages() for name in linked_pictures(page)}
     assert {path.name for path in (LECTURES / "images").iterdir()} == shown
+
+
+PAGE = """# A page
+
+```python
+print(6 * 7)
+```
+
+```text
+41
+```
+
+```python
+from PIL import Image
+
+Image.new("RGB", (8, 8)).save("drawn.png")
+```
+
+![A square](images/drawn.png)
+"""
+
+
+def test_the_script_writes_text_and_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = tmp_path / "01-page.md"
+    page.write_text(PAGE)
+    monkeypatch.setattr(lecture_pictures, "LECTURES", tmp_path)
+    monkeypatch.setattr("sys.argv", ["lecture_pictures", "01", "--text"])
+    lecture_pictures.main()
+    assert page.read_text() == PAGE.replace("41", "42")
+    assert (tmp_path / "images" / "drawn.png").is_file()
 
 
 def test_texts_are_compared_up_to_the_last_digit() -> None:
