@@ -53,6 +53,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "analysis": CORE,
     "reporting": {"errors", "engine", "analysis", "data.rle"},
     "explorer": {*CORE, "analysis", "reporting"},
+    "serving": {*CORE, "analysis", "reporting", "tasks.loading"},
     "lab": {*CORE, "analysis", "reporting", "training", "tasks.table", "tasks.loading", "runs"},
     "api": {*CORE, "analysis", "reporting", "tasks.table", "tasks.loading"},
     "runs": {*CORE, "analysis", "reporting", "training", "tasks.table", "tasks.loading"},

@@ -36,6 +36,7 @@ COMMANDS = {  # name -> where it is, what it does
     "explain": ("saccade.cli.explain:explain", "Draw what a model attends to in an image."),
     "analyze": ("saccade.cli.analyze:app", "Measure and draw what is inside a model, analysis by analysis."),
     "look": ("saccade.cli.look:look", "Explore in a browser what a model attends to, and change it."),
+    "serve": ("saccade.cli.serve:serve", "Serve models over HTTP, with batching and limits."),
     "prune": ("saccade.cli.prune:prune", "Take out the heads and blocks that matter least."),
     "lab": ("saccade.cli.lab:app", "Run studies of many runs, and fit scaling laws to them."),
     "compare": ("saccade.cli.compare:compare", "Compare two models of a task on the same inputs, in one report."),

@@ -1,0 +1,146 @@
+"""`saccade serve`: models over HTTP."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from saccade.cli.predict import PredictOptions
+from saccade.errors import ConfigError
+
+if TYPE_CHECKING:
+    from saccade.serving.settings import Limits
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class LimitOptions:
+    """What clients can make the server hold."""
+
+    max_queue: int = 64
+    """Inputs of one model that may wait; more are refused with 503 and Retry-After."""
+    max_batch: int = 8
+    """Inputs that go through a model at once."""
+    max_wait_ms: float = 2.0
+    """Milliseconds that a batch waits for more inputs."""
+    timeout: float = 30.0
+    """Seconds to answer a request; the header X-Timeout-Ms asks for less."""
+    max_body_mb: int = 20
+    """Megabytes of a request's body; larger ones are refused with 413."""
+
+    def limits(self) -> "Limits":
+        from saccade.serving.settings import Limits
+
+        return Limits(
+            max_queue=self.max_queue,
+            max_batch=self.max_batch,
+            max_wait_ms=self.max_wait_ms,
+            timeout=self.timeout,
+            body_bytes=self.max_body_mb * 2**20,
+        )
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class TokenOptions:
+    """What clients must know."""
+
+    token: str = ""
+    """Clients must send it as `Authorization: Bearer TOKEN`; at least 16 characters. Other users of this machine can
+    read it in the list of processes: --token-file is safer."""
+    token_file: Path | None = None
+    """File with the token."""
+
+    def read(self) -> str:
+        """The token; "" for none.
+
+        Raises:
+            ConfigError: both options, or a file that is empty or cannot be read.
+        """
+        from saccade.files import read_text
+
+        if self.token_file is None:
+            return self.token
+        if self.token:
+            raise ConfigError("choose --token or --token-file")
+        text = read_text(self.token_file, ConfigError, kind="token file").strip()
+        if not text:
+            raise ConfigError(f"{self.token_file} is empty: it must hold the token")
+        return text
+
+
+def serve(
+    models: Annotated[list[str], Parameter(negative="", consume_multiple=True)],
+    /,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    workers: int = 1,
+    limits: LimitOptions | None = None,
+    token: TokenOptions | None = None,
+    image_size: int | None = None,
+    device: str = "cpu",
+    log: Literal["text", "json"] = "text",
+    options: PredictOptions | None = None,
+) -> None:
+    """Serve models over HTTP: JSON at /v1, the Open Inference Protocol at /v2, a page to try them at /.
+
+    Requests of many clients go through a model together. SIGTERM and Ctrl-C answer what is in flight first. Needs the
+    extra `serve`: pip install "saccade[serve]".
+
+    Parameters
+    ----------
+    models
+        Runs, model directories or published files; NAME=MODEL gives one a name in addresses.
+    host
+        Address to listen at; any other than this machine's own needs a token.
+    port
+        Port to listen at; 0 takes a free one.
+    workers
+        Processes, each with its own copy of the models; one that dies is replaced.
+    image_size
+        Side in pixels, instead of the models' own.
+    device
+        Such as cpu or cuda.
+    log
+        A line a request on stderr, as text or JSON.
+    """
+    from saccade.serving.settings import ServerSettings
+
+    if workers < 1:
+        raise ConfigError(f"--workers must be at least 1, not {workers}")
+    settings = ServerSettings(
+        models=named(models), limits=(limits or LimitOptions()).limits(), host=host,
+        token=(token or TokenOptions()).read(), device=device, image_size=image_size,
+        options=(options or PredictOptions()).given(), json_log=log == "json",
+    )  # fmt: skip
+    try:
+        from saccade.serving.process import open_socket
+        from saccade.serving.process import serve as serve_models
+    except ImportError as error:
+        raise ConfigError(f'saccade serve needs the extra `serve`: pip install "saccade[serve]" ({error})') from None
+    listener = open_socket(host, port)
+    address, names = f"http://{host}:{listener.getsockname()[1]}/", ", ".join(settings.models)
+    serve_models(settings, listener, workers, lambda: print(f"{address}  {names}  (Ctrl+C ends it)", flush=True))
+
+
+def named(models: list[str]) -> dict[str, str]:
+    """Name in addresses -> model: the name before `=`, else that of the file or folder.
+
+    Raises:
+        ConfigError: two of one name, or a name that no address can have.
+    """
+    import re
+
+    names: dict[str, str] = {}
+    for text in models:
+        name, equals, path = text.partition("=")
+        if not equals or "/" in name:
+            name, path = Path(text).stem if Path(text).is_file() else Path(text).name, text
+        if not re.fullmatch(r"[\w.-]+", name, re.ASCII):
+            raise ConfigError(f"{name!r} cannot be in an address: give the model another name with NAME={path}")
+        if name in names:
+            raise ConfigError(f"two models are called {name}: give one another name with NAME={path}")
+        names[name] = path
+    return names
