@@ -25,10 +25,10 @@ class ScenesConfig:
     scale: tuple[Fraction, Fraction] = (0.16, 0.45)  # heights of digits, as fractions of the shorter side
     copies: bool = False  # the digits of a scene are copies of one: only their places differ, and none hides another
     plain_captions: bool = False  # training scenes have a second caption, without sizes and colours
-    seed: Seed = 0
+    seed: Seed = 0  # of the scenes
     train: Count = 20000  # scenes of an epoch
-    val: Size = 100
-    test: Size = 500
+    val: Size = 100  # scenes of the validation split
+    test: Size = 500  # scenes of the test split
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class NumbersConfig:
     """Numbers in words (`data.path: numbers`)."""
 
     limit: Count = 1_000_000  # exclusive upper bound
-    seed: Seed = 0
+    seed: Seed = 0  # of the numbers
     train: Count = 20000  # numbers in the split; the splits are disjoint
-    val: Size = 500
-    test: Size = 1000
+    val: Size = 500  # numbers of the validation split
+    test: Size = 1000  # numbers of the test split
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ class StripsConfig:
     """Handwritten digits in a row (`data.path: strips`), with their reading in words."""
 
     digits: tuple[Count, Count] = (1, 4)  # minimum and maximum in a strip
-    seed: Seed = 0
+    seed: Seed = 0  # of the strips
     train: Count = 20000  # strips of an epoch
-    val: Size = 300
-    test: Size = 1000
+    val: Size = 300  # strips of the validation split
+    test: Size = 1000  # strips of the test split
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ class DataConfig:
     path: str = "digits"  # "digits", a folder of class folders, a CSV, a zip, or tar shards
     val_fraction: Part = 0.1  # held out from train if the data has no val split
     test_fraction: Part = 0.2  # held out first, if the data has no test split
-    split_seed: Seed = 0
+    split_seed: Seed = 0  # of the draw of these fractions
     train_size: Count | None = None  # training inputs that are used, each class in proportion; None: all
     workers: Workers | None = None  # loader processes; None: one for each core but one, 0 for data in memory
-    bad_images: Literal["stop", "skip"] = "stop"
+    bad_images: Literal["stop", "skip"] = "stop"  # a broken image stops the run, or the next one replaces it
     sampling: Literal["shuffled", "balanced"] = "shuffled"  # balanced: every class equally often in an epoch
     max_pixels: Count | None = None  # of an image; larger ones are refused. None: 89 million, Pillow's own limit
     depth_scale: Positive = 0.001  # metres per unit of a depth PNG

@@ -39,7 +39,7 @@ class ModelConfig:
     image_size: tuple[Side, Side] | None = None  # (height, width) in pixels; None: the model's own
     in_channels: Count | None = None  # of images; None: the model's own. A checkpoint's first convolution is adapted
     drop_path: Part = 0.0  # stochastic depth of the last block, growing linearly from 0
-    dropout: Part = 0.0
+    dropout: Part = 0.0  # after each branch of a block and inside the MLP
     options: dict[str, Any] = field(default_factory=dict)  # any other field of the model's config
 
 
@@ -50,8 +50,8 @@ class OptimizerConfig:
     lr: Positive = 1e-3  # of the last layer, at the top of the schedule
     lr_batch: Count | None = None  # the batch size that lr is for: another one scales it in proportion; None: any
     weight_decay: NotNegative = 0.05  # of matrices only
-    betas: tuple[Part, Part] = (0.9, 0.999)
-    eps: Positive = 1e-8
+    betas: tuple[Part, Part] = (0.9, 0.999)  # decay of the running means of the gradient and of its square
+    eps: Positive = 1e-8  # added to the denominator of a step
     backbone_lr: NotNegative = 1.0  # fraction of lr for the backbone of a detector, a DPT or a CLIP; 0: frozen
     layer_decay: Positive = 1.0  # factor of the learning rate from each layer to the one below; 1: all the same
     clip_norm: NotNegative = 1.0  # longest gradient; 0: any
@@ -62,7 +62,7 @@ class OptimizerConfig:
 class ScheduleConfig:
     """How long, and the learning rate over it: linear warm-up, then down."""
 
-    epochs: Count = 100
+    epochs: Count = 100  # passes over the training data
     steps: Count | None = None  # optimizer steps; instead of epochs
     warmup: Fraction = 0.05  # fraction of all steps
     shape: Literal["cosine", "inverse_sqrt"] = "cosine"  # half a cosine; or with the root of the steps
@@ -83,7 +83,7 @@ class SAMConfig:
 class TrackingConfig:
     """Experiment trackers that the run's numbers are sent to besides metrics.jsonl."""
 
-    to: tuple[Literal["tensorboard", "mlflow", "wandb", "trackio"], ...] = ()
+    to: tuple[Literal["tensorboard", "mlflow", "wandb", "trackio"], ...] = ()  # which ones; none by default
     project: str = "saccade"  # that the run is listed under
     every: Count = 10  # steps between two points of the training loss
 
@@ -95,7 +95,7 @@ class RunConfig:
     The options of the run's task are written under the name of the task: ``detection: {loss_ce: 3.0}``.
     """
 
-    recipe: str = "scratch"
+    recipe: str = "scratch"  # the defaults that this config started from
     task: str = "classification"  # see saccade/tasks/table.py
     options: Any = None  # of the task: the dataclass that its row of the table names; None for a task of one's own
     data: DataConfig = field(default_factory=DataConfig)
@@ -110,9 +110,9 @@ class RunConfig:
     ema: Part = 0.0  # decay of the exponential moving average of the weights, which then is the result; 0: none
     select: Literal["best", "last"] = "best"  # the resulting weights: of the epoch with the best validation metric
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 on a GPU, float32 on a CPU
-    device: str = "auto"
+    device: str = "auto"  # such as cpu or cuda:1; auto: a GPU if there is one
     shard: bool = False  # several processes hold a part of the model each (FSDP2) instead of a copy (DDP)
-    seed: Seed = 0
+    seed: Seed = 0  # of all random numbers of the run
     checkpoint_seconds: NotNegative = 30.0  # at least so long between two checkpoints
     preflight: bool = True  # check the data and overfit one batch before the run
 

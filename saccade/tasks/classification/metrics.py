@@ -41,7 +41,7 @@ class ClassificationMetrics:
             (expected calibration error, Guo et al., arXiv 1706.04599), in [0, 1].
         images: how many.
         per_class: in the order of the labels.
-        confusion: [true class][predicted class] images.
+        confusion: images, as ``[true class][predicted class]``.
         reliability: (mean confidence, accuracy, images) of each bin that has images.
     """
 

@@ -276,8 +276,8 @@ def _mean(values: np.ndarray) -> float:
 
 
 def confusion_matrix(images: Sequence[tuple[Sequence[Box], Sequence[Box]]], labels: Sequence[str]) -> list[list[int]]:
-    """[true class][predicted class] boxes over all images. The last row counts boxes where there is no object, the last
-    column missed objects.
+    """Boxes over all images, as ``[true class][predicted class]``. The last row counts boxes where there is no object,
+    the last column missed objects.
 
     Boxes are assigned in the order of their scores, each to the free object with the highest IoU, from 0.5 on.
 
