@@ -35,7 +35,7 @@ def _sections(app: App, words: tuple[str, ...]) -> Iterator[str]:
         yield from _paragraphs(app.default_command.__doc__ or text)
         if arguments:
             rows = "\n".join(map(_row, arguments))
-            yield f"| option | value | default | what it does |\n| --- | --- | --- | --- |\n{rows}"
+            yield f"| option | what it does | value | default |\n| --- | --- | --- | --- |\n{rows}"
     elif text:
         yield text
     names = [name for name in app.resolved_commands() if not name.startswith("-")]
@@ -67,7 +67,7 @@ def _names(argument: Argument) -> list[str]:
 
 def _row(argument: Argument) -> str:
     names = ", ".join(f"`{name}`" for name in _names(argument))
-    cells = (names, _values(argument), _default(argument), _plain(argument.parameter.help or ""))
+    cells = (names, _plain(argument.parameter.help or ""), _values(argument), _default(argument))
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

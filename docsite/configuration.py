@@ -55,10 +55,10 @@ def _sections(config: type, prefix: str) -> Iterator[str]:
         if inner is not None:
             nested.append((field.name, inner))
         elif not (config is RunConfig and field.name == "options"):
-            cells = (f"`{prefix}{field.name}`", _values(kind), _default(field), comments.get(field.name, ""))
+            cells = (f"`{prefix}{field.name}`", comments.get(field.name, ""), _values(kind), _default(field))
             rows.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
     if rows:
-        yield "| key | values | default | meaning |\n| --- | --- | --- | --- |\n" + "\n".join(rows)
+        yield "| key | meaning | values | default |\n| --- | --- | --- | --- |\n" + "\n".join(rows)
     elif not nested:
         yield "It has no options."
     for name, kind in nested:

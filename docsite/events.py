@@ -50,7 +50,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     if ROOT / path in notebook_sources():
         name = notebook_name(ROOT / path).rpartition("/")[2]
         title, _, rest = text.partition("\n")
-        text = f"{title}\n\n[Notebook]({name}){{ .md-button download }}\n{rest}"
+        text = f"{title}\n\n[Download this page as a notebook]({name})\n{rest}"
     return text
 
 
