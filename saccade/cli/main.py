@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from saccade.cli import address_space
 from saccade.cli.allocator import keep_freed_memory
 from saccade.cli.terminal import one_line, prepare_terminal
 from saccade.errors import ConfigError, SaccadeError
@@ -122,4 +123,18 @@ def run() -> None:
     """The entry point of the `saccade` command."""
     keep_freed_memory()
     prepare_terminal()
-    sys.exit(main())
+    limit = address_space.limit()
+    if limit is None or len(sys.argv) < 2 or sys.argv[1] not in COMMANDS or {"-h", "--help"} & {*sys.argv}:
+        sys.exit(main())
+    if not address_space.holds_libraries():
+        print(
+            f"saccade: not enough memory: the address space is limited to {limit / 2**30:.1f} GiB (ulimit -v), and "
+            "PyTorch does not fit into it",
+            file=sys.stderr,
+        )
+        sys.exit(EXIT_FAILED)
+    code = main()
+    if code == EXIT_FAILED:  # without what libraries do at the end, which prints tracebacks where the memory is full
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)

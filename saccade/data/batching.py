@@ -7,7 +7,6 @@ workers or 8, in one process or in four.
 import math
 import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -21,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from saccade.data.augmentation import ImageTransform, PixelTransform
 from saccade.data.samples import Batch, ImageSource, Source
 from saccade.data.seeding import RandomStream, mix_seed
-from saccade.data.workers import worker_errors
+from saccade.data.workers import end_with_parent, worker_errors
 from saccade.errors import ConfigError, DataError, ImageError
 
 CACHE_BYTES = 256 * 2**20  # largest data set whose preprocessed images are cached in memory
@@ -251,7 +250,7 @@ class TrainBatches:
             dataset,  # type: ignore[arg-type]
             batch_sampler=sampler,  # type: ignore[arg-type]  # yields the items of the data set
             num_workers=workers,
-            worker_init_fn=_ignore_interrupts,
+            worker_init_fn=end_with_parent,
             multiprocessing_context=_start_method(workers),
             collate_fn=dataset.collate,
             pin_memory=torch.cuda.is_available(),
@@ -297,7 +296,7 @@ def eval_batches(
         dataset,  # type: ignore[arg-type]
         batch_sampler=items,  # type: ignore[arg-type]  # as above
         num_workers=workers,
-        worker_init_fn=_ignore_interrupts,
+        worker_init_fn=end_with_parent,
         multiprocessing_context=_start_method(workers),
         collate_fn=dataset.collate,
     )
@@ -366,8 +365,3 @@ def _start_method(workers: int) -> str | None:
         return None
     multiprocessing.set_forkserver_preload([__name__])
     return "forkserver"
-
-
-def _ignore_interrupts(worker: int) -> None:
-    """Ctrl-C interrupts every process of a terminal; the parent still needs the batches of its current step."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -219,6 +219,23 @@ def has_more_frames(image: Image.Image) -> bool:
     return True
 
 
+def damage_behind(image: Image.Image) -> str:
+    """What is wrong with the next frame of a GIF or TIFF whose first one is whole; "" if nothing or no frame is there.
+
+    Other formats hold no directory of frames.
+    """
+    if image.format not in ("GIF", "TIFF"):
+        return ""
+    try:
+        with quiet_decoders():
+            image.seek(1)
+    except EOFError:  # there is no other
+        return ""
+    except DAMAGE as error:
+        return first_line(error)
+    return ""
+
+
 def tiff_bands(file: IO[bytes]) -> int:
     """The number of bands of a TIFF: samples of a pixel, or planes where tifffile wrote an array as pages; 0 where the
     header is damaged. The file is rewound."""

@@ -22,6 +22,7 @@ from saccade.data.image_formats import (
     HEAD_BYTES,
     LARGEST_PICTURE,
     MAX_PIXELS,
+    damage_behind,
     first_line,
     has_more_frames,
     image_names,
@@ -226,6 +227,8 @@ def _read_pil(
         raise ImageError(f"{name} is damaged or cut off: {first_line(error)}{more}") from None
     if lines:
         log.warning("%s is damaged in part: %s", name, lines[0])
+    elif damage := damage_behind(image):
+        log.warning("%s is damaged behind its first frame, which is read: %s", name, damage)
     if log.isEnabledFor(logging.INFO) and has_more_frames(image):
         log.info("%s has several frames; the first is read", name)
     return picture

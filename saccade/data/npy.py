@@ -57,5 +57,6 @@ def read_npy(file: IO[bytes], name: str, max_values: int) -> np.ndarray:
     except ImageError:
         raise
     except DAMAGE as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ImageError(f"{name} is a damaged {SUFFIX}: {first}") from None
+        unreadable = isinstance(error, tokenize.TokenError | SyntaxError)  # Python's words about its literal
+        first = "its header is not that of an array" if unreadable else (str(error).splitlines() or [""])[0]
+        raise ImageError(f"{name} is a damaged {SUFFIX}: {first or type(error).__name__}") from None

@@ -25,9 +25,9 @@ Resize = Literal["shortest", "exact", "pad", "range", "edges", "inside", "closes
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
 MAX_SIDE = 2**14  # pixels of the model's input
-# A thin image is scaled until its shorter side fits: the result has at most so many pixels, or so many times those of
-# the model's input, of which the rest is cut off.
-MAX_RESIZED, MAX_RATIO = 16_777_216, 16
+# A thin image is scaled until its shorter side fits, and the rest is cut off: where that has more than so many pixels,
+# or times the pixels of the model's input, the middle is cut out first. Thinner ones than 1 : MAX_ASPECT are refused.
+MAX_RESIZED, MAX_RATIO, MAX_ASPECT = 16_777_216, 16, 10_000
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -108,6 +108,8 @@ class Preprocessing(Config):
             margins = [left, top, self.size[1] - inner[1] - left, self.size[0] - inner[0] - top]
             return F.pad(self._resize(image, inner), margins, fill=self._background(image))
         scaled = self.resize_size if self.resize == "exact" else self.size_covering(height, width)
+        if self._is_too_large(scaled, height, width):
+            image, scaled = self._middle(image, scaled)
         return F.center_crop(self._resize(image, scaled), list(self.size))
 
     @property
@@ -226,8 +228,7 @@ class Preprocessing(Config):
 
     def _resize(self, image: Image.Image | Tensor, size: tuple[int, ...]) -> Image.Image | Tensor:
         height, width = F.get_size(image)
-        allowed = max(MAX_RESIZED, MAX_RATIO * self.size[0] * self.size[1])
-        if size[0] * size[1] > max(allowed, height * width):
+        if self._is_too_large(size, height, width):
             raise ImageError(
                 f"an image of {width} x {height} pixels is too thin: it would be scaled to {size[1]} x "
                 f"{size[0]}; crop it, or use resize: pad"
@@ -236,6 +237,32 @@ class Preprocessing(Config):
             return image
         mode = InterpolationMode(self.interpolation)
         return F.resize(image, list(size), interpolation=mode, antialias=self.interpolation != "nearest")
+
+    def _is_too_large(self, size: tuple[int, ...], height: int, width: int) -> bool:
+        """Whether an image would be scaled to more pixels than any input needs."""
+        allowed = max(MAX_RESIZED, MAX_RATIO * self.size[0] * self.size[1])
+        return size[0] * size[1] > max(allowed, height * width)
+
+    def _middle(
+        self, image: Image.Image | Tensor, scaled: tuple[int, int]
+    ) -> tuple[Image.Image | Tensor, tuple[int, int]]:
+        """The middle of a thin image that :meth:`fit` sees, and the size to scale it to: the pixels are those of the
+        whole image scaled to `scaled`, moved by less than one where the factor is no whole number."""
+        height, width = F.get_size(image)
+        if max(height, width) > MAX_ASPECT * min(height, width):
+            raise ImageError(
+                f"an image of {width} x {height} pixels is too thin: one side is more than {MAX_ASPECT:,} times the "
+                "other; crop it, or use resize: pad"
+            )
+        axis = int(width > height)
+        length, factor = (height, width)[axis], scaled[axis] / (height, width)[axis]
+        # As much is cut off at both ends, so that the centre stays; filters reach three pixels beyond what is seen.
+        cut = max(0, math.floor((length - self.size[axis] / factor) / 2) - 4)
+        corners = [0, 0, height, width]
+        corners[axis], corners[2 + axis] = cut, length - 2 * cut
+        size = list(scaled)
+        size[axis] = round((length - 2 * cut) * factor)
+        return F.crop(image, *corners), (size[0], size[1])
 
     def _background(self, image: Image.Image | Tensor) -> list[float]:
         """The pixel values that become 0 by normalisation."""

@@ -1,5 +1,8 @@
 """Errors of a loader's worker processes, as the process that trains raises its own: whole, in one line."""
 
+import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -30,8 +33,27 @@ def worker_errors() -> Iterator[None]:
     except RuntimeError as error:
         if KILLED not in str(error):
             raise
-        first = str(error).splitlines()[0].rstrip(".")
+        first = str(error).splitlines()[0].rstrip(". :")
         raise DataError(
             f"{first}: a process that loads data ended, most often because the memory was full. Use fewer (--workers), "
             "or --workers 0"
         ) from None
+
+
+def end_with_parent(worker: int) -> None:
+    """For `worker_init_fn` of a loader: signals that end a run leave its workers to the process that trains.
+
+    Ctrl-C, the end of a terminal, `timeout` and schedulers reach every process of a run, but the run still needs the
+    batches of its current step. Its own SIGTERM to a worker ends it, and so does the end of the run.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
+        threading.Thread(target=_exit_for_parent, args=(os.getppid(),), daemon=True).start()
+
+
+def _exit_for_parent(parent: int) -> None:
+    while signal.sigwaitinfo((signal.SIGTERM,)).si_pid not in (0, parent):
+        pass
+    os._exit(0)

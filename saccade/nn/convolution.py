@@ -13,11 +13,32 @@ from torch import Tensor, nn
 Norm = Callable[[int], nn.Module]  # channels -> normalisation
 Conv = Callable[[int, int, int, int], nn.Module]  # channels in and out, kernel size, stride -> what mixes places
 
+ONEDNN_BLOCK = 16  # channels that oneDNN computes at once with AVX-512
+
 
 def conv2d(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
     """A convolution without bias; an odd kernel keeps the size at stride 1."""
     margin = dilation * (kernel_size // 2)
-    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, margin, dilation, bias=False)
+    narrow = kernel_size == 1 and stride > 1 and in_channels < ONEDNN_BLOCK
+    kind = PointConv2d if narrow else nn.Conv2d
+    return kind(in_channels, out_channels, kernel_size, stride, margin, dilation, bias=False)
+
+
+class PointConv2d(nn.Conv2d):
+    """A 1 x 1 convolution with a stride, computed as one of stride 1 at every `stride`-th place: the same numbers.
+
+    For fewer input channels than its block, the backward pass of oneDNN's own writes past its workspace in
+    channels-last memory (uxlfoundation/oneDNN issue 6035): the process ends, or the gradient is wrong.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.conv2d(every_place(input, self.stride), self.weight, self.bias)
+
+
+def every_place(x: Tensor, stride: tuple[int, ...]) -> Tensor:
+    """The places that a 1 x 1 convolution with a stride sees: ``[B, C, H, W]`` -> ``[B, C, H / s, W / s]``, rounded
+    up."""
+    return x[..., :: stride[0], :: stride[1]]
 
 
 class ConvNorm(nn.Sequential):
@@ -82,6 +103,8 @@ class StdConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         variance, mean = torch.var_mean(self.weight, dim=(1, 2, 3), keepdim=True, correction=0)
         weight = (self.weight - mean) * torch.rsqrt(variance + self.eps)
+        if self.kernel_size == (1, 1) and self.in_channels < ONEDNN_BLOCK:  # see PointConv2d
+            return F.conv2d(every_place(x, self.stride), weight, self.bias)
         if self.same:
             x = pad_same(x, self.kernel_size, self.stride)
         return F.conv2d(x, weight, self.bias, self.stride, self.padding)

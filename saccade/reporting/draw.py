@@ -13,6 +13,7 @@ from saccade.analysis.attention_maps import Explanation
 
 STRENGTH = 0.6  # of the overlay at its brightest
 SMALLEST = 256  # pixels; smaller pictures are enlarged, so that a patch can be seen
+LONGEST = 4096  # pixels of the longer side of a picture that is enlarged
 
 
 def overlay(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
@@ -53,7 +54,7 @@ def draw_boxes(
         texts, colours: of each box.
         masks: of each box ``[H, W]`` boolean or None, filled with its colour; or none at all.
     """
-    factor = max(1, -(-smallest // min(image.shape[:2])))
+    factor = _factor(image, smallest)
     for mask, colour in zip(masks, colours):
         if mask is not None:
             image = np.where(mask[..., None], image * 0.5 + np.array(colour) * 0.5, image).astype(np.uint8)
@@ -79,7 +80,7 @@ def draw_segments(image: np.ndarray, ids: np.ndarray, names: Mapping[int, str], 
         ids: the segment of every pixel ``[H, W]``, 0 for none.
         names: of the segments.
     """
-    factor = max(1, -(-smallest // min(image.shape[:2])))
+    factor = _factor(image, smallest)
     painted = image.astype(np.float32)
     for number in names:
         colour = np.array(class_colour(number - 1, max(len(names), 1)), np.float32)
@@ -102,9 +103,15 @@ def class_colour(index: int, count: int) -> tuple[int, int, int]:
 
 
 def enlarge(image: np.ndarray) -> np.ndarray:
-    """Repeat pixels until the shorter side has at least 256."""
-    factor = -(-SMALLEST // min(image.shape[:2]))
+    """Repeat pixels until the shorter side has at least 256, or the longer one would have more than 4096."""
+    factor = _factor(image, SMALLEST)
     return image.repeat(factor, axis=0).repeat(factor, axis=1) if factor > 1 else image
+
+
+def _factor(image: np.ndarray, smallest: int) -> int:
+    """How often pixels are repeated so that the shorter side has at least `smallest`; less for a thin picture."""
+    short, long = sorted(image.shape[:2])
+    return max(1, min(-(-smallest // short), LONGEST // long))
 
 
 def caption(image: np.ndarray, lines: Sequence[str]) -> np.ndarray:

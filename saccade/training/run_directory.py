@@ -106,9 +106,11 @@ class RunDirectory:
         """
         if output is not None:
             path = Path(output)
+            if not str(path).isprintable():
+                raise ConfigError(f"--output {path}: a folder's name has no control characters, and is UTF-8")
             if path.is_dir():
                 remove_leftovers(path)
-            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            if path.exists() and (not path.is_dir() or any(not entry.is_dir() for entry in path.rglob("*"))):
                 is_run = is_file(path / CONFIG)
                 advice = f"or resume it with --resume {path}" if is_run else "since it is no run"
                 raise ConfigError(f"{path} is there already: choose another --output, {advice}")
@@ -116,9 +118,9 @@ class RunDirectory:
             path = next(p for p in _names(config) if not p.exists())
         run = cls(path)
         run.made = not path.exists()
-        if not run.made:  # an empty folder stays the user's own
+        if not run.made:  # an empty folder, or one of empty folders, stays the user's own
             run.write_config(config)
-            run.checkpoints.mkdir()
+            run.checkpoints.mkdir(exist_ok=True)
             return run
         path.parent.mkdir(parents=True, exist_ok=True)
         # Complete or absent, and never in the place of a run that starts at the same moment.
@@ -165,7 +167,9 @@ class RunDirectory:
     def existing(cls, path: str | Path) -> "RunDirectory":
         path = Path(path)
         if not is_file(path / CONFIG):
-            raise ConfigError(f"{path} is no run: it has no config.yaml")
+            raise ConfigError(
+                f"{path} is no run: it has no config.yaml. --output {path} --resume auto begins one, or goes on with it"
+            )
         (path / "checkpoints").mkdir(exist_ok=True)
         return cls(path)
 

@@ -13,6 +13,8 @@ import torch
 from PIL import Image
 from pycocotools import mask as coco_masks
 from safetensors.torch import load_file, save_file
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional
 
 from saccade.checkpoints.loading import load_model
 from saccade.checkpoints.reading import read_json, read_tensors
@@ -27,18 +29,62 @@ from saccade.json_io import dump_json
 from saccade.nn.matmul_precision import matmul_precision
 from saccade.tasks.dense.maps import read_depth
 from saccade.tasks.detection.segmentations import rasterize, segmentation_problem
+from saccade.tasks.detection.sources import open_boxes
 from saccade.training.config import read_config
 from saccade.yaml_io import parse_yaml
-from tests.hostile.readers import MODEL
+from tests.hostile.readers import COCO, MODEL
 
 SIZE = (6, 4)  # width, height
 
 
-def test_a_thin_image_is_not_scaled_to_a_giant() -> None:
-    with pytest.raises(ImageError, match="5000 x 1 pixels is too thin"):
-        Preprocessing()(Image.new("RGB", (5000, 1)))
-    assert Preprocessing()(Image.new("RGB", (200, 2))).shape == (3, 224, 224)
+def test_a_thin_image_is_not_scaled_to_a_giant(monkeypatch) -> None:
+    """The middle is cut out first: the same pixels as of the whole image, scaled and cut."""
+    with pytest.raises(ImageError, match="30000 x 1 pixels is too thin"):
+        Preprocessing()(Image.new("RGB", (30000, 1)))
     assert Preprocessing(size=(800, 1333), resize="range")(Image.new("RGB", (5000, 1))).shape == (3, 1, 1333)
+    pixels = np.random.default_rng(0).integers(0, 256, (5000, 2, 3), dtype=np.uint8)
+    preprocessing = Preprocessing((32, 32))
+    for thin in (Image.fromarray(pixels), Image.fromarray(pixels.transpose(1, 0, 2).copy())):
+        scaled = preprocessing.size_covering(thin.height, thin.width)
+        whole = functional.center_crop(functional.resize(thin, list(scaled), InterpolationMode.BICUBIC), [32, 32])
+        with monkeypatch.context() as patch:
+            patch.setattr("saccade.data.preprocessing.MAX_RESIZED", 10_000)
+            np.testing.assert_array_equal(np.asarray(preprocessing.fit(thin)), np.asarray(whole))
+    assert Preprocessing()(Image.fromarray(pixels[:, :1])).shape == (3, 224, 224)
+    assert Preprocessing()(torch.zeros(3, 1, 5000)).shape == (3, 224, 224)
+
+
+def test_frames_that_are_damaged_behind_the_first_are_reported(tmp_path: Path, caplog) -> None:
+    frames = [Image.new("RGB", (10, 12), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])
+    content = (tmp_path / "a.tif").read_bytes()
+    read_image(content, name="whole")
+    assert not caplog.text
+    with Image.open(tmp_path / "a.tif") as image:
+        image.seek(1)
+        directory = content.index(b"\x00\x01", image._frame_pos[1])  # type: ignore[attr-defined] # its first tag, the width
+    damaged = content[:directory] + b"\x00\x09" + content[directory + 2 :]
+    assert read_image(damaged, name="a.tif").size == (10, 12)
+    assert "a.tif is damaged behind its first frame, which is read" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "reason"),
+    [
+        ("images", {"width": "abc"}, "image 1 has the width 'abc', which is not a number of pixels"),
+        ("images", {"height": -3}, "image 1 has the height -3"),
+        ("images", {"height": float("inf")}, "image 1 has the height inf"),
+        ("images", {"file_name": None}, "has no file_name"),
+        ("annotations", {"bbox": None}, "annotation 1 has no bbox"),
+        ("annotations", {"image_id": None}, "annotation 1 has no image_id"),
+    ],
+)
+def test_what_is_wrong_in_coco_is_named(part: str, change: dict, reason: str, tmp_path: Path) -> None:
+    entry = {key: value for key, value in {**COCO[part][0], **change}.items() if value is not None}  # type: ignore[dict-item]
+    (tmp_path / "instances.json").write_text(json.dumps({**COCO, part: [entry]}))
+    Image.new("RGB", (10, 12)).save(tmp_path / "a.png")
+    with pytest.raises(DataError, match=reason):
+        open_boxes(str(tmp_path))
 
 
 @pytest.mark.parametrize(

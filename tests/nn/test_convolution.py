@@ -5,7 +5,16 @@ import torch
 from torch import nn
 from torchvision.models import resnet
 
-from saccade.nn.convolution import BasicBlock, Bottleneck, ConvNorm, ConvStem, MixerBlock, StdConv2d, pad_same
+from saccade.nn.convolution import (
+    BasicBlock,
+    Bottleneck,
+    ConvNorm,
+    ConvStem,
+    MixerBlock,
+    StdConv2d,
+    conv2d,
+    pad_same,
+)
 
 
 def randomise(module: nn.Module) -> nn.Module:
@@ -71,3 +80,26 @@ def test_shapes_of_the_other_blocks() -> None:
     block = MixerBlock(3, 7)
     assert tuple(block(images).shape) == (2, 3, 64, 48)
     assert block.spatial[0].weight.shape == (3, 1, 7, 7)
+
+
+@pytest.mark.parametrize("channels", [4, 8, 12, 15, 16, 20])
+@pytest.mark.parametrize("kind", ["plain", "standardised"])
+def test_narrow_shortcuts_learn_in_channels_last(channels: int, kind: str) -> None:
+    """oneDNN's own strided 1 x 1 convolution crashes here, or gives a wrong gradient, below 16 channels."""
+    torch.manual_seed(0)
+    make = conv2d if kind == "plain" else StdConv2d
+    conv = make(channels, 16, 1, 2).to(memory_format=torch.channels_last)
+    images = torch.randn(8, channels, 47, 48).to(memory_format=torch.channels_last)
+    slope = torch.randn(8, 16, 24, 24)
+    conv(images).backward(slope)
+    exact = make(channels, 16, 1, 2).double()
+    exact.load_state_dict(conv.state_dict())
+    weight = exact.weight
+    if kind == "standardised":
+        variance, mean = torch.var_mean(weight, dim=(1, 2, 3), keepdim=True, correction=0)
+        weight = (weight - mean) * torch.rsqrt(variance + 1e-5)
+    output = torch.einsum("bchw,oc->bohw", images.double()[..., ::2, ::2], weight[..., 0, 0])
+    torch.testing.assert_close(conv(images).double(), output, atol=1e-5, rtol=1e-5)
+    output.backward(slope.double())
+    assert conv.weight.grad is not None
+    torch.testing.assert_close(conv.weight.grad.double(), exact.weight.grad, atol=1e-3, rtol=1e-4)

@@ -141,8 +141,8 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_saves_says_how_to_go_on_and_exits(tmp_path: Path, number: int, code: int) -> None:
-    """SIGINT goes to the loader's workers too, as Ctrl-C on a terminal does. The child does not ignore SIGHUP,
-    also where these tests themselves run under nohup."""
+    """The signal goes to the loader's workers too, as from a terminal, `timeout` or a scheduler. The child does not
+    ignore SIGHUP, also where these tests themselves run under nohup."""
     arguments = [f"--set={key}={json.dumps(value)}" for key, value in SMALL.items() if key != "checkpoint_seconds"]
     options = ["--output", str(tmp_path / "run"), "--epochs", "200", "--workers", "2"]
     command = [sys.executable, "-m", "saccade", "train", *options, *arguments]
@@ -155,10 +155,7 @@ def test_a_signal_saves_says_how_to_go_on_and_exits(tmp_path: Path, number: int,
         assert time.monotonic() < deadline
         assert process.poll() is None, process.stderr.read() if process.stderr else ""
         time.sleep(0.1)
-    if number == signal.SIGINT:
-        os.killpg(process.pid, number)
-    else:
-        os.kill(process.pid, number)
+    os.killpg(process.pid, number)
     out, err = process.communicate(timeout=100)
     assert process.returncode == code, err[-2000:]
     assert f"saccade train --resume {tmp_path / 'run'}" in out

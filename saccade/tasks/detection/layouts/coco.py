@@ -113,12 +113,19 @@ def _categories(file: Path, content: dict) -> dict[int, str]:
 
 
 def _read_file(tree: ImageTree, file: Path, split: str, content: dict, categories: dict[int, str]) -> list[Record]:
+    for key in ("images", "annotations"):
+        if not isinstance(content[key], list):
+            raise DataError(f"{file} is not a COCO annotation: {key} must be a list, not {content[key]!r:.80}")
+    for image in content["images"]:
+        missing = _missing(image, ("id", "file_name"))
+        if missing:
+            raise DataError(f"{file} is not a COCO annotation: the image {image!r:.80} {missing}")
     try:
         images = {image["id"]: image for image in content["images"]}
-        names = {number: str(image["file_name"]) for number, image in images.items()}
-        annotations = list(content["annotations"])
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{file} is not a COCO annotation: {error!r}") from None
+    except TypeError:
+        raise DataError(f"{file} is not a COCO annotation: an id of an image is neither number nor text") from None
+    names = {number: str(image["file_name"]) for number, image in images.items()}
+    annotations = content["annotations"]
     if len(images) < len(content["images"]):
         raise DataError(f"{file}: two images have one id")
     objects = {number: _Objects() for number in images}
@@ -129,7 +136,7 @@ def _read_file(tree: ImageTree, file: Path, split: str, content: dict, categorie
         path = tree.resolve(file, names[number], _image_folders(tree.root, file, split))
         row = objects[number]
         masks = () if all(mask is None for mask in row.segmentations) else tuple(row.segmentations)
-        size = _size(image)
+        size = _size(image, file)
         records.append(
             Record(path, tuple(row.boxes), tuple(row.names), size, masks, tuple(row.areas), tuple(row.crowds))
         )
@@ -137,7 +144,10 @@ def _read_file(tree: ImageTree, file: Path, split: str, content: dict, categorie
 
 
 def _add(objects: dict[Any, _Objects], annotation: Any, categories: dict[int, str], file: Path) -> None:
-    where = f"{file}: annotation {annotation.get('id') if isinstance(annotation, dict) else annotation!r}"
+    where = f"{file}: annotation {annotation.get('id') if isinstance(annotation, dict) else annotation!r:.80}"
+    missing = _missing(annotation, ("image_id", "category_id", "bbox"))
+    if missing:
+        raise DataError(f"{where} {missing}")
     try:
         row, name = objects[annotation["image_id"]], categories[_number(annotation["category_id"])]
         x, y, w, h = finite_box(annotation["bbox"], where)
@@ -172,13 +182,29 @@ def _number(value: Any) -> int:
     return int(value)
 
 
-def _size(image: dict) -> tuple[int, int] | None:
-    """(width, height); None where the file has null or 0."""
-    try:
-        width, height = int(image.get("width") or 0), int(image.get("height") or 0)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return (width, height) if width > 0 and height > 0 else None
+def _missing(entry: Any, keys: tuple[str, ...]) -> str:
+    """What an image or an annotation has not, as in "has no bbox"; "" where it has all keys."""
+    if not isinstance(entry, dict):
+        return f"is not an object with {', '.join(keys)}"
+    return next((f"has no {key}" for key in keys if key not in entry), "")
+
+
+def _size(image: dict, file: Path) -> tuple[int, int] | None:
+    """(width, height); None where the file has null, 0 or nothing."""
+    sides = []
+    for key in ("width", "height"):
+        value = image.get(key)
+        try:
+            side = int(value or 0)
+            if side < 0 or isinstance(value, bool):
+                raise ValueError
+        except (TypeError, ValueError, OverflowError):
+            raise DataError(
+                f"{file}: image {image['id']} has the {key} {value!r:.80}, which is not a number of pixels"
+            ) from None
+        sides.append(side)
+    width, height = sides
+    return (width, height) if width and height else None
 
 
 def _image_folders(root: Path, file: Path, split: str) -> list[Path]:
