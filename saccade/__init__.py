@@ -21,7 +21,7 @@ from saccade.version import __version__
 
 if TYPE_CHECKING:
     from saccade.analysis.intervention import intervene
-    from saccade.api import evaluate, explain, save
+    from saccade.api import evaluate, explain, export, save
     from saccade.checkpoints.convert import convert
     from saccade.engine.predictor import Predictor
     from saccade.explorer.notebook import show, show_images, show_texts
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from saccade.tasks.loading import load
 
 __all__ = [
-    "Predictor", "__version__", "convert", "create", "evaluate", "explain", "intervene", "list_models", "load",
-    "record", "save", "show", "show_images", "show_texts", "train",
+    "Predictor", "__version__", "convert", "create", "evaluate", "explain", "export", "intervene", "list_models",
+    "load", "record", "save", "show", "show_images", "show_texts", "train",
 ]  # fmt: skip
 
 _HOMES = {
@@ -41,6 +41,7 @@ _HOMES = {
     "create": "saccade.models.zoo",
     "evaluate": "saccade.api",
     "explain": "saccade.api",
+    "export": "saccade.api",
     "intervene": "saccade.analysis.intervention",
     "list_models": "saccade.models.zoo",
     "load": "saccade.tasks.loading",

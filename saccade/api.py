@@ -28,6 +28,7 @@ from saccade.engine.evaluation import evaluate as measure_split
 from saccade.engine.predictor import Predictor, is_single
 from saccade.engine.report import Drawing
 from saccade.errors import ConfigError
+from saccade.inference.export.export import Exported, Target, export_predictor
 from saccade.models.catalogue import ARCHITECTURES
 from saccade.models.model import Model
 from saccade.nn.matmul_precision import matmul_precision
@@ -130,6 +131,39 @@ def evaluate(
     if split != "auto":
         raise ConfigError(f"a data set of your own has no splits: leave out split={split!r}")
     return _measure_own(predictor, data, batch_size, workers or 0, on_inputs)
+
+
+def export(
+    model: Predictor | str | Path,
+    out: str | Path,
+    *,
+    to: Target = "onnx",
+    attention: Sequence[int] = (),
+    images: Sequence[str | Path] = (),
+    tolerance: float | None = None,
+) -> Exported:
+    """Write a model as one file: images ``[B, H, W, C]`` uint8 of any size in, named results out.
+
+    Args:
+        model: a predictor, or whatever :func:`saccade.load` opens.
+        out: the file, or a folder for ``model.onnx``, ``model.xml`` or ``model.pt2``.
+        to: what opens the file: "onnx", "openvino" or "torch" (:func:`torch.export.load`).
+        attention: numbers of attentions, in the order of the modules, whose weights the graph returns too.
+        images: photographs or folders for the comparison with PyTorch; two that scikit-learn brings unless given.
+        tolerance: largest difference from PyTorch as a fraction of an output's scale; 1e-4 unless given, 2e-3 of OpenVINO.
+
+    Returns:
+        its `path`, its `outputs` and the table of its `parity`.
+
+    Raises:
+        ConfigError: such a model is not exported, or a library is missing.
+        ParityError: the file computes something else than the model; it is not kept.
+    """
+    paths = [Path(path) for path in images]
+    return export_predictor(
+        _predictor(model, None, None), out, to, attention=attention, images=paths,
+        tolerance=tolerance,
+    )  # fmt: skip
 
 
 def explain(

@@ -51,11 +51,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine": CORE,
     "training": {*CORE, "tasks.table"},
     "analysis": CORE,
-    "reporting": {"errors", "engine", "analysis", "data.rle"},
+    "reporting": {"errors", "deferred", "engine", "analysis", "data.rle"},
     "explorer": {*CORE, "analysis", "reporting"},
     "serving": {*CORE, "analysis", "reporting", "tasks.loading"},
     "lab": {*CORE, "analysis", "reporting", "training", "tasks.table", "tasks.loading", "runs"},
-    "api": {*CORE, "analysis", "reporting", "tasks.table", "tasks.loading"},
+    "inference": CORE,
+    "api": {*CORE, "inference", "analysis", "reporting", "tasks.table", "tasks.loading"},
     "runs": {*CORE, "analysis", "reporting", "training", "tasks.table", "tasks.loading"},
 }  # fmt: skip
 # modules of a task's room by their role: the end of the module's name -> what they may import beside the room itself

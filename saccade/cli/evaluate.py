@@ -1,7 +1,7 @@
 """`saccade evaluate`: how well a model does on labelled images."""
 
 from dataclasses import dataclass, fields
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -9,6 +9,10 @@ from saccade.cli.options import BootstrapOptions, Json, ModelOptions
 from saccade.cli.terminal import show
 from saccade.errors import ConfigError
 from saccade.json_io import dump_json
+
+if TYPE_CHECKING:
+    from saccade.engine.evaluation import Evaluation
+    from saccade.engine.task import Task
 
 
 @Parameter(name="*")
@@ -49,7 +53,7 @@ def evaluate(
     Parameters
     ----------
     model
-        A run, a model directory, a published file or hub:ORG/NAME.
+        A run, a model directory, a published file, hub:ORG/NAME, or a file of `saccade export`.
     data
         A folder, a CSV, a zip, tar shards, or "digits"; for a detector COCO, Pascal VOC, YOLO, or "scenes"; for a CLIP
         a CSV or JSONL of image,caption.
@@ -65,18 +69,26 @@ def evaluate(
     """
     from saccade.cli.counting import counting
     from saccade.engine.evaluation import evaluate as measure
-    from saccade.engine.intervals import bootstrap as intervals_of
+    from saccade.inference.export.evaluation import evaluate_exported
+    from saccade.inference.export.metadata import is_exported
     from saccade.tasks import table
     from saccade.tasks.loading import load
 
     draws = bootstrap or BootstrapOptions()
     if stages and draws.intervals:
         raise ConfigError("choose --stages or --intervals")
-    way = opening or ModelOptions()
-    predictor = load(
-        model, image_size=way.image_size, device=way.device, options=(options or EvaluateOptions()).given(),
-        labels=way.labels,
-    )  # fmt: skip
+    way, chosen = opening or ModelOptions(), (options or EvaluateOptions()).given()
+    if is_exported(model):
+        if stages or way != ModelOptions():
+            raise ConfigError("an exported file has its own size and labels, runs on the CPU and has no stages")
+        with counting("images") as advance:
+            result, task = evaluate_exported(
+                model, data, table.room, split=split, batch_size=batch_size, workers=workers, options=chosen,
+                on_inputs=advance,
+            )  # fmt: skip
+        report_metrics(result, task, draws, as_json)
+        return
+    predictor = load(model, image_size=way.image_size, device=way.device, options=chosen, labels=way.labels)
     with counting(predictor.room.inputs) as advance:
         if stages:
             report = table.report(predictor.task.name)
@@ -86,9 +98,16 @@ def evaluate(
             print(dump_json(study.to_dict()) if as_json else study)
             return
         result = measure(predictor, data, split=split, batch_size=batch_size, workers=workers, on_inputs=advance)
+    report_metrics(result, predictor.task, draws, as_json)
+
+
+def report_metrics(result: "Evaluation", task: "Task", draws: BootstrapOptions, as_json: bool) -> None:
+    """Print the metrics of a split, with their intervals where they are required."""
+    from saccade.engine.intervals import bootstrap as intervals_of
+
     intervals = None
     if draws.intervals:
-        resampler = predictor.task.resampler(result.collected)
+        resampler = task.resampler(result.collected)
         intervals = intervals_of(resampler, len(result.collected), resamples=draws.resamples, seed=draws.seed)
     if as_json:
         content = {"split": result.split, "note": result.note, **result.metrics.to_dict()}

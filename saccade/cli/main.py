@@ -42,6 +42,7 @@ COMMANDS = {  # name -> where it is, what it does
     "lab": ("saccade.cli.lab:app", "Run studies of many runs, and fit scaling laws to them."),
     "compare": ("saccade.cli.compare:compare", "Compare two models of a task on the same inputs, in one report."),
     "convert": ("saccade.cli.convert:convert", "Write a model in another project's format."),
+    "export": ("saccade.cli.export:export", "Write a model for ONNX Runtime, OpenVINO or torch.export."),
     "models": ("saccade.cli.models:models", "List the models with task, parameters and cost."),
     "data": ("saccade.cli.data:app", "Check a data set, pack it into shards, or compose scenes."),
     "doctor": ("saccade.cli.doctor:doctor", "Check this machine and the installation."),

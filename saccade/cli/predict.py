@@ -15,7 +15,11 @@ from saccade.errors import ConfigError, ImageError
 from saccade.json_io import dump_json
 
 if TYPE_CHECKING:
+    from PIL import Image
+
+    from saccade.engine.predictor import Predictor
     from saccade.engine.results import Result
+    from saccade.inference.export.runner import ExportedPredictor
 
 
 @Parameter(name="*")
@@ -56,7 +60,7 @@ def predict(
     Parameters
     ----------
     model
-        A run, a model directory, a published file or hub:ORG/NAME.
+        A run, a model directory, a published file, hub:ORG/NAME, or a file of `saccade export`, which needs no torch.
     inputs
         Files, folders (all images below them) and patterns such as "photos/*.jpg"; or texts.
     batch_size
@@ -67,15 +71,9 @@ def predict(
     max_pixels
         Refuse larger images, 89 million unless given; a JPEG of up to four times as many is decoded at half its sides.
     """
-    from saccade.tasks.loading import load
-
     if as_json and as_csv:
         raise ConfigError("choose --json or --csv")
-    way = opening or ModelOptions()
-    predictor = load(
-        model, image_size=way.image_size, device=way.device, options=(options or PredictOptions()).given(),
-        labels=way.labels,
-    )  # fmt: skip
+    predictor = opened(model, opening or ModelOptions(), (options or PredictOptions()).given())
     if max_pixels is not None:
         if max_pixels < 1:
             raise ConfigError(f"--max-pixels must be at least 1, not {max_pixels}")
@@ -94,7 +92,7 @@ def predict(
 
     results = predictor.stream(sources, batch_size=batch_size, on_error=report)
     if draw is not None:
-        results = drawn(results, draw, predictor.max_pixels, predictor.preprocess.channels)
+        results = drawn(results, draw, predictor.max_pixels, predictor.channels)
     if as_json:
         records = [record for result in results for record in result.records()]
         print(dump_json(records))
@@ -110,13 +108,27 @@ def predict(
     return 1 if failed else 0
 
 
+def opened(model: str, way: ModelOptions, options: dict[str, Any]) -> "Predictor | ExportedPredictor":
+    """A model, or a file that `saccade export` wrote, which loads no torch."""
+    from saccade.inference.export.metadata import is_exported
+
+    if is_exported(model):
+        from saccade.inference.export.runner import open_exported
+        from saccade.tasks import table
+
+        if way != ModelOptions():
+            raise ConfigError("an exported file has its own size and labels, and runs on the CPU")
+        return open_exported(model, table.decoder, options=options)
+    from saccade.tasks.loading import load
+
+    return load(model, image_size=way.image_size, device=way.device, options=options, labels=way.labels)
+
+
 def drawn(results: Iterable["Result"], folder: Path, max_pixels: int, channels: int) -> Iterator["Result"]:
     """Draw each result on its image while it passes, and write its files for programs beside it."""
     import numpy as np
-    from PIL import Image
 
     from saccade.checkpoints.atomic import write_atomic
-    from saccade.data.images import read_scaled, rgb_pixels
     from saccade.reporting.draw import to_png
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -125,19 +137,33 @@ def drawn(results: Iterable["Result"], folder: Path, max_pixels: int, channels: 
         stem = Path(result.name).stem
         name = next(n for n in (stem, *(f"{stem}-{i}" for i in range(2, 10**6))) if n not in used)
         used.add(name)
-        image, (height, width) = read_scaled(result.name, channels=channels, max_pixels=max_pixels)
-        picture = np.asarray(Image.fromarray(rgb_pixels(image)).resize((width, height)))
+        picture = np.asarray(shown_image(result.name, channels, max_pixels))
         write_atomic(folder / f"{name}.png", to_png(result.draw(picture)))
         for ending, content in result.files().items():
             write_atomic(folder / f"{name}{ending}", content)
         yield result
 
 
+def shown_image(name: str, channels: int, max_pixels: int) -> "Image.Image":
+    """The image of a result at its own size, in colour; numbers of other channels as a picture of them."""
+    from PIL import Image
+
+    if channels in (1, 3) and not name.endswith(".npy"):
+        from saccade.data.pictures import read_picture
+
+        image, (height, width) = read_picture(name, channels=channels, max_pixels=max_pixels)
+        return image.convert("RGB").resize((width, height))
+    from saccade.data.images import read_scaled, rgb_pixels
+
+    numbers, (height, width) = read_scaled(name, channels=channels, max_pixels=max_pixels)
+    return Image.fromarray(rgb_pixels(numbers)).resize((width, height))
+
+
 def expand(text: str) -> Iterator[Path]:
     """The image files that an argument stands for. A name that is no folder and no pattern is taken as it is."""
     import glob
 
-    from saccade.data.images import image_names, is_image_name
+    from saccade.data.image_formats import image_names, is_image_name
     from saccade.files import exists, is_dir
 
     path = Path(text)

@@ -6,15 +6,13 @@ profiles are not applied. Which formats are read is in `image_formats.py`.
 """
 
 import io
-import logging
 import math
-from contextlib import nullcontext
 from pathlib import Path
-from typing import IO, Protocol, overload, runtime_checkable
+from typing import IO, overload
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from saccade.data.image_formats import (
@@ -22,9 +20,7 @@ from saccade.data.image_formats import (
     HEAD_BYTES,
     LARGEST_PICTURE,
     MAX_PIXELS,
-    damage_behind,
     first_line,
-    has_more_frames,
     image_names,
     image_size,
     is_image_name,
@@ -38,6 +34,7 @@ from saccade.data.image_formats import (
 )
 from saccade.data.libtiff import libtiff_messages
 from saccade.data.npy import SIGNATURE, npy_shape, read_npy
+from saccade.data.pictures import BinaryFile, FileLike, picture_of
 from saccade.errors import ImageError
 
 __all__ = [
@@ -51,18 +48,6 @@ __all__ = [
     "stored_channels",
 ]
 
-LARGEST_SCALED = 4  # times the limit: what a JPEG may have that is decoded at a smaller scale
-log = logging.getLogger("saccade")
-
-
-@runtime_checkable
-class BinaryFile(Protocol):
-    """An open file, an ``io.BytesIO``, an upload."""
-
-    def read(self, size: int = -1, /) -> bytes: ...
-
-
-FileLike = str | Path | bytes | BinaryFile | Image.Image
 ImageLike = FileLike | np.ndarray | Tensor
 
 
@@ -206,53 +191,7 @@ def _read_pil(
             numbers = _from_numbers(pixels, channels, name)
             return numbers, size_of(numbers)
         raise wrong_channels(name, len(image.getbands()), channels)
-    width, height = image.size
-    mode = "L" if channels == 1 else "RGB"
-    if width * height > max_pixels and scaled and width * height <= LARGEST_SCALED * max_pixels:
-        image.draft(None, ((width + 1) // 2, (height + 1) // 2))  # decodes at 1/2; for a JPEG only
-        log.info("%s has %d x %d pixels and is decoded as %d x %d", name, width, height, *image.size)
-    if image.width * image.height > max_pixels:
-        refuse_larger((width, height), max_pixels, name)
-    lines: list[str] = []
-    try:
-        with quiet_decoders(), libtiff_messages() if image.format == "TIFF" else nullcontext(lines) as lines:
-            image.load()
-            upright = ImageOps.exif_transpose(image)
-        turned = upright.size != image.size
-        picture = _to_mode(upright, mode, name), (width, height) if turned else (height, width)
-    except ImageError:
-        raise
-    except DAMAGE as error:
-        more = f" ({lines[0]})" if lines else ""
-        raise ImageError(f"{name} is damaged or cut off: {first_line(error)}{more}") from None
-    if lines:
-        log.warning("%s is damaged in part: %s", name, lines[0])
-    elif damage := damage_behind(image):
-        log.warning("%s is damaged behind its first frame, which is read: %s", name, damage)
-    if log.isEnabledFor(logging.INFO) and has_more_frames(image):
-        log.info("%s has several frames; the first is read", name)
-    return picture
-
-
-def _to_mode(image: Image.Image, mode: str, name: str) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
-        image = _to_eight_bits(image, name)
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image).convert("RGB")
-    return image if image.mode == mode else image.convert(mode)
-
-
-def _to_eight_bits(image: Image.Image, name: str) -> Image.Image:
-    values = np.asarray(image)
-    if image.mode == "F":
-        if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
-            raise ImageError(f"{name} has floating-point values outside [0, 1], so their scale is unknown")
-        return Image.fromarray((values * 255).round().astype(np.uint8))
-    if values.min() < 0 or values.max() > 65535:
-        raise ImageError(f"{name} has integer values beyond 16 bits, so their scale is unknown")
-    return Image.fromarray((values.astype(np.float64) / 257).round().astype(np.uint8))
+    return picture_of(image, channels, name, max_pixels, scaled)
 
 
 def _from_numbers(source: np.ndarray | Tensor, channels: int, name: str) -> Image.Image | Tensor:

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
+from torch import nn
 
+from saccade.checkpoints.directory import LoadedModel
 from saccade.data.batching import default_workers, eval_batches
 from saccade.data.class_names import match_classes
 from saccade.data.config import DataConfig, read_data_config
@@ -13,12 +16,38 @@ from saccade.data.samples import DataSplits, Source, same_data
 from saccade.engine.collect import Collected, collect
 from saccade.engine.predictor import Predictor
 from saccade.engine.results import Metrics
-from saccade.engine.task import Evaluator
+from saccade.engine.room import TaskRoom
+from saccade.engine.task import Evaluator, Task
 from saccade.errors import ConfigError, DataError
-from saccade.nn.matmul_precision import matmul_precision
+from saccade.nn.matmul_precision import MatmulPrecision, matmul_precision
 
 SPLITS = ("train", "val", "test")
 OpenData = Callable[[str, DataConfig], DataSplits]
+
+
+class EvaluatedModel(Protocol):
+    """What is measured: a predictor, or another model with its task."""
+
+    @property
+    def source(self) -> LoadedModel: ...
+
+    @property
+    def room(self) -> TaskRoom: ...
+
+    @property
+    def task(self) -> Task: ...
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+
+    @property
+    def model(self) -> nn.Module: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def matmul_precision(self) -> MatmulPrecision: ...
 
 
 @dataclass(frozen=True)
@@ -66,7 +95,7 @@ def evaluate(
 
 
 def collect_split(
-    predictor: Predictor,
+    predictor: EvaluatedModel,
     data: str,
     evaluator: Evaluator,
     split: str = "auto",
@@ -104,7 +133,7 @@ def collect_split(
 
 
 def choose_split(
-    predictor: Predictor, data: str, split: str, open_data: OpenData | None = None
+    predictor: EvaluatedModel, data: str, split: str, open_data: OpenData | None = None
 ) -> tuple[DataSplits, dict[str, Source], str]:
     """(the data, the splits to measure on, why these); opened as the model's task opens it unless given otherwise."""
     trained_on = predictor.source.provenance.get("data") or {}

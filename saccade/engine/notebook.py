@@ -3,13 +3,15 @@
 import copy
 import io
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 from PIL import Image
 
-from saccade.data.images import ImageLike, is_image_name, read_image, rgb_pixels
+from saccade.data.image_formats import is_image_name
+from saccade.data.pictures import read_picture
 from saccade.errors import ImageError
 
 
@@ -18,24 +20,32 @@ class NotebookPicture(ABC):
     or over the one image in memory that was predicted. Without either a notebook prints the result."""
 
     name: str
-    _image = None  # an image in memory; a reference, never a copy
+    _pixels: Callable[[], np.ndarray] | None = None  # of an image in memory, which is not copied before
 
     @abstractmethod
     def draw(self, image: np.ndarray) -> np.ndarray:
         """The result over its image, both ``[H, W, 3]`` uint8."""
 
-    def over(self, image: ImageLike) -> Self:
-        """The same result, which a notebook displays over this image; a reference to the image is kept."""
+    def over(self, pixels: Callable[[], np.ndarray]) -> Self:
+        """The same result, which a notebook displays over an image in memory.
+
+        Args:
+            pixels: returns the image ``[H, W, 3]`` uint8; called where the result is displayed.
+        """
         other = copy.copy(self)
-        object.__setattr__(other, "_image", image)
+        object.__setattr__(other, "_pixels", pixels)
         return other
 
     def _repr_png_(self) -> bytes | None:
-        source = Path(self.name) if self._image is None else self._image
         try:
-            if isinstance(source, Path) and not (is_image_name(source.name) and source.is_file()):
-                return None
-            image = Image.fromarray(self.draw(rgb_pixels(read_image(source))))
+            if self._pixels is None:
+                path = Path(self.name)
+                if not (is_image_name(path.name) and path.is_file()):
+                    return None
+                pixels = np.asarray(read_picture(path)[0])
+            else:
+                pixels = self._pixels()
+            image = Image.fromarray(self.draw(pixels))
         except (ImageError, OSError):  # the file is gone, or its name is longer than any
             return None
         buffer = io.BytesIO()

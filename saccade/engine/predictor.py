@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from saccade.checkpoints.directory import LoadedModel
-from saccade.data.images import MAX_PIXELS, BinaryFile, ImageLike, read_scaled
+from saccade.data.images import MAX_PIXELS, BinaryFile, ImageLike, read_image, read_scaled, rgb_pixels
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch
 from saccade.engine.finite import require_finite
@@ -117,6 +117,11 @@ class Predictor:
     def preprocess(self, preprocessing: Preprocessing) -> None:
         self.source = replace(self.source, preprocessing=preprocessing)
 
+    @property
+    def channels(self) -> int:
+        """Of the images."""
+        return self.preprocess.channels
+
     @overload
     def predict(self, inputs: ImageLike, *, batch_size: int = 32) -> Any: ...
     @overload
@@ -140,7 +145,9 @@ class Predictor:
         if is_single(inputs):
             result = next(self.stream([inputs], batch_size=1))
             in_memory = isinstance(inputs, Image.Image | np.ndarray | Tensor)
-            return result.over(inputs) if in_memory and isinstance(result, NotebookPicture) else result
+            if not (in_memory and isinstance(result, NotebookPicture)):
+                return result
+            return result.over(lambda: rgb_pixels(read_image(inputs)))
         return list(self.stream(inputs, batch_size=batch_size))
 
     __call__ = predict

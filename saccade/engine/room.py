@@ -2,7 +2,7 @@
 
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -13,6 +13,8 @@ from saccade.checkpoints.directory import LoadedModel
 from saccade.data.batching import BatchDataset
 from saccade.data.config import DataConfig
 from saccade.data.samples import DataSplits, Source
+from saccade.engine.exported import refuse_options as refuse_options
+from saccade.engine.graph_end import GraphEnd
 from saccade.engine.setup import TrainingSetup
 from saccade.engine.task import Task
 from saccade.errors import CheckpointError, ConfigError
@@ -121,6 +123,14 @@ class TaskRoom(ABC):
     def card(self) -> ModelCard:
         """How a model of this task is described."""
 
+    def graph_end(self, source: LoadedModel) -> GraphEnd:
+        """The end of an exported graph of a model of this task.
+
+        Raises:
+            ConfigError: such a model is not exported.
+        """
+        raise ConfigError(f"models of the task {self.name} are not exported: see docs/export.md for those that are")
+
     def next_steps(self, run: Path, config: Any) -> list[str]:
         """Commands that are useful after a run of this task, for people."""
         return [command("saccade", "evaluate", run, config.data.path)]
@@ -138,14 +148,6 @@ def require_preprocessing(source: LoadedModel) -> None:
             "this checkpoint does not record how images are prepared for it; load it with "
             "saccade.checkpoints.loading.load_model and give it tensors"
         )
-
-
-def refuse_options(name: str, options: Mapping[str, Any] | None, known: Sequence[str] = ()) -> None:
-    """Raise ConfigError for an option that a task does not have."""
-    for option in options or {}:
-        if option not in known:
-            has = f"it has {', '.join(known)}" if known else "it has none"
-            raise ConfigError(f"the task {name} has no option {option} for its predictions; {has}")
 
 
 def refuse_fix(name: str, fix: bool) -> None:

@@ -3,13 +3,19 @@
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
-from saccade.analysis.attention_maps import Explanation
+from saccade.deferred import Deferred
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from saccade.analysis.attention_maps import Explanation
+
+matplotlib, figures = Deferred("matplotlib"), Deferred("matplotlib.figure")
 
 STRENGTH = 0.6  # of the overlay at its brightest
 SMALLEST = 256  # pixels; smaller pictures are enlarged, so that a patch can be seen
@@ -32,7 +38,7 @@ def overlay(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
     level = (attention / peak if peak > 0 else attention).astype(np.float32)
     resample = Image.Resampling.NEAREST if min(image.shape[:2]) <= 32 else Image.Resampling.BICUBIC
     level = np.asarray(Image.fromarray(level).resize((width, height), resample)).clip(0, 1)
-    colour = colormaps["inferno"](level)[..., :3] * 255
+    colour = matplotlib.colormaps["inferno"](level)[..., :3] * 255
     alpha = (STRENGTH * (0.35 + 0.65 * level))[..., None]
     return (enlarged * (1 - alpha) + colour * alpha).round().astype(np.uint8)
 
@@ -97,7 +103,7 @@ def draw_segments(image: np.ndarray, ids: np.ndarray, names: Mapping[int, str], 
 
 def class_colour(index: int, count: int) -> tuple[int, int, int]:
     """Bright colours, far from each other for few classes."""
-    red, green, blue, _ = colormaps["hsv"]((index * 0.618 % 1) if count > 12 else index / count)
+    red, green, blue, _ = matplotlib.colormaps["hsv"]((index * 0.618 % 1) if count > 12 else index / count)
     lift = 0.25
     return tuple(int(255 * (lift + (1 - lift) * value)) for value in (red, green, blue))  # type: ignore[return-value]
 
@@ -137,12 +143,12 @@ def to_png(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def explain_figure(explanations: Sequence[Explanation]) -> Figure:
+def explain_figure(explanations: Sequence["Explanation"]) -> "Figure":
     """One row a picture: what the model saw, the rollout of all layers, each head of the last layer."""
     if not explanations:
         raise ValueError("there is nothing to draw")
     columns = 2 + max(len(e.heads) for e in explanations)
-    figure = Figure(figsize=(2.1 * columns, 2.5 * len(explanations)), layout="constrained", dpi=110)
+    figure = figures.Figure(figsize=(2.1 * columns, 2.5 * len(explanations)), layout="constrained", dpi=110)
     axes = figure.subplots(len(explanations), columns, squeeze=False)
     for row, explanation in zip(axes, explanations):
         pictures = [enlarge(explanation.image), overlay(explanation.image, explanation.rollout)]
@@ -163,7 +169,7 @@ def contact_sheet(images: Sequence[Image.Image], titles: Sequence[str], path: st
     """Write pictures side by side, five in a row, each beneath its title."""
     columns = min(5, max(1, len(images)))
     rows = -(-len(images) // columns)
-    figure = Figure(figsize=(2.4 * columns, 2.6 * max(rows, 1)), layout="constrained", dpi=110)
+    figure = figures.Figure(figsize=(2.4 * columns, 2.6 * max(rows, 1)), layout="constrained", dpi=110)
     for place in (axes := figure.subplots(max(rows, 1), columns, squeeze=False)).flat:
         place.axis("off")
     for place, image, title in zip(axes.flat, images, titles):

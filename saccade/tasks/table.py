@@ -9,6 +9,7 @@ from saccade.errors import ConfigError
 from saccade.upgrade import TASKS as OLD_TASKS
 
 if TYPE_CHECKING:
+    from saccade.engine.exported import DecoderMaker
     from saccade.engine.report import TaskReport
     from saccade.engine.room import TaskRoom
 
@@ -21,21 +22,25 @@ class Row:
         config: class of its options in a run's config, with its words for `--help`.
         room: object that answers the contract :class:`~saccade.engine.room.TaskRoom`.
         report: object that answers :class:`~saccade.engine.report.TaskReport`.
+        decoder: class that answers :class:`~saccade.engine.exported.DecoderMaker`; "" where models of the task are not
+            exported. Loads no torch.
     """
 
     config: str
     room: str
     report: str
+    decoder: str = ""
 
 
-def _row(package: str, config: str, part: str = "") -> Row:
+def _row(package: str, config: str, part: str = "", decoder: str = "") -> Row:
     """The row of a task whose files have the usual names, behind `part` where two tasks share a package."""
     base = f"saccade.tasks.{package}"
-    return Row(f"{base}.config:{config}", f"{base}.{part}room:ROOM", f"{base}.{part}report:REPORT")
+    decoder = f"{base}.exported:{decoder}" if decoder else ""
+    return Row(f"{base}.config:{config}", f"{base}.{part}room:ROOM", f"{base}.{part}report:REPORT", decoder)
 
 
 TASKS: Mapping[str, Row] = {
-    "classification": _row("classification", "ClassificationConfig"),
+    "classification": _row("classification", "ClassificationConfig", decoder="ClassificationDecoder"),
     "multilabel": _row("multilabel", "MultiLabelConfig"),
     "regression": _row("regression", "RegressionConfig"),
     "detection": _row("detection", "DetectionConfig"),
@@ -82,6 +87,18 @@ def room(name: str) -> "TaskRoom":
 
 def report(name: str) -> "TaskReport":
     return _load(row(name).report)
+
+
+def decoder(name: str) -> "DecoderMaker":
+    """What makes results of an exported file's outputs; loads no torch.
+
+    Raises:
+        ConfigError: there is no such task, or its models are not exported.
+    """
+    place = row(name).decoder
+    if not place:
+        raise ConfigError(f"models of the task {name} are not exported")
+    return _load(place)
 
 
 def task_of(architecture: str) -> str:

@@ -12,9 +12,12 @@ from saccade.data.check import DataReport, check_data
 from saccade.data.config import DataConfig
 from saccade.data.image_folder import open_data
 from saccade.data.samples import DataSplits, Source
+from saccade.engine.graph_end import GraphEnd
 from saccade.engine.images import eval_images
 from saccade.engine.room import ModelCard, TaskRoom, command, refuse_fix, refuse_options, require_preprocessing
 from saccade.engine.setup import TrainingSetup
+from saccade.errors import ConfigError
+from saccade.tasks.classification.graph import ClassificationGraph
 from saccade.tasks.classification.setup import make_setup
 from saccade.tasks.classification.task import ClassificationTask
 
@@ -50,6 +53,11 @@ class ClassificationRoom(TaskRoom):
     def eval_dataset(self, part: Source, source: LoadedModel) -> BatchDataset:
         assert source.preprocessing is not None
         return eval_images(part, source.preprocessing)
+
+    def graph_end(self, source: LoadedModel) -> GraphEnd:
+        if not source.labels:
+            raise ConfigError("this model has no classes, so that there is nothing to export: train it with a head")
+        return ClassificationGraph(self.task(source))
 
     def card(self) -> ModelCard:
         return ModelCard(

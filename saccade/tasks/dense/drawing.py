@@ -3,18 +3,19 @@
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib import colormaps
 from PIL import Image, ImageDraw, ImageFont
 
+from saccade.deferred import Deferred
 from saccade.reporting.draw import class_colour
 
+matplotlib = Deferred("matplotlib")
 DEPTH_COLORMAP = "viridis"  # perceptually uniform: equal steps of depth look equal
 
 
 def depth_colours(depth: np.ndarray, low: float, high: float) -> np.ndarray:
     """Depth ``[H, W]`` as colours ``[H, W, 3]`` uint8 between two distances; grey where it is NaN."""
     level = (depth - low) / max(high - low, 1e-9)
-    colours = colormaps[DEPTH_COLORMAP](np.nan_to_num(level).clip(0, 1))[..., :3]
+    colours = matplotlib.colormaps[DEPTH_COLORMAP](np.nan_to_num(level).clip(0, 1))[..., :3]
     colours[np.isnan(depth)] = 0.5
     return (colours * 255).round().astype(np.uint8)
 

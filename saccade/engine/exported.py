@@ -1,0 +1,63 @@
+"""What an exported file returns, as results: the contract of a task's decoder. Loads no torch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from saccade.engine.results import Result
+from saccade.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ExportedTask:
+    """What a decoder needs of a model, as the exported file has it.
+
+    Attributes:
+        labels: class names in the order of the outputs.
+        state: what the task needs of its training data, such as thresholds, as plain values.
+        options: of its predictions, such as ``{"top": 3}``.
+        vocabulary: the files of its tokenizer, by name.
+    """
+
+    labels: tuple[str, ...]
+    state: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    vocabulary: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class ResultDecoder(Protocol):
+    """The results of a task from the named outputs of its exported graph."""
+
+    def decode(
+        self, outputs: Mapping[str, np.ndarray], names: Sequence[str], sizes: Sequence[tuple[int, int]]
+    ) -> Sequence[Result]:
+        """One result an input.
+
+        Args:
+            outputs: of a batch, by name.
+            names: of each input.
+            sizes: (H, W) of each image in its file.
+        """
+        ...
+
+
+class DecoderMaker(Protocol):
+    """A task's decoder for a model."""
+
+    def __call__(self, task: ExportedTask) -> ResultDecoder:
+        """The decoder.
+
+        Raises:
+            ConfigError: the task has no such option.
+        """
+        ...
+
+
+def refuse_options(name: str, options: Mapping[str, Any] | None, known: Sequence[str] = ()) -> None:
+    """Raise ConfigError for an option that a task does not have."""
+    for option in options or {}:
+        if option not in known:
+            has = f"it has {', '.join(known)}" if known else "it has none"
+            raise ConfigError(f"the task {name} has no option {option} for its predictions; {has}")

@@ -1,0 +1,153 @@
+"""A classifier as a file: its answers, its metric, its attention, and what happens to a damaged one."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_sample_images
+
+import saccade
+from saccade.cli.main import main
+from saccade.engine.predictor import Predictor
+from saccade.errors import CheckpointError, ConfigError
+from saccade.inference.export import export
+from saccade.inference.export.export import Exported
+from saccade.inference.export.parity import ParityError
+from saccade.inference.export.runner import open_exported
+from saccade.tasks import table
+
+MODEL = Path(__file__).parents[2] / "golden/runs/classify/model"
+WITHOUT_TORCH = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "torchvision"):
+            raise ImportError(f"{name} was imported")
+sys.meta_path.insert(0, Block())
+from saccade.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return saccade.load(MODEL)
+
+
+@pytest.fixture(scope="module")
+def exported(predictor: Predictor, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    return saccade.export(predictor, tmp_path_factory.mktemp("exported"), attention=(0, -1))
+
+
+@pytest.fixture(scope="module")
+def photograph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("photographs") / "a.png"
+    Image.fromarray(load_sample_images().images[0][:180, :250]).save(path)
+    return path
+
+
+def test_every_batch_and_size_equals_pytorch(exported: Exported) -> None:
+    assert [(row.batch, row.size) for row in exported.parity.rows][::4] == [
+        (1, "224 x 224"), (2, "180 x 270"), (5, "301 x 97"),
+    ]  # fmt: skip
+    assert exported.parity.largest < 1e-5
+    assert "pass" in str(exported)
+
+
+def test_predict_needs_no_torch_and_prints_the_same(
+    exported: Exported, photograph: Path, capsys, tmp_path: Path
+) -> None:
+    for options in ((), ("--json", "--top", "2")):
+        command = ["predict", str(exported.path), str(photograph), *options]
+        run = subprocess.run(
+            [sys.executable, "-c", WITHOUT_TORCH, *command, "--draw", str(tmp_path)], capture_output=True, text=True
+        )
+        assert run.returncode == 0, run.stderr
+        assert main(["predict", str(MODEL), str(photograph), *options]) == 0
+        expected = capsys.readouterr().out
+        if options:
+            scores = [[one["score"] for one in json.loads(text)[0]["top"]] for text in (run.stdout, expected)]
+            np.testing.assert_allclose(*scores, atol=1e-6)
+        else:
+            assert run.stdout == expected
+    assert (tmp_path / "a.png").is_file()
+
+
+def test_evaluate_gives_the_same_metric(exported: Exported, capsys) -> None:
+    figures = []
+    for model in (exported.path, MODEL):
+        assert main(["evaluate", str(model), "digits", "--json"]) == 0
+        figures.append(json.loads(capsys.readouterr().out))
+    of_file, of_model = figures
+    assert of_file["split"] == of_model["split"] == "test"
+    assert of_file["accuracy"] == of_model["accuracy"]
+    assert of_file["nll"] == pytest.approx(of_model["nll"], abs=1e-6)
+
+
+def test_attention_is_that_of_a_recording(exported: Exported, predictor: Predictor) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 1), dtype=np.uint8)
+    session = onnxruntime.InferenceSession(str(exported.path))
+    names = [output.name for output in session.get_outputs()]
+    outputs = dict(zip(names, session.run(None, {"images": image})))
+    with torch.no_grad(), saccade.record(predictor.model, layers=[0, -1]) as trace:
+        predictor.model(predictor.prepare(image[0])[None])
+    for path, weights in trace.attention.items():
+        np.testing.assert_allclose(outputs[f"attention_{path.replace('.', '_')}"], weights, atol=1e-6)
+
+
+def test_labels_and_preprocessing_travel_in_the_file(exported: Exported, predictor: Predictor) -> None:
+    properties = {entry.key: entry.value for entry in onnx.load(str(exported.path)).metadata_props}
+    assert json.loads(properties["saccade.labels"]) == list(predictor.labels)
+    assert json.loads(properties["saccade.task"]) == "classification"
+    assert json.loads(properties["saccade.preprocessing"])["mean"] == list(predictor.preprocess.mean)
+
+
+def test_another_computation_is_refused_with_its_first_layer(
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = export.write_onnx
+
+    def damaged(program, names, metadata, path: Path) -> None:
+        write(program, names, metadata, path)
+        model = onnx.load(str(path))
+        weight = next(w for w in model.graph.initializer if "blocks.1.mlp.fc1.bias" in w.name)
+        weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight) + 1, weight.name))
+        onnx.save(model, str(path))
+
+    monkeypatch.setattr(export, "write_onnx", damaged)
+    with pytest.raises(ParityError, match=r"the first layer that differs is model\.encoder\.blocks\.1\.mlp\.fc1,"):
+        saccade.export(predictor, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_exported_or_opened_is_named(predictor: Predictor, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no attention 9"):
+        saccade.export(predictor, tmp_path, attention=(9,))
+    with pytest.raises(ConfigError, match="ending of openvino"):
+        saccade.export(predictor, tmp_path / "a.xml")
+    with pytest.raises(ConfigError, match="task masked_lm are not exported"):
+        saccade.export(MODEL.parents[1] / "words/model", tmp_path)
+    (tmp_path / "a.onnx").write_bytes(b"no graph")
+    with pytest.raises(CheckpointError, match="cannot open"):
+        open_exported(tmp_path / "a.onnx", table.decoder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to", ["openvino", "torch"])
+def test_other_formats(to: str, predictor: Predictor, photograph: Path, tmp_path: Path) -> None:
+    written = saccade.export(predictor, tmp_path, to=to)  # type: ignore[arg-type]
+    expected = predictor.predict(photograph)
+    if to == "openvino":
+        result = open_exported(tmp_path, table.decoder).predict(photograph)
+        assert result.label == expected.label  # type: ignore[attr-defined]
+        return
+    pixels = torch.from_numpy(np.asarray(Image.open(photograph).convert("L")).copy())[None, ..., None]
+    (probabilities,) = torch.export.load(written.path).module()(pixels)
+    assert probabilities.max().item() == pytest.approx(expected.score, abs=1e-5)
