@@ -150,7 +150,7 @@ def export(
         to: what opens the file: "onnx", "openvino" or "torch" (:func:`torch.export.load`).
         attention: numbers of attentions, in the order of the modules, whose weights the graph returns too.
         images: photographs or folders for the comparison with PyTorch; two that scikit-learn brings unless given.
-        tolerance: largest difference from PyTorch as a fraction of an output's scale; 1e-4 unless given, 2e-3 of OpenVINO.
+        tolerance: largest difference from PyTorch as a fraction of an output's scale; 1e-4 unless given, OpenVINO 2e-3.
 
     Returns:
         its `path`, its `outputs` and the table of its `parity`.

@@ -51,8 +51,8 @@ class OnnxSession:
             errors.InvalidGraph,
             errors.InvalidArgument,
             errors.NoSuchFile,
-        ) as e:
-            raise CheckpointError(f"ONNX Runtime cannot open {path}: {str(e).splitlines()[0]}") from None
+        ) as error:
+            raise CheckpointError(f"ONNX Runtime cannot open {path}: {str(error).splitlines()[0]}") from None
         self.properties: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         self._names = [output.name for output in self._session.get_outputs()]
 
