@@ -11,10 +11,10 @@ import torch
 import torchvision.transforms.v2.functional as functional
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms import v2
 
 from saccade.data.config import AugmentationConfig
-from saccade.data.preprocessing import Preprocessing
+from saccade.data.preprocessing import Preprocessing, resize_image
 from saccade.data.randaugment import FORMS, RandAugment, parse_timm
 from saccade.data.seeding import mix_seed
 from saccade.errors import ConfigError
@@ -56,7 +56,8 @@ class PixelTransform:
     def __call__(self, image: Image.Image | Tensor, key: Sequence[int]) -> Tensor:
         pixels: Any = self.preprocessing.fit(self.preprocessing.convert_mode(image))
         if isinstance(pixels, Tensor):
-            return (pixels * 255).round().clamp(0, 255).to(torch.uint8)
+            levels = pixels if pixels.dtype == torch.uint8 else (pixels * 255).round().clamp(0, 255).to(torch.uint8)
+            return levels.contiguous()
         return functional.pil_to_tensor(pixels)
 
 
@@ -84,9 +85,15 @@ class TrainTransform:
             if self.flip and torch.rand(()) < self.flip:
                 pixels = v2.functional.horizontal_flip(pixels)
             if self.colours:
-                pixels = self.colours(pixels)
+                pixels = self.colours(_as_picture(pixels))
             tensor = self.preprocessing.normalize(pixels)
             return self.erasing(tensor) if self.erasing else tensor
+
+
+def _as_picture(pixels: Any) -> Any:
+    """8-bit levels as a PIL image: changes of colour are Pillow's, and so are their draws and their rounding."""
+    levels = isinstance(pixels, Tensor) and pixels.dtype == torch.uint8
+    return functional.to_pil_image(pixels) if levels else pixels
 
 
 def _geometry(preprocessing: Preprocessing, config: AugmentationConfig) -> v2.Transform | None:
@@ -97,8 +104,19 @@ def _geometry(preprocessing: Preprocessing, config: AugmentationConfig) -> v2.Tr
         raise ConfigError(
             f"augmentation.crop_scale must be two fractions of the area with 0 < low <= high <= 1, not {low}, {high}"
         )
-    mode = InterpolationMode(preprocessing.interpolation)
-    return v2.RandomResizedCrop(list(preprocessing.size), scale=(low, high), interpolation=mode, antialias=True)
+    return RandomResizedCrop(preprocessing, (low, high))
+
+
+class RandomResizedCrop(v2.RandomResizedCrop):
+    """torchvision's, with its draws, resized as the preprocessing resizes."""
+
+    def __init__(self, preprocessing: Preprocessing, scale: tuple[float, float]):
+        super().__init__(list(preprocessing.size), scale=scale)
+        self.preprocessing = preprocessing
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        cropped: Any = functional.crop(inpt, **params)
+        return resize_image(cropped, self.preprocessing.size, self.preprocessing.interpolation)
 
 
 def colour_transform(config: AugmentationConfig, preprocessing: Preprocessing) -> v2.Transform | None:

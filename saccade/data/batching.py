@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from saccade.data.augmentation import ImageTransform, PixelTransform
-from saccade.data.samples import Batch, ImageSource, Source
+from saccade.data.samples import Batch, ImageSource, Source, pixels_of
 from saccade.data.seeding import RandomStream, mix_seed
 from saccade.data.workers import end_with_parent, worker_errors
 from saccade.errors import ConfigError, DataError, ImageError
@@ -188,7 +188,10 @@ class ImageDataset(Dataset):
         return self.cache[index]
 
     def _read(self, index: int, key: tuple[int, ...]) -> Tensor:
-        return self.transform(self.source.image(index, self.transform.preprocessing.channels), key)
+        preprocessing = self.transform.preprocessing
+        if preprocessing.resizes_levels:
+            return self.transform(pixels_of(self.source, index, preprocessing.channels), key)
+        return self.transform(self.source.image(index, preprocessing.channels), key)
 
 
 def image_dataset(

@@ -22,6 +22,7 @@ from saccade.data.builtin.digits import digits_splits
 from saccade.data.builtin.scenes import labelled_scenes
 from saccade.data.config import DataConfig
 from saccade.data.images import MAX_PIXELS, image_names, read_image
+from saccade.data.jpeg import read_pixels
 from saccade.data.record_types import Records, class_name
 from saccade.data.records import Target, read_records
 from saccade.data.samples import DataSplits
@@ -86,6 +87,10 @@ class FileSource:
     def image(self, index: int, channels: int = 3) -> Image.Image | Tensor:
         name = f"{self.storage.path / self.names[index]}"
         return read_image(self.data(index), channels=channels, name=name, max_pixels=self.max_pixels)
+
+    def pixels(self, index: int, channels: int = 3) -> Image.Image | Tensor:
+        name = f"{self.storage.path / self.names[index]}"
+        return read_pixels(self.data(index), channels=channels, name=name, max_pixels=self.max_pixels)
 
     def data(self, index: int) -> bytes:
         return self.storage.read(self.names[index])

@@ -5,7 +5,7 @@ evaluated with others is another model. Training adds augmentation (`augmentatio
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
@@ -88,7 +88,7 @@ class Preprocessing(Config):
             raise ConfigError(f"every std must be positive, not {self.std}")
 
     def __call__(self, image: Image.Image | Tensor) -> Tensor:
-        """A PIL image, or a tensor ``[C, H, W]`` with values in [0, 1] -> ``[C, *size]`` float32, normalised."""
+        """A PIL image, or a tensor ``[C, H, W]`` (uint8, or float in [0, 1]) -> ``[C, *size]`` float32, normalised."""
         return self.normalize(self.fit(image))
 
     def convert_mode(self, image: Image.Image | Tensor) -> Image.Image | Tensor:
@@ -116,6 +116,12 @@ class Preprocessing(Config):
     def keeps_aspect(self) -> bool:
         """Whether the input has the whole image in its own aspect ratio, so that its size depends on the image."""
         return self.resize in ("range", "edges", "inside", "closest")
+
+    @property
+    def resizes_levels(self) -> bool:
+        """Whether tensors of 8-bit levels are resized as PIL images are: on average .01 levels apart, at most 2. Other
+        interpolations are Pillow's alone."""
+        return self.interpolation in ("bilinear", "bicubic")
 
     def whole_size(self, height: int, width: int) -> tuple[int, int]:
         """(H, W) of an image after resizing with one of these."""
@@ -160,7 +166,7 @@ class Preprocessing(Config):
 
     def normalize(self, image: Image.Image | Tensor) -> Tensor:
         """An image of the model's size -> ``[C, H, W]`` float32, in the value range, less mean, over std."""
-        pixels: Tensor = image if isinstance(image, Tensor) else F.pil_to_tensor(image)
+        pixels: Tensor = (image if isinstance(image, Tensor) else F.pil_to_tensor(image)).contiguous()
         if pixels.shape[0] != self.channels:
             raise ConfigError(f"the image has {pixels.shape[0]} channels, the model expects {self.channels}")
         low, high = self.value_range
@@ -235,8 +241,7 @@ class Preprocessing(Config):
             )
         if tuple(F.get_size(image)) == tuple(size):
             return image
-        mode = InterpolationMode(self.interpolation)
-        return F.resize(image, list(size), interpolation=mode, antialias=self.interpolation != "nearest")
+        return resize_image(image, size, self.interpolation)
 
     def _is_too_large(self, size: tuple[int, ...], height: int, width: int) -> bool:
         """Whether an image would be scaled to more pixels than any input needs."""
@@ -267,4 +272,22 @@ class Preprocessing(Config):
     def _background(self, image: Image.Image | Tensor) -> list[float]:
         """The pixel values that become 0 by normalisation."""
         levels = self.mean_levels
-        return levels if isinstance(image, Tensor) else [round(255 * level) for level in levels]
+        return levels if _is_float(image) else [round(255 * level) for level in levels]
+
+
+def resize_image(image: Image.Image | Tensor, size: Sequence[int], interpolation: Interpolation) -> Any:
+    """An image at a size of (H, W) pixels, with antialiasing.
+
+    A tensor of 8-bit levels is rounded between the two passes, as a PIL image. Pillow 13 takes the vertical pass first
+    where more than twice as many rows as columns vanish; so do tensors here, or up to 20 levels would lie between.
+    """
+    height, width = F.get_size(image)
+    options: Any = {"interpolation": InterpolationMode(interpolation), "antialias": interpolation != "nearest"}
+    levels = isinstance(image, Tensor) and not image.is_floating_point()
+    if levels and height - size[0] > max(0, 2 * (width - size[1])):
+        image = F.resize(image, [size[0], width], **options)
+    return F.resize(image, list(size), **options)
+
+
+def _is_float(image: Image.Image | Tensor) -> bool:
+    return isinstance(image, Tensor) and image.is_floating_point()

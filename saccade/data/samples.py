@@ -37,6 +37,21 @@ class ImageSource(Source, Protocol):
         ...
 
 
+@runtime_checkable
+class PixelSource(Protocol):
+    """Images that are decoded faster as tensors than as PIL images."""
+
+    def pixels(self, index: int, channels: int = 3) -> Image.Image | Tensor:
+        """The upright image as :func:`saccade.data.jpeg.read_pixels` returns it: a JPEG's as ``[C, H, W]`` uint8, with
+        the bits of ``image``; raises `ImageError` with its name."""
+        ...
+
+
+def pixels_of(source: ImageSource, index: int, channels: int = 3) -> Image.Image | Tensor:
+    """An image for a transform, by the faster way where the source has one."""
+    return source.pixels(index, channels) if isinstance(source, PixelSource) else source.image(index, channels)
+
+
 class Examination(NamedTuple):
     """What reading a sample for training shows.
 

@@ -24,7 +24,7 @@ from saccade.data.image_folder import FileSource
 from saccade.data.images import is_image_name
 from saccade.data.record_types import Records, class_name
 from saccade.data.records import Target, read_records
-from saccade.data.samples import DataSplits, ImageSource
+from saccade.data.samples import DataSplits, ImageSource, pixels_of
 from saccade.data.splits import SPLITS, assign_splits, named_split
 from saccade.data.storage import FolderStorage, Storage
 from saccade.data.tables import read_objects
@@ -68,6 +68,9 @@ class MultiLabelSource:
 
     def image(self, index: int, channels: int = 3) -> Image.Image | Tensor:
         return self.source.image(index, channels)
+
+    def pixels(self, index: int, channels: int = 3) -> Image.Image | Tensor:
+        return pixels_of(self.source, index, channels)
 
     def data(self, index: int) -> bytes:
         return self.source.data(index)

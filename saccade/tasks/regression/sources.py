@@ -20,7 +20,7 @@ from saccade.data.config import DataConfig
 from saccade.data.image_folder import FileSource
 from saccade.data.record_types import Records
 from saccade.data.records import Target, read_records
-from saccade.data.samples import DataSplits, ImageSource
+from saccade.data.samples import DataSplits, ImageSource, pixels_of
 from saccade.data.splits import SPLITS, assign_splits
 from saccade.errors import DataError
 from saccade.files import exists
@@ -51,6 +51,9 @@ class ValueSource:
 
     def image(self, index: int, channels: int = 3) -> Image.Image | Tensor:
         return self.source.image(index, channels)
+
+    def pixels(self, index: int, channels: int = 3) -> Image.Image | Tensor:
+        return pixels_of(self.source, index, channels)
 
     def data(self, index: int) -> bytes:
         return self.source.data(index)
