@@ -130,7 +130,7 @@ for each model, with the licence that its publisher states.
 
 ## Published formats
 
-What opens, told by the tensors' names, and the largest difference from the official code on the same weights, over the
+What opens (by the tensors' names), and the largest difference from the official code on the same weights, over the
 output's scale (float32, CPU; random weights, small and published sizes, images that are not square where the
 architecture allows them). Google's hybrids and BiT have no official code in a package: a small official hybrid is
 compared in the tests where its file is at hand, and files in Google's layouts are read by timm's reader as well as by

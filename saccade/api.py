@@ -350,7 +350,7 @@ def _with_labels(
     if preprocessing is None:
         height, width = model.config.image_size
         raise ConfigError(
-            "a model alone does not know how images are prepared for it: give preprocessing=Preprocessing"
+            "a model alone has no record of how images are prepared for it: give preprocessing=Preprocessing"
             f"(({height}, {width}), mean=…, std=…), from saccade.data.preprocessing"
         )
     if labels is None and model.config.num_classes:

@@ -101,7 +101,7 @@ def _load_published(
     content = read_tensors(path)
     if OWN_HEADER in content.metadata:
         raise CheckpointError(
-            f"{path} has the weights of a model directory, and its {CONFIG}, which says what they belong to, is not "
+            f"{path} has the weights of a model directory, and its {CONFIG}, which states what they belong to, is not "
             "beside it: copy both into one folder, or give the folder that `saccade train` wrote"
         )
     try:

@@ -127,7 +127,7 @@ def _turned(rule: Rule, name: str, tensor: Tensor) -> Tensor:
         except RuntimeError:
             raise CheckpointError(
                 f"{name} has the shape {list(tensor.shape)}, which does not fit {step}: the file is not what its "
-                "names say."
+                "names suggest."
             ) from None
     return tensor
 

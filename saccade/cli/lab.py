@@ -39,7 +39,7 @@ def fit(
     inputs
         Column of the number of training inputs D: fits E = a + b N^-p + c D^-q instead.
     held_out
-        So many of the largest costs are not fitted, but predicted and compared.
+        Number of the largest costs that are left out of the fit, predicted, and compared.
     resamples
         Draws of the bootstrap.
     seed
@@ -91,7 +91,7 @@ def run(
 ) -> int:
     """Do the runs of a study that are not done, then write its report. The exit code is 1 if a run failed.
 
-    A study that was stopped or killed goes on where it was. Several drivers of one study share its runs.
+    A study that was stopped or killed continues where it was. Several drivers of one study share its runs.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def run(
         page, _ = write_study_report(folder, plan)
         print(f"{outcome.done} of {len(plan.runs)} runs done; report {page}, table {path / 'results.csv'}")
     if outcome.stopped:
-        print(f"stopped; go on with: saccade lab run {shlex.quote(study)} --output {shlex.quote(str(path))}")
+        print(f"stopped; continue with: saccade lab run {shlex.quote(study)} --output {shlex.quote(str(path))}")
         return 130
     if outcome.elsewhere:
         print(f"{outcome.elsewhere} runs are being done by other processes: saccade lab status {path}")
@@ -199,7 +199,7 @@ def tune(study: str, /, *, output: Path | None = None, threads: int | None = Non
     """Search options with an equal number of trials for each side of a study, on the validation split.
 
     Writes tuned.yaml: the study with the best options of each side, for `saccade lab run`. A search that was stopped or
-    killed goes on where it was.
+    killed continues where it was.
 
     Parameters
     ----------
@@ -232,7 +232,7 @@ def tune(study: str, /, *, output: Path | None = None, threads: int | None = Non
 
     result = tune_study(plan, path, on_trial=announce)
     if result.study is None:
-        print(f"stopped; go on with: saccade lab tune {shlex.quote(study)} --output {shlex.quote(str(path))}")
+        print(f"stopped; continue with: saccade lab tune {shlex.quote(study)} --output {shlex.quote(str(path))}")
         return 130
     for side, trial in result.best.items():
         edge = f"; at the edge of the space: {', '.join(result.at_edge[side])}" if result.at_edge[side] else ""

@@ -54,7 +54,7 @@ def predict(
     as_json: Json = False,
     as_csv: Annotated[bool, Parameter(name="--csv", negative="", help="Print CSV instead of text.")] = False,
 ) -> int:
-    """Predict images, or texts where the model reads texts. A broken image is named on stderr, the others go on, and
+    """Predict images, or texts where the model reads texts. A broken image is named on stderr, the others continue, and
     the exit code is 1.
 
     Parameters

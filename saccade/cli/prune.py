@@ -45,7 +45,7 @@ def prune(
     split
         auto, train, val, test or all.
     images
-        At most so many images, evenly spaced; all unless given.
+        Number of images at most, evenly spaced; all unless given.
     device
         Such as cpu or cuda.
     """

@@ -25,7 +25,7 @@ class LimitOptions:
     max_wait_ms: float = 2.0
     """Milliseconds that a batch waits for more inputs."""
     timeout: float = 30.0
-    """Seconds to answer a request; the header X-Timeout-Ms asks for less."""
+    """Seconds to answer a request; the header X-Timeout-Ms shortens it."""
     max_body_mb: int = 20
     """Megabytes of a request's body; larger ones are refused with 413."""
 

@@ -26,7 +26,7 @@ from saccade.training.config import (
     with_overrides,
 )
 
-AUTO = Path("auto")  # of --resume: go on if there is something to go on with
+AUTO = Path("auto")  # of --resume: continue if there is something to continue
 RECIPE_HELP = f"Defaults to start from: {', '.join(list_recipes())}. Chosen for the task, data and model unless given."
 
 
@@ -122,7 +122,7 @@ def train(
         Folder of the run; runs/NAME after the data unless given. An existing run is never overwritten.
     resume
         Resume this run, or without a value the last one on this data; with --epochs or --steps, train it longer. The
-        value auto begins the run of --output, or goes on with it if it is there: one command for machines that restart.
+        value auto begins the run of --output, or continues it if it is there: one command for machines that restart.
     set
         Any option of the config, as KEY=VALUE: --set augmentation.mixup=0.8
     dry_run
@@ -161,7 +161,7 @@ def start_or_resume(
 
 
 def _existing_run(output: Path | None, config: RunConfig) -> list[Path] | None:
-    """The run that `--resume auto` goes on with; None if there is none yet."""
+    """The run that `--resume auto` continues; None if there is none yet."""
     from saccade.training.run_directory import RunDirectory
 
     if output is not None:

@@ -84,11 +84,11 @@ class TaskRoom(ABC):
             path: as for :meth:`open_data`.
             config: as for :meth:`open_data`; the defaults unless given.
             mode: "full" opens every input, "sample" some, "auto" all of a small data set.
-            fix: mend what can be mended, in place; the original is kept.
+            fix: correct what can be corrected, in place; the original is kept.
             on_input: called with (inputs done, inputs in all).
 
         Raises:
-            ConfigError: `fix` where there is nothing that could be mended.
+            ConfigError: `fix` where there is nothing that could be corrected.
         """
 
     @abstractmethod
@@ -151,6 +151,6 @@ def require_preprocessing(source: LoadedModel) -> None:
 
 
 def refuse_fix(name: str, fix: bool) -> None:
-    """Raise ConfigError where a data set was to be mended and the task can mend none."""
+    """Raise ConfigError where a data set was to be corrected and the task can correct none."""
     if fix:
-        raise ConfigError(f"--fix mends boxes of detection data; for the task {name} there is nothing it can mend")
+        raise ConfigError(f"--fix corrects boxes of detection data; the task {name} has nothing that it can correct")

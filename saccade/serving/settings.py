@@ -17,7 +17,7 @@ class Limits:
         max_queue: inputs of one model that wait for their batch; more are refused with 503.
         max_batch: inputs that go through a model at once.
         max_wait_ms: how long a batch waits for more inputs, in milliseconds.
-        timeout: seconds from the arrival of a request to its answer; the header X-Timeout-Ms asks for less.
+        timeout: seconds from the arrival of a request to its answer; the header X-Timeout-Ms shortens it.
         body_bytes: of a request; larger ones are refused with 413 while they are read.
         body_seconds: for the whole body of a request.
         stuck_seconds: a batch that takes longer makes `/ready` answer 503.
@@ -68,8 +68,8 @@ class ServerSettings:
             raise ConfigError("there is no model to serve")
         if self.host not in LOOPBACK and not self.token:
             raise ConfigError(
-                f"--host {self.host} opens the server to other machines: give a --token-file that clients must know, "
-                "or serve at 127.0.0.1"
+                f"--host {self.host} opens the server to other machines: give a --token-file whose token clients must "
+                "send, or serve at 127.0.0.1"
             )
         if self.token and (len(self.token) < 16 or not self.token.isascii() or not self.token.isprintable()):
             raise ConfigError("a token has at least 16 printable ASCII characters: `openssl rand -hex 32` writes one")

@@ -75,7 +75,7 @@ class DataOptions:
     """auto, train, val, test or all of a data set; auto is the test split that the model was not trained on, else all
     images."""
     images: int | None = None
-    """At most so many images, evenly spaced; all unless given."""
+    """Number of images at most, evenly spaced; all unless given."""
     batch_size: int = 16
     """Images at once."""
     workers: int | None = None

@@ -1,4 +1,4 @@
-"""The teacher of a distilled run: any checkpoint that knows the classes, asked in its own terms."""
+"""The teacher of a distilled run: any checkpoint with the classes, run on images prepared as it requires."""
 
 from pathlib import Path
 
@@ -16,22 +16,22 @@ class Teacher:
 
     Args:
         path: a run, a model directory, a published file or hub:ORG/NAME.
-        classes: the student's; the teacher must know each by name, and may know more.
+        classes: the student's; the teacher must have each by name, and may have more.
         student: how the student's images are prepared; they are brought to the teacher's size and statistics.
         device: where both run.
 
     Raises:
-        ConfigError: the teacher does not know a class, or does not say how images are prepared for it.
+        ConfigError: the teacher lacks a class, or does not record how images are prepared for it.
     """
 
     def __init__(self, path: str | Path, classes: tuple[str, ...], student: Preprocessing, device: torch.device):
         loaded = load_model(path)
         if loaded.preprocessing is None:
-            raise ConfigError(f"the teacher {path} does not say how images are prepared for it")
+            raise ConfigError(f"the teacher {path} does not record how images are prepared for it")
         place = {label: index for index, label in enumerate(loaded.labels)}
         strangers = [name for name in classes if name not in place]
         if strangers:
-            raise ConfigError(f"the teacher {path} does not know {', '.join(strangers[:8])}")
+            raise ConfigError(f"the teacher {path} has no class {', '.join(strangers[:8])}")
         self.columns = torch.tensor([place[name] for name in classes], device=device)
         self.model = loaded.model.eval().requires_grad_(False).to(device)
         self.student, self.own = student, loaded.preprocessing

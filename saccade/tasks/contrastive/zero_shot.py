@@ -143,7 +143,7 @@ def evaluate_zero_shot(
     if names != splits.classes and not labels:
         note += f"; synsets of ImageNet have their names in the prompts: {splits.classes[0]} is {names[0]!r}"
     if len(names) < 2:
-        raise ConfigError(f"{data} has a single class ({', '.join(names)}): there is nothing to tell it apart from")
+        raise ConfigError(f"{data} has a single class ({', '.join(names)}): zero-shot needs two or more")
     if len(names) != len(splits.classes):
         raise ConfigError(
             f"{data} has {len(splits.classes)} classes ({', '.join(splits.classes[:10])}), and {len(names)} names were "

@@ -120,7 +120,7 @@ def test_a_teacher_gets_its_own_size_statistics_and_channels(tmp_path: Path) -> 
     assert answers.shape == (1, 10)
     torch.testing.assert_close(answers[:, 0], teacher.model(teacher.translated(student))[:, 9])  # "0" is its tenth
     assert not any(p.requires_grad for p in teacher.model.parameters())
-    with pytest.raises(ConfigError, match="does not know cat"):
+    with pytest.raises(ConfigError, match="has no class cat"):
         Teacher(tmp_path / "t", ("0", "cat"), STUDENT, torch.device("cpu"))
 
 
