@@ -8,6 +8,7 @@
     saccade.evaluate(predictor, "photos").metrics         # on data with targets
     saccade.explain(predictor, "cat.jpg").figure          # what it attends to
     saccade.save(predictor, "model")                      # a model directory
+    saccade.optimize(predictor)                           # the fastest exact way to run it here
 
 docs/python.md lists everything.
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from saccade.checkpoints.convert import convert
     from saccade.engine.predictor import Predictor
     from saccade.explorer.notebook import show, show_images, show_texts
+    from saccade.inference.optimize import optimize
     from saccade.models.zoo import create, list_models
     from saccade.nn.recording import record
     from saccade.runs import train
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Predictor", "__version__", "convert", "create", "evaluate", "explain", "export", "intervene", "list_models",
-    "load", "record", "save", "show", "show_images", "show_texts", "train",
+    "load", "optimize", "record", "save", "show", "show_images", "show_texts", "train",
 ]  # fmt: skip
 
 _HOMES = {
@@ -45,6 +47,7 @@ _HOMES = {
     "intervene": "saccade.analysis.intervention",
     "list_models": "saccade.models.zoo",
     "load": "saccade.tasks.loading",
+    "optimize": "saccade.inference.optimize",
     "record": "saccade.nn.recording",
     "save": "saccade.api",
     "show": "saccade.explorer.notebook",

@@ -3,15 +3,42 @@
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from saccade.cli.options import Json
 from saccade.json_io import dump_json
 
-PACKAGES = ("saccade", "torch", "torchvision", "pillow", "numpy", "safetensors", "scikit-learn", "matplotlib")
+PACKAGES = (
+    "saccade",
+    "torch",
+    "torchvision",
+    "pillow",
+    "numpy",
+    "safetensors",
+    "scikit-learn",
+    "matplotlib",
+    "openvino",
+    "onnxruntime",
+)
 
 
-def doctor(*, as_json: Json = False) -> int:
-    """Print versions, cores and devices, the precision of matrix products, and whether each part works here."""
+def doctor(
+    *, clear_cache: Annotated[bool, Parameter(name="--clear-cache", negative="")] = False, as_json: Json = False
+) -> int:
+    """Print versions, cores and devices, the precision of matrix products, and whether each part works here.
+
+    Parameters
+    ----------
+    clear_cache
+        Forget the fastest ways to run models that --fast has measured, and do nothing else.
+    """
+    if clear_cache:
+        from saccade.inference.choices import choices_folder, clear_choices
+
+        print(f"forgot {clear_choices()} choices of --fast in {choices_folder()}")
+        return 0
     import torch
 
     from saccade.nn.matmul_precision import choose_matmul_precision

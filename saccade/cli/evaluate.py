@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from saccade.cli.options import BootstrapOptions, Json, ModelOptions
+from saccade.cli.options import BootstrapOptions, FastOptions, Json, ModelOptions
 from saccade.cli.terminal import show
 from saccade.errors import ConfigError
 from saccade.json_io import dump_json
@@ -42,6 +42,7 @@ def evaluate(
     batch_size: int = 32,
     workers: int | None = None,
     opening: ModelOptions | None = None,
+    running: FastOptions | None = None,
     stages: bool = False,
     options: EvaluateOptions | None = None,
     bootstrap: BootstrapOptions | None = None,
@@ -78,9 +79,10 @@ def evaluate(
     if stages and draws.intervals:
         raise ConfigError("choose --stages or --intervals")
     way, chosen = opening or ModelOptions(), (options or EvaluateOptions()).given()
+    fast = running or FastOptions()
     if is_exported(model):
-        if stages or way != ModelOptions():
-            raise ConfigError("an exported file has its own size and labels, runs on the CPU and has no stages")
+        if stages or way != ModelOptions() or fast.fast:
+            raise ConfigError("an exported file has its own size and labels, runs on the CPU as it is, and has no stages")
         with counting("images") as advance:
             result, task = evaluate_exported(
                 model, data, table.room, split=split, batch_size=batch_size, workers=workers, options=chosen,
@@ -89,6 +91,7 @@ def evaluate(
         report_metrics(result, task, draws, as_json)
         return
     predictor = load(model, image_size=way.image_size, device=way.device, options=chosen, labels=way.labels)
+    predictor = fast.apply(predictor, batch_size)
     with counting(predictor.room.inputs) as advance:
         if stages:
             report = table.report(predictor.task.name)

@@ -10,6 +10,7 @@ from saccade.errors import ConfigError
 
 if TYPE_CHECKING:
     from saccade.analysis.rise import RiseMasks
+    from saccade.engine.predictor import Predictor
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON instead of text.")]
 # Of `saccade.analysis.image_maps`, whose import loads torch.
@@ -30,6 +31,43 @@ class ModelOptions:
     labels: Path | None = None
     """File with the names of the model's classes, instead of its own: a name a line, a CSV of index,name, or JSON such
     as {"0": "cat"} or {"cat": 0}."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class FastOptions:
+    """Whether the fastest way to run the model on this machine is used."""
+
+    fast: Annotated[bool, Parameter(negative="")] = False
+    """Rewrite the model, measure the installed backends, and use the fastest whose output is within 1e-5 of the plain
+    one. It takes up to half a minute the first time; the choice is kept for the next call."""
+    precision: Literal["f32", "bf16", "int8"] = "f32"
+    """With --fast: of the products; bf16 and int8 only where 95 % of the classes of test images stay the same."""
+
+    def apply(
+        self, predictor: "Predictor", batch_size: int, method: Literal["forward", "embed"] = "forward"
+    ) -> "Predictor":
+        """The predictor, or a fast one for batches of a size, whose choice is printed on stderr."""
+        if not self.fast:
+            if self.precision != "f32":
+                raise ConfigError("--precision needs --fast")
+            return predictor
+        import sys
+
+        from saccade.inference.optimize import choice_of, optimize
+
+        fast = optimize(predictor, method=method, precision=self.precision, batch_size=batch_size)
+        print(choice_of(fast.model), file=sys.stderr)
+        return fast
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class RunOptions(FastOptions):
+    """Where a model runs, and how fast."""
+
+    device: str = "cpu"
+    """Such as cpu or cuda."""
 
 
 @Parameter(name="*")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from saccade.cli.options import Json, ModelOptions
+from saccade.cli.options import FastOptions, Json, ModelOptions
 from saccade.cli.terminal import one_line, printable
 from saccade.errors import ConfigError, ImageError
 from saccade.json_io import dump_json
@@ -48,6 +48,7 @@ def predict(
     *,
     batch_size: int = 16,
     opening: ModelOptions | None = None,
+    running: FastOptions | None = None,
     draw: Path | None = None,
     max_pixels: int | None = None,
     options: PredictOptions | None = None,
@@ -83,6 +84,7 @@ def predict(
         sources = list(dict.fromkeys(path for text in inputs for path in expand(text)))
     elif draw is not None:
         raise ConfigError("--draw draws over images, and this model reads texts")
+    predictor = (running or FastOptions()).apply(predictor, min(batch_size, len(sources)))
     failed = 0
 
     def report(name: str, error: ImageError) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated, cast
 
 from cyclopts import Parameter
 
-from saccade.cli.options import CacheOptions, Json
+from saccade.cli.options import CacheOptions, Json, RunOptions
 from saccade.cli.terminal import show
 from saccade.errors import ConfigError
 from saccade.json_io import dump_json
@@ -20,7 +20,7 @@ def probe(
     image_size: int | None = None,
     batch_size: int = 32,
     workers: int | None = None,
-    device: str = "cpu",
+    running: RunOptions | None = None,
     keep: CacheOptions | None = None,
     as_json: Json = False,
 ) -> None:
@@ -45,8 +45,6 @@ def probe(
         Images at once.
     workers
         Processes that load images.
-    device
-        Such as cpu or cuda.
     """
     from saccade.analysis.probing import probe as measure
     from saccade.cli.counting import counting
@@ -56,7 +54,8 @@ def probe(
     from saccade.tasks.loading import load
 
     folder = (keep or CacheOptions()).folder()
-    predictor = load(model, image_size=image_size, device=device)
+    way = running or RunOptions()
+    predictor = way.apply(load(model, image_size=image_size, device=way.device), batch_size, "embed")
     splits = open_data(data)
     name, held_out = ("test", splits.test) if splits.test is not None else ("val", splits.val)
     if held_out is None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from saccade.cli.options import CacheOptions, Json
+from saccade.cli.options import CacheOptions, Json, RunOptions
 from saccade.cli.terminal import printable
 from saccade.errors import ConfigError
 from saccade.json_io import dump_json
@@ -24,7 +24,7 @@ def search(
     vocabulary: str = "",
     keep: CacheOptions | None = None,
     batch_size: int = 32,
-    device: str = "cpu",
+    running: RunOptions | None = None,
     as_json: Json = False,
 ) -> None:
     """Find the images nearest to a text or to another image.
@@ -50,8 +50,6 @@ def search(
         As for `saccade zeroshot`.
     batch_size
         Images at once.
-    device
-        Such as cpu or cuda.
     """
     from saccade.cli.counting import counting
     from saccade.data.images import is_image_name
@@ -65,7 +63,8 @@ def search(
     by_image = is_image_name(query)
     if by_image and not Path(query).is_file():
         raise ConfigError(f"there is no image {query}")
-    predictor = load(model, device=device)
+    way = running or RunOptions()
+    predictor = way.apply(load(model, device=way.device), batch_size, "embed")
     if not by_image:
         tokenizer_of(predictor, vocabulary)  # fails before the images are embedded
     with counting("images") as advance:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from saccade.cli.options import Json
+from saccade.cli.options import Json, RunOptions
 from saccade.cli.terminal import printable, show
 from saccade.errors import ConfigError
 from saccade.json_io import dump_json
@@ -38,7 +38,7 @@ def zeroshot(
     vocabulary: str = "",
     top: int = 5,
     batch_size: int = 16,
-    device: str = "cpu",
+    running: RunOptions | None = None,
     as_json: Json = False,
 ) -> None:
     """Classify images with a CLIP: the classes are given as texts, and nothing is trained.
@@ -63,8 +63,6 @@ def zeroshot(
         Classes to print for each image.
     batch_size
         Images at once.
-    device
-        Such as cpu or cuda.
     """
     from saccade.cli.predict import expand
     from saccade.tasks.contrastive.texts import read_lines, tokenizer_of
@@ -77,15 +75,17 @@ def zeroshot(
     names = read_lines(labels) if packaged else [n.strip() for n in labels.split(",") if n.strip()]
     prompts = [*(template or []), *(read_lines(templates) if templates else [])] or [TEMPLATE]
     measure = measured or MeasureOptions()
+    way = running or RunOptions()
     if measure.evaluate:
         if len(images) != 1:
             raise ConfigError(f"--evaluate takes one labelled data set, not {len(images)}")
-        _evaluate(load(model, device=device), images[0], names, prompts, vocabulary, measure.split, batch_size, as_json)
+        predictor = way.apply(load(model, device=way.device), batch_size)
+        _evaluate(predictor, images[0], names, prompts, vocabulary, measure.split, batch_size, as_json)
         return
     if not names:
         raise ConfigError("give the classes: --labels cat,dog, or a text file with one name per line")
     paths = list(dict.fromkeys(path for text in images for path in expand(text)))
-    predictor = load(model, device=device)
+    predictor = way.apply(load(model, device=way.device), min(batch_size, len(paths)))
     classifier = ZeroShot(predictor, names, prompts, tokenizer_of(predictor, vocabulary))
     results = classifier.stream(paths, top=top, batch_size=batch_size)
     if as_json:

@@ -159,5 +159,7 @@ class ViTEncoder(nn.Module):
             patches = patches + table[:, count:]
             if count:
                 tokens = torch.cat(prefix, dim=1)
-                prefix = [tokens[:, :count] + table[:, :count], tokens[:, count:]]
+                prefix = [tokens[:, :count] + table[:, :count]]
+                if count < tokens.shape[1]:  # a part without tokens ends OpenVINO's conversion
+                    prefix.append(tokens[:, count:])
         return torch.cat([*(t.expand(patches.shape[0], -1, -1) for t in prefix), patches], dim=1)

@@ -17,6 +17,12 @@ Selection = Sequence[int | str]
 ModuleKind = TypeVar("ModuleKind", bound=nn.Module)
 
 
+class Unrecordable:
+    """Mixin of modules inside which attention cannot be recorded or changed; ``hidden`` is the reason, for messages."""
+
+    hidden: str
+
+
 def choose_layers(
     model: nn.Module, kind: type[ModuleKind], name: str, layers: Selection | None = None
 ) -> dict[str, ModuleKind]:
@@ -29,8 +35,13 @@ def choose_layers(
         layers: indices in the order of the modules (-1 is the last), or paths with wildcards; all unless given.
 
     Raises:
-        RecordingError: the model has no such modules, or none that a layer names.
+        RecordingError: the model has no such modules, or none that a layer names; or it was optimised for speed.
     """
+    for path, module in model.named_modules():
+        if isinstance(module, Unrecordable):
+            raise RecordingError(
+                f"this model is optimised, and {module.hidden} ({path or 'the whole model'}): record the plain model"
+            )
     modules = {path: m for path, m in model.named_modules() if isinstance(m, kind)}
     if not modules:
         raise RecordingError(f"{type(model).__name__} has no {name} to record")
