@@ -11,17 +11,9 @@ from saccade.cli.options import Json
 from saccade.json_io import dump_json
 
 PACKAGES = (
-    "saccade",
-    "torch",
-    "torchvision",
-    "pillow",
-    "numpy",
-    "safetensors",
-    "scikit-learn",
-    "matplotlib",
-    "openvino",
+    "saccade", "torch", "torchvision", "pillow", "numpy", "safetensors", "scikit-learn", "matplotlib", "openvino",
     "onnxruntime",
-)
+)  # fmt: skip
 
 
 def doctor(

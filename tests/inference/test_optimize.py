@@ -77,7 +77,10 @@ def broken(part: Part, images: Tensor, precision: Precision) -> Run:
 
 
 def test_a_backend_that_is_wrong_or_fails_is_never_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    others = (Backend("wrong", ("torch",), ("f32",), True, wrong), Backend("broken", ("torch",), ("f32",), True, broken))
+    others = (
+        Backend("wrong", ("torch",), ("f32",), True, wrong),
+        Backend("broken", ("torch",), ("f32",), True, broken),
+    )
     monkeypatch.setattr(candidates, "BACKENDS", (*candidates.BACKENDS, *others))
     model = saccade.create("vit_digits").eval()
     fast = optimize(model, backends=["wrong", "broken", "torch"], seconds=0.1, cache=False)

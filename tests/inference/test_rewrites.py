@@ -42,7 +42,8 @@ MODELS: dict[str, Callable[[], Model]] = {
     "rotary": lambda: vit(positions="rotary", prefix_positions=0),
     "DeiT": lambda: DistilledViT(DeiTConfig(BLOCK, 3, SIZE, (8, 8), num_classes=7)),
     "BiT": lambda: BiT(BiTConfig((1, 1), 1, image_size=(32, 32), num_classes=7)),
-    **{name: lambda name=name: saccade.create(name) for name in ("dpt_small_seg", "detr_small", "resnet18_small")},
+    "resnet18_small": lambda: saccade.create("resnet18_small", options={"width": 8}),
+    **{name: lambda name=name: saccade.create(name) for name in ("dpt_small_seg", "detr_small")},
 }
 
 
@@ -127,8 +128,9 @@ def test_maps_of_all_tokens_are_refused_and_recording_names_what_is_hidden() -> 
     images = model.example_inputs()[0].double()
     with pytest.raises(ValueError, match="pooled output"):
         fast.feature_maps(images)
-    with pytest.raises(RecordingError, match=r"optimised.*keys and values.*encoder\.blocks\.2\.attn"), saccade.record(
-        fast
+    with (
+        pytest.raises(RecordingError, match=r"optimised.*keys and values.*encoder\.blocks\.2\.attn"),
+        saccade.record(fast),
     ):
         fast(images)
 
