@@ -335,7 +335,12 @@ def split_linear(linear: nn.Linear, widths: Sequence[int]) -> list[nn.Linear]:
     start = 0
     for width in widths:
         part = nn.utils.skip_init(
-            nn.Linear, linear.in_features, width, bias=linear.bias is not None, device=linear.weight.device
+            nn.Linear,
+            linear.in_features,
+            width,
+            bias=linear.bias is not None,
+            device=linear.weight.device,
+            dtype=linear.weight.dtype,
         )
         assert isinstance(part, nn.Linear)
         with torch.no_grad():
