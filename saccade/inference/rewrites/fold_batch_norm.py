@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from saccade.models.dpt_decoder import ResidualUnit
-from saccade.nn.convolution import FrozenBatchNorm2d, preferred_memory_format
+from saccade.nn.convolution import FrozenBatchNorm2d, PointConv2d, preferred_memory_format
 
 
 def fold_batch_norm(model: nn.Module) -> nn.Module:
@@ -28,7 +28,7 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
 def fold(conv: nn.Module, norm: nn.Module) -> nn.Module:
     """What remains of the norm; the convolution is changed in place where a norm follows it."""
     # a subclass computes its filters in each call
-    if not isinstance(conv, nn.Conv2d) or type(conv) is not nn.Conv2d:
+    if not isinstance(conv, nn.Conv2d) or type(conv) not in (nn.Conv2d, PointConv2d):
         return norm
     if not isinstance(norm, nn.BatchNorm2d | FrozenBatchNorm2d):
         return norm
