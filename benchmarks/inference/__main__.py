@@ -111,7 +111,7 @@ def draw(rows: list[Row], path: Path, note: str) -> None:
     import matplotlib.pyplot as plt
 
     cells = list(dict.fromkeys((r.model, r.batch) for r in rows))
-    ways = [way for way in dict.fromkeys(r.way for r in rows)]
+    ways = list(dict.fromkeys(r.way for r in rows))
     figure, axes = plt.subplots(figsize=(9, 0.42 * len(ways) + 1.2), sharey=True, ncols=len(cells), squeeze=False)
     for axis, (model, batch) in zip(axes[0], cells):
         values = {r.way: r.by_timm for r in rows if (r.model, r.batch) == (model, batch)}

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -10,8 +10,6 @@ from saccade.errors import ConfigError
 
 if TYPE_CHECKING:
     from saccade.analysis.rise import RiseMasks
-    from saccade.engine.predictor import Predictor
-
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON instead of text.")]
 # Of `saccade.analysis.image_maps`, whose import loads torch.
 MapMethod = Literal[
@@ -44,17 +42,23 @@ class FastOptions:
     precision: Literal["f32", "bf16", "int8"] = "f32"
     """With --fast: of the products; bf16 and int8 only where 95 % of the classes of test images stay the same."""
 
-    def apply(
-        self, predictor: "Predictor", batch_size: int, method: Literal["forward", "embed"] = "forward"
-    ) -> "Predictor":
-        """The predictor, or a fast one for batches of a size, whose choice is printed on stderr."""
+    def apply(self, predictor: Any, batch_size: int, method: Literal["forward", "embed"] = "forward") -> Any:
+        """The predictor, or a fast one for batches of a size, whose choice is printed on stderr.
+
+        Raises:
+            ConfigError: it is an exported file.
+        """
         if not self.fast:
             if self.precision != "f32":
                 raise ConfigError("--precision needs --fast")
             return predictor
         import sys
 
+        from saccade.engine.predictor import Predictor
         from saccade.inference.optimize import choice_of, optimize
+
+        if not isinstance(predictor, Predictor):
+            raise ConfigError("--fast is for a model: an exported file runs as it is")
 
         fast = optimize(predictor, method=method, precision=self.precision, batch_size=batch_size)
         print(choice_of(fast.model), file=sys.stderr)
