@@ -82,9 +82,7 @@ def evaluate(
     fast = running or FastOptions()
     if is_exported(model):
         if stages or way != ModelOptions() or fast.fast:
-            raise ConfigError(
-                "an exported file has its own size and labels, runs on the CPU as it is, and has no stages"
-            )
+            raise ConfigError("an exported file has its own size and labels, runs as it is, and has no stages")
         with counting("images") as advance:
             result, task = evaluate_exported(
                 model, data, table.room, split=split, batch_size=batch_size, workers=workers, options=chosen,

@@ -10,6 +10,7 @@ from saccade.errors import ConfigError
 
 if TYPE_CHECKING:
     from saccade.analysis.rise import RiseMasks
+
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON instead of text.")]
 # Of `saccade.analysis.image_maps`, whose import loads torch.
 MapMethod = Literal[
