@@ -168,7 +168,7 @@ class RunDirectory:
         path = Path(path)
         if not is_file(path / CONFIG):
             raise ConfigError(
-                f"{path} is no run: it has no config.yaml. --output {path} --resume auto begins one, or continues with it"
+                f"{path} is no run: it has no config.yaml. --output {path} --resume auto begins or continues one"
             )
         (path / "checkpoints").mkdir(exist_ok=True)
         return cls(path)
