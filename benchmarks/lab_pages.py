@@ -6,7 +6,8 @@
 
 `docs/lab/NAME.csv` has a row for each run, `docs/lab/NAME.json` machine, date and processor time, and
 `docs/lab/NAME-tuning.csv` the learning rates compared (benchmarks/lab_tuning.py); `docs/lab/NAME-earlier.csv`,
-where there is one, has runs with options that the study no longer has. What stands on
+where there is one, has runs with options that the study no longer has, and `docs/lab/NAME-cost.csv` the cost of layers
+by size (benchmarks/attention_cost.py). What stands on
 `docs/lab-NAME.md` between the two comments is written from them; the text around it is not.
 """
 
@@ -15,10 +16,12 @@ import csv
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
+from lab_cost import cost_figure, cost_picture, cost_section, markdown
 from machine import describe
 from matplotlib.figure import Figure
 
@@ -34,10 +37,12 @@ from saccade.lab.report import draw
 from saccade.lab.results import Point, collect, duration, points, value_name
 from saccade.lab.study import LAYER, Study, read_study, shipped_studies
 from saccade.reporting.plots import COLOURS, STYLE
+from saccade.reporting.study_plots import scale_axis
 
 DOCS = Path(__file__).parents[1] / "docs"
 BEGIN, END = "<!-- results: python benchmarks/lab_pages.py -->", "<!-- end of results -->"
 LAWS = "scaling-laws.txt"
+COLUMNS_OF_PLOTS = 3
 DIGITS = 6  # significant ones in the tables of runs
 Pairs = list[tuple[Job, JobResult]]
 
@@ -120,6 +125,8 @@ def block(name: str) -> str:
         parts.append(tuning_table(name))
     if (DOCS / "lab" / f"{name}-earlier.csv").is_file():
         parts.append(earlier_table(name))
+    if (DOCS / "lab" / f"{name}-cost.csv").is_file():
+        parts.append(cost_section(DOCS / "lab", name))
     parts.append(
         f"{about['runs']} runs, {duration(about['cpu_seconds'])} of processor time for training in all: "
         f"{about['machine']}, {about['date']}."
@@ -142,22 +149,29 @@ def side_by_side(study: Study, pairs: Pairs) -> Figure:
     """A plot for each panel: the levels of the only axis below each other, means with intervals, each seed as a dot."""
     (axis,) = study.axes
     names = [str(level) for level in study.levels(axis)]
-    count = len(study.config.report)
+    panels = study.config.report
+    columns = min(COLUMNS_OF_PLOTS, len(panels))
+    rows = -(-len(panels) // columns)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(1.6 + 2.7 * count, 1.1 + 0.42 * len(names)), layout="constrained", dpi=110)
-        plots = figure.subplots(1, count, sharey=True, squeeze=False)[0]
-        for panel, plot in zip(study.config.report, plots):
-            for point in points(study, panel, pairs):
+        size = (1.6 + 2.7 * columns, rows * (1.1 + 0.38 * len(names)))
+        figure = Figure(figsize=size, layout="constrained", dpi=110)
+        grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
+        for panel, plot in zip(panels, grid.flat):
+            group = points(study, panel, pairs)
+            for point in group:
                 place = names.index(str(point.levels[axis]))
                 low, high = point.interval or (point.mean, point.mean)
                 plot.scatter(point.values, [place] * len(point.values), color=COLOURS[place], s=9, alpha=0.6)
                 plot.hlines(place, max(low, 0.0), high, color=COLOURS[place], alpha=0.5)
                 plot.plot([point.mean], [place], color=COLOURS[place], marker="o", markersize=5)
             plot.margins(x=0.06)
+            scale_axis(plot.xaxis, [value for point in group for value in (*point.values, 0.0)])
             plot.set_xlim(left=0)
-            plot.set_xlabel(title(panel), fontsize=8)
-        plots[0].set_yticks(range(len(names)), names)
-        plots[0].set_ylim(len(names) - 0.5, -0.5)
+            plot.set_xlabel(textwrap.fill(title(panel), 46), fontsize=8)
+        for plot in grid.flat[len(panels) :]:
+            plot.set_axis_off()
+        grid[0][0].set_yticks(range(len(names)), names)
+        grid[0][0].set_ylim(len(names) - 0.5, -0.5)
         return figure
 
 
@@ -279,11 +293,6 @@ def text(value: float) -> str:
     return f"{value:.3f}" if abs(value) < 1000 else f"{value:.2e}"
 
 
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def page(name: str) -> Path:
     return DOCS / f"lab-{name.replace('_', '-')}.md"
 
@@ -330,6 +339,8 @@ def main() -> None:
             alone = panel is not None
             figure = draw(study, panel, points(study, panel, pairs)) if alone else side_by_side(study, pairs)
             figure.savefig(DOCS / "images" / picture, format="png", dpi=110)
+        if (DOCS / "lab" / f"{name}-cost.csv").is_file():
+            cost_figure(DOCS / "lab", name).savefig(DOCS / "images" / cost_picture(name), format="png", dpi=110)
     if differing:
         sys.exit("\n".join(differing))
 

@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from saccade.cli.analyses.options import OutputOptions
+from saccade.cli.terminal import one_line, show
 from saccade.errors import ConfigError
 
 app = App(name="lab", help="Run studies of many runs, and fit scaling laws to them.")
@@ -124,7 +125,7 @@ def run(
 
     plan = read_study(study)
     path = study_folder(study, output)
-    print(f"{len(plan.runs)} runs in {path}", file=sys.stderr, flush=True)
+    progress(f"{len(plan.runs)} runs in {path}")
     from saccade.cli.progress import RunDisplay
     from saccade.lab.driver import JobEnded, run_study
     from saccade.lab.jobs import StudyDirectory
@@ -137,7 +138,7 @@ def run(
             value = result.values.get(plan.config.report[0].metric)
             number = "" if ended.job.stage or not isinstance(value, int | float) else f"{value:.4f}, "
             end = f"{number}{result.wall_seconds:.0f} s"
-        print(f"{ended.job.id}  {end}", file=sys.stderr, flush=True)
+        progress(f"{ended.job.id}  {end}")
 
     if ray is None:
         display = RunDisplay(verbose=True) if verbose else None
@@ -150,14 +151,14 @@ def run(
     folder = StudyDirectory(path)
     if any(map(folder.done, plan.jobs)):
         page, _ = write_study_report(folder, plan)
-        print(f"{outcome.done} of {len(plan.runs)} runs done; report {page}, table {path / 'results.csv'}")
+        show(f"{outcome.done} of {len(plan.runs)} runs done; report {page}, table {path / 'results.csv'}")
     if outcome.stopped:
-        print(f"stopped; continue with: saccade lab run {shlex.quote(study)} --output {shlex.quote(str(path))}")
+        show(f"stopped; continue with: saccade lab run {shlex.quote(study)} --output {shlex.quote(str(path))}")
         return 130
     if outcome.elsewhere:
-        print(f"{outcome.elsewhere} runs are being done by other processes: saccade lab status {path}")
+        show(f"{outcome.elsewhere} runs are being done by other processes: saccade lab status {shlex.quote(str(path))}")
     for job, error in outcome.failed.items():
-        print(f"{job} failed: {error}", file=sys.stderr)
+        progress(f"{job} failed: {error}")
     return 1 if outcome.failed else 0
 
 
@@ -173,7 +174,7 @@ def status(path: Path, /) -> None:
     from saccade.lab.jobs import StudyDirectory
     from saccade.lab.results import status as status_of
 
-    print(status_of(*StudyDirectory.existing(path)))
+    show(status_of(*StudyDirectory.existing(path)))
 
 
 @app.command
@@ -191,7 +192,7 @@ def report(path: Path, /, *, parquet: Annotated[bool, Parameter(negative="")] = 
     from saccade.lab.report import write_study_report
 
     page, shown = write_study_report(*StudyDirectory.existing(path), parquet=parquet)
-    print(f"{sum(map(len, shown))} points: {page}, {path / 'results.csv'}, {path / 'figure.png'}")
+    show(f"{sum(map(len, shown))} points: {page}, {path / 'results.csv'}, {path / 'figure.png'}")
 
 
 @app.command
@@ -224,7 +225,7 @@ def tune(study: str, /, *, output: Path | None = None, threads: int | None = Non
 
     def announce(trial: Trial) -> None:
         value = f"failed: {trial.error}" if trial.value is None else f"{trial.value:.4f}"
-        print(f"{trial.side}, trial {trial.number + 1}: {value}  {options_text(trial)}", file=sys.stderr, flush=True)
+        progress(f"{trial.side}, trial {trial.number + 1}: {value}  {options_text(trial)}")
 
     def options_text(trial: Trial) -> str:
         shown = (f"{v:.4g}" if isinstance(v, float) else str(v) for v in trial.options.values())
@@ -232,13 +233,13 @@ def tune(study: str, /, *, output: Path | None = None, threads: int | None = Non
 
     result = tune_study(plan, path, on_trial=announce)
     if result.study is None:
-        print(f"stopped; continue with: saccade lab tune {shlex.quote(study)} --output {shlex.quote(str(path))}")
+        show(f"stopped; continue with: saccade lab tune {shlex.quote(study)} --output {shlex.quote(str(path))}")
         return 130
     for side, trial in result.best.items():
         edge = f"; at the edge of the space: {', '.join(result.at_edge[side])}" if result.at_edge[side] else ""
         count = sum(one.side == side for one in result.trials)
-        print(f"{side}: {trial.value:.4f} with {options_text(trial)} ({count} trials{edge})")
-    print(f"the study with these options: saccade lab run {shlex.quote(str(result.study))}")
+        show(f"{side}: {trial.value:.4f} with {options_text(trial)} ({count} trials{edge})")
+    show(f"the study with these options: saccade lab run {shlex.quote(str(result.study))}")
     return 0
 
 
@@ -246,3 +247,8 @@ def study_folder(study: str, output: Path | None) -> Path:
     """Where a study's runs are: beside a file that lies in its folder, else in studies/NAME."""
     name = Path(study).stem
     return output or (Path(study).parent if name == "study" else Path("studies") / name)
+
+
+def progress(line: str) -> None:
+    """Print a line on stderr; labels and messages of others are escaped."""
+    print(one_line(line), file=sys.stderr, flush=True)

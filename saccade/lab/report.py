@@ -13,6 +13,7 @@ from saccade.lab.expectation import findings, first_paragraph
 from saccade.lab.export import run_rows, to_csv, write_parquet
 from saccade.lab.grid import Job
 from saccade.lab.jobs import JobResult, StudyDirectory
+from saccade.lab.labels import label
 from saccade.lab.results import Point, collect, duration, points, value_name
 from saccade.lab.scaling import fit_lines
 from saccade.lab.sections import budget_section, expectation_section, html_table, scaling_section
@@ -74,8 +75,8 @@ def make_report(
     everything = [*pairs, *((job, r) for job in study.runs if job.stage and (r := folder.result(job)) is not None)]
     sections = [*expectation_section(results), *budget_section(study, pairs)]
     for panel, group, figure in zip(study.config.report, shown, figures):
-        title = panel.title or f"{value_name(panel)} by {study.x(panel)}"
-        width = "wide" if study.x(panel) in study.axes else "single"  # of two plots side by side, or of one
+        title = panel.title or f"{value_name(panel)} by {label(study.x(panel))}"
+        width = "wide" if len(figure.axes) > 1 else "single"  # of two plots side by side, or of one
         plot = Markup(f'<h2>{escape(title)}</h2><div class="card {width}">{to_svg(figure)}</div>')
         sections += [plot, table(study, panel, group)]
         if panel.fit:
@@ -100,28 +101,37 @@ def make_report(
 def draw(study: Study, panel: PanelConfig, group: Sequence[Point]) -> Figure:
     """The plot: along the panel's x, and against compute where x is an axis of the grid."""
     x = study.x(panel)
-    return study_figure(lines(study, panel, group), x, value_name(panel), compute=x in study.axes)
+    return study_figure(
+        lines(study, panel, group), label(x), value_name(panel), compute=x in study.axes,
+        legend=", ".join(map(label, line_axes(study, panel))),
+    )  # fmt: skip
 
 
 def lines(study: Study, panel: PanelConfig, group: Sequence[Point]) -> dict[str, list[Marker]]:
     """The points by line. Where x is a number of each run, a line joins the levels of the axes that `lines` leaves."""
-    x = study.x(panel)
-    free = [axis for axis in study.axes if axis != x]
-    axes = [panel.lines] if panel.lines else free
-    if x in (*study.axes, LAYER):  # each point of a line has its own x: what else differs is another line
-        axes = [*axes, *(axis for axis in free if axis not in axes)]
+    axes = line_axes(study, panel)
     grouped: dict[str, list[Marker]] = {}
     for point in group:
-        name = ", ".join(str(point.levels[axis]) for axis in axes) or panel.metric
+        name = ", ".join(str(point.levels[axis]) for axis in axes) or value_name(panel)
         marker = Marker(point.x, point.flops + point.stage_flops, point.mean, point.interval, point.values)
         grouped.setdefault(name, []).append(marker)
     return grouped
 
 
+def line_axes(study: Study, panel: PanelConfig) -> list[str]:
+    """The axes with a line for each level."""
+    x = study.x(panel)
+    free = [axis for axis in study.axes if axis != x]
+    axes = [panel.lines] if panel.lines else free
+    if x in (*study.axes, LAYER):  # each point of a line has its own x: what else differs is another line
+        axes = [*axes, *(axis for axis in free if axis not in axes)]
+    return axes
+
+
 def table(study: Study, panel: PanelConfig, group: Sequence[Point]) -> Markup:
     """A row for each point: mean, interval, lowest and highest seed, cost."""
     x = study.x(panel)
-    extra = [] if x in study.axes else [x]
+    extra = [] if x in study.axes else [label(x)]
     before = ["FLOPs before"] if any(point.stage_flops for point in group) else []
     head = [
         *study.axes, *extra, "seeds", value_name(panel), "95 % interval", "lowest", "highest", "parameters", "FLOPs",

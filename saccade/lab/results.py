@@ -12,6 +12,7 @@ from saccade.lab.config import PanelConfig
 from saccade.lab.driver import is_locked
 from saccade.lab.grid import Job
 from saccade.lab.jobs import JobResult, StudyDirectory
+from saccade.lab.labels import label
 from saccade.lab.measuring import Value
 from saccade.lab.study import LAYER, Study
 
@@ -218,4 +219,5 @@ def number(value: Value | None) -> float:
 
 def value_name(panel: PanelConfig) -> str:
     """What a panel shows, such as "accuracy" or "error (1 - accuracy)"."""
-    return f"error (1 - {panel.metric})" if panel.as_error else panel.metric
+    name = label(panel.metric)
+    return f"error (1 - {name})" if panel.as_error else name

@@ -11,6 +11,7 @@ from saccade.lab.config import PanelConfig
 from saccade.lab.expectation import Finding
 from saccade.lab.grid import Job, describe
 from saccade.lab.jobs import JobResult
+from saccade.lab.labels import label
 from saccade.lab.results import value_name
 from saccade.lab.scaling import JOINT, LineFit
 from saccade.lab.study import Study
@@ -103,7 +104,7 @@ def scaling_section(panel: PanelConfig, fits: Sequence[LineFit]) -> list[Markup]
         elif isinstance(fit.law, JointScalingLaw):
             parts.append(Markup(f'<div class="card single">{to_svg(joint_figure(fit.law))}</div>'))
         else:
-            figure = scaling_figure(fit.law, cost, value_name(panel))
+            figure = scaling_figure(fit.law, label(cost), value_name(panel))
             parts.append(Markup(f'<div class="card single">{to_svg(figure)}</div>'))
         if fit.law is not None:
             held = "" if isinstance(fit.law, JointScalingLaw) or fit.law.held_out else NOT_HELD_OUT
@@ -119,7 +120,7 @@ def scaling_section(panel: PanelConfig, fits: Sequence[LineFit]) -> list[Markup]
                 [describe(p.levels), f"{p.cost:.3g}", f"{p.params:,.0f}", f"{p.inputs:,.0f}", f"{p.error:.4f}"]
                 for p in fit.optima
             ]
-            head = ["point", cost, "parameters", "inputs seen", value_name(panel)]
+            head = ["point", label(cost), "parameters", "inputs seen", value_name(panel)]
             parts += [note(FRONTIER), html_table(head, rows)]
     return parts
 

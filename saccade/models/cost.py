@@ -4,7 +4,7 @@ The model runs once on fake tensors, which have shapes and no numbers, so even t
 `torch.utils.flop_counter` counts its matrix products, convolutions and attentions.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +15,15 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from saccade.models.detr_masks import BoxAttention
 from saccade.models.model import Model
 from saccade.nn.attention import Attention
 from saccade.nn.mlp import Mlp
 from saccade.nn.mode import evaluation_mode
 from saccade.nn.transformer import Block
+
+# Their linear maps are modules of their own: what these multiply themselves are queries, keys, weights and values.
+ATTENTIONS = (Attention, BoxAttention)
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,9 @@ class Cost:
         macs: multiply-adds of every matrix product, convolution and attention, with all tokens through all blocks as
             papers count; FLOPs are twice as many. A classifier that reads the class token does less: of its last block
             it computes no more than that token needs.
-        attention_macs: those of `attend`, queries with keys and weights with values, which grow with the square
-            of the number of tokens. What an axial attention multiplies is not among them.
+        attention_macs: those of queries with keys and of weights with values, and with vectors of relative positions
+            where an attention has them; without the projections. Over all tokens they grow with the square of the
+            number of tokens, along an axis or in a window more slowly.
         activation_bytes: what a float32 training step keeps for the backward pass, for each input of a batch; of what
             it computes.
     """
@@ -81,15 +86,16 @@ def measure_cost(model: Model, image_size: tuple[int, int] | None = None) -> Cos
     with _fake_run(model, image_size) as (run, own, counter):
         with saved_tensors_hooks(save, lambda tensor: tensor):
             run()
-        with counter, whole_blocks(model):
+        names = dict(model.named_modules())
+        with counter, whole_blocks(model), _by_module(names, counter) as products:
             run()
     own_storage = {t.untyped_storage()._cdata for t in own}
     activation_bytes = sum(s.nbytes() for address, s in saved.items() if address not in own_storage)
-    counts = counter.get_flop_counts().get("Global", {})
+    explicit = sum(others for path, (_, others) in products.items() if isinstance(names[path], ATTENTIONS))
     return Cost(
         params=sum(p.numel() for p in model.parameters()),
         macs=counter.get_total_flops() // 2,
-        attention_macs=sum(count for op, count in counts.items() if "scaled_dot_product" in str(op)) // 2,
+        attention_macs=sum(fused for fused, _ in products.values()) + explicit,
         activation_bytes=activation_bytes,
     )
 
@@ -107,38 +113,51 @@ def measure_parts(model: Model, image_size: tuple[int, int] | None = None) -> tu
             _add(sums, _part(names, path, scores), 0, 0)  # in the order of the modules
     for name, parameter in model.named_parameters():
         _add(sums, _part(names, name.rpartition(".")[0], False), parameter.numel(), 0)
-    stack, before = [""], [0, 0]  # modules that run; all products and those of attention so far
-
-    with _fake_run(model, image_size) as (run, _, counter):
-
-        def count() -> None:
-            counts = counter.get_flop_counts().get("Global", {})
-            now = [sum(counts.values()), sum(n for op, n in counts.items() if "scaled_dot_product" in str(op))]
-            scores = now[1] - before[1]
-            _add(sums, _part(names, stack[-1], True), 0, scores // 2)
-            _add(sums, _part(names, stack[-1], False), 0, (now[0] - before[0] - scores) // 2)
-            before[:] = now
-
-        def enter(path: str) -> None:
-            count()
-            stack.append(path)
-
-        def leave() -> None:
-            count()
-            stack.pop()
-
-        handles = []
-        for path, module in names.items():
-            handles.append(module.register_forward_pre_hook(lambda *_, path=path: enter(path)))
-            handles.append(module.register_forward_hook(lambda *_: leave()))
-        try:
-            with counter, whole_blocks(model):
-                run()
-            count()
-        finally:
-            for handle in handles:
-                handle.remove()
+    with (
+        _fake_run(model, image_size) as (run, _, counter),
+        counter,
+        whole_blocks(model),
+        _by_module(names, counter) as products,
+    ):
+        run()
+    for path, (fused, others) in products.items():
+        _add(sums, _part(names, path, True), 0, fused)
+        _add(sums, _part(names, path, False), 0, others)
     return tuple(PartCost(*key, *values) for key, values in sums.items() if any(values))
+
+
+@contextmanager
+def _by_module(names: Mapping[str, nn.Module], counter: FlopCounterMode) -> Iterator[dict[str, tuple[int, int]]]:
+    """Multiply-adds of a counted run by the innermost module that was called: path -> (of fused attentions, others)."""
+    products: dict[str, tuple[int, int]] = {}
+    stack, before = [""], [0, 0]  # modules that run; products of fused attentions and others so far
+
+    def count() -> None:
+        counts = counter.flop_counts["Global"]
+        fused = sum(number for op, number in counts.items() if "scaled_dot_product" in str(op))
+        now = [fused, sum(counts.values()) - fused]
+        sums = products.get(stack[-1], (0, 0))
+        products[stack[-1]] = (sums[0] + (now[0] - before[0]) // 2, sums[1] + (now[1] - before[1]) // 2)
+        before[:] = now
+
+    def enter(path: str) -> None:
+        count()
+        stack.append(path)
+
+    def leave() -> None:
+        count()
+        stack.pop()
+
+    handles = []
+    for path, module in names.items():
+        handles.append(module.register_forward_pre_hook(lambda *_, path=path: enter(path)))
+        handles.append(module.register_forward_hook(lambda *_: leave()))
+    try:
+        yield products
+        count()
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _add(sums: dict[tuple[str, str], list[int]], key: tuple[str, str], params: int, macs: int) -> None:

@@ -60,10 +60,25 @@ report:
 """
 
 
+OWN = 7  # images of a data set of one's own
+
+
+def write_digits(path: Path) -> None:
+    """The first test digits as a folder of images with class folders."""
+    test = open_data("digits").test
+    assert test is not None
+    for index in range(OWN):
+        place = path / test.classes[int(test.labels[index])] / f"{index}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        test.image(index).save(place)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> StudyDirectory:
     path = tmp_path_factory.mktemp("study")
-    (path / "study.yaml").write_text(STUDY)
+    write_digits(path / "mine")
+    own = f"  - cost\n  - evaluation: {{data: {path / 'mine'}, levels: {{start: [fresh]}}}}\n"
+    (path / "study.yaml").write_text(STUDY.replace("  - cost\n", own))
     choice = MatmulPrecisionChoice("highest", "fixed")
     with pytest.MonkeyPatch.context() as patch:  # the choice takes longer than these runs
         patch.setattr(resume, "choose_matmul_precision", lambda *_, **__: choice)
@@ -106,6 +121,21 @@ def test_measures_are_those_of_the_analyses(folder: StudyDirectory, study: Study
     assert len(np.asarray(values["head_importance"])) == 2
     assert 0 <= float(str(values["calibration_error"])) <= 1
     assert result.cpu_seconds > 0
+
+
+def test_accuracy_on_other_data(folder: StudyDirectory, study: Study) -> None:
+    """On a folder of the first test digits: the share of them whose class is the predicted one."""
+    result = folder.result(study.jobs[0])
+    assert result is not None
+    predictor = load(folder.jobs / study.jobs[0].id)
+    files = sorted((folder.path.parent / "mine").glob("*/*.png"))
+    assert len(files) == OWN
+    right = sum(predictor.predict([file])[0].label == file.parent.name for file in files)
+    assert result.values["accuracy_on_mine"] == pytest.approx(right / OWN)
+    assert not any(
+        "accuracy_on_mine" in folder.result(job).values  # type: ignore[union-attr]
+        for job in study.jobs if job.levels["start"] != "fresh"
+    )  # fmt: skip
 
 
 def test_a_measure_is_taken_at_its_levels_alone(folder: StudyDirectory, study: Study) -> None:

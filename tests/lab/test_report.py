@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from pyarrow import parquet
 
+from saccade.cli.main import main
 from saccade.errors import ConfigError
 from saccade.lab.expectation import findings, first_paragraph
-from saccade.lab.report import write_study_report
-from saccade.lab.results import collect
+from saccade.lab.report import draw, write_study_report
+from saccade.lab.results import collect, points
 from saccade.lab.scaling import fit_lines
 from saccade.lab.study import read_study
 from tests.lab.planted import planted
@@ -130,6 +131,49 @@ def test_a_planted_law_is_fitted_and_checked_on_the_largest_run(tmp_path: Path) 
     page = write_study_report(folder, study)[0].read_text()
     assert "held out, cost 100: predicted" in page
     assert "compute-optimal frontier" in page
+
+
+def test_few_shot_error_is_a_second_axis(tmp_path: Path) -> None:
+    """A law of its own for the error of ten shots, beside that of the test error, which does not fall."""
+    text = SCALING.replace(
+        "report: {metric: accuracy, as_error: true, fit: flops}",
+        "measures: [few_shot]\nreport:\n  - {metric: accuracy, as_error: true, x: flops}\n"
+        "  - {metric: error_10_shot, x: flops, fit: flops}",
+    )
+    generator = random.Random(1)
+
+    def ten_shots(levels: dict, seed: int) -> dict:
+        error = (0.12 + 0.63 * (levels["schedule.steps"] / 100 + 0.52) ** -0.32) * generator.gauss(1, 0.01)
+        return {"few_shot": {"error_10_shot": error}}
+
+    folder, study = planted(
+        tmp_path, text, lambda levels, seed: 0.5, flops=lambda levels: levels["schedule.steps"] / 100,
+        measures=ten_shots,
+    )  # fmt: skip
+    (fit,) = fit_lines(study, study.config.report[1], collect(folder, study))
+    assert fit.law is not None
+    for cost in (0.03, 1.0, 31.62):
+        assert fit.law.error(cost) == pytest.approx(0.12 + 0.63 * (cost + 0.52) ** -0.32, rel=0.03)  # type: ignore[union-attr]
+    group = points(study, study.config.report[1], collect(folder, study))
+    assert [point.x for point in group] == [steps / 100 for steps in study.levels("schedule.steps")]
+    (axes,) = draw(study, study.config.report[1], group).axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("training compute (FLOPs)", "10-shot error")
+
+
+def test_labels_and_folders_reach_the_terminal_escaped(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    text = TWO.replace("model: {A:", 'model: {"A\\e[31m":').replace("[A, B]", '["A\\e[31m", B]')
+    text = text.replace("[B, A]", '[B, "A\\e[31m"]')
+    (tmp_path / "\x1b]0;title").mkdir()
+    folder, _ = planted(tmp_path / "\x1b]0;title", text, lambda levels, seed: 0.3)
+    (folder.path / "study.yaml").write_text(text)
+    for command in (["status"], ["report"], ["run", "--output"]):
+        study = [str(folder.path / "study.yaml")] if command[0] == "run" else []
+        assert main(["lab", command[0], *study, *command[1:], str(folder.path)]) == 0
+        output = capsys.readouterr()
+        assert "\x1b" not in output.out + output.err
+        assert ("A\\x1b[31m" in output.out) == (command[0] == "status")
+        assert ("\\x1b]0;title" in output.out) == (command[0] != "status")
+    assert "\\x1b]0;title" in output.err
 
 
 def test_the_frontier_and_what_a_budget_should_buy(tmp_path: Path) -> None:

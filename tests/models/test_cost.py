@@ -90,3 +90,23 @@ def test_the_parts_of_a_vit_have_a_closed_form() -> None:
     assert parts[blocks, "MLP"].params == 4 * (2 * 64 * 128 + 64 + 128)
     assert parts["encoder.patch_embed", ""].macs == 16 * 64 * 4
     assert parts["head", ""].macs == 64 * 10
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_the_products_of_an_axial_attention_have_a_closed_form(size: int) -> None:
+    """One block of width C at a stride of 4: of both axes two products of places with places and three with the
+    vectors of relative positions. Queries and keys have half the width of the values."""
+    model = saccade.create("axial_resnet26_s", image_size=64, options={"depths": [1], "width": 16, "num_heads": 2})
+    (channels,) = {module.value_dim * module.num_heads for module in model.modules() if hasattr(module, "value_dim")}
+    side = size // 4
+    scores, sums = 3 * side * channels // 2, 2 * side * channels  # of each place of an axis
+    assert measure_cost(model, (size, size)).attention_macs == 2 * side**2 * (scores + sums)
+
+
+def test_every_attention_is_counted() -> None:
+    """The products of a local attention, each place with 9 keys and values; and those of DETR's mask head."""
+    local = saccade.create("local_resnet26", image_size=64, options={"depths": [1], "width": 16, "window": 3})
+    assert measure_cost(local).attention_macs == 16**2 * 9 * 2 * 16
+    plain, masks = saccade.create("detr_small"), saccade.create("detr_small", options={"masks": True})
+    more = measure_cost(masks).attention_macs - measure_cost(plain).attention_macs
+    assert more == 16 * 8 * 8 * 128  # queries, places of the last map, width

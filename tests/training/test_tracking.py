@@ -1,5 +1,6 @@
 """Experiment trackers: what they receive, offline; resumed runs; trackers that fail or are missing."""
 
+import json
 import sqlite3
 import time
 from dataclasses import replace
@@ -12,7 +13,7 @@ from saccade.errors import ConfigError
 from saccade.training.config import RunConfig, TrackingConfig, resolve
 from saccade.training.events import EpochDone, Event, Note, RunEnded, RunStarted, StepDone
 from saccade.training.tracking import tracking
-from saccade.training.tracking.tracking import require_trackers, tracked
+from saccade.training.tracking.tracking import IDENTITIES, require_trackers, tracked
 
 ROW = {"epoch": 1, "step": 20, "loss": 1.5, "val_accuracy": 0.75, "lr": 0.1, "images_per_second": 9.0}
 EVENTS: list[Event] = [
@@ -81,6 +82,25 @@ def test_wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = file.read_bytes()
     for text in (b"optimizer.lr", b"step/loss", b"epoch/val_accuracy", b"test/accuracy", b"run/model/README.md"):
         assert text in content, text
+
+
+def test_a_resumed_run_is_one_run_in_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Offline each process writes a folder of its own; both are of the same run, which `wandb sync` joins."""
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    play(config_for("wandb"), tmp_path / "run", EVENTS[:11])  # stopped after step 10
+    identity = json.loads((tmp_path / "run" / IDENTITIES).read_text())["wandb"]
+    resumed = [RunStarted("run", 20, 20, 10, 4), *EVENTS[11:]]
+    play(config_for("wandb"), tmp_path / "run", resumed)
+    assert json.loads((tmp_path / "run" / IDENTITIES).read_text()) == {"wandb": identity}
+    files = sorted((tmp_path / "run").glob("wandb/offline-run-*/run-*.wandb"))
+    assert [file.name for file in files] == [f"run-{identity}.wandb"] * len(files)
+    deadline = time.monotonic() + 60  # another process writes the files
+    while b"README.md" not in b"".join(map(Path.read_bytes, files)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    content = b"".join(map(Path.read_bytes, files))
+    assert b"step/loss" in content
+    assert b"test/accuracy" in content
 
 
 def test_trackio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,9 +121,11 @@ def _place(random: np.random.Generator, split: str, config: ScenesConfig) -> lis
             break
         index = int(random.integers(len(source)))
         digit_height = round(math.exp(random.uniform(math.log(low), math.log(high))))
-        ink = _render(source.image(index), digit_height, random.uniform(-12, 12))
-        label, original = int(source.labels[index]), placements[0] if config.copies and placements else None
-        if original is not None:
+        angle = random.uniform(-12, 12)  # drawn for a copy too, whose own is not used
+        original = placements[0] if config.copies and placements else None
+        if original is None:
+            ink, label = _render(source.image(index), digit_height, angle), int(source.labels[index])
+        else:
             ink, label = original.ink, original.label
         h, w = ink.shape
         if h > height or w > width:
