@@ -17,8 +17,6 @@ from torch import Tensor, nn
 import saccade
 from saccade.inference.backends.eager import pack_linears
 from saccade.inference.rewrites.absorb_keys_values import absorb_keys_values
-from saccade.inference.rewrites.early_projection import project_early
-from saccade.inference.rewrites.fix_positions import fix_positions
 from saccade.inference.rewrites.fixed_filters import fix_filters
 from saccade.inference.rewrites.fold_batch_norm import fold_batch_norm
 from saccade.inference.rewrites.fold_layer_scale import fold_layer_scale
@@ -33,13 +31,10 @@ CASES: list[tuple[str, dict, tuple[int, int], str, Rewrite]] = [
     ("vit_ti16", {}, (224, 224), "fold_norms", fold_norms),
     ("vit_ti16", LAYER_SCALE, (224, 224), "fold_layer_scale", fold_layer_scale),
     ("vit_ti16", {}, (224, 224), "absorb_keys_values", absorb_keys_values),
-    ("vit_ti16", {}, (224, 224), "fix_positions", lambda m: fix_positions(m, (224, 224))),
-    ("vit_ti16", {}, (192, 256), "fix_positions", lambda m: fix_positions(m, (192, 256))),
     ("vit_ti16", {}, (224, 224), "packed weights", lambda m: pack_linears(m, 197)),
     ("resnet50", {}, (224, 224), "fold_batch_norm", fold_batch_norm),
     ("detr_r50", {}, (320, 320), "fold_batch_norm", fold_batch_norm),
     ("bit_r50x1", {}, (224, 224), "fixed_filters", fix_filters),
-    ("dpt_s", {}, (384, 384), "early_projection", project_early),
 ]
 
 

@@ -2,12 +2,10 @@
 
 from collections.abc import Callable
 
-import timm
 import torch
-import torchvision
-import transformers
 from torch import Tensor, nn
 
+from saccade.deferred import Deferred
 from saccade.inference.backends.backend import Precision, Run
 from saccade.inference.backends.eager import EAGER, PACKED
 from saccade.inference.backends.inductor import INDUCTOR
@@ -19,6 +17,8 @@ from saccade.models.model import Model
 from saccade.models.vit import VisionTransformer
 from saccade.models.vit_encoder import ViTConfig
 
+# each is imported in the processes that run it
+timm, torchvision, transformers = Deferred("timm"), Deferred("torchvision"), Deferred("transformers")
 Way = Callable[[ViTConfig, Tensor], Run]
 
 
@@ -72,7 +72,7 @@ def peer(make: Callable[[ViTConfig], nn.Module], backend=EAGER, precision: Preci
 def ours(backend=EAGER, precision: Precision = "f32", *, rewrite: bool = True) -> Way:
     def start(config: ViTConfig, images: Tensor) -> Run:
         model = VisionTransformer(config).eval().requires_grad_(False)
-        model = rewritten(model, config.image_size) if rewrite else model
+        model = rewritten(model) if rewrite else model
         return build(backend, Part(model, "forward").eval(), images, precision)
 
     return start

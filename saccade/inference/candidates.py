@@ -80,7 +80,7 @@ def installed(package: str) -> bool:
 @contextmanager
 def quiet_exporters() -> Iterator[None]:
     """Exporters warn of what does not concern a user of the result."""
-    loggers = [logging.getLogger(name) for name in ("onnxscript", "torch.onnx", "torch.export", "onnx_ir")]
+    loggers = [logging.getLogger(name) for name in ("", "onnxscript", "torch.onnx", "torch.export", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:

@@ -202,8 +202,7 @@ def _fastest(
     cache: bool,
 ) -> OptimizedModel:  # fmt: skip
     example = batches[0]
-    size = (example.shape[-2], example.shape[-1])
-    part = Part(rewritten(plain, size), method).eval()
+    part = Part(rewritten(plain), method).eval()
     reference = Part(plain, method)
     form = plain.embed(example) if method == "embed" else plain(example)
     key = choice_key(plain, [method, precision, list(example.shape)], backends) if cache else ""

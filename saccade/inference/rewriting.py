@@ -7,14 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from saccade.inference.rewrites.absorb_keys_values import absorb_keys_values
-from saccade.inference.rewrites.early_projection import project_early
-from saccade.inference.rewrites.fix_positions import fix_positions
 from saccade.inference.rewrites.fixed_filters import fix_filters
 from saccade.inference.rewrites.fold_batch_norm import fold_batch_norm
 from saccade.inference.rewrites.fold_layer_scale import fold_layer_scale
 from saccade.inference.rewrites.fold_norms import fold_norms
 from saccade.models.model import Model
-from saccade.nn.patches import Size
 
 Rewrite = Callable[[nn.Module], nn.Module]
 
@@ -24,16 +21,14 @@ REWRITES: tuple[Rewrite, ...] = (
     absorb_keys_values,
     fix_filters,
     fold_batch_norm,
-    project_early,
 )
 
 
-def rewritten(model: Model, image_size: Size | None = None) -> Model:
+def rewritten(model: Model) -> Model:
     """A copy of a model that computes the same output in fewer steps, in evaluation mode.
 
     Args:
         model: any model of this package; it is left alone.
-        image_size: (H, W) in pixels, for which positions are resampled once; any size unless given.
 
     Returns:
         a model of the same class with the same call. Its weights are constants: it cannot be trained or saved.
@@ -42,8 +37,6 @@ def rewritten(model: Model, image_size: Size | None = None) -> Model:
     with torch.no_grad():
         for rewrite in REWRITES:
             rewrite(result)
-        if image_size is not None:
-            fix_positions(result, image_size)
     return result.eval().requires_grad_(False)
 
 

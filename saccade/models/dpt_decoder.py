@@ -74,10 +74,7 @@ class Fusion(nn.Module):
             if finer.shape[-2:] != x.shape[-2:]:  # an odd number of patches
                 finer = F.interpolate(finer, size=x.shape[-2:], mode="bilinear", align_corners=False)
             x = x + self.added(finer)
-        return self.enlarged(self.fused(x))
-
-    def enlarged(self, x: Tensor) -> Tensor:
-        return self.out(doubled(x))
+        return self.out(doubled(self.fused(x)))
 
 
 class Doubled(nn.Module):
