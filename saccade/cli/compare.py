@@ -61,7 +61,7 @@ def compare(
     resamples
         Draws of the bootstrap of metrics; detectors take a second for about ten.
     device
-        Such as cpu, cuda or auto.
+        Device, such as cpu, cuda or auto.
     """
     if output.suffix.lower() != ".html" or not output.parent.is_dir():
         raise ConfigError(f"--output must be a .html file in an existing folder, not {output}")

@@ -74,7 +74,7 @@ def scenes(
     size
         Side in pixels.
     seed
-        Of everything random.
+        Seed of all random numbers.
     """
     from saccade.cli.counting import counting
     from saccade.data.builtin.scenes import scene_splits
@@ -112,7 +112,7 @@ def shard(
     test_fraction
         Cut first, where the data has no test split of its own.
     split_seed
-        Of these cuts.
+        Seed of these splits.
     """
     from saccade.cli.counting import counting
     from saccade.data.config import DataConfig

@@ -21,10 +21,10 @@ class EvaluateOptions:
     """Options of some tasks; a task that does not have one refuses it."""
 
     max_depth: float | None = None
-    """Of a depth model, in metres: farther ground truth is left out and farther predictions are set to it; usually 10
+    """For a depth model, in metres: farther ground truth is left out and farther predictions are set to it; usually 10
     for NYU Depth v2, 80 for KITTI."""
     panoptic: Annotated[bool, Parameter(negative="")] = False
-    """Of a detector with masks: the panoptic quality of its segments instead of the AP of its boxes."""
+    """For a detector with masks: the panoptic quality of its segments instead of the AP of its boxes."""
     stuff: str = ""
     """With --panoptic: classes that are not counted, separated by commas."""
 
@@ -61,11 +61,11 @@ def evaluate(
     split
         auto, train, val, test or all. auto: the test split that the model was not trained on, else all images.
     batch_size
-        Images at once.
+        Images in one batch.
     workers
         Processes that load images.
     stages
-        Of a detector: measure after every decoder layer (DETR), or its candidates (FCOS), each with and
+        For a detector: measure after every decoder layer (DETR), or its candidates (FCOS), each with and
         without suppression of duplicates.
     """
     from saccade.cli.counting import counting

@@ -59,9 +59,9 @@ def explain(
         Name of the class for relevance, attnlrp, grad-cam, rise, integrated-gradients and occlusion; the predicted one
         unless given.
     layer
-        Of the attention; the last layer of rollout and flow. From 0, negative from the end.
+        Layer of the attention, or last layer of rollout and flow; from 0, negative from the end.
     head
-        Of the attention, from 0; the mean of all unless given.
+        Head of the attention, from 0 (default: the mean of all).
     budget
         Memory that one picture's attention may take.
     """

@@ -17,7 +17,7 @@ def export(
     model: str,
     out: Annotated[Path, Parameter(name=["--out", "-o"])],
     *,
-    to: Annotated[Target, Parameter(help="What opens the file.")] = "onnx",
+    to: Annotated[Target, Parameter(help="Program that opens the file.")] = "onnx",
     attention: Annotated[tuple[int, ...], Parameter(negative="", consume_multiple=True)] = (),
     images: Annotated[tuple[Path, ...], Parameter(negative="", consume_multiple=True)] = (),
     tolerance: float | None = None,
@@ -38,7 +38,7 @@ def export(
     attention
         Numbers of attentions whose weights the graph returns too: 0 is the first layer, -1 the last.
     images
-        Photographs or folders of them for the comparison; two that scikit-learn brings unless given.
+        Photographs or folders of them for the comparison (default: two that scikit-learn brings).
     tolerance
         Largest difference from PyTorch, as a fraction of an output's scale; 1e-4 unless given, 2e-3 of OpenVINO.
     """

@@ -30,7 +30,7 @@ def fill(
     top
         Tokens to print for each [MASK], the most probable first.
     device
-        Such as cpu or cuda.
+        Device, such as cpu or cuda.
     """
     if top < 1:
         raise ConfigError(f"--top must be at least 1, not {top}")

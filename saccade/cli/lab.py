@@ -44,7 +44,7 @@ def fit(
     resamples
         Draws of the bootstrap.
     seed
-        Of the draws.
+        Seed of the draws.
     """
     delivery = result or OutputOptions()
     delivery.check()
@@ -99,17 +99,17 @@ def run(
     study
         YAML file, or the name of a study that comes with Saccade: data_size.
     output
-        Folder of the study; studies/NAME after the file unless given.
+        Folder of the study (default: studies/NAME after the file).
     processes
         That do runs at once.
     threads
-        Of PyTorch in each process; the cores divided by the processes unless given. With --ray the cores of a run; 1
-        unless given.
+        Threads of PyTorch in each process (default: the cores divided by the processes); with --ray the
+        cores of a run (default: 1).
     ray
         Do the runs as tasks of a Ray cluster: of the one at this address (HOST:PORT, or auto), or without a value of
         one that is started on this machine.
     gpus
-        Of a run, with --ray; a fraction lets several runs share one.
+        GPUs of a run, with --ray; a fraction lets several runs share one.
     verbose
         Print every epoch of the runs of this process.
     """
@@ -207,9 +207,9 @@ def tune(study: str, /, *, output: Path | None = None, threads: int | None = Non
     study
         YAML file with `tune`, or the name of a study that comes with Saccade.
     output
-        Folder of the study; studies/NAME after the file unless given.
+        Folder of the study (default: studies/NAME after the file).
     threads
-        Of PyTorch; all cores unless given.
+        Threads of PyTorch (default: all cores).
     """
     if threads is not None and threads < 1:
         raise ConfigError("--threads must be at least 1")

@@ -49,13 +49,13 @@ def look(
     text
         A text for a model that reads texts, or a label for a CLIP; give it several times for several.
     port
-        Of the page; 0 takes a free one.
+        Port of the page; 0 selects a free one.
     memory
         Limit of recordings and uploaded images.
     image_size
         Side in pixels, instead of the model's own; positions are resampled.
     device
-        Such as cpu or cuda.
+        Device, such as cpu or cuda.
     browser
         Open the page in a browser where there is a desktop.
     export

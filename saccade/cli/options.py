@@ -24,9 +24,9 @@ class ModelOptions:
     """How a model is opened."""
 
     image_size: int | None = None
-    """Side in pixels, instead of the model's own; positions are resampled."""
+    """Side of the images in pixels, instead of the model's own; positions are resampled."""
     device: str = "cpu"
-    """Such as cpu, cuda or auto."""
+    """Device, such as cpu, cuda or auto."""
     labels: Path | None = None
     """File with the names of the model's classes, instead of its own: a name a line, a CSV of index,name, or JSON such
     as {"0": "cat"} or {"cat": 0}."""
@@ -83,7 +83,7 @@ class CacheOptions:
     cache: Path | None = None
     """Folder that keeps the vectors, instead of ~/.cache/saccade/features."""
     no_cache: Annotated[bool, Parameter(negative="")] = False
-    """Keep nothing."""
+    """Store no features."""
 
     def folder(self) -> Path | None:
         """The folder, or None to keep nothing."""
@@ -104,7 +104,7 @@ class BootstrapOptions:
     resamples: int = 1000
     """Draws of the bootstrap."""
     seed: int = 0
-    """Of the draws."""
+    """Seed of the draws."""
 
 
 @Parameter(name="*")
@@ -115,7 +115,7 @@ class MapOptions:
     masks: int | None = None
     """Random masks of rise; 1000 unless given, the paper has 4000 to 8000."""
     seed: int = 0
-    """Of the masks of rise."""
+    """Seed of the masks of rise."""
     score: bool = True
     """Measure how far the map can be believed, beside random maps: about 160 passes of the model an image."""
 

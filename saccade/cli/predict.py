@@ -28,11 +28,11 @@ class PredictOptions:
     """Options of some tasks; a task that does not have one refuses it."""
 
     top: int | None = None
-    """Classes to name for each image, 5 unless given."""
+    """Number of classes to print for each image (default: 5)."""
     threshold: float | None = None
-    """Score from which a box counts, 0.5 unless given, or a segment, 0.85."""
+    """Smallest score of a box (default: 0.5) or of a segment (default: 0.85)."""
     panoptic: Annotated[bool, Parameter(negative="")] = False
-    """Of a detector with masks: one segment for every pixel instead of boxes."""
+    """For a detector with masks: one segment for every pixel instead of boxes."""
     stuff: str = ""
     """With --panoptic: classes that are not counted, separated by commas; COCO's 91 to 249 where the model has them."""
 
@@ -65,12 +65,12 @@ def predict(
     inputs
         Files, folders (all images below them) and patterns such as "photos/*.jpg"; or texts.
     batch_size
-        Inputs at once.
+        Inputs in one batch.
     draw
         Folder for pictures with the predictions drawn in: classes, boxes, depth or classes of every pixel; with the
         maps themselves beside them.
     max_pixels
-        Refuse larger images, 89 million unless given; a JPEG of up to four times as many is decoded at half its sides.
+        Refuse larger images (default: 89 million); a JPEG of up to four times as many is decoded at half its sides.
     """
     if as_json and as_csv:
         raise ConfigError("choose --json or --csv")

@@ -33,7 +33,7 @@ def pretrain(
     config
         YAML file over the recipe, such as the config.yaml of a run.
     output
-        Folder of the run; runs/NAME after the data unless given. An existing run is never overwritten.
+        Folder of the run (default: runs/NAME after the data). An existing run is never overwritten.
     resume
         Resume this run, or without a value the last one on this data.
     set

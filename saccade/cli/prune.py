@@ -41,13 +41,13 @@ def prune(
     blocks
         Blocks to take out.
     metric
-        One of the task's main metrics, which is printed for both models; the first unless given.
+        One of the task's main metrics, which is printed for both models (default: the first).
     split
         auto, train, val, test or all.
     images
-        Number of images at most, evenly spaced; all unless given.
+        Number of images at most, evenly spaced (default: all).
     device
-        Such as cpu or cuda.
+        Device, such as cpu or cuda.
     """
     if heads < 0 or blocks < 0 or heads + blocks == 0:
         raise ConfigError("give --heads or --blocks: how many to take out, at least 1")

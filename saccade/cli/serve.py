@@ -102,7 +102,7 @@ def serve(
     image_size
         Side in pixels, instead of the models' own.
     device
-        Such as cpu or cuda.
+        Device, such as cpu or cuda.
     log
         A line a request on stderr, as text or JSON.
     """

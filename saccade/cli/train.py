@@ -27,7 +27,7 @@ from saccade.training.config import (
 )
 
 AUTO = Path("auto")  # of --resume: continue if there is something to continue
-RECIPE_HELP = f"Defaults to start from: {', '.join(list_recipes())}. Chosen for the task, data and model unless given."
+RECIPE_HELP = f"Defaults to start from: {', '.join(list_recipes())}. Chosen for task, data and model by default."
 
 
 @Parameter(name="*")
@@ -41,9 +41,9 @@ class TrainOptions:
     init: str | None = None
     """Checkpoint to start from: a run, a model directory, a published file or hub:ORG/NAME."""
     image_size: Annotated[tuple[int, int] | int | None, Parameter(negative="")] = None
-    """Side of the images in pixels, or height and width; the model's own unless given."""
+    """Side of the images in pixels, or height and width (default: the model's own)."""
     epochs: int | None = None
-    """Passes over the training data; the recipe's unless given."""
+    """Passes over the training data (default: the recipe's)."""
     steps: int | None = None
     """Optimizer steps, instead of epochs."""
     batch_size: int | None = None
@@ -55,19 +55,19 @@ class TrainOptions:
     sam: float | None = None
     """Radius of sharpness-aware minimisation, such as 0.05; each step then computes two gradients."""
     seed: int | None = None
-    """Seed of all random numbers; 0 unless given."""
+    """Seed of all random numbers (default: 0)."""
     precision: Literal["auto", "float32", "bfloat16"] | None = None
     """Precision of matrix products: auto is bfloat16 on a GPU and float32 on a CPU."""
     workers: int | None = None
-    """Processes that load data; one less than the cores unless given."""
+    """Processes that load data (default: one less than the cores)."""
     bad_images: Literal["stop", "skip"] | None = None
-    """Whether a broken image stops the run or is replaced by the next one; stop unless given."""
+    """Whether a broken image stops the run or is replaced by the next one (default: stop)."""
     device: str | None = None
-    """Device, such as cpu or cuda:1; a GPU if there is one unless given."""
+    """Device, such as cpu or cuda:1 (default: a GPU if there is one)."""
     shard: Annotated[bool, Parameter(negative="")] = False
     """Under torchrun: shard the model over the processes (FSDP2)."""
     track: Annotated[tuple[Literal["tensorboard", "mlflow", "wandb", "trackio"], ...], Parameter(negative="")] = ()
-    """Experiment tracker that the run's numbers are sent to; none unless given. May be repeated."""
+    """Experiment tracker that the run's numbers are sent to (default: none). May be repeated."""
 
     def overrides(self) -> dict[str, object]:
         """Dotted names of the config -> the values of the flags that were set."""
@@ -119,7 +119,7 @@ def train(
     config
         YAML file over the recipe, such as the config.yaml of a run.
     output
-        Folder of the run; runs/NAME after the data unless given. An existing run is never overwritten.
+        Folder of the run (default: runs/NAME after the data). An existing run is never overwritten.
     resume
         Resume this run, or without a value the last one on this data; with --epochs or --steps, train it longer. The
         value auto begins the run of --output, or continues it if it is there: one command for machines that restart.

@@ -38,7 +38,7 @@ def translate(
     beams
         Hypotheses of the beam search; 1 decodes greedily.
     length_penalty
-        Of the beam search: scores are divided by the length to this power.
+        Exponent of the beam search: scores are divided by the length to this power.
     draw
         File to draw the alignment in, which source tokens or image parts each token attends to: .png, .svg, .pdf, .jpg.
     layer
@@ -46,7 +46,7 @@ def translate(
     batch_size
         Sources that go through the model at once.
     device
-        Such as cpu or cuda.
+        Device, such as cpu or cuda.
     """
     if beams < 1:
         raise ConfigError(f"--beams must be at least 1, not {beams}")

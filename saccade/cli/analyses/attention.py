@@ -78,12 +78,12 @@ def attention(
         Instead of --query, the patch at a point of the image: two fractions of width and height from the upper left
         corner, such as 0.5 0.25, or column and row of a pixel, such as 120 64.
     text
-        Of a model of images and texts: the text whose words are shown.
+        For a model of images and texts: the text whose words are shown.
     layer
         Numbers of attentions, negative from the end, or paths with wildcards such as "decoder.*"; all that cover the
         image unless given.
     head
-        Numbers of heads; all unless given.
+        Numbers of heads (default: all).
     budget
         Memory that the attention may take.
     """
@@ -135,7 +135,7 @@ def rollout(
     image
         An image file; a text for a model of texts.
     layer
-        Up to this layer, from 0; all unless given. A layer of local or axial attention is a block.
+        Up to this layer, from 0 (default: all). A layer of local or axial attention is a block.
     budget
         Memory that the attention may take.
     """
@@ -162,7 +162,7 @@ def flow(
     image
         An image file; a text for a model of texts.
     layer
-        Up to this layer, from 0; all unless given.
+        Up to this layer, from 0 (default: all).
     budget
         Memory that the attention may take.
     """
@@ -192,7 +192,7 @@ def relevance(
     image
         An image file; a text for a model of texts.
     target
-        Name of the class; the predicted one unless given. Without a point of a segmentation, its whole area.
+        Name of the class (default: the predicted one). Without a point of a segmentation, its whole area.
     budget
         Memory that the attention may take; the gradients take as much again.
     """
@@ -220,9 +220,9 @@ def grad_cam(
     image
         An image file.
     target
-        Name of the class; the predicted one unless given. Without a point of a segmentation, its whole area.
+        Name of the class (default: the predicted one). Without a point of a segmentation, its whole area.
     layer
-        Block, from 0; the last one whose patches the output depends on unless given.
+        Block, from 0 (default: the last one whose patches the output depends on).
     budget
         Memory that the recording may take.
     """
@@ -249,7 +249,7 @@ def attnlrp(
     image
         An image file.
     target
-        Name of the class; the predicted one unless given. Without a point of a segmentation, its whole area.
+        Name of the class (default: the predicted one). Without a point of a segmentation, its whole area.
     score
         Measure how far the map can be believed, beside random maps.
     """
@@ -275,7 +275,7 @@ def rise(
     image
         An image file.
     target
-        Name of the class; the predicted one unless given.
+        Name of the class (default: the predicted one).
     """
     _map("rise", model, image, opened, result, target=target, drawn=drawn)
 

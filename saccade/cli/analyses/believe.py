@@ -36,7 +36,7 @@ def faithfulness(
     methods
         attention, rollout, relevance, attnlrp and grad-cam unless given; grad-cam for a network without attention.
     masks
-        Random masks of rise for each image; 1000 unless given.
+        Random masks of rise for each image (default: 1000).
     """
     delivery = result or OutputOptions()
     delivery.check()

@@ -24,13 +24,13 @@ def cost(
     model
         A run, a model directory, a published file or hub:ORG/NAME.
     sizes
-        Sides of square images in pixels; once, twice, three and four times the model's own size unless given.
+        Sides of square images in pixels (default: once, twice, three and four times the model's own size).
     batch_size
         Images at once in the timed runs.
     time
         Measure the time of the forward pass.
     device
-        Such as cpu, cuda or auto.
+        Device, such as cpu, cuda or auto.
     """
     delivery = result or OutputOptions()
     delivery.check()

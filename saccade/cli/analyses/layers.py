@@ -45,7 +45,7 @@ def filters(
     raw
         The filters themselves of a patch embedding too.
     count
-        How many: 28 components, 96 filters unless given.
+        Number of components (default: 28) or filters (default: 96).
     """
     delivery = result or OutputOptions()
     delivery.check()
@@ -79,7 +79,7 @@ def activations(
     count
         Channels of each layer.
     layer
-        One layer, from 0, negative from the end; all unless given.
+        One layer, from 0, negative from the end (default: all).
     """
     delivery = result or OutputOptions()
     delivery.check()

@@ -53,7 +53,7 @@ class PlaceOptions:
     """Number of an object query, or location, of a detector."""
     point: Annotated[tuple[float, float] | None, Parameter(negative="", help=POINT)] = None
     text: str | None = None
-    """Of a model of images and texts: what beside the image is explained, patches and words for their similarity."""
+    """For a model of images and texts: the text whose similarity to the image is explained, by patches and words."""
 
     def read(self, predictor: "Predictor", value: str) -> "Reading | None":
         """The input with its words, for maps between words; None for maps over an image."""
@@ -75,9 +75,9 @@ class DataOptions:
     """auto, train, val, test or all of a data set; auto is the test split that the model was not trained on, else all
     images."""
     images: int | None = None
-    """Number of images at most, evenly spaced; all unless given."""
+    """Number of images at most, evenly spaced (default: all)."""
     batch_size: int = 16
-    """Images at once."""
+    """Images in one batch."""
     workers: int | None = None
     """Processes that load images."""
 

@@ -26,9 +26,9 @@ def heads(
     data
         A data set of the model's task, with targets; or an image, or a pattern such as "photos/*.jpg".
     metric
-        One of the task's main metrics, such as accuracy; the first unless given.
+        One of the task's main metrics, such as accuracy (default: the first).
     seed
-        Of the draws of images behind the intervals.
+        Seed of the draws of images for the intervals.
     """
     delivery = result or OutputOptions()
     delivery.check()

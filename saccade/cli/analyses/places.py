@@ -36,7 +36,7 @@ def shift(
     others
         Further models, drawn beside it.
     levels
-        Pixels to the right; what leaves the image enters at its left. 0 to 8 and a whole patch unless given.
+        Pixels to the right; what leaves the image enters at its left. Default: 0 to 8 and a whole patch.
     """
     _curves("shift", model, data, others, levels, opened, inputs, result)
 
@@ -63,7 +63,7 @@ def shuffle(
     others
         Further models, drawn beside it.
     levels
-        Tiles a side: 1, 2, 4, ... up to the grid of the patches unless given.
+        Tiles per side (default: 1, 2, 4, ... up to the grid of the patches).
     """
     _curves("shuffle", model, data, others, levels, opened, inputs, result)
 
@@ -90,7 +90,7 @@ def occlusion(
     others
         Further models, drawn beside it.
     levels
-        Fractions of the patches: 0 to 0.9 unless given.
+        Fractions of the patches (default: 0 to 0.9).
     """
     _curves("occlusion", model, data, others, levels, opened, inputs, result)
 

@@ -32,7 +32,7 @@ def calibration(
     split
         On which it is measured: auto, test, train or all.
     batch_size
-        Images at once.
+        Images in one batch.
     workers
         Processes that load images.
     """
@@ -78,7 +78,7 @@ def robustness(
     other
         A second model, such as a ConvNet of equal cost, in relation to which the corruption error is given.
     corruptions
-        Names, such as fog jpeg; the fifteen of the benchmark unless given, with rime in place of frost.
+        Names, such as fog jpeg; by default the fifteen of the benchmark, with rime in place of frost.
     """
     delivery = result or OutputOptions()
     delivery.check()
