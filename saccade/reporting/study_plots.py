@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
+from matplotlib.axis import Axis, XAxis
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
@@ -92,8 +92,9 @@ def study_figure(
 def scale_axis(axis: Axis, values: Sequence[float]) -> None:
     """Logarithmic where positive values differ much; labels that leave room for each other."""
     if _is_wide(values):
-        axis.axes.set(**{f"{axis.axis_name}scale": "log"})
-        narrow = max(values) / min(values) <= DECADES[axis.axis_name]
+        which = "x" if isinstance(axis, XAxis) else "y"
+        axis.axes.set(**{f"{which}scale": "log"})
+        narrow = max(values) / min(values) <= DECADES[which]
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,)))
         axis.set_major_formatter(FuncFormatter(_power))
         axis.set_minor_formatter(NullFormatter())

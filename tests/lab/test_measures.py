@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from saccade.analysis.attention_distance import measure_attention_distance
 from saccade.analysis.inputs import open_images
@@ -12,6 +14,7 @@ from saccade.analysis.probing import probe
 from saccade.analysis.robustness import robustness
 from saccade.cli.main import main
 from saccade.data.image_folder import open_data
+from saccade.data.samples import ImageSource
 from saccade.engine.evaluation import evaluate
 from saccade.engine.features import extract
 from saccade.errors import ConfigError
@@ -65,12 +68,11 @@ OWN = 7  # images of a data set of one's own
 
 def write_digits(path: Path) -> None:
     """The first test digits as a folder of images with class folders."""
-    test = open_data("digits").test
-    assert test is not None
+    test = cast(ImageSource, open_data("digits").test)
     for index in range(OWN):
         place = path / test.classes[int(test.labels[index])] / f"{index}.png"
         place.parent.mkdir(parents=True, exist_ok=True)
-        test.image(index).save(place)
+        cast(Image.Image, test.image(index)).save(place)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +117,9 @@ def test_measures_are_those_of_the_analyses(folder: StudyDirectory, study: Study
     assert values["cpu_ms"] > 0
     splits = open_data("digits", job.config.data)
     assert splits.test is not None
-    train, test = (extract(predictor, part, splits.fingerprint) for part in (splits.train, splits.test))
+    train, test = (
+        extract(predictor, cast(ImageSource, part), splits.fingerprint) for part in (splits.train, splits.test)
+    )
     shots = probe(train.values, train.labels, test.values, test.labels, shots=[5]).few_shot[0]
     assert values["error_5_shot"] == pytest.approx(1 - shots.mean)
     assert len(np.asarray(values["head_importance"])) == 2

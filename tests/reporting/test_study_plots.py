@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -45,7 +46,7 @@ def test_labels_do_not_overlap(xs: list) -> None:
 
 def test_lines_of_one_level_lie_side_by_side_below_their_legend() -> None:
     figure = study_figure({"one": line([1, 2, 3]), "another": line([1, 2, 3])}, "layer", "distance", legend="model")
-    places = [artist.get_xdata()[0] for artist in figure.axes[0].lines]
+    places = [np.asarray(artist.get_xdata())[0] for artist in figure.axes[0].lines]
     assert places == [pytest.approx(0.9), pytest.approx(1.1)]
     FigureCanvasAgg(figure).draw()
     (legend,) = figure.legends
