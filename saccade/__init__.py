@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from saccade.engine.predictor import Predictor
     from saccade.explorer.notebook import show, show_images, show_texts
     from saccade.inference.optimize import optimize
+    from saccade.inference.token_merging import merge_tokens
     from saccade.models.zoo import create, list_models
     from saccade.nn.recording import record
     from saccade.runs import train
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Predictor", "__version__", "convert", "create", "evaluate", "explain", "export", "intervene", "list_models",
-    "load", "optimize", "record", "save", "show", "show_images", "show_texts", "train",
+    "load", "merge_tokens", "optimize", "record", "save", "show", "show_images", "show_texts", "train",
 ]  # fmt: skip
 
 _HOMES = {
@@ -48,6 +49,7 @@ _HOMES = {
     "list_models": "saccade.models.zoo",
     "load": "saccade.tasks.loading",
     "optimize": "saccade.inference.optimize",
+    "merge_tokens": "saccade.inference.token_merging",
     "record": "saccade.nn.recording",
     "save": "saccade.api",
     "show": "saccade.explorer.notebook",

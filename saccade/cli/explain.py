@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from saccade.cli.analyses.options import ModelOptions, PlaceOptions
 from saccade.cli.counting import counting
-from saccade.cli.options import MapMethod, MapOptions
+from saccade.cli.options import MapMethod, MapOptions, MergeOptions
 from saccade.cli.terminal import show
 from saccade.errors import ConfigError
 
@@ -31,6 +31,7 @@ def explain(
     head: int | None = None,
     budget: str = "4 GiB",
     opened: ModelOptions | None = None,
+    merging: MergeOptions | None = None,
     drawn: MapOptions | None = None,
 ) -> None:
     """Draw what a model attends to.
@@ -76,6 +77,7 @@ def explain(
     options = drawn or MapOptions()
     masks = options.rise(method)
     places, predictor = place or PlaceOptions(), (opened or ModelOptions()).load(model)
+    predictor = (merging or MergeOptions()).apply(predictor)
     inputs = list(dict.fromkeys(path for text in images for path in expand(text))) if predictor.reads_images else images
     if places.text is not None:
         drawing = explain_words(predictor, inputs, places.text, method=method or "relevance", budget=budget)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from saccade.cli.options import FastOptions, Json, ModelOptions
+from saccade.cli.options import FastOptions, Json, MergeOptions, ModelOptions
 from saccade.cli.terminal import one_line, printable
 from saccade.errors import ConfigError, ImageError
 from saccade.json_io import dump_json
@@ -49,6 +49,7 @@ def predict(
     batch_size: int = 16,
     opening: ModelOptions | None = None,
     running: FastOptions | None = None,
+    merging: MergeOptions | None = None,
     draw: Path | None = None,
     max_pixels: int | None = None,
     options: PredictOptions | None = None,
@@ -74,7 +75,8 @@ def predict(
     """
     if as_json and as_csv:
         raise ConfigError("choose --json or --csv")
-    predictor = opened(model, opening or ModelOptions(), (options or PredictOptions()).given())
+    chosen = (options or PredictOptions()).given()
+    predictor = opened(model, opening or ModelOptions(), chosen, merging or MergeOptions(), running)
     if max_pixels is not None:
         if max_pixels < 1:
             raise ConfigError(f"--max-pixels must be at least 1, not {max_pixels}")
@@ -110,7 +112,9 @@ def predict(
     return 1 if failed else 0
 
 
-def opened(model: str, way: ModelOptions, options: dict[str, Any]) -> "Predictor | ExportedPredictor":
+def opened(
+    model: str, way: ModelOptions, options: dict[str, Any], merging: MergeOptions, running: FastOptions | None
+) -> "Predictor | ExportedPredictor":
     """A model, or a file that `saccade export` wrote, which loads no torch."""
     from saccade.inference.export.metadata import is_exported
 
@@ -118,12 +122,13 @@ def opened(model: str, way: ModelOptions, options: dict[str, Any]) -> "Predictor
         from saccade.inference.export.runner import open_exported
         from saccade.tasks import table
 
-        if way != ModelOptions():
-            raise ConfigError("an exported file has its own size and labels, and runs on the CPU")
+        if way != ModelOptions() or merging.merge:
+            raise ConfigError("an exported file has its own size and labels, and runs on the CPU as it is")
         return open_exported(model, table.decoder, options=options)
     from saccade.tasks.loading import load
 
-    return load(model, image_size=way.image_size, device=way.device, options=options, labels=way.labels)
+    predictor = load(model, image_size=way.image_size, device=way.device, options=options, labels=way.labels)
+    return merging.apply(predictor, running)
 
 
 def drawn(results: Iterable["Result"], folder: Path, max_pixels: int, channels: int) -> Iterator["Result"]:
