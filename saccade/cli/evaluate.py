@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from saccade.cli.options import BootstrapOptions, FastOptions, Json, MergeOptions, ModelOptions
+from saccade.cli.options import BootstrapOptions, Json, ModelOptions, WayOptions
 from saccade.cli.terminal import show
 from saccade.errors import ConfigError
 from saccade.json_io import dump_json
@@ -42,8 +42,7 @@ def evaluate(
     batch_size: int = 32,
     workers: int | None = None,
     opening: ModelOptions | None = None,
-    running: FastOptions | None = None,
-    merging: MergeOptions | None = None,
+    running: WayOptions | None = None,
     stages: bool = False,
     options: EvaluateOptions | None = None,
     bootstrap: BootstrapOptions | None = None,
@@ -80,9 +79,9 @@ def evaluate(
     if stages and draws.intervals:
         raise ConfigError("choose --stages or --intervals")
     way, chosen = opening or ModelOptions(), (options or EvaluateOptions()).given()
-    fast = running or FastOptions()
+    fast = running or WayOptions()
     if is_exported(model):
-        if stages or way != ModelOptions() or fast.fast or (merging or MergeOptions()).merge:
+        if stages or way != ModelOptions() or fast.fast or fast.merge:
             raise ConfigError("an exported file has its own size and labels, runs as it is, and has no stages")
         with counting("images") as advance:
             result, task = evaluate_exported(
@@ -92,7 +91,7 @@ def evaluate(
         report_metrics(result, task, draws, as_json)
         return
     predictor = load(model, image_size=way.image_size, device=way.device, options=chosen, labels=way.labels)
-    predictor = (merging or MergeOptions()).apply(predictor, fast)
+    predictor = fast.merged(predictor)
     predictor = fast.apply(predictor, batch_size)
     with counting(predictor.room.inputs) as advance:
         if stages:

@@ -1,6 +1,6 @@
 """`saccade explain`: a picture of what a model attends to."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,14 +8,27 @@ from cyclopts import Parameter
 
 from saccade.cli.analyses.options import ModelOptions, PlaceOptions
 from saccade.cli.counting import counting
-from saccade.cli.options import MapMethod, MapOptions, MergeOptions
+from saccade.cli.options import MapMethod, MapOptions, WayOptions
 from saccade.cli.terminal import show
 from saccade.errors import ConfigError
 
 if TYPE_CHECKING:
+    from saccade.engine.predictor import Predictor
     from saccade.engine.report import Drawing
 
 SUFFIXES = (".png", ".svg", ".pdf", ".jpg")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class MergingOptions(ModelOptions):
+    """How a model is opened, and whether its tokens are merged."""
+
+    merge: int = 0
+    """Tokens to lose in each block of a ViT, a DeiT or a DPT, whose maps then show what remains."""
+
+    def load(self, model: str) -> "Predictor":
+        return WayOptions(merge=self.merge).merged(super().load(model))
 
 
 def explain(
@@ -30,8 +43,7 @@ def explain(
     layer: int | None = None,
     head: int | None = None,
     budget: str = "4 GiB",
-    opened: ModelOptions | None = None,
-    merging: MergeOptions | None = None,
+    opened: MergingOptions | None = None,
     drawn: MapOptions | None = None,
 ) -> None:
     """Draw what a model attends to.
@@ -76,8 +88,7 @@ def explain(
 
     options = drawn or MapOptions()
     masks = options.rise(method)
-    places, predictor = place or PlaceOptions(), (opened or ModelOptions()).load(model)
-    predictor = (merging or MergeOptions()).apply(predictor)
+    places, predictor = place or PlaceOptions(), (opened or MergingOptions()).load(model)
     inputs = list(dict.fromkeys(path for text in images for path in expand(text))) if predictor.reads_images else images
     if places.text is not None:
         drawing = explain_words(predictor, inputs, places.text, method=method or "relevance", budget=budget)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from saccade.cli.options import FastOptions, Json, MergeOptions, ModelOptions
+from saccade.cli.options import Json, ModelOptions, WayOptions
 from saccade.cli.terminal import one_line, printable
 from saccade.errors import ConfigError, ImageError
 from saccade.json_io import dump_json
@@ -48,8 +48,7 @@ def predict(
     *,
     batch_size: int = 16,
     opening: ModelOptions | None = None,
-    running: FastOptions | None = None,
-    merging: MergeOptions | None = None,
+    running: WayOptions | None = None,
     draw: Path | None = None,
     max_pixels: int | None = None,
     options: PredictOptions | None = None,
@@ -76,7 +75,7 @@ def predict(
     if as_json and as_csv:
         raise ConfigError("choose --json or --csv")
     chosen = (options or PredictOptions()).given()
-    predictor = opened(model, opening or ModelOptions(), chosen, merging or MergeOptions(), running)
+    predictor = opened(model, opening or ModelOptions(), chosen, running or WayOptions())
     if max_pixels is not None:
         if max_pixels < 1:
             raise ConfigError(f"--max-pixels must be at least 1, not {max_pixels}")
@@ -86,7 +85,7 @@ def predict(
         sources = list(dict.fromkeys(path for text in inputs for path in expand(text)))
     elif draw is not None:
         raise ConfigError("--draw draws over images, and this model reads texts")
-    predictor = (running or FastOptions()).apply(predictor, min(batch_size, len(sources)))
+    predictor = (running or WayOptions()).apply(predictor, min(batch_size, len(sources)))
     failed = 0
 
     def report(name: str, error: ImageError) -> None:
@@ -113,7 +112,7 @@ def predict(
 
 
 def opened(
-    model: str, way: ModelOptions, options: dict[str, Any], merging: MergeOptions, running: FastOptions | None
+    model: str, way: ModelOptions, options: dict[str, Any], running: WayOptions
 ) -> "Predictor | ExportedPredictor":
     """A model, or a file that `saccade export` wrote, which loads no torch."""
     from saccade.inference.export.metadata import is_exported
@@ -122,13 +121,13 @@ def opened(
         from saccade.inference.export.runner import open_exported
         from saccade.tasks import table
 
-        if way != ModelOptions() or merging.merge:
+        if way != ModelOptions() or running.merge:
             raise ConfigError("an exported file has its own size and labels, and runs on the CPU as it is")
         return open_exported(model, table.decoder, options=options)
     from saccade.tasks.loading import load
 
     predictor = load(model, image_size=way.image_size, device=way.device, options=options, labels=way.labels)
-    return merging.apply(predictor, running)
+    return running.merged(predictor)
 
 
 def drawn(results: Iterable["Result"], folder: Path, max_pixels: int, channels: int) -> Iterator["Result"]:
