@@ -69,6 +69,8 @@ Fraction = Annotated[float, Range(0, 1)]
 Part = Annotated[float, Range(0, 1, below=True)]  # a fraction that is never all
 Positive = Annotated[float, Range(0, above=True)]
 NotNegative = Annotated[float, Range(0)]
+Rate = Annotated[float, Range(0, 1e6, above=True)]  # beyond which float32 overflows within few steps
+Strength = Annotated[float, Range(0, 1e6)]
 
 
 class Config:

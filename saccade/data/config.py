@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from saccade.config_io import Count, Fraction, NotNegative, Part, Positive, Range, Seed, Side, Size, build_config
+from saccade.config_io import Count, Fraction, Part, Positive, Range, Seed, Side, Size, Strength, build_config
 
 Interval = Annotated[tuple[float, float], Range(0, 1, above=True, ordered=True)]
+Repeats = Annotated[int, Range(1, 1000)]
 Workers = Annotated[int, Range(0, 1024)]
 
 
@@ -92,12 +93,12 @@ class AugmentationConfig:
     pad_crop: Size = 0  # with where=batch: pixels added on every side before a crop of the image's size
     flip: Fraction = 0.5  # probability of a left-right flip
     randaugment: str = ""  # "rand-m9-mstd0.5-inc1": timm's and DeiT's; "2x9": torchvision's, at 9 of 30; "": none
-    color_jitter: NotNegative = 0.0  # strength of brightness, contrast and saturation changes
+    color_jitter: Strength = 0.0  # strength of brightness, contrast and saturation changes
     erasing: Fraction = 0.0  # probability of a random rectangle of noise (Zhong et al. 2020)
-    mixup: NotNegative = 0.0  # alpha of the Beta distribution (Zhang et al. 2018); 0: off
-    cutmix: NotNegative = 0.0  # alpha of the Beta distribution (Yun et al. 2019); 0: off
+    mixup: Strength = 0.0  # alpha of the Beta distribution (Zhang et al. 2018); 0: off
+    cutmix: Strength = 0.0  # alpha of the Beta distribution (Yun et al. 2019); 0: off
     affine: AffineConfig | None = None
-    repeats: Count = 1  # repeated augmentation: how often an image appears in a batch (Hoffer et al. 2020)
+    repeats: Repeats = 1  # repeated augmentation: how often an image appears in a batch (Hoffer et al. 2020)
     where: Literal["image", "batch"] = "image"  # flips, colours, erasing: in the loader, or on the device
 
 

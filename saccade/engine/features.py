@@ -6,6 +6,7 @@ run twice over the same images.
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,8 +24,11 @@ from saccade.data.samples import Batch, ImageSource
 from saccade.engine.collect import collect
 from saccade.engine.finite import require_finite
 from saccade.engine.predictor import Predictor
+from saccade.errors import CheckpointError
 from saccade.models.model import Model
 from saccade.nn.matmul_precision import matmul_precision
+
+log = logging.getLogger("saccade")
 
 
 @dataclass(frozen=True)
@@ -74,10 +78,9 @@ def extract(
         on_images: called with the number of images done so far.
     """
     path = None if cache is None else cache / f"{features_key(predictor, source, fingerprint)}.safetensors"
-    if path is not None and path.is_file():
-        stored = read_tensors(path).tensors
-        require_finite(stored["features"], source.names)  # earlier versions kept whatever there was
-        return Features(stored["features"], stored["labels"], cached=True)
+    if path is not None and path.is_file() and (stored := _stored(path, len(source))) is not None:
+        require_finite(stored.values, source.names)  # earlier versions kept whatever there was
+        return stored
     size = (predictor.preprocess.channels, *predictor.preprocess.size)
     images = image_dataset(source, EvalTransform(predictor.preprocess), size)
     batches = eval_batches(images, batch_size, workers=default_workers(images) if workers is None else workers)
@@ -87,6 +90,20 @@ def extract(
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, lambda temporary: save_file(collected.tensors, temporary))
     return Features(collected["features"], collected["labels"], cached=False)
+
+
+def _stored(path: Path, count: int) -> Features | None:
+    """The features in a file of the cache; None, with a warning, where it is damaged: they are computed again."""
+    try:
+        tensors = read_tensors(path).tensors
+        features, labels = tensors["features"], tensors["labels"]
+    except (CheckpointError, KeyError) as error:
+        log.warning("the cached features in %s are computed again: %s", path, error)
+        return None
+    if len(features) != count or len(labels) != count:
+        log.warning("the cached features in %s are computed again: they are of %d images", path, len(features))
+        return None
+    return Features(features, labels, cached=True)
 
 
 def features_key(predictor: Predictor, source: ImageSource, fingerprint: str) -> str:

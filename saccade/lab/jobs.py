@@ -26,6 +26,7 @@ import torch
 
 from saccade.checkpoints.atomic import remove_leftovers, write_atomic
 from saccade.checkpoints.reading import read_json
+from saccade.config_io import build_config
 from saccade.engine.setup import TrainingSetup
 from saccade.errors import ConfigError
 from saccade.lab.grid import Job
@@ -129,7 +130,7 @@ class StudyDirectory:
     def result_of(self, id: str) -> JobResult | None:
         """What the job of an id gave."""
         path = self.results / f"{id}.json"
-        return JobResult(**read_json(path)) if path.is_file() else None
+        return build_config(JobResult, read_json(path), f"{path}: ") if path.is_file() else None
 
     def write(self, result: JobResult) -> None:
         write_atomic(self.results / f"{result.id}.json", json.dumps(asdict(result), indent=1).encode())

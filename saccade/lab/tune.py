@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from saccade.checkpoints.atomic import write_atomic
+from saccade.config_io import build_config
 from saccade.errors import ConfigError, TrainingError
 from saccade.files import read_lines
 from saccade.json_io import parse_json
@@ -48,7 +49,7 @@ class Trial:
 
     side: Any
     number: int
-    options: Mapping[str, Any]
+    options: dict[str, Any]
     value: float | None
     job: str
     error: str = ""
@@ -121,7 +122,7 @@ def read_trials(path: Path, tune: TuneConfig) -> list[Trial]:
     """
     if not path.is_file():
         return []
-    trials = [Trial(**parse_json(line, path, ConfigError)) for line in read_lines(path)]
+    trials = [build_config(Trial, parse_json(line, path, ConfigError), f"{path}: ") for line in read_lines(path)]
     for trial in trials:
         if set(trial.options) != set(tune.space):
             raise ConfigError(f"{path} has trials of another search space: move it away, or use another --output")
@@ -184,7 +185,7 @@ def run_trial(
                 if not folder.done(job) and run_job(folder, job) is None:
                     return None
             except TrainingError as error:  # the loss became infinite
-                return Trial(side, number, options, None, job.id, str(error))
+                return Trial(side, number, dict(options), None, job.id, str(error))
     last = RunDirectory(folder.jobs / runs[-1].id).metrics()[-1]
     name = f"val_{tune.metric}"
     if name not in last:
@@ -192,7 +193,7 @@ def run_trial(
         problem = f"has {', '.join(names)}" if names else "does not exist: hold images out by tune.set"
         raise ConfigError(f"tune.metric: there is no {tune.metric!r} on the validation split, which {problem}")
     value = float(last[name])
-    return Trial(side, number, options, value if math.isfinite(value) else None, runs[-1].id)
+    return Trial(side, number, dict(options), value if math.isfinite(value) else None, runs[-1].id)
 
 
 def at_side(config: StudyConfig, tune: TuneConfig, side: Any, options: Mapping[str, Any]) -> StudyConfig:

@@ -70,8 +70,9 @@ def row(name: str) -> Row:
     Raises:
         ConfigError: there is no such task.
     """
-    if name not in TASKS:
-        today = f"{OLD_TASKS[name]} is its name today" if name in OLD_TASKS else f"there are {', '.join(TASKS)}"
+    if not isinstance(name, str) or name not in TASKS:
+        is_old = isinstance(name, str) and name in OLD_TASKS
+        today = f"{OLD_TASKS[name]} is its name today" if is_old else f"there are {', '.join(TASKS)}"
         raise ConfigError(f"there is no task {name!r}; {today}")
     return TASKS[name]
 

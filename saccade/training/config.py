@@ -9,11 +9,23 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 
-from saccade.config_io import Count, Fraction, NotNegative, Part, Positive, Seed, Side, build_config, check_ranges
+from saccade.config_io import (
+    Count,
+    Fraction,
+    NotNegative,
+    Part,
+    Range,
+    Rate,
+    Seed,
+    Side,
+    Strength,
+    build_config,
+    check_ranges,
+)
 from saccade.data.config import AugmentationConfig, DataConfig
 from saccade.errors import ConfigError
 from saccade.files import exists
@@ -27,6 +39,7 @@ CHANGEABLE = (
     "data.workers", "data.check", "device", "checkpoint_seconds", "preflight",
     "tracking.to", "tracking.project", "tracking.every",
 )  # fmt: skip
+LayerDecay = Annotated[float, Range(0, 10, above=True)]
 BUILT_IN = ("digits", "scenes", "numbers", "strips")  # data sets with options of their own
 
 
@@ -47,13 +60,13 @@ class ModelConfig:
 class OptimizerConfig:
     """AdamW (Loshchilov & Hutter, arXiv 1711.05101)."""
 
-    lr: Positive = 1e-3  # of the last layer, at the top of the schedule
+    lr: Rate = 1e-3  # of the last layer, at the top of the schedule
     lr_batch: Count | None = None  # the batch size that lr is for: another one scales it in proportion; None: any
-    weight_decay: NotNegative = 0.05  # of matrices only
+    weight_decay: Strength = 0.05  # of matrices only
     betas: tuple[Part, Part] = (0.9, 0.999)  # decay of the running means of the gradient and of its square
-    eps: Positive = 1e-8  # added to the denominator of a step
-    backbone_lr: NotNegative = 1.0  # fraction of lr for the backbone of a detector, a DPT or a CLIP; 0: frozen
-    layer_decay: Positive = 1.0  # factor of the learning rate from each layer to the one below; 1: all the same
+    eps: Rate = 1e-8  # added to the denominator of a step
+    backbone_lr: Strength = 1.0  # fraction of lr for the backbone of a detector, a DPT or a CLIP; 0: frozen
+    layer_decay: LayerDecay = 1.0  # factor of the learning rate from each layer to the one below; 1: all the same
     clip_norm: NotNegative = 1.0  # longest gradient; 0: any
     frozen: tuple[str, ...] = ()  # modules that are not trained, by their path in the model: backbone.stem
 
@@ -75,7 +88,7 @@ class ScheduleConfig:
 class SAMConfig:
     """Sharpness-aware minimisation (Foret et al., arXiv 2010.01412): the gradient is taken at perturbed weights."""
 
-    rho: NotNegative | None = None  # radius of the perturbation, such as 0.05; None: plain steps
+    rho: Strength | None = None  # radius of the perturbation, such as 0.05; None: plain steps
     adaptive: bool = False  # each weight is perturbed in proportion to its size (ASAM); rho is then larger, such as 0.5
 
 

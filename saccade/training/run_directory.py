@@ -255,7 +255,11 @@ class RunDirectory:
         files: Files = {file.stem: read_tensors(file).tensors for file in path.glob("*.safetensors")}
         present = [path / name for name in (CONFIG, ENVIRONMENT, METRICS) if (path / name).is_file()]
         texts = {file.name: read_text(file, CheckpointError) for file in present}
-        return Checkpoint(path, files, Progress.from_dict(read_json(path / PROGRESS)), texts)
+        try:
+            progress = Progress.from_dict(read_json(path / PROGRESS))
+        except (TypeError, KeyError, ValueError) as error:
+            raise CheckpointError(f"{path / PROGRESS} is damaged: {error}.") from None
+        return Checkpoint(path, files, progress, texts)
 
     def clean(self) -> None:
         """Remove what a killed process left half-written."""

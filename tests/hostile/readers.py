@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
+from saccade.checkpoints.atomic import MANIFEST, write_manifest
 from saccade.checkpoints.loading import load_model
 from saccade.checkpoints.reading import read_json, read_tensors
 from saccade.data.image_folder import open_data
@@ -23,12 +24,20 @@ from saccade.data.pairs import open_pairs
 from saccade.data.texts import open_texts, open_translations
 from saccade.data.tokenizer import open_tokenizer
 from saccade.data.vocabulary import Vocabulary, vocabulary_from
+from saccade.lab.config import TuneConfig
+from saccade.lab.jobs import StudyDirectory
 from saccade.lab.study import read_study
+from saccade.lab.table import read_columns
+from saccade.lab.tune import read_trials
 from saccade.models.zoo import create
+from saccade.tasks.contrastive.texts import read_lines as read_templates
 from saccade.tasks.dense.class_tables import read_class_table
 from saccade.tasks.dense.maps import mask_pixels, read_depth
+from saccade.tasks.dense.sources import open_dense
 from saccade.tasks.detection.records import RecordSource
 from saccade.tasks.detection.sources import open_boxes
+from saccade.tasks.multilabel.sources import open_multilabel
+from saccade.tasks.regression.sources import open_values
 from saccade.training.config import read_config
 from saccade.training.run_directory import RunDirectory
 
@@ -212,6 +221,16 @@ BPE = b'{"model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []}}'
 WORD_PIECES = b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\none\n##s\n"
 PFM = b"Pf\n4 3\n-1.0\n" + np.ones((3, 4), "<f4").tobytes()
 MODEL = published()
+COCO_CAPTIONS = {"images": COCO["images"], "annotations": [{"id": 1, "image_id": 1, "caption": "a cat"}]}
+SEVERAL = b"file,labels\n" + b"".join(b"%c.png,%s\n" % (c, b"cat;dog" if c % 2 else b"dog") for c in b"abcdef")
+SEVERAL_LINES = b"".join(
+    b'{"file_name": "%c.png", "labels": ["cat"%s]}\n' % (c, b', "dog"' * (c % 2)) for c in b"abcdef"
+)
+VALUES = b"file,value\n" + b"".join(b"%c.png,%d\n" % (c, c) for c in b"abcdef")
+RESULT = {"id": "a", "levels": {"model.name": "vit_digits"}, "seed": 0, "split": "test", "metrics": {"accuracy": 0.5},
+          "params": 10, "inputs": 20, "flops": 1e6, "seconds": 2.5, "wall_seconds": 3, "finished": "now"}  # fmt: skip
+TRIALS = b'{"side": "A", "number": 0, "options": {"optimizer.lr": 0.001}, "value": 0.5, "job": "a", "error": ""}\n'
+TUNE = TuneConfig("model.name", {"optimizer.lr": [1e-4, 1e-2]}, "accuracy", trials=2)
 
 
 def captions(file: Path) -> None:
@@ -223,6 +242,49 @@ def captions(file: Path) -> None:
 def merges(file: Path) -> None:
     (file.parent / "vocab.json").write_bytes(b'{"a": 0, "b</w>": 1, "ab</w>": 2}')
     open_tokenizer(file.parent)
+
+
+def coco_captions(file: Path) -> None:
+    (file.parent / "a.png").write_bytes(picture())
+    open_pairs(str(file.parent))
+
+
+def with_images(opened: Callable[[str], object]) -> Callable[[Path], object]:
+    """A reader of a table beside the images a.png to f.png."""
+
+    def reader(file: Path) -> None:
+        for name in "abcdef":
+            (file.parent / f"{name}.png").write_bytes(picture())
+        opened(str(file))
+
+    return reader
+
+
+def open_folder_of_labels(path: str) -> None:
+    open_multilabel(str(Path(path).parent))
+
+
+def voc_list(file: Path) -> None:
+    """The list of a split of Pascal VOC's masks."""
+    root = file.parents[2]
+    for place, mode in (("JPEGImages/a.png", "RGB"), ("SegmentationClass/a.png", "P")):
+        path = root / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture(mode=mode))
+    (root / "classes.json").write_text(json.dumps([f"class {n}" for n in range(256)]))
+    open_dense(str(root), "masks")
+
+
+def checkpoint(file: Path) -> None:
+    """A checkpoint of a run, its checksums those of the edited file."""
+    folder = file.parent
+    if file.name != MANIFEST:
+        write_manifest(folder)
+    RunDirectory(folder.parents[1]).load(folder)
+
+
+def study_result(file: Path) -> None:
+    StudyDirectory(file.parents[1]).result_of(file.stem)
 
 
 READERS: dict[str, Reader] = {
@@ -277,6 +339,17 @@ READERS: dict[str, Reader] = {
     "tsv": ("pairs.tsv", TSV, lambda file: open_translations(str(file))),
     "quoted csv": ("pairs.csv", QUOTED, lambda file: open_translations(str(file))),
     "texts": ("texts.txt", TSV, lambda file: open_texts(str(file))),
+    "coco captions": ("captions_train.json", json.dumps(COCO_CAPTIONS).encode(), coco_captions),
+    "table of several labels": ("labels.csv", SEVERAL, with_images(open_multilabel)),
+    "lines of several labels": ("metadata.jsonl", SEVERAL_LINES, with_images(open_folder_of_labels)),
+    "table of values": ("values.csv", VALUES, with_images(open_values)),
+    "list of masks": ("ImageSets/Segmentation/train.txt", b"a\n", voc_list),
+    "templates": ("templates.txt", b"a photo of a {}\na {}\n", lambda file: read_templates(str(file))),
+    "progress of a run": ("checkpoints/step-00000001/progress.json", b'{"step": 1, "best": 0.5}', checkpoint),
+    "checksums of a run": ("checkpoints/step-00000001/manifest.json", b"{}", checkpoint),
+    "result of a study": ("results/a.json", json.dumps(RESULT).encode(), study_result),
+    "trials": ("trials.jsonl", TRIALS, lambda file: read_trials(file, TUNE)),
+    "numbers of runs": ("runs.csv", b"x,y\n1,2\n3,4\n", lambda file: read_columns(file, ["x", "y"])),
     "names of labels": ("names.csv", b"index,name\n0,cat\n1,dog\n", lambda file: read_label_file(file, ("0", "1"))),
     "tokenizer": ("tokenizer.json", BPE, lambda file: open_tokenizer(file.parent)),
     "merges": ("merges.txt", b"#version: 0.2\na b</w>\n", merges),

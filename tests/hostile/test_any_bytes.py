@@ -1,16 +1,21 @@
 """Whatever bytes stand in a file, reading it gives a result or one line of error: never another exception."""
 
+import ast
 import json
 import random
+import sys
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import FrameType
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from saccade import files
 from saccade.errors import SaccadeError
 from tests.hostile.readers import READERS
 
@@ -126,6 +131,49 @@ def test_any_value_in_json(kind: str) -> None:
     cases = [(path, new) for path in places(valid) for new in WILD]
     for path, new in random.Random(0).sample(cases, min(VALUES, len(cases))):
         read(kind, json.dumps(replaced(valid, path, new)).encode())
+
+
+OPENERS = ("open_regular", "read_bytes", "read_text", "read_lines", "read_json_file", "read_yaml_file", "read_json",
+           "require_regular", "open_image_file", "read_tensors", "read_image")  # fmt: skip
+# Modules that open files and are not run here: what they open.
+BESIDE = {
+    "checkpoints.metadata": "configs of published models, by read_json; the attack's row `configs` has the wild ones",
+    "cli.serve": "a token that the user made, by read_text",
+    "cli.translate": "texts, by read_lines",
+    "cli.zeroshot": "templates, by the reader of tasks.contrastive.texts",
+    "engine.features": "features that a command wrote; tests/engine has the damaged ones",
+    "engine.notebook": "images, by read_image",
+    "runs": "config.yaml and predictions.json that the same command wrote",
+    "tasks.detection.check": "images, by read_bytes",
+    "training.tracking.tracking": "identities that the run wrote, by read_json",
+}
+
+
+def test_every_module_that_opens_files_is_run_by_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    running: set[str] = set()
+    real = files._open_without_waiting
+
+    def note(path: str, flags: int) -> int:
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None:
+            running.add(str(frame.f_globals.get("__name__")).removeprefix("saccade."))
+            frame = frame.f_back
+        return real(path, flags)
+
+    monkeypatch.setattr(files, "_open_without_waiting", note)
+    for number, (name, valid, reader) in enumerate(READERS.values()):
+        file = tmp_path / str(number) / name
+        file.parent.mkdir(parents=True)
+        file.write_bytes(valid)
+        with suppress(SaccadeError):
+            reader(file)
+    root = Path(files.__file__).parent
+    opening = set()
+    for path in root.rglob("*.py"):
+        calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        if any(isinstance(call, ast.Name) and call.id in OPENERS for call in calls):
+            opening.add(".".join(path.relative_to(root).with_suffix("").parts))
+    assert opening - running == set(BESIDE)
 
 
 @pytest.mark.parametrize("kind", READERS)

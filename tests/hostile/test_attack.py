@@ -22,7 +22,7 @@ def test_quick_rows_hold_in_one_attempt_of_three_hundred(tmp_path: Path) -> None
     stored = json.loads(results.read_text())
     assert set(stored) == set(QUICK)
     assert stored["containers"]["tried"] == 10
-    assert "| containers |" in table(stored)
+    assert "| containers |" in table(stored, {})
 
 
 def attempt(state: None, number: int, rng: random.Random, folder: Path) -> str | None:

@@ -10,7 +10,7 @@ import pytest
 from saccade.config_io import Range
 from saccade.errors import ConfigError
 from saccade.tasks import table
-from saccade.training.config import OptimizerConfig, RunConfig, resolve
+from saccade.training.config import OptimizerConfig, RunConfig, flat_values, parse_override, resolve
 
 
 def ranges(kind: Any, inherited: Range | None = None) -> Iterator[Range | None]:
@@ -81,3 +81,33 @@ def test_intervals_are_ordered_and_large_seeds_exact() -> None:
     with pytest.raises(ConfigError, match=r"augmentation\.crop_scale is a minimum and a maximum"):
         resolve(overrides={"augmentation.crop_scale": [1.0, 0.5]})
     assert resolve(overrides={"seed": 2**62 + 1}).seed == 2**62 + 1
+
+
+WILD = (
+    "[]",
+    "{}",
+    "[[1]]",
+    "{a: 1}",
+    "abc",
+    "''",
+    "true",
+    "null",
+    "1e308",
+    "-1e308",
+    "9" * 400,
+    ".nan",
+    '"\\0"',
+    "&a [*a]",
+)
+
+
+@pytest.mark.parametrize("name", [*sorted(name for name in flat_values(RunConfig())), "recipe", "task"])
+def test_wild_values_are_refused_with_the_name_of_the_option(name: str) -> None:
+    """Or taken: a text may be any text."""
+    for text in WILD:
+        try:
+            key, value = parse_override(f"{name}={text}")
+            resolve(overrides={key: value}).to_yaml()
+        except ConfigError as error:
+            assert name in str(error) or name in ("recipe", "task")  # noqa: PT017 (which list what there is)
+            assert len(str(error).splitlines()) == 1  # noqa: PT017
