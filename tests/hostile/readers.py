@@ -19,8 +19,10 @@ from saccade.checkpoints.loading import load_model
 from saccade.checkpoints.reading import read_json, read_tensors
 from saccade.data.image_folder import open_data
 from saccade.data.images import read_image
+from saccade.data.jpeg import read_pixels
 from saccade.data.label_file import read_label_file
 from saccade.data.pairs import open_pairs
+from saccade.data.pictures import read_picture
 from saccade.data.texts import open_texts, open_translations
 from saccade.data.tokenizer import open_tokenizer
 from saccade.data.vocabulary import Vocabulary, vocabulary_from
@@ -290,6 +292,8 @@ def study_result(file: Path) -> None:
 READERS: dict[str, Reader] = {
     "png": ("a.png", picture(), read_image),
     "jpeg": ("a.jpg", picture("JPEG"), read_image),
+    "jpeg in training": ("a.jpg", picture("JPEG"), lambda file: read_pixels(file.read_bytes(), channels=3, name="a")),
+    "jpeg in prediction": ("a.jpg", picture("JPEG"), read_picture),
     "gif": ("a.gif", picture("GIF", save_all=True, append_images=[Image.new("RGB", (10, 12), "red")]), read_image),
     "tiff": ("a.tif", picture("TIFF"), read_image),
     "tiff of libtiff": ("a.tif", picture("TIFF", compression="tiff_lzw"), read_image),
