@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -27,6 +27,10 @@ class GraphEnd(ABC):
             valid: ``[B, h, w]`` boolean, which pixels are image; all, unless :attr:`padded`.
             sizes: ``[2]`` (H, W) of the images before preprocessing, or ``[B, 2]`` where :attr:`padded`; int64.
         """
+
+    def state(self) -> dict[str, Any]:
+        """What the decoder needs beside the task's own state, as plain values."""
+        return {}
 
     @abstractmethod
     def collect(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:

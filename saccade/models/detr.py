@@ -124,7 +124,10 @@ class DETR(Model):
         """
         if not isinstance(images, Tensor):
             images, valid = pad_images(list(images))
-        maps, seen = self.maps(images, valid)
+        return self.predict(*self.maps(images, valid))
+
+    def predict(self, maps: Sequence[Tensor], seen: Tensor | None) -> DetrOutput:
+        """The prediction of every query from the backbone's maps; arguments as :meth:`maps` returns them."""
         projected = self.input_proj(maps[-1])  # [B, D, h, w]
         pos = self.positions(projected, seen)
         use, mask = self.config.position_use, None if seen is None else padding_mask(seen.flatten(1))
@@ -134,7 +137,7 @@ class DETR(Model):
         )
         memory = self.encoder_norm(encoded.tokens)
 
-        queries = self.queries.expand(len(tokens), -1, -1)  # [B, Q, D]
+        queries = self.queries.expand(tokens.shape[0], -1, -1)  # [B, Q, D]
         inside = use in ("decoder", "attention")
         decoded = self.decoder(
             torch.zeros_like(queries) if inside else queries, memory, taps=range(self.config.decoder_depth),
@@ -179,9 +182,9 @@ class DETR(Model):
         if self.config.position_use == "none":
             return torch.zeros_like(like)
         if self.pos_embed is not None:
-            return self.pos_embed((like.shape[-2], like.shape[-1])).expand(len(like), -1, -1, -1)
+            return self.pos_embed((like.shape[-2], like.shape[-1])).expand(like.shape[0], -1, -1, -1)
         if seen is None:
-            seen = torch.ones(len(like), *like.shape[-2:], dtype=torch.bool, device=like.device)
+            seen = torch.ones(like.shape[0], *like.shape[-2:], dtype=torch.bool, device=like.device)
         return sine_positions_masked(seen, like.shape[1]).to(like.dtype)
 
     def embed(self, images: Tensor) -> Tensor:

@@ -135,7 +135,7 @@ class Latents(nn.Module):
 
     def forward(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         """``mask`` is True for inputs that are not padding, broadcastable to ``[B, heads, N, M]``."""
-        x = self.latents.expand(len(inputs), -1, -1)
+        x = self.latents.expand(inputs.shape[0], -1, -1)
         for i in range(self.config.passes):
             if i < self.config.reads:
                 x = self.read[i % len(self.read)](x, inputs, mask)
@@ -204,12 +204,12 @@ class Perceiver(Model):
         else:
             positions = self.pos_proj(self.pos_embed)
         tokens = features.flatten(2).transpose(1, 2)
-        return torch.cat((tokens, positions.expand(len(tokens), -1, -1)), dim=-1), grid
+        return torch.cat((tokens, positions.expand(tokens.shape[0], -1, -1)), dim=-1), grid
 
     def decode(self, inputs: Tensor) -> Tensor:
         """Inputs ``[B, M, C']`` -> output of every output query, ``[B, O, D]``."""
         if self.config.output == "class":
-            queries = self.queries.expand(len(inputs), -1, -1)
+            queries = self.queries.expand(inputs.shape[0], -1, -1)
         else:
             queries = self.query_proj(inputs)
         return self.decoder(queries, self.latents(inputs))

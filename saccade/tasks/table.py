@@ -41,12 +41,12 @@ def _row(package: str, config: str, part: str = "", decoder: str = "") -> Row:
 
 TASKS: Mapping[str, Row] = {
     "classification": _row("classification", "ClassificationConfig", decoder="ClassificationDecoder"),
-    "multilabel": _row("multilabel", "MultiLabelConfig"),
-    "regression": _row("regression", "RegressionConfig"),
-    "detection": _row("detection", "DetectionConfig"),
-    "depth": _row("dense", "DepthConfig", "depth_"),
-    "segmentation": _row("dense", "SegmentationConfig", "segmentation_"),
-    "contrastive": _row("contrastive", "ContrastiveConfig"),
+    "multilabel": _row("multilabel", "MultiLabelConfig", decoder="MultiLabelDecoder"),
+    "regression": _row("regression", "RegressionConfig", decoder="RegressionDecoder"),
+    "detection": _row("detection", "DetectionConfig", decoder="DetectionDecoder"),
+    "depth": _row("dense", "DepthConfig", "depth_", decoder="DepthDecoder"),
+    "segmentation": _row("dense", "SegmentationConfig", "segmentation_", decoder="SegmentationDecoder"),
+    "contrastive": _row("contrastive", "ContrastiveConfig", decoder="EmbeddingDecoder"),
     "seq2seq": _row("seq2seq", "Seq2SeqConfig"),
     "masked_image": _row("masked_image", "MaskedImageConfig"),
     "masked_lm": _row("masked_lm", "MaskedLMConfig"),

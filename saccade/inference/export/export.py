@@ -134,7 +134,7 @@ def metadata_of(predictor: Predictor, graph: ExportGraph) -> Metadata:
         preprocessing=predictor.preprocess.to_dict(),
         outputs=list(graph.outputs),
         padded=graph.padded,
-        task_state=source.task_state,
+        task_state={**source.task_state, **graph.end.state()},
         attention=graph.attention_outputs,
         provenance=source.provenance,
         vocabulary={name: base64.b64encode(content).decode() for name, content in source.vocabulary.items()},

@@ -14,9 +14,11 @@ from saccade.data.config import DataConfig
 from saccade.data.pairs import open_pairs
 from saccade.data.samples import CaptionSource, DataSplits, Source
 from saccade.data.tokenizer import open_tokenizer, tokenizer_from_files
+from saccade.engine.graph_end import GraphEnd
 from saccade.engine.room import ModelCard, TaskRoom, command, refuse_fix, refuse_options, require_preprocessing
 from saccade.engine.setup import TrainingSetup
 from saccade.tasks.contrastive.batches import CaptionDataset
+from saccade.tasks.contrastive.graph import EmbeddingGraph
 from saccade.tasks.contrastive.setup import make_setup
 from saccade.tasks.contrastive.task import ContrastiveTask
 
@@ -58,6 +60,9 @@ class ContrastiveRoom(TaskRoom):
         else:
             tokenizer = open_tokenizer("", context_length)
         return CaptionDataset(cast(CaptionSource, part), transform, tokenizer)
+
+    def graph_end(self, source: LoadedModel) -> GraphEnd:
+        return EmbeddingGraph()
 
     def card(self) -> ModelCard:
         return ModelCard(

@@ -10,12 +10,14 @@ from saccade.checkpoints.directory import LoadedModel
 from saccade.data.batching import BatchDataset
 from saccade.data.config import DataConfig
 from saccade.data.samples import DataSplits, Source
+from saccade.engine.graph_end import GraphEnd
 from saccade.engine.room import ModelCard, TaskRoom, command, refuse_fix, refuse_options
 from saccade.engine.setup import TrainingSetup
 from saccade.errors import ConfigError
 from saccade.tasks.dense.check import MapReport, check_maps
 from saccade.tasks.dense.config import DepthConfig
 from saccade.tasks.dense.depth import DepthTask
+from saccade.tasks.dense.graph import DepthGraph
 from saccade.tasks.dense.setup import depth_setup, eval_maps
 from saccade.tasks.dense.sources import open_dense
 
@@ -54,6 +56,9 @@ class DepthRoom(TaskRoom):
         if source.preprocessing is None:
             raise ConfigError(f"this {source.architecture} does not record how images are prepared for it")
         return eval_maps(part, source.preprocessing)
+
+    def graph_end(self, source: LoadedModel) -> GraphEnd:
+        return DepthGraph(self.task(source))
 
     def card(self) -> ModelCard:
         return ModelCard(

@@ -11,10 +11,12 @@ from saccade.data.batching import BatchDataset
 from saccade.data.config import DataConfig
 from saccade.data.samples import DataSplits, Source
 from saccade.engine.evaluation import class_index
+from saccade.engine.graph_end import GraphEnd
 from saccade.engine.room import ModelCard, TaskRoom, command, refuse_fix, refuse_options
 from saccade.engine.setup import TrainingSetup
 from saccade.errors import ConfigError
 from saccade.tasks.dense.check import MapReport, check_maps
+from saccade.tasks.dense.graph import SegmentationGraph
 from saccade.tasks.dense.segmentation import SegmentationTask
 from saccade.tasks.dense.setup import eval_maps, segmentation_setup
 from saccade.tasks.dense.sources import DenseSource, RenumberedMasks, open_dense
@@ -58,6 +60,9 @@ class SegmentationRoom(TaskRoom):
         if part.classes != source.labels:
             part = RenumberedMasks(cast(DenseSource, part), class_index(part.classes, source.labels, "the data"))
         return eval_maps(part, source.preprocessing)
+
+    def graph_end(self, source: LoadedModel) -> GraphEnd:
+        return SegmentationGraph(self.task(source))
 
     def card(self) -> ModelCard:
         return ModelCard(

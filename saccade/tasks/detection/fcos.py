@@ -129,11 +129,14 @@ class FcosTask(DetectionTask):
         for logits, candidates in zip(outputs.logits.float(), boxes):
             scores, labels = logits.sigmoid().max(-1)
             best = scores.topk(min(TOP_CANDIDATES, len(scores))).indices
-            best = best[scores[best] > self.score_threshold]
-            survivors = batched_nms(candidates[best], scores[best], labels[best], self.nms_iou_threshold)
-            best = best[survivors][:MAX_DETECTIONS]
-            predictions.append(PredictedBoxes(candidates[best], scores[best], labels[best]))
+            predictions.append(self.suppressed(PredictedBoxes(candidates[best], scores[best], labels[best])))
         return predictions
+
+    def suppressed(self, candidates: PredictedBoxes) -> PredictedBoxes:
+        """What non-maximum suppression leaves of the candidates of one image, highest score first."""
+        boxes, scores, labels = (rows[candidates.scores > self.score_threshold] for rows in candidates)
+        left = batched_nms(boxes, scores, labels, self.nms_iou_threshold)[:MAX_DETECTIONS]
+        return PredictedBoxes(boxes[left], scores[left], labels[left])
 
 
 def assign_targets(locations: Tensor, strides: Tensor, boxes: Tensor, classes: Tensor) -> Tensor:

@@ -10,11 +10,16 @@ import torch
 from saccade.checkpoints.directory import LoadedModel
 from saccade.data.config import DataConfig
 from saccade.data.samples import BoxSource, DataSplits, Source
+from saccade.engine.graph_end import GraphEnd
 from saccade.engine.room import ModelCard, TaskRoom, command, refuse_options, require_preprocessing
 from saccade.engine.setup import TrainingSetup
 from saccade.errors import ConfigError
+from saccade.models.detr import DETR
 from saccade.tasks.detection.batches import BoxDataset, BoxTransform
 from saccade.tasks.detection.check import BoxReport, check_boxes, fix_coco
+from saccade.tasks.detection.detr import DetrTask
+from saccade.tasks.detection.fcos import FcosTask
+from saccade.tasks.detection.graph import DetrGraph, FcosGraph
 from saccade.tasks.detection.panoptic import PanopticTask
 from saccade.tasks.detection.setup import has_mask_head, make_setup, make_task
 from saccade.tasks.detection.sources import open_boxes
@@ -65,6 +70,14 @@ class DetectionRoom(TaskRoom):
         images = cast(BoxSource, part)
         masks = has_mask_head(source.model) and images.with_boxes(0, source.preprocessing.channels).masks is not None
         return BoxDataset(images, BoxTransform(source.preprocessing), masks=masks, segments=masks)
+
+    def graph_end(self, source: LoadedModel) -> GraphEnd:
+        if has_mask_head(source.model):
+            raise ConfigError("detectors with a mask head are not exported: their masks would be lost")
+        task = self.task(source)
+        if isinstance(task, DetrTask):
+            return DetrGraph(task, cast(DETR, source.model))
+        return FcosGraph(cast(FcosTask, task))
 
     def card(self) -> ModelCard:
         return ModelCard(

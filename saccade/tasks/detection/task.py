@@ -68,7 +68,10 @@ class DetectionTask(IndependentParts):
         """Predictions ``boxes [N, 4]``, ``scores [N]``, ``labels [N]`` with ``num_boxes [B]``; targets ``target_boxes
         [M, 4]``, ``target_labels [M]``, ``target_areas [M]``, ``target_crowd [M]`` with ``num_targets [B]``. Boxes are
         corners in pixels of the original images, areas pixels of these."""
-        predictions = self.postprocess(outputs, batch)
+        return self.collect_boxes(self.postprocess(outputs, batch), batch)
+
+    def collect_boxes(self, predictions: Sequence[PredictedBoxes], batch: Batch) -> dict[str, Tensor]:
+        """:meth:`collect` for the boxes of each image."""
         truth = truth_of(batch)
         is_object = truth["truth_classes"] >= 0
         return {

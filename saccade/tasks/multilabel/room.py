@@ -10,11 +10,13 @@ from saccade.checkpoints.directory import LoadedModel
 from saccade.data.batching import BatchDataset
 from saccade.data.config import DataConfig
 from saccade.data.samples import DataSplits, Source
+from saccade.engine.graph_end import GraphEnd
 from saccade.engine.images import eval_images
 from saccade.engine.room import ModelCard, TaskRoom, refuse_fix, refuse_options, require_preprocessing
 from saccade.engine.setup import TrainingSetup
 from saccade.tasks.multilabel.batches import MultiLabelDataset
 from saccade.tasks.multilabel.check import MultiLabelReport, check_multilabel
+from saccade.tasks.multilabel.graph import MultiLabelGraph
 from saccade.tasks.multilabel.setup import make_setup
 from saccade.tasks.multilabel.sources import open_multilabel
 from saccade.tasks.multilabel.task import MultiLabelTask, thresholds_of
@@ -56,6 +58,9 @@ class MultiLabelRoom(TaskRoom):
         require_preprocessing(source)
         assert source.preprocessing is not None
         return MultiLabelDataset(eval_images(part, source.preprocessing))
+
+    def graph_end(self, source: LoadedModel) -> GraphEnd:
+        return MultiLabelGraph(self.task(source))
 
     def card(self) -> ModelCard:
         return ModelCard(

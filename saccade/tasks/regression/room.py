@@ -10,12 +10,14 @@ from saccade.checkpoints.directory import LoadedModel
 from saccade.data.batching import BatchDataset
 from saccade.data.config import DataConfig
 from saccade.data.samples import DataSplits, Source
+from saccade.engine.graph_end import GraphEnd
 from saccade.engine.images import eval_images
 from saccade.engine.room import ModelCard, TaskRoom, command, refuse_fix, refuse_options
 from saccade.engine.setup import TrainingSetup
 from saccade.errors import ConfigError
 from saccade.tasks.regression.batches import ValueDataset, ValueScale
 from saccade.tasks.regression.check import ValueReport, check_values
+from saccade.tasks.regression.graph import RegressionGraph
 from saccade.tasks.regression.setup import make_setup
 from saccade.tasks.regression.sources import open_values
 from saccade.tasks.regression.task import RegressionTask
@@ -52,6 +54,9 @@ class RegressionRoom(TaskRoom):
         if source.preprocessing is None:
             raise ConfigError(f"this {source.architecture} does not record how images are prepared for it")
         return ValueDataset(eval_images(part, source.preprocessing), scale_of(source))
+
+    def graph_end(self, source: LoadedModel) -> GraphEnd:
+        return RegressionGraph(self.task(source))
 
     def card(self) -> ModelCard:
         return ModelCard(

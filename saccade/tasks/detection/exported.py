@@ -1,0 +1,59 @@
+"""Boxes from the outputs of an exported graph. Loads no torch."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from saccade.engine.exported import ExportedTask, refuse_options
+from saccade.tasks.detection.results import Box, Detection
+
+MOST = 100  # boxes of an image, as COCO's evaluation counts
+IOU = 0.6  # of two boxes of a class that are the same object
+LEAST = 0.01  # score of a box before suppression
+
+
+class DetectionDecoder:
+    """The boxes of each image: of a graph of object queries all of them, else those that suppression leaves.
+
+    Args:
+        task: its option `threshold` is the score from which a box counts, 0.5 unless given.
+    """
+
+    def __init__(self, task: ExportedTask):
+        refuse_options("detection", task.options, ("threshold",))
+        self.labels, self.threshold = task.labels, task.options.get("threshold", 0.5)
+        self.suppresses = bool(task.state["suppresses"])
+
+    def decode(
+        self, outputs: Mapping[str, np.ndarray], names: Sequence[str], sizes: Sequence[tuple[int, int]]
+    ) -> list[Detection]:
+        columns = zip(names, outputs["boxes"], outputs["scores"], outputs["labels"])
+        return [self.detection(*one) for one in columns]
+
+    def detection(self, name: str, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> Detection:
+        """The boxes ``[n, 4]`` of one image from the threshold on, highest score first."""
+        order = np.argsort(-scores, kind="stable")
+        if self.suppresses:
+            order = suppressed(boxes, labels, order[scores[order] > LEAST])
+        order = order[:MOST]
+        best = float(scores[order].max()) if len(order) else None
+        chosen = order[scores[order] >= self.threshold]
+        found = tuple(
+            Box(self.labels[labels[i]], float(scores[i]), tuple(float(x) for x in boxes[i])) for i in chosen.tolist()
+        )
+        return Detection(name, found, self.labels, best, self.threshold)
+
+
+def suppressed(boxes: np.ndarray, labels: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Non-maximum suppression by class: of two boxes of a class that overlap, the first in `order` is left."""
+    corners = boxes.astype(np.float64)
+    area = (corners[:, 2:] - corners[:, :2]).clip(min=0).prod(1)
+    left: list[int] = []
+    while len(order):
+        first, order = int(order[0]), order[1:]
+        left.append(first)
+        common = np.minimum(corners[order, 2:], corners[first, 2:]) - np.maximum(corners[order, :2], corners[first, :2])
+        intersection = common.clip(min=0).prod(1)
+        iou = intersection / np.maximum(area[order] + area[first] - intersection, 1e-12)
+        order = order[(iou <= IOU) | (labels[order] != labels[first])]
+    return np.array(left, dtype=np.int64)

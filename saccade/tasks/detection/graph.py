@@ -1,0 +1,118 @@
+"""The ends of exported detectors: boxes in pixels of the image, scores and classes."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from saccade.data.samples import Batch
+from saccade.engine.graph_end import GraphEnd
+from saccade.errors import ConfigError
+from saccade.models.detr import DETR
+from saccade.tasks.detection.boxes import boxes_to_pixels
+from saccade.tasks.detection.detr import DetrTask
+from saccade.tasks.detection.fcos import TOP_CANDIDATES, FcosTask
+from saccade.tasks.detection.task import PredictedBoxes
+
+PROBE = 64  # pixels of an image that shows the strides of a backbone's layers
+
+
+class DetrGraph(GraphEnd):
+    """``boxes [B, Q, 4]`` (left, top, right, bottom), ``scores [B, Q]`` and ``labels [B, Q]`` of every object query.
+
+    A batch may hold images of several sizes: inside of the backbone padding is set to 0 in front of every convolution
+    and pooling, as at the edge of an image that is alone.
+    """
+
+    padded = True
+
+    def __init__(self, task: DetrTask, model: DETR):
+        self.task = task
+        self.strides = convolution_strides(model.backbone, model.config.in_channels)
+
+    def run(self, model: nn.Module, images: Tensor, valid: Tensor, sizes: Tensor) -> dict[str, Tensor]:
+        assert isinstance(model, DETR)
+        with zeroed_padding(model.backbone, self.strides, valid):
+            maps = [m.features for m in model.backbone.features(images)]
+        height, width = maps[-1].shape[-2:]
+        torch._check(height * width > 1)  # of one place alone PyTorch would trace other code
+        down, across = model.stride
+        outputs = model.predict(maps, valid[:, ::down, ::across])
+        scores, labels = outputs.logits.float().softmax(-1)[..., :-1].max(-1)
+        return {"boxes": boxes_to_pixels(outputs.boxes, sizes), "scores": scores, "labels": labels}
+
+    def collect(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        columns = zip(outputs["boxes"], outputs["scores"], outputs["labels"])
+        return self.task.collect_boxes([PredictedBoxes(*rows) for rows in columns], batch)
+
+    def state(self) -> dict[str, Any]:
+        return {"suppresses": False}
+
+
+class FcosGraph(GraphEnd):
+    """``boxes [B, n, 4]``, ``scores [B, n]`` and ``labels [B, n]`` of the candidates with the highest scores, before
+    non-maximum suppression."""
+
+    def __init__(self, task: FcosTask):
+        self.task = task
+
+    def run(self, model: nn.Module, images: Tensor, valid: Tensor, sizes: Tensor) -> dict[str, Tensor]:
+        outputs = model(images, valid)
+        scores, labels = outputs.logits.float().sigmoid().max(-1)
+        boxes = boxes_to_pixels(outputs.boxes, sizes[None])
+        best = scores.argsort(1, descending=True)[:, :TOP_CANDIDATES]
+        rows = best[..., None].expand(-1, -1, 4)
+        return {"boxes": boxes.gather(1, rows), "scores": scores.gather(1, best), "labels": labels.gather(1, best)}
+
+    def collect(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        columns = zip(outputs["boxes"], outputs["scores"], outputs["labels"])
+        return self.task.collect_boxes([self.task.suppressed(PredictedBoxes(*rows)) for rows in columns], batch)
+
+    def state(self) -> dict[str, Any]:
+        return {"suppresses": True}
+
+
+def convolution_strides(backbone: nn.Module, channels: int) -> dict[str, int]:
+    """Path of each convolution and pooling -> pixels of the image from one place of its input to the next."""
+    strides: dict[str, int] = {}
+
+    def keep(path: str):
+        def hook(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+            strides[path] = PROBE // arguments[0].shape[-1]
+
+        return hook
+
+    with ExitStack() as stack, torch.no_grad():
+        for path, module in backbone.named_modules():
+            if isinstance(module, nn.Conv2d | nn.MaxPool2d):
+                stack.callback(module.register_forward_pre_hook(keep(path)).remove)
+        try:
+            backbone.features(torch.zeros(1, channels, PROBE, PROBE))  # type: ignore[operator]
+        except (ValueError, RuntimeError) as error:
+            raise ConfigError(f"a detector on this backbone is not exported: {error}") from None
+    return strides
+
+
+@contextmanager
+def zeroed_padding(backbone: nn.Module, strides: Mapping[str, int], valid: Tensor) -> Iterator[None]:
+    """Set what is no image to 0 in front of every convolution and pooling.
+
+    Args:
+        backbone: of the detector.
+        strides: of :func:`convolution_strides`.
+        valid: ``[B, h, w]`` boolean, which pixels are image.
+    """
+
+    def hook_of(stride: int):
+        def hook(module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return (torch.where(valid[:, None, ::stride, ::stride], arguments[0], 0.0), *arguments[1:])
+
+        return hook
+
+    with ExitStack() as stack:
+        for path, stride in strides.items():
+            module = backbone.get_submodule(path)
+            stack.callback(module.register_forward_pre_hook(hook_of(stride)).remove)
+        yield
