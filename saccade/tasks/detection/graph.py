@@ -23,7 +23,7 @@ class DetrGraph(GraphEnd):
     """``boxes [B, Q, 4]`` (left, top, right, bottom), ``scores [B, Q]`` and ``labels [B, Q]`` of every object query.
 
     A batch may hold images of several sizes: inside of the backbone padding is set to 0 in front of every convolution
-    and pooling, as at the edge of an image that is alone.
+    and behind every ReLU, as beyond the edge of an image that is alone.
     """
 
     padded = True
@@ -75,7 +75,7 @@ class FcosGraph(GraphEnd):
 
 
 def convolution_strides(backbone: nn.Module, channels: int) -> dict[str, int]:
-    """Path of each convolution and pooling -> pixels of the image from one place of its input to the next."""
+    """Path of each convolution and ReLU -> pixels of the image from one place of its input to the next."""
     strides: dict[str, int] = {}
 
     def keep(path: str):
@@ -86,7 +86,7 @@ def convolution_strides(backbone: nn.Module, channels: int) -> dict[str, int]:
 
     with ExitStack() as stack, torch.no_grad():
         for path, module in backbone.named_modules():
-            if isinstance(module, nn.Conv2d | nn.MaxPool2d):
+            if isinstance(module, nn.Conv2d | nn.ReLU):
                 stack.callback(module.register_forward_pre_hook(keep(path)).remove)
         try:
             backbone.features(torch.zeros(1, channels, PROBE, PROBE))  # type: ignore[operator]
@@ -97,7 +97,7 @@ def convolution_strides(backbone: nn.Module, channels: int) -> dict[str, int]:
 
 @contextmanager
 def zeroed_padding(backbone: nn.Module, strides: Mapping[str, int], valid: Tensor) -> Iterator[None]:
-    """Set what is no image to 0 in front of every convolution and pooling.
+    """Set what is no image to 0 in front of every convolution and behind every ReLU, whose output may be pooled.
 
     Args:
         backbone: of the detector.
@@ -105,14 +105,15 @@ def zeroed_padding(backbone: nn.Module, strides: Mapping[str, int], valid: Tenso
         valid: ``[B, h, w]`` boolean, which pixels are image.
     """
 
-    def hook_of(stride: int):
-        def hook(module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            return (torch.where(valid[:, None, ::stride, ::stride], arguments[0], 0.0), *arguments[1:])
-
-        return hook
+    def zeroed(values: Tensor, stride: int) -> Tensor:
+        return torch.where(valid[:, None, ::stride, ::stride], values, 0.0)
 
     with ExitStack() as stack:
         for path, stride in strides.items():
             module = backbone.get_submodule(path)
-            stack.callback(module.register_forward_pre_hook(hook_of(stride)).remove)
+            if isinstance(module, nn.ReLU):
+                handle = module.register_forward_hook(lambda _, __, output, s=stride: zeroed(output, s))
+            else:
+                handle = module.register_forward_pre_hook(lambda _, values, s=stride: (zeroed(values[0], s),))
+            stack.callback(handle.remove)
         yield
