@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -114,6 +114,8 @@ def zeroed_padding(backbone: nn.Module, strides: Mapping[str, int], valid: Tenso
             if isinstance(module, nn.ReLU):
                 handle = module.register_forward_hook(lambda _, __, output, s=stride: zeroed(output, s))
             else:
-                handle = module.register_forward_pre_hook(lambda _, values, s=stride: (zeroed(values[0], s),))
+                handle = module.register_forward_pre_hook(
+                    lambda _, values, s=stride: (zeroed(cast(Any, values)[0], s),)
+                )
             stack.callback(handle.remove)
         yield
