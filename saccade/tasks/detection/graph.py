@@ -89,7 +89,8 @@ def convolution_strides(backbone: nn.Module, channels: int) -> dict[str, int]:
             if isinstance(module, nn.Conv2d | nn.ReLU):
                 stack.callback(module.register_forward_pre_hook(keep(path)).remove)
         try:
-            backbone.features(torch.zeros(1, channels, PROBE, PROBE))  # type: ignore[operator]
+            image = torch.zeros(1, channels, PROBE, PROBE, device=next(backbone.parameters()).device)
+            backbone.features(image)  # type: ignore[operator]
         except (ValueError, RuntimeError) as error:
             raise ConfigError(f"a detector on this backbone is not exported: {error}") from None
     return strides
