@@ -236,9 +236,7 @@ def pyarrow() -> Any:
     try:
         return importlib.import_module("pyarrow")
     except ImportError:
-        raise ConfigError(
-            "Parquet needs the extra `arrow`: pip install 'saccade[arrow]'"
-        ) from None
+        raise ConfigError("Parquet needs the extra `arrow`: pip install 'saccade[arrow]'") from None
 
 
 @contextmanager
