@@ -3,13 +3,15 @@
     python -m benchmarks.serving --seconds 10
 
 Starts `saccade serve` with a fresh ViT-Ti/16 and sends it JPEGs of 500 x 375 pixels from this process: a closed loop
-for the throughput, then an open loop, whose requests leave at random times whatever the answers do.
+for the throughput, then an open loop, whose requests leave at random times whatever the answers do; then mixed requests,
+a fifth of them hostile, whose memory is counted after the first five hundred (on Linux).
 """
 
 import argparse
 import asyncio
 import io
 import json
+import os
 import random
 import re
 import statistics
@@ -72,6 +74,41 @@ async def open_loop(url: str, images: list[bytes], seconds: float, rate: float) 
     return outcomes
 
 
+def mixed(url: str, images: list[bytes], count: int, process: int) -> dict[str, float]:
+    """Memory of the server over requests of which a fifth is hostile: cut files, noise, nested JSON, floods of parts."""
+    codes: dict[int, int] = {}
+    before = resident(process)
+    with httpx.Client(timeout=30) as client:
+        for number in range(500 + count):
+            if number == 500:
+                before = resident(process)
+            image, kind = random.choice(images), random.random()
+            content, headers, files = image, HEADERS, None
+            if kind > 0.95:
+                files = [("image", (f"{n}.png", b"x" * 1000)) for n in range(random.randrange(1, 90))]
+            elif kind > 0.9:
+                content = random.randbytes(random.randrange(1, 10**6))
+            elif kind > 0.85:
+                content, headers = b"[" * random.randrange(1, 10**5), {"content-type": "application/json"}
+            elif kind > 0.8:
+                content = image[: random.randrange(1, len(image))]
+            if files is None:
+                answer = client.post(url, content=content, headers=headers)
+            else:
+                answer = client.post(url, files=files)
+            codes[answer.status_code] = codes.get(answer.status_code, 0) + 1
+    return {
+        "requests": count,
+        "growth_MB": round(resident(process) - before, 1),
+        **{str(k): v for k, v in codes.items()},
+    }
+
+
+def resident(process: int) -> float:
+    """Memory of a process in MB."""
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
 def quantiles(values: list[float]) -> dict[str, float]:
     cuts = statistics.quantiles(values, n=100)
     return {"p50_ms": round(cuts[49], 1), "p99_ms": round(cuts[98], 1)}
@@ -81,6 +118,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--mixed", type=int, default=2000, help="requests, a fifth of them hostile")
     arguments = parser.parse_args()
     random.seed(0)
     torch.set_num_threads(arguments.threads)
@@ -113,6 +151,7 @@ def main() -> None:
             top = asyncio.run(closed_loop(url, images, arguments.seconds, 16))
             busy = asyncio.run(open_loop(url, images, arguments.seconds, 0.7 * top))
             over = asyncio.run(open_loop(url, images, arguments.seconds, 2 * top))
+            memory = mixed(url, images, arguments.mixed, process.pid)
             process.terminate()
     answered = [ms for status, ms in over if status == 200]
     refused = [ms for status, ms in over if status == 503]
@@ -130,6 +169,7 @@ def main() -> None:
             "refused": {"count": len(refused), **(quantiles(refused) if len(refused) > 1 else {})},
             "others": sum(status not in (200, 503) for status, _ in over),
         },
+        "mixed": memory,
     }
     print(json.dumps(report, indent=1))
 
