@@ -3,8 +3,8 @@
     python -m benchmarks.serving --seconds 10
 
 Starts `saccade serve` with a fresh ViT-Ti/16 and sends it JPEGs of 500 x 375 pixels from this process: a closed loop
-for the throughput, then an open loop, whose requests leave at random times whatever the answers do; then mixed requests,
-a fifth of them hostile, whose memory is counted after the first five hundred (on Linux).
+for the throughput, then an open loop, whose requests leave at random times whatever the answers do; then mixed
+requests, a fifth of them hostile, whose memory is counted after the first five hundred (on Linux).
 """
 
 import argparse
@@ -75,7 +75,7 @@ async def open_loop(url: str, images: list[bytes], seconds: float, rate: float) 
 
 
 def mixed(url: str, images: list[bytes], count: int, process: int) -> dict[str, float]:
-    """Memory of the server over requests of which a fifth is hostile: cut files, noise, nested JSON, floods of parts."""
+    """Memory of the server over requests of which a fifth is hostile: cut files, noise, nested JSON, many parts."""
     codes: dict[int, int] = {}
     before = resident(process)
     with httpx.Client(timeout=30) as client:
