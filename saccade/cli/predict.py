@@ -3,7 +3,7 @@
 import csv
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,6 +41,32 @@ class PredictOptions:
         return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) != f.default}
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class OutputOptions:
+    """Where predictions go."""
+
+    draw: Path | None = None
+    """Folder for pictures with the predictions drawn in: classes, boxes, depth or classes of every pixel; with the maps
+    themselves beside them."""
+    as_json: Json = False
+    as_csv: Annotated[bool, Parameter(name="--csv", negative="", help="Print CSV instead of text.")] = False
+    out: Path | None = None
+    """A file for the predictions of any number of inputs: .parquet, .csv or .jsonl. A job that is killed goes on when
+    it is started again; inputs that cannot be read are listed in NAME-errors.csv."""
+    shard: str = "0/1"
+    """With --out: which part of the inputs this process does, such as 0/4 to 3/4 in four processes or machines that
+    share the folder; the last one writes the file."""
+
+    def __post_init__(self) -> None:
+        if self.as_json and self.as_csv:
+            raise ConfigError("choose --json or --csv")
+        if self.out is not None and (self.as_json or self.as_csv or self.draw is not None):
+            raise ConfigError("--out writes a file: leave out --json, --csv and --draw")
+        if self.out is None and self.shard != "0/1":
+            raise ConfigError("--shard needs --out")
+
+
 def predict(
     model: str,
     inputs: Annotated[list[str], Parameter(negative="", consume_multiple=True)],
@@ -49,11 +75,9 @@ def predict(
     batch_size: int = 16,
     opening: ModelOptions | None = None,
     running: WayOptions | None = None,
-    draw: Path | None = None,
     max_pixels: int | None = None,
     options: PredictOptions | None = None,
-    as_json: Json = False,
-    as_csv: Annotated[bool, Parameter(name="--csv", negative="", help="Print CSV instead of text.")] = False,
+    output: OutputOptions | None = None,
 ) -> int:
     """Predict images, or texts where the model reads texts. A broken image is named on stderr, the others continue, and
     the exit code is 1.
@@ -66,16 +90,12 @@ def predict(
         Files, folders (all images below them) and patterns such as "photos/*.jpg"; or texts.
     batch_size
         Inputs in one batch.
-    draw
-        Folder for pictures with the predictions drawn in: classes, boxes, depth or classes of every pixel; with the
-        maps themselves beside them.
     max_pixels
         Refuse larger images (default: 89 million); a JPEG of up to four times as many is decoded at half its sides.
     """
-    if as_json and as_csv:
-        raise ConfigError("choose --json or --csv")
+    output, way = output or OutputOptions(), running or WayOptions()
     chosen = (options or PredictOptions()).given()
-    predictor = opened(model, opening or ModelOptions(), chosen, running or WayOptions())
+    predictor = opened(model, opening or ModelOptions(), chosen, way)
     if max_pixels is not None:
         if max_pixels < 1:
             raise ConfigError(f"--max-pixels must be at least 1, not {max_pixels}")
@@ -83,9 +103,13 @@ def predict(
     sources: list[Any] = list(inputs)
     if predictor.reads_images:
         sources = list(dict.fromkeys(path for text in inputs for path in expand(text)))
-    elif draw is not None:
+    elif output.draw is not None:
         raise ConfigError("--draw draws over images, and this model reads texts")
-    predictor = (running or WayOptions()).apply(predictor, min(batch_size, len(sources)))
+    fast = way.apply(predictor, min(batch_size, len(sources)))
+    if output.out is not None:
+        described = {"model": predictor.digest(), "batch_size": batch_size, "max_pixels": predictor.max_pixels}
+        return run_job(fast, [str(one) for one in sources], output, batch_size, described | asdict(way) | chosen)
+    predictor = fast
     failed = 0
 
     def report(name: str, error: ImageError) -> None:
@@ -94,12 +118,12 @@ def predict(
         print(f"saccade: {one_line(error)}", file=sys.stderr)
 
     results = predictor.stream(sources, batch_size=batch_size, on_error=report)
-    if draw is not None:
-        results = drawn(results, draw, predictor.max_pixels, predictor.channels)
-    if as_json:
+    if output.draw is not None:
+        results = drawn(results, output.draw, predictor.max_pixels, predictor.channels)
+    if output.as_json:
         records = [record for result in results for record in result.records()]
         print(dump_json(records))
-    elif as_csv:
+    elif output.as_csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         for number, result in enumerate(results):
             if not number:
@@ -128,6 +152,31 @@ def opened(
 
     predictor = load(model, image_size=way.image_size, device=way.device, options=options, labels=way.labels)
     return running.merged(predictor)
+
+
+def run_job(
+    predictor: "Predictor | ExportedPredictor",
+    sources: list[str],
+    output: OutputOptions,
+    batch_size: int,
+    described: dict[str, Any],
+) -> int:
+    """Predict into a file, in parts that are kept; the exit code is 1 if there are inputs that cannot be read."""
+    from saccade.cli.counting import counting
+    from saccade.inference.batch_job import BatchJob, Shard
+
+    assert output.out is not None
+    shard = Shard.parse(output.shard)
+    job = BatchJob(output.out, sources, described)
+    total = sum(len(job.inputs_of(number)) for number in job.numbers(shard))
+    with counting("predict") as count:
+        outcome = job.run(
+            predictor.stream, batch_size=batch_size, shard=shard, on_inputs=lambda done: count(done, total)
+        )
+    state = f"{job.output}" if outcome.complete else "parts of other shards are missing"
+    unreadable = f", {outcome.failed} cannot be read ({job.errors.name})" if outcome.failed else ""
+    print(f"{outcome.inputs} inputs{unreadable}: {printable(state)}", file=sys.stderr)
+    return 1 if outcome.failed else 0
 
 
 def drawn(results: Iterable["Result"], folder: Path, max_pixels: int, channels: int) -> Iterator["Result"]:

@@ -5,6 +5,8 @@ predictor.predict("cat.jpg").label
 """
 
 import copy
+import hashlib
+import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -86,6 +88,18 @@ class Predictor:
         choice = choose_matmul_precision(self.device, self.model)
         log.info("%s", choice.reason)
         return choice.precision
+
+    def digest(self) -> str:
+        """64 hexadecimal digits that change with the weights, the architecture and the preprocessing."""
+        digest = hashlib.sha256()
+        preprocessing = self.source.preprocessing
+        described = [self.source.architecture, self.model.config.to_dict(), self.labels]
+        described.append(None if preprocessing is None else preprocessing.to_dict())
+        digest.update(json.dumps(described, sort_keys=True, default=list).encode())
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(tensor.detach().cpu().float().numpy()).data)
+        return digest.hexdigest()
 
     def with_options(self, options: Mapping[str, Any]) -> "Predictor":
         """The same model with other options of the task's predictions; it is not copied.

@@ -106,6 +106,9 @@ class BatchJob:
     def part(self, number: int) -> Path:
         return self.parts / f"{number:06d}.jsonl"
 
+    def inputs_of(self, number: int) -> Sequence[str]:
+        return self.inputs[number * self.part_size : (number + 1) * self.part_size]
+
     def numbers(self, shard: Shard) -> range:
         """The parts of a shard."""
         return range(shard.index, -(-len(self.inputs) // self.part_size), shard.count)
@@ -123,7 +126,7 @@ class BatchJob:
         """
         done = failed = 0
         for number in self.numbers(shard):
-            inputs = self.inputs[number * self.part_size : (number + 1) * self.part_size]
+            inputs = self.inputs_of(number)
             path = self.part(number)
             if not path.exists():
                 write_atomic(path, "".join(self.lines(stream, inputs, batch_size)).encode("utf-8", "surrogateescape"))

@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from saccade.checkpoints.directory import save_model_dir
+from saccade.cli.main import main
 from saccade.errors import ConfigError, ImageError
 from saccade.inference.batch_job import BatchJob, Outcome, Shard
+from tests.serving.conftest import photograph, small_source
 
 
 @dataclass
@@ -123,3 +126,23 @@ def test_shards_that_are_none(text: str) -> None:
     with pytest.raises(ConfigError, match="0/4"):
         Shard.parse(text)
     assert Shard.parse("3/4") == Shard(3, 4)
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    save_model_dir(tmp_path / "model", small_source())
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for seed in range(5):
+        (photos / f"{seed}.png").write_bytes(photograph(seed))
+    (photos / "9.png").write_bytes(photograph()[:50])
+    monkeypatch.chdir(tmp_path)
+    assert main(["predict", "model", "photos", "--out", "all.csv", "--batch-size", "2"]) == 1
+    assert "6 inputs, 1 cannot be read (all-errors.csv): all.csv" in capsys.readouterr().err
+    assert main(["predict", "model", "photos", "--csv", "--batch-size", "2"]) == 1
+    assert (tmp_path / "all.csv").read_text() == capsys.readouterr().out
+    assert main(["predict", "model", "photos", "--out", "all.csv"]) == 2
+    assert main(["predict", "model", "photos", "--out", "b.csv", "--json"]) == 2
+    assert main(["predict", "model", "photos", "--shard", "0/2"]) == 2
+    err = capsys.readouterr().err
+    for text in ("all.csv is there already", "--out writes a file", "--shard needs --out"):
+        assert text in err

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from saccade.checkpoints.atomic import sha256_of
 from saccade.data.image_formats import MAX_PIXELS
 from saccade.data.pictures import FileLike, read_picture
 from saccade.engine.exported import DecoderMaker, ResultDecoder
@@ -35,18 +36,24 @@ class ExportedPredictor:
         session: the graph.
         metadata: of the file.
         decoder: of the graph's outputs.
+        file: that holds the graph.
     """
 
     reads_images = True
 
-    def __init__(self, session: Session, metadata: Metadata, decoder: ResultDecoder):
-        self.session, self.metadata, self.decoder = session, metadata, decoder
+    def __init__(self, session: Session, metadata: Metadata, decoder: ResultDecoder, file: Path):
+        self.session, self.metadata, self.decoder, self.file = session, metadata, decoder, file
         self.max_pixels = MAX_PIXELS
 
     @property
     def channels(self) -> int:
         """Of the images: 1 or 3."""
         return self.metadata.channels
+
+    def digest(self) -> str:
+        """Hexadecimal digits that change with the file, and with the weights beside it."""
+        weights = self.file.with_suffix(".bin")
+        return "".join(sha256_of(path) for path in (self.file, weights) if path.is_file())
 
     def predict(self, image: FileLike) -> Result:
         """The result for one image: a path, the bytes of an image file, an open file or a PIL image."""
@@ -145,4 +152,4 @@ def open_exported(
     session = open_session(file, threads)
     metadata = Metadata.read(session.properties, file)
     decoder = decoder_of(metadata.task)(metadata.exported_task(options or {}))
-    return ExportedPredictor(session, metadata, decoder)
+    return ExportedPredictor(session, metadata, decoder, file)
