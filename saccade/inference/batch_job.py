@@ -3,13 +3,13 @@
 A job has its parts beside its file: `results.parquet.parts/000017.jsonl` has the predictions of a fixed range of the
 inputs, one line an input, and is written whole or not at all. When every part is there, they become the file, in the
 order of the inputs, and are removed. A job that is killed at any moment and started again gives the same bytes.
+`results-job.json` stays: the model, the options and the inputs of the file. A job that is done is not done again.
 """
 
 import csv
 import fcntl
 import hashlib
 import importlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,12 +21,12 @@ from typing import Any, TextIO
 from saccade.checkpoints.atomic import write_atomic
 from saccade.engine.results import Result
 from saccade.errors import ConfigError, DataError, ImageError
-from saccade.files import open_regular
+from saccade.files import open_regular, read_lines
 from saccade.json_io import dump_json, parse_json, read_json_file
 
 PART = 512  # inputs of a part
 FORMATS = (".parquet", ".csv", ".jsonl")
-DESCRIPTION, LOCK = "job.json", "lock"
+LOCK = "lock"
 # (inputs, batch size, what is called with an input's name and its error) -> results in the order of the inputs
 Stream = Callable[..., Iterator[Result]]
 
@@ -76,13 +76,14 @@ class BatchJob:
         part_size: inputs of a part.
 
     Raises:
-        ConfigError: the file is there already, has another ending, or its parts are of another job.
+        ConfigError: the file is there already and not of this job, or has another ending.
     """
 
     def __init__(self, output: Path, inputs: Sequence[str], description: Mapping[str, Any], part_size: int = PART):
         if output.suffix not in FORMATS:
             raise ConfigError(f"--out {output}: the file must end in {', '.join(FORMATS)}")
-        if output.exists():
+        description_file = output.with_name(f"{output.stem}-job.json")
+        if output.exists() and not description_file.exists():
             raise ConfigError(f"--out {output} is there already: choose another file, or remove it")
         if not output.absolute().parent.is_dir():
             raise ConfigError(f"--out: there is no folder {output.absolute().parent}")
@@ -93,14 +94,13 @@ class BatchJob:
         self.errors = output.with_name(f"{output.stem}-errors.csv")
         digest = hashlib.sha256("\n".join(inputs).encode("utf-8", "surrogateescape")).hexdigest()
         described = {**description, "inputs": len(inputs), "names": digest, "part": part_size}
-        self.parts.mkdir(exist_ok=True)
-        path = self.parts / DESCRIPTION
-        if not path.exists():
-            write_atomic(path, dump_json(described).encode())
-        elif read_json_file(path) != json.loads(json.dumps(described)):
+        text = dump_json(described)
+        if not description_file.exists():
+            write_atomic(description_file, text.encode())
+        elif read_json_file(description_file) != parse_json(text, description_file):
             raise ConfigError(
-                f"{self.parts} has parts of another job, with another model, other options or other inputs: choose "
-                "another --out, or remove that folder"
+                f"{description_file} is of another job, with another model, other options or other inputs: choose "
+                f"another --out, or remove {output.stem}*"
             )
 
     def part(self, number: int) -> Path:
@@ -125,6 +125,10 @@ class BatchJob:
             on_inputs: called with the number of inputs that are done.
         """
         done = failed = 0
+        if self.output.exists():
+            failed = len(read_lines(self.errors)) - 1 if self.errors.exists() else 0
+            return Outcome(len(self.inputs), failed, True)
+        self.parts.mkdir(exist_ok=True)
         for number in self.numbers(shard):
             inputs = self.inputs_of(number)
             path = self.part(number)

@@ -76,7 +76,7 @@ def test_a_job_that_is_stopped_twenty_times_gives_the_same_bytes(tmp_path: Path,
         {path.name: path.read_bytes() for path in sorted((tmp_path / name).iterdir())} for name in ("whole", "stopped")
     )
     assert one == other
-    assert set(one) == {f"out{ending}", "out-errors.csv"}
+    assert set(one) == {f"out{ending}", "out-errors.csv", "out-job.json"}
 
 
 def test_what_the_files_hold(tmp_path: Path) -> None:
@@ -108,11 +108,17 @@ def test_shards_do_a_part_each_and_the_last_one_writes_the_file(tmp_path: Path) 
 
 def test_nothing_is_mixed_or_overwritten(tmp_path: Path) -> None:
     run(job(tmp_path), Shard(0, 2))
-    with pytest.raises(ConfigError, match="parts of another job"):
+    with pytest.raises(ConfigError, match="of another job"):
         job(tmp_path, model="other")
-    with pytest.raises(ConfigError, match="parts of another job"):
+    with pytest.raises(ConfigError, match="of another job"):
         job(tmp_path, count=22)
-    run(job(tmp_path))
+    done = run(job(tmp_path))
+    content = (tmp_path / "out.jsonl").read_bytes()
+    assert run(job(tmp_path)) == done  # once more does nothing
+    assert (tmp_path / "out.jsonl").read_bytes() == content
+    with pytest.raises(ConfigError, match="of another job"):
+        job(tmp_path, model="other")
+    (tmp_path / "out-job.json").unlink()
     with pytest.raises(ConfigError, match="there already"):
         job(tmp_path)
     with pytest.raises(ConfigError, match="must end in"):
@@ -140,9 +146,10 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     assert "6 inputs, 1 cannot be read (all-errors.csv): all.csv" in capsys.readouterr().err
     assert main(["predict", "model", "photos", "--csv", "--batch-size", "2"]) == 1
     assert (tmp_path / "all.csv").read_text() == capsys.readouterr().out
+    assert main(["predict", "model", "photos", "--out", "all.csv", "--batch-size", "2"]) == 1
     assert main(["predict", "model", "photos", "--out", "all.csv"]) == 2
     assert main(["predict", "model", "photos", "--out", "b.csv", "--json"]) == 2
     assert main(["predict", "model", "photos", "--shard", "0/2"]) == 2
     err = capsys.readouterr().err
-    for text in ("all.csv is there already", "--out writes a file", "--shard needs --out"):
+    for text in ("all-job.json is of another job", "--out writes a file", "--shard needs --out"):
         assert text in err
