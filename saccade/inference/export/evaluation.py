@@ -29,9 +29,10 @@ class RawPixels(Preprocessing):
     """Images as they are in their files, ``[C, H, W]`` uint8: the graph prepares them."""
 
     def __call__(self, image: Image.Image | Tensor) -> Tensor:
-        if isinstance(image, Tensor):
+        pixels = image if isinstance(image, Tensor) else functional.pil_to_tensor(image)
+        if pixels.dtype != torch.uint8:
             raise ConfigError("an exported file reads images of 8 bits, and the data has others")
-        return functional.pil_to_tensor(image)
+        return pixels
 
 
 @dataclass(frozen=True)
