@@ -21,7 +21,7 @@ def merge_tokens(model: T, r: int) -> T:
     """A faster model for inference, whose encoder has r tokens less after each block (Bolya et al., arXiv 2210.09461).
 
     Tokens are merged, not dropped: similar patches become their mean, which attention counts as often as it has
-    patches. Without training a DeiT-Ti loses about a point of accuracy at r = 13 (docs/token-merging.md). Where all patches are needed at the end (mean
+    patches. Where all patches are needed at the end (mean
     pooling, depth, segmentation), merged ones are spread over their places again.
 
     Args:
