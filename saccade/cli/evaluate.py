@@ -78,19 +78,19 @@ def evaluate(
     draws = bootstrap or BootstrapOptions()
     if stages and draws.intervals:
         raise ConfigError("choose --stages or --intervals")
-    way, chosen = opening or ModelOptions(), (options or EvaluateOptions()).given()
+    way, task_options = opening or ModelOptions(), (options or EvaluateOptions()).given()
     fast = running or WayOptions()
     if is_exported(model):
         if stages or way != ModelOptions() or fast.fast or fast.merge:
             raise ConfigError("an exported file has its own size and labels, runs as it is, and has no stages")
         with counting("images") as advance:
             result, task = evaluate_exported(
-                model, data, table.room, split=split, batch_size=batch_size, workers=workers, options=chosen,
+                model, data, table.room, split=split, batch_size=batch_size, workers=workers, options=task_options,
                 on_inputs=advance,
             )  # fmt: skip
         report_metrics(result, task, draws, as_json)
         return
-    predictor = load(model, image_size=way.image_size, device=way.device, options=chosen, labels=way.labels)
+    predictor = load(model, image_size=way.image_size, device=way.device, options=task_options, labels=way.labels)
     predictor = fast.merged(predictor)
     predictor = fast.apply(predictor, batch_size)
     with counting(predictor.room.inputs) as advance:

@@ -94,8 +94,8 @@ def predict(
         Refuse larger images (default: 89 million); a JPEG of up to four times as many is decoded at half its sides.
     """
     output, way = output or OutputOptions(), running or WayOptions()
-    chosen = (options or PredictOptions()).given()
-    predictor = opened(model, opening or ModelOptions(), chosen, way)
+    task_options = (options or PredictOptions()).given()
+    predictor = opened(model, opening or ModelOptions(), task_options, way)
     if max_pixels is not None:
         if max_pixels < 1:
             raise ConfigError(f"--max-pixels must be at least 1, not {max_pixels}")
@@ -108,7 +108,7 @@ def predict(
     fast = way.apply(predictor, min(batch_size, len(sources)))
     if output.out is not None:
         described = {"model": predictor.digest(), "batch_size": batch_size, "max_pixels": predictor.max_pixels}
-        return run_job(fast, [str(one) for one in sources], output, batch_size, described | asdict(way) | chosen)
+        return run_job(fast, [str(one) for one in sources], output, batch_size, described | asdict(way) | task_options)
     predictor = fast
     failed = 0
 

@@ -59,8 +59,8 @@ def choose_backends(names: Sequence[str] | None, precision: Precision) -> list[B
     unknown = [name for name in names or () if name not in known]
     if unknown:
         raise ConfigError(f"there is no backend {unknown[0]!r}: choose of {', '.join(known)}")
-    chosen = [known[name] for name in names] if names else list(DEFAULT)
-    able = [backend for backend in chosen if precision in backend.precisions]
+    backends = [known[name] for name in names] if names else list(DEFAULT)
+    able = [backend for backend in backends if precision in backend.precisions]
     usable = [backend for backend in able if all(map(installed, backend.packages))]
     if not usable:
         needed = " or ".join(", ".join(b.packages) for b in able or BACKENDS if precision in b.precisions)

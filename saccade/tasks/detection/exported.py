@@ -37,11 +37,11 @@ class DetectionDecoder:
             order = suppressed(boxes, labels, order[scores[order] > LEAST])
         order = order[:MOST]
         best = float(scores[order].max()) if len(order) else None
-        chosen = order[scores[order] >= self.threshold]
-        found = tuple(
-            Box(self.labels[labels[i]], float(scores[i]), tuple(float(x) for x in boxes[i])) for i in chosen.tolist()
+        confident = order[scores[order] >= self.threshold]
+        objects = tuple(
+            Box(self.labels[labels[i]], float(scores[i]), tuple(float(x) for x in boxes[i])) for i in confident.tolist()
         )
-        return Detection(name, found, self.labels, best, self.threshold)
+        return Detection(name, objects, self.labels, best, self.threshold)
 
 
 def suppressed(boxes: np.ndarray, labels: np.ndarray, order: np.ndarray) -> np.ndarray:
