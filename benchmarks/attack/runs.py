@@ -63,7 +63,7 @@ KILL_STEPS, KILLS = 60, 8
 
 
 def undisturbed(folder: Path) -> dict[int, str]:
-    """Digest of a run that nobody killed, by the number of processes that load its data."""
+    """Digest of an uninterrupted run, by the number of processes that load its data."""
     digests = {}
     for workers in (0, 2):
         path = folder / str(workers)
@@ -173,10 +173,10 @@ def wild_option(state: None, number: int, rng: random.Random, folder: Path) -> s
 
 
 ROWS = (
-    Row("kills", "a run is killed with SIGKILL at a random moment and resumed", "the weights and metrics of a run that "
-        "nobody killed, to the bit", 64, killed_run, undisturbed, size=KILLS, batch=1, megabytes=4000, cpu_seconds=600,
-        seconds=1200),
-    Row("checkpoints", "one bit flipped in a file of the newest checkpoint", "noticed; the run goes on from the one "
+    Row("kills", "a run is killed with SIGKILL at a random moment and resumed", "the weights and metrics of an "
+        "uninterrupted run, to the bit", 64, killed_run, undisturbed, size=KILLS, batch=1, megabytes=4000,
+        cpu_seconds=600, seconds=1200),
+    Row("checkpoints", "one bit flipped in a file of the newest checkpoint", "noticed; the run continues from the one "
         "before, to the same bits", 26, flipped_checkpoint, finished_run, batch=13, megabytes=3000),
     Row("run files", "any file of a run edited, then resumed", "one line of error, or the same bits", 120, edited_run,
         finished_run, batch=20, megabytes=3000),

@@ -52,7 +52,7 @@ class OutputOptions:
     as_json: Json = False
     as_csv: Annotated[bool, Parameter(name="--csv", negative="", help="Print CSV instead of text.")] = False
     out: Path | None = None
-    """A file for the predictions of any number of inputs: .parquet, .csv or .jsonl. A job that is killed goes on when
+    """A file for the predictions of any number of inputs: .parquet, .csv or .jsonl. A job that is killed continues when
     it is started again; inputs that cannot be read are listed in NAME-errors.csv."""
     shard: str = "0/1"
     """With --out: which part of the inputs this process does, such as 0/4 to 3/4 in four processes or machines that

@@ -160,6 +160,6 @@ class ViTEncoder(nn.Module):
             if count:
                 tokens = torch.cat(prefix, dim=1)
                 prefix = [tokens[:, :count] + table[:, :count]]
-                if count < tokens.shape[1]:  # a part without tokens ends OpenVINO's conversion
+                if count < self.config.num_prefix:  # a part without tokens ends OpenVINO's conversion
                     prefix.append(tokens[:, count:])
         return torch.cat([*(t.expand(patches.shape[0], -1, -1) for t in prefix), patches], dim=1)

@@ -145,6 +145,7 @@ BESIDE = {
     "engine.notebook": "images, by read_image",
     "data.jpeg": "bytes of images, by read_image; no file",
     "engine.predictor": "images, by read_image and read_scaled",
+    "inference.batch_job": "parts of a job that the same command wrote, by parse_json",
     "inference.choices": "what was measured on this machine, which a command wrote",
     "inference.export.export": "the files of an export that the same command wrote",
     "runs": "config.yaml and predictions.json that the same command wrote",

@@ -56,7 +56,7 @@ def test_every_key_of_every_config_has_a_row() -> None:
     for name, page in pages.items():
         rows = re.findall(r"^\| `.*", page, re.MULTILINE)
         assert not [row for row in rows if re.match(r"\| [^|]* \|  \|", row)], f"{name}: a key without a meaning"
-    assert "| `optimizer.weight_decay` | of matrices only | number ≥ 0 | `0.05` |" in index
+    assert "| `optimizer.weight_decay` | of matrices only | number ≥ 0, ≤ 1e+06 | `0.05` |" in index
     assert "| `cosine`, `inverse_sqrt` | `cosine` |" in index
 
 

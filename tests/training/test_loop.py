@@ -69,7 +69,8 @@ def test_two_processes_equal_one(tmp_path: Path, shard: bool, rho: float | None)
 
 
 def test_not_a_number_stops_and_names_the_batch(tmp_path: Path) -> None:
-    chosen = config(**{**STILL, "optimizer.lr": 1e18, "optimizer.clip_norm": 0.0, "schedule.steps": 20, "ema": 0.0})
+    wild = {"optimizer.lr": 1e6, "optimizer.weight_decay": 1e6, "optimizer.clip_norm": 0.0}
+    chosen = config(**{**STILL, **wild, "schedule.steps": 20, "ema": 0.0})
     with pytest.raises(TrainingError, match=r"at step \d+ \(epoch 0.*digits/\d+") as caught:
         train(chosen, RunDirectory.create(chosen, tmp_path / "nan"))
     assert "bad_batch" in str(caught.value)

@@ -239,11 +239,16 @@ def test_another_number_of_processes_is_reported(tmp_path: Path) -> None:
     assert any("started with 2 processes, now with 1 processes" in text for text in notes_of(chosen, run))
 
 
-def test_weights_that_are_not_finite_are_never_a_checkpoint(tmp_path: Path) -> None:
-    """The steps themselves stay finite; the weights overflow in the update."""
-    chosen = config(
-        **{"schedule.steps": 4, "optimizer.lr": 3e38, "schedule.warmup": 0.0, "optimizer.weight_decay": 1e3}
-    )
+def test_weights_that_are_not_finite_are_never_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loss and weights stay finite; a moment of the optimizer overflows in the update."""
+    step = torch.optim.AdamW.step
+
+    def overflow(optimizer: torch.optim.AdamW, closure: None = None) -> None:
+        step(optimizer, closure)
+        next(iter(optimizer.state.values()))["exp_avg_sq"].fill_(torch.inf)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", overflow)
+    chosen = config(**{"schedule.steps": 1, "preflight": False})
     run = RunDirectory.create(chosen, tmp_path / "a")
     with pytest.raises(TrainingError, match=r"NaN or infinite \(.*no checkpoint is written"):
         train(chosen, run)

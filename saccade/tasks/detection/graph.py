@@ -113,7 +113,7 @@ def zeroed_padding(backbone: nn.Module, strides: Mapping[str, int], valid: Tenso
         for path, stride in strides.items():
             module = backbone.get_submodule(path)
             if isinstance(module, nn.ReLU):
-                handle = module.register_forward_hook(lambda _, __, output, s=stride: zeroed(output, s))
+                handle = module.register_forward_hook(lambda _, __, output, s=stride: zeroed(cast(Any, output), s))
             else:
                 handle = module.register_forward_pre_hook(
                     lambda _, values, s=stride: (zeroed(cast(Any, values)[0], s),)

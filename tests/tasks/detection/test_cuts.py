@@ -45,8 +45,14 @@ def detr(config: DetectionConfig, masks: bool = False) -> Case:
     return Case(model, DetrTask(LABELS, config), make_batch(masks))
 
 
+def in_double(case: Case) -> Case:
+    """In double precision: gradients of a detector are sums of large terms, whose rounding errors in float32 exceed
+    1e-6."""
+    return case._replace(model=case.model.double(), batch=case.batch._replace(inputs=case.batch.inputs.double()))
+
+
 def plain() -> Case:
-    return detr(DetectionConfig())
+    return in_double(detr(DetectionConfig()))
 
 
 def repeated() -> Case:
@@ -54,9 +60,7 @@ def repeated() -> Case:
 
 
 def with_masks() -> Case:
-    """In double precision: a mask head starts with large gradients, whose rounding errors in float32 exceed 1e-6."""
-    case = detr(DetectionConfig(aux_loss=False), masks=True)
-    return case._replace(model=case.model.double(), batch=case.batch._replace(inputs=case.batch.inputs.double()))
+    return in_double(detr(DetectionConfig(aux_loss=False), masks=True))
 
 
 def fcos() -> Case:
