@@ -185,3 +185,8 @@ def test_explain_a_point(predictor: Predictor) -> None:
         saccade.explain(predictor, [])
     with pytest.raises(RecordingError, match="1 B"):
         saccade.explain(predictor, picture(1), budget=1)
+
+
+def test_the_citation_has_the_version() -> None:
+    text = (Path(__file__).parents[1] / "CITATION.cff").read_text()
+    assert f"\nversion: {saccade.__version__}\n" in text

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.timeout(900)  # a page as it stands trains several models
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 RUN_HERE = [page for page in PAGES if page.parent.name != "lectures"]  # tests/lectures/test_pages.py runs those
-WHOLE = ("README.md", "training.md")
+WHOLE = ("README.md",)
 DOCS = ROOT / "docs"
 REFERENCE = DOCS / "reference"
 CODE_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -93,7 +93,7 @@ def workspace(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 @pytest.mark.parametrize("page", RUN_HERE, ids=lambda page: page.name)
 def test_what_a_page_shows_runs(page: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    """With short trainings; where it is marked slow, the first pages that people read as they stand."""
+    """With short trainings; where it is marked slow, the first page that people read as it stands."""
     if not workspace.shortens and page.name not in WHOLE:
         pytest.skip("runs with short trainings")
     monkeypatch.chdir(workspace.folder)
