@@ -1,6 +1,7 @@
 """A loss must not depend on how a batch is cut: three steps of a task with the batch whole, in parts, and in two
 processes, through the very step that training takes."""
 
+import multiprocessing
 import os
 import socket
 from collections.abc import Callable
@@ -87,7 +88,9 @@ def two_processes(make_case: MakeCase, folder: Path, accumulation: int = 1) -> O
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     path = folder / "outcome.pt"
-    mp.spawn(_process, (2, port, make_case, accumulation, str(path)), nprocs=2)
+    multiprocessing.set_forkserver_preload([__name__])  # one process imports PyTorch, and all others are its forks
+    arguments = (2, port, make_case, accumulation, str(path))
+    mp.start_processes(_process, arguments, nprocs=2, start_method="forkserver")
     return Outcome(*torch.load(path, weights_only=True))
 
 
