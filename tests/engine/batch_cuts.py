@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -83,14 +83,18 @@ def _process(rank: int, world: int, port: int, make_case: MakeCase, accumulation
     dist.destroy_process_group()
 
 
+def start_two(function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    """Call a function with its rank and the arguments in two processes: forks of one that has imported PyTorch."""
+    multiprocessing.set_forkserver_preload([__name__])
+    mp.start_processes(function, arguments, nprocs=2, start_method="forkserver")
+
+
 def two_processes(make_case: MakeCase, folder: Path, accumulation: int = 1) -> Outcome:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     path = folder / "outcome.pt"
-    multiprocessing.set_forkserver_preload([__name__])  # one process imports PyTorch, and all others are its forks
-    arguments = (2, port, make_case, accumulation, str(path))
-    mp.start_processes(_process, arguments, nprocs=2, start_method="forkserver")
+    start_two(_process, (2, port, make_case, accumulation, str(path)))
     return Outcome(*torch.load(path, weights_only=True))
 
 

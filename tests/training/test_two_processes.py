@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 
 from saccade.nn.matmul_precision import MatmulPrecisionChoice
 from saccade.tasks.table import TASKS
 from saccade.training import resume
 from saccade.training.config import list_recipes, resolve
 from saccade.training.events import StepDone
+from tests.engine.batch_cuts import start_two
 from tests.golden.cases import BACKBONE, BLOCK, CASES, COMMON, DETECT, DETR, DIGITS, several_labels
 from tests.running import train
 
@@ -88,7 +88,7 @@ def test_three_steps_in_two_processes(group: str, tmp_path: Path) -> None:
         for each in sockets:
             each.bind(("127.0.0.1", 0))
         ports = [each.getsockname()[1] for each in sockets]
-    mp.spawn(run_cases, (GROUPS[group], ports, str(tmp_path)), nprocs=WORLD)
+    start_two(run_cases, (GROUPS[group], ports, str(tmp_path)))
 
 
 def test_no_task_and_no_recipe_is_left_out() -> None:
