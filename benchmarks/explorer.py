@@ -28,10 +28,11 @@ from saccade.explorer.app import page_names
 from saccade.explorer.change import Change
 from saccade.explorer.export import export_page, page_text
 from saccade.explorer.recording import OpenImage, encode
-from saccade.explorer.serve import HOST, configuration, open_socket
+from saccade.explorer.serve import HOST, configuration
 from saccade.explorer.session import OpenModel, Session
 from saccade.models.catalogue import ZOO
 from saccade.tasks.loading import predictor_of
+from saccade.web import open_socket
 
 WATCH = """() => {
   window.times = [];
@@ -70,7 +71,7 @@ def hover_times(page: Page, grid: tuple[int, int], hovers: int) -> list[float]:
 
 def measure(name: str, hovers: int) -> dict[str, Any]:
     session = session_of(name)
-    listener = open_socket(0)
+    listener = open_socket(HOST, 0)
     server = uvicorn.Server(configuration(session))
     threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True).start()
     with sync_playwright() as driver:

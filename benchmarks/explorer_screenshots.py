@@ -21,9 +21,10 @@ from playwright.sync_api import Browser, sync_playwright
 from sklearn.datasets import load_sample_image
 
 from saccade.explorer.recording import OpenImage, OpenText, encode
-from saccade.explorer.serve import HOST, configuration, open_socket
+from saccade.explorer.serve import HOST, configuration
 from saccade.explorer.session import OpenModel, Session
 from saccade.tasks.loading import load
+from saccade.web import open_socket
 
 WIDE, NARROW = (1400, 900), (390, 844)
 # name -> (address, size, colour scheme, point under the pointer as fractions of the image)
@@ -44,7 +45,7 @@ def photograph(name: str) -> OpenImage:
 
 def serve(model: str, inputs: Sequence[OpenImage | OpenText]) -> str:
     """The address of an explorer that runs until the process ends."""
-    listener = open_socket(0)
+    listener = open_socket(HOST, 0)
     session = Session([OpenModel(model, load(model))], inputs, 2**29)
     server = uvicorn.Server(configuration(session))
     threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True).start()

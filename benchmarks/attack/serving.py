@@ -22,8 +22,9 @@ from benchmarks.attack.runner import Row, problem_of
 from benchmarks.attack.terminal import problem_of_command, run_command
 from benchmarks.attack.weights import GOLDEN, model_folders
 from saccade.engine.predictor import Predictor
-from saccade.explorer.serve import configuration, open_socket
+from saccade.explorer.serve import HOST, configuration
 from saccade.explorer.session import OpenImage, OpenModel, Session
+from saccade.web import open_socket
 
 THREADS, EACH = 8, 48
 
@@ -210,7 +211,7 @@ class Server:
     def begin(self) -> None:
         predictor = saccade.load(GOLDEN / "classify")
         session = Session([OpenModel("model", predictor)], [OpenImage("a.png", encoded("PNG", "L"))], 2**26)
-        listener = open_socket(0)
+        listener = open_socket(HOST, 0)
         self.port = listener.getsockname()[1]
         server = uvicorn.Server(configuration(session))
         threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True).start()

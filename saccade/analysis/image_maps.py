@@ -74,11 +74,11 @@ class ImageMap:
 
     def __str__(self) -> str:
         row, column = np.unravel_index(int(self.values.argmax()), self.values.shape)
-        said = "" if self.score is None else f": {self.label} {self.score:.1%}"
+        prediction = "" if self.score is None else f": {self.label} {self.score:.1%}"
         height, width = self.values.shape
         return (
-            f"{self.name}{said}; {self.method} over {height} x {width} places, the largest {self.values.max():.3g} at "
-            f"row {row}, column {column}"
+            f"{self.name}{prediction}; {self.method} over {height} x {width} places, the largest "
+            f"{self.values.max():.3g} at row {row}, column {column}"
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -191,8 +191,8 @@ def report(path: Path, /, *, parquet: Annotated[bool, Parameter(negative="")] = 
     from saccade.lab.jobs import StudyDirectory
     from saccade.lab.report import write_study_report
 
-    page, shown = write_study_report(*StudyDirectory.existing(path), parquet=parquet)
-    show(f"{sum(map(len, shown))} points: {page}, {path / 'results.csv'}, {path / 'figure.png'}")
+    page, plots = write_study_report(*StudyDirectory.existing(path), parquet=parquet)
+    show(f"{sum(map(len, plots))} points: {page}, {path / 'results.csv'}, {path / 'figure.png'}")
 
 
 @app.command
@@ -228,8 +228,8 @@ def tune(study: str, /, *, output: Path | None = None, threads: int | None = Non
         progress(f"{trial.side}, trial {trial.number + 1}: {value}  {options_text(trial)}")
 
     def options_text(trial: Trial) -> str:
-        shown = (f"{v:.4g}" if isinstance(v, float) else str(v) for v in trial.options.values())
-        return ", ".join(f"{name} {value}" for name, value in zip(trial.options, shown))
+        values = (f"{v:.4g}" if isinstance(v, float) else str(v) for v in trial.options.values())
+        return ", ".join(f"{name} {value}" for name, value in zip(trial.options, values))
 
     result = tune_study(plan, path, on_trial=announce)
     if result.study is None:

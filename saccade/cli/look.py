@@ -73,10 +73,11 @@ def look(
         write_page(Session(*open_inputs(inputs or [], image_size, device, text or []), budget), export)
         return
     try:
-        from saccade.explorer.serve import open_socket, serve
+        from saccade.explorer.serve import HOST, serve
+        from saccade.web import open_socket
     except ImportError as error:
         raise ConfigError(f'saccade look needs the extra `look`: pip install "saccade[look]" ({error})') from None
-    listener = open_socket(port)
+    listener = open_socket(HOST, port)
     models, sources = open_inputs(inputs or [], image_size, device, text or [])
 
     def announce(address: str) -> None:

@@ -116,8 +116,8 @@ def serve(
         options=(options or PredictOptions()).given(), json_log=log == "json",
     )  # fmt: skip
     try:
-        from saccade.serving.process import open_socket
         from saccade.serving.process import serve as serve_models
+        from saccade.web import open_socket
     except ImportError as error:
         raise ConfigError(f'saccade serve needs the extra `serve`: pip install "saccade[serve]" ({error})') from None
     listener = open_socket(host, port)

@@ -5,30 +5,10 @@ from collections.abc import Callable
 
 import uvicorn
 
-from saccade.errors import ConfigError
 from saccade.explorer.app import make_app
 from saccade.explorer.session import Session
 
 HOST = "127.0.0.1"
-
-
-def open_socket(port: int) -> socket.socket:
-    """A listening socket of this machine alone; port 0 takes a free one.
-
-    Raises:
-        ConfigError: the port is taken.
-    """
-    # With its protocol named, asyncio sets TCP_NODELAY; without, an answer in two writes waits 40 ms for an ACK.
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((HOST, port))
-    except (OSError, OverflowError) as error:
-        listener.close()
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"port {port} of {HOST} cannot be used: {reason}; choose another with --port") from None
-    listener.listen()
-    return listener
 
 
 def serve(session: Session, listener: socket.socket, on_start: Callable[[str], None]) -> None:
@@ -36,7 +16,7 @@ def serve(session: Session, listener: socket.socket, on_start: Callable[[str], N
 
     Args:
         session: models and images.
-        listener: of :func:`open_socket`.
+        listener: of :func:`saccade.web.open_socket`.
         on_start: is called with the address of the page.
     """
     on_start(f"http://{HOST}:{listener.getsockname()[1]}/")

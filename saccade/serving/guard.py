@@ -15,17 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from saccade.serving.bodies import CLOSE, bounded
 from saccade.serving.monitor import Monitor
 from saccade.serving.settings import LOOPBACK, ServerSettings
+from saccade.web import PAGE_HEADERS
 
-HEADERS = {
-    "content-security-policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cross-origin-resource-policy": "same-origin",
-    "cache-control": "no-store",
-}
 OPEN_PATHS = ("/live", "/ready", "/v2/health/live", "/v2/health/ready")  # without a token, for what restarts servers
 REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 log = logging.getLogger("saccade.serving")
@@ -51,7 +42,7 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message).update({**HEADERS, "x-request-id": number})
+                MutableHeaders(scope=message).update({**PAGE_HEADERS, "x-request-id": number})
             await send(message)
 
         refusal = self.refusal(headers, scope["path"])

@@ -20,7 +20,6 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.supervisors import Multiprocess
 
-from saccade.errors import ConfigError
 from saccade.serving.app import make_app
 from saccade.serving.served_model import ServedModel
 from saccade.serving.settings import ServerSettings
@@ -82,26 +81,6 @@ class GracefulServer(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def open_socket(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one.
-
-    Raises:
-        ConfigError: the address cannot be used.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except (OSError, OverflowError) as error:
-        listener.close()
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"port {port} of {host} cannot be used: {reason}; choose another with --port") from None
-    listener.listen(1024)
-    listener.set_inheritable(True)
-    return listener
-
-
 def load_app(settings: ServerSettings) -> Starlette:
     """The application, with every model loaded and run once.
 
@@ -144,7 +123,7 @@ def serve(settings: ServerSettings, listener: socket.socket, workers: int, on_st
 
     Args:
         settings: of the server.
-        listener: of :func:`open_socket`.
+        listener: of :func:`saccade.web.open_socket`.
         workers: processes, each with its own copy of the models; one that dies is replaced.
         on_start: is called once models are loaded; at once where workers load them.
     """

@@ -72,9 +72,10 @@ def explorer(session: Session) -> Iterator[Explorer]:
 def running(session: Session) -> Iterator[str]:
     """Serve a session in a thread: the address."""
     uvicorn = pytest.importorskip("uvicorn", reason="needs the extra `look`")
-    from saccade.explorer.serve import HOST, configuration, open_socket
+    from saccade.explorer.serve import HOST, configuration
+    from saccade.web import open_socket
 
-    listener = open_socket(0)
+    listener = open_socket(HOST, 0)
     server = uvicorn.Server(configuration(session))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
