@@ -81,7 +81,7 @@ def _keep_rows_finite(mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class AttentionTap(Protocol):
-    """What :func:`saccade.record` puts on an attention. Both methods return the same numbers that they are given."""
+    """What :func:`saccade.record` puts on an attention; `fused` and `explicit` return the numbers that they are given."""
 
     def fused(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, out: Tensor) -> Tensor:
         """After :func:`attend`, with its arguments and its output ``[B, H, Q, e]``, which is returned."""
@@ -89,6 +89,10 @@ class AttentionTap(Protocol):
 
     def explicit(self, weights: Tensor) -> Tensor:
         """Where an attention has its weights ``[B, H, Q, K]`` in hand; they are returned."""
+        ...
+
+    def needs_rest(self, count: int) -> tuple[bool, bool]:
+        """Whether it needs the queries, and the outputs, of others than the first `count`."""
         ...
 
 
@@ -273,28 +277,34 @@ class MultiHeadAttention(Attention):
             rest: whether to compute the other tokens ``[B, N - count, D]`` too, as a second tensor. They are computed
                 apart: the first tensor has the same bits with and without them.
         """
+        tap = self.tap
+        queries, outputs = (False, False) if tap is None else tap.needs_rest(count)
+        outputs |= rest
         if self.packed:
             q, k, v = self.project(x, None, None)
             first, others = q[:, :count], q[:, count:]
         else:
             k, v = self.k(x), self.v(x)
             first = self.q(x[:, :count])
-            others = self.q(x[:, count:]) if rest else first
+            others = self.q(x[:, count:]) if queries or outputs else first
         first, others, k, v = (self.split_heads(part) for part in (first, others, k, v))
         if rotation is not None:
             first, k = rotate(first, rotation[:, :count]), rotate(k, rotation)
         dropout = self.dropout if self.training else 0.0
         out = attend(first, k, v, rows_of(mask, 0, count), dropout=dropout)
-        if not rest:
-            return (self.merge_heads(out),)
+        if not queries and not outputs:
+            return (self.merge_heads(out if tap is None else tap.fused(first, k, v, rows_of(mask, 0, count), out)),)
         if rotation is not None:
             others = rotate(others, rotation[:, count:])
-        with beside(self):
-            out_others = attend(others, k, v, rows_of(mask, count, None), dropout=dropout)
-        tap = self.tap
+        out_others = out[:, :, :0]
+        if outputs:
+            with beside(self):
+                out_others = attend(others, k, v, rows_of(mask, count, None), dropout=dropout)
         if tap is not None:
             tapped = tap.fused(torch.cat((first, others), dim=2), k, v, mask, torch.cat((out, out_others), dim=2))
             out, out_others = tapped[:, :, :count], tapped[:, :, count:]
+        if not rest:
+            return (self.merge_heads(out),)
         return self.merge_heads(out), self.merge_heads(out_others)
 
     def project(self, query: Tensor, key: Tensor | None, value: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

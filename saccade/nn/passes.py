@@ -37,12 +37,14 @@ def choose_layers(
     Raises:
         RecordingError: the model has no such modules, or none that a layer names; or it was optimised for speed.
     """
+    modules = {}
     for path, module in model.named_modules():
         if isinstance(module, Unrecordable):
             raise RecordingError(
                 f"this model is optimised, and {module.hidden} ({path or 'the whole model'}): record the plain model"
             )
-    modules = {path: m for path, m in model.named_modules() if isinstance(m, kind)}
+        if isinstance(module, kind):
+            modules[path] = module
     if not modules:
         raise RecordingError(f"{type(model).__name__} has no {name} to record")
     if layers is None:

@@ -13,7 +13,7 @@ weights and tokens, and ``torch.autograd.grad(logits[0, c], weights)`` is the gr
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
@@ -68,11 +68,7 @@ def record(
     """
     inner = getattr(model, "_orig_mod", model)  # what torch.compile wraps
     attentions = choose_layers(inner, Attention, "attention", layers)
-    blocks = {
-        path: module
-        for path, module in inner.named_modules()
-        if tokens and isinstance(module, Block) and any(a == path or a.startswith(path + ".") for a in attentions)
-    }
+    blocks = _blocks_of(inner, attentions) if tokens else {}
     store = TraceStore(parse_bytes(budget), [*attentions, *blocks])
     layout_of = getattr(inner, "token_layout", None)
 
@@ -86,10 +82,16 @@ def record(
             tap = _AttentionTap(path, attention, store, _Rows(heads, queries), grad, verify)
             stack.enter_context(_tapped(path, attention, _AttentionTaps, tap))
         for path, block in blocks.items():
-            stack.enter_context(_tapped(path, block, _BlockTaps, _block_tap(path, store, grad)))
+            stack.enter_context(_tapped(path, block, _BlockTaps, _BlockTap(path, store, grad)))
         stack.enter_context(on_pass(model, begin))
         stack.enter_context(eager_execution())
         yield store.trace
+
+
+def _blocks_of(model: nn.Module, attentions: Collection[str]) -> dict[str, Block]:
+    """Path -> block, of those that hold one of the attentions."""
+    holders = {path.rsplit(".", i)[0] for path in attentions for i in range(path.count(".") + 1)}
+    return {path: module for path, module in model.named_modules() if path in holders and isinstance(module, Block)}
 
 
 class _Taps:
@@ -114,8 +116,17 @@ class _AttentionTaps(_Taps):
         tap = self.own()
         return weights if tap is None else tap.explicit(weights)
 
+    def needs_rest(self, count: int) -> tuple[bool, bool]:
+        tap = self.own()
+        return (False, False) if tap is None else tap.needs_rest(count)
+
 
 class _BlockTaps(_Taps):
+    """See :class:`saccade.nn.transformer.BlockTap`."""
+
+    def active(self) -> bool:
+        return self.own() is not None
+
     def __call__(self, x: Tensor) -> Tensor:
         tap = self.own()
         return x if tap is None else tap(x)
@@ -212,6 +223,11 @@ class _AttentionTap:
             self.store.trace.errors[name] = 0.0  # these are the weights that were used
         return _Replaced.apply(weights, rows, self.rows) if in_graph else weights
 
+    def needs_rest(self, count: int) -> tuple[bool, bool]:
+        queries = self.rows.indices[2][1]
+        behind = queries is None or any(not 0 <= i < count for i in queries)
+        return behind, behind and (self.verify or (self.grad and torch.is_grad_enabled()))
+
 
 class _ThroughWeights(torch.autograd.Function):
     """The fused output ``[B, H, Q, e]`` with the gradients of ``weights @ v`` in the rows that are recorded."""
@@ -248,11 +264,15 @@ class _Replaced(torch.autograd.Function):
         return ctx.rows.outside(grad), ctx.rows.select(grad).float(), None
 
 
-def _block_tap(path: str, store: TraceStore, grad: bool) -> Callable[[Tensor], Tensor]:
-    def tap(x: Tensor) -> Tensor:
-        store.reserve(path, x.shape, x.element_size())
-        in_graph = grad and torch.is_grad_enabled() and x.requires_grad
-        store.trace.tokens[unused_name(path, store.trace.tokens)] = x if in_graph else x.detach().clone()
-        return x
+class _BlockTap:
+    """Records the output of one block."""
 
-    return tap
+    def __init__(self, path: str, store: TraceStore, grad: bool):
+        self.path, self.store, self.grad = path, store, grad
+
+    def __call__(self, x: Tensor) -> Tensor:
+        self.store.reserve(self.path, x.shape, x.element_size())
+        in_graph = self.grad and torch.is_grad_enabled() and x.requires_grad
+        name = unused_name(self.path, self.store.trace.tokens)
+        self.store.trace.tokens[name] = x if in_graph else x.detach().clone()
+        return x

@@ -18,8 +18,6 @@ from torch import Tensor, nn
 from saccade.nn.attention import KVCache, MultiHeadAttention, beside
 from saccade.nn.mlp import Activation, Mlp
 
-BlockTap = Callable[[Tensor], Tensor]  # the output [B, N, D] of a block -> the same numbers
-
 
 class LayerScale(nn.Module):
     """A learned factor for each feature of a branch, small at the start (Touvron et al., arXiv 2103.17239)."""
@@ -53,6 +51,18 @@ class StochasticDepth(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.probability:g}"
+
+
+class BlockTap(Protocol):
+    """What :func:`saccade.record` puts on a block."""
+
+    def active(self) -> bool:
+        """Whether it records the pass of the running thread."""
+        ...
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The block's output ``[B, N, D]``, which is returned."""
+        ...
 
 
 class BlockEdit(Protocol):
@@ -229,13 +239,13 @@ class Block(nn.Module):
         self, x: Tensor, count: int, mask: Tensor | None, rotation: Tensor | None, tap: BlockTap | None
     ) -> Tensor:
         """The first tokens; for a recording also the others, beside the output, which has the same bits without it."""
-        recorded = tap is not None or self.attn.tap is not None
+        recorded = tap is not None and tap.active()
         inputs = self.norm1(x) if self.pre_norm else x
         branches = self.attn.leading(inputs, count, mask, rotation, rest=recorded)
         first, others = x[:, :count], x[:, count:]
         first = self.add(first, branches[0], self.norm1, self.ls1)
         first = self.residual(first, self.norm2, self.mlp, self.ls2)
-        if tap is None:
+        if tap is None or not recorded:
             return first
         with beside(self):
             others = self.add(others, branches[1], self.norm1, self.ls1)

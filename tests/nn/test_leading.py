@@ -120,3 +120,28 @@ def test_rotary_positions() -> None:
     x, rotation = torch.randn(3, 7, 16, dtype=torch.float64), torch.randn(2, 7, 4, dtype=torch.float64)
     parts = attention.leading(x, 2, None, rotation, rest=True)
     torch.testing.assert_close(torch.cat(parts, dim=1), attention(x, rotation=rotation), rtol=1e-12, atol=1e-12)
+
+
+def test_a_recording_runs_only_what_it_needs_of_the_last_block() -> None:
+    """The class token's weights cost one row; without tokens no other token passes the projection and the MLP."""
+    model, images = saccade.create("vit_digits").eval(), torch.randn(1, 1, 8, 8)
+    lengths: list[int] = []
+    last = model.encoder.blocks[-1]
+    for module in (last.attn.proj, last.mlp):
+        module.register_forward_pre_hook(lambda _, args: lengths.append(args[0].shape[1]))
+    path = "encoder.blocks.3.attn"
+    with saccade.record(model) as whole, torch.no_grad():
+        model(images)
+    assert sorted(lengths) == [1, 1, 16, 16]
+    for options, queries in (({"queries": [0]}, [0]), ({}, range(17)), ({"queries": [-1]}, [16])):
+        lengths.clear()
+        with saccade.record(model, layers=[-1], tokens=False, **options) as trace, torch.no_grad():
+            model(images)
+        assert lengths == [1, 1]
+        torch.testing.assert_close(trace.attention[path], whole.attention[path][:, :, list(queries)])
+    with saccade.record(model, layers=[-1], queries=[3], tokens=False, verify=True) as trace, torch.no_grad():
+        model(images)
+    assert trace.errors[path] < 1e-5
+    with pytest.raises(saccade.errors.RecordingError, match="no query 17: they are 0 to 16"):
+        with saccade.record(model, queries=[17]):
+            model(images)

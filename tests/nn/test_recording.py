@@ -141,6 +141,9 @@ class ExplicitProduct:
     def explicit(self, weights):
         return weights
 
+    def needs_rest(self, count):
+        return True, True
+
 
 def test_gradients_of_logits_with_respect_to_weights_and_tokens() -> None:
     """Against a network that multiplies weights and values itself; the output keeps its bits."""

@@ -30,6 +30,9 @@ class WeightsTap:
         self.weights = weights
         return weights
 
+    def needs_rest(self, count: int) -> tuple[bool, bool]:
+        return True, False
+
 
 class ExportGraph(nn.Module):
     """``graph(images)`` -> the results of the task, in the order of :attr:`outputs`.
