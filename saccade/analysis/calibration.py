@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch.nn.functional as F
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
+from saccade.deferred import Deferred
 from saccade.errors import ConfigError
+
+optimize = Deferred("scipy.optimize")
 
 CALIBRATION_BINS = 15
 TEMPERATURES = (0.05, 20.0)  # between which the best one is searched
@@ -109,7 +111,7 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
         return F.cross_entropy(scaled / math.exp(log_temperature), targets).item()
 
     low, high = (math.log(value) for value in TEMPERATURES)
-    best: Any = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6})
+    best: Any = optimize.minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6})
     return math.exp(best.x)
 
 

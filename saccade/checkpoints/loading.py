@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from torchvision.models import ViT_B_16_Weights
 
 from saccade.checkpoints.channels import adapt_tensors, preprocessing_for, require_channels
 from saccade.checkpoints.directory import (
@@ -26,6 +25,7 @@ from saccade.checkpoints.hub import download, is_hub_name
 from saccade.checkpoints.mapping import MappingReport, place, require_finite_weights, to_ours
 from saccade.checkpoints.metadata import class_names, head_task, read_metadata
 from saccade.checkpoints.reading import read_tensors
+from saccade.data.imagenet import imagenet_names
 from saccade.errors import CheckpointError, ConfigError
 from saccade.models.catalogue import ZOO
 from saccade.models.model import Model
@@ -242,5 +242,5 @@ def _labels(count: int, names: tuple[str, ...] | None) -> tuple[str, ...]:
     if names is not None and len(names) == count:
         return names
     if count == 1000:
-        return tuple(ViT_B_16_Weights.DEFAULT.meta["categories"])
+        return imagenet_names()
     return tuple(str(i) for i in range(count))

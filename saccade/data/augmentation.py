@@ -8,16 +8,18 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
-import torchvision.transforms.v2.functional as functional
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import v2
 
 from saccade.data.config import AugmentationConfig
+from saccade.data.pixels import crop, flip, to_tensor
 from saccade.data.preprocessing import Preprocessing, resize_image
 from saccade.data.randaugment import FORMS, RandAugment, parse_timm
 from saccade.data.seeding import mix_seed
+from saccade.deferred import Deferred
 from saccade.errors import ConfigError
+
+v2 = Deferred("torchvision.transforms.v2")  # for training alone: it takes as long to import as PyTorch
 
 ERASED_AREA = (0.02, 1 / 3)  # of the image, as timm (Zhong et al., arXiv 1708.04896, up to 0.4)
 ERASED_RATIO = (0.3, 1 / 0.3)  # of height to width
@@ -58,7 +60,7 @@ class PixelTransform:
         if isinstance(pixels, Tensor):
             levels = pixels if pixels.dtype == torch.uint8 else (pixels * 255).round().clamp(0, 255).to(torch.uint8)
             return levels.contiguous()
-        return functional.pil_to_tensor(pixels)
+        return to_tensor(pixels)
 
 
 class TrainTransform:
@@ -83,7 +85,7 @@ class TrainTransform:
             converted: Any = self.preprocessing.convert_mode(image)
             pixels: Any = self.geometry(converted) if self.geometry else self.preprocessing.fit(converted)
             if self.flip and torch.rand(()) < self.flip:
-                pixels = v2.functional.horizontal_flip(pixels)
+                pixels = flip(pixels)
             if self.colours:
                 pixels = self.colours(_as_picture(pixels))
             tensor = self.preprocessing.normalize(pixels)
@@ -93,10 +95,10 @@ class TrainTransform:
 def _as_picture(pixels: Any) -> Any:
     """8-bit levels as a PIL image: changes of colour are Pillow's, and so are their draws and their rounding."""
     levels = isinstance(pixels, Tensor) and pixels.dtype == torch.uint8
-    return functional.to_pil_image(pixels) if levels else pixels
+    return v2.functional.to_pil_image(pixels) if levels else pixels
 
 
-def _geometry(preprocessing: Preprocessing, config: AugmentationConfig) -> v2.Transform | None:
+def _geometry(preprocessing: Preprocessing, config: AugmentationConfig) -> Callable | None:
     if config.crop_scale is None:
         return None
     low, high = config.crop_scale
@@ -107,19 +109,19 @@ def _geometry(preprocessing: Preprocessing, config: AugmentationConfig) -> v2.Tr
     return RandomResizedCrop(preprocessing, (low, high))
 
 
-class RandomResizedCrop(v2.RandomResizedCrop):
+class RandomResizedCrop:
     """torchvision's, with its draws, resized as the preprocessing resizes."""
 
     def __init__(self, preprocessing: Preprocessing, scale: tuple[float, float]):
-        super().__init__(list(preprocessing.size), scale=scale)
         self.preprocessing = preprocessing
+        self.draw = v2.RandomResizedCrop(list(preprocessing.size), scale=scale).make_params
 
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        cropped: Any = functional.crop(inpt, **params)
-        return resize_image(cropped, self.preprocessing.size, self.preprocessing.interpolation)
+    def __call__(self, image: Image.Image | Tensor) -> Any:
+        part = crop(image, **self.draw([image]))
+        return resize_image(part, self.preprocessing.size, self.preprocessing.interpolation)
 
 
-def colour_transform(config: AugmentationConfig, preprocessing: Preprocessing) -> v2.Transform | None:
+def colour_transform(config: AugmentationConfig, preprocessing: Preprocessing) -> Callable | None:
     """RandAugment and colour jitter by the config; None if both are off.
 
     Raises:

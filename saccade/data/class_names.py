@@ -7,12 +7,10 @@ A data set and a checkpoint rarely spell their classes alike: `n01443537`, `gold
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 
 import numpy as np
-from torchvision.models import ViT_B_16_Weights
 
+from saccade.data.imagenet import imagenet_names, imagenet_synsets
 from saccade.errors import DataError
 
 SYNSET = re.compile(r"n\d{8}")
@@ -123,17 +121,6 @@ def spellings(name: str) -> set[str]:
     """How a name can be written: its whole and each synonym, in small letters, with spaces for punctuation."""
     parts = {name, *name.split(",")}
     return {text for part in parts if (text := " ".join(re.findall(r"\w+", part.lower().replace("_", " "))))}
-
-
-@cache
-def imagenet_synsets() -> tuple[str, ...]:
-    """The 1,000 synsets of ILSVRC 2012, in the order of their class numbers."""
-    return tuple(resources.files("saccade.data").joinpath("imagenet_synsets.txt").read_text().split())
-
-
-def imagenet_names() -> tuple[str, ...]:
-    """A short name of each of these classes; two pairs share one (crane, maillot)."""
-    return tuple(ViT_B_16_Weights.DEFAULT.meta["categories"])
 
 
 def readable_names(classes: Sequence[str]) -> tuple[str, ...]:

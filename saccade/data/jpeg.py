@@ -4,9 +4,11 @@ Both libraries call libjpeg-turbo with its defaults. What is no plain JPEG (CMYK
 damaged, above the limit of pixels) is read by Pillow, with its result or its error.
 """
 
+import importlib.util
 import io
 from collections.abc import Callable
-from typing import Any
+from functools import cache
+from pathlib import Path
 
 import torch
 from PIL import ExifTags, Image
@@ -16,11 +18,8 @@ from saccade.data.image_formats import DAMAGE, HEAD_BYTES, kind_of, open_image, 
 from saccade.data.images import MAX_PIXELS, read_image
 from saccade.errors import ImageError
 
-decode_jpeg: Callable[[Tensor], Any] | None
-try:
-    from torchvision.io import decode_jpeg
-except ImportError:  # deprecated since torchvision 0.29: where it is gone, Pillow decodes everything
-    decode_jpeg = None
+AS_IT_IS = 0  # torchvision's ImageReadMode.UNCHANGED
+EXTENSIONS = ("image_stable.so", "image.so")  # of torchvision's folder: 0.29 and later, and before
 
 
 def read_pixels(
@@ -44,7 +43,8 @@ def read_pixels(
 
 def _plain_jpeg(data: bytes, channels: int, name: str, max_pixels: int) -> Tensor | None:
     """``[C, H, W]`` uint8, decoded behind the check of the header; None for what Pillow has to read."""
-    if decode_jpeg is None:
+    decode = decoder()
+    if decode is None:
         return None
     try:
         header = open_image(io.BytesIO(data), name, ("JPEG",), max_pixels)
@@ -54,9 +54,25 @@ def _plain_jpeg(data: bytes, channels: int, name: str, max_pixels: int) -> Tenso
         # Colour as grey has Pillow's rounding: libjpeg's own grey is another.
         if turned or header.format != "JPEG" or not bands or channels not in (bands, 3):
             return None
-        pixels: Tensor = decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8))  # [bands, H, W]
+        pixels: Tensor = decode(torch.frombuffer(bytearray(data), dtype=torch.uint8), AS_IT_IS, False)  # [bands, H, W]
     except (ImageError, *DAMAGE):
         return None
     if tuple(pixels.shape) != (bands, header.height, header.width):
         return None
     return pixels.expand(channels, -1, -1)
+
+
+@cache
+def decoder() -> Callable[[Tensor, int, bool], Tensor] | None:
+    """torchvision's decoder, from its compiled extension alone: importing the package takes as long as PyTorch, in each
+    process that reads images. None where the package or the extension is missing: Pillow then decodes everything."""
+    spec = importlib.util.find_spec("torchvision")
+    folders = [] if spec is None else spec.submodule_search_locations or []
+    for path in (Path(folder) / name for folder in folders for name in EXTENSIONS):
+        if path.is_file():
+            try:
+                torch.ops.load_library(path)
+                return torch.ops.image.decode_jpeg
+            except (OSError, AttributeError):  # built for another PyTorch
+                return None
+    return None

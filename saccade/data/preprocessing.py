@@ -10,19 +10,15 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
 import torch
-import torchvision.transforms.v2.functional as functional
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
 
 from saccade.config_io import Config, build_config
+from saccade.data import pixels as px
+from saccade.data.pixels import Interpolation
 from saccade.errors import ConfigError, ImageError
 
-# These functions are typed for tensors, and accept PIL images too.
-F: Any = functional
-
 Resize = Literal["shortest", "exact", "pad", "range", "edges", "inside", "closest"]
-Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
 MAX_SIDE = 2**14  # pixels of the model's input
 # A thin image is scaled until its shorter side fits, and the rest is cut off: where that has more than so many pixels,
@@ -98,19 +94,18 @@ class Preprocessing(Config):
 
     def fit(self, image: Image.Image | Tensor) -> Image.Image | Tensor:
         """The image resized, cropped or padded to the model's size, its values unchanged."""
-        height, width = F.get_size(image)
+        height, width = px.get_size(image)
         if self.keeps_aspect:
             return self._resize(image, self.whole_size(height, width))
         if self.resize == "pad":
             factor = min(self.size[0] / height, self.size[1] / width)
             inner = (max(1, round(height * factor)), max(1, round(width * factor)))
             top, left = (self.size[0] - inner[0]) // 2, (self.size[1] - inner[1]) // 2
-            margins = [left, top, self.size[1] - inner[1] - left, self.size[0] - inner[0] - top]
-            return F.pad(self._resize(image, inner), margins, fill=self._background(image))
+            return px.pad(self._resize(image, inner), self.size, top, left, self._background(image))
         scaled = self.resize_size if self.resize == "exact" else self.size_covering(height, width)
         if self._is_too_large(scaled, height, width):
             image, scaled = self._middle(image, scaled)
-        return F.center_crop(self._resize(image, scaled), list(self.size))
+        return px.center_crop(self._resize(image, scaled), self.size)
 
     @property
     def keeps_aspect(self) -> bool:
@@ -166,14 +161,14 @@ class Preprocessing(Config):
 
     def normalize(self, image: Image.Image | Tensor) -> Tensor:
         """An image of the model's size -> ``[C, H, W]`` float32, in the value range, less mean, over std."""
-        pixels: Tensor = (image if isinstance(image, Tensor) else F.pil_to_tensor(image)).contiguous()
+        pixels = (image if isinstance(image, Tensor) else px.to_tensor(image)).contiguous()
         if pixels.shape[0] != self.channels:
             raise ConfigError(f"the image has {pixels.shape[0]} channels, the model expects {self.channels}")
         low, high = self.value_range
-        values: Tensor = F.to_dtype(pixels, torch.float32, scale=True)
+        values = px.to_unit(pixels)
         if (low, high) != (0.0, 1.0):
             values = values * (high - low) + low
-        return F.normalize(values, list(self.mean), list(self.std))
+        return px.normalize(values, self.mean, self.std)
 
     def denormalize(self, images: Tensor) -> Tensor:
         """The inverse of :meth:`normalize`: ``[..., C, H, W]`` -> values in [0, 1], for display."""
@@ -233,13 +228,13 @@ class Preprocessing(Config):
         return build_config(cls, values, "preprocessing.")
 
     def _resize(self, image: Image.Image | Tensor, size: tuple[int, ...]) -> Image.Image | Tensor:
-        height, width = F.get_size(image)
+        height, width = px.get_size(image)
         if self._is_too_large(size, height, width):
             raise ImageError(
                 f"an image of {width} x {height} pixels is too thin: it would be scaled to {size[1]} x "
                 f"{size[0]}; crop it, or use resize: pad"
             )
-        if tuple(F.get_size(image)) == tuple(size):
+        if px.get_size(image) == tuple(size):
             return image
         return resize_image(image, size, self.interpolation)
 
@@ -253,7 +248,7 @@ class Preprocessing(Config):
     ) -> tuple[Image.Image | Tensor, tuple[int, int]]:
         """The middle of a thin image that :meth:`fit` sees, and the size to scale it to: the pixels are those of the
         whole image scaled to `scaled`, moved by less than one where the factor is no whole number."""
-        height, width = F.get_size(image)
+        height, width = px.get_size(image)
         if max(height, width) > MAX_ASPECT * min(height, width):
             raise ImageError(
                 f"an image of {width} x {height} pixels is too thin: one side is more than {MAX_ASPECT:,} times the "
@@ -267,7 +262,7 @@ class Preprocessing(Config):
         corners[axis], corners[2 + axis] = cut, length - 2 * cut
         size = list(scaled)
         size[axis] = round((length - 2 * cut) * factor)
-        return F.crop(image, *corners), (size[0], size[1])
+        return px.crop(image, *corners), (size[0], size[1])
 
     def _background(self, image: Image.Image | Tensor) -> list[float]:
         """The pixel values that become 0 by normalisation."""
@@ -281,12 +276,11 @@ def resize_image(image: Image.Image | Tensor, size: Sequence[int], interpolation
     A tensor of 8-bit levels is rounded between the two passes, as a PIL image. Pillow 13 takes the vertical pass first
     where more than twice as many rows as columns vanish; so do tensors here, or up to 20 levels would lie between.
     """
-    height, width = F.get_size(image)
-    options: Any = {"interpolation": InterpolationMode(interpolation), "antialias": interpolation != "nearest"}
+    height, width = px.get_size(image)
     levels = isinstance(image, Tensor) and not image.is_floating_point()
     if levels and height - size[0] > max(0, 2 * (width - size[1])):
-        image = F.resize(image, [size[0], width], **options)
-    return F.resize(image, list(size), **options)
+        image = px.resize(image, (size[0], width), interpolation)
+    return px.resize(image, size, interpolation)
 
 
 def _is_float(image: Image.Image | Tensor) -> bool:

@@ -107,7 +107,7 @@ def build(architecture: str, config: Mapping[str, Any], max_values: int | None =
     typed = read_config(architecture, config)
     try:
         if max_values is not None:
-            with import_module("torch").device("meta"):  # shapes without values
+            with import_module("saccade.models.shapes").without_values():
                 shapes = _model(architecture, typed).state_dict().values()
             count = sum(tensor.numel() for tensor in shapes)
             if count > max_values:

@@ -81,7 +81,7 @@ def _keep_rows_finite(mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class AttentionTap(Protocol):
-    """What :func:`saccade.record` puts on an attention; `fused` and `explicit` return the numbers that they are given."""
+    """What :func:`saccade.record` puts on an attention; `fused` and `explicit` return the numbers that they take."""
 
     def fused(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, out: Tensor) -> Tensor:
         """After :func:`attend`, with its arguments and its output ``[B, H, Q, e]``, which is returned."""

@@ -47,8 +47,8 @@ def calls(monkeypatch) -> list[str]:
 
         monkeypatch.setattr(owner, attribute, wrapped)
 
-    spy(v2.RandomResizedCrop, "forward", "random resized crop")
-    spy(v2.functional, "horizontal_flip", "flip")
+    spy(augmentation.RandomResizedCrop, "__call__", "random resized crop")
+    spy(augmentation, "flip", "flip")
     spy(RandAugment, "__call__", "RandAugment")
     spy(v2.RandAugment, "forward", "RandAugment")
     spy(v2.ColorJitter, "forward", "colour jitter")

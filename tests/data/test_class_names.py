@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from saccade.data.class_names import imagenet_names, imagenet_synsets, match_classes
+from saccade.data.class_names import match_classes
+from saccade.data.imagenet import imagenet_names, imagenet_synsets
 from saccade.data.label_file import read_label_file
 from saccade.errors import DataError
 

@@ -84,7 +84,7 @@ def test_limits_and_damage_are_those_of_read_image() -> None:
 
 
 def test_without_torchvisions_decoder_pillow_reads_everything(monkeypatch) -> None:
-    monkeypatch.setattr(jpeg_module, "decode_jpeg", None)
+    monkeypatch.setattr(jpeg_module, "decoder", lambda: None)
     assert_as_pillow(jpeg(picture()), tensor=False)
 
 

@@ -1,7 +1,6 @@
 """DETR as Meta writes it: `detr-r50-e632da11.pth` and its relatives, with and without the mask head."""
 
 from torch import Tensor
-from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
 from saccade.checkpoints.detr_parts import backbone_rules, box_head, dilated, mask_head, num_heads
 from saccade.checkpoints.formats import torchvision_resnet
@@ -9,8 +8,11 @@ from saccade.checkpoints.mapping import Rule, rename, rename_both, split
 from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers
 from saccade.checkpoints.processors import plain
 from saccade.data.preprocessing import Preprocessing
+from saccade.deferred import Deferred
 from saccade.models.detr import DETRConfig
 from saccade.nn.transformer import BlockConfig
+
+detection = Deferred("torchvision.models.detection")
 
 NAME = "Meta DETR"
 ARCHITECTURE = "detr"
@@ -85,7 +87,7 @@ def labels(config: DETRConfig) -> tuple[str, ...] | None:
     """COCO's names by their ids, 1 to 90 with holes, for as many classes as its models have."""
     if config.num_classes != 91:
         return None
-    return tuple(FasterRCNN_ResNet50_FPN_Weights.DEFAULT.meta["categories"])
+    return tuple(detection.FasterRCNN_ResNet50_FPN_Weights.DEFAULT.meta["categories"])
 
 
 def preprocessing(config: DETRConfig, metadata: CheckpointMetadata) -> Preprocessing:

@@ -1,4 +1,4 @@
-"""Images with maps as batches: image and map are cropped and flipped together (with torchvision's functions)."""
+"""Images with maps as batches: image and map are cropped and flipped together."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-import torchvision.transforms.v2.functional as functional
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -17,6 +16,7 @@ from saccade.data.augmentation import colour_transform
 from saccade.data.batching import Item, first_readable
 from saccade.data.config import AugmentationConfig
 from saccade.data.images import size_of
+from saccade.data.pixels import crop, flip
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch
 from saccade.data.seeding import mix_seed
@@ -63,10 +63,10 @@ class DenseTransform:
             torch.default_generator.manual_seed(mix_seed(*key))
             if self.config.crop_scale is not None:
                 top, left, height, width = _crop(picture, self.config.crop_scale)
-                picture = functional.crop(picture, top, left, height, width)
+                picture = crop(picture, top, left, height, width)
                 values = values[top : top + height, left : left + width]
             if self.config.flip and torch.rand(()) < self.config.flip:
-                picture, values = functional.horizontal_flip(picture), values.flip(-1)
+                picture, values = flip(picture), values.flip(-1)
             if self.colours is not None:
                 picture = self.colours(picture)
         preprocessing = self.preprocessing

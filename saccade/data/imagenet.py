@@ -1,0 +1,16 @@
+"""The 1,000 classes of ILSVRC 2012, in the order of their numbers."""
+
+from functools import cache
+from importlib import resources
+
+
+@cache
+def imagenet_synsets() -> tuple[str, ...]:
+    """Their synsets in WordNet, such as n01440764."""
+    return tuple(resources.files("saccade.data").joinpath("imagenet_synsets.txt").read_text().split())
+
+
+@cache
+def imagenet_names() -> tuple[str, ...]:
+    """A short name of each, as torchvision has it; two pairs share one (crane, maillot)."""
+    return tuple(resources.files("saccade.data").joinpath("imagenet_names.txt").read_text().strip().split("\n"))

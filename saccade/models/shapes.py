@@ -1,0 +1,31 @@
+"""Models without values, to count their parameters before memory is reserved for them."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+RANDOM: dict[Callable, Callable] = {torch.randn: torch.empty, torch.rand: torch.empty}
+IN_PLACE = {Tensor.normal_, Tensor.uniform_, *filter(callable, vars(nn.init).values())}
+
+
+class _Uninitialised(TorchFunctionMode):
+    """Leaves out the functions that draw values. On the meta device they would draw none, by way of PyTorch's compiler,
+    whose import takes as long as PyTorch's own."""
+
+    def __torch_function__(
+        self, func: Callable, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func in IN_PLACE:
+            return args[0] if args else (kwargs or {})["tensor"]
+        return RANDOM.get(func, func)(*args, **(kwargs or {}))
+
+
+@contextmanager
+def without_values() -> Iterator[None]:
+    """Modules that are built inside have parameters on the meta device."""
+    with torch.device("meta"), _Uninitialised():
+        yield
