@@ -21,6 +21,7 @@ from saccade.nn.attention import Attention
 from saccade.nn.mlp import Mlp
 from saccade.nn.mode import evaluation_mode
 from saccade.nn.transformer import Block
+from saccade.nn.windows import LocalAttention
 
 # Their linear maps are modules of their own: what these multiply themselves are queries, keys, weights and values.
 ATTENTIONS = (Attention, BoxAttention)
@@ -203,13 +204,15 @@ def _fake_run(model: Model, image_size: tuple[int, int] | None) -> Iterator[Any]
 
 @contextmanager
 def whole_blocks(model: Model) -> Iterator[None]:
-    """Let every block compute all of its tokens."""
+    """Let every block compute all of its tokens, and local attention by products of matrices, which counters see."""
 
     def all_tokens(block: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         return args, {**kwargs, "leading": None}
 
     blocks = [module for module in model.modules() if isinstance(module, Block)]
     handles = [block.register_forward_pre_hook(all_tokens, with_kwargs=True) for block in blocks]
+    windows = [module for module in model.modules() if isinstance(module, LocalAttention)]
+    handles += [module.register_forward_pre_hook(lambda _, args: (*args[:1], True)) for module in windows]
     try:
         yield
     finally:

@@ -10,6 +10,7 @@ B batch, C channels, h x w places (N of them), H heads, d width of a head's quer
 """
 
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -48,8 +49,58 @@ class LocalAttention(Attention):
         self.rows = nn.Parameter(torch.randn(num_heads, half, window, 1) / math.sqrt(out_channels))
         self.columns = nn.Parameter(torch.randn(num_heads, half, 1, window) / math.sqrt(out_channels))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``[B, C, h, w]`` -> ``[B, out_channels, h / stride, w / stride]``."""
+    def forward(self, x: Tensor, gather: bool = False) -> Tensor:
+        """``[B, C, h, w]`` -> ``[B, out_channels, h / stride, w / stride]``.
+
+        Args:
+            x: the map.
+            gather: whether to collect the window of every place and multiply matrices, as under an intervention and for
+                counters of multiply-adds. The numbers are equal to rounding; it takes several times as long.
+        """
+        edit = self.edit
+        changed = edit is not None and edit.active()
+        out = self.gathered(x) if gather or changed else self.shifted(x)
+        return F.avg_pool2d(out, self.stride) if self.stride > 1 else out
+
+    def shifted(self, x: Tensor) -> Tensor:
+        """``[B, C, h, w]`` -> ``[B, out_channels, h, w]``: for each of the k² steps of a window one product of the
+        queries with the keys that lie a step away, and one of the weights with the values. No window is copied."""
+        q, k, v = (part(x).unflatten(1, (self.num_heads, -1)) for part in (self.q, self.k, self.v))  # [B, H, d, h, w]
+        q = q / math.sqrt(q.shape[2])
+        scores = torch.stack([(q * key).sum(dim=2) for key in self.steps(k)], dim=2)  # [B, H, k², h, w]
+        towards_rows, towards_columns = q.chunk(2, dim=2)
+        rows = torch.einsum("bhdyx,hdk->bhkyx", towards_rows, self.rows[..., 0])
+        columns = torch.einsum("bhdyx,hdk->bhkyx", towards_columns, self.columns[:, :, 0])
+        scores = scores + (rows[:, :, :, None] + columns[:, :, None]).flatten(2, 3)
+        inside = torch.stack(list(self.steps(x.new_ones(1, 1, 1, *x.shape[-2:]))), dim=2)[:, :, :, 0] > 0
+        weights = self.recorded(scores.masked_fill(~inside, -math.inf).softmax(dim=2))
+        out = torch.zeros_like(v)
+        for weight, value in zip(weights.unbind(dim=2), self.steps(v)):
+            out = torch.addcmul(out, weight[:, :, None], value)
+        return out.flatten(1, 2)
+
+    def steps(self, x: Tensor) -> Iterator[Tensor]:
+        """``[B, H, d, h, w]``, moved by every step of a window, row by row; zeros outside."""
+        height, width = x.shape[-2:]
+        around = F.pad(x, (self.window // 2,) * 4)
+        for row in range(self.window):
+            for column in range(self.window):
+                yield around[..., row : row + height, column : column + width]
+
+    def recorded(self, weights: Tensor) -> Tensor:
+        """Weights ``[B, H, k², h, w]``, with a recording behind."""
+        tap = self.tap
+        if tap is None:
+            return weights
+        batch, heads, _, height, width = weights.shape
+        rows = weights.permute(0, 3, 4, 1, 2).reshape(batch * height * width, heads, 1, -1)
+        tapped = tap.explicit(rows)
+        if tapped is rows:
+            return weights
+        return tapped.view(batch, height, width, heads, -1).permute(0, 3, 4, 1, 2).contiguous()
+
+    def gathered(self, x: Tensor) -> Tensor:
+        """The same by the formula: each place has the keys and values of its window, ``[B, out_channels, h, w]``."""
         batch, _, height, width = x.shape
         k = self.windows(self.k(x)) + self.distances()  # [B h w, H, k², d]
         v = self.windows(self.v(x))
@@ -57,8 +108,7 @@ class LocalAttention(Attention):
         inside = self.windows(x.new_ones(1, self.num_heads, height, width))[:, :1, :, 0].bool()  # [h w, 1, k²]
         mask = inside.repeat(batch, 1, 1)[:, :, None]
         out = self.fused(q, k, v, mask)  # [B h w, H, 1, d]
-        out = out.reshape(batch, height, width, -1).permute(0, 3, 1, 2)
-        return F.avg_pool2d(out, self.stride) if self.stride > 1 else out
+        return out.reshape(batch, height, width, -1).permute(0, 3, 1, 2)
 
     def windows(self, x: Tensor) -> Tensor:
         """The window around every place, heads apart: ``[B, H d, h, w]`` -> ``[B h w, H, k², d]``."""

@@ -1,6 +1,7 @@
 """Local and axial attention against sums written out, against official outputs, and for the cost they promise."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,49 @@ def test_local_attention_by_hand() -> None:
     layer = LocalAttention(6, 16, num_heads=4, window=3)
     x = torch.randn(1, 6, 5, 4)
     torch.testing.assert_close(layer(x), local_by_hand(layer, x), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("window", "grid"), [(1, (3, 4)), (3, (5, 4)), (5, (1, 7)), (7, (4, 3))])
+def test_shifted_products_equal_the_gathered_windows(window: int, grid: tuple[int, int]) -> None:
+    """The output and every gradient in float64, also on maps that are smaller than a window; and recordings."""
+    torch.manual_seed(0)
+    layer = LocalAttention(6, 16, num_heads=2, window=window).double()
+    x = torch.randn(2, 6, *grid, dtype=torch.float64, requires_grad=True)
+    plain, recorded = [], []
+    for gather in (False, True):
+        out = layer(x, gather)
+        plain.append([out, *torch.autograd.grad(out.square().sum(), [x, *layer.parameters()])])
+        with saccade.record(layer) as trace:
+            assert torch.equal(layer(x, gather), out)
+        recorded.append(next(iter(trace.attention.values())))
+    for shifted, gathered in zip(*plain, strict=True):
+        torch.testing.assert_close(shifted, gathered, rtol=1e-12, atol=1e-12)
+    assert recorded[0].shape == (2 * grid[0] * grid[1], 2, 1, window**2)
+    torch.testing.assert_close(*recorded)
+
+
+def test_gradients_of_the_recorded_weights_of_a_window() -> None:
+    torch.manual_seed(0)
+    layer, x = LocalAttention(4, 8, num_heads=2, window=3), torch.randn(1, 4, 5, 4)
+    gradients = []
+    for gather in (False, True):
+        with saccade.record(layer) as trace:
+            out = layer(x, gather)
+        weights = next(iter(trace.attention.values()))
+        gradients.append(torch.autograd.grad(out.square().sum(), [weights, *layer.parameters()]))
+    for shifted, gathered in zip(*gradients, strict=True):
+        torch.testing.assert_close(shifted, gathered)
+
+
+@torch.no_grad()
+def test_an_inactive_intervention_of_another_thread_changes_no_bit() -> None:
+    layer, x = LocalAttention(4, 16, num_heads=2, window=3), torch.randn(1, 4, 6, 5)
+    plain = layer(x)
+    with saccade.intervene(torch.nn.Sequential(layer), heads={0: [1]}):
+        changed = layer(x)
+        with ThreadPoolExecutor(1) as pool:
+            assert torch.equal(pool.submit(layer, x).result(), plain)
+    assert not torch.equal(changed, plain)
 
 
 @torch.no_grad()
