@@ -39,9 +39,9 @@ from saccade.training.config import BUILT_IN, RunConfig
 from saccade.training.distributed import joined_processes
 from saccade.training.events import Event
 from saccade.training.fit import DataSize, fit_to_data
-from saccade.training.loop import RunResult
 from saccade.training.loop import train as run_loop
 from saccade.training.plan import TrainingPlan, plan_run
+from saccade.training.result import RunResult
 from saccade.training.run_directory import RunDirectory
 
 DISTANCE_IMAGES = 16

@@ -6,8 +6,8 @@ from pathlib import Path
 from saccade.tasks import table
 from saccade.training.config import RunConfig
 from saccade.training.events import Event
-from saccade.training.loop import RunResult
 from saccade.training.loop import train as run_loop
+from saccade.training.result import RunResult
 from saccade.training.run_directory import RunDirectory
 
 

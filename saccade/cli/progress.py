@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from saccade.training.events import EpochDone, Event, Note, RunStarted, StepDone
 
 REFRESH_SECONDS = 0.1  # of the progress bar
+NOTABLE_WAIT = 0.05  # fraction of the time, from which an epoch's line prints it
 LINE_SECONDS = 60.0  # without a bar: the longest time between two lines, for epochs that take hours
 
 
@@ -90,11 +91,11 @@ def step_line(event: StepDone, smooth: dict[str, float]) -> str:
 
 def epoch_line(epoch: int, row: dict) -> str:
     """One epoch in a log."""
-    hidden = ("epoch", "step", "lr", "seconds", "images_per_second", "skipped")
+    hidden = ("epoch", "step", "lr", "seconds", "images_per_second", "data_wait", "skipped")
     metrics = [f"{name.replace('_', ' ')} {format_metric(name, row[name])}" for name in row if name not in hidden]
-    return (
-        f"epoch {epoch:>4}  {'  '.join(metrics)}  lr {row['lr']:.2e}  {format_rate(row['images_per_second'])} images/s"
-    )
+    wait = f"  waiting for data {row['data_wait']:.0%}" if row.get("data_wait", 0.0) >= NOTABLE_WAIT else ""
+    rate = format_rate(row["images_per_second"])
+    return f"epoch {epoch:>4}  {'  '.join(metrics)}  lr {row['lr']:.2e}  {rate} images/s{wait}"
 
 
 def format_rate(rate: float) -> str:

@@ -59,11 +59,15 @@ class TrainOptions:
     precision: Literal["auto", "float32", "bfloat16"] | None = None
     """Precision of matrix products: auto is bfloat16 on a GPU and float32 on a CPU."""
     workers: int | None = None
-    """Processes that load data (default: one less than the cores)."""
+    """Processes that load data (default: as many as loading takes time beside the steps, at most the other cores)."""
     bad_images: Literal["stop", "skip"] | None = None
     """Whether a broken image stops the run or is replaced by the next one (default: stop)."""
     device: str | None = None
     """Device, such as cpu or cuda:1 (default: a GPU if there is one)."""
+    activation_checkpointing: Annotated[bool, Parameter(negative="")] = False
+    """Recompute each block in the backward pass: less memory, about a third more time, the same bits."""
+    compile: Annotated[bool, Parameter(negative="")] = False
+    """Compile the model (torch.compile), and print after how many steps that pays."""
     shard: Annotated[bool, Parameter(negative="")] = False
     """Under torchrun: shard the model over the processes (FSDP2)."""
     track: Annotated[tuple[Literal["tensorboard", "mlflow", "wandb", "trackio"], ...], Parameter(negative="")] = ()
@@ -88,6 +92,8 @@ class TrainOptions:
             "data.workers": self.workers,
             "data.bad_images": self.bad_images,
             "device": self.device,
+            "activation_checkpointing": self.activation_checkpointing or None,
+            "compile": self.compile or None,
             "shard": self.shard or None,
             "tracking.to": list(self.track) or None,
         }
@@ -231,6 +237,7 @@ def _run(
     from saccade.cli.progress import RunDisplay
     from saccade.runs import fitted_config, train_task
     from saccade.tasks import table
+    from saccade.training.resources import memory_line
     from saccade.training.run_directory import RunDirectory
 
     if explicit is not None:
@@ -251,6 +258,8 @@ def _run(
     total = sum(result.phase_seconds.values()) or 1.0
     ordered = sorted(result.phase_seconds.items(), key=lambda item: -item[1])
     print("time: " + ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in ordered))
+    memory = memory_line(result.memory, result.predicted_memory)
+    show(f"waited for data {result.data_wait:.1%} of the time; peak memory {memory}")
     show(f"trained in {result.seconds:.1f} s; model {path / 'model'}, report {path / 'report.html'}")
     show("next: " + "\n      ".join(table.room(config.task).next_steps(path, config)))
     return 0

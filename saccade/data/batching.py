@@ -355,8 +355,10 @@ def fits_device(dataset: BatchDataset, size: tuple[int, int, int]) -> bool:
 
 
 def default_workers(dataset: BatchDataset) -> int:
-    """0 for a cached data set, else one for each core but one, at most 16."""
+    """0 for a cached data set, else one for each core but one, at most 16; each process that torchrun started on a
+    machine has its part of the cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores //= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return 0 if dataset.cache is not None else max(0, min(cores - 1, 16))
 
 

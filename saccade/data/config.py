@@ -63,7 +63,7 @@ class DataConfig:
     test_fraction: Part = 0.2  # held out first, if the data has no test split
     split_seed: Seed = 0  # of the draw of these fractions
     train_size: Count | None = None  # training inputs that are used, each class in proportion; None: all
-    workers: Workers | None = None  # loader processes; None: one for each core but one, 0 for data in memory
+    workers: Workers | None = None  # loader processes; None: as many as loading takes time beside the steps
     bad_images: Literal["stop", "skip"] = "stop"  # a broken image stops the run, or the next one replaces it
     sampling: Literal["shuffled", "balanced"] = "shuffled"  # balanced: every class equally often in an epoch
     max_pixels: Count | None = None  # of an image; larger ones are refused. None: 89 million, Pillow's own limit

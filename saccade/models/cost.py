@@ -4,7 +4,7 @@ The model runs once on fake tensors, which have shapes and no numbers, so even t
 `torch.utils.flop_counter` counts its matrix products, convolutions and attentions.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +25,7 @@ from saccade.nn.windows import LocalAttention
 
 # Their linear maps are modules of their own: what these multiply themselves are queries, keys, weights and values.
 ATTENTIONS = (Attention, BoxAttention)
+_Storages = dict[int, torch.UntypedStorage]  # by address
 
 
 @dataclass(frozen=True)
@@ -72,26 +73,27 @@ class PartCost:
     macs: int
 
 
-def measure_cost(model: Model, image_size: tuple[int, int] | None = None) -> Cost:
+def measure_cost(model: Model, image_size: tuple[int, int] | None = None, recomputed: Sequence[nn.Module] = ()) -> Cost:
     """The cost of one image of (H, W) pixels, the size in the model's config unless given; or of one text.
 
     In evaluation mode, so without what dropout would keep. The model's weights, mode and gradients stay as they are.
+
+    Args:
+        model: the network.
+        image_size: (H, W) in pixels.
+        recomputed: parts whose activations the backward pass computes again, none inside another: their inputs count,
+            and the activations of the largest part.
     """
-    saved: dict[int, torch.UntypedStorage] = {}  # by address: what two layers save of one tensor counts once
-
-    def save(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        saved[storage._cdata] = storage
-        return tensor
-
     with _fake_run(model, image_size) as (run, own, counter):
-        with saved_tensors_hooks(save, lambda tensor: tensor):
+        with _saved_storages(recomputed) as (saved, parts):
             run()
         names = dict(model.named_modules())
         with counter, whole_blocks(model), _by_module(names, counter) as products:
             run()
     own_storage = {t.untyped_storage()._cdata for t in own}
     activation_bytes = sum(s.nbytes() for address, s in saved.items() if address not in own_storage)
+    known = own_storage | saved.keys()
+    activation_bytes += max((sum(s.nbytes() for a, s in part.items() if a not in known) for part in parts), default=0)
     explicit = sum(others for path, (_, others) in products.items() if isinstance(names[path], ATTENTIONS))
     return Cost(
         params=sum(p.numel() for p in model.parameters()),
@@ -99,6 +101,39 @@ def measure_cost(model: Model, image_size: tuple[int, int] | None = None) -> Cos
         attention_macs=sum(fused for fused, _ in products.values()) + explicit,
         activation_bytes=activation_bytes,
     )
+
+
+@contextmanager
+def _saved_storages(recomputed: Sequence[nn.Module]) -> Iterator[tuple[_Storages, list[_Storages]]]:
+    """What a pass keeps for the backward pass, by address: what two layers save of one tensor counts once. Apart from
+    it, what each call of a recomputed part would keep."""
+    saved: _Storages = {}
+    parts: list[_Storages] = []
+    holder = [saved]  # of what is saved now
+
+    def save(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        holder[-1][storage._cdata] = storage
+        return tensor
+
+    def enter(part: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+        for tensor in (*args, *kwargs.values()):
+            if isinstance(tensor, Tensor):
+                save(tensor)
+        parts.append({})
+        holder.append(parts[-1])
+
+    def leave(part: nn.Module, args: tuple, output: object) -> None:
+        holder.pop()
+
+    handles = [part.register_forward_pre_hook(enter, with_kwargs=True) for part in recomputed]
+    handles += [part.register_forward_hook(leave) for part in recomputed]
+    try:
+        with saved_tensors_hooks(save, lambda tensor: tensor):
+            yield saved, parts
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def measure_parts(model: Model, image_size: tuple[int, int] | None = None) -> tuple[PartCost, ...]:

@@ -19,7 +19,7 @@ STYLE: Any = {
     "svg.hashsalt": "saccade",
 }  # fmt: skip
 
-NO_FIGURES = ("epoch", "step", "loss", "val_loss", "lr", "seconds", "images_per_second", "skipped")
+NO_FIGURES = ("epoch", "step", "loss", "val_loss", "lr", "seconds", "images_per_second", "data_wait", "skipped")
 SHARES = 5.0  # figures that stay below are drawn in one panel
 Row = Mapping[str, float]
 

@@ -36,7 +36,7 @@ from saccade.yaml_io import parse_yaml, read_yaml_file
 LENGTH = ("schedule.epochs", "schedule.steps")  # options that make a resumed run longer: training/extension.py
 # Options of a resumed run that change no result, or only the last bits; the others are part of what a run is.
 CHANGEABLE = (
-    "data.workers", "data.check", "device", "checkpoint_seconds", "preflight",
+    "data.workers", "data.check", "device", "checkpoint_seconds", "preflight", "activation_checkpointing", "compile",
     "tracking.to", "tracking.project", "tracking.every",
 )  # fmt: skip
 LayerDecay = Annotated[float, Range(0, 10, above=True)]
@@ -120,6 +120,8 @@ class RunConfig:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     batch_size: Count = 64  # of one optimizer step, over all processes
     accumulation: Count = 1  # gradient accumulation: micro-batches a process cuts its batch into, to need less memory
+    activation_checkpointing: bool = False  # the backward pass recomputes each block: less memory, a third more time
+    compile: bool = False  # torch.compile; prints after how many steps it pays
     ema: Part = 0.0  # decay of the exponential moving average of the weights, which then is the result; 0: none
     select: Literal["best", "last"] = "best"  # the resulting weights: of the epoch with the best validation metric
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 on a GPU, float32 on a CPU

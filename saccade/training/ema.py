@@ -31,11 +31,12 @@ class ExponentialMovingAverage:
         decay = min(self.decay, (1 + step) / (10 + step))
         parameters = [p.detach() for p in model.parameters()]
         torch._foreach_lerp_(list(self.tensors.values()), parameters, 1 - decay)
-        for name, buffer in persistent_buffers(model).items():
-            if buffer.is_floating_point():
-                self.buffers[name].lerp_(buffer, 1 - decay)
+        buffers = dict(model.named_buffers())
+        for name, average in self.buffers.items():
+            if average.is_floating_point():
+                average.lerp_(buffers[name], 1 - decay)
             else:
-                self.buffers[name].copy_(buffer)
+                average.copy_(buffers[name])
 
     @contextmanager
     def swapped_in(self, model: nn.Module) -> Iterator[None]:

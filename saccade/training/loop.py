@@ -6,12 +6,11 @@ computes the same bits as one that was not.
 
 import copy
 import math
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,8 @@ from saccade.errors import CheckpointError, TrainingError
 from saccade.models.zoo import build
 from saccade.nn.convolution import preferred_memory_format
 from saccade.nn.matmul_precision import matmul_precision
+from saccade.nn.passes import eager_execution
+from saccade.training.compilation import compile_in_place
 from saccade.training.config import RunConfig
 from saccade.training.distributed import Processes, copy_full, full_tensor, joined_processes, unwrapped, wrap
 from saccade.training.ema import ExponentialMovingAverage
@@ -36,9 +37,10 @@ from saccade.training.interrupt import StopRequest
 from saccade.training.optimizers import make_optimizer, set_lr
 from saccade.training.plan import Batches, TrainingPlan, plan_run
 from saccade.training.preflight import check_before
-from saccade.training.result import predictions, provenance, summary
+from saccade.training.resources import cpu_seconds, peak_memory
+from saccade.training.result import RunResult, predictions, provenance, summary
 from saccade.training.resume import choose_environment, locked, resumed_config
-from saccade.training.run_directory import Progress, RunDirectory
+from saccade.training.run_directory import ENVIRONMENT, Progress, RunDirectory
 from saccade.training.schedules import lr_factor, schedule_length
 from saccade.training.start import config_of_setup, save_start
 from saccade.training.state import Files, load_state, model_tensors, non_finite_names, state_tensors
@@ -48,36 +50,6 @@ from saccade.training.tracking.tracking import require_trackers, tracked
 BEST = "best"
 Watcher = Callable[[Event], None]
 MakeSetup = Callable[[RunConfig, torch.device], TrainingSetup]
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """How a run ended.
-
-    Attributes:
-        run: its directory.
-        metrics: of the test split, else of the validation split; None where the data leaves neither, or for a run
-            that was stopped.
-        split: which of the two.
-        seconds: of training.
-        phase_seconds: seconds by what they went to.
-        stopped_by: the number of the signal; 0 for a run that came to its end.
-        is_first: whether this is the first of several processes, the one that writes files.
-        cpu_seconds: processor time of training, over all threads and loader processes of this process.
-    """
-
-    run: RunDirectory
-    metrics: Metrics | None
-    split: str
-    seconds: float
-    phase_seconds: dict[str, float] = field(default_factory=dict)
-    stopped_by: int = 0
-    is_first: bool = True
-    cpu_seconds: float = 0.0
-
-    @property
-    def finished(self) -> bool:
-        return not self.stopped_by
 
 
 def train(
@@ -131,6 +103,7 @@ class _Run:
         self.infinite_buffers = frozenset(non_finite_names(dict(plan.model.named_buffers())))
         self.progress = Progress()
         self.clock: Counter[str] = Counter()
+        self.predicted_memory: int | None = None
         self.cpu_start = cpu_seconds()  # of the clock of processor time, less what the run took before it was resumed
 
     def execute(self, resume: bool) -> RunResult:
@@ -146,9 +119,14 @@ class _Run:
         with matmul_precision(precision):
             if not resume and self.processes.is_first:
                 with self.run.removed_unless_started():
-                    check_before(
+                    expectation = check_before(
                         self.config, self.plan, self.processes, lambda text, warning: self.notify(Note(text, warning))
                     )
+                self.run.write_json(ENVIRONMENT, {**self.run.environment(), **asdict(expectation)})
+            machine = self.processes.broadcast_from_rank0(self.run.environment() if self.processes.is_first else None)
+            if self.config.data.workers is None:
+                self.plan = replace(self.plan, workers=machine.get("workers", self.plan.workers))
+            self.predicted_memory = machine.get("predicted_memory")
 
             # ----------------------------------------------------------------------- model, optimizer, where to start
             if self.processes.is_first:
@@ -196,6 +174,12 @@ class _Run:
         batches = iter(loader)
         take_step = TrainStep(self.config, plan, self.processes, self.run.path, self.timed)
         model.train()
+        if self.config.compile and progress.step < plan.total_steps:
+            with self.timed("compilation"):
+                first = next(iter(plan.batches(self.processes.device, progress.step, progress.step + 1)))
+                gradients = take_step.gradients(model, first.to(self.processes.device), progress.step)
+                left = plan.total_steps - progress.step
+                self.notify(Note(compile_in_place(unwrapped(model), gradients, left)))
         began, seconds_before = time.perf_counter(), progress.seconds
         self.cpu_start = cpu_seconds() - progress.cpu_seconds
         last_save, schedule = time.monotonic(), self.config.schedule
@@ -203,6 +187,7 @@ class _Run:
             step_began = time.perf_counter()
             with self.timed("data"):
                 batch = next(batches).to(self.processes.device)
+            progress.data_wait += time.perf_counter() - step_began
             length = schedule_length(progress.step, plan.total_steps, schedule.earlier)
             lr = self.config.peak_lr * lr_factor(
                 progress.step, length, schedule.warmup, schedule.final_lr, schedule.shape
@@ -263,6 +248,7 @@ class _Run:
                     progress.best, progress.best_step = selection, progress.step
                     self.save({"model": model_tensors(unwrapped(model))}, BEST)
         row |= {"seconds": round(progress.seconds, 3), "images_per_second": round(self.rate(), 1)}
+        row["data_wait"] = round(self.data_wait, 4)
         if loader.skipped:
             row["skipped"] = len(loader.skipped)
             for line in loader.skipped:
@@ -326,15 +312,19 @@ class _Run:
         weights = model_tensors(result)
         if self.processes.is_first:
             plain = self.plain_model(weights)
-            origin = provenance(self.config, setup, progress, environment=self.run.environment())
+            environment, memory = self.run.environment(), peak_memory(self.processes.device)
+            origin = provenance(self.config, setup, progress, environment=environment, memory=memory)
             origin |= {"result": None if metrics is None else summary(split, metrics)}
             if setup.start.architecture == OWN:
                 save_own_weights(self.run.model, plain)
             else:
                 save_model_dir(self.run.model, replace(start, model=plain, provenance=origin))
         self.notify(RunEnded(split, {} if metrics is None else dict(metrics.scalars()), progress.step))
-        first, seconds, cpu = self.processes.is_first, progress.seconds, progress.cpu_seconds
-        return RunResult(self.run, metrics, split, seconds, dict(self.clock), is_first=first, cpu_seconds=cpu)
+        return RunResult(
+            self.run, metrics, split, progress.seconds, dict(self.clock), is_first=self.processes.is_first,
+            cpu_seconds=progress.cpu_seconds, memory=peak_memory(self.processes.device),
+            predicted_memory=self.predicted_memory, data_wait=self.data_wait,
+        )  # fmt: skip
 
     def collected(self, model: nn.Module, dataset: BatchDataset) -> Collected:
         """The model's outputs for a split, each process its part, all of them in each process."""
@@ -350,7 +340,8 @@ class _Run:
             world=processes.world,
         )
         precision = self.plan.autocast(processes.device)
-        own = collect(network, batches, processes.device, self.setup.task, precision=precision)
+        with eager_execution() if self.config.compile else nullcontext():  # as the loaded model computes
+            own = collect(network, batches, processes.device, self.setup.task, precision=precision)
         return Collected.joined(processes.gather(own))
 
     def plain_model(self, weights: dict[str, Tensor]) -> nn.Module:
@@ -377,8 +368,7 @@ class _Run:
         """Inputs a second over the run so far."""
         return self.progress.step * self.config.batch_size / max(self.progress.seconds, 1e-9)
 
-
-def cpu_seconds() -> float:
-    """Processor time of this process, its threads and the child processes that have ended."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+    @property
+    def data_wait(self) -> float:
+        """Fraction of the training time so far in which the steps waited for data."""
+        return self.progress.data_wait / max(self.progress.seconds, 1e-9)

@@ -1,5 +1,6 @@
 """From a config and a setup to what the loop needs: the order of the batches, the number of steps, the precision."""
 
+import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from torch import nn
 
 from saccade.data.batching import (
     BalancedClasses,
@@ -23,9 +25,14 @@ from saccade.data.splits import nested_subset
 from saccade.engine.setup import TrainingSetup
 from saccade.errors import ConfigError
 from saccade.models.model import Model
+from saccade.models.recomputation import recomputed_parts
+from saccade.training.compilation import require_compiler
 from saccade.training.config import RunConfig
 from saccade.training.distributed import Processes
 from saccade.training.optimizers import freeze_untrained
+
+NEGLIGIBLE = 0.02  # fraction of a step that loading may take in the process that trains
+SPARE = 1.25  # loaders are that much faster than the steps
 
 
 class Batches(Protocol):
@@ -46,6 +53,7 @@ class TrainingPlan:
         total_steps: of the run.
         workers: loader processes.
         precision: "float32" or "bfloat16".
+        recomputed: parts of the model whose activations the backward pass computes again.
     """
 
     setup: TrainingSetup
@@ -53,6 +61,7 @@ class TrainingPlan:
     total_steps: int
     workers: int
     precision: str
+    recomputed: tuple[nn.Module, ...] = ()
 
     @property
     def model(self) -> Model:
@@ -63,10 +72,18 @@ class TrainingPlan:
         """How images are prepared; None for texts."""
         return self.setup.start.preprocessing
 
+    @property
+    def is_resident(self) -> bool:
+        """Whether the pixels of the training split stay on the device, where nothing is done to them before."""
+        preprocessing = self.preprocessing
+        if preprocessing is None:
+            return False
+        return fits_device(self.setup.train, (preprocessing.channels, *preprocessing.size))
+
     def batches(self, device: torch.device, start: int, stop: int) -> Batches:
-        """The batches of some steps; from pixels that stay on the device, where nothing is done to them before."""
-        train, preprocessing = self.setup.train, self.preprocessing
-        if preprocessing is not None and fits_device(train, (preprocessing.channels, *preprocessing.size)):
+        """The batches of some steps."""
+        train = self.setup.train
+        if self.is_resident:
             return ResidentBatches(train, self.order, device, start=start, stop=stop, workers=self.workers)
         return TrainBatches(train, self.order, start=start, stop=stop, workers=self.workers)
 
@@ -96,6 +113,11 @@ def plan_run(config: RunConfig, setup: TrainingSetup, processes: Processes) -> T
         )
     if mixes and processes.world > 1 and per_process % 2:
         raise ConfigError(f"mixup and cutmix mix neighbours: {per_process} images a process must be an even number")
+    if config.compile and (config.shard or config.activation_checkpointing):
+        other = "shard" if config.shard else "activation_checkpointing"
+        raise ConfigError(f"compile and {other} cannot be combined: leave one of them off")
+    if config.compile:
+        require_compiler()
     on_gpu = processes.device.type == "cuda"
     return TrainingPlan(
         setup=setup,
@@ -103,7 +125,22 @@ def plan_run(config: RunConfig, setup: TrainingSetup, processes: Processes) -> T
         total_steps=config.schedule.steps or config.schedule.epochs * order.steps_per_epoch,
         workers=_workers(setup, processes) if config.data.workers is None else config.data.workers,
         precision=("bfloat16" if on_gpu else "float32") if config.precision == "auto" else config.precision,
+        recomputed=tuple(recomputed_parts(setup.start.model)) if config.activation_checkpointing else (),
     )
+
+
+def workers_for(load: float, step: float, most: int) -> int:
+    """How many processes load inputs as fast as they are trained on, with a quarter to spare.
+
+    Args:
+        load: seconds to load an input.
+        step: seconds of a step for each of its inputs.
+        most: that there may be.
+
+    Returns:
+        0 where loading takes less than a fiftieth of the time.
+    """
+    return 0 if load < NEGLIGIBLE * step else min(math.ceil(SPARE * load / step), most)
 
 
 def train_subset(config: RunConfig, setup: TrainingSetup) -> tuple[int, ...] | None:

@@ -3,6 +3,7 @@
 import copy
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import islice
 
 import torch
@@ -10,12 +11,11 @@ import torch
 from saccade.data.batching import TrainBatches
 from saccade.data.check import DataReport, check_data
 from saccade.errors import DataError, TrainingError
-from saccade.models.cost import measure_cost
-from saccade.models.model import Model
 from saccade.nn.trace import format_bytes
 from saccade.training.config import RunConfig
 from saccade.training.distributed import Processes
-from saccade.training.plan import TrainingPlan
+from saccade.training.plan import TrainingPlan, workers_for
+from saccade.training.resources import predicted_memory, resident_memory
 
 STEPS = 40  # of overfitting one batch
 SECONDS = 20.0  # at most
@@ -25,13 +25,38 @@ SMALL_LOSS = 0.2  # or is small already: a trained head
 SHOWN_CLASSES = 12  # names of classes in the line about the data
 
 
+@dataclass(frozen=True)
+class Expectation:
+    """What is expected of a run.
+
+    Attributes:
+        predicted_memory: peak bytes of this process, of now and :func:`saccade.training.resources.predicted_memory`;
+            None: not known.
+        workers: loader processes.
+    """
+
+    predicted_memory: int | None
+    workers: int
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """Seconds for one input: in a step, and to load it in the process that trains."""
+
+    step: float
+    load: float
+
+
 def check_before(
     config: RunConfig, plan: TrainingPlan, processes: Processes, note: Callable[[str, bool], None]
-) -> None:
+) -> Expectation:
     """Check the data, overfit one batch, and report the expected duration and memory.
 
     Args:
         note: called with each finding and whether it is a warning.
+
+    Returns:
+        the predicted memory, and how many processes are to load data.
 
     Raises:
         DataError: images are broken (with `bad_images: stop`) or carry several labels.
@@ -42,14 +67,25 @@ def check_before(
         note(text, False)
     if config.data.check != "off" and splits is not None and not splits.generated:
         judge_data(check_data(splits, mode=config.data.check), splits.classes, config, note)
+    more = predicted_memory(config, plan, processes, plan.recomputed)
+    memory = None if more is None else resident_memory(processes.device) + more
+    needed = "" if memory is None else f", {format_bytes(memory)} of memory at the peak"
+    workers = plan.workers
     if config.preflight:
-        seconds_per_image = overfit_one_batch(plan, processes.device, note)
+        rehearsal = overfit_one_batch(plan, processes.device, note)
         images = plan.total_steps * config.batch_size
-        minutes = images * seconds_per_image / processes.world / 60
-        needed = ""
-        if isinstance(plan.model, Model):
-            needed = f", {format_bytes(memory_needed(config, plan, processes))} of memory"
+        minutes = images * rehearsal.step / processes.world / 60
         note(f"expected: {minutes:.1f} min for {plan.total_steps} steps{needed}", False)
+        if config.data.workers is None and workers and not plan.is_resident:
+            workers = workers_for(rehearsal.load, rehearsal.step, workers)
+            note(
+                f"loader processes: {workers}, since an input is loaded in {1000 * rehearsal.load:.3g} ms and computed "
+                f"in {1000 * rehearsal.step:.3g} ms",
+                False,
+            )
+    elif needed:
+        note(f"expected{needed.replace(',', ':', 1)}", False)
+    return Expectation(memory, workers)
 
 
 def judge_data(
@@ -71,14 +107,17 @@ def judge_data(
     note(f"data: checked {done} of {total} {report.things}{suffix}", False)
 
 
-def overfit_one_batch(plan: TrainingPlan, device: torch.device, note: Callable[[str, bool], None]) -> float:
-    """Overfit one batch with a copy of the model; returns the seconds that an input takes in a step.
+def overfit_one_batch(plan: TrainingPlan, device: torch.device, note: Callable[[str, bool], None]) -> Rehearsal:
+    """Overfit one batch with a copy of the model; returns the seconds that an input takes.
 
     Raises:
         TrainingError: the loss does not fall, so that no number of epochs would help.
     """
     batches = TrainBatches(plan.setup.train, plan.order, start=0, stop=1, workers=0)
-    batch = plan.setup.transform.plain(next(islice(batches, 1)).to(device)).rows(slice(INPUTS))
+    start = time.perf_counter()
+    batch = next(islice(batches, 1))
+    load = (time.perf_counter() - start) / len(batch.names)
+    batch = plan.setup.transform.plain(batch.to(device)).rows(slice(INPUTS))
     model = copy.deepcopy(plan.model).to(device).eval()  # without dropout, so that the fall of the loss shows at once
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0)
     losses, times, task = [], [], plan.setup.task
@@ -111,13 +150,4 @@ def overfit_one_batch(plan: TrainingPlan, device: torch.device, note: Callable[[
         note(f"one batch overfits: {progress}", False)
     else:
         note(f"not known whether one batch overfits: {progress}, then {SECONDS:.0f} s were over", True)
-    return sorted(times)[len(times) // 2] / len(batch.names)
-
-
-def memory_needed(config: RunConfig, plan: TrainingPlan, processes: Processes) -> int:
-    """Bytes of weights, gradients, AdamW's two moments, the moving average and one part of a batch's activations."""
-    cost = measure_cost(plan.model, None if plan.preprocessing is None else plan.preprocessing.size)
-    copies = 4 + (config.ema > 0)
-    parts = processes.world if config.shard else 1
-    micro_batch = config.batch_size // processes.world // config.accumulation
-    return 4 * cost.params * copies // parts + cost.activation_bytes * micro_batch
+    return Rehearsal(sorted(times)[len(times) // 2] / len(batch.names), load)

@@ -1,6 +1,6 @@
 """What a finished run leaves behind besides its weights."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,7 +9,43 @@ from saccade.engine.results import Metrics
 from saccade.engine.setup import TrainingSetup
 from saccade.engine.task import Task
 from saccade.training.config import RunConfig
-from saccade.training.run_directory import Progress
+from saccade.training.run_directory import Progress, RunDirectory
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended.
+
+    Attributes:
+        run: its directory.
+        metrics: of the test split, else of the validation split; None where the data leaves neither, or for a run
+            that was stopped.
+        split: which of the two.
+        seconds: of training.
+        phase_seconds: seconds by what they went to.
+        stopped_by: the number of the signal; 0 for a run that came to its end.
+        is_first: whether this is the first of several processes, the one that writes files.
+        cpu_seconds: processor time of training, over all threads and loader processes of this process.
+        memory: peak bytes of this process, see :func:`saccade.training.resources.peak_memory`.
+        predicted_memory: what was expected before the run; None: not known.
+        data_wait: fraction of the training time in which the steps waited for data.
+    """
+
+    run: RunDirectory
+    metrics: Metrics | None
+    split: str
+    seconds: float
+    phase_seconds: dict[str, float] = field(default_factory=dict)
+    stopped_by: int = 0
+    is_first: bool = True
+    cpu_seconds: float = 0.0
+    memory: int = 0
+    predicted_memory: int | None = None
+    data_wait: float = 0.0
+
+    @property
+    def finished(self) -> bool:
+        return not self.stopped_by
 
 
 def predictions(task: Task, split: str, collected: Collected, metrics: Metrics) -> dict[str, Any]:
@@ -23,7 +59,7 @@ def summary(split: str, metrics: Metrics) -> dict[str, Any]:
 
 
 def provenance(
-    config: RunConfig, setup: TrainingSetup, progress: Progress, *, environment: dict[str, Any]
+    config: RunConfig, setup: TrainingSetup, progress: Progress, *, environment: dict[str, Any], memory: int
 ) -> dict[str, Any]:
     """Where the weights come from; goes into the model directory."""
     datasets = {"train": setup.train, "val": setup.val, "test": setup.test}
@@ -45,6 +81,8 @@ def provenance(
         "chosen_step": progress.best_step or progress.step,
         "seconds": round(progress.seconds, 1),
         "time_shares": {name: round(value, 2) for name, value in progress.phase_seconds.items()},
+        "data_wait": round(progress.data_wait / max(progress.seconds, 1e-9), 4),
+        "peak_memory": memory,
         "environment": environment,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }

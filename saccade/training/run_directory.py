@@ -55,6 +55,7 @@ class Progress:
     metric_counts: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0  # of training so far
     cpu_seconds: float = 0.0  # processor time of training so far, over all threads and loader processes
+    data_wait: float = 0.0  # seconds in which steps waited for their batch
     phase_seconds: dict[str, float] = field(default_factory=dict)  # seconds by what they went to
 
     @classmethod

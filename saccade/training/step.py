@@ -16,6 +16,7 @@ from saccade.engine.task import Counts
 from saccade.errors import TrainingError
 from saccade.models.model import Model
 from saccade.nn.batch_norm import frozen_statistics
+from saccade.training.activation_checkpointing import recomputed
 from saccade.training.config import RunConfig
 from saccade.training.distributed import Processes, full_tensor, unwrapped, without_sync
 from saccade.training.interrupt import StopRequest
@@ -125,7 +126,7 @@ class TrainStep:
         parts = [batch.rows(slice(start, start + size)) for start in range(0, len(batch.names), size)]
         steps = task.train_parts(model, parts, self.processes.world)
         for part in range(len(parts)):
-            with without_sync(model, last=part == len(parts) - 1):
+            with without_sync(model, last=part == len(parts) - 1), recomputed(plan.recomputed):
                 with self.timed("forward"), plan.autocast(self.processes.device):
                     terms = next(steps)
                     value = terms.value(counts)
@@ -136,6 +137,18 @@ class TrainStep:
             for name, term in terms.metrics.items():
                 totals[name] = totals.get(name, torch.zeros_like(loss)) + term.total.detach()
         return Gradients(loss, totals, dict(names))
+
+    def gradients(self, model: nn.Module, batch: Batch, step: int) -> Callable[[], Gradients]:
+        """A function that computes the gradients of a batch as the step with this number does, without an update."""
+        config = self.config
+        batch = self.plan.setup.transform(batch, step=step, rows=self.plan.order.rows, batch_size=config.batch_size)
+        counts = self.batch_counts(model, batch)
+
+        def run() -> Gradients:
+            model.zero_grad(set_to_none=True)
+            return self.backward(model, batch, counts, step)
+
+        return run
 
     def refuse(self, batch: Batch, step: int, own_loss: float, loss: float, norm: float) -> None:
         """Stop at a loss or a gradient that is not finite, and save the batch that led to it."""

@@ -22,6 +22,20 @@ def boxes_to_pixels(boxes: Tensor, sizes: Tensor) -> Tensor:
     return box_cxcywh_to_xyxy(boxes.float()) * extent
 
 
+def box_ious(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """(IoU, generalised IoU) of boxes ``[..., 4]`` (left, top, right, bottom), pair by pair as their shapes broadcast.
+
+    As torchvision's `box_iou` and `generalized_box_iou`, which compare every box with every other.
+    """
+    areas = [(box[..., 2] - box[..., 0]) * (box[..., 3] - box[..., 1]) for box in (a, b)]
+    inside = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0)
+    around = (torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])).clamp(min=0)
+    intersection, hull = inside[..., 0] * inside[..., 1], around[..., 0] * around[..., 1]
+    union = areas[0] + areas[1] - intersection
+    iou = intersection / union
+    return iou, iou - (hull - union) / hull
+
+
 def valid_sizes(valid: Tensor) -> Tensor:
     """``[B, H, W]``, which pixels of a padded batch are image -> ``[B, 2]`` (height, width) of each image in it."""
     return torch.stack((valid.any(2).sum(1), valid.any(1).sum(1)), dim=1)

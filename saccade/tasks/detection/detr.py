@@ -13,7 +13,6 @@ from typing import Any, Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import box_iou, generalized_box_iou
 
 from saccade.data.rle import encode_rle
 from saccade.data.samples import Batch
@@ -21,7 +20,7 @@ from saccade.engine.attention_groups import AttentionGroup, Axis
 from saccade.engine.results import Result
 from saccade.engine.task import LossTerm, LossTerms
 from saccade.models.detr import DETR
-from saccade.tasks.detection.boxes import box_cxcywh_to_xyxy, boxes_to_pixels, inside_crowds, valid_sizes
+from saccade.tasks.detection.boxes import box_cxcywh_to_xyxy, box_ious, boxes_to_pixels, inside_crowds, valid_sizes
 from saccade.tasks.detection.config import DetectionConfig
 from saccade.tasks.detection.mask_losses import mask_iou, mask_losses
 from saccade.tasks.detection.masks import masks_at_size
@@ -132,7 +131,7 @@ class DetrTask(DetectionTask):
         class_weight = torch.ones(num_classes + 1, device=logits.device)
         class_weight[-1] = self.config.eos_coef
         pred, truth = matched_boxes(layer, boxes, matches)
-        giou = torch.diag(generalized_box_iou(box_cxcywh_to_xyxy(pred), box_cxcywh_to_xyxy(truth)))
+        _, giou = box_ious(box_cxcywh_to_xyxy(pred), box_cxcywh_to_xyxy(truth))
         return {
             "loss_ce": F.cross_entropy(
                 logits.transpose(1, 2), target, class_weight, ignore_index=IGNORED, reduction="sum"
@@ -200,7 +199,7 @@ class DetrTask(DetectionTask):
 def box_metrics(outputs: SetPrediction, classes: Tensor, boxes: Tensor, matches: Matches) -> dict[str, Tensor]:
     """Sums over matched pairs: their IoU, and how many have the right class and an IoU above 0.5."""
     pred, truth = matched_boxes(outputs, boxes, matches)
-    iou = torch.diag(box_iou(box_cxcywh_to_xyxy(pred), box_cxcywh_to_xyxy(truth)))
+    iou, _ = box_ious(box_cxcywh_to_xyxy(pred), box_cxcywh_to_xyxy(truth))
     pred_classes = outputs.logits[matches.image, matches.query].argmax(-1)
     is_right = (iou > 0.5) & (pred_classes == classes[matches.image, matches.target])
     return {"IoU": iou.sum(), "recall": is_right.sum()}

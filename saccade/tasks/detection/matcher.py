@@ -6,12 +6,12 @@ B images, Q queries, K classes, n objects in the image that has most.
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
-from torchvision.ops import generalized_box_iou
 
-from saccade.tasks.detection.boxes import box_cxcywh_to_xyxy
+from saccade.tasks.detection.boxes import box_cxcywh_to_xyxy, box_ious
 
 
 class Matches(NamedTuple):
@@ -53,25 +53,25 @@ class HungarianMatcher:
             repeats: queries for each object, fewer where there are not enough queries. 1 in DETR; more in auxiliary
                 layers give the network more positive examples (Jia et al., arXiv 2207.13080).
         """
-        parts: list[tuple[Tensor, Tensor, Tensor]] = []
-        probabilities = logits.float().softmax(-1)
-        for image in range(len(logits)):
-            objects = (target_classes[image] >= 0).nonzero()[:, 0]
-            if not len(objects):
-                continue
-            pred, target = boxes[image].float(), target_boxes[image, objects].float()
-            cost = -self.cost_class * probabilities[image][:, target_classes[image, objects]]
-            cost += self.cost_bbox * torch.cdist(pred, target, p=1)
-            cost -= self.cost_giou * generalized_box_iou(box_cxcywh_to_xyxy(pred), box_cxcywh_to_xyxy(target))
-            table = cost.cpu().repeat(1, min(repeats, max(len(cost) // len(objects), 1)))
-            rows, columns = linear_sum_assignment(table.nan_to_num(1e6).numpy())
-            query = torch.as_tensor(rows, device=logits.device)
-            chosen = objects[torch.as_tensor(columns, device=logits.device) % len(objects)]
-            parts.append((torch.full_like(query, image), query, chosen))
-        if not parts:
-            empty = torch.zeros(0, dtype=torch.long, device=logits.device)
-            return Matches(empty, empty, empty)
-        return Matches(*(torch.cat(tensors) for tensors in zip(*parts)))
+        costs = self.costs(logits.float(), boxes.float(), target_classes, target_boxes.float()).cpu().numpy()
+        is_object = (target_classes >= 0).cpu().numpy()
+        parts = [np.zeros((3, 0), np.int64)]
+        for image, (cost, real) in enumerate(zip(costs, is_object)):
+            objects = np.flatnonzero(real)
+            if len(objects):
+                each = min(repeats, max(len(cost) // len(objects), 1))
+                query, column = linear_sum_assignment(np.tile(cost[:, objects], (1, each)))
+                parts.append(np.stack((np.full_like(query, image), query, objects[column % len(objects)])))
+        return Matches(*torch.from_numpy(np.concatenate(parts, axis=1)).to(logits.device))
+
+    def costs(self, logits: Tensor, boxes: Tensor, target_classes: Tensor, target_boxes: Tensor) -> Tensor:
+        """The cost of every pair, ``[B, Q, n]``; columns of padding have no meaning."""
+        classes = target_classes.clamp(min=0)[:, None].expand(-1, logits.shape[1], -1)  # [B, Q, n]
+        cost = -self.cost_class * logits.softmax(-1).gather(2, classes)
+        cost += self.cost_bbox * torch.cdist(boxes, target_boxes, p=1)
+        pred, target = box_cxcywh_to_xyxy(boxes)[:, :, None], box_cxcywh_to_xyxy(target_boxes)[:, None]
+        cost -= self.cost_giou * box_ious(pred, target)[1]
+        return cost.nan_to_num(1e6)
 
 
 def num_matches(target_classes: Tensor, num_queries: int, repeats: int = 1) -> Tensor:

@@ -1,0 +1,76 @@
+"""What a run takes of its machine: processor time and memory, so far and predicted."""
+
+import os
+import resource
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from saccade.models.cost import measure_cost
+from saccade.models.model import Model
+from saccade.nn.trace import format_bytes
+from saccade.training.config import RunConfig
+from saccade.training.distributed import Processes
+from saccade.training.plan import TrainingPlan
+
+
+def cpu_seconds() -> float:
+    """Processor time of this process, its threads and the child processes that have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def peak_memory(device: torch.device) -> int:
+    """Most bytes so far: allocated by PyTorch on a GPU, else resident in this process, without its loader processes."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def resident_memory(device: torch.device) -> int:
+    """Bytes of now, of the same kind as :func:`peak_memory`."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    statm = Path("/proc/self/statm")
+    if not statm.exists():  # not on Linux
+        return peak_memory(device)
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def predicted_memory(
+    config: RunConfig, plan: TrainingPlan, processes: Processes, recomputed: Sequence[nn.Module] = ()
+) -> int | None:
+    """Bytes that training will take at its peak, beside those of now; None for a model of one's own.
+
+    With P bytes of weights, A of the activations of an input, and b inputs in a part of the batch::
+
+        state = 3 P, or 4 P with a moving average    weights, AdamW's two moments, the average
+        peak  = state + max(b A, P, state on a CPU) - P
+
+    A step's peak is at the end of the forward pass, when its gradients (P) are not there yet; the backward pass frees
+    activations while it makes gradients. A checkpoint is written from a copy of the state in the host's memory. The
+    weights themselves are loaded when this is predicted.
+
+    Args:
+        config, plan, processes: the run.
+        recomputed: parts whose activations are recomputed.
+    """
+    if not isinstance(plan.model, Model):
+        return None
+    size = None if plan.preprocessing is None else plan.preprocessing.size
+    cost = measure_cost(plan.model, size, recomputed)
+    weights = 4 * cost.params
+    state = (3 + (config.ema > 0)) * weights // (processes.world if config.shard else 1)
+    micro_batch = config.batch_size // processes.world // config.accumulation
+    on_cpu = processes.device.type == "cpu"
+    loaded = weights if on_cpu else 0
+    return state + max(micro_batch * cost.activation_bytes, weights, state if on_cpu else 0) - loaded
+
+
+def memory_line(peak: int, predicted: int | None) -> str:
+    """Such as "1.2 GB (1.1 GB predicted)"."""
+    return format_bytes(peak) + ("" if predicted is None else f" ({format_bytes(predicted)} predicted)")
