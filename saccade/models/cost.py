@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from saccade.models.detr_masks import BoxAttention
@@ -20,12 +19,12 @@ from saccade.models.model import Model
 from saccade.nn.attention import Attention
 from saccade.nn.mlp import Mlp
 from saccade.nn.mode import evaluation_mode
+from saccade.nn.saved_tensors import saved_storages
 from saccade.nn.transformer import Block
 from saccade.nn.windows import LocalAttention
 
 # Their linear maps are modules of their own: what these multiply themselves are queries, keys, weights and values.
 ATTENTIONS = (Attention, BoxAttention)
-_Storages = dict[int, torch.UntypedStorage]  # by address
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def measure_cost(model: Model, image_size: tuple[int, int] | None = None, recomp
             and the activations of the largest part.
     """
     with _fake_run(model, image_size) as (run, own, counter):
-        with _saved_storages(recomputed) as (saved, parts):
+        with saved_storages(recomputed) as (saved, parts):
             run()
         names = dict(model.named_modules())
         with counter, whole_blocks(model), _by_module(names, counter) as products:
@@ -101,39 +100,6 @@ def measure_cost(model: Model, image_size: tuple[int, int] | None = None, recomp
         attention_macs=sum(fused for fused, _ in products.values()) + explicit,
         activation_bytes=activation_bytes,
     )
-
-
-@contextmanager
-def _saved_storages(recomputed: Sequence[nn.Module]) -> Iterator[tuple[_Storages, list[_Storages]]]:
-    """What a pass keeps for the backward pass, by address: what two layers save of one tensor counts once. Apart from
-    it, what each call of a recomputed part would keep."""
-    saved: _Storages = {}
-    parts: list[_Storages] = []
-    holder = [saved]  # of what is saved now
-
-    def save(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        holder[-1][storage._cdata] = storage
-        return tensor
-
-    def enter(part: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
-        for tensor in (*args, *kwargs.values()):
-            if isinstance(tensor, Tensor):
-                save(tensor)
-        parts.append({})
-        holder.append(parts[-1])
-
-    def leave(part: nn.Module, args: tuple, output: object) -> None:
-        holder.pop()
-
-    handles = [part.register_forward_pre_hook(enter, with_kwargs=True) for part in recomputed]
-    handles += [part.register_forward_hook(leave) for part in recomputed]
-    try:
-        with saved_tensors_hooks(save, lambda tensor: tensor):
-            yield saved, parts
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def measure_parts(model: Model, image_size: tuple[int, int] | None = None) -> tuple[PartCost, ...]:

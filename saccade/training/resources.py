@@ -35,10 +35,9 @@ def resident_memory(device: torch.device) -> int:
     """Bytes of now, of the same kind as :func:`peak_memory`."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
-    statm = Path("/proc/self/statm")
-    if not statm.exists():  # not on Linux
+    if not Path("/proc/self/statm").exists():  # not on Linux
         return peak_memory(device)
-    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def predicted_memory(
