@@ -173,6 +173,7 @@ def main() -> int:
     parser.add_argument("--planted", action="store_true")
     parser.add_argument("--sample", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="continue a sample at this change, counted from 0")
     parser.add_argument("--cpu-seconds", type=int, default=240, help="of the tests of one change")
     options = parser.parse_args()
     import torch
@@ -180,7 +181,8 @@ def main() -> int:
 
     torch.set_num_threads(1)
     survivors, start = 0, time.monotonic()
-    for mutant in planted() if options.planted else mutants(options.seed, options.sample):
+    sample = planted() if options.planted else mutants(options.seed, options.sample)
+    for mutant in sample[options.first :]:
         outcome = test(mutant, options.cpu_seconds)
         survivors += outcome == "survived"
         print(f"{outcome}: {mutant.file}, {mutant.change}", flush=True)

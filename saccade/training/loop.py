@@ -23,7 +23,7 @@ from saccade.data.workers import worker_errors
 from saccade.engine.collect import Collected, collect
 from saccade.engine.results import Metrics
 from saccade.engine.setup import TrainingSetup
-from saccade.errors import CheckpointError, TrainingError
+from saccade.errors import CheckpointError, MeasurementError, TrainingError
 from saccade.models.zoo import build
 from saccade.nn.convolution import preferred_memory_format
 from saccade.nn.matmul_precision import matmul_precision
@@ -31,6 +31,7 @@ from saccade.nn.passes import eager_execution
 from saccade.training.compilation import compile_in_place
 from saccade.training.config import RunConfig
 from saccade.training.distributed import Processes, copy_full, full_tensor, joined_processes, unwrapped, wrap
+from saccade.training.divergence import advice
 from saccade.training.ema import ExponentialMovingAverage
 from saccade.training.events import EpochDone, Event, Note, RunEnded, RunStarted, StepDone
 from saccade.training.interrupt import StopRequest
@@ -340,8 +341,11 @@ class _Run:
             world=processes.world,
         )
         precision = self.plan.autocast(processes.device)
-        with eager_execution() if self.config.compile else nullcontext():  # as the loaded model computes
-            own = collect(network, batches, processes.device, self.setup.task, precision=precision)
+        try:
+            with eager_execution() if self.config.compile else nullcontext():  # as the loaded model computes
+                own = collect(network, batches, processes.device, self.setup.task, precision=precision)
+        except MeasurementError as error:
+            raise MeasurementError(f"{error}. {advice(self.config, self.plan.precision)}") from None
         return Collected.joined(processes.gather(own))
 
     def plain_model(self, weights: dict[str, Tensor]) -> nn.Module:

@@ -34,6 +34,7 @@ from saccade.errors import CheckpointError, ConfigError, DataError, TrainingErro
 from saccade.files import is_file, read_bytes, read_text
 from saccade.json_io import dump_json, parse_json
 from saccade.training.config import RunConfig, read_config
+from saccade.training.divergence import advice
 from saccade.training.state import Files, non_finite_names
 from saccade.version import __version__
 
@@ -281,7 +282,7 @@ class RunDirectory:
                 listed = ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
                 raise TrainingError(
                     f"after step {step} values of {kind} are NaN or infinite ({listed}): no checkpoint is written of "
-                    f"them; {self._intact()}. A smaller --lr in a new run is the usual cure"
+                    f"them; {self._intact()}. {advice(self.config())}. The changes need a new run"
                 )
 
     def _intact(self) -> str:

@@ -19,6 +19,7 @@ from saccade.nn.batch_norm import frozen_statistics
 from saccade.training.activation_checkpointing import recomputed
 from saccade.training.config import RunConfig
 from saccade.training.distributed import Processes, full_tensor, unwrapped, without_sync
+from saccade.training.divergence import advice
 from saccade.training.interrupt import StopRequest
 from saccade.training.plan import TrainingPlan
 from saccade.training.sam import perturbed_weights
@@ -158,7 +159,7 @@ class TrainStep:
         raise TrainingError(
             f"{what} at step {step} (epoch {step // self.plan.order.steps_per_epoch}; in this process {own_loss}). "
             f"Nothing was updated. The batch: {', '.join(batch.names[:8])}{' …' if len(batch.names) > 8 else ''}; it "
-            f"is saved in {path}. A smaller --lr is the usual cure"
+            f"is saved in {path}. {advice(self.config, self.plan.precision)}"
         )
 
 

@@ -57,6 +57,24 @@ def test_a_crop_moves_the_image_and_fills_with_black() -> None:
     assert moved[1, :, :, 7].sum() == 0
 
 
+def test_cutmix_pastes_a_rectangle_and_reaches_every_edge() -> None:
+    """Row 0 is all 0, row 1 all 255: what of row 0 is 255 was pasted."""
+    images = torch.stack([torch.zeros(3, 6, 9), torch.full((3, 6, 9), 255.0)]).to(torch.uint8)
+    batch = batch_of(images)._replace(labels=torch.tensor([0, 1]))
+    edges = torch.zeros(4, dtype=torch.bool)
+    for step in range(60):
+        mixed = BatchAugmentation(AugmentationConfig(cutmix=1.0), HALF, 2, 0)(
+            batch, step=step, rows=slice(0, 2), batch_size=2
+        )
+        pasted = mixed.inputs[0, 0] > 0
+        rows, columns = pasted.any(1), pasted.any(0)
+        assert torch.equal(pasted, rows[:, None] & columns)
+        assert max(rows.diff().sum(), columns.diff().sum()) <= 2  # without a hole
+        assert mixed.labels[0, 1].item() == pytest.approx(pasted.float().mean().item())
+        edges |= torch.tensor([rows[0], rows[-1], columns[0], columns[-1]])
+    assert edges.all()
+
+
 def test_about_the_asked_share_is_erased_inside_the_image() -> None:
     boxes = erasing_boxes(0.25, 4000, (32, 48), torch.Generator().manual_seed(0))
     sides = boxes[:, 1::2] - boxes[:, ::2]

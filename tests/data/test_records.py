@@ -201,6 +201,20 @@ def test_data_sets_of_hugging_face(make: Any, tmp_path: Path) -> None:
     assert len(open_unlabelled(path, WHOLE).train) == 6
 
 
+def test_an_arrow_file_without_metadata_has_its_class_names_beside_it(tmp_path: Path) -> None:
+    save_to_disk(tmp_path / "data", arrow_table(range(2)).replace_schema_metadata(None))
+    assert labels_of(open_data(str(tmp_path / "data"), WHOLE)) == {"train": {0: "zebra", 1: "ant"}}
+
+
+def test_without_metadata_the_images_are_the_column_of_bytes(tmp_path: Path) -> None:
+    """Also where the bytes are in a struct; a struct of texts is none."""
+    table = arrow_table(range(2)).replace_schema_metadata(None).drop_columns(["tags"])
+    source = pa.array([{"site": "a"}, {"site": "b"}])
+    pq.write_table(table.add_column(0, "source", source), tmp_path / "train.parquet")
+    splits = open_unlabelled(str(tmp_path / "train.parquet"), WHOLE)
+    assert [splits.train.data(index) for index in range(2)] == [png(0), png(1)]
+
+
 def test_classes_that_are_not_published_are_left_out_and_told(tmp_path: Path) -> None:
     root = tmp_path / "data"
     root.mkdir()

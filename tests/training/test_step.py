@@ -40,17 +40,17 @@ def batch_of(count: int) -> Batch:
     return Batch(torch.ones(count, 64), torch.zeros(count), tuple(str(n) for n in range(count)), torch.arange(count))
 
 
-def take_steps(model: nn.Module, loss, numbers: list[int], *, rank: int = 0, **options) -> list[float]:
+def take_steps(model: nn.Module, loss, numbers: list[int], *, rank: int = 0, count: int = 4, **options) -> list[float]:
     """The losses of the steps with these numbers."""
-    config = RunConfig(batch_size=4, **options)
+    config = RunConfig(batch_size=count, **options)
     setup = TrainingSetup(LoadedModel(model, "", (), None, "own"), ByLoss(loss), train=None)  # type: ignore[arg-type]
-    order = TrainOrder(4, 4, 0, 1, 0, 1)
+    order = TrainOrder(count, count, 0, 1, 0, 1)
     processes = Processes(rank, 1, torch.device("cpu"))
     plan = TrainingPlan(setup, order, len(numbers), 0, "float32")
     step = TrainStep(config, plan, processes, Path(), lambda name: torch.autograd.profiler.record_function(name))
     optimizer = make_optimizer(model, config.optimizer)
     with StopRequest() as stop:
-        return [step(model, optimizer, batch_of(4), number, stop).loss for number in numbers]
+        return [step(model, optimizer, batch_of(count), number, stop).loss for number in numbers]
 
 
 def dropped(model: nn.Module, inputs: Tensor) -> Tensor:

@@ -168,7 +168,11 @@ def test_refusals(change: dict, message: str, tmp_path: Path) -> None:
 def test_zero_shot_is_measured(run: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     loaded = saccade.load(run.path)
     names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-    result = evaluate_zero_shot(loaded, "scenes", names, ["a small red {}", "a large blue {}"])
+    counts: list[int] = []
+    templates = ["a small red {}", "a large blue {}"]
+    result = evaluate_zero_shot(loaded, "scenes", names, templates, on_images=counts.append)
+    assert counts == sorted(counts)
+    assert counts[-1] == 12
     assert result.split == "test"
     assert result.single.images == result.ensemble.images == 12
     assert result.single.nll != result.ensemble.nll

@@ -89,6 +89,17 @@ def test_several_texts_are_filled_as_each_alone() -> None:
             assert [p for _, p in mask.tokens] == pytest.approx([p for _, p in same.tokens], abs=1e-6)
 
 
+def test_further_tokens_are_masked_but_those_that_begin_and_end() -> None:
+    task = MaskedLMTask(VOCABULARY)
+    inputs = task.text_batch(["un deux trois"], [""])
+    masked = torch.tensor([[False, False, True, False, False]])
+    hidden = task.with_masked_tokens(inputs, masked).inputs
+    assert torch.equal(hidden, torch.where(masked, VOCABULARY.mask, inputs.inputs))
+    for place in (0, 4):
+        with pytest.raises(ConfigError, match="never masked"):
+            task.with_masked_tokens(inputs, torch.arange(5)[None] == place)
+
+
 def masked(ratio: float, **changes: float) -> tuple[Vocabulary, torch.Tensor, torch.Tensor]:
     texts = Texts([f"t{i}" for i in range(400)], [english(n) for n in range(10_000, 10_400)], range(400))
     vocabulary = Vocabulary.train([texts.text(i) for i in range(400)])

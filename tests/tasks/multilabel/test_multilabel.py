@@ -68,6 +68,12 @@ def test_tables(header: str, rows: list[str], tmp_path: Path) -> None:
     assert labels_of(splits) == RIGHT
 
 
+@pytest.mark.parametrize(("yes", "no"), [("1", "0"), ("1.0", "0.0"), ("true", "false"), ("True", "False")])
+def test_spellings_of_a_flag(yes: str, no: str, tmp_path: Path) -> None:
+    table = write_table(tmp_path, "file,cat,dog", [f"1.png,{yes},{no}", f"2.png,{no},{yes}", f"3.png,{no},{no}"])
+    assert labels_of(open_multilabel(table, WHOLE)) == {"1.png": {"cat"}, "2.png": {"dog"}, "3.png": set()}
+
+
 @pytest.mark.parametrize(
     ("header", "rows", "words"),
     [

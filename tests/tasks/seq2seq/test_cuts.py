@@ -71,3 +71,13 @@ def test_texts_of_unequal_length(tmp_path: Path) -> None:
 
 def test_captions_of_images(tmp_path: Path) -> None:
     check_cuts(images, tmp_path)
+
+
+def test_the_axes_of_attention_have_the_grid_of_the_image() -> None:
+    """Of 12 x 56 pixels in patches of 4: 3 rows, 14 columns."""
+    case = images()
+    one = case.batch.rows(slice(0, 1))
+    outputs = case.task.eval_step(case.model, one)
+    groups = {group.name: group for group in case.task.attention_groups(case.model, outputs, one)}
+    layouts = groups["cross"].keys.layout, groups["self"].queries.layout, groups["self"].keys.layout
+    assert [layout and layout.grid for layout in layouts] == [(3, 14)] * 3
