@@ -186,7 +186,7 @@ NAMES: dict[str, Callable[[Path], object]] = {
     "a sparse file": lambda folder: os.truncate(_touch(folder / "x.png"), 2**42),
     "no UTF-8": lambda folder: _write(os.fsencode(folder) + b"/caf\xe9.png"),
     "surrogates": lambda folder: _write(os.fsencode(folder) + b"/\xed\xa0\x80.png"),
-    "a line break": lambda folder: _write(os.fsencode(folder) + b"/a\nb.png"),
+    "a line break": lambda folder: _write(os.fsencode(folder) + b"/a\nsaccade: forged.png"),
     "an escape sequence": lambda folder: _write(os.fsencode(folder) + b"/\x1b[31m\x1b]0;x\x07.png"),
     "255 letters": lambda folder: _write(os.fsencode(folder) + b"/" + b"x" * 251 + b".png"),
     "direction marks": lambda folder: _write(os.fsencode(folder / "\u202egnp.exe.png")),

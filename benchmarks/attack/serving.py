@@ -153,7 +153,7 @@ def connected(models: list[tuple[Path, Any]], number: int, rng: random.Random, f
 # -------------------------------------------------------------------------------------------------------------- outputs
 
 
-LABELS = ("\x1b[2J", "\r\nsaccade: all is well", "\x07", "\u202e", "\x9b31m", "a\tb", "\0", '"', ",", "<script>", "NaN")
+LABELS = ("\x1b[2J", "\r\nsaccade: forged", "\x07", "\u202e", "\x9b31m", "a\tb", "\0", '"', ",", "<script>", "NaN")
 
 
 def hostile_labels(state: Path, number: int, rng: random.Random, folder: Path) -> str | None:

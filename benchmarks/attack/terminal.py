@@ -24,6 +24,11 @@ def problem_of_command(arguments: list[str]) -> str | None:
         code, out, err = run_command(arguments)
     except (Exception, SystemExit) as error:
         return described(error)
+    return problem_of_output(code, out, err)
+
+
+def problem_of_output(code: int, out: str, err: str) -> str | None:
+    """Why a command did not end as commands do, by its exit code and what it printed; None if it did."""
     if code not in (0, 1, 2):
         return f"exit code {code}"
     if "Traceback" in err:
@@ -33,6 +38,8 @@ def problem_of_command(arguments: list[str]) -> str | None:
         return f"exit code {code} and no reason: {err[-200:]!r}"
     if CONTROL.search(out.replace("\r", "")) or CONTROL.search(err.replace("\r", "")):
         return f"control characters: {(CONTROL.search(out + err) or [''])[0]!r}"
+    if any(line.startswith("saccade: forged") for line in (out + err).splitlines()):
+        return "a line that a file name or a label forged"
     try:
         (out + err).encode()
     except UnicodeEncodeError:

@@ -19,6 +19,7 @@ from saccade.files import is_file, open_regular
 from saccade.json_io import read_json_file
 
 MANIFEST = "manifest.json"
+MAX_NAME_BYTES = 255 - len("..123456789abc.tmp")  # of a file whose temporary name is allowed by Linux, macOS, Windows
 
 
 def write_atomic(path: str | Path, content: bytes | Callable[[Path], object]) -> str:
@@ -124,7 +125,9 @@ def check_manifest(folder: str | Path) -> None:
 
 
 def _temporary_beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    """A name that no other file has, and that is no longer than a file system allows."""
+    name = os.fsdecode(os.fsencode(path.name)[:MAX_NAME_BYTES])
+    return path.with_name(f".{name}.{uuid.uuid4().hex[:12]}.tmp")
 
 
 def _flush(path: Path) -> None:

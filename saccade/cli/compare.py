@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from saccade.cli.analyses.options import DataOptions
 from saccade.cli.options import Json
+from saccade.cli.terminal import show
 from saccade.errors import ConfigError
 from saccade.json_io import dump_json
 
@@ -82,7 +83,10 @@ def compare(
     else:
         result, page = models_of_a_task(predictors, names, data, source, pictures, resamples, again)
     write_atomic(output, page.encode())
-    print(dump_json(result.to_dict()) if as_json else f"{result}\nreport in {output}")
+    if as_json:
+        print(dump_json(result.to_dict()))
+    else:
+        show(result, f"report in {output}")
 
 
 def classifiers(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from saccade.cli.options import BootstrapOptions, Json, ModelOptions, WayOptions
-from saccade.cli.terminal import show
+from saccade.cli.terminal import names_on_one_line, printable, show
 from saccade.errors import ConfigError
 from saccade.json_io import dump_json
 
@@ -99,7 +99,7 @@ def evaluate(
             study = report.stages(
                 predictor, data, split=split, batch_size=batch_size, workers=workers, on_inputs=advance
             )
-            print(dump_json(study.to_dict()) if as_json else study)
+            print(dump_json(study.to_dict()) if as_json else printable(study))
             return
         result = measure(predictor, data, split=split, batch_size=batch_size, workers=workers, on_inputs=advance)
     report_metrics(result, predictor.task, draws, as_json)
@@ -117,9 +117,9 @@ def report_metrics(result: "Evaluation", task: "Task", draws: BootstrapOptions, 
         content = {"split": result.split, "note": result.note, **result.metrics.to_dict()}
         print(dump_json(content | ({"intervals": intervals.to_dict()} if intervals else {})))
         return
-    show(f"{result.split} ({result.note})\n{result.metrics}")
+    show(f"{result.split} ({result.note})", result.metrics)
     if intervals:
-        show(f"\n{intervals}")
-    table_of_classes = result.metrics.table()
+        show("", intervals)
+    table_of_classes = names_on_one_line(result.metrics).table()
     if table_of_classes:
         show(f"\n{table_of_classes}")

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from saccade.cli.analyses.options import ModelOptions, PlaceOptions
 from saccade.cli.counting import counting
 from saccade.cli.options import MapMethod, MapOptions, WayOptions
-from saccade.cli.terminal import show
+from saccade.cli.terminal import name_on_one_line, show
 from saccade.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -107,4 +107,4 @@ def deliver(drawing: "Drawing", output: Path) -> None:
     from saccade.checkpoints.atomic import write_atomic
 
     write_atomic(output, lambda path: drawing.figure.savefig(path, format=output.suffix[1:].lower()))
-    show(*drawing.lines, f"drawn in {output}")
+    show(*map(name_on_one_line, drawing.lines), f"drawn in {output}")

@@ -6,6 +6,7 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from saccade.cli.terminal import one_line
 from saccade.training.events import EpochDone, Event, Note, RunStarted, StepDone
 
 REFRESH_SECONDS = 0.1  # of the progress bar
@@ -52,7 +53,7 @@ class RunDisplay:
         match event:
             case Note(text, warning, detail):
                 if self.verbose or not detail:
-                    self.console.print(("[yellow]warning:[/] " if warning else "") + _escaped(text))
+                    self.console.print(("[yellow]warning:[/] " if warning else "") + _escaped(one_line(text)))
             case RunStarted():
                 self.task = self.bar.add_task(
                     "train", total=event.total_steps, completed=event.start_step,

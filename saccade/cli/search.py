@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from saccade.cli.options import CacheOptions, Json, RunOptions
-from saccade.cli.terminal import printable
+from saccade.cli.terminal import name_on_one_line
 from saccade.errors import ConfigError
 from saccade.json_io import dump_json
 
@@ -81,4 +81,4 @@ def search(
         print(dump_json([asdict(hit) for hit in hits]))
         return
     for hit in hits:
-        print(f"{hit.score:.3f}  {printable(hit.image)}")
+        print(f"{hit.score:.3f}  {name_on_one_line(hit.image)}")

@@ -1,28 +1,57 @@
 """Text of others on a terminal: labels, file names and messages can hold escape sequences."""
 
+import copy
 import logging
 import sys
 import unicodedata
 import warnings
+from dataclasses import fields, is_dataclass
+from typing import Any
 
 HARMLESS = "\n\t"
+ESCAPED = ("Cc", "Cf", "Cs", "Zl", "Zp")  # categories: control, format, surrogate, separators of lines and paragraphs
 
 
 def printable(text: object) -> str:
     """The text with every control character but line breaks and tabs escaped, as ``\\x1b``.
 
     Surrogates, which stand for bytes of a file name that are not UTF-8, and characters that change the direction of
-    the text are escaped too. JSON output needs none of this: it has its own escapes and stays whole.
+    the text are escaped too. Of a result, a report or another object that is no text, the line breaks in the names and
+    labels that it holds are escaped as well: none of them can look like a line of the command. JSON output needs none
+    of this: it has its own escapes and stays whole.
     """
     return "".join(
-        char if char in HARMLESS or unicodedata.category(char) not in ("Cc", "Cf", "Cs") else ascii(char)[1:-1]
-        for char in str(text)
+        char if char in HARMLESS or unicodedata.category(char) not in ESCAPED else ascii(char)[1:-1]
+        for char in (text if isinstance(text, str) else str(names_on_one_line(text)))
     )
+
+
+def name_on_one_line(name: str) -> str:
+    """A file name or a label as :func:`printable`, its line breaks escaped."""
+    return printable(name).replace("\n", "\\n")
 
 
 def one_line(text: object) -> str:
     """As :func:`printable`, on one line."""
     return printable(" ".join(str(text).splitlines()))
+
+
+def names_on_one_line(value: Any) -> Any:
+    """A copy of a value, with the line breaks of all texts in it escaped."""
+    if isinstance(value, str):
+        return value.replace("\n", "\\n")
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*map(names_on_one_line, value))
+    if isinstance(value, tuple | list):
+        return type(value)(map(names_on_one_line, value))
+    if isinstance(value, dict):
+        return {names_on_one_line(key): names_on_one_line(item) for key, item in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        changed = copy.copy(value)
+        for field in fields(value):
+            object.__setattr__(changed, field.name, names_on_one_line(getattr(value, field.name)))
+        return changed
+    return value
 
 
 def show(*texts: object) -> None:

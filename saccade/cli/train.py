@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from saccade.cli.terminal import show
+from saccade.cli.terminal import printable, show
 from saccade.errors import ConfigError
 from saccade.tasks.table import data_layouts, summaries
 from saccade.training.config import (
@@ -254,7 +254,7 @@ def _run(
         show(f"stopped; saved at the end of the step. Resume with: saccade train --resume {shlex.quote(str(path))}")
         return 128 + result.stopped_by
     if result.metrics is not None:
-        show(f"{result.split}: {result.metrics}")
+        show(f"{result.split}: {printable(result.metrics)}")
     total = sum(result.phase_seconds.values()) or 1.0
     ordered = sorted(result.phase_seconds.items(), key=lambda item: -item[1])
     print("time: " + ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in ordered))

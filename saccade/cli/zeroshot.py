@@ -114,5 +114,5 @@ def _evaluate(
         print(dump_json(asdict(result)))
         return
     show(f"{result.split} ({result.note})")
-    show(f"single prompt {prompts[0]!r}: {result.single}")
-    show(f"ensemble of {len(prompts)} prompts: {result.ensemble}")
+    show(f"single prompt {prompts[0]!r}: {printable(result.single)}")
+    show(f"ensemble of {len(prompts)} prompts: {printable(result.ensemble)}")

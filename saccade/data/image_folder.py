@@ -25,7 +25,7 @@ from saccade.data.images import MAX_PIXELS, image_names, read_image
 from saccade.data.jpeg import read_pixels
 from saccade.data.record_types import Records, class_name
 from saccade.data.records import Target, read_records
-from saccade.data.samples import DataSplits
+from saccade.data.samples import DataSplits, require_text
 from saccade.data.splits import assign_splits, named_split
 from saccade.data.storage import FolderStorage, Storage, TarStorage, ZipStorage
 from saccade.data.tiny_imagenet import tiny_imagenet_entries
@@ -123,6 +123,7 @@ def open_data(path: str, config: DataConfig | None = None, *, for_training: bool
     if not entries:
         raise DataError(f"{path} contains no images: one folder per class was expected, with files such as 1.jpg")
     labels = sorted({label for _, label, _ in entries})
+    require_text(labels, path)
     classes = classes if classes else tuple(labels)
     unknown = sorted(set(labels) - set(classes))
     if unknown:

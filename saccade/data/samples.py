@@ -1,6 +1,6 @@
 """Sources of samples, batches, and the splits of a data set."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+
+from saccade.errors import DataError
 
 
 class Source(Protocol):
@@ -174,11 +176,26 @@ class DataSplits:
     notes: tuple[str, ...] = ()  # the layout that was recognised, and files that were skipped
     generated: bool = False  # composed by this package: nothing to check before a run
 
+    def __post_init__(self) -> None:
+        require_text(self.classes, self.name)
+
     @property
     def parts(self) -> dict[str, Source]:
         """The splits that are not empty, by name."""
         parts = {"train": self.train, "val": self.val, "test": self.test}
         return {name: part for name, part in parts.items() if part is not None and len(part)}
+
+
+def require_text(classes: Iterable[str], origin: str) -> None:
+    """Raise DataError unless the names of all classes are text: a model's config.json and report could not hold others.
+
+    A folder's name may be any bytes; those that are not UTF-8 are surrogates in its text.
+    """
+    for name in classes:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise DataError(f"{origin}: the name of the class {name!r} is not UTF-8: rename it") from None
 
 
 def same_data(one: str, other: str) -> bool:

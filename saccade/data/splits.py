@@ -92,4 +92,4 @@ def nested_subset(labels: Sequence[int] | np.ndarray, size: int, seed: int) -> t
 
 
 def _stratum_seed(seed: int, stratum: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}/{stratum}".encode()).digest()[:8], "little")
+    return int.from_bytes(hashlib.sha256(f"{seed}/{stratum}".encode("utf-8", "surrogatepass")).digest()[:8], "little")

@@ -24,7 +24,7 @@ from saccade.data.image_folder import FileSource
 from saccade.data.images import is_image_name
 from saccade.data.record_types import Records, class_name
 from saccade.data.records import Target, read_records
-from saccade.data.samples import DataSplits, ImageSource, pixels_of
+from saccade.data.samples import DataSplits, ImageSource, pixels_of, require_text
 from saccade.data.splits import SPLITS, assign_splits, named_split
 from saccade.data.storage import FolderStorage, Storage
 from saccade.data.tables import read_objects
@@ -125,6 +125,7 @@ class _Numbers(NamedTuple):
 
 def _numbers(names: Iterable[str], labels: tuple[str, ...] | None, path: str) -> _Numbers:
     own = tuple(sorted(names))
+    require_text(own, path)
     if labels is None:
         return _Numbers(own, {name: index for index, name in enumerate(own)})
     match = match_classes(own, labels, path)
@@ -152,7 +153,8 @@ def _splits(
         targets = np.zeros((len(part), len(labels)), dtype=bool)
         for row, entry in enumerate(part):
             targets[row, [number[label] for label in entry.labels]] = True
-            digest.update(f"{entry.name}\0{sizes[entry.name]}\0{sorted(entry.labels)}\0{split}\n".encode())
+            line = f"{entry.name}\0{sizes[entry.name]}\0{sorted(entry.labels)}\0{split}\n"
+            digest.update(line.encode("utf-8", "surrogateescape"))  # as in file names that are not UTF-8
         names = [entry.name for entry in part]
         files = FileSource(storage, names, np.zeros(len(part), dtype=np.int64), (), config.max_pixels)
         sources[split] = MultiLabelSource(files, targets) if part or split == "train" else None

@@ -98,7 +98,7 @@ def open_values(path: str, config: DataConfig | None = None, *, for_training: bo
     for split, part in parts.items():
         names = [name for name, _, _ in part]
         for name, value, _ in part:
-            digest.update(f"{name}\0{sizes[name]}\0{value!r}\0{split}\n".encode())
+            digest.update(f"{name}\0{sizes[name]}\0{value!r}\0{split}\n".encode("utf-8", "surrogateescape"))
         files = FileSource(records.storage, names, np.zeros(len(part), dtype=np.int64), (), config.max_pixels)
         values = np.array([value for _, value, _ in part], dtype=np.float64)
         sources[split] = ValueSource(files, values, value_name) if part or split == "train" else None
