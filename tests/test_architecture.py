@@ -5,10 +5,8 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-
-import pytest
 
 from saccade.tasks.table import TASKS
 
@@ -94,6 +92,22 @@ def inner_name(path: Path) -> str:
     return module_name(path).removeprefix("saccade").removeprefix(".") or "__init__"
 
 
+def for_every_file(check: Callable[[Path], None]) -> Callable[[], None]:
+    """A test that names every file that fails: one test a file would take ten times as long as what it checks."""
+
+    def test() -> None:
+        problems = []
+        for path in FILES:
+            try:
+                check(path)
+            except AssertionError as error:
+                problems.append(f"{module_name(path)}: {error}")
+        assert not problems, "\n".join(problems)
+
+    test.__doc__ = check.__doc__
+    return test
+
+
 def imported_modules(tree: ast.AST) -> Iterator[tuple[str, int]]:
     """(module, line) of every import, those for the type checker alone left out."""
     for node in ast.iter_child_nodes(tree):
@@ -125,7 +139,7 @@ def allowed(name: str) -> set[str] | None:
     return MAY_IMPORT.get(parts[0])
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_name)
+@for_every_file
 def test_imports_run_downward(path: Path) -> None:
     name = inner_name(path)
     permitted = allowed(name)
@@ -169,7 +183,7 @@ def test_there_is_no_circle_of_imports() -> None:
         visit(name, ())
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_name)
+@for_every_file
 def test_modules_are_imported_at_the_top(path: Path) -> None:
     name = inner_name(path)
     if name.split(".")[0] in LAZY or name in LAZY:
@@ -222,7 +236,7 @@ def test_every_row_of_the_table_loads() -> None:
         assert table.report(name) is not None
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_name)
+@for_every_file
 def test_files_and_signatures_stay_small(path: Path) -> None:
     text = path.read_text()
     limit = 250 if path.parent.name == "models" else 400
@@ -239,7 +253,7 @@ def test_files_and_signatures_stay_small(path: Path) -> None:
             assert extra is None or refused, f"{path}:{node.lineno}: {node.name} passes keyword arguments through"
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_name)
+@for_every_file
 def test_nothing_unsafe_or_unfinished(path: Path) -> None:
     text = path.read_text()
     for pattern in (
@@ -293,7 +307,7 @@ READERS = {
 METHODS = ("read_text", "read_bytes", "splitlines")  # of paths and texts
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_name)
+@for_every_file
 def test_files_are_opened_in_one_place(path: Path) -> None:
     name = inner_name(path)
     for node in ast.walk(ast.parse(path.read_text())):

@@ -89,12 +89,26 @@ def start_two(function: Callable[..., None], arguments: tuple[Any, ...]) -> None
     mp.start_processes(function, arguments, nprocs=2, start_method="forkserver")
 
 
-def two_processes(make_case: MakeCase, folder: Path, accumulation: int = 1) -> Outcome:
+def _as_torchrun(rank: int, port: int, function: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    os.environ |= {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    function(*arguments)
+
+
+def start_as_torchrun(function: Callable[..., None], *arguments: Any) -> None:
+    """Call a function in two processes that have the variables that torchrun sets; an error in one is raised here."""
+    start_two(_as_torchrun, (free_port(), function, arguments))
+
+
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+def two_processes(make_case: MakeCase, folder: Path, accumulation: int = 1) -> Outcome:
     path = folder / "outcome.pt"
-    start_two(_process, (2, port, make_case, accumulation, str(path)))
+    start_two(_process, (2, free_port(), make_case, accumulation, str(path)))
     return Outcome(*torch.load(path, weights_only=True))
 
 

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -57,32 +59,41 @@ def assert_same_bits(one: Path, other: Path) -> None:
     assert rows[0] == rows[1]
 
 
+def run_harness(folder: Path, name: str, chosen: RunConfig, kills: int, longest: float) -> int:
+    """Run a training that is killed so many times: how many of the kills hit."""
+    (folder / f"{name}.yaml").write_text(chosen.to_yaml())
+    arguments = [str(folder / f"{name}.yaml"), str(folder / name), str(kills), "7", str(longest)]
+    command = [sys.executable, "-m", "tests.training.kill_harness", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=800)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return int(done.stdout.split()[-1])
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """Number of steps -> a run of so many that nobody killed, without processes that load data."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+
+    @cache
+    def run(steps: int) -> Path:
+        assert run_harness(folder, f"{steps}", config(**{"schedule.steps": steps}), 0, 1.0) == 0
+        return folder / f"{steps}"
+
+    return run
+
+
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("workers", "kills", "longest", "steps"),
     [(0, 3, 0.6, 75), *(pytest.param(*case, 1.6, 150, marks=pytest.mark.slow) for case in ((0, 12), (2, 8)))],
 )
-def test_random_kills(tmp_path: Path, workers: int, kills: int, longest: float, steps: int) -> None:
+def test_random_kills(
+    tmp_path: Path, undisturbed: Callable[[int], Path], workers: int, kills: int, longest: float, steps: int
+) -> None:
+    """The bits of a run that nobody killed, which are also the same with and without loading processes."""
     chosen = config(**{"data.workers": workers, "schedule.steps": steps})
-    (tmp_path / "c.yaml").write_text(chosen.to_yaml())
-
-    def run(name: str, kills: int) -> int:
-        command = [
-            sys.executable,
-            "-m",
-            "tests.training.kill_harness",
-            str(tmp_path / "c.yaml"),
-            str(tmp_path / name),
-            str(kills),
-            "7",
-        ]
-        done = subprocess.run([*command, str(longest)], cwd=ROOT, capture_output=True, text=True, timeout=800)
-        assert done.returncode == 0, done.stderr[-3000:]
-        return int(done.stdout.split()[-1])
-
-    assert run("undisturbed", 0) == 0
-    assert run("killed", kills) == kills
-    assert_same_bits(tmp_path / "undisturbed", tmp_path / "killed")
+    assert run_harness(tmp_path, "killed", chosen, kills, longest) == kills
+    assert_same_bits(undisturbed(steps), tmp_path / "killed")
     assert not list((tmp_path / "killed" / "checkpoints").glob(".*.tmp"))
 
 
