@@ -21,12 +21,29 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
-    """Importing PyTorch and the tests makes objects that stay: looking for garbage among them takes a tenth longer."""
+    """Importing PyTorch and the tests makes objects that stay: no garbage is looked for among them, neither while they
+    are made nor in the tests."""
     gc.disable()
     try:
         return (yield)
     finally:
+        gc.freeze()
         gc.enable()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_round_of_matmul_precision() -> Iterator[None]:
+    """Every run and every loaded model measures the precisions of matrix products; here in one round instead of five,
+    and without a choice that the load of the machine could change."""
+    from saccade.nn.matmul_precision import MatmulPrecisionChoice, choose_matmul_precision
+
+    def one_round(*args: object, **options: object) -> MatmulPrecisionChoice:
+        return MatmulPrecisionChoice("highest", choose_matmul_precision(*args, **options, rounds=1).reason)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("training.resume", "engine.predictor"):
+            patch.setattr(f"saccade.{module}.choose_matmul_precision", one_round)
+        yield
 
 
 @pytest.hookimpl(trylast=True)

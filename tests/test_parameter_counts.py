@@ -80,7 +80,6 @@ def test_the_multiply_adds_of_the_table_are_those_of_the_models(built: dict[str,
         assert measure_cost(built[name]).macs == rows[name].macs, name
 
 
-@torch.no_grad()
 def counted_on_meta(model: Model) -> int:
     inputs = [tensor.to("meta") for tensor in model.example_inputs(1)]
     with FlopCounterMode(display=False) as counter, whole_blocks(model), evaluation_mode(model):

@@ -9,6 +9,7 @@ B batch, H x W pixels, N tokens, D width, C channels, F features of the decoder.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch.nn.functional as F
@@ -122,7 +123,7 @@ class DPT(Model):
         """The deepest fusion adds nothing, and no output depends on the backbone behind the last tap; both are part of
         published files."""
         self.fuse[3].added.requires_grad_(False)
-        freeze_unused(self.backbone, self.config.backbone, lambda *x: [*self._tapped(*x)[0], *self._tapped(*x)[1]])
+        freeze_unused(self.backbone, self.config.backbone, lambda *x: chain.from_iterable(self._tapped(*x)[:2]))
 
     def layer_groups(self) -> LayerGroups:
         """Those of the backbone; the decoder counts to the head."""

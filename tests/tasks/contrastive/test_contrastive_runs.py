@@ -1,8 +1,6 @@
 """Contrastive runs: training, resume, two processes, accumulation, evaluation, zero-shot classification, search."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +24,7 @@ from saccade.tasks.contrastive.setup import starting_model
 from saccade.tasks.contrastive.zero_shot import evaluate_zero_shot
 from saccade.training.config import resolve
 from saccade.training.run_directory import RunDirectory
+from tests.engine.batch_cuts import start_as_torchrun
 from tests.running import train
 
 pytest.importorskip("tokenizers")
@@ -86,16 +85,18 @@ def test_a_killed_run_goes_on_to_the_same_bits(run: RunDirectory, tmp_path: Path
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+def run_command(arguments: list[str]) -> None:
+    assert main(arguments) == 0
+
+
 def test_two_processes_end_where_one_does(tmp_path: Path) -> None:
-    """Through the command line, as people start it: gathered negatives, one vocabulary. With a ViT: batch norm sees the
-    share of its process."""
+    """Through the command line: gathered negatives, one vocabulary. With a ViT: batch norm sees the share of its
+    process."""
     values = {**TINY, "model.name": "clip_ti16", "model.options": ONE_BLOCK}
     settings = [f"--set={key}={json.dumps(value)}" for key, value in values.items() if key not in ("task", "data.path")]
     command = ["train", "scenes", "--task", "contrastive", "--steps", "4", *settings]
-    assert main([*command, "--output", str(tmp_path / "one")]) == 0
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "saccade"]
-    both = subprocess.run([*launch, *command, "--output", str(tmp_path / "two")], capture_output=True, text=True)
-    assert both.returncode == 0, both.stderr
+    run_command([*command, "--output", str(tmp_path / "one")])
+    start_as_torchrun(run_command, [*command, "--output", str(tmp_path / "two")])
     one, two = (RunDirectory.existing(tmp_path / name).metrics()[-1] for name in ("one", "two"))
     assert two["loss"] == pytest.approx(one["loss"], rel=1e-4)
     assert two["chance"] == one["chance"]
