@@ -68,7 +68,7 @@ def test_the_encoder_starts_a_classifier(tmp_path: Path, model: str) -> None:
 def test_a_classifier_learns_faster_after_it(tmp_path: Path) -> None:
     """Sixty steps leave fresh weights at guessing; from a masked autoencoder's encoder they do not."""
     # The recipe of the digits: `mae` has the paper's learning rate, for large batches and many more steps.
-    run = pretrained(tmp_path / "pre", **{"recipe": "mae_digits", "schedule.steps": 1500})
+    run = pretrained(tmp_path / "pre", **{"recipe": "mae_digits", "schedule.steps": 500})
     losses = {}
     for name, start in (("fresh", {"model.name": "vit_digits"}), ("after", {"model.init": str(run.path)})):
         config = resolve("digits", overrides={**start, "preflight": False, "data.check": "off", "schedule.steps": 60})
