@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.multiprocessing.spawn import ProcessExitedException
+from torch.multiprocessing.spawn import ProcessException
 
 import saccade
 from saccade.data.own import OwnDataset
@@ -112,7 +112,7 @@ def test_the_script_of_the_docs_in_two_processes(tmp_path: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "whole.py"]
     done = subprocess.run(torchrun, cwd=tmp_path / "two", timeout=200, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    with pytest.raises(ProcessExitedException):
+    with pytest.raises(ProcessException):
         start_as_torchrun(run_script, tmp_path / "cut/cut.py")
     assert any((tmp_path / "cut/runs/sides/checkpoints").iterdir())
     assert not (tmp_path / "cut/runs/sides/model").exists()
