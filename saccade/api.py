@@ -28,6 +28,7 @@ from saccade.engine.evaluation import evaluate as measure_split
 from saccade.engine.predictor import Predictor, is_single
 from saccade.engine.report import Drawing
 from saccade.errors import ConfigError
+from saccade.inference.backends.backend import Precision
 from saccade.inference.export.export import Exported, Target, export_predictor
 from saccade.models.catalogue import ARCHITECTURES
 from saccade.models.model import Model
@@ -141,6 +142,7 @@ def export(
     attention: Sequence[int] = (),
     images: Sequence[str | Path] = (),
     tolerance: float | None = None,
+    precision: Precision = "f32",
 ) -> Exported:
     """Write a model as one file: images ``[B, H, W, C]`` uint8 of any size in, named results out.
 
@@ -150,7 +152,8 @@ def export(
         to: what opens the file: "onnx", "openvino" or "torch" (:func:`torch.export.load`).
         attention: numbers of attentions, in the order of the modules, whose weights the graph returns too.
         images: photographs or folders for the comparison with PyTorch; two that scikit-learn brings unless given.
-        tolerance: largest difference from PyTorch as a fraction of an output's scale; 1e-4 unless given, OpenVINO 2e-3.
+        tolerance: largest difference from PyTorch as a fraction of an output's scale; 1e-4 unless given.
+        precision: of the weights, "f32", "bf16" or "int8"; refused where fewer than 95 % of images keep their class.
 
     Returns:
         its `path`, its `outputs` and the table of its `parity`.
@@ -162,7 +165,7 @@ def export(
     paths = [Path(path) for path in images]
     return export_predictor(
         _predictor(model, None, None), out, to, attention=attention, images=paths,
-        tolerance=tolerance,
+        tolerance=tolerance, precision=precision,
     )  # fmt: skip
 
 

@@ -53,7 +53,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "reporting": {"errors", "deferred", "engine", "analysis", "data.rle"},
     "explorer": {*CORE, "web", "analysis", "reporting"},
     "serving": {*CORE, "web", "analysis", "reporting", "tasks.loading"},
-    "lab": {*CORE, "analysis", "reporting", "training", "tasks.table", "tasks.loading", "runs"},
+    "lab": {
+        *CORE, "analysis", "reporting", "training", "tasks.table", "tasks.loading", "runs", "inference.ray_cluster",
+    },
     "inference": CORE,
     "api": {*CORE, "inference", "analysis", "reporting", "tasks.table", "tasks.loading"},
     "runs": {*CORE, "analysis", "reporting", "training", "tasks.table", "tasks.loading"},

@@ -2,8 +2,9 @@
 
 import csv
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from saccade.engine.predictor import Predictor
     from saccade.engine.results import Result
+    from saccade.inference.batch_job import Stream
     from saccade.inference.export.runner import ExportedPredictor
 
 
@@ -57,14 +59,21 @@ class OutputOptions:
     shard: str = "0/1"
     """With --out: which part of the inputs this process does, such as 0/4 to 3/4 in four processes or machines that
     share the folder; the last one writes the file."""
+    ray: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None
+    """With --out: do the parts on a Ray cluster at HOST:PORT (or auto) that sees the folder and the images; without an
+    address on a new one on this machine. A worker that dies is replaced: nothing is lost or done twice."""
+    ray_workers: int = 2
+    """With --ray: processes with a model each."""
 
     def __post_init__(self) -> None:
         if self.as_json and self.as_csv:
             raise ConfigError("choose --json or --csv")
         if self.out is not None and (self.as_json or self.as_csv or self.draw is not None):
             raise ConfigError("--out writes a file: leave out --json, --csv and --draw")
-        if self.out is None and self.shard != "0/1":
-            raise ConfigError("--shard needs --out")
+        if self.out is None and (self.shard != "0/1" or self.ray is not None):
+            raise ConfigError("--shard and --ray need --out")
+        if self.ray is not None and (len(self.ray) > 1 or self.shard != "0/1" or self.ray_workers < 1):
+            raise ConfigError("--ray takes one address and at least one of --ray-workers, and has no --shard")
 
 
 def predict(
@@ -108,7 +117,14 @@ def predict(
     fast = way.apply(predictor, min(batch_size, len(sources)))
     if output.out is not None:
         described = {"model": predictor.digest(), "batch_size": batch_size, "max_pixels": predictor.max_pixels}
-        return run_job(fast, [str(one) for one in sources], output, batch_size, described | asdict(way) | task_options)
+        opening_again = partial(
+            open_stream, model, opening or ModelOptions(), task_options, way, predictor.max_pixels,
+            min(batch_size, len(sources)),
+        )  # fmt: skip
+        return run_job(
+            fast, [str(one) for one in sources], output, batch_size, described | asdict(way) | task_options,
+            opening_again,
+        )  # fmt: skip
     predictor = fast
     failed = 0
 
@@ -154,12 +170,22 @@ def opened(
     return running.merged(predictor)
 
 
+def open_stream(
+    model: str, way: ModelOptions, options: dict[str, Any], running: WayOptions, max_pixels: int, batch_size: int
+) -> "Stream":
+    """What predicts, in a process of its own."""
+    predictor = opened(model, way, options, running)
+    predictor.max_pixels = max_pixels
+    return running.apply(predictor, batch_size).stream
+
+
 def run_job(
     predictor: "Predictor | ExportedPredictor",
     sources: list[str],
     output: OutputOptions,
     batch_size: int,
     described: dict[str, Any],
+    opening_again: "Callable[[], Stream]",
 ) -> int:
     """Predict into a file, in parts that are kept; the exit code is 1 if there are inputs that cannot be read."""
     from saccade.cli.counting import counting
@@ -170,9 +196,17 @@ def run_job(
     job = BatchJob(output.out, sources, described)
     total = sum(len(job.inputs_of(number)) for number in job.numbers(shard))
     with counting("predict") as count:
-        outcome = job.run(
-            predictor.stream, batch_size=batch_size, shard=shard, on_inputs=lambda done: count(done, total)
-        )
+        if output.ray is None:
+            outcome = job.run(
+                predictor.stream, batch_size=batch_size, shard=shard, on_inputs=lambda done: count(done, total)
+            )
+        else:
+            from saccade.inference.ray_job import run_on_ray
+
+            outcome = run_on_ray(
+                job, opening_again, batch_size=batch_size, workers=output.ray_workers,
+                address=next(iter(output.ray), None), on_inputs=lambda done: count(done, total),
+            )  # fmt: skip
     state = f"{job.output}" if outcome.complete else "parts of other shards are missing"
     unreadable = f", {outcome.failed} cannot be read ({job.errors.name})" if outcome.failed else ""
     print(f"{outcome.inputs} inputs{unreadable}: {printable(state)}", file=sys.stderr)

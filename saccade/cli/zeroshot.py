@@ -12,7 +12,12 @@ from saccade.errors import ConfigError
 from saccade.json_io import dump_json
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from saccade.engine.predictor import Predictor
+    from saccade.tasks.classification.results import Classification
+
+NO_CLASSES = "give the classes: --labels cat,dog, or a text file with one name per line"
 
 
 @Parameter(name="*")
@@ -46,7 +51,7 @@ def zeroshot(
     Parameters
     ----------
     model
-        A model directory, a published file or hub:ORG/NAME.
+        A model directory, a published file, hub:ORG/NAME, or a file of `saccade export`, which needs no torch.
     images
         Files, folders (all images below them) and patterns; with --evaluate one labelled data set, as for training.
     labels
@@ -65,9 +70,8 @@ def zeroshot(
         Images at once.
     """
     from saccade.cli.predict import expand
-    from saccade.tasks.contrastive.texts import read_lines, tokenizer_of
-    from saccade.tasks.contrastive.zero_shot import TEMPLATE, ZeroShot
-    from saccade.tasks.loading import load
+    from saccade.inference.export.metadata import is_exported
+    from saccade.tasks.contrastive.prompts import TEMPLATE, read_lines
 
     if top < 1:
         raise ConfigError(f"--top must be at least 1, not {top}")
@@ -76,6 +80,15 @@ def zeroshot(
     prompts = [*(template or []), *(read_lines(templates) if templates else [])] or [TEMPLATE]
     measure = measured or MeasureOptions()
     way = running or RunOptions()
+    if is_exported(model):
+        if measure.evaluate or vocabulary or way != RunOptions():
+            raise ConfigError("an exported file has its own vocabulary, runs as it is, and classifies images alone")
+        report(_exported(model, images, names, prompts, top, batch_size), as_json)
+        return
+    from saccade.tasks.contrastive.texts import tokenizer_of
+    from saccade.tasks.contrastive.zero_shot import ZeroShot
+    from saccade.tasks.loading import load
+
     if measure.evaluate:
         if len(images) != 1:
             raise ConfigError(f"--evaluate takes one labelled data set, not {len(images)}")
@@ -83,11 +96,35 @@ def zeroshot(
         _evaluate(predictor, images[0], names, prompts, vocabulary, measure.split, batch_size, as_json)
         return
     if not names:
-        raise ConfigError("give the classes: --labels cat,dog, or a text file with one name per line")
+        raise ConfigError(NO_CLASSES)
     paths = list(dict.fromkeys(path for text in images for path in expand(text)))
     predictor = way.apply(load(model, device=way.device), min(batch_size, len(paths)))
     classifier = ZeroShot(predictor, names, prompts, tokenizer_of(predictor, vocabulary))
-    results = classifier.stream(paths, top=top, batch_size=batch_size)
+    report(classifier.stream(paths, top=top, batch_size=batch_size), as_json)
+
+
+def _exported(
+    model: str, images: list[str], names: list[str], prompts: list[str], top: int, batch_size: int
+) -> "Iterator[Classification]":
+    """The classes of images by both towers of an exported file; loads no torch."""
+    from saccade.cli.predict import expand
+    from saccade.inference.export.runner import open_exported
+    from saccade.tasks import table
+    from saccade.tasks.contrastive.exported import EmbeddingDecoder
+    from saccade.tasks.contrastive.exported_zero_shot import ExportedZeroShot
+
+    if not names:
+        raise ConfigError(NO_CLASSES)
+    predictor = open_exported(model, table.decoder)
+    if not isinstance(predictor.decoder, EmbeddingDecoder):
+        raise ConfigError(f"texts need a CLIP; {model} is for {predictor.metadata.task}")
+    paths = list(dict.fromkeys(path for text in images for path in expand(text)))
+    classifier = ExportedZeroShot(predictor.decoder, names, prompts)
+    return classifier.stream(predictor.stream(paths, batch_size=batch_size), top=top)  # type: ignore[arg-type]
+
+
+def report(results: "Iterable[Classification]", as_json: bool) -> None:
+    """Print results as they come, or all as JSON."""
     if as_json:
         print(dump_json([result.to_dict() for result in results]))
         return

@@ -16,15 +16,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from saccade.deferred import Deferred
 from saccade.errors import DataError
 from saccade.files import is_dir, is_file, read_bytes, split_lines
 from saccade.json_io import parse_json
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+torch = Deferred("torch")  # for those who take tensors
 BEGIN, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"  # marks a token that ends a word
 SPACE = "\u0120"  # the letter that stands for the byte of a space
@@ -71,16 +75,19 @@ class Tokenizer:
         """The largest id, by which the text tower finds the end of a text."""
         return self.vocab_size - 1
 
-    def __call__(self, texts: str | Sequence[str]) -> Tensor:
+    def __call__(self, texts: str | Sequence[str]) -> "Tensor":
         """Token ids ``[T, L]`` int64: a begin token, the text, an end token, zeros."""
-        texts = [texts] if isinstance(texts, str) else list(texts)
-        tokens = torch.zeros(len(texts), self.context_length, dtype=torch.long)
+        return torch.from_numpy(self.ids([texts] if isinstance(texts, str) else texts))
+
+    def ids(self, texts: Sequence[str]) -> np.ndarray:
+        """The same as an array of NumPy."""
+        tokens = np.zeros((len(texts), self.context_length), np.int64)
         encodings = self.inner.encode_batch([words(text) for text in texts], is_pretokenized=True)
         for row, encoding in zip(tokens, encodings):
             ids = [self.begin, *encoding.ids, self.end]
             if len(ids) > self.context_length:
                 ids = [*ids[: self.context_length - 1], self.end]
-            row[: len(ids)] = torch.tensor(ids)
+            row[: len(ids)] = ids
         return tokens
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -1,13 +1,15 @@
 """What an exported file returns, as results: the contract of a task's decoder. Loads no torch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from saccade.engine.results import Result
 from saccade.errors import ConfigError
+
+GraphFunction = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]  # named inputs -> named outputs
 
 
 @dataclass(frozen=True)
@@ -19,12 +21,14 @@ class ExportedTask:
         state: what the task needs of its training data, such as thresholds, as plain values.
         options: of its predictions, such as ``{"top": 3}``.
         vocabulary: the files of its tokenizer, by name.
+        parts: the model's other graphs, by name.
     """
 
     labels: tuple[str, ...]
     state: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     vocabulary: Mapping[str, bytes] = field(default_factory=dict)
+    parts: Mapping[str, GraphFunction] = field(default_factory=dict)
 
 
 class ResultDecoder(Protocol):
@@ -40,6 +44,15 @@ class ResultDecoder(Protocol):
             names: of each input.
             sizes: (H, W) of each image in its file.
         """
+        ...
+
+
+@runtime_checkable
+class TextDecoder(ResultDecoder, Protocol):
+    """A decoder of a model that reads texts."""
+
+    def text_inputs(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
+        """The graph's inputs for texts."""
         ...
 
 

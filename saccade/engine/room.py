@@ -14,7 +14,7 @@ from saccade.data.batching import BatchDataset
 from saccade.data.config import DataConfig
 from saccade.data.samples import DataSplits, Source
 from saccade.engine.exported import refuse_options as refuse_options
-from saccade.engine.graph_end import GraphEnd
+from saccade.engine.graph_end import GraphEnd, GraphPart
 from saccade.engine.setup import TrainingSetup
 from saccade.engine.task import Task
 from saccade.errors import CheckpointError, ConfigError
@@ -125,6 +125,14 @@ class TaskRoom(ABC):
 
     def graph_end(self, source: LoadedModel) -> GraphEnd:
         """The end of an exported graph of a model of this task.
+
+        Raises:
+            ConfigError: such a model is not exported.
+        """
+        raise ConfigError(f"models of the task {self.name} are not exported: see docs/export.md for those that are")
+
+    def text_parts(self, source: LoadedModel) -> tuple[GraphPart, ...]:
+        """The exported graphs of a model of this task that reads texts; the first is the file itself.
 
         Raises:
             ConfigError: such a model is not exported.

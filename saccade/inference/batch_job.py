@@ -133,28 +133,11 @@ class BatchJob:
             inputs = self.inputs_of(number)
             path = self.part(number)
             if not path.exists():
-                write_atomic(path, "".join(self.lines(stream, inputs, batch_size)).encode("utf-8", "surrogateescape"))
+                write_part(path, stream, inputs, batch_size)
             done += len(inputs)
             failed += sum("error" in line for line in read_part(path))
             on_inputs(done)
         return Outcome(done, failed, self.finish())
-
-    def lines(self, stream: Stream, inputs: Sequence[str], batch_size: int) -> Iterator[str]:
-        """A line of JSON for each input, in their order: its result, or its error."""
-        errors: dict[str, str] = {}
-
-        def on_error(name: str, error: ImageError) -> None:
-            errors[name] = " ".join(str(error).split())
-
-        results = iter(stream(inputs, batch_size=batch_size, on_error=on_error))
-        following = next(results, None)
-        for name in inputs:
-            if following is not None and following.name == name:
-                records, rows = following.records(), [list(row) for row in following.rows()]
-                yield line({"name": name, "records": records, "columns": following.columns, "rows": rows})
-                following = next(results, None)
-            else:
-                yield line({"name": name, "error": errors.get(name, "there is no result")})
 
     def finish(self) -> bool:
         """Write the file from its parts if all are there."""
@@ -168,6 +151,29 @@ class BatchJob:
             write_atomic(self.output, lambda temporary: write(paths, temporary))
         shutil.rmtree(self.parts, ignore_errors=True)
         return True
+
+
+def write_part(path: Path, stream: Stream, inputs: Sequence[str], batch_size: int) -> None:
+    """Write the part of some inputs, whole or not at all."""
+    write_atomic(path, "".join(part_lines(stream, inputs, batch_size)).encode("utf-8", "surrogateescape"))
+
+
+def part_lines(stream: Stream, inputs: Sequence[str], batch_size: int) -> Iterator[str]:
+    """A line of JSON for each input, in their order: its result, or its error."""
+    errors: dict[str, str] = {}
+
+    def on_error(name: str, error: ImageError) -> None:
+        errors[name] = " ".join(str(error).split())
+
+    results = iter(stream(inputs, batch_size=batch_size, on_error=on_error))
+    following = next(results, None)
+    for name in inputs:
+        if following is not None and following.name == name:
+            records, rows = following.records(), [list(row) for row in following.rows()]
+            yield line({"name": name, "records": records, "columns": following.columns, "rows": rows})
+            following = next(results, None)
+        else:
+            yield line({"name": name, "error": errors.get(name, "there is no result")})
 
 
 def line(content: dict[str, Any]) -> str:

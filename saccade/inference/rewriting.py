@@ -1,7 +1,7 @@
 """All exact rewrites of a model, one after the other."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -22,20 +22,22 @@ REWRITES: tuple[Rewrite, ...] = (
     fix_filters,
     fold_batch_norm,
 )
+WITH_WEIGHTS = tuple(rewrite for rewrite in REWRITES if rewrite is not absorb_keys_values)  # every attention stays
 
 
-def rewritten(model: Model) -> Model:
+def rewritten(model: Model, rewrites: Sequence[Rewrite] = REWRITES) -> Model:
     """A copy of a model that computes the same output in fewer steps, in evaluation mode.
 
     Args:
         model: any model of this package; it is left alone.
+        rewrites: in their order; those of :data:`WITH_WEIGHTS` keep the weights of every attention.
 
     Returns:
         a model of the same class with the same call. Its weights are constants: it cannot be trained or saved.
     """
     result = copy.deepcopy(model).eval().requires_grad_(False)
     with torch.no_grad():
-        for rewrite in REWRITES:
+        for rewrite in rewrites:
             rewrite(result)
     return result.eval().requires_grad_(False)
 

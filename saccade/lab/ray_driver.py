@@ -5,7 +5,6 @@ with it, and Ray runs it again: the job goes on from its last checkpoint. The lo
 hold here as well, so that other drivers may work on it at the same time; every node must see the folder.
 """
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import Any
 
 import torch
 
-from saccade.errors import ConfigError, SaccadeError
+from saccade.errors import SaccadeError
+from saccade.inference.ray_cluster import start_ray
 from saccade.lab.driver import JobEnded, Outcome, Watcher, is_locked
 from saccade.lab.grid import Job
 from saccade.lab.jobs import JobResult, StudyDirectory, run_job
@@ -50,7 +50,7 @@ def run_on_ray(
     """
     path = path.resolve()
     folder = StudyDirectory.create(path, study)
-    ray = start(address)
+    ray = start_ray(address)
     task = ray.remote(do_job).options(num_cpus=threads, num_gpus=gpus, max_retries=RETRIES)
     references: dict[str, Any] = {}
     failed: dict[str, str] = {}
@@ -74,24 +74,6 @@ def run_on_ray(
         ray.shutdown()
     done = sum(map(folder.done, study.runs))
     return Outcome(done, failed, sum(is_locked(folder, job) for job in study.runs if not folder.done(job)), stopped)
-
-
-def start(address: str | None) -> Any:
-    """Ray, connected to a cluster.
-
-    Raises:
-        ConfigError: Ray is missing, or there is no cluster at the address.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anyone unless the user wants it
-    try:
-        import ray
-    except ImportError:
-        raise ConfigError("lab run --ray needs one more package: pip install 'saccade[ray]'") from None
-    try:
-        ray.init(address=address, include_dashboard=None if address else False, log_to_driver=False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"there is no Ray cluster at {address or 'this machine'}: {error}") from None
-    return ray
 
 
 def collected(ray: Any, ready: list[Any], references: dict[str, Any]) -> list[Ended]:

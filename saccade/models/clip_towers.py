@@ -70,7 +70,7 @@ class TextTower(nn.Module):
         end = tokens.argmax(dim=-1)  # the largest token
         if self.config.pooling == "mean":
             return masked_mean(x, torch.arange(tokens.shape[1], device=x.device) <= end[:, None])
-        return x[torch.arange(len(x), device=x.device), end]
+        return x[torch.arange(x.shape[0], device=x.device), end]
 
 
 def initialise_image_tower(vit: VisionTransformer) -> None:

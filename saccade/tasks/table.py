@@ -47,7 +47,7 @@ TASKS: Mapping[str, Row] = {
     "depth": _row("dense", "DepthConfig", "depth_", decoder="DepthDecoder"),
     "segmentation": _row("dense", "SegmentationConfig", "segmentation_", decoder="SegmentationDecoder"),
     "contrastive": _row("contrastive", "ContrastiveConfig", decoder="EmbeddingDecoder"),
-    "seq2seq": _row("seq2seq", "Seq2SeqConfig"),
+    "seq2seq": _row("seq2seq", "Seq2SeqConfig", decoder="TextDecoder"),
     "masked_image": _row("masked_image", "MaskedImageConfig"),
     "masked_lm": _row("masked_lm", "MaskedLMConfig"),
 }

@@ -1,6 +1,7 @@
 """ONNX Runtime (the extra `onnx`), in float32 or with weights and inputs of products in eight bits."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -33,16 +34,17 @@ def build(part: Part, images: Tensor, precision: Precision) -> Run:
     return run
 
 
-def quantize(path: Path) -> Path:
-    """Dynamic quantisation of the matrix products, beside the file. Seven bits of the weights' eight are used: on
-    processors without VNNI the sums of two products of eight bits would not fit into sixteen."""
+def quantize(path: Path, excluded: Sequence[str] = ()) -> Path:
+    """Dynamic quantisation of the matrix products, but for some nodes, beside the file. Seven bits of the weights'
+    eight are used: on processors without VNNI the sums of two products of eight bits would not fit into sixteen."""
     result = path.with_name("int8.onnx")
     graph = onnx.load(path).graph
     matrices = {weight.name for weight in graph.initializer if len(weight.dims) == 2}
     others = [node.name for node in graph.node if node.op_type == "MatMul" and node.input[1] not in matrices]
     quantization.quantize_dynamic(
         path, result, op_types_to_quantize=["MatMul", "Gemm"], per_channel=True, reduce_range=True,
-        nodes_to_exclude=others, weight_type=quantization.QuantType.QInt8, extra_options={"DefaultTensorType": 1},
+        nodes_to_exclude=[*others, *excluded], weight_type=quantization.QuantType.QInt8,
+        extra_options={"DefaultTensorType": 1},
     )  # fmt: skip
     return result
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo.exc import UserError
 
+from saccade.data.preprocessing import Preprocessing
 from saccade.engine.graph_end import GraphEnd
-from saccade.engine.predictor import Predictor
 from saccade.errors import ConfigError
 from saccade.inference.export.preprocess import GraphPreprocessing
 from saccade.nn.attention import Attention, attention_weights
@@ -38,7 +38,8 @@ class ExportGraph(nn.Module):
     """``graph(images)`` -> the results of the task, in the order of :attr:`outputs`.
 
     Args:
-        predictor: the model with its preprocessing.
+        preprocessing: of the model.
+        model: the network, or its rewritten copy.
         end: of its task.
         attention: paths of attentions whose weights are returned too.
 
@@ -47,10 +48,10 @@ class ExportGraph(nn.Module):
         attention_outputs: name of an output -> path of the attention whose weights ``[B, H, Q, K]`` it has.
     """
 
-    def __init__(self, predictor: Predictor, end: GraphEnd, attention: Sequence[str] = ()):
+    def __init__(self, preprocessing: Preprocessing, model: nn.Module, end: GraphEnd, attention: Sequence[str] = ()):
         super().__init__()
-        self.preprocessing = GraphPreprocessing(predictor.preprocess)
-        self.model = predictor.model
+        self.preprocessing = GraphPreprocessing(preprocessing)
+        self.model = model
         self.end = end
         self.padded = end.padded
         self.attention_outputs = {f"attention_{path.replace('.', '_')}": path for path in attention}

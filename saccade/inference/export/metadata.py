@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from saccade.engine.exported import ExportedTask
+from saccade.engine.exported import ExportedTask, GraphFunction
 from saccade.errors import CheckpointError
 from saccade.json_io import parse_json
 
@@ -30,6 +30,8 @@ class Metadata:
         attention: output of the graph -> path of the attention whose weights it has.
         provenance: the origin of the weights.
         vocabulary: the files of a tokenizer, in base64.
+        precision: of the weights: f32, bf16 or int8.
+        parts: names of the model's other graphs, whose files are beside this one.
         format: of these fields.
     """
 
@@ -45,6 +47,8 @@ class Metadata:
     attention: dict[str, str] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     vocabulary: dict[str, str] = field(default_factory=dict)
+    parts: list[str] = field(default_factory=list)
+    precision: str = "f32"
     format: int = FORMAT
 
     def properties(self) -> dict[str, str]:
@@ -78,10 +82,17 @@ class Metadata:
         """Of the images: 1 or 3."""
         return int(self.preprocessing["channels"])
 
-    def exported_task(self, options: Mapping[str, Any]) -> ExportedTask:
+    @property
+    def reads_images(self) -> bool:
+        """Whether the inputs are images; texts otherwise."""
+        return bool(self.preprocessing)
+
+    def exported_task(
+        self, options: Mapping[str, Any], parts: Mapping[str, GraphFunction] | None = None
+    ) -> ExportedTask:
         """What the task's decoder needs."""
         files = {name: base64.b64decode(text) for name, text in self.vocabulary.items()}
-        return ExportedTask(tuple(self.labels), self.task_state, options, files)
+        return ExportedTask(tuple(self.labels), self.task_state, options, files, parts or {})
 
 
 def is_exported(path: str | Path) -> bool:
@@ -96,3 +107,8 @@ def exported_file(path: str | Path) -> Path | None:
         return path
     inside = [path / f"model{suffix}" for suffix in (".onnx", ".xml")]
     return next((file for file in inside if file.is_file()), None)
+
+
+def part_file(path: Path, name: str) -> Path:
+    """The file of a part beside that of the model: ``model.onnx`` -> ``model-text.onnx``."""
+    return path.with_name(f"{path.stem}-{name}{path.suffix}") if name else path

@@ -2,7 +2,9 @@
 
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -28,14 +30,24 @@ def write_onnx(program: torch.export.ExportedProgram, names: tuple[str, ...], me
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            converted = torch.onnx.export(
-                program, opset_version=OPSET, input_names=names, output_names=metadata.outputs, verbose=False
-            )
+            converted = torch.onnx.export(program, opset_version=OPSET, input_names=names, verbose=False)
     finally:
         logger.setLevel(level)
     assert converted is not None
+    name_outputs(converted.model.graph, metadata.outputs)
     converted.model.metadata_props.update(metadata.properties())
     converted.save(str(path))
+
+
+def name_outputs(graph: Any, names: Sequence[str]) -> None:
+    """Name the outputs of an `onnx_ir.Graph`. PyTorch names values by their operations, such as `embedding`, and does
+    not look whether an output has the name: those values get others."""
+    for node in graph:
+        for value in node.outputs:
+            if value.name in names:
+                value.name = f"{value.name}_inside"
+    for value, name in zip(graph.outputs, names, strict=True):
+        value.name = name
 
 
 def layer_outputs(path: Path) -> dict[str, str]:

@@ -2,7 +2,10 @@
 
 Resizing is two matrix products, along rows and along columns, whose weights are computed from the sizes of the images.
 They are Pillow's: the filter widened by the factor of shrinking, its weights rounded to 22 binary places, the result
-rounded to 8 bits after each product. In double precision all sums are exact, so that the result has Pillow's bits.
+rounded to 8 bits after each product. A weight is the sum of two whole numbers of 11 binary places, so that the sums of
+either are exact in single precision and the result has Pillow's bits; the weights themselves are computed in double
+precision. A runtime without it (OpenVINO) has a few weights that differ in the last of their 22 places: distances are
+ratios of whole numbers and the filters products of differences, which single precision rounds least.
 
 B images, H x W pixels in, h x w pixels out, C channels.
 """
@@ -18,6 +21,7 @@ from saccade.data.preprocessing import Preprocessing
 from saccade.errors import ConfigError
 
 BITS = 2.0**22  # of Pillow's weights behind the binary point
+HALF = 2.0**11  # of each of their two parts
 
 
 def triangle(x: Tensor) -> Tensor:
@@ -25,10 +29,10 @@ def triangle(x: Tensor) -> Tensor:
 
 
 def cubic(x: Tensor) -> Tensor:
-    """Keys' filter with a = -0.5."""
-    x, a = x.abs(), -0.5
-    inner = ((a + 2) * x - (a + 3)) * x * x + 1
-    outer = (((x - 5) * x + 8) * x - 4) * a
+    """Keys' filter with a = -0.5, in factors."""
+    x = x.abs()
+    inner = (1 - x) * (1 + x - 1.5 * x * x)
+    outer = (1 - x) * (2 - x) * (2 - x) * 0.5
     return torch.where(x < 1, inner, torch.where(x < 2, outer, 0.0))
 
 
@@ -39,11 +43,7 @@ def lanczos(x: Tensor) -> Tensor:
     return torch.where(x == 0, 1.0, torch.where((x >= -3) & (x < 3), value, 0.0))
 
 
-FILTERS: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
-    "bilinear": (triangle, 1.0),
-    "bicubic": (cubic, 2.0),
-    "lanczos": (lanczos, 3.0),
-}
+FILTERS: dict[str, Callable[[Tensor], Tensor]] = {"bilinear": triangle, "bicubic": cubic, "lanczos": lanczos}
 
 
 class Axis(NamedTuple):
@@ -52,6 +52,13 @@ class Axis(NamedTuple):
     length: Tensor  # pixels of the image
     scaled: Tensor  # pixels after resizing, before the crop
     start: Tensor  # place of the first output pixel among those; below 0 there is padding in front
+
+
+class Weights(NamedTuple):
+    """Whole numbers: a weight is ``high / 2**11 + low / 2**22``."""
+
+    high: Tensor
+    low: Tensor
 
 
 class Prepared(NamedTuple):
@@ -99,14 +106,14 @@ class GraphPreprocessing(nn.Module):
             heights, widths = sizes[:, 0], sizes[:, 1]
         rows, columns = self.axes(heights, widths)
         height, width = self.output_size(rows, columns)
-        across = self.weights(columns, width, images.shape[2]).transpose(1, 2)[:, None]
-        down = self.weights(rows, height, images.shape[1])[:, None]
-        pixels = images.permute(0, 3, 1, 2).double()
+        across = Weights(*(part.transpose(-1, -2) for part in self.weights(columns, width, images.shape[2])))
+        down = self.weights(rows, height, images.shape[1])
+        pixels = images.permute(0, 3, 1, 2).float()
         down_first = rows_first(rows, columns)
         both = resize_down_first(pixels, down, across), resize_across_first(pixels, down, across)
         pixels = torch.where(down_first[:, None, None, None], *both)
         valid = inside(rows, height)[:, :, None] & inside(columns, width)[:, None]
-        return Prepared(self.normalize(pixels.float(), valid), valid.expand(images.shape[0], -1, -1))
+        return Prepared(self.normalize(pixels, valid), valid.expand(images.shape[0], -1, -1))
 
     def axes(self, heights: Tensor, widths: Tensor) -> tuple[Axis, Axis]:
         """How rows and columns are resized for images of these sizes, ``[B]`` int64 each."""
@@ -164,32 +171,30 @@ class GraphPreprocessing(nn.Module):
         torch._check(width >= 1)
         return height, width
 
-    def weights(self, axis: Axis, out: int, length: int) -> Tensor:
-        """The weight of each input pixel in each output pixel, ``[B, out, length]`` float64; 0 outside of the resized
-        image."""
-        scale = (axis.length / axis.scaled)[:, None, None]
-        place = axis.start[:, None, None] + torch.arange(out, dtype=torch.float64)[:, None] + 0.5
-        center = place * scale  # in pixels of the image
+    def weights(self, axis: Axis, out: int, length: int) -> Weights:
+        """The weight of each input pixel in each output pixel, ``[B, 1, out, length]`` float32; 0 outside of the
+        resized image."""
+        before, after = axis.length[:, None, None], axis.scaled[:, None, None]
+        place = axis.start[:, None, None] + torch.arange(out, dtype=torch.float64)[:, None]
         column = torch.arange(length, dtype=torch.float64)
-        kernel, support = FILTERS[self.preprocessing.interpolation]
-        stretch = scale.clamp(min=1.0)
-        first = (center - support * stretch + 0.5).trunc().clamp(min=0.0)
-        last = torch.minimum((center + support * stretch + 0.5).trunc(), axis.length[:, None, None])
-        weights = kernel((column - center + 0.5) / stretch)
-        weights = torch.where((column >= first) & (column < last), weights, 0.0)
+        # from the middle of the output pixel to that of the input pixel, in widths of the filter
+        distance = ((2 * column + 1) * after - (2 * place + 1) * before) / (2 * torch.maximum(before, after))
+        weights = torch.where(column < before, FILTERS[self.preprocessing.interpolation](distance), 0.0)
         weights = weights / weights.sum(-1, keepdim=True)
-        whole = weights.sign() * (weights.abs() * BITS + 0.5).floor() / BITS
-        return torch.where(inside(axis, out)[:, :, None], whole, 0.0)
+        whole = weights.sign() * (weights.abs() * BITS + 0.5).floor()
+        whole = torch.where(inside(axis, out)[:, :, None], whole, 0.0)
+        high = (whole / HALF).round()
+        return Weights(high.float()[:, None], (whole - high * HALF).float()[:, None])
 
     def normalize(self, pixels: Tensor, valid: Tensor) -> Tensor:
         """Levels from 0 to 255 ``[B, C, h, w]`` -> normalised; 0, or the background of ``pad``, outside of an image."""
         p = self.preprocessing
         low, high = p.value_range
-        mean, std, levels = (
+        mean, std, background = (
             torch.tensor(numbers, dtype=torch.float32)[:, None, None] for numbers in (p.mean, p.std, p.mean_levels)
         )
         if p.resize == "pad":
-            pixels = torch.where(valid[:, None], pixels, (levels * 255).round())
+            pixels = torch.where(valid[:, None], pixels, (background * 255).round())
         values = pixels / 255
         if (low, high) != (0.0, 1.0):
             values = values * (high - low) + low
@@ -197,19 +202,21 @@ class GraphPreprocessing(nn.Module):
         return torch.where(valid[:, None], values, 0.0) if p.keeps_aspect else values
 
 
-def resize_across_first(pixels: Tensor, down: Tensor, across: Tensor) -> Tensor:
+def resize_across_first(pixels: Tensor, down: Weights, across: Weights) -> Tensor:
     """Images ``[B, C, H, W]`` times the weights of columns ``[B, 1, W, w]``, then those of rows ``[B, 1, h, H]``."""
-    return rounded(down @ rounded(pixels @ across))
+    between = levels(pixels @ across.high, pixels @ across.low)
+    return levels(down.high @ between, down.low @ between)
 
 
-def resize_down_first(pixels: Tensor, down: Tensor, across: Tensor) -> Tensor:
+def resize_down_first(pixels: Tensor, down: Weights, across: Weights) -> Tensor:
     """The same with the rows first."""
-    return rounded(rounded(down @ pixels) @ across)
+    between = levels(down.high @ pixels, down.low @ pixels)
+    return levels(between @ across.high, between @ across.low)
 
 
-def rounded(total: Tensor) -> Tensor:
-    """Sums of levels times weights -> levels from 0 to 255."""
-    return (total + 0.5).clamp(0, 255).to(torch.uint8).double()
+def levels(high: Tensor, low: Tensor) -> Tensor:
+    """Sums of levels times the two parts of weights -> the nearest level from 0 to 255."""
+    return ((high + (low / HALF).floor() + HALF / 2) / HALF).floor().clamp(0, 255)
 
 
 def rows_first(rows: Axis, columns: Axis) -> Tensor:

@@ -1,4 +1,4 @@
-"""An exported file as a predictor: image files in, typed results out. Loads no torch.
+"""An exported file as a predictor: image files or texts in, typed results out. Loads no torch.
 
 predictor = open_exported("model.onnx", decoder_of)
 for result in predictor.stream(["cat.jpg"]): print(result)
@@ -14,10 +14,10 @@ import numpy as np
 from saccade.checkpoints.atomic import sha256_of
 from saccade.data.image_formats import MAX_PIXELS
 from saccade.data.pictures import FileLike, read_picture
-from saccade.engine.exported import DecoderMaker, ResultDecoder
+from saccade.engine.exported import DecoderMaker, ResultDecoder, TextDecoder
 from saccade.engine.results import Result
 from saccade.errors import ConfigError, ImageError, MeasurementError
-from saccade.inference.export.metadata import Metadata, exported_file
+from saccade.inference.export.metadata import Metadata, exported_file, part_file
 from saccade.inference.export.sessions import Session, open_session
 
 
@@ -30,7 +30,7 @@ class Picture(NamedTuple):
 
 
 class ExportedPredictor:
-    """Runs an exported graph on image files.
+    """Runs an exported graph on image files, or on texts.
 
     Args:
         session: the graph.
@@ -39,11 +39,14 @@ class ExportedPredictor:
         file: that holds the graph.
     """
 
-    reads_images = True
-
     def __init__(self, session: Session, metadata: Metadata, decoder: ResultDecoder, file: Path):
         self.session, self.metadata, self.decoder, self.file = session, metadata, decoder, file
         self.max_pixels = MAX_PIXELS
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether inputs are images; texts otherwise."""
+        return self.metadata.reads_images
 
     @property
     def channels(self) -> int:
@@ -52,8 +55,9 @@ class ExportedPredictor:
 
     def digest(self) -> str:
         """Hexadecimal digits that change with the file, and with the weights beside it."""
-        weights = self.file.with_suffix(".bin")
-        return "".join(sha256_of(path) for path in (self.file, weights) if path.is_file())
+        files = [part_file(self.file, name) for name in ("", *self.metadata.parts)]
+        weights = [file.with_suffix(".bin") for file in files]
+        return "".join(sha256_of(path) for path in (*files, *weights) if path.is_file())
 
     def predict(self, image: FileLike) -> Result:
         """The result for one image: a path, the bytes of an image file, an open file or a PIL image."""
@@ -74,15 +78,32 @@ class ExportedPredictor:
         """
         if batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, not {batch_size}")
+        if not self.reads_images:
+            yield from self._texts(inputs, batch_size)
+            return
         pictures = self._read(inputs, on_error)
         while part := list(islice(pictures, batch_size)):
             for group in [part] if self.metadata.padded else groups(part):
-                outputs = self.run([picture.pixels for picture in group])
-                names = [picture.name for picture in group]
-                for name, values in outputs.items():
-                    if not np.isfinite(values).all():
-                        raise MeasurementError(f"the output {name} is NaN or infinite for {', '.join(names[:4])}")
+                outputs, names = self.outputs(group)
                 yield from self.decoder.decode(outputs, names, [picture.size for picture in group])
+
+    def outputs(self, group: Sequence[Picture]) -> tuple[dict[str, np.ndarray], list[str]]:
+        """The graph's outputs for images that run together, and their names.
+
+        Raises:
+            MeasurementError: they are not finite.
+        """
+        outputs, names = self.run([picture.pixels for picture in group]), [picture.name for picture in group]
+        require_finite(outputs, names)
+        return outputs, names
+
+    def _texts(self, texts: Iterable[FileLike], batch_size: int) -> Iterator[Result]:
+        decoder, remaining = self.decoder, iter(texts)
+        assert isinstance(decoder, TextDecoder)
+        while part := [str(text) for text in islice(remaining, batch_size)]:
+            outputs = self.session.run(decoder.text_inputs(part))
+            require_finite(outputs, part)
+            yield from decoder.decode(outputs, part, [(0, 0)] * len(part))
 
     def run(self, images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         """Images ``[H, W, C]`` uint8, of one size unless the graph takes padded batches -> its outputs by name."""
@@ -104,6 +125,13 @@ class ExportedPredictor:
                 continue
             pixels = np.asarray(picture)
             yield Picture(name, pixels if pixels.ndim == 3 else pixels[..., None], size)
+
+
+def require_finite(outputs: Mapping[str, np.ndarray], names: Sequence[str]) -> None:
+    """Raise MeasurementError for an output that is NaN or infinite."""
+    for name, values in outputs.items():
+        if values.dtype != bool and not np.isfinite(values).all():
+            raise MeasurementError(f"the output {name} is NaN or infinite for {', '.join(names[:4])}")
 
 
 def groups(pictures: Sequence[Picture]) -> Iterator[list[Picture]]:
@@ -151,5 +179,6 @@ def open_exported(
         raise ConfigError(f"{path} is no exported file: those end in .onnx or .xml")
     session = open_session(file, threads)
     metadata = Metadata.read(session.properties, file)
-    decoder = decoder_of(metadata.task)(metadata.exported_task(options or {}))
+    parts = {name: open_session(part_file(file, name), threads).run for name in metadata.parts}
+    decoder = decoder_of(metadata.task)(metadata.exported_task(options or {}, parts))
     return ExportedPredictor(session, metadata, decoder, file)

@@ -20,8 +20,9 @@ from saccade.nn.matmul_precision import matmul_precision
 from saccade.nn.mode import evaluation_mode
 from saccade.nn.recording import record
 from saccade.nn.tokens import TokenLayout
+from saccade.tasks.contrastive.prompts import TEMPLATE
 from saccade.tasks.contrastive.texts import tokenizer_of
-from saccade.tasks.contrastive.zero_shot import TEMPLATE, ZeroShot
+from saccade.tasks.contrastive.zero_shot import ZeroShot
 
 TEXT = "text"  # the stream of the text encoder's tokens, as the model names it
 

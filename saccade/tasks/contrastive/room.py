@@ -13,14 +13,15 @@ from saccade.data.check import DataReport, check_data
 from saccade.data.config import DataConfig
 from saccade.data.pairs import open_pairs
 from saccade.data.samples import CaptionSource, DataSplits, Source
-from saccade.data.tokenizer import open_tokenizer, tokenizer_from_files
 from saccade.engine.graph_end import GraphEnd
 from saccade.engine.room import ModelCard, TaskRoom, command, refuse_fix, refuse_options, require_preprocessing
 from saccade.engine.setup import TrainingSetup
+from saccade.models.clip import CLIP
 from saccade.tasks.contrastive.batches import CaptionDataset
 from saccade.tasks.contrastive.graph import EmbeddingGraph
 from saccade.tasks.contrastive.setup import make_setup
 from saccade.tasks.contrastive.task import ContrastiveTask
+from saccade.tasks.contrastive.texts import tokenizer_for
 
 
 class ContrastiveRoom(TaskRoom):
@@ -54,15 +55,11 @@ class ContrastiveRoom(TaskRoom):
     def eval_dataset(self, part: Source, source: LoadedModel) -> BatchDataset:
         assert source.preprocessing is not None
         transform = EvalTransform(source.preprocessing)
-        context_length = source.model.config.text.context_length
-        if source.vocabulary:
-            tokenizer = tokenizer_from_files(source.vocabulary, "the model's folder", context_length)
-        else:
-            tokenizer = open_tokenizer("", context_length)
-        return CaptionDataset(cast(CaptionSource, part), transform, tokenizer)
+        return CaptionDataset(cast(CaptionSource, part), transform, tokenizer_for(source))
 
     def graph_end(self, source: LoadedModel) -> GraphEnd:
-        return EmbeddingGraph()
+        require_preprocessing(source)
+        return EmbeddingGraph(tokenizer_for(source), cast(CLIP, source.model))
 
     def card(self) -> ModelCard:
         return ModelCard(

@@ -1,18 +1,16 @@
 """How a CLIP reads: its tokenizer, and texts as vectors."""
 
 from collections.abc import Sequence
-from importlib import resources
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from saccade.checkpoints.directory import LoadedModel
 from saccade.data.tokenizer import Tokenizer, open_tokenizer, tokenizer_from_files
 from saccade.engine.finite import require_finite
 from saccade.engine.predictor import Predictor
 from saccade.errors import ConfigError
-from saccade.files import is_file, read_text, split_lines
 from saccade.models.clip import CLIP
 
 
@@ -29,8 +27,12 @@ def tokenizer_of(predictor: Predictor, vocabulary: str = "") -> Tokenizer:
     """
     if not isinstance(predictor.model, CLIP):
         raise ConfigError(f"texts need a CLIP; this model is a {predictor.source.architecture}")
-    text = predictor.model.config.text
-    files = predictor.source.vocabulary
+    return tokenizer_for(predictor.source, vocabulary)
+
+
+def tokenizer_for(source: LoadedModel, vocabulary: str = "") -> Tokenizer:
+    """The tokenizer of a CLIP that was loaded; arguments and errors as for :func:`tokenizer_of`."""
+    text, files = source.model.config.text, source.vocabulary
     if vocabulary or not files:
         tokenizer = open_tokenizer(vocabulary, text.context_length)
     else:
@@ -53,22 +55,3 @@ def embed_texts(predictor: Predictor, tokenizer: Tokenizer, texts: Sequence[str]
     vectors = predictor.model.encode_text(tokenizer(texts).to(predictor.device)).float()
     require_finite(vectors, texts)
     return F.normalize(vectors, dim=-1)
-
-
-def read_lines(name: str) -> list[str]:
-    """The lines of a text file, or of one that comes with the package: "photos", "scenes", "digits".
-
-    Raises:
-        ConfigError: there is no such file.
-    """
-    path = Path(name)
-    packaged = resources.files("saccade").joinpath("prompts", f"{name}.txt")
-    if is_file(path):
-        text = read_text(path, ConfigError)
-    elif "/" not in name and packaged.is_file():
-        text = packaged.read_text(encoding="utf-8")
-    else:
-        raise ConfigError(
-            f"there is no file {name}; the package has the templates photos and scenes, and the class names digits"
-        )
-    return [line.strip() for line in split_lines(text) if line.strip()]

@@ -26,9 +26,8 @@ from saccade.errors import ConfigError
 from saccade.models.clip import CLIP
 from saccade.tasks.classification.metrics import ClassificationMetrics, classification_metrics
 from saccade.tasks.classification.results import Classification
+from saccade.tasks.contrastive.prompts import TEMPLATE, check_prompts
 from saccade.tasks.contrastive.texts import embed_texts, tokenizer_of
-
-TEMPLATE = "a photo of a {}."
 
 
 class ZeroShot:
@@ -51,11 +50,7 @@ class ZeroShot:
         templates: Sequence[str] = (TEMPLATE,),
         tokenizer: Tokenizer | None = None,
     ):
-        if not labels or len(set(labels)) != len(labels):
-            raise ConfigError(f"give at least one class, each once, not {', '.join(labels) or 'none'}")
-        for template in templates:
-            if "{}" not in template:
-                raise ConfigError(f"the template {template!r} has no {{}} for the name of the class")
+        check_prompts(tuple(labels), tuple(templates))
         self.tokenizer = tokenizer or tokenizer_of(predictor)
         assert isinstance(predictor.model, CLIP)
         self.predictor, self.model = predictor, predictor.model

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from saccade.data.rle import encode_rle
 from saccade.engine.exported import ExportedTask, refuse_options
 from saccade.tasks.detection.results import Box, Detection
 
@@ -27,11 +28,15 @@ class DetectionDecoder:
     def decode(
         self, outputs: Mapping[str, np.ndarray], names: Sequence[str], sizes: Sequence[tuple[int, int]]
     ) -> list[Detection]:
-        columns = zip(names, outputs["boxes"], outputs["scores"], outputs["labels"])
+        masks = outputs.get("masks", (None,) * len(names))
+        columns = zip(names, outputs["boxes"], outputs["scores"], outputs["labels"], masks)
         return [self.detection(*one) for one in columns]
 
-    def detection(self, name: str, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> Detection:
-        """The boxes ``[n, 4]`` of one image from the threshold on, highest score first."""
+    def detection(
+        self, name: str, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, masks: np.ndarray | None = None
+    ) -> Detection:
+        """The boxes ``[n, 4]`` of one image from the threshold on, highest score first, with their masks ``[n, H, W]``
+        where there are some."""
         order = np.argsort(-scores, kind="stable")
         if self.suppresses:
             order = suppressed(boxes, labels, order[scores[order] > LEAST])
@@ -39,8 +44,12 @@ class DetectionDecoder:
         best = float(scores[order].max()) if len(order) else None
         confident = order[scores[order] >= self.threshold]
         objects = tuple(
-            Box(self.labels[labels[i]], float(scores[i]), tuple(float(x) for x in boxes[i])) for i in confident.tolist()
-        )
+            Box(
+                self.labels[labels[i]], float(scores[i]), tuple(float(x) for x in boxes[i]),
+                segmentation=None if masks is None else encode_rle(masks[i]), query=None if self.suppresses else i,
+            )
+            for i in confident.tolist()
+        )  # fmt: skip
         return Detection(name, objects, self.labels, best, self.threshold)
 
 

@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saccade.data.samples import Batch
@@ -49,6 +50,34 @@ class DetrGraph(GraphEnd):
 
     def state(self) -> dict[str, Any]:
         return {"suppresses": False}
+
+
+class DetrMaskGraph(DetrGraph):
+    """Also ``masks [B, Q, H, W]`` boolean, at the size of the image.
+
+    All images of a batch have one size: the mask head's group norms take in padding, which would change its masks.
+    """
+
+    padded = False
+
+    def run(self, model: nn.Module, images: Tensor, valid: Tensor, sizes: Tensor) -> dict[str, Tensor]:
+        outputs = model(images, valid)
+        scores, labels = outputs.logits.float().softmax(-1)[..., :-1].max(-1)
+        height, width = (int(n) if isinstance(n, int) else n for n in sizes.tolist())
+        torch._check(height >= 1)
+        torch._check(width >= 1)
+        masks = resized_masks(resized_masks(outputs.masks, images.shape[-2:]), (height, width)) > 0
+        return {
+            "boxes": boxes_to_pixels(outputs.boxes, sizes[None]), "scores": scores, "labels": labels, "masks": masks,
+        }  # fmt: skip
+
+    def collect(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        raise ConfigError("masks of an exported file are not measured: measure the model itself")
+
+
+def resized_masks(masks: Tensor, size: Any) -> Tensor:
+    """Mask logits ``[B, Q, h, w]``, bilinearly, to (H, W)."""
+    return F.interpolate(masks.float(), size=size, mode="bilinear", align_corners=False)
 
 
 class FcosGraph(GraphEnd):

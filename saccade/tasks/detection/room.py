@@ -19,7 +19,7 @@ from saccade.tasks.detection.batches import BoxDataset, BoxTransform
 from saccade.tasks.detection.check import BoxReport, check_boxes, fix_coco
 from saccade.tasks.detection.detr import DetrTask
 from saccade.tasks.detection.fcos import FcosTask
-from saccade.tasks.detection.graph import DetrGraph, FcosGraph
+from saccade.tasks.detection.graph import DetrGraph, DetrMaskGraph, FcosGraph
 from saccade.tasks.detection.panoptic import PanopticTask
 from saccade.tasks.detection.setup import has_mask_head, make_setup, make_task
 from saccade.tasks.detection.sources import open_boxes
@@ -72,11 +72,10 @@ class DetectionRoom(TaskRoom):
         return BoxDataset(images, BoxTransform(source.preprocessing), masks=masks, segments=masks)
 
     def graph_end(self, source: LoadedModel) -> GraphEnd:
-        if has_mask_head(source.model):
-            raise ConfigError("detectors with a mask head are not exported: their masks would be lost")
         task = self.task(source)
         if isinstance(task, DetrTask):
-            return DetrGraph(task, cast(DETR, source.model))
+            kind = DetrMaskGraph if has_mask_head(source.model) else DetrGraph
+            return kind(task, cast(DETR, source.model))
         return FcosGraph(cast(FcosTask, task))
 
     def card(self) -> ModelCard:

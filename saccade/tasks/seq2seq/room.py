@@ -15,9 +15,12 @@ from saccade.data.pairs import has_captions, open_pairs
 from saccade.data.samples import CaptionSource, DataSplits, Source, TranslationSource
 from saccade.data.texts import open_translations
 from saccade.data.vocabulary import find_vocabulary
+from saccade.engine.graph_end import GraphEnd, GraphPart
 from saccade.engine.room import ModelCard, TaskRoom, command, refuse_fix, refuse_options
 from saccade.engine.setup import TrainingSetup
+from saccade.errors import ConfigError
 from saccade.tasks.seq2seq.batches import ImageTextDataset, TranslationDataset
+from saccade.tasks.seq2seq.graph import CaptionGraph, EncoderPart, StepPart
 from saccade.tasks.seq2seq.setup import make_setup
 from saccade.tasks.seq2seq.task import Seq2SeqTask
 
@@ -62,6 +65,14 @@ class Seq2SeqRoom(TaskRoom):
             return TranslationDataset(cast(TranslationSource, part), vocabulary, length)
         return ImageTextDataset(cast(CaptionSource, part), EvalTransform(source.preprocessing), vocabulary, length)
 
+    def graph_end(self, source: LoadedModel) -> GraphEnd:
+        require_vocabulary(source)
+        return CaptionGraph(source.model.config)
+
+    def text_parts(self, source: LoadedModel) -> tuple[GraphPart, ...]:
+        require_vocabulary(source)
+        return EncoderPart(), StepPart(reads_images=False)
+
     def card(self) -> ModelCard:
         return ModelCard(
             hub_task="translation",
@@ -76,6 +87,12 @@ class Seq2SeqRoom(TaskRoom):
             *super().next_steps(run, config),
             command("saccade", "translate", run, source, "--draw", "alignment.png"),
         ]
+
+
+def require_vocabulary(source: LoadedModel) -> None:
+    """Raise ConfigError where a model has no vocabulary that an exported file could read and write texts by."""
+    if find_vocabulary(source.vocabulary, source.model.config.vocab_size, "the model's folder") is None:
+        raise ConfigError("the model has no vocabulary: an exported file could neither read nor write texts")
 
 
 ROOM = Seq2SeqRoom()

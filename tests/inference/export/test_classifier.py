@@ -1,8 +1,10 @@
 """A classifier as a file: its answers, its metric, its attention, and what happens to a damaged one."""
 
+import copy
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +17,18 @@ from sklearn.datasets import load_sample_images
 
 import saccade
 from saccade.cli.main import main
+from saccade.data.jpeg import read_pixels
 from saccade.engine.predictor import Predictor
 from saccade.errors import CheckpointError, ConfigError
 from saccade.inference.export import export
+from saccade.inference.export.evaluation import evaluate_exported
 from saccade.inference.export.export import Exported
-from saccade.inference.export.parity import ParityError
+from saccade.inference.export.graph import ExportGraph
+from saccade.inference.export.metadata import Metadata
+from saccade.inference.export.parity import ParityError, real_images
+from saccade.inference.export.precision import check_precision, lower_precision
 from saccade.inference.export.runner import open_exported
+from saccade.inference.export.sessions import OnnxSession
 from saccade.tasks import table
 
 MODEL = Path(__file__).parents[2] / "golden/runs/classify/model"
@@ -89,6 +97,58 @@ def test_evaluate_gives_the_same_metric(exported: Exported, capsys) -> None:
     assert of_file["split"] == of_model["split"] == "test"
     assert of_file["accuracy"] == of_model["accuracy"]
     assert of_file["nll"] == pytest.approx(of_model["nll"], abs=1e-6)
+
+
+def test_jpegs_that_are_decoded_as_tensors_give_the_same_metric(exported: Exported, tmp_path: Path) -> None:
+    """Both sides of their own: data sets of a model decode to tensors, `predict` decodes with Pillow."""
+    for number in range(20):
+        folder = tmp_path / str(number % 10)
+        folder.mkdir(exist_ok=True)
+        cut = load_sample_images().images[number % 2][10 * number : 10 * number + 90, 20 * number : 20 * number + 70]
+        Image.fromarray(cut).convert("L").save(folder / f"{number}.jpg")
+    assert isinstance(read_pixels((tmp_path / "0/0.jpg").read_bytes(), channels=1), torch.Tensor)
+    of_file = evaluate_exported(exported.path, str(tmp_path), table.room, workers=0)[0].collected
+    of_model = saccade.evaluate(MODEL, tmp_path, workers=0).collected
+    assert of_file.names == of_model.names
+    paths = [tmp_path / name for name in of_file.names]
+    decoded = open_exported(exported.path, table.decoder).stream(paths)
+    for row, other, result in zip(of_file["logits"], of_model["logits"], decoded, strict=True):
+        assert torch.allclose(row.softmax(0), other.softmax(0), atol=1e-6)
+        assert result.score == pytest.approx(other.softmax(0).max().item(), abs=1e-6)  # type: ignore[attr-defined]
+
+
+def test_fewer_bits_are_measured_and_refused(exported: Exported, predictor: Predictor, tmp_path: Path) -> None:
+    end = predictor.room.graph_end(predictor.source)
+    plain = ExportGraph(predictor.preprocess, predictor.model, end).eval()
+    plain.outputs = ("probabilities",)
+    metadata = Metadata.read(OnnxSession(exported.path).properties, exported.path)
+    images = real_images((), 1)
+    for precision in ("bf16", "int8"):
+        path = tmp_path / f"{precision}.onnx"
+        path.write_bytes(exported.path.read_bytes())
+        lower_precision(path, replace(metadata, precision=precision))
+        sizes = exported.path.stat().st_size, path.stat().st_size
+        session = OnnxSession(path, 1)
+        assert session.properties["saccade.precision"] == f'"{precision}"'
+        check = check_precision(plain, session, images, precision, sizes)
+        assert check.agreement is not None
+        assert check.agreement >= 0.95
+        assert 0 < check.error < 0.05
+        assert f"{precision}: 64 images" in str(check)
+    weights = onnx.load(str(tmp_path / "bf16.onnx")).graph.initializer
+    assert any(weight.data_type == onnx.TensorProto.BFLOAT16 for weight in weights)
+    assert any(node.op_type == "MatMulInteger" for node in onnx.load(str(tmp_path / "int8.onnx")).graph.node)
+    other = copy.deepcopy(plain)
+    with torch.no_grad():
+        other.model.get_parameter("head.bias").copy_(50 * torch.arange(10) * (torch.arange(10) % 2))
+    with pytest.raises(ConfigError, match=r"int8 is not written: only \d+% of the classes agree"):
+        check_precision(other, session, images, "int8", sizes)
+    for to, precision, message in (
+        ("torch", "bf16", "precisions f32, not bf16"),
+        ("openvino", "int8", "f32, bf16, not"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            saccade.export(predictor, tmp_path / "a", to=to, precision=precision)  # type: ignore[arg-type]
 
 
 def test_attention_is_that_of_a_recording(exported: Exported, predictor: Predictor) -> None:

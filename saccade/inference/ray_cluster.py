@@ -1,0 +1,27 @@
+"""Ray, connected to a cluster. The extra `ray`."""
+
+import os
+from typing import Any
+
+from saccade.errors import ConfigError
+
+
+def start_ray(address: str | None) -> Any:
+    """Ray, connected to a cluster, or to a new one on this machine.
+
+    Args:
+        address: HOST:PORT, or auto for the one on this machine; a new one on this machine unless given.
+
+    Raises:
+        ConfigError: Ray is missing, or there is no cluster at the address.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anyone unless the user wants it
+    try:
+        import ray
+    except ImportError:
+        raise ConfigError("--ray needs one more package: pip install 'saccade[ray]'") from None
+    try:
+        ray.init(address=address, include_dashboard=None if address else False, log_to_driver=False)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"there is no Ray cluster at {address or 'this machine'}: {error}") from None
+    return ray
