@@ -79,9 +79,8 @@ def main() -> None:
         seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
         size = job.output.stat().st_size / MEGABYTE
     growth = samples[-1][1] - samples[0][1]
-    print(
-        f"{outcome.inputs} images, {size:.1f} MB of Parquet, {seconds:.0f} s, {1e6 * cpu / outcome.inputs:.0f} µs of CPU each"
-    )
+    each = 1e6 * cpu / outcome.inputs
+    print(f"{outcome.inputs} images, {size:.1f} MB of Parquet, {seconds:.0f} s, {each:.0f} µs of CPU each")
     print(f"grew by {growth:.1f} MB from a tenth to all of the predictions; {resident():.1f} MB with the file written")
 
 
