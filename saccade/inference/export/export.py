@@ -31,7 +31,12 @@ from saccade.inference.export.parity import (
     real_images,
 )
 from saccade.inference.export.part import PartGraph, merged_vocabulary, part_rows, trace_part
-from saccade.inference.export.precision import PrecisionCheck, check_precision, lower_precision
+from saccade.inference.export.precision import (
+    PrecisionCheck,
+    calibration_images,
+    check_precision,
+    lower_precision,
+)
 from saccade.inference.export.sessions import Session, open_session
 from saccade.inference.export.torch_file import ProgramSession, write_program
 from saccade.inference.rewriting import REWRITES, WITH_WEIGHTS, rewritten
@@ -122,7 +127,8 @@ def export_predictor(
         check = None
         if precision != "f32":
             assert onnx_path is not None
-            check = shortened(written, onnx_path, plain, pictures, replace(metadata, precision=precision))
+            compared = pictures if images else calibration_images(predictor.preprocess.channels)
+            check = shortened(written, onnx_path, plain, compared, replace(metadata, precision=precision))
         place(written, path)
     return Exported(path, parity, graph.outputs, check)
 

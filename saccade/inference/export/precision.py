@@ -22,8 +22,15 @@ from saccade.inference.export.graph import ExportGraph
 from saccade.inference.export.metadata import Metadata
 from saccade.inference.export.parity import alone, inputs_of
 from saccade.inference.export.sessions import Session
+from saccade.inference.samples import photographs
 
 CALIBRATION_IMAGES = 64
+CLASSES = ["probabilities"]  # the results of models whose classes are compared
+
+
+def calibration_images(channels: int) -> list[Image.Image]:
+    """Crops of two photographs, in colour or grey."""
+    return [picture.convert("L" if channels == 1 else "RGB") for picture in photographs(CALIBRATION_IMAGES)]
 
 
 @dataclass(frozen=True)
@@ -104,24 +111,21 @@ def check_precision(
     Args:
         graph: of the plain model.
         session: the file.
-        images: of any size.
+        images: photographs of any size.
         precision: of the file.
         sizes: of the file before and now, in bytes.
 
     Raises:
         ConfigError: fewer classes stay the same than `saccade.optimize` demands, or the results have none.
     """
-    pictures = [images[i % len(images)] for i in range(max(CALIBRATION_IMAGES, len(images)))]
-    expected, actual = [], []
-    for picture in pictures:
-        results = {name: value for name, value in alone(graph, picture).items() if value.is_floating_point()}
-        outputs = session.run(inputs_of(graph, [picture]))
-        expected.append(list(results.values()))
-        actual.append([torch.from_numpy(outputs[name]) for name in results])
+    expected, actual, names = [], [], []
+    for picture in images:
+        results, outputs = alone(graph, picture), session.run(inputs_of(graph, [picture]))
+        names = [n for n, value in results.items() if value.is_floating_point() and n not in graph.attention_outputs]
+        expected.append([results[name] for name in names])
+        actual.append([torch.from_numpy(outputs[name]) for name in names])
     error, agreement = largest_difference(expected, actual)
-    if "probabilities" not in graph.outputs:
-        agreement = None
-    check = PrecisionCheck(precision, len(pictures), error, agreement, sizes)
+    check = PrecisionCheck(precision, len(images), error, agreement if names == CLASSES else None, sizes)
     refusal = judge(error, agreement, precision)
     if refusal:
         raise ConfigError(f"the file in {precision} is not written: {refusal} ({check})")

@@ -25,8 +25,8 @@ from saccade.inference.export.evaluation import evaluate_exported
 from saccade.inference.export.export import Exported
 from saccade.inference.export.graph import ExportGraph
 from saccade.inference.export.metadata import Metadata
-from saccade.inference.export.parity import ParityError, real_images
-from saccade.inference.export.precision import check_precision, lower_precision
+from saccade.inference.export.parity import ParityError
+from saccade.inference.export.precision import calibration_images, check_precision, lower_precision
 from saccade.inference.export.runner import open_exported
 from saccade.inference.export.sessions import OnnxSession
 from saccade.tasks import table
@@ -120,9 +120,8 @@ def test_jpegs_that_are_decoded_as_tensors_give_the_same_metric(exported: Export
 def test_fewer_bits_are_measured_and_refused(exported: Exported, predictor: Predictor, tmp_path: Path) -> None:
     end = predictor.room.graph_end(predictor.source)
     plain = ExportGraph(predictor.preprocess, predictor.model, end).eval()
-    plain.outputs = ("probabilities",)
     metadata = Metadata.read(OnnxSession(exported.path).properties, exported.path)
-    images = real_images((), 1)
+    images = calibration_images(1)
     for precision in ("bf16", "int8"):
         path = tmp_path / f"{precision}.onnx"
         path.write_bytes(exported.path.read_bytes())
