@@ -70,7 +70,7 @@ def test_depth(tmp_path: Path) -> None:
 def test_both_towers_of_a_clip_classify_without_torch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     predictor = clip()
     exported = saccade.export(predictor, tmp_path)
-    assert [row.batch for row in exported.parity.rows if row.size == "texts"] == [1, 5, 2]
+    assert [row.batch for row in exported.parity.rows if row.size == "texts"] == [1, 2, 5]
     (path,) = photographs(tmp_path, [(120, 90)])
     actual, expected = open_exported(tmp_path, table.decoder).predict(path), predictor.predict(path)
     np.testing.assert_allclose(actual.vector, expected.vector, atol=1e-6)  # type: ignore[attr-defined]
