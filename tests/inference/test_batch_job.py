@@ -151,5 +151,5 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     assert main(["predict", "model", "photos", "--out", "b.csv", "--json"]) == 2
     assert main(["predict", "model", "photos", "--shard", "0/2"]) == 2
     err = capsys.readouterr().err
-    for text in ("all-job.json is of another job", "--out writes a file", "--shard needs --out"):
+    for text in ("all-job.json is of another job", "--out writes a file", "--shard and --ray need --out"):
         assert text in err
