@@ -1,4 +1,5 @@
-"""Every family of models through the exporters: small models of all of them in one graph.
+"""Every family of models through the exporters: small models of all of them in one graph (detectors and CLIP have their
+own tests).
 
 Rewritten as for an export, written as one file of ONNX and of OpenVINO, and compared with each plain model.
 """
@@ -62,7 +63,6 @@ CLASSIFIERS: Mapping[str, Callable[[], Model]] = {
 OTHER_TASKS: Mapping[str, tuple[Callable[[], Model], dict[str, object]]] = {
     "multilabel": (vit(), {"thresholds": [0.5] * CLASSES}),
     "regression": (vit(1, pooling="mean"), {"mean": 7.0, "std": 3.0}),
-    "detection": (lambda: create("yolo_small", num_classes=CLASSES, options={"backbone_config.width": 8}), {}),
 }
 
 
