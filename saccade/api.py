@@ -13,10 +13,11 @@ from typing import Any
 import torch
 
 from saccade.analysis.image_maps import Method, image_map
-from saccade.analysis.map_score import ScoredMap, scored
+from saccade.analysis.inputs import without_probability
+from saccade.analysis.map_score import BETWEEN_WORDS, NOT_OF_CLASS, ScoredMap, scored
 from saccade.analysis.points import point_attention
 from saccade.analysis.rise import RiseMasks
-from saccade.analysis.token_maps import maps_of_words
+from saccade.analysis.token_maps import TOKEN_METHODS, maps_of_words
 from saccade.checkpoints.directory import LoadedModel, is_model_dir, save_model_dir
 from saccade.data.batching import eval_batches
 from saccade.data.images import ImageLike
@@ -203,8 +204,8 @@ def explain(
         target: name of the class, for methods that depend on it; the predicted one unless given.
         layer: of "attention" and "grad-cam", the last one of "rollout" and "flow"; from 0, or negative.
         head: of "attention"; the mean of all heads unless given.
-        score: of a map by a method, also measure how far it can be believed, as
-            :func:`saccade.analysis.map_score.score_map` does; for models that give an image one class.
+        score: also measure how far a map by a method, or the rollout of a classifier, can be believed, as
+            :func:`saccade.analysis.map_score.score_map` does; of other maps `lines` have the reason why there is none.
         budget: memory that one image's attention may take, in bytes or as "4 GiB".
         device: where the model runs, such as "cuda" or "auto"; the CPU unless given. A predictor has its own.
 
@@ -226,7 +227,7 @@ def explain(
             if query is None and point is None:
                 words = _maps_of_words(predictor, inputs, None, method or "attention", target, layer, head, budget)
             if words is not None:
-                return words
+                return Drawing(words.figure, [*words.lines, *unscored(BETWEEN_WORDS, score)])
             masks = method if isinstance(method, RiseMasks) else None
             default: Method = "attention" if target is None else "relevance"
             chosen: Method = "rise" if isinstance(method, RiseMasks) else method or default
@@ -240,39 +241,58 @@ def explain(
             results = [scored(predictor, one) if score else ScoredMap(one, None) for one in maps]
             return Drawing(map_figure(results), [str(one) for one in results])
         if point is None:
-            return table.report(predictor.task.name).explain(predictor, inputs, budget=str(budget))
+            drawing = table.report(predictor.task.name).explain(predictor, inputs, budget=str(budget), score=score)
+            return Drawing(drawing.figure, [*drawing.lines, *unscored(without_probability(predictor), score)])
         points = [point_attention(predictor, image, point, budget=budget) for image in inputs]
     lines = [f"{p.name}: {point[0]:g}, {point[1]:g} in every layer" for p in points]
-    return Drawing(point_figure(points), lines)
+    return Drawing(point_figure(points), [*lines, *unscored(NOT_OF_CLASS, score)])
 
 
 def explain_words(
     model: Predictor | str | Path,
     images: ImageLike | Iterable[ImageLike],
-    text: str,
+    text: str | Sequence[str],
     *,
-    method: str = "relevance",
+    method: Method | RiseMasks | None = None,
+    target: str | None = None,
+    layer: int | None = None,
+    head: int | None = None,
+    score: bool = False,
     budget: str | int = "4 GiB",
     device: torch.device | str | None = None,
 ) -> Drawing:
-    """Draw which patches of an image and which words of a text a model of both depends on.
+    """Draw which patches of an image, and which words of a text, a model of both depends on.
 
     Args:
         model: a predictor of a CLIP, or whatever :func:`saccade.load` opens as one.
         images: one or several.
-        text: compared with each.
-        method: "relevance" for their similarity; "attention", "rollout" or "flow" of the text encoder, the last two
-            also of the image encoder.
-        budget, device: as for :func:`explain`.
+        text: compared with each image; with several texts the model is a classifier whose classes are the texts.
+        method: with one text "relevance" for its similarity to the image unless given; "attention", "rollout" or "flow"
+            of the text encoder, the last two also of the image encoder. All others, and all methods with several
+            texts, are maps over the image as :func:`explain` draws them.
+        target: one of several texts; the most similar one unless given.
+        layer, head, score, budget, device: as for :func:`explain`.
 
     Raises:
         ConfigError: the model reads no texts beside images, or there is no such method.
     """
     predictor = _predictor(model, device, None)
+    texts = (text,) if isinstance(text, str) else tuple(text)
+    if len(texts) != 1 or method not in (None, *TOKEN_METHODS):
+        return explain(
+            table.report(predictor.task.name).classifier(predictor, texts), images, method=method,
+            target=texts[0] if len(texts) == 1 and target is None else target, layer=layer, head=head, score=score,
+            budget=budget,
+        )  # fmt: skip
     inputs: list[ImageLike] = [images] if is_single(images) else list(images)  # type: ignore[arg-type,list-item]
-    drawing = _maps_of_words(predictor, inputs, text, method, None, None, None, budget)
+    drawing = _maps_of_words(predictor, inputs, texts[0], method or "relevance", target, layer, head, budget)
     assert drawing is not None  # a text is refused where there are no words
-    return drawing
+    return Drawing(drawing.figure, [*drawing.lines, *unscored(BETWEEN_WORDS, score)])
+
+
+def unscored(reason: str, score: bool) -> list[str]:
+    """The line below maps that have no score, where one was requested."""
+    return [f"no score: {reason}"] if score and reason else []
 
 
 def _maps_of_words(

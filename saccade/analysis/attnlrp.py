@@ -30,6 +30,7 @@ from saccade.engine.predictor import Predictor
 from saccade.errors import ConfigError, RecordingError
 from saccade.models.dpt_decoder import Doubled
 from saccade.models.stages import Stages
+from saccade.models.zero_shot import UnitLength
 from saccade.nn.attention import Attention, attention_weights
 from saccade.nn.convolution import ChannelNorm, FrozenBatchNorm2d, StdConv2d
 from saccade.nn.matmul_precision import matmul_precision
@@ -77,6 +78,11 @@ def layer_norm_rule(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return _with_gradient(y, scaled.permute(0, 3, 1, 2) if isinstance(module, ChannelNorm) else scaled)
 
 
+def unit_length_rule(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """The values of ``y = x / |x|``, with the length as a constant in the gradient."""
+    return _with_gradient(y, x / x.norm(dim=-1, keepdim=True).clamp(min=1e-12).detach())
+
+
 def group_norm_rule(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """The same for a group norm of ``[B, C, h, w]``."""
     assert isinstance(module, nn.GroupNorm)
@@ -90,6 +96,7 @@ def group_norm_rule(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 RULES: Mapping[type[nn.Module], Callable[[nn.Module, Tensor, Tensor], Tensor]] = {
     nn.GELU: activation_rule, nn.SiLU: activation_rule, nn.Tanh: activation_rule, QuickGELU: activation_rule,
     SwiGLU: gate_rule, nn.LayerNorm: layer_norm_rule, ChannelNorm: layer_norm_rule, nn.GroupNorm: group_norm_rule,
+    UnitLength: unit_length_rule,
 }  # fmt: skip
 
 

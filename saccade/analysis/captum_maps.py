@@ -31,7 +31,8 @@ def captum_map(predictor: Predictor, inputs: Tensor, method: CaptumMethod, targe
         target: number of the class; the best one unless given.
 
     Returns:
-        ``values [H, W]``, the sum over channels; negative where pixels speak against the class.
+        ``values [H, W]``; negative where pixels speak against the class. Of integrated gradients the sum over channels;
+        of occlusion in every pixel of a patch what the score loses without the patch.
 
     Raises:
         ConfigError: captum is not installed, or the model gives no scores of classes.
@@ -56,4 +57,5 @@ def captum_map(predictor: Predictor, inputs: Tensor, method: CaptumMethod, targe
             stride = (max(1, height // 14), max(1, width // 14)) if layout is None else layout.stride
             window = (leaf.shape[1], *stride)
             values = Occlusion(reader).attribute(leaf, window, strides=window, target=number, perturbations_per_eval=8)
-    return GradientMap(values[0].sum(dim=0).detach().float().cpu(), logits)
+    over_channels = values[0].sum(dim=0) if method == "integrated-gradients" else values[0].mean(dim=0)
+    return GradientMap(over_channels.detach().float().cpu(), logits)

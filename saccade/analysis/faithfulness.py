@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from saccade.analysis.image_maps import BY_CLASS, METHODS, Method, map_values
-from saccade.analysis.inputs import ImageBatches, gives_one_class
+from saccade.analysis.inputs import ImageBatches, without_probability
 from saccade.analysis.perturbations import tile_grid
 from saccade.analysis.rise import RiseMasks
 from saccade.engine.intervals import Interval
@@ -233,11 +233,10 @@ def blob(grid: tuple[int, int]) -> Tensor:
 
 
 def require_one_class(predictor: Predictor) -> None:
-    """Raise ConfigError for a model that does not give an image one class."""
-    if not gives_one_class(predictor):
-        raise ConfigError(
-            f"maps are scored by the probability of an image's class, and a model for {predictor.task.name} gives none"
-        )
+    """Raise ConfigError for a model that does not give an image one of several classes."""
+    reason = without_probability(predictor)
+    if reason:
+        raise ConfigError(reason)
 
 
 def on_grid(values: Tensor, grid: tuple[int, int]) -> Tensor:

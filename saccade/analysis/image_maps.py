@@ -55,6 +55,7 @@ class ImageMap:
         values: ``[h, w]`` float32.
         method: that made it, with its options, for people.
         label, score: the model's prediction and its probability; "" and None for a model that gives no single class.
+            There is no probability where it has one class alone.
         inputs: ``[1, C, H, W]``, the image as the model read it.
         target: number of the class that the map is for; None for the predicted one.
         of_class: whether it is of what a classifier reads or predicts of the whole image, not of a query or a point.
@@ -138,7 +139,7 @@ def image_map(
     if logits is not None and gives_one_class(predictor) and len(logits) == len(predictor.labels):
         scores = logits.softmax(0)
         best = int(scores.argmax())
-        label, score = predictor.labels[best], scores[best].item()
+        label, score = predictor.labels[best], scores[best].item() if len(scores) > 1 else None
     at = None if point is None else f"{point[0]:g}, {point[1]:g}"
     options = {"for": target, "layer": layer, "head": head, "query": query, "at": at, "masks": masks and masks.count}
     words = [method, *(f"{name} {value}" for name, value in options.items() if value is not None)]

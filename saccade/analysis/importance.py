@@ -1,13 +1,13 @@
 """What a model loses without each of its heads and blocks (Michel et al., arXiv 1905.10650), with paired intervals."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from saccade.analysis.inputs import ImageBatches, image_reader
 from saccade.analysis.intervention import intervene
@@ -188,10 +188,11 @@ def measure_dependence(
         RecordingError: the model has no attention.
     """
     batches = [batch.inputs.to(predictor.device) for batch in images.batches]
-    candidates = _heads_and_blocks(predictor)
     if not batches:
         raise ConfigError("there are no images to measure on")
-    whole = [_outputs(predictor, inputs) for inputs in batches]
+    with _running_modules(predictor.model) as running:
+        whole = [_outputs(predictor, inputs) for inputs in batches]
+    candidates = [part for part in _heads_and_blocks(predictor) if any(p.startswith(f"{part[0]}.") for p in running)]
     classes = bool(predictor.labels) and all(len(one) == 1 and one[0].ndim == 2 for one in whole)
     reference = torch.cat([_remaining(one, one, classes) for one in whole])
     generator = np.random.default_rng(seed)
@@ -207,6 +208,22 @@ def measure_dependence(
             on_parts(len(parts), len(candidates))
     name = "probability of the predicted class" if classes else "1 - relative change of the output"
     return Importance(name, float(reference.mean()), tuple(parts), len(reference), images.note)
+
+
+@contextmanager
+def _running_modules(model: nn.Module) -> Iterator[set[str]]:
+    """Paths of the modules that are called inside the `with`: an image alone does not reach the text encoder of a CLIP.
+    Of a last block that computes one token alone they are the parts of its attention."""
+    paths: set[str] = set()
+    handles = [
+        module.register_forward_pre_hook(lambda module, args, path=path: paths.add(path))
+        for path, module in model.named_modules()
+    ]
+    try:
+        yield paths
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _outputs(predictor: Predictor, inputs: Tensor) -> list[Tensor]:

@@ -19,6 +19,8 @@ from saccade.errors import ConfigError
 from saccade.models.model import Model
 from saccade.nn.tokens import TokenLayout
 
+SINGLE_CLASS = "where there is only one, it is 1 whatever is hidden; give two or more classes, or texts (--text)"
+
 
 class Embedder(nn.Module):
     """A model without its head: ``[B, C, H, W]`` -> ``[B, D]``."""
@@ -69,6 +71,14 @@ def image_reader(predictor: Predictor) -> Model | Embedder:
             f"this {predictor.source.architecture} reads more than an image: use saccade.record with its inputs"
         )
     return model
+
+
+def without_probability(predictor: Predictor) -> str:
+    """Why maps of a model cannot be scored by the probability of an image's class; "" where they can."""
+    scored_by = "maps are scored by the probability of an image's class"
+    if not gives_one_class(predictor):
+        return f"{scored_by}, and a model for {predictor.task.name} gives none"
+    return f"{scored_by}: {SINGLE_CLASS}" if len(predictor.labels) == 1 else ""
 
 
 def gives_one_class(predictor: Predictor) -> bool:

@@ -14,11 +14,14 @@ from torch import Tensor
 
 from saccade.analysis.faithfulness import area, blob, curves, on_grid, probabilities, require_one_class, saco
 from saccade.analysis.image_maps import ImageMap
+from saccade.analysis.inputs import without_probability
 from saccade.analysis.perturbations import tile_grid
 from saccade.engine.predictor import Predictor
 from saccade.errors import ConfigError
 
 STEPS = 10  # of the curves
+SCORED_BY = "maps are scored by the probability of the class of a whole image, and "
+NOT_OF_CLASS, BETWEEN_WORDS = SCORED_BY + "this one is of a place or a query", SCORED_BY + "these are between words"
 RANDOM_MAPS = 5
 
 
@@ -125,15 +128,18 @@ def score_map(
 
 @dataclass(frozen=True)
 class ScoredMap:
-    """A map of one image with its score, None where it is not of a class of the whole image."""
+    """A map of one image with its score, None where it is not of a class of the whole image, with the reason; or where
+    none was measured."""
 
     columns: ClassVar[tuple[str, ...]] = ImageMap.columns
 
     map: ImageMap
     score: MapScore | None
+    reason: str = ""
 
     def __str__(self) -> str:
-        return str(self.map) if self.score is None else f"{self.map}\n  {self.score}"
+        note = str(self.score or "") or (f"no score: {self.reason}" if self.reason else "")
+        return f"{self.map}\n  {note}" if note else str(self.map)
 
     def to_dict(self) -> dict[str, Any]:
         return {**self.map.to_dict(), "faithfulness": None if self.score is None else self.score.to_dict()}
@@ -144,8 +150,11 @@ class ScoredMap:
 
 def scored(predictor: Predictor, one: ImageMap) -> ScoredMap:
     """A map of :func:`saccade.analysis.image_maps.image_map` with its score by the model that it is of."""
-    if not one.of_class:
-        return ScoredMap(one, None)
+    reason = without_probability(predictor)
+    if not reason and not one.of_class:
+        reason = NOT_OF_CLASS
+    if reason:
+        return ScoredMap(one, None, reason)
     return ScoredMap(one, score_map(predictor, one.inputs, torch.from_numpy(one.values), one.target))
 
 

@@ -19,6 +19,7 @@ from saccade.analysis.cost_by_size import describe
 from saccade.engine.evaluation import collect_split
 from saccade.engine.intervals import Interval, Resampler
 from saccade.engine.predictor import Predictor
+from saccade.engine.task import MakesTargets
 from saccade.errors import ConfigError, DataError
 from saccade.models.cost import measure_cost
 
@@ -163,11 +164,12 @@ def compare_metrics(
         raise ConfigError(f"the models have different classes: {', '.join(only[:5])} is in one of them only")
     if resamples < 2:
         raise ConfigError(f"an interval needs at least two resamples, not {resamples}")
+    excluded = first.task.incomparable_metrics(second.task) if isinstance(first.task, MakesTargets) else {}
     one, two = (collect_split(p, data, p.task, split, batch_size, workers, on_inputs)[0] for p in (first, second))
     left, right = (torch.tensor(rows, dtype=torch.long) for rows in common(one.names, two.names))
     if len(left) < 2:
         raise DataError("fewer than two inputs were measured for both models: choose another --split")
-    measures = first.task.resampler(one), second.task.resampler(two)
+    measures = without(excluded, first.task.resampler(one)), without(excluded, second.task.resampler(two))
     headline, largest = largest_differences(measures, (left, right), [one.names[i] for i in left.tolist()])
     costs = tuple(measure_cost(p.model) for p in (first, second))
     times = interleaved_milliseconds(first, second) if first.reads_images else (None, None)
@@ -185,8 +187,26 @@ def compare_metrics(
         largest=largest,
         inputs=len(left),
         resamples=resamples,
-        note=f"{len(left)} {first.room.inputs} of {data} that both models are measured on{place}",
+        note=f"{len(left)} {first.room.inputs} of {data} that both models are measured on{place}"
+        + "".join(f"; without {name}: {reason}" for name, reason in excluded.items()),
     )
+
+
+def without(excluded: Mapping[str, str], measure: Resampler) -> Resampler:
+    """The metrics that mean the same for both models.
+
+    Raises:
+        ConfigError: there are none; the message has the reason.
+    """
+
+    def remaining(index: Tensor) -> Mapping[str, float]:
+        scalars = measure(index)
+        rest = {name: value for name, value in scalars.items() if name not in excluded}
+        if scalars and not rest:
+            raise ConfigError(f"the models have no metric in common: {next(iter(excluded.values()))}")
+        return rest
+
+    return remaining if excluded else measure
 
 
 def paired_bootstrap(

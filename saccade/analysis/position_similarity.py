@@ -14,8 +14,12 @@ from torch import Tensor
 
 from saccade.analysis.result import to_plain
 from saccade.errors import ConfigError
+from saccade.models.bert import Bert
+from saccade.models.clip import CLIP
 from saccade.models.detr import DETR
+from saccade.models.encoder_decoder import EncoderDecoder
 from saccade.models.model import Model
+from saccade.models.perceiver_text import PerceiverText
 from saccade.nn.positions import FixedPositions, FourierPositions, LearnedPositions
 
 
@@ -24,9 +28,10 @@ class PositionSimilarity:
     """How alike positions are.
 
     Attributes:
-        values: ``[h, w, h, w]`` in [-1, 1], each place of the grid with every other.
+        values: ``[h, w, h, w]`` in [-1, 1], each place of the grid with every other; h is 1 for the tokens of a text.
         kind: of the positions.
         every: places of the model's grid between two of these, 1 for all.
+        unit: what has the positions, "patches" or "tokens".
     """
 
     columns: ClassVar[tuple[str, ...]] = ("row", "column", "other_row", "other_column", "cosine")
@@ -34,6 +39,7 @@ class PositionSimilarity:
     values: np.ndarray
     kind: str
     every: int = 1
+    unit: str = "patches"
 
     def __str__(self) -> str:
         rows, columns = self.values.shape[:2]
@@ -41,6 +47,12 @@ class PositionSimilarity:
         below = np.array([self.values[r, c, r + 1, c] for r in range(rows - 1) for c in range(columns)])
         flat = self.values.reshape(rows * columns, -1)
         far = flat[~np.eye(len(flat), dtype=bool)]
+        if self.unit == "tokens":
+            part = f", every {self.every}th" if self.every > 1 else ""
+            return (
+                f"{self.kind} positions of {columns} tokens{part}; mean cosine similarity: neighbours "
+                f"{_mean(right):.3f}, all pairs {_mean(far):.3f}"
+            )
         part = f", every {self.every}th in both directions" if self.every > 1 else ""
         return (
             f"{self.kind} positions of {rows} x {columns} patches{part}; mean cosine similarity: neighbours in a row "
@@ -61,21 +73,47 @@ class PositionSimilarity:
 def measure_positions(
     model: Model, image_size: tuple[int, int] | None = None, *, max_side: int | None = None
 ) -> PositionSimilarity:
-    """The similarity of a model's positions.
+    """The similarity of a model's positions: of its patches, of a model of texts alone of its tokens.
 
     Args:
-        model: with positions on the grid of its patches.
+        model: with positions.
         image_size: (H, W) in pixels, whose grid is taken; the model's own unless given.
         max_side: places in a row or a column at most; of a larger grid every second, third, ... is taken.
 
     Raises:
         ConfigError: the model has no such positions.
     """
+    if model.config.image_size is None and image_size is None:
+        return measure_text_positions(model, max_tokens=max_side and max_side**2)
     table, grid, kind = position_table(model, image_size)
     every = 1 if max_side is None else -(-max(grid) // max_side)
     places = table.float().cpu().unflatten(0, grid)[::every, ::every]
     unit = F.normalize(places.flatten(0, 1), dim=1)
     return PositionSimilarity((unit @ unit.T).reshape(*places.shape[:2], *places.shape[:2]).numpy(), kind, every)
+
+
+@torch.no_grad()
+def measure_text_positions(model: Model, *, max_tokens: int | None = None) -> PositionSimilarity:
+    """The similarity of the positions of a text's tokens: of the texts that a model reads or generates.
+
+    Args:
+        model: an encoder-decoder, a BERT, a Perceiver of bytes, the text encoder of a CLIP.
+        max_tokens: at most; of a longer text every second, third, ... is taken.
+
+    Raises:
+        ConfigError: the model has no texts.
+    """
+    if isinstance(model, EncoderDecoder):
+        table, kind = model.text_positions(model.config.context_length), "sinusoidal"
+    elif isinstance(model, CLIP):
+        table, kind = model.text.pos_embed, "learned"
+    elif isinstance(model, Bert | PerceiverText):
+        table, kind = model.pos_embed, "learned"
+    else:
+        raise ConfigError(f"this {type(model).__name__} reads no texts, whose tokens could have positions")
+    every = 1 if max_tokens is None else -(-len(table) // max_tokens)
+    unit = F.normalize(table[::every].float().cpu(), dim=1)
+    return PositionSimilarity((unit @ unit.T)[None, :, None].numpy(), kind, every, "tokens")
 
 
 def position_table(model: Model, image_size: tuple[int, int] | None = None) -> tuple[Tensor, tuple[int, int], str]:
@@ -89,10 +127,10 @@ def position_table(model: Model, image_size: tuple[int, int] | None = None) -> t
         kind = "sinusoidal" if model.pos_embed is None else "learned"
         return model.positions(like.to(place), None)[0].flatten(1).T, layout.grid, kind
     if module is None or layout is None:
-        instead = "shift and shuffle measure what it makes of places"
-        if model.config.image_size is None:
-            instead = "attention and rollout are there for texts"
-        raise ConfigError(f"this {type(model).__name__} has no positions on a grid of patches; {instead}")
+        raise ConfigError(
+            f"this {type(model).__name__} has no positions on a grid of patches; shift and shuffle measure what it "
+            "makes of places"
+        )
     kind = {LearnedPositions: "learned", FixedPositions: "sinusoidal", FourierPositions: "Fourier"}[type(module)]
     grid = module.grid if image_size is None else layout.grid
     return module(grid)[0, module.num_prefix :], grid, kind

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from saccade.analysis.gradient_maps import GradientMap, output_reader
+from saccade.analysis.inputs import SINGLE_CLASS
 from saccade.analysis.outputs import class_score, require_one_class
 from saccade.engine.predictor import Predictor
 from saccade.errors import ConfigError
@@ -79,7 +80,7 @@ def rise_map(
         ``values [H, W]``: where nothing matters, they are the mean probability of the class over the masks.
 
     Raises:
-        ConfigError: the model gives no scores of classes.
+        ConfigError: the model gives no scores of classes, or has a single one.
     """
     masks = masks or RiseMasks()
     reader, generator = output_reader(predictor), torch.Generator().manual_seed(masks.seed)
@@ -89,6 +90,8 @@ def rise_map(
     with evaluation_mode(predictor.model), matmul_precision(predictor.matmul_precision):
         outputs = reader(image)
         require_one_class(outputs, "rise")
+        if outputs.shape[1] == 1:
+            raise ConfigError(f"rise weighs masks by the probability of a class: {SINGLE_CLASS}")
         _, logits = class_score(outputs, target)
         number = int(logits.argmax()) if target is None else target
         while done < masks.count:

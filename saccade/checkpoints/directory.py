@@ -24,6 +24,7 @@ from saccade.checkpoints.upgrade import upgrade, upgrade_fingerprint
 from saccade.data.preprocessing import Preprocessing
 from saccade.errors import CheckpointError, ConfigError
 from saccade.files import is_file, read_bytes
+from saccade.models.catalogue import ARCHITECTURES
 from saccade.models.model import Model
 from saccade.models.zoo import UNBUILDABLE, build
 from saccade.nn.mode import evaluation_mode
@@ -79,9 +80,11 @@ def save_model_dir(path: str | Path, loaded: LoadedModel) -> Path:
     """Write a model directory atomically; an existing one is replaced.
 
     Raises:
-        CheckpointError: the numbers of labels and logits differ.
+        CheckpointError: the numbers of labels and logits differ, or no catalogue has the architecture.
     """
     path = Path(path)
+    if loaded.architecture not in ARCHITECTURES:
+        raise CheckpointError(f"a {loaded.architecture} has no file of its own: save the model that it was made of")
     model, config = loaded.model, loaded.model.config
     if len(loaded.labels) != config.num_classes:
         raise CheckpointError(f"{len(loaded.labels)} labels for {config.num_classes} classes")

@@ -52,7 +52,9 @@ def explain(
     the cross-attention of their queries. For a model that generates texts the cross-attention of each token. With
     --point, the attention of one patch in every layer: also for a DPT. With --method, --layer, --head or --query one
     map an image; with --method and --point the map of the depth, class or box at this place; with --text the relevance
-    of patches and words for their similarity. For a model of texts the attention of its words, or a --method of them.
+    of patches and words for their similarity; with --text several times the model is a classifier whose classes are
+    the texts. For a model of texts the attention of its words, or a --method of them. Below stands how far the map can
+    be believed, or why it has no score.
 
     Parameters
     ----------
@@ -63,14 +65,13 @@ def explain(
     output
         Where to draw: .png, .svg, .pdf or .jpg.
     method
-        One map an image; of a classifier with its deletion and insertion scores beside those of random maps. Of what
-        the head reads: the attention of a layer, or rollout or flow through all layers. For a class, a box, or the
-        depth or class at a point: relevance through attention (Chefer et al. 2021), AttnLRP (Achtibat et al. 2024),
-        Grad-CAM on tokens or on the last feature map of a ConvNet. For a class: RISE (Petsiuk et al. 2018), integrated
-        gradients or occlusion (with the extra `attribution`).
+        One map an image. Of what the head reads: the attention of a layer, or rollout or flow through all layers. For
+        a class, a box, or the depth or class at a point: relevance through attention (Chefer et al. 2021), AttnLRP
+        (Achtibat et al. 2024), Grad-CAM on tokens or on the last feature map of a ConvNet. For a class or a text: RISE
+        (Petsiuk et al. 2018), integrated gradients or occlusion (with the extra `attribution`).
     target
-        Name of the class for relevance, attnlrp, grad-cam, rise, integrated-gradients and occlusion; the predicted one
-        unless given.
+        Name of the class, or the text, for relevance, attnlrp, grad-cam, rise, integrated-gradients and occlusion; the
+        predicted one unless given.
     layer
         Layer of the attention, or last layer of rollout and flow; from 0, negative from the end.
     head
@@ -90,15 +91,18 @@ def explain(
     masks = options.rise(method)
     places, predictor = place or PlaceOptions(), (opened or MergingOptions()).load(model)
     inputs = list(dict.fromkeys(path for text in images for path in expand(text))) if predictor.reads_images else images
-    if places.text is not None:
-        drawing = explain_words(predictor, inputs, places.text, method=method or "relevance", budget=budget)
-        return deliver(drawing, output)
     with counting("masks") as advance:
-        drawing = draw(
-            predictor, inputs, point=places.point, query=places.query,
-            method=method if masks is None else replace(masks, on_masks=advance), target=target, layer=layer,
-            head=head, score=options.score, budget=budget,
-        )  # fmt: skip
+        way = method if masks is None else replace(masks, on_masks=advance)
+        if places.text and not places.alone:
+            drawing = explain_words(
+                predictor, inputs, places.text, method=way, target=target, layer=layer, head=head,
+                score=options.score, budget=budget,
+            )  # fmt: skip
+        else:
+            drawing = draw(
+                predictor, inputs, point=places.point, query=places.query, method=way, target=target, layer=layer,
+                head=head, score=options.score, budget=budget,
+            )  # fmt: skip
     deliver(drawing, output)
 
 

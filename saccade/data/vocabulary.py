@@ -54,6 +54,10 @@ class Vocabulary:
         special = (inner.token_to_id(token) for token in {*SPECIAL, *PERCEIVER_SPECIAL})
         self.special = frozenset(token_id for token_id in special if token_id is not None)
 
+    def same_tokens(self, other: "Vocabulary") -> bool:
+        """Whether both have the same tokens with the same ids."""
+        return self.inner.get_vocab() == other.inner.get_vocab()
+
     def __call__(self, texts: Sequence[str]) -> list[list[int]]:
         """The token ids of each text, without special tokens except those in the text, as in "two [MASK] one"."""
         return [encoding.ids for encoding in self.inner.encode_batch(list(texts), add_special_tokens=False)]

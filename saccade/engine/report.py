@@ -13,6 +13,7 @@ from saccade.engine.results import Metrics
 from saccade.errors import ConfigError
 
 BUDGET = "1 GiB"  # of the attention of one picture in a report
+NO_TEXT = "a text beside the image (--text) is for models of images and texts, such as a CLIP"
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,16 @@ class TaskReport(ABC):
             predictions: the content of the run's `predictions.json`.
         """
 
-    def explain(self, predictor: Predictor, inputs: Sequence[ImageLike], *, budget: str) -> Drawing:
+    def explain(
+        self, predictor: Predictor, inputs: Sequence[ImageLike], *, budget: str, score: bool = False
+    ) -> Drawing:
         """A picture of what the model attends to, one row an input.
+
+        Args:
+            predictor: the model.
+            inputs: images or texts.
+            budget: memory that the attention of one may take.
+            score: also measure how far the map can be believed, where the model gives an image one class.
 
         Raises:
             ConfigError: there is no such picture for this task; the message says what can be done instead.
@@ -91,6 +100,14 @@ class TaskReport(ABC):
         refuse_text(text)
         return None
 
+    def classifier(self, predictor: Predictor, texts: Sequence[str]) -> Predictor:
+        """A model of images and texts as a classifier whose classes are the texts, for maps of a class.
+
+        Raises:
+            ConfigError: the model reads no texts beside images.
+        """
+        raise ConfigError(NO_TEXT)
+
     def stages(
         self,
         predictor: Predictor,
@@ -113,4 +130,4 @@ class TaskReport(ABC):
 def refuse_text(text: str | None) -> None:
     """Raise ConfigError where there is a text beside the input of a model that reads one input."""
     if text is not None:
-        raise ConfigError("a text beside the image (--text) is for models of images and texts, such as a CLIP")
+        raise ConfigError(NO_TEXT)

@@ -184,6 +184,15 @@ class MasksPatches(Protocol):
 
 
 @runtime_checkable
+class MakesTargets(Protocol):
+    """A task that makes its own targets, so that two models may be measured on different ones."""
+
+    def incomparable_metrics(self, other: "Task") -> Mapping[str, str]:
+        """Names of metrics that mean something else for another model of this task, each with the reason."""
+        ...
+
+
+@runtime_checkable
 class RefinesInStages(Protocol):
     """A task whose model predicts several times, each time better."""
 

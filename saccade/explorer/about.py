@@ -14,27 +14,46 @@ from PIL import Image
 from saccade.analysis.attention_distance import AttentionDistance, attention_distance
 from saccade.analysis.cost_by_size import cost_by_size
 from saccade.analysis.patch_filters import PatchFilters, first_filters, patch_filters
-from saccade.analysis.position_similarity import measure_positions
+from saccade.analysis.position_similarity import PositionSimilarity, measure_positions, measure_text_positions
 from saccade.analysis.result import to_plain
 from saccade.engine.predictor import Predictor
 from saccade.errors import ConfigError, RecordingError, SaccadeError
 from saccade.explorer.recording import Recording
+from saccade.explorer.streams import Stream
+from saccade.models.clip import CLIP
+from saccade.models.encoder_decoder import EncoderDecoder
 from saccade.models.model import Model
 from saccade.nn.tokens import TokenLayout
 
+MAX_TOKENS = 128  # in a map of the positions of a text
 MAX_SIDE = 32  # places in a row or column of a map of positions, so that all maps take at most 1 MiB
 
 
 def describe_positions(model: Model) -> dict[str, Any]:
-    """The kind, the grid, and ``cosine``: ``[N, N]`` bytes in base64, of which 0 stands for -1 and 255 for 1.
+    """Tables of positions, ``sets``: of patches, then of the tokens of a text. Each has its kind, its grid, and
+    ``cosine``: ``[N, N]`` bytes in base64, of which 0 stands for -1 and 255 for 1.
 
     Raises:
-        ConfigError: the model has no positions on a grid.
+        ConfigError: the model has no positions.
     """
-    measured = measure_positions(model, max_side=MAX_SIDE)
+    sets, refusal = [], None
+    if model.config.image_size is not None:
+        try:
+            sets.append(measure_positions(model, max_side=MAX_SIDE))
+        except ConfigError as error:
+            refusal = error
+    if isinstance(model, CLIP | EncoderDecoder) or model.config.image_size is None:
+        sets.append(measure_text_positions(model, max_tokens=MAX_TOKENS))
+    if refusal is not None and not sets:
+        raise refusal
+    return {"sets": [_position_set(one) for one in sets]}
+
+
+def _position_set(measured: PositionSimilarity) -> dict[str, Any]:
     steps = np.round((measured.values.clip(-1, 1) + 1) * 127.5).astype(np.uint8)
     content = base64.b64encode(steps.tobytes()).decode("ascii")
-    return {"kind": measured.kind, "grid": list(steps.shape[:2]), "every": measured.every, "cosine": content}
+    grid = list(steps.shape[:2])
+    return {"kind": measured.kind, "unit": measured.unit, "grid": grid, "every": measured.every, "cosine": content}
 
 
 def describe_filters(model: Model) -> dict[str, Any]:
@@ -64,26 +83,38 @@ def _filter_set(filters: PatchFilters) -> dict[str, Any]:
 
 
 def describe_cost(predictor: Predictor) -> dict[str, Any]:
-    """Parameters and multiply-adds by part and by image size, counted and not timed."""
+    """Parameters and multiply-adds by part and by image size, or by the length of a text, counted and not timed."""
     return cost_by_size(predictor, timed=False).to_dict()
 
 
 def describe_distance(recording: Recording) -> dict[str, Any]:
-    """How far the heads of a recorded run look.
+    """How far the heads of a recorded run look, ``sets``: over the patches of an image in pixels, else over each text
+    in tokens.
 
     Raises:
-        RecordingError: the model has no self-attention over patches.
+        RecordingError: the model has no self-attention over patches or over a text.
     """
-    stream = next((each for each in recording.streams if each.over_grid), None)
-    if stream is None:
-        raise RecordingError("this model has no self-attention over the patches of an image")
-    layout = stream.keys.layout
-    assert layout is not None
+    streams = [each for each in recording.streams if each.over_grid][:1]
+    if not streams:
+        streams = [each for each in recording.streams if each.over_text]
+    if not streams:
+        raise RecordingError("this model has no self-attention over the patches of an image or the tokens of a text")
+    return {"sets": [_stream_distance(stream) for stream in streams]}
+
+
+def _stream_distance(stream: Stream) -> dict[str, Any]:
+    layout = stream.keys.layout or TokenLayout(0, (1, len(stream.keys)), (1, 1))
     layers = [attention_distance({one.path: one.weights[None].float()}, layout) for one in stream.layers]
     heads = max(one.per_image.shape[2] for one in layers)
     rows = [np.pad(one.per_image[0, 0], (0, heads - one.per_image.shape[2]), constant_values=np.nan) for one in layers]
     whole = AttentionDistance(tuple(layer.path for layer in stream.layers), np.stack(rows)[None], "this image")
-    return distance_dict(whole, layout)
+    if stream.keys.layout is not None:
+        return {**distance_dict(whole, layout), "stream": stream.name, "title": stream.title, "unit": "pixels"}
+    causal = len(stream.keys) > 1 and all(not one.weights.triu(1).any() for one in stream.layers)
+    values = distance_dict(whole, None if causal else layout)
+    if causal:  # the mean of 0 to i for the token i
+        values["uniform_pixels"] = (len(stream.keys) - 1) / 4
+    return {**values, "stream": stream.name, "title": stream.title, "unit": "tokens", "causal": causal}
 
 
 def distance_dict(distance: AttentionDistance, layout: TokenLayout | None) -> dict[str, Any]:

@@ -140,7 +140,8 @@ class Measurements:
 def measure_distances(predictor: Predictor, images: ImageBatches, advance: Advance) -> dict[str, Any]:
     """Attention distance over images."""
     measured = measure_attention_distance(predictor, images, on_images=advance)
-    return distance_dict(measured, predictor.model.token_layout(predictor.model.config.image_size))
+    layout = predictor.model.token_layout(predictor.model.config.image_size)
+    return {"sets": [{**distance_dict(measured, layout), "stream": "", "title": "patches", "unit": "pixels"}]}
 
 
 def measure_by_targets(predictor: Predictor, images: ImageBatches, advance: Advance) -> dict[str, Any]:

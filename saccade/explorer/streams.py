@@ -74,6 +74,13 @@ class Stream:
         return self.is_self and self.keys.layout is not None
 
     @property
+    def over_text(self) -> bool:
+        """Whether queries and keys are the tokens of one text, be it that those of the queries are named after what is
+        predicted there."""
+        same = self.queries.kind == self.keys.kind and len(self.queries) == len(self.keys)
+        return same and self.keys.layout is None and self.keys.kind in ("input", "output")
+
+    @property
     def nbytes(self) -> int:
         """Of the weights, and of the rollout, which is computed when it is first read."""
         rollout = len(self.keys) ** 2 * 2 if self.is_self else 0

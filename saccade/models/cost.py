@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
@@ -72,18 +72,19 @@ class PartCost:
     macs: int
 
 
-def measure_cost(model: Model, image_size: tuple[int, int] | None = None, recomputed: Sequence[nn.Module] = ()) -> Cost:
-    """The cost of one image of (H, W) pixels, the size in the model's config unless given; or of one text.
+def measure_cost(model: Model, size: tuple[int, int] | int | None = None, recomputed: Sequence[nn.Module] = ()) -> Cost:
+    """The cost of one image of (H, W) pixels, or of one text of so many tokens; the size in the model's config unless
+    given.
 
     In evaluation mode, so without what dropout would keep. The model's weights, mode and gradients stay as they are.
 
     Args:
         model: the network.
-        image_size: (H, W) in pixels.
+        size: (H, W) in pixels, or tokens.
         recomputed: parts whose activations the backward pass computes again, none inside another: their inputs count,
             and the activations of the largest part.
     """
-    with _fake_run(model, image_size) as (run, own, counter):
+    with _fake_run(model, size) as (run, own, counter):
         with saved_storages(recomputed) as (saved, parts):
             run()
         names = dict(model.named_modules())
@@ -102,7 +103,7 @@ def measure_cost(model: Model, image_size: tuple[int, int] | None = None, recomp
     )
 
 
-def measure_parts(model: Model, image_size: tuple[int, int] | None = None) -> tuple[PartCost, ...]:
+def measure_parts(model: Model, size: tuple[int, int] | int | None = None) -> tuple[PartCost, ...]:
     """The same parameters and multiply-adds by part, in the order of the modules; their sums are those of the model.
 
     Parts are the largest modules without transformer blocks, and the lists of blocks by what happens in them. A product
@@ -116,7 +117,7 @@ def measure_parts(model: Model, image_size: tuple[int, int] | None = None) -> tu
     for name, parameter in model.named_parameters():
         _add(sums, _part(names, name.rpartition(".")[0], False), parameter.numel(), 0)
     with (
-        _fake_run(model, image_size) as (run, _, counter),
+        _fake_run(model, size) as (run, _, counter),
         counter,
         whole_blocks(model),
         _by_module(names, counter) as products,
@@ -126,6 +127,13 @@ def measure_parts(model: Model, image_size: tuple[int, int] | None = None) -> tu
         _add(sums, _part(names, path, True), 0, fused)
         _add(sums, _part(names, path, False), 0, others)
     return tuple(PartCost(*key, *values) for key, values in sums.items() if any(values))
+
+
+def sized_inputs(model: Model, size: tuple[int, int] | int | None, batch_size: int = 1) -> tuple[Tensor, ...]:
+    """Example inputs: images of (H, W) pixels, or texts of so many tokens; of the config's size unless given."""
+    if not isinstance(size, int):
+        return model.example_inputs(batch_size, size)
+    return tuple(tokens[:, :size] for tokens in model.example_inputs(batch_size))
 
 
 @contextmanager
@@ -184,11 +192,11 @@ def _part(names: dict[str, Any], path: str, scores: bool) -> tuple[str, str]:
 
 
 @contextmanager
-def _fake_run(model: Model, image_size: tuple[int, int] | None) -> Iterator[Any]:
+def _fake_run(model: Model, size: tuple[int, int] | int | None) -> Iterator[Any]:
     """A function that runs the model on fake tensors, the weights and buffers that it runs on, and what counts."""
     fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     counter = FlopCounterMode(display=False, custom_mapping={fused: _fused_attention_flops})
-    inputs = model.example_inputs(1, image_size)
+    inputs = sized_inputs(model, size)
     # Fake tensors of the CPU take the fused attention that a real run takes, so that what it saves is right as well.
     with torch.enable_grad(), FakeTensorMode() as fake:
         weights = {name: torch.empty(p.shape, requires_grad=True) for name, p in model.named_parameters()}

@@ -110,9 +110,10 @@ class EncoderDecoder(Model, ABC):
 
     def embedded(self, tokens: Tensor, start: int = 0) -> Tensor:
         """Embeddings with positions, counted from ``start``: ``[B, n]`` -> ``[B, n, D]``."""
-        dim = self.config.block.embed_dim
-        table = sinusoidal_1d(start + tokens.shape[1], dim)[start:]
-        if self.config.positions == "halves":
-            table = torch.cat((table[:, 0::2], table[:, 1::2]), dim=1)
-        x = self.token_embed(tokens) * (math.sqrt(dim) if self.config.scaled else 1.0)
-        return self.dropout(x + table.to(x))
+        x = self.token_embed(tokens) * (math.sqrt(self.config.block.embed_dim) if self.config.scaled else 1.0)
+        return self.dropout(x + self.text_positions(start + tokens.shape[1])[start:].to(x))
+
+    def text_positions(self, count: int) -> Tensor:
+        """The positions of the first tokens of a text, ``[count, D]``."""
+        table = sinusoidal_1d(count, self.config.block.embed_dim)
+        return torch.cat((table[:, 0::2], table[:, 1::2]), dim=1) if self.config.positions == "halves" else table

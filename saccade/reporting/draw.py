@@ -143,14 +143,20 @@ def to_png(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def explain_figure(explanations: Sequence["Explanation"]) -> "Figure":
-    """One row a picture: what the model saw, the rollout of all layers, each head of the last layer."""
+def explain_figure(explanations: Sequence["Explanation"], notes: Sequence[Sequence[str]] = ()) -> "Figure":
+    """One row a picture: what the model saw, the rollout of all layers, each head of the last layer.
+
+    Args:
+        explanations: of each picture.
+        notes: of each picture, lines below the title of the rollout.
+    """
     if not explanations:
         raise ValueError("there is nothing to draw")
     columns = 2 + max(len(e.heads) for e in explanations)
-    figure = figures.Figure(figsize=(2.1 * columns, 2.5 * len(explanations)), layout="constrained", dpi=110)
+    height = 2.9 if notes else 2.5
+    figure = figures.Figure(figsize=(2.1 * columns, height * len(explanations)), layout="constrained", dpi=110)
     axes = figure.subplots(len(explanations), columns, squeeze=False)
-    for row, explanation in zip(axes, explanations):
+    for row, explanation, lines in zip(axes, explanations, notes or [()] * len(explanations)):
         pictures = [enlarge(explanation.image), overlay(explanation.image, explanation.rollout)]
         said = explanation.label if explanation.score is None else f"{explanation.label}  {explanation.score:.0%}"
         titles = [said, "all layers (rollout)"]
@@ -162,6 +168,8 @@ def explain_figure(explanations: Sequence["Explanation"]) -> "Figure":
         for place, picture, title in zip(row, pictures, titles):
             place.imshow(picture)
             place.set_title(shortened(title, 26), fontsize=9)
+        if lines:
+            row[1].set_title("\n".join([titles[1], *lines]), fontsize=7.5)
     return figure
 
 

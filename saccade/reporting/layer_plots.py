@@ -33,9 +33,12 @@ def picture_figure(pixels: np.ndarray, title: str) -> Figure:
 
 
 def positions_figure(positions: PositionSimilarity) -> Figure:
-    """A tile for each place of the grid: its cosine similarity with every other."""
+    """A tile for each place of the grid: its cosine similarity with every other. Of tokens of a text a row for each."""
     low = float(positions.values.min())
     title = f"cosine similarity of {positions.kind} positions, dark {low:.2f} to bright 1"
+    if positions.unit == "tokens":
+        matrix = mpl.colormaps["viridis"]((positions.values[0, :, 0] - low) / max(1 - low, 1e-9))[..., :3]
+        return picture_figure(np.round(255 * matrix).astype(np.uint8), title)
     return picture_figure(position_grid(positions.values), title)
 
 

@@ -15,6 +15,8 @@ from saccade.reporting.draw import enlarge
 from saccade.reporting.plots import COLOURS, INK, STYLE, figure_of, new_axes, to_svg
 from saccade.reporting.report import Report, picture, render_report, template
 
+ROWS = 20  # of the largest differences, where there are no pictures
+
 
 @dataclass(frozen=True)
 class ShownDifference:
@@ -45,6 +47,7 @@ def task_comparison_page(
     section = template("saccade.reporting", "task_comparison").render(
         comparison=comparison,
         unit=unit,
+        rows=comparison.largest[:ROWS],
         plot=Markup(to_svg(difference_figure(comparison))),
         pictures=[
             {

@@ -14,7 +14,7 @@ from saccade.analysis.points import point_attention
 from saccade.analysis.position_similarity import measure_positions
 from saccade.analysis.receptive_field import receptive_field
 from saccade.analysis.similarity import layer_similarity
-from saccade.analysis.token_maps import maps_of_words
+from saccade.analysis.token_maps import TOKEN_METHODS, maps_of_words
 from saccade.analysis.token_norms import token_norms
 from saccade.analysis.token_pca import token_colours
 from saccade.engine.predictor import Predictor
@@ -44,7 +44,10 @@ def map_of(method: Method) -> Callable[[Predictor, Family], object]:
     def run(predictor: Predictor, family: Family) -> object:
         value = value_of(family)
         text = family.text if family.size is not None else None
-        reading = table.report(predictor.task.name).reading(predictor, value, text)
+        report = table.report(predictor.task.name)
+        if text is not None and method not in TOKEN_METHODS:
+            return image_map(report.classifier(predictor, [text]), value, method)
+        reading = report.reading(predictor, value, text)
         if reading is not None:
             return maps_of_words(predictor, reading, method)
         query = 0 if family.task == "detection" and method not in ("occlusion",) else None
@@ -77,7 +80,7 @@ ANALYSES: dict[str, Callable[[Predictor, Family], object]] = {
 
 WITHOUT_ATTENTION = dict.fromkeys(("yolo", "convnet"), "grad-cam")
 TEXTS = dict.fromkeys(("seq2seq", "bert", "bytes"), "of texts there are attention, rollout, flow and relevance")
-WORDS = dict.fromkeys(("clip", "image_to_text", *TEXTS), "maps of words are attention, rollout, flow, relevance")
+WORDS = dict.fromkeys(("image_to_text", *TEXTS), "maps of words are attention, rollout, flow, relevance")
 WITHOUT_CLASSES = {"mae": "use rollout"}
 ONE_CLASS = dict.fromkeys(("detr", "yolo", "depth", "segmentation"), "use relevance or grad-cam")
 PLACES = dict.fromkeys(("local", "axial", "yolo", "convnet"), "shift and shuffle")
@@ -96,7 +99,7 @@ REFUSALS: dict[str, dict[str, str]] = {
     "grad-cam": {**WORDS, **WITHOUT_CLASSES, "perceiver": "use relevance"},
     "attnlrp": {**WITHOUT_ATTENTION, **WORDS, **WITHOUT_CLASSES, "local": "grad-cam", "axial": "grad-cam"},
     "occlusion map": {**WORDS, **WITHOUT_CLASSES, **ONE_CLASS},
-    "positions": {**PLACES, **dict.fromkeys(TEXTS, "attention"), "perceiver": "shift and shuffle"},
+    "positions": {**PLACES, "perceiver": "shift and shuffle"},
     "token-pca": {**TEXTS, **LATENTS},
     "cka": {**TEXTS, **LATENTS},
     "norms": {**TEXTS, **LATENTS, **MAPS},
@@ -113,7 +116,7 @@ OPTIONS = {
     **{("depth", name): "`--point`" for name in ("relevance", "grad-cam", "attnlrp")},
     **{("segmentation", name): "✓ `--point`" for name in ("relevance", "grad-cam", "attnlrp")},
     **{("clip", name): "✓ `--text`" for name in ("attention", "rollout", "flow")},
-    ("clip", "relevance"): "`--text`",
+    **{("clip", name): "`--text`" for name in ("relevance", "grad-cam", "attnlrp", "occlusion map")},
     **{(name, "flow"): "`--point`" for name in ("mean", "depth", "segmentation")},
 }
 

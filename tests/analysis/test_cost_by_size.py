@@ -50,8 +50,26 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pyt
     assert [row["tokens"] for row in json.loads(Path("out/cost.json").read_text())["sizes"]] == [17, 65]
     assert main(["analyze", "cost", model, "--sizes", "9"]) == 2
     assert "9 x 9" in capsys.readouterr().err
-    with pytest.raises(ConfigError, match="reads texts"):
-        cost_by_size(created_text())
+    with pytest.raises(ConfigError, match="reads images"):
+        cost_by_size(created("vit_digits", "classification"), [8])
+
+
+def test_of_a_text_the_length_counts() -> None:
+    """A post-norm block of BERT has 2 N² D for attention and N D (4 D + 2 M) for the rest."""
+    predictor = created_text()
+    cost = cost_by_size(predictor, timed=False)
+    assert [one.tokens for one in cost.sizes] == [16, 32, 48, 64]
+    assert cost.own.tokens == 64
+    for one in cost.sizes:
+        assert one.tokens is not None
+        assert one.attention_gmacs * 1e9 == pytest.approx(4 * 2 * one.tokens**2 * 128)
+    rest = [one.gmacs - one.attention_gmacs for one in cost.sizes]
+    assert rest[3] == pytest.approx(4 * rest[0] - 3 * 128**2 / 1e9)  # the pooler reads one token
+    assert sum(part.macs for part in cost.parts) == pytest.approx(cost.own.gmacs * 1e9)
+    assert "64 tokens" in str(cost)
+    for size, message in ((65, "1 to 64 tokens"), ((8, 8), "number of tokens")):
+        with pytest.raises(ConfigError, match=message):
+            cost_by_size(predictor, [size])
 
 
 def created_text():

@@ -1,6 +1,7 @@
 """Two models of any task on the same inputs: paired intervals that are known, matching by name, a detector's report."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +9,17 @@ import pytest
 import torch
 
 import saccade
-from saccade.analysis.paired_metrics import compare_metrics, largest_differences, paired_bootstrap
+from saccade.analysis.paired_metrics import compare_metrics, largest_differences, paired_bootstrap, without
 from saccade.checkpoints.directory import LoadedModel
 from saccade.cli.main import main
+from saccade.data.vocabulary import Vocabulary
 from saccade.engine.intervals import Resampler, bootstrap
 from saccade.engine.predictor import Predictor
 from saccade.errors import ConfigError
 from saccade.tasks.detection.setup import detector_preprocessing
 from saccade.tasks.loading import predictor_of
+from saccade.tasks.masked_lm.task import MaskedLMTask
+from saccade.tasks.seq2seq.task import Seq2SeqTask
 from tests.analysis.test_points import created
 from tests.tasks.detection.test_sources import write_coco
 
@@ -115,3 +119,28 @@ def test_refusals() -> None:
     other.labels = tuple("abcdefghij")
     with pytest.raises(ConfigError, match="different classes"):
         compare_metrics(first, other, "digits")
+
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "runs"
+
+
+def test_losses_of_different_targets_are_not_compared(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Pixels and colours, or tokens of two vocabularies; of generated texts the other metrics remain."""
+    pytest.importorskip("tokenizers")
+    names = ("pretrain_pixels", "pretrain_colours", "translate_texts")
+    pixels, colours, texts = (str(GOLDEN / name / "model") for name in names)
+    page = str(tmp_path / "compare.html")
+    assert main(["compare", pixels, colours, "digits", "-o", page]) == 2
+    message = capsys.readouterr().err
+    assert re.search("no metric in common: one model predicts .*pixels of .*, the other mean colours of", message)
+    other = Vocabulary.train(["one two three"] * 4)
+    task = saccade.load(texts).task
+    assert isinstance(task, Seq2SeqTask)
+    assert task.incomparable_metrics(Seq2SeqTask(task.vocabulary)) == {}
+    assert list(task.incomparable_metrics(Seq2SeqTask(other))) == ["loss"]
+    task = saccade.load(str(GOLDEN / "words" / "model")).task
+    assert isinstance(task, MaskedLMTask)
+    assert task.incomparable_metrics(MaskedLMTask(task.vocabulary)) == {}
+    assert list(task.incomparable_metrics(MaskedLMTask(other))) == ["loss", "accuracy"]
+    values = without({"loss": "a reason"}, lambda index: {"loss": 1.0, "BLEU": 2.0})
+    assert values(torch.arange(2)) == {"BLEU": 2.0}

@@ -53,7 +53,7 @@ def finished(measurements: Measurements, measurement: Measurement) -> Measuremen
 def test_positions_filters_and_cost_are_those_of_the_analyses(explorer: Explorer) -> None:
     predictor = explorer.session.models["0"].predictor
     status, content, _ = ask(explorer, "/api/models/0/about/positions")
-    positions = json.loads(content)
+    (positions,) = json.loads(content)["sets"]
     assert status == 200
     cosine = np.frombuffer(base64.b64decode(positions["cosine"]), np.uint8).reshape(4, 4, 4, 4) / 127.5 - 1
     assert np.abs(cosine - measure_positions(predictor.model).values).max() <= 1 / 255 + 1e-6
@@ -72,7 +72,7 @@ def test_positions_filters_and_cost_are_those_of_the_analyses(explorer: Explorer
 def test_of_a_large_grid_every_nth_position_is_shown() -> None:
     import saccade
 
-    positions = describe_positions(saccade.create("vit_digits", options={"image_size": [136, 136]}))
+    (positions,) = describe_positions(saccade.create("vit_digits", options={"image_size": [136, 136]}))["sets"]
     assert (positions["grid"], positions["every"]) == ([23, 23], 3)
     with pytest.raises(ConfigError, match="no positions"):
         describe_positions(saccade.create("lenet"))
@@ -84,10 +84,10 @@ def test_the_distance_is_that_of_the_analysis(explorer: Explorer) -> None:
     assert layout is not None
     expected = attention_distance(traced(session, "0"), layout).pixels
     _, content, _ = ask(explorer, "/api/models/0/images/0/distance")
-    assert np.allclose(json.loads(content)["mean_pixels"], expected, atol=0.02)  # from float16
+    assert np.allclose(json.loads(content)["sets"][0]["mean_pixels"], expected, atol=0.02)  # from float16
     assert uniform_distance(TokenLayout(1, (14, 14), (16, 16))) == pytest.approx(116.49, abs=0.01)
     assert uniform_distance(TokenLayout(0, (24, 24), (16, 16))) == pytest.approx(200.05, abs=0.01)
-    changed = describe_distance(session.recording("0", "0", Change(temperature=20)))
+    (changed,) = describe_distance(session.recording("0", "0", Change(temperature=20)))["sets"]
     assert np.allclose(changed["mean_pixels"], changed["uniform_pixels"], atol=2)  # a high temperature evens it out
 
 
@@ -103,8 +103,8 @@ def test_measurements_here_are_those_of_the_analyses() -> None:
     assert (one.done, one.total) == (12, 12)
     other = finished(measurements, measurements.start("0", "distance", "here", 200))
     assert other.result is not None
-    rows = [describe_distance(session.recording("0", key, Change()))["mean_pixels"] for key in ("0", "1")]
-    assert np.allclose(other.result["mean_pixels"], np.mean(rows, axis=0), atol=0.02)
+    rows = [describe_distance(session.recording("0", key, Change()))["sets"][0]["mean_pixels"] for key in ("0", "1")]
+    assert np.allclose(other.result["sets"][0]["mean_pixels"], np.mean(rows, axis=0), atol=0.02)
     assert [m.key["kind"] for m in measurements.list()] == ["importance", "distance"]
 
 

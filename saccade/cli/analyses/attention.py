@@ -100,7 +100,8 @@ def attention(
 
     predictor = (opened or ModelOptions()).load(model)
     layers = None if layer is None else [layer_of(one) for one in layer]
-    reading = None if query or point is not None else PlaceOptions(text=text).read(predictor, image)
+    texts = None if text is None else [text]
+    reading = None if query or point is not None else PlaceOptions(text=texts).read(predictor, image)
     if reading is not None:
         maps = token_maps(predictor, reading, layers=layers, heads=head, budget=budget)
         return delivery.deliver("attention", maps, lambda: token_figure([maps]))
@@ -220,7 +221,7 @@ def grad_cam(
     image
         An image file.
     target
-        Name of the class (default: the predicted one). Without a point of a segmentation, its whole area.
+        Name of the class, or the text (default: the predicted one). Without a point of a segmentation, its whole area.
     layer
         Block, from 0 (default: the last one whose patches the output depends on).
     budget
@@ -262,6 +263,7 @@ def rise(
     /,
     *,
     target: Annotated[str | None, Parameter(name="--class")] = None,
+    place: PlaceOptions | None = None,
     drawn: MapOptions | None = None,
     opened: ModelOptions | None = None,
     result: OutputOptions | None = None,
@@ -277,7 +279,7 @@ def rise(
     target
         Name of the class (default: the predicted one).
     """
-    _map("rise", model, image, opened, result, target=target, drawn=drawn)
+    _map("rise", model, image, opened, result, target=target, place=place, drawn=drawn)
 
 
 def _map(
@@ -304,16 +306,19 @@ def _map(
     from saccade.reporting.token_plots import token_figure
 
     predictor = (opened or ModelOptions()).load(model)
-    reading = places.read(predictor, image)
+    classifier = places.classifier(predictor, method)
+    reading = places.read(predictor, image) if classifier is predictor else None
     if reading is not None:
         maps = maps_of_words(predictor, reading, method, target=target, layer=layer, budget=budget)
         return delivery.deliver(method, maps, lambda: token_figure([maps]))
+    if classifier is not predictor and len(classifier.labels) == 1:
+        target = target or classifier.labels[0]
     with counting("masks") as advance:
         one = image_map(
-            predictor, image, method, target=target, layer=layer, query=places.query, point=places.point,
+            classifier, image, method, target=target, layer=layer, query=places.query, point=places.point,
             masks=None if masks is None else replace(masks, on_masks=advance), budget=budget,
         )  # fmt: skip
-    measured = scored(predictor, one) if options.score else ScoredMap(one, None)
+    measured = scored(classifier, one) if options.score else ScoredMap(one, None)
     delivery.deliver(method, measured, lambda: map_figure([measured]))
 
 

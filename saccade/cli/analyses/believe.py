@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from saccade.engine.predictor import Predictor
 
 Methods = Annotated[list[MapMethod] | None, Parameter(consume_multiple=True, negative="")]
+TEXTS = "For a model of images and texts: several times, the texts that are the classes of the images."
+Texts = Annotated[list[str] | None, Parameter(negative="", help=TEXTS)]
 
 
 def faithfulness(
@@ -21,6 +23,7 @@ def faithfulness(
     *,
     methods: Methods = None,
     masks: int | None = None,
+    text: Texts = None,
     opened: ModelOptions | None = None,
     inputs: DataOptions | None = None,
     result: OutputOptions | None = None,
@@ -45,7 +48,7 @@ def faithfulness(
     from saccade.cli.counting import counting
     from saccade.reporting.faithfulness_plots import faithfulness_figure
 
-    predictor = (opened or ModelOptions()).load(model)
+    predictor = reader((opened or ModelOptions()).load(model), text)
     images = (inputs or DataOptions()).open(predictor, data)
     with counting("images") as advance:
         made = measure(
@@ -61,6 +64,7 @@ def sanity(
     /,
     *,
     methods: Methods = None,
+    text: Texts = None,
     opened: ModelOptions | None = None,
     result: OutputOptions | None = None,
 ) -> None:
@@ -80,9 +84,16 @@ def sanity(
     from saccade.analysis.sanity import sanity_check
     from saccade.reporting.faithfulness_plots import sanity_figure
 
-    predictor = (opened or ModelOptions()).load(model)
+    predictor = reader((opened or ModelOptions()).load(model), text)
     made = sanity_check(predictor, image, methods or default_methods(predictor))
     delivery.deliver("sanity", made, lambda: sanity_figure(made))
+
+
+def reader(predictor: "Predictor", texts: list[str] | None) -> "Predictor":
+    """The model; one of images and texts as a classifier whose classes are the texts."""
+    from saccade.tasks import table
+
+    return table.report(predictor.task.name).classifier(predictor, texts) if texts else predictor
 
 
 def default_methods(predictor: "Predictor") -> "list[Method]":

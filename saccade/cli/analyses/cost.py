@@ -1,4 +1,4 @@
-"""`saccade analyze cost`: what a model costs by image size."""
+"""`saccade analyze cost`: what a model costs by image size, or by the length of a text."""
 
 from typing import Annotated
 
@@ -17,16 +17,17 @@ def cost(
     device: str = "cpu",
     result: OutputOptions | None = None,
 ) -> None:
-    """Parameters, multiply-adds with the quadratic part of attention, activations and measured time, by image size.
+    """Parameters, multiply-adds with the quadratic part of attention, activations and measured time, by size.
 
     Parameters
     ----------
     model
         A run, a model directory, a published file or hub:ORG/NAME.
     sizes
-        Sides of square images in pixels (default: once, twice, three and four times the model's own size).
+        Sides of square images in pixels (default: once, twice, three and four times the model's own size); of a model
+        of texts numbers of tokens (default: a quarter to four quarters of its longest text).
     batch_size
-        Images at once in the timed runs.
+        Inputs at once in the timed runs.
     time
         Measure the time of the forward pass.
     device
@@ -38,6 +39,7 @@ def cost(
     from saccade.reporting.cost_plots import cost_figure
     from saccade.tasks.loading import load
 
-    squares = None if sizes is None else [(side, side) for side in sizes]
-    made = cost_by_size(load(model, device=device), squares, batch_size=batch_size, timed=time)
+    predictor = load(model, device=device)
+    squares = None if sizes is None else [(side, side) if predictor.reads_images else side for side in sizes]
+    made = cost_by_size(predictor, squares, batch_size=batch_size, timed=time)
     delivery.deliver("cost", made, lambda: cost_figure(made))

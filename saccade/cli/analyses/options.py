@@ -52,18 +52,36 @@ class PlaceOptions:
     query: int | None = None
     """Number of an object query, or location, of a detector."""
     point: Annotated[tuple[float, float] | None, Parameter(negative="", help=POINT)] = None
-    text: str | None = None
-    """For a model of images and texts: the text whose similarity to the image is explained, by patches and words."""
+    text: Annotated[list[str] | None, Parameter(negative="")] = None
+    """For a model of images and texts: the text whose similarity to the image is explained. Several times with several
+    texts, which are then the classes of the image (--class chooses one)."""
 
     def read(self, predictor: "Predictor", value: str) -> "Reading | None":
         """The input with its words, for maps between words; None for maps over an image."""
         from saccade.tasks import table
 
-        if self.query is not None or self.point is not None:
-            if self.text is not None:
-                raise ConfigError("choose --text, or a query or point of the image alone")
+        if self.alone:
             return None
-        return table.report(predictor.task.name).reading(predictor, value, self.text)
+        text = self.text[0] if self.text else None
+        return table.report(predictor.task.name).reading(predictor, value, text)
+
+    def classifier(self, predictor: "Predictor", method: str) -> "Predictor":
+        """The model, or where a map of images needs classes one whose classes are the texts."""
+        from saccade.analysis.token_maps import TOKEN_METHODS
+        from saccade.tasks import table
+
+        if self.alone or not self.text or (len(self.text) == 1 and method in TOKEN_METHODS):
+            return predictor
+        return table.report(predictor.task.name).classifier(predictor, self.text)
+
+    @property
+    def alone(self) -> bool:
+        """Whether a query or a point of the image is explained."""
+        if (self.query, self.point) == (None, None):
+            return False
+        if self.text:
+            raise ConfigError("choose --text, or a query or point of the image alone")
+        return True
 
 
 @Parameter(name="*")

@@ -27,7 +27,7 @@ const onBox = { hover: (box) => hover(box && tokenOfBox(stream(), box, view.reco
 
 const onTab = {
   look: () => { if (view.recording) draw(); },
-  head: (layer, head) => lookAt(view.recording?.streams.find(({ overGrid }) => overGrid), layer, head),
+  head: (layer, head, name) => lookAt(view.recording?.streams.find((each) => (name ? each.name === name : each.overGrid)), layer, head),
   headByPath: (path, head) => {
     const among = (each) => each.layers.findIndex((layer) => layer.path.split(":")[0] === path);
     const other = view.recording?.streams.find((each) => among(each) >= 0);
@@ -83,9 +83,9 @@ const open = newest(async () => {
   if (!state.image && pictures.length) Object.assign(state, { image: pictures[0].key, model: pictures[0].model || state.model });
   $("model").value = state.model;
   showStrip(pictures, state.image, (key) => view.source.thumbnail(key), openImage);
-  if (currentModel().readsTexts) state.tab = ""; // the tabs are of models of images
-  showTab(onTab);
   const { readsTexts } = currentModel(), input = await inputOf(view.source, currentModel(), view.images).catch((error) => notice(error.message));
+  view.input = input ?? null;
+  showTab(onTab);
   if (!input) {
     view.original = view.recording = null;
     showBoxes([], null, onBox);

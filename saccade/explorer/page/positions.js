@@ -13,7 +13,53 @@ function decoded(text) {
 }
 
 export async function showPositions(model) {
-  const { kind, grid, every, cosine } = await view.source.about(model, "positions");
+  const { sets } = await view.source.about(model, "positions");
+  const sections = sets.map((set) => (set.unit === "tokens" ? ofText(set) : ofPatches(set)));
+  if (sets.length > 1) sections.forEach(([first], i) => first.prepend(element("h3", {}, sets[i].unit === "tokens" ? "Text" : "Image")));
+  return sections.flat();
+}
+
+/** Of a text: how alike each token's position is to each other's, as one matrix. */
+function ofText({ kind, grid, every, cosine }) {
+  const bytes = decoded(cosine), count = grid[1], low = bytes.reduce((least, byte) => Math.min(least, byte), 255);
+  const map = element("canvas", { class: "map-large", "aria-hidden": "true" }), mark = element("i", { class: "place", "aria-hidden": "true" });
+  const frame = element("div", { class: "map-frame of-text" }, map, mark), readout = element("p", { class: "readout", id: "token-readout" });
+  const last = 1 + (count - 1) * every;
+  const [first, second] = ["First token", "Second token"].map((name) => element("input", { type: "number", min: 1, max: last, step: every, "aria-label": name, oninput: () => show(...read(), true) }));
+  const read = () => [first, second].map((field) => Math.min(Math.max(Math.round((field.value - 1) / every), 0), count - 1));
+  frame.style.aspectRatio = "1";
+  paint(map, Float32Array.from(bytes, (byte) => byte - low), 0, [count, count], 255 - low);
+
+  function show(row, column, speak) {
+    Object.assign(mark.style, { left: `${(100 * column) / count}%`, top: `${(100 * row) / count}%`, width: `${100 / count}%`, height: `${100 / count}%` });
+    if (document.activeElement !== first) first.value = 1 + row * every;
+    if (document.activeElement !== second) second.value = 1 + column * every;
+    map.dataset.pair = `${row} ${column}`;
+    readout.textContent = `Tokens ${1 + row * every} and ${1 + column * every}: cosine ${level(bytes[row * count + column]).toFixed(2).replace("-", "−")}.`;
+    if (speak) announce(readout.textContent);
+  }
+
+  const follow = (event, speak) => {
+    const box = frame.getBoundingClientRect(), at = (from, size, place) => Math.min(Math.max(Math.floor(((place - from) / size) * count), 0), count - 1);
+    show(at(box.top, box.height, event.clientY), at(box.left, box.width, event.clientX), speak);
+  };
+  frame.addEventListener("pointermove", (event) => follow(event, false));
+  frame.addEventListener("click", (event) => follow(event, true));
+  show(0, Math.min(1, count - 1), false);
+  const part = every > 1 ? ` Every ${every}th token is shown.` : "";
+  return [element("section", {}, element("p", {}, `${kind[0].toUpperCase()}${kind.slice(1)} positions of ${last} tokens: a row and a column a token.${part} Point at a pair.`),
+    frame, legend(low), readout, element("div", { class: "fields" }, element("label", { class: "field" }, "Token ", first), element("label", { class: "field" }, "and token ", second)))];
+}
+
+/** The scale of a map from its least cosine to 1. */
+function legend(low) {
+  const ramp = element("canvas", { class: "ramp", "aria-hidden": "true" });
+  paint(ramp, Float32Array.from({ length: 256 }, (_, i) => i), 0, [1, 256], 255);
+  return element("div", { class: "legend" }, ramp, element("div", { class: "ends" }, element("span", {}, `${level(low).toFixed(2).replace("-", "−")} (least alike)`), element("span", {}, "1 (the same)")));
+}
+
+/** Of an image: a place and how alike all others are, and the maps of all places. */
+function ofPatches({ kind, grid, every, cosine }) {
   const bytes = decoded(cosine), [rows, columns] = grid, count = rows * columns;
   let low = 255;
   for (const byte of bytes) low = Math.min(low, byte);
@@ -56,11 +102,9 @@ export async function showPositions(model) {
   }
   show(fixed(), false);
   const part = every > 1 ? ` Every ${every}th place of the model is shown.` : "";
-  const ramp = element("canvas", { class: "ramp", "aria-hidden": "true" });
-  paint(ramp, Float32Array.from({ length: 256 }, (_, i) => i), 0, [1, 256], 255);
   return [
     element("section", {}, element("p", {}, `${kind[0].toUpperCase()}${kind.slice(1)} positions, ${rows} × ${columns} places.${part} Point at a place; click to keep it.`),
-      frame, element("div", { class: "legend" }, ramp, element("div", { class: "ends" }, element("span", {}, `${level(low).toFixed(2).replace("-", "−")} (least alike)`), element("span", {}, "1 (the same)"))),
+      frame, legend(low),
       readout, element("div", { class: "fields" }, element("label", { class: "field" }, "Row ", row), element("label", { class: "field" }, "Column ", column))),
     ...(picture ? [element("section", {}, element("h3", {}, "All maps"), element("p", { class: "note" }, "Each small map belongs to the place where it stands."), picture.frame)] : []),
   ];

@@ -10,22 +10,23 @@ import { showPositions } from "./positions.js";
 import { state, writeAddress } from "./state.js";
 import { currentModel, view } from "./view.js";
 
-// name -> [title, what it shows, how it is drawn, whether it is measured by a running explorer alone]
+// name -> [title, what it shows of a model of images, of one of texts ("" if nothing), how it is drawn, whether it is measured by a running explorer alone]
 const TABS = {
-  "": ["Image", "", null, false],
-  positions: ["Positions", "Which places the model takes for neighbours: the cosine similarity of its position embeddings.", showPositions, false],
-  filters: ["Filters", "What the first layer looks for in a patch.", showFilters, false],
-  distance: ["Attention distance", "How far each head looks: the mean distance between a patch and what it attends to.", showDistance, false],
-  importance: ["Head importance", "What the model loses without each head and each block.", showImportance, true],
-  cost: ["Cost", "Parameters and multiply-adds, by part and by image size.", showCost, false],
+  "": ["Image", "", "Text", null, false],
+  positions: ["Positions", "Which places the model takes for neighbours: the cosine similarity of its position embeddings.", "Which tokens the model takes for neighbours: the cosine similarity of its positions.", showPositions, false],
+  filters: ["Filters", "What the first layer looks for in a patch.", "", showFilters, false],
+  distance: ["Attention distance", "How far each head looks: the mean distance between a patch and what it attends to.", "How far each head looks: the mean distance between a token and what it attends to.", showDistance, false],
+  importance: ["Head importance", "What the model loses without each head and each block.", "", showImportance, true],
+  cost: ["Cost", "Parameters and multiply-adds, by part and by image size.", "Parameters and multiply-adds, by part and by the length of the text.", showCost, false],
 };
+const noteOf = (name, model) => TABS[name][model.readsTexts ? 2 : 1];
 
 /**
  * Build the row of tabs.
  * @param on look() when the image is chosen, head(layer, head) when a head is
  */
 export function buildTabs(on) {
-  const names = Object.keys(TABS).filter((name) => !TABS[name][3] || view.source.measure);
+  const names = Object.keys(TABS).filter((name) => !TABS[name][4] || view.source.measure);
   $("tabs").replaceChildren(...names.map((name) => element("button", { type: "button", role: "tab", id: `tab-${name || "look"}`, "data-tab": name,
     "aria-controls": name ? "about" : "look", onclick: () => chooseTab(name, on) }, TABS[name][0])));
   $("tabs").addEventListener("keydown", (event) => {
@@ -33,9 +34,10 @@ export function buildTabs(on) {
     if (!step) return;
     event.preventDefault();
     event.stopPropagation();
-    const next = Math.min(Math.max(names.indexOf(state.tab) + step, 0), names.length - 1);
-    chooseTab(names[next], on);
-    $("tabs").children[next].focus();
+    const there = [...$("tabs").children].filter((tab) => !tab.hidden);
+    const next = there[Math.min(Math.max(there.findIndex((tab) => tab.dataset.tab === state.tab) + step, 0), there.length - 1)];
+    chooseTab(next.dataset.tab, on);
+    next.focus();
   });
 }
 
@@ -48,7 +50,10 @@ function chooseTab(name, on) {
 
 /** Show the tab of the state. */
 export function showTab(on) {
-  if (!$("tabs").querySelector(`[data-tab="${CSS.escape(state.tab)}"]`)) state.tab = "";
+  const texts = Boolean(currentModel()?.readsTexts);
+  for (const tab of $("tabs").children) tab.hidden = texts && !TABS[tab.dataset.tab][2];
+  $("tab-look").textContent = TABS[""][texts ? 2 : 0];
+  if (!$("tabs").querySelector(`[data-tab="${CSS.escape(state.tab)}"]:not([hidden])`)) state.tab = "";
   for (const tab of $("tabs").children) {
     const selected = tab.dataset.tab === state.tab;
     tab.setAttribute("aria-selected", String(selected));
@@ -64,8 +69,8 @@ export function showTab(on) {
 const drawAbout = newest(async (on) => {
   const tab = state.tab, model = currentModel();
   if (!tab || !model) return;
-  const [title, note, draw] = TABS[tab], panel = $("about");
-  const key = `${tab}/${model.key}/${tab === "distance" ? state.image : ""}`;
+  const [title, , , draw] = TABS[tab], note = noteOf(tab, model), panel = $("about");
+  const key = `${tab}/${model.key}/${tab === "distance" ? `${view.input}/${model.readsLabels ? `${state.labels}/${state.label}` : ""}` : ""}`;
   panel.setAttribute("aria-labelledby", `tab-${tab}`);
   if (panel.dataset.key !== key) {
     panel.dataset.key = key;

@@ -4,10 +4,10 @@ import { placeOf } from "./stage.js";
 import { state, typedLabels } from "./state.js";
 
 /**
- * source: where recordings come from; data: name of the data set to measure on, or ""; original: the recording of the model as it is; recording: the one on show, and run its
+ * source: where recordings come from; data: name of the data set to measure on, or ""; input: key of what the model reads; original: the recording of the model as it is; recording: the one on show, and run its
  * address; hovered: the token under the pointer or null; beside: the second pane.
  */
-export const view = { source: null, models: [], images: [], data: "", original: null, recording: null, run: null, hovered: null, beside: null };
+export const view = { source: null, models: [], images: [], data: "", input: null, original: null, recording: null, run: null, hovered: null, beside: null };
 
 export const currentModel = () => view.models.find(({ key }) => key === state.model);
 export const stream = () => view.recording?.streams.find(({ name }) => name === state.stream) ?? firstStream();

@@ -5,16 +5,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+import torch
 from markupsafe import Markup
 
 from saccade.analysis.attention_maps import Explanation, explain
 from saccade.analysis.faithfulness import Faithfulness, MapScores, faithfulness
-from saccade.analysis.inputs import split_images
+from saccade.analysis.inputs import split_images, without_probability
+from saccade.analysis.map_score import score_map
 from saccade.data.samples import DataSplits, ImageSource
 from saccade.engine.predictor import ImageLike, Predictor
 from saccade.engine.report import BUDGET, Drawing, ReportSection, TaskReport
 from saccade.errors import RecordingError
 from saccade.models.cost import measure_cost
+from saccade.reporting.attention_plots import score_lines
 from saccade.reporting.class_table import Column, class_table
 from saccade.reporting.confusion import LARGEST_CONFUSION, confusion_rows
 from saccade.reporting.draw import enlarge, explain_figure, overlay
@@ -48,11 +51,20 @@ class ClassificationReport(TaskReport):
         html = classification_section(metrics, predictor.labels, mistakes, examples, believed)
         return ReportSection(metrics, classification_tiles(metrics), html)
 
-    def explain(self, predictor: Predictor, inputs: Sequence[ImageLike], *, budget: str) -> Drawing:
-        """The rollout of all layers and each head of the last, over the image."""
+    def explain(
+        self, predictor: Predictor, inputs: Sequence[ImageLike], *, budget: str, score: bool = False
+    ) -> Drawing:
+        """The rollout of all layers, with its score, and each head of the last, over the image."""
         explanations = [explain(predictor, image, budget=budget) for image in inputs]
         lines = [f"{e.name}: {e.label}" + ("" if e.score is None else f" {e.score:.1%}") for e in explanations]
-        return Drawing(explain_figure(explanations), lines)
+        if not score or without_probability(predictor):
+            return Drawing(explain_figure(explanations), lines)
+        scores = [
+            score_map(predictor, predictor.prepare(image)[None], torch.from_numpy(one.rollout))
+            for image, one in zip(inputs, explanations)
+        ]
+        lines = [f"{line}\n  rollout: {one}" for line, one in zip(lines, scores)]
+        return Drawing(explain_figure(explanations, [score_lines(one) for one in scores]), lines)
 
 
 REPORT = ClassificationReport()

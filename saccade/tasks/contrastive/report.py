@@ -23,6 +23,7 @@ from saccade.reporting.report import picture, template
 from saccade.tasks.contrastive.metrics import ContrastiveMetrics
 from saccade.tasks.contrastive.texts import tokenizer_of
 from saccade.tasks.contrastive.token_reading import contrastive_reading
+from saccade.tasks.contrastive.zero_shot import zero_shot_classifier
 
 SHOWN = 12  # images that the matrix compares with as many captions
 MAX_CAPTION = 40  # characters of a caption beside the matrix
@@ -55,12 +56,17 @@ class ContrastiveReport(TaskReport):
         source = cast(CaptionSource, splits.test if predictions["split"] == "test" else splits.val)
         return ReportSection(metrics, contrastive_tiles(metrics), contrastive_section(predictor, source, metrics))
 
-    def explain(self, predictor: Predictor, inputs: Sequence[ImageLike], *, budget: str) -> Drawing:
+    def explain(
+        self, predictor: Predictor, inputs: Sequence[ImageLike], *, budget: str, score: bool = False
+    ) -> Drawing:
         """The rollout of all layers of the image encoder and each head of the last."""
         explanations = [explain(predictor, image, budget=budget) for image in inputs]
         return Drawing(
             explain_figure(explanations), [f"{e.name}: attention of the image encoder" for e in explanations]
         )
+
+    def classifier(self, predictor: Predictor, texts: Sequence[str]) -> Predictor:
+        return zero_shot_classifier(predictor, texts)
 
     def reading(self, predictor: Predictor, value: ImageLike, text: str | None = None) -> Reading | None:
         return None if text is None else contrastive_reading(predictor, value, text)

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from saccade.checkpoints.directory import LoadedModel
 from saccade.data.class_names import readable_names
 from saccade.data.image_folder import open_data
 from saccade.data.samples import ImageSource
@@ -24,8 +25,10 @@ from saccade.engine.features import extract
 from saccade.engine.predictor import ImageLike, Predictor, name_of
 from saccade.errors import ConfigError
 from saccade.models.clip import CLIP
+from saccade.models.zero_shot import ZeroShotClassifier
 from saccade.tasks.classification.metrics import ClassificationMetrics, classification_metrics
 from saccade.tasks.classification.results import Classification
+from saccade.tasks.classification.room import ROOM
 from saccade.tasks.contrastive.prompts import TEMPLATE, check_prompts
 from saccade.tasks.contrastive.texts import embed_texts, tokenizer_of
 
@@ -86,6 +89,25 @@ class ZeroShot:
                 values, classes = row.topk(min(top, len(self.labels)))
                 best = tuple((self.labels[i], v) for i, v in zip(classes.tolist(), values.tolist()))
                 yield Classification(name_of(image, index), *best[0], best)
+
+
+def zero_shot_classifier(predictor: Predictor, texts: Sequence[str]) -> Predictor:
+    """A CLIP as a predictor of classification, for every analysis of classifiers; the image encoder is not copied.
+
+    Args:
+        predictor: a CLIP.
+        texts: K classes, as they are: the logits are the similarities of an image with them.
+
+    Raises:
+        ConfigError: the model has no text encoder, or a text is there twice or empty.
+    """
+    if not texts or len(set(texts)) != len(texts) or not all(text.strip() for text in texts):
+        raise ConfigError(f"give at least one text, each once, not {', '.join(map(repr, texts)) or 'none'}")
+    vectors = embed_texts(predictor, tokenizer_of(predictor), texts)
+    assert isinstance(predictor.model, CLIP)
+    net = ZeroShotClassifier(predictor.model, vectors.clone())
+    source = LoadedModel(net, "zero-shot classifier", tuple(texts), predictor.preprocess)
+    return Predictor(source, ROOM, device=predictor.device, max_pixels=predictor.max_pixels)
 
 
 @dataclass(frozen=True)

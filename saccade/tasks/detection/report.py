@@ -79,7 +79,9 @@ class DetectionReport(TaskReport):
         html = detection_section(metrics, predictor.labels, worst, confusion, boxes)
         return ReportSection(metrics, detection_tiles(metrics), html)
 
-    def explain(self, predictor: Predictor, inputs: Sequence[ImageLike], *, budget: str) -> Drawing:
+    def explain(
+        self, predictor: Predictor, inputs: Sequence[ImageLike], *, budget: str, score: bool = False
+    ) -> Drawing:
         """The predicted objects, and for each the cross-attention of its query in the last decoder layer."""
         images = [object_queries(predictor, image, budget=budget) for image in inputs]
         return Drawing(queries_figure(images), [str(one) for one in images])

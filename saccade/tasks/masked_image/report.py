@@ -28,7 +28,9 @@ class MaskedImageReport(TaskReport):
         html = masked_image_section(results, [source.names[i] for i in chosen])
         return ReportSection(metrics, {"loss on masked patches": f"{metrics.loss:.4f}"}, html)
 
-    def explain(self, predictor: Predictor, inputs: Sequence[ImageLike], *, budget: str) -> Drawing:
+    def explain(
+        self, predictor: Predictor, inputs: Sequence[ImageLike], *, budget: str, score: bool = False
+    ) -> Drawing:
         """The rollout of all layers of the encoder and each head of the last, over the whole image."""
         explanations = [explain(predictor, image, budget=budget) for image in inputs]
         return Drawing(explain_figure(explanations), [f"{e.name}: attention of the encoder" for e in explanations])

@@ -10,7 +10,7 @@ B images, N patches, p x q pixels of a patch, C channels, K colours.
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import torch
@@ -22,7 +22,7 @@ from saccade.data.samples import Batch
 from saccade.engine.attention_groups import AttentionGroup, Axis
 from saccade.engine.collect import Collected
 from saccade.engine.intervals import Resampler, remeasure
-from saccade.engine.task import IndependentParts, LossTerm, LossTerms, image_batch
+from saccade.engine.task import IndependentParts, LossTerm, LossTerms, Task, image_batch
 from saccade.errors import ConfigError
 from saccade.models.mae import MaskedAutoencoder
 from saccade.nn.patches import Size, patchify, unpatchify
@@ -68,6 +68,7 @@ class MaskedImageTask(IndependentParts):
     labels: tuple[str, ...] = ()
     class_targets: tuple[str, ...] = ()
     smallest_loss = 0.0
+    target_kind: str  # what a model predicts of a patch
 
     def __init__(self, patch_size: Size, preprocessing: Preprocessing):
         self.patch_size, self.preprocessing = patch_size, preprocessing
@@ -108,6 +109,20 @@ class MaskedImageTask(IndependentParts):
     def masked_error(self, outputs: MaskedOutput, images: Tensor) -> Tensor:
         """The sum of the errors of each image's masked patches: ``[B]``."""
         return (self.errors(outputs, images) * outputs.mask).sum(dim=1).float()
+
+    def targets(self) -> str:
+        """What is predicted of each masked patch, for people."""
+        (height, width), (rows, columns) = self.patch_size, self.preprocessing.size
+        scale = ", ".join(f"{value:.3g}" for value in (*self.preprocessing.mean, *self.preprocessing.std))
+        places = f"patches of {height} x {width} in images of {rows} x {columns}"
+        return f"{self.target_kind} of {places} (mean and std {scale})"
+
+    def incomparable_metrics(self, other: Task) -> Mapping[str, str]:
+        """The loss, where the targets differ."""
+        assert isinstance(other, MaskedImageTask)
+        if self.targets() == other.targets():
+            return {}
+        return {"loss": f"one model predicts {self.targets()}, the other {other.targets()}"}
 
     def measure(self, collected: Collected) -> MaskedImageMetrics:
         if not len(collected):
@@ -169,6 +184,7 @@ class MaskedPixelsTask(MaskedImageTask):
     def __init__(self, patch_size: Size, preprocessing: Preprocessing, norm_pixels: bool = True):
         super().__init__(patch_size, preprocessing)
         self.norm_pixels = norm_pixels
+        self.target_kind = "normalised pixels" if norm_pixels else "pixels"
 
     def errors(self, outputs: MaskedOutput, images: Tensor) -> Tensor:
         """Mean squared error of each patch: ``[B, N]``."""
@@ -190,6 +206,8 @@ class MaskedPixelsTask(MaskedImageTask):
 
 class MaskedColoursTask(MaskedImageTask):
     """Predict the mean colour of each patch, one of 512 (of 8 in grey images)."""
+
+    target_kind = "mean colours"
 
     def errors(self, outputs: MaskedOutput, images: Tensor) -> Tensor:
         """Cross-entropy of each patch, in nats: ``[B, N]``."""

@@ -60,7 +60,9 @@ class MaskedLMReport(TaskReport):
         html = template("saccade.tasks.masked_lm", "report").render(passages=with_masks[:PASSAGES])
         return ReportSection(metrics, masked_lm_tiles(metrics, optimum), Markup(html))
 
-    def explain(self, predictor: Predictor, inputs: Sequence[ImageLike], *, budget: str) -> Drawing:
+    def explain(
+        self, predictor: Predictor, inputs: Sequence[ImageLike], *, budget: str, score: bool = False
+    ) -> Drawing:
         """The attention of every layer among the tokens of each text."""
         maps = [token_maps(predictor, self.reading(predictor, text), budget=budget) for text in inputs]
         return Drawing(token_figure(maps), [f"{one.name}: attention of every layer" for one in maps])

@@ -5,7 +5,7 @@
 B texts, T tokens of a text, V tokens of the vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -18,7 +18,7 @@ from saccade.data.vocabulary import MASK, Vocabulary
 from saccade.engine.attention_groups import AttentionGroup, Axis
 from saccade.engine.collect import Collected
 from saccade.engine.intervals import Resampler, remeasure
-from saccade.engine.task import IndependentParts, LossTerm, LossTerms
+from saccade.engine.task import IndependentParts, LossTerm, LossTerms, Task
 from saccade.errors import ConfigError
 from saccade.models.perceiver_text import PerceiverText
 from saccade.tasks.masked_lm.batches import IGNORE_INDEX
@@ -57,6 +57,14 @@ class MaskedLMTask(IndependentParts):
         if top < 1:
             raise ConfigError(f"top must be at least 1, not {top}")
         self._vocabulary, self.max_length, self.top = vocabulary, max_length, top
+
+    def incomparable_metrics(self, other: Task) -> Mapping[str, str]:
+        """The means over tokens, where the vocabularies differ."""
+        assert isinstance(other, MaskedLMTask)
+        if self._vocabulary is None or other._vocabulary is None or self._vocabulary.same_tokens(other._vocabulary):
+            return {}
+        reason = f"the vocabularies differ ({self._vocabulary.size:,} and {other._vocabulary.size:,} tokens)"
+        return dict.fromkeys(("loss", "accuracy"), reason)
 
     @property
     def vocabulary(self) -> Vocabulary:

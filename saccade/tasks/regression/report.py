@@ -47,7 +47,9 @@ class RegressionReport(TaskReport):
         )
         return ReportSection(metrics, regression_tiles(metrics), html)
 
-    def explain(self, predictor: Predictor, inputs: Sequence[ImageLike], *, budget: str) -> Drawing:
+    def explain(
+        self, predictor: Predictor, inputs: Sequence[ImageLike], *, budget: str, score: bool = False
+    ) -> Drawing:
         """The rollout of all layers and each head of the last, over the image, with the predicted value."""
         explanations, lines = [], []
         for image in inputs:

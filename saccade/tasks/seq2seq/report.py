@@ -57,7 +57,9 @@ class Seq2SeqReport(TaskReport):
         html = seq2seq_section(mistakes, alignments, metrics.images)
         return ReportSection(metrics, seq2seq_tiles(metrics), html)
 
-    def explain(self, predictor: Predictor, inputs: Sequence[ImageLike], *, budget: str) -> Drawing:
+    def explain(
+        self, predictor: Predictor, inputs: Sequence[ImageLike], *, budget: str, score: bool = False
+    ) -> Drawing:
         """The cross-attention of each generated token, over the source."""
         alignments = [align(predictor, source, budget=budget) for source in inputs]
         return Drawing(alignment_figure(alignments), [str(text) for text in translate(predictor, inputs)])

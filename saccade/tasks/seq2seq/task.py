@@ -7,7 +7,7 @@ B sources, L tokens of a source, M tokens of a target with its begin and end tok
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ from saccade.data.vocabulary import UNKNOWN, Vocabulary
 from saccade.engine.attention_groups import AttentionGroup, Axis
 from saccade.engine.collect import Collected
 from saccade.engine.intervals import Resampler
-from saccade.engine.task import IndependentParts, LossTerm, LossTerms, image_batch
+from saccade.engine.task import IndependentParts, LossTerm, LossTerms, Task, image_batch
 from saccade.errors import ConfigError
 from saccade.models.image_to_text import ImageToText
 from saccade.nn.generation import EarlyStopping, beam_search, greedy
@@ -211,6 +211,14 @@ class Seq2SeqTask(IndependentParts):
         """The generated text under teacher forcing."""
         target = torch.tensor([[self.vocabulary.begin, *outputs.tokens[0]]], device=batch.inputs.device)
         model(batch.inputs, target)
+
+    def incomparable_metrics(self, other: Task) -> Mapping[str, str]:
+        """The loss of each token, where the vocabularies differ; what compares texts remains."""
+        assert isinstance(other, Seq2SeqTask)
+        if self._vocabulary is None or other._vocabulary is None or self._vocabulary.same_tokens(other._vocabulary):
+            return {}
+        sizes = f"{self._vocabulary.size:,} and {other._vocabulary.size:,} tokens"
+        return {"loss": f"it is per token, and the vocabularies differ ({sizes})"}
 
     def attention_groups(self, model: nn.Module, outputs: Generation, batch: Batch) -> list[AttentionGroup]:
         """Each generated token on the source, the source among itself, and each generated token on those before it."""
