@@ -41,6 +41,8 @@ OWN = "in tests of its own"  # what is not called with images alone
 ELSEWHERE = {
     "facebook_detr": STORED, "openai_clip": "open_clip and stored outputs", "huggingface_clip": OWN,
     "huggingface_bert": OWN, "huggingface_marian": OWN, "huggingface_perceiver_text": OWN,
+    "facebook_convnext": OWN, "facebook_dinov3": OWN, "huggingface_dinov3": OWN, "huggingface_dinov3_convnext": OWN,
+    "timm_dinov3": OWN,
 }  # fmt: skip
 CONFORMANCE = ROOT / "tests" / "conformance"
 

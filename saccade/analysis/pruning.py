@@ -101,4 +101,6 @@ def _without_heads(name: str, tensor: Tensor, rest: list[int], num_heads: int, w
 
     if name.startswith("attn.qkv."):
         return torch.cat([of_heads(part, 0) for part in tensor.split([key_dim, key_dim, value_dim])])
+    if name.startswith(("attn.q.", "attn.k.", "attn.v.")):
+        return of_heads(tensor, 0)
     return of_heads(tensor, 1) if name == "attn.proj.weight" else tensor

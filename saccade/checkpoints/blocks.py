@@ -1,10 +1,10 @@
 """Rules for what several formats share: the parts of a transformer block, of a convolution with its norm, of a stem."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from saccade.checkpoints.mapping import Rule, Transpose, join, rename, rename_both
+from saccade.checkpoints.mapping import Reshape, Rule, Step, Transpose, join, rename, rename_both
 from saccade.models.hybrid import StemConfig
 from saccade.nn.transformer import BlockConfig
 
@@ -38,6 +38,34 @@ def huggingface_layer(theirs: str, ours: str, config: BlockConfig) -> list[Rule]
     rules += rename_both(f"{theirs}.layernorm_after", f"{ours}.norm2")
     rules += rename_both(f"{theirs}.intermediate.dense", f"{ours}.mlp.fc1")
     return rules + rename_both(f"{theirs}.output.dense", f"{ours}.mlp.fc2")
+
+
+def rotary_pairs(config: BlockConfig, *columns: int) -> tuple[Step, ...]:
+    """Reorder the rows of a projection to queries or keys whose features i and i + d / 2 of a head turn together, as in
+    most code since LLaMA, to ours, where 2i and 2i + 1 do.
+
+    Args:
+        config: of the block.
+        columns: of the projection, D; none for its bias.
+    """
+    width = config.embed_dim if config.key_dim is None else config.key_dim
+    heads, half = config.num_heads, width // config.num_heads // 2
+    axes = (0, 2, 1, *range(3, 3 + len(columns)))
+    return (
+        Reshape((width, *columns), (heads, 2, half, *columns)),
+        Transpose(axes),
+        Reshape((heads, half, 2, *columns), (width, *columns)),
+    )
+
+
+def rotary_attention(qkv: str, biases: Sequence[str], ours: str, config: BlockConfig) -> list[Rule]:
+    """A packed projection of rotary attention, which is three here, and the biases of its queries and values."""
+    pairs = rotary_pairs(config, config.embed_dim)
+    rules = [Rule((qkv,), tuple(f"{ours}.{name}.weight" for name in "qkv"), steps_after=(pairs, pairs, ()))]
+    if config.qkv_bias:
+        query, value = biases
+        rules += [rename(query, f"{ours}.q.bias", *rotary_pairs(config)), rename(value, f"{ours}.v.bias")]
+    return rules
 
 
 def conv_norm(conv: str, norm: str, ours: str) -> list[Rule]:

@@ -23,6 +23,8 @@ from saccade.checkpoints.formats import (
     huggingface_clip,
     huggingface_convnext,
     huggingface_deit,
+    huggingface_dinov2,
+    huggingface_dinov3,
     huggingface_mae,
     huggingface_perceiver,
     huggingface_perceiver_text,
@@ -33,6 +35,7 @@ from saccade.checkpoints.formats import (
     timm_convmixer,
     timm_convnext,
     timm_deit,
+    timm_dinov3,
     timm_hybrid,
     timm_vgg,
     timm_vit,
@@ -47,6 +50,7 @@ from saccade.checkpoints.mapping import to_theirs
 from saccade.checkpoints.processors import to_huggingface, to_timm
 from saccade.checkpoints.timm_names import timm_arguments
 from saccade.errors import CheckpointError, ConfigError
+from saccade.models.vit_encoder import ViTConfig
 
 Target = Literal["saccade", "huggingface", "timm", "torchvision", "openai"]
 FILES = ("torchvision", "openai")  # projects whose checkpoints are single files
@@ -83,6 +87,7 @@ WRITERS: dict[str, dict[str, ModuleType]] = {
     },
     "openai": {"clip": openai_clip},
 }
+DINOV3 = {"huggingface": huggingface_dinov3, "timm": timm_dinov3}  # of a ViT with its rotary positions
 TOWERS = {"huggingface": ("vit",), "openai": ("vit", "clip_resnet")}  # image towers of the CLIPs of each project
 # Options of training, and how positions are resampled, which every library does in its own way.
 TRAINING_ONLY = {"position_resampling", "drop_path", "dropout", "attention_dropout", "mask_ratio", "norm_pixels"}
@@ -123,7 +128,7 @@ def convert(
     if to == "saccade":
         save_model_dir(out, loaded)
         return [str(loaded.report)]
-    writer = WRITERS[to].get(loaded.architecture)
+    writer = _writer(loaded, to)
     if writer is None:
         raise CheckpointError(f"{to} has no {loaded.architecture}; it has {', '.join(WRITERS[to])}")
     config = loaded.model.config
@@ -161,6 +166,17 @@ def convert(
     if to in FILES:
         notes.append(f"files of {to} contain neither labels nor preprocessing: " + _preprocessing(loaded))
     return notes
+
+
+def _writer(loaded: LoadedModel, to: str) -> ModuleType | None:
+    """The format of a project for a model; None if it has no such architecture."""
+    config = loaded.model.config
+    if isinstance(config, ViTConfig):
+        if config.positions == "rotary_normalized":
+            return DINOV3.get(to, WRITERS[to].get("vit"))
+        if to == "huggingface" and config.block.layer_scale is not None:
+            return huggingface_dinov2
+    return WRITERS[to].get(loaded.architecture)
 
 
 def _huggingface_files(loaded: LoadedModel, writer: ModuleType) -> dict[str, dict[str, Any]]:

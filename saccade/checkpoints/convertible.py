@@ -32,6 +32,8 @@ def with_written_positions(loaded: LoadedModel, *, class_position: bool) -> tupl
         return loaded, []
     if config.positions == "rotary":
         raise CheckpointError("no other format has a vit with positions='rotary', which turn queries and keys")
+    if config.positions == "rotary_normalized":
+        return loaded, []  # DINOv3's formats have them, and no other
     prefix = int(config.class_token) if class_position else 0
     fixed = config.positions != "learned"
     if not fixed and config.prefix_positions >= prefix:

@@ -55,12 +55,14 @@ class Rule:
         ours: names in the model; more than one cuts the joined tensor into equal parts along the first axis.
         steps: applied to each of theirs, in this order, before joining.
         sizes: of theirs along the first axis, where they are not equal.
+        steps_after: for each of ours, what is applied to it after cutting; none unless given.
     """
 
     theirs: tuple[str, ...]
     ours: tuple[str, ...]
     steps: tuple[Step, ...] = ()
     sizes: tuple[int, ...] = ()
+    steps_after: tuple[tuple[Step, ...], ...] = ()
 
 
 def rename(theirs: str, ours: str, *steps: Step) -> Rule:
@@ -91,9 +93,11 @@ def to_ours(tensors: Mapping[str, Tensor], rules: Iterable[Rule]) -> tuple[dict[
     for rule in rules:
         if not all(name in tensors for name in rule.theirs):
             continue
-        parts = [_turned(rule, name, tensors[name]) for name in rule.theirs]
+        parts = [_turned(rule.steps, name, tensors[name]) for name in rule.theirs]
         whole = parts[0] if len(parts) == 1 else torch.cat(parts)
-        named.update(zip(rule.ours, _cut(rule, whole, len(rule.ours))))
+        cut = _cut(rule, whole, len(rule.ours))
+        after = rule.steps_after or ((),) * len(cut)
+        named.update({ours: _turned(steps, rule.theirs[0], part) for ours, part, steps in zip(rule.ours, cut, after)})
         used.update(rule.theirs)
     return named, [name for name in tensors if name not in used]
 
@@ -106,13 +110,12 @@ def to_theirs(tensors: Mapping[str, Tensor], rules: Iterable[Rule]) -> dict[str,
         missing = [name for name in rule.ours if name not in tensors]
         if missing:
             raise CheckpointError(f"The model has no {', '.join(missing)}, which {rule.theirs[0]} needs.")
-        parts = [tensors[name] for name in rule.ours]
+        after = rule.steps_after or ((),) * len(rule.ours)
+        parts = [_turned_back(steps, tensors[name]) for name, steps in zip(rule.ours, after)]
         whole = parts[0] if len(parts) == 1 else torch.cat(parts)
         cut = whole.split(rule.sizes) if rule.sizes else _cut(rule, whole, len(rule.theirs))
         for name, part in zip(rule.theirs, cut):
-            for step in reversed(rule.steps):
-                part = step.theirs(part)
-            named[name] = part.contiguous()
+            named[name] = _turned_back(rule.steps, part).contiguous()
         used.update(rule.ours)
     left = [name for name in tensors if name not in used]
     if left:
@@ -120,8 +123,8 @@ def to_theirs(tensors: Mapping[str, Tensor], rules: Iterable[Rule]) -> dict[str,
     return named
 
 
-def _turned(rule: Rule, name: str, tensor: Tensor) -> Tensor:
-    for step in rule.steps:
+def _turned(steps: tuple[Step, ...], name: str, tensor: Tensor) -> Tensor:
+    for step in steps:
         try:
             tensor = step.ours(tensor)
         except RuntimeError:
@@ -129,6 +132,12 @@ def _turned(rule: Rule, name: str, tensor: Tensor) -> Tensor:
                 f"{name} has the shape {list(tensor.shape)}, which does not fit {step}: the file is not what its "
                 "names suggest."
             ) from None
+    return tensor
+
+
+def _turned_back(steps: tuple[Step, ...], tensor: Tensor) -> Tensor:
+    for step in reversed(steps):
+        tensor = step.theirs(tensor)
     return tensor
 
 

@@ -31,6 +31,10 @@ def _timm(name: str, format: str, licence: str = APACHE) -> Published:
     return Published(f"hub:timm/{name}", format, licence)
 
 
+def _dinov3(name: str) -> Published:
+    return Published(f"hub:facebook/dinov3-{name}-pretrain-lvd1689m", "huggingface_dinov3", "DINOv3 License")
+
+
 PUBLISHED: dict[str, Published] = {
     "vit_ti16": _timm("vit_tiny_patch16_224.augreg_in21k_ft_in1k", "timm_vit"),
     "vit_s16": _timm("vit_small_patch16_224.augreg_in21k_ft_in1k", "timm_vit"),
@@ -43,6 +47,16 @@ PUBLISHED: dict[str, Published] = {
     "vit_h14": Published("hub:google/vit-huge-patch14-224-in21k", "huggingface_vit", APACHE),
     "vit_g14": _timm("vit_giant_patch14_clip_224.laion2b", "timm_vit"),
     "vit_bigg14": _timm("vit_gigantic_patch14_clip_224.laion2b", "timm_vit"),
+    "dinov2_s14": Published("hub:facebook/dinov2-small", "huggingface_dinov2", APACHE),
+    "dinov2_b14": Published("hub:facebook/dinov2-base", "huggingface_dinov2", APACHE),
+    "dinov2_l14": Published("hub:facebook/dinov2-large", "huggingface_dinov2", APACHE),
+    "dinov2_g14": Published("hub:facebook/dinov2-giant", "huggingface_dinov2", APACHE),
+    "dinov3_s16": _dinov3("vits16"),
+    "dinov3_s16plus": _dinov3("vits16plus"),
+    "dinov3_b16": _dinov3("vitb16"),
+    "dinov3_l16": _dinov3("vitl16"),
+    "dinov3_h16plus": _dinov3("vith16plus"),
+    "dinov3_7b16": _dinov3("vit7b16"),
     "deit_ti16": Published("hub:facebook/deit-tiny-distilled-patch16-224", "huggingface_deit", APACHE),
     "deit_s16": Published("hub:facebook/deit-small-distilled-patch16-224", "huggingface_deit", APACHE),
     "deit_b16": Published("hub:facebook/deit-base-distilled-patch16-224", "huggingface_deit", APACHE),

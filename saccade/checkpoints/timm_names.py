@@ -27,6 +27,16 @@ BITS = {(depths, width): f"resnetv2_{layers}x{width}_bit" for layers, depths in 
 
 def timm_arguments(architecture: str, config: Any) -> tuple[str, dict[str, Any]]:
     """(name of a timm model, its arguments); raises CheckpointError where timm has no such network."""
+    if isinstance(config, ViTConfig) and config.positions == "rotary_normalized":
+        return "vit_small_patch16_dinov3", {
+            **_transformer(config),
+            "patch_size": list(config.patch_size),
+            "num_reg_tokens": config.num_registers,
+            "qkv_bias": config.block.qkv_bias,
+            "swiglu_mlp": config.block.activation == "swiglu",
+            "swiglu_align_to": 1,
+            "global_pool": POOLS.get(config.pooling, config.pooling),
+        }
     if isinstance(config, ViTConfig):
         return "vit_base_patch16_224", {
             **_transformer(config),

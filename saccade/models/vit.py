@@ -117,6 +117,36 @@ def vit_config(size: str, patch_size: int) -> ViTConfig:
     return ViTConfig(BlockConfig(embed_dim, num_heads, mlp_dim), depth, patch_size=(patch_size, patch_size))
 
 
+# DINOv3 (Siméoni et al., arXiv 2508.10104): width, depth, MLP width, heads, and whether the MLP is gated.
+#                 D    depth    MLP  heads
+DINOV3_SIZES = {
+    "s16":     ( 384,    12,  1536,     6, False),
+    "s16plus": ( 384,    12,  1536,     6, True),
+    "b16":     ( 768,    12,  3072,    12, False),
+    "l16":     (1024,    24,  4096,    16, False),
+    "h16plus": (1280,    32,  5120,    20, True),
+    "7b16":    (4096,    40,  8192,    32, True),
+}  # fmt: skip
+
+
+def dinov3_config(size: str) -> ViTConfig:
+    """The encoder of DINOv3, such as ``dinov3_config("s16")``; published without a head."""
+    embed_dim, depth, mlp_dim, num_heads, gated = DINOV3_SIZES[size]
+    block = BlockConfig(
+        embed_dim, num_heads, mlp_dim, norm_eps=1e-5, activation="swiglu" if gated else "gelu",
+        qkv_bias=size != "7b16", key_bias=False, layer_scale=1e-5,
+    )  # fmt: skip
+    return ViTConfig(block, depth, num_classes=0, positions="rotary_normalized", num_registers=4, prefix_positions=0)
+
+
+def dinov2_config(size: str) -> ViTConfig:
+    """The encoder of DINOv2 (Oquab et al., arXiv 2304.07193), without registers; the giant's MLP is gated."""
+    embed_dim, depth, mlp_dim, num_heads = SIZES[size] if size != "g" else (1536, 40, 4096, 24)
+    activation = "swiglu" if size == "g" else "gelu"
+    block = BlockConfig(embed_dim, num_heads, mlp_dim, activation=activation, layer_scale=1e-5)
+    return ViTConfig(block, depth, image_size=(518, 518), patch_size=(14, 14), num_classes=0)
+
+
 def vit_lite_config(embed_dim: int, depth: int, patch_size: int = 4) -> ViTConfig:
     """For 32 x 32 pixels: ``vit_lite_config(256, 7)`` is ViT-Lite-7/4 of Hassani et al., arXiv 2104.05704."""
     block = BlockConfig(embed_dim, num_heads=embed_dim // 64, mlp_dim=2 * embed_dim)
@@ -146,3 +176,13 @@ vit_so14_config = partial(vit_config, "so", patch_size=14)
 vit_h14_config = partial(vit_config, "h", patch_size=14)
 vit_g14_config = partial(vit_config, "g", patch_size=14)
 vit_bigg14_config = partial(vit_config, "bigg", patch_size=14)
+dinov2_s14_config = partial(dinov2_config, "s")
+dinov2_b14_config = partial(dinov2_config, "b")
+dinov2_l14_config = partial(dinov2_config, "l")
+dinov2_g14_config = partial(dinov2_config, "g")
+dinov3_s16_config = partial(dinov3_config, "s16")
+dinov3_s16plus_config = partial(dinov3_config, "s16plus")
+dinov3_b16_config = partial(dinov3_config, "b16")
+dinov3_l16_config = partial(dinov3_config, "l16")
+dinov3_h16plus_config = partial(dinov3_config, "h16plus")
+dinov3_7b16_config = partial(dinov3_config, "7b16")

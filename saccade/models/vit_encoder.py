@@ -5,7 +5,7 @@ B batch, H x W pixels, N tokens, P prefix tokens (class token, registers), h x w
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.fx
@@ -15,7 +15,7 @@ from saccade.config_io import Config
 from saccade.models.model import FeatureMap, LayerGroups, block_groups, range_indices
 from saccade.nn.masks import key_padding_mask
 from saccade.nn.patches import PatchEmbed, Size
-from saccade.nn.positions import PositionKind, Resampling, RotaryPositions, make_positions
+from saccade.nn.positions import PositionKind, Resampling, RotaryKind, RotaryPositions, make_positions
 from saccade.nn.tokens import TokenLayout
 from saccade.nn.transformer import BlockConfig, Encoder
 
@@ -70,14 +70,17 @@ class ViTConfig(Config):
             raise ValueError(f"pooling={self.pooling!r} needs class_token=True; else choose 'mean' or 'attention'")
         if self.prefix_positions > self.num_prefix:
             raise ValueError(f"{self.prefix_positions} prefix positions, but only {self.num_prefix} prefix tokens")
-        if self.positions == "rotary" and self.block.key_dim not in (None, self.block.embed_dim):
-            raise ValueError("rotary positions need queries and keys of the tokens' width")
         if self.pool_norm and self.pooling != "mean":
             raise ValueError("pool_norm belongs to pooling='mean'")
 
     @property
     def num_prefix(self) -> int:
         return int(self.class_token) + self.num_registers
+
+    @property
+    def rotary(self) -> bool:
+        """Whether positions turn queries and keys, instead of being added to tokens."""
+        return self.positions in get_args(RotaryKind)
 
 
 class Features(NamedTuple):
@@ -109,8 +112,10 @@ class ViTEncoder(nn.Module):
         prefix_positions = config.prefix_positions if config.positions == "learned" else 0
         self.pos_embed = make_positions(config.positions, grid, dim, prefix_positions, config.position_resampling)
         self.rotary = None
-        if config.positions == "rotary":
-            self.rotary = RotaryPositions(grid, dim // config.block.num_heads, config.num_prefix)
+        if config.positions == "rotary" or config.positions == "rotary_normalized":
+            key_dim = dim if config.block.key_dim is None else config.block.key_dim
+            head_dim = key_dim // config.block.num_heads
+            self.rotary = RotaryPositions(grid, head_dim, config.num_prefix, config.positions)
         self.dropout = nn.Dropout(config.block.dropout)
         self.input_norm = nn.LayerNorm(dim, config.block.norm_eps) if config.input_norm else nn.Identity()
         self.blocks = Encoder(config.block, config.depth, drop_path=config.drop_path, rotary=self.rotary is not None)

@@ -186,10 +186,12 @@ class MultiHeadAttention(Attention):
         key_dim: total width of queries and keys over all heads; D unless given.
         value_dim: total width of values over all heads; D unless given.
         qkv_bias: whether the input projections have a bias.
+        key_bias: whether that of the keys has one too; without it, ``packed=False`` is needed.
         dropout: probability of dropping an attention weight in training.
 
     Raises:
-        ValueError: the heads do not divide a width, or ``context_dim`` is given with a packed projection.
+        ValueError: the heads do not divide a width, or ``context_dim`` or ``key_bias=False`` is given with a packed
+            projection.
     """
 
     def __init__(
@@ -202,6 +204,7 @@ class MultiHeadAttention(Attention):
         key_dim: int | None = None,
         value_dim: int | None = None,
         qkv_bias: bool = True,
+        key_bias: bool = True,
         dropout: float = 0.0,
     ):
         super().__init__()
@@ -217,6 +220,8 @@ class MultiHeadAttention(Attention):
         if packed:
             if context_dim is not None:
                 raise ValueError("a packed projection has one input: context_dim needs packed=False")
+            if not key_bias:
+                raise ValueError("a packed projection has one bias: key_bias=False needs packed=False")
             self.qkv = nn.Linear(embed_dim, sum(self.widths), bias=qkv_bias)
         elif context_dim is None:
             self.q, self.k, self.v = split_linear(nn.Linear(embed_dim, sum(self.widths), bias=qkv_bias), self.widths)
@@ -224,6 +229,8 @@ class MultiHeadAttention(Attention):
             self.q = nn.Linear(embed_dim, self.key_dim, bias=qkv_bias)
             joint = nn.Linear(context_dim, self.key_dim + self.value_dim, bias=qkv_bias)
             self.k, self.v = split_linear(joint, self.widths[1:])
+        if not key_bias:
+            self.k.register_parameter("bias", None)
         self.proj = nn.Linear(self.value_dim, embed_dim)
 
     def forward(

@@ -17,7 +17,8 @@ Resampling = Literal[
     "bicubic-antialias", "bicubic", "bicubic-offset", "bicubic-corners", "bilinear", "bilinear-corners"
 ]
 FixedKind = Literal["sincos_1d", "sincos_2d", "sincos_2d_endpoint"]
-PositionKind = Literal["none", "learned", FixedKind, "fourier", "rotary"]
+RotaryKind = Literal["rotary", "rotary_normalized"]
+PositionKind = Literal["none", "learned", FixedKind, "fourier", RotaryKind]
 
 
 def sinusoidal_1d(length: int, dim: int, temperature: float = 10_000.0) -> Tensor:
@@ -81,17 +82,22 @@ def fourier_features(positions: Tensor, num_bands: int, max_resolution: tuple[in
     return torch.cat((positions, angles.sin(), angles.cos()), dim=-1)
 
 
-def rotary_positions(grid: Grid, head_dim: int, num_prefix: int = 0, temperature: float = 100.0) -> Tensor:
+def rotary_positions(
+    grid: Grid, head_dim: int, num_prefix: int = 0, kind: RotaryKind = "rotary", temperature: float = 100.0
+) -> Tensor:
     """Axial rotary positions (RoFormer, arXiv 2104.09864; on a grid: Heo et al., arXiv 2403.13298), for :func:`rotate`.
 
-    Pairs of features of a head turn with the place: the first half of them with the column, the others with the row,
-    pair i of each half by ``place / temperature^(2i / (head_dim / 2))``. So the product of a query and a key depends on
-    how many columns and rows lie between them, and on no place itself.
+    Half of the pairs of features of a head turn with the column of the token, half with its row: pair i of each half by
+    ``place / temperature^(2i / (head_dim / 2))``. So the product of a query and a key depends on the distance in
+    columns and rows between them, and not on their places.
 
     Args:
         grid: (rows, columns).
         head_dim: width d of a head, a multiple of 4.
-        num_prefix: P, tokens in front that lie nowhere and do not turn.
+        num_prefix: P, tokens in front that have no place and do not turn.
+        kind: ``rotary`` counts places in cells, and columns come first. ``rotary_normalized`` is that of DINOv3 (arXiv
+            2508.10104): places are the centres of cells in -2π … 2π over the image, whatever its size, and rows come
+            first.
         temperature: the longest wavelength is 2π times almost this.
 
     Returns:
@@ -99,8 +105,12 @@ def rotary_positions(grid: Grid, head_dim: int, num_prefix: int = 0, temperature
     """
     _require_divisible("rotary_positions", head_dim, 4)
     frequencies = temperature ** (-torch.arange(0, head_dim, 4, dtype=torch.float64) / head_dim)  # [d/4]
-    y, x = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in grid), indexing="ij")
-    angles = torch.cat([place.flatten()[:, None] * frequencies for place in (x, y)], dim=1)  # [h*w, d/2]
+    axes = [torch.arange(n, dtype=torch.float64) for n in grid]
+    if kind == "rotary_normalized":
+        axes = [2 * math.pi * (2 * (axis + 0.5) / n - 1) for axis, n in zip(axes, grid)]
+    y, x = torch.meshgrid(*axes, indexing="ij")
+    places = (x, y) if kind == "rotary" else (y, x)
+    angles = torch.cat([place.flatten()[:, None] * frequencies for place in places], dim=1)  # [h*w, d/2]
     angles = F.pad(angles, (0, 0, num_prefix, 0))
     return torch.stack((angles.cos(), angles.sin())).float()
 
@@ -171,9 +181,9 @@ def resample_positions(
     return torch.cat((prefix, image.flatten(2).transpose(1, 2).to(table.dtype)), dim=1)
 
 
-def rotary_positions_for(table: Tensor, table_grid: Grid, grid: Grid, num_prefix: int) -> Tensor:
+def rotary_positions_for(table: Tensor, table_grid: Grid, grid: Grid, num_prefix: int, kind: RotaryKind) -> Tensor:
     """The table where it is of this grid, else a new one on its device and in its dtype."""
-    return table if grid == table_grid else rotary_positions(grid, 2 * table.shape[2], num_prefix).to(table)
+    return table if grid == table_grid else rotary_positions(grid, 2 * table.shape[2], num_prefix, kind).to(table)
 
 
 # These depend on the grid, which torch.fx does not follow: each is one node of a traced graph.
@@ -252,15 +262,16 @@ class FourierPositions(nn.Module):
 class RotaryPositions(nn.Module):
     """The angles by which queries and keys turn: ``forward(grid)`` -> ``[2, P + h*w, d / 2]``. No parameters."""
 
-    def __init__(self, grid: Grid, head_dim: int, num_prefix: int = 0):
+    def __init__(self, grid: Grid, head_dim: int, num_prefix: int = 0, kind: RotaryKind = "rotary"):
         super().__init__()
         self.grid = grid
         self.num_prefix = num_prefix
+        self.kind: RotaryKind = kind
         self.table: Tensor
-        self.register_buffer("table", rotary_positions(grid, head_dim, num_prefix), persistent=False)
+        self.register_buffer("table", rotary_positions(grid, head_dim, num_prefix, kind), persistent=False)
 
     def forward(self, grid: Grid) -> Tensor:
-        return rotary_positions_for(self.table, self.grid, grid, self.num_prefix)
+        return rotary_positions_for(self.table, self.grid, grid, self.num_prefix, self.kind)
 
 
 Positions = LearnedPositions | FixedPositions | FourierPositions
@@ -269,11 +280,11 @@ Positions = LearnedPositions | FixedPositions | FourierPositions
 def make_positions(
     kind: PositionKind, grid: Grid, dim: int, num_prefix: int = 0, method: Resampling = "bicubic-antialias"
 ) -> Positions | None:
-    """The module for a kind of position that is added to tokens; None for "none" and for "rotary", which turns queries
-    and keys instead (:class:`RotaryPositions`).
+    """The module for a kind of position that is added to tokens; None for "none" and for rotary ones, which turn
+    queries and keys instead (:class:`RotaryPositions`).
 
     Learned positions include ``num_prefix`` prefix tokens and are resampled for other grids by ``method``."""
-    if kind in ("none", "rotary"):
+    if kind == "none" or kind in get_args(RotaryKind):
         return None
     if kind == "learned":
         return LearnedPositions(grid, dim, num_prefix, method)

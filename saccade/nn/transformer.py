@@ -90,6 +90,8 @@ class BlockConfig:
             1e-12 (Hugging Face ViT).
         activation: in the MLP; the tanh form of GELU is that of the Google code.
         qkv_bias: whether queries, keys and values have a bias.
+        key_bias: whether keys have one where queries and values do. In a softmax over keys that do not turn with their
+            place it cancels (DINOv3 has none).
         layer_scale: initial factor of the branches, None for none.
         dropout: after each branch and inside the MLP.
         attention_dropout: of the attention weights.
@@ -104,6 +106,7 @@ class BlockConfig:
     norm_eps: float = 1e-6
     activation: Activation = "gelu"
     qkv_bias: bool = True
+    key_bias: bool = True
     layer_scale: float | None = None
     dropout: float = 0.0
     attention_dropout: float = 0.0
@@ -162,7 +165,7 @@ class Block(nn.Module):
         if rotary and (positions or cross_attention):
             raise ValueError("rotary positions are for blocks of self-attention without other positions")
         self.norm1 = nn.LayerNorm(dim, config.norm_eps)
-        self.attn = make_attention(config, packed=not positions)
+        self.attn = make_attention(config, packed=not positions and config.key_bias)
         self.ls1 = _layer_scale(config)
         if cross_attention:
             self.norm_cross = nn.LayerNorm(dim, config.norm_eps)
@@ -364,7 +367,7 @@ def make_attention(config: BlockConfig, *, packed: bool) -> MultiHeadAttention:
     """The attention of a block; ``packed`` as in :class:`~saccade.nn.attention.MultiHeadAttention`."""
     return MultiHeadAttention(
         config.embed_dim, config.num_heads, packed=packed, key_dim=config.key_dim,
-        value_dim=config.value_dim, qkv_bias=config.qkv_bias,
+        value_dim=config.value_dim, qkv_bias=config.qkv_bias, key_bias=config.key_bias,
         dropout=config.attention_dropout,
     )  # fmt: skip
 

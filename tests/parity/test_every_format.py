@@ -36,9 +36,9 @@ def test_outputs_equal_the_official_ones(case: Case, tmp_path: Path) -> None:
 
 def test_no_format_is_left_out() -> None:
     """Google's, Meta's DETR and DINOv2 and isl-org's DPT have no code in a package: see `test_google.py`,
-    `test_detr.py`, `test_other_sizes.py`, `test_dpt.py`. CLIP and BERT are not called with images alone:
-    `test_clip.py`, `test_bert.py`, and Marian's translators and Perceivers of texts neither: `test_seq2seq.py`,
-    `test_perceiver_text.py`."""
+    `test_detr.py`, `test_other_sizes.py`, `test_dpt.py`. All formats of DINOv3 are in `test_dinov3.py`. CLIP and BERT
+    are not called with images alone: `test_clip.py`, `test_bert.py`, and Marian's translators and Perceivers of texts
+    neither: `test_seq2seq.py`, `test_perceiver_text.py`."""
     named = {f.__name__.rsplit(".", 1)[1] for f in FORMATS}
     assert named == {c.format for c in CASES} | {
         "google_vit",
@@ -46,6 +46,11 @@ def test_no_format_is_left_out() -> None:
         "google_bit",
         "facebook_detr",
         "facebook_dino",
+        "facebook_dinov3",
+        "facebook_convnext",
+        "huggingface_dinov3",
+        "huggingface_dinov3_convnext",
+        "timm_dinov3",
         "isl_dpt",
         "openai_clip",
         "huggingface_clip",
