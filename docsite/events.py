@@ -34,7 +34,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     names = [file.src_uri for file in files.documentation_pages()]
     if config.nav is not None:
         taken = set(_listed(config.nav))
-        config.nav = _filled(config.nav, sorted(set(names) - taken), files)
+        config.nav = _filled(config.nav, sorted(set(names) - taken), _patterns(config.nav))
     return files
 
 
@@ -62,17 +62,27 @@ def _listed(nav: Any) -> list[str]:
     return [name for part in parts for name in _listed(part)]
 
 
-def _filled(nav: list[Any], free: list[str], files: Files) -> list[Any]:
+def _patterns(nav: Any) -> list[str]:
+    """The patterns of a navigation but "*", which is for the pages that no other one matches."""
+    if isinstance(nav, str):
+        return [nav] if "*" in nav and nav != "*" else []
+    parts = nav.values() if isinstance(nav, dict) else nav
+    return [pattern for part in parts for pattern in _patterns(part)]
+
+
+def _filled(nav: list[Any], free: list[str], patterns: list[str]) -> list[Any]:
     """A navigation with every pattern replaced by the pages that it matches and no entry names."""
     result: list[Any] = []
     for entry in nav:
         if isinstance(entry, dict):
             (title, inner), *_ = entry.items()
-            result.append({title: _filled(inner, free, files) if isinstance(inner, list) else inner})
+            result.append({title: _filled(inner, free, patterns) if isinstance(inner, list) else inner})
         elif entry == "lectures/*":
             result += _lectures(free)
         elif "*" in entry:
             names = [name for name in free if fnmatch(name, entry) and ("/" in entry or "/" not in name)]
+            if entry == "*":
+                names = [name for name in names if not any(fnmatch(name, pattern) for pattern in patterns)]
             result += sorted(names, key=lambda name: (not name.endswith(INDEX), name))
         else:
             result.append(entry)

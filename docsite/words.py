@@ -25,6 +25,9 @@ BANNED = {
     r"\b(nobody|somebody|everybody)\b": "the passive, or who it is",
     r"\bso many\b": "that many, the number of",
     r"\bfor ever\b": "forever",
+    r"\bbeside\b": "next to, with, in the same folder as",
+    r"\b(lies|lie|lying) (in|on|at|over|between|outside|within|there)\b": "is, are",
+    r"\bstands? (behind|in|on|below|above|there|at|between)\b": "is, are",
     r"\b(simply|obviously|of course)\b": "nothing",
     r"\b(in order to|make use of|due to the fact)\b": "to, use, because",
     r"\b(lecture's own words|riddle)\b": "the term",
@@ -47,12 +50,14 @@ def texts() -> Iterator[tuple[str, str]]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
                 yield f"{path.relative_to(ROOT)}:{node.lineno}", message(node.exc)
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "ModelCard":
+                yield f"{path.relative_to(ROOT)}:{node.lineno}", message(node)
 
 
 def message(call: ast.Call) -> str:
     """The fixed part of an error's text; values in it are marked by a dash."""
     parts = []
-    for argument in call.args:
+    for argument in (*call.args, *(keyword.value for keyword in call.keywords)):
         values = argument.values if isinstance(argument, ast.JoinedStr) else [argument]
         for value in values:
             fixed = isinstance(value, ast.Constant) and isinstance(value.value, str)

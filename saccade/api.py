@@ -86,7 +86,7 @@ def save(
     path = Path(directory)
     occupied = path.is_file() or (path.is_dir() and any(path.iterdir()) and not is_model_dir(path))
     if occupied:
-        raise ConfigError(f"{path} is there already and is no model directory: choose another one")
+        raise ConfigError(f"{path} already exists and is no model directory: choose another one")
     with evaluation_mode(source.model):
         return save_model_dir(path, source)
 

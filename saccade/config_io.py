@@ -50,7 +50,7 @@ class Range:
         """What a number outside does not comply with."""
         if self.high is not None and self.high <= SHORT:
             low, high = "(" if self.above else "[", ")" if self.below else "]"
-            return f"must lie in {low}{self.low:g}, {self.high:g}{high}"
+            return f"must be in {low}{self.low:g}, {self.high:g}{high}"
         if self.high is not None and number > self.high:
             return f"must be at most {self.high:.15g}"
         if self.low > 0:

@@ -47,10 +47,10 @@ from saccade.training.run_directory import RunDirectory
 DISTANCE_IMAGES = 16
 # (split of the metrics, `select` of the run) -> the note above them
 NOTES = {
-    ("test", "best"): "Measured once on {} {} of the test split, which no choice of this run depends on.",
-    ("test", "last"): "Measured once on {} {} of the test split, which no choice of this run depends on.",
+    ("test", "best"): "Measured once on {} {} of the test split, which this run did not use for any decision.",
+    ("test", "last"): "Measured once on {} {} of the test split, which this run did not use for any decision.",
     ("val", "best"): "Measured on {} {} of the validation split, which also selected the best weights.",
-    ("val", "last"): "Measured on {} {} of the validation split, which no choice of this run depends on.",
+    ("val", "last"): "Measured on {} {} of the validation split, which this run did not use for any decision.",
 }
 # Fields of a model's config that its name leaves open.
 NOT_IN_NAME = ("num_classes", "image_size", "in_channels", "drop_path")

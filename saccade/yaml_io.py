@@ -39,7 +39,7 @@ def parse_yaml(text: str, name: object, error: type[SaccadeError] = ConfigError,
             return None
         sizes: dict[int, int] = {}
         if _values(node, sizes) > MAX_VALUES:
-            raise error(f"{name} is not readable YAML: its aliases stand for more than {MAX_VALUES:,} values")
+            raise error(f"{name} is not readable YAML: its aliases expand to more than {MAX_VALUES:,} values")
         if unique:
             _require_unique_keys(node, set())
         return loader.construct_document(node)
@@ -62,7 +62,7 @@ def _values(node: yaml.Node, sizes: dict[int, int]) -> int:
     """The number of values below a node with every alias replaced: what a program sees that walks through them."""
     if id(node) in sizes:
         if not sizes[id(node)]:
-            raise ValueError("an alias stands for a value that holds the alias itself")
+            raise ValueError("an alias refers to a value that contains it")
         return sizes[id(node)]
     sizes[id(node)] = 0  # while its own parts are counted
     count = 1

@@ -3,8 +3,12 @@
 import gc
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.notebook_kernel import NotebookKernel
 
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # before PyTorch is imported; child processes inherit it
     os.environ[variable] = "1"
@@ -50,3 +54,13 @@ def _one_round_of_matmul_precision() -> Iterator[None]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long tests first: begun last, one would keep its process busy while the others have nothing left to do."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.fixture(scope="session")
+def notebook_kernel() -> Iterator["NotebookKernel"]:
+    """A Jupyter kernel of this process, started by the first notebook."""
+    from tests.notebook_kernel import NotebookKernel
+
+    kernel = NotebookKernel()
+    yield kernel
+    kernel.close()

@@ -103,7 +103,7 @@ def test_nothing_but_a_model_directory_is_replaced(predictor: Predictor, tmp_pat
     make_photos(tmp_path / "photos", count=2)
     (tmp_path / "file").write_text("mine")
     for name in ("photos", "file"):
-        with pytest.raises(ConfigError, match="is there already and is no model directory"):
+        with pytest.raises(ConfigError, match="already exists and is no model directory"):
             saccade.save(predictor, tmp_path / name)
     assert (tmp_path / "file").read_text() == "mine"
     assert list((tmp_path / "photos").rglob("*.png"))

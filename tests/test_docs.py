@@ -2,29 +2,39 @@
 
 import os
 import re
-import shlex
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
+from sklearn.datasets import load_sample_image
 
+import saccade
+from benchmarks import gallery
 from docsite.api import api_pages
 from docsite.commands import command_pages
 from docsite.configuration import configuration_pages
+from docsite.notebooks import notebook_sources
 from docsite.tables import table_pages
 from saccade.cli.main import main
+from saccade.data.preprocessing import Preprocessing
+from tests.notebook_kernel import NotebookKernel
+from tests.page_commands import CODE_BLOCK, as_it_stands, commands, page_commands, shortened
 from tests.photos import make_photos
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.timeout(900)  # a page as it stands trains several models
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-RUN_HERE = [page for page in PAGES if page.parent.name != "lectures"]  # tests/lectures/test_pages.py runs those
+# tests/lectures/test_pages.py runs the lectures; what the gallery shows runs on other pages
+RUN_HERE = [page for page in PAGES if page.parent.name != "lectures" and page.name != "gallery.md"]
 WHOLE = ("README.md",)
+GALLERY = ROOT / "docs/gallery.md"
 DOCS = ROOT / "docs"
 REFERENCE = DOCS / "reference"
-CODE_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 class Workspace(NamedTuple):
@@ -32,39 +42,6 @@ class Workspace(NamedTuple):
 
     folder: Path
     shortens: bool
-
-
-# A model, a task or a recipe of a page's training -> options that make it small. Weights fill the disk.
-SMALL = {
-    "vit_ti16": ("model.options.depth=1",),
-    "deit_ti16": ("model.options.depth=1",),
-    "mae_ti16": ("model.options.depth=1", "model.options.decoder_depth=1"),
-    "image_to_text_ti16": ("model.options.backbone_config.depth=1",),
-    "resnet18": ("model.options.width=8",),
-    "detection": ("model.options.backbone_config.width=8",),
-    "resnet18_small": ("model.options.width=8",),
-    "depth": ("model.options.features=16",),
-    "segmentation": ("model.options.features=16",),
-    "cifar": ("model.options.depth=1",),
-}
-
-
-def shortened(command: list[str]) -> list[str]:
-    """The same training of a small model in two small steps, without the check before it.
-
-    A training that has few steps as it stands remains as it is.
-    """
-    if command[0] not in ("train", "pretrain") or {"--resume", "--steps", "--dry-run"} & set(command):
-        return command
-    options = ["preflight=false", *(option for name in command for option in SMALL.get(name, ()))]
-    if not any(part == "--batch-size" or part.startswith("batch_size=") for part in command):
-        options.append("batch_size=4")
-    if "numbers" in command:
-        options += ["data.numbers.val=8", "data.numbers.test=16"]
-    if "--epochs" in command:
-        place = command.index("--epochs")
-        command = [*command[:place], *command[place + 2 :]]
-    return [*command, "--steps", "2", *(part for option in options for part in ("--set", option))]
 
 
 @pytest.fixture(scope="module", params=["short", pytest.param("whole", marks=pytest.mark.slow)])
@@ -80,22 +57,39 @@ def workspace(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     (folder / "captions.csv").write_text("image,caption\n" + rows)
     (folder / "pairs.tsv").write_text("".join(f"{a}{b}\t{b}{a}\n" for a in "pqrstuv" for b in "aeo"))
     (folder / "poems.txt").write_text("\n\n".join(f"roses are {c}\nviolets are {c}" for c in "abcdefghijkl"))
+    for name in ("flower.jpg", "china.jpg"):
+        Image.fromarray(load_sample_image(name)).resize((320, 214)).save(folder / name)
     before = os.getcwd()
     os.chdir(folder)
     try:
         assert main(["train", "--epochs", "1", "--set", "preflight=false"]) == 0
         small = "model.options={depth: 1, block.embed_dim: 32, block.num_heads: 2, block.mlp_dim: 32}"
         assert main(["train", "photos", "--image-size", "32", "--steps", "1", "--set", small]) == 0
+        vit = saccade.create("vit_ti16", num_classes=1000, options={"depth": 1})
+        labels = [f"class {number}" for number in range(1000)]
+        saccade.save(vit, "vit", preprocessing=Preprocessing((224, 224)), labels=labels)
+        assert main(["convert", "vit", "timm", "--to", "timm"]) == 0
+        torch.save({"model": load_file("timm/model.safetensors")}, "deit_tiny_patch16_224.pth")
     finally:
         os.chdir(before)
     return Workspace(folder, shortens=request.param == "short")
 
 
 @pytest.mark.parametrize("page", RUN_HERE, ids=lambda page: page.name)
-def test_what_a_page_shows_runs(page: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    """With short trainings; where it is marked slow, the first page that people read as it stands."""
+def test_what_a_page_shows_runs(
+    page: Path,
+    workspace: Workspace,
+    notebook_kernel: NotebookKernel,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With short trainings, tutorials as notebooks; where it is marked slow, the first page as it stands."""
     if not workspace.shortens and page.name not in WHOLE:
         pytest.skip("runs with short trainings")
+    if page in notebook_sources():
+        notebook_kernel.execute(page, workspace.folder, shorten="shortened")
+        return
+    shorten = shortened if workspace.shortens else as_it_stands
     monkeypatch.chdir(workspace.folder)
     names: dict = {}
     for language, text in CODE_BLOCK.findall(page.read_text(encoding="utf-8")):
@@ -103,13 +97,15 @@ def test_what_a_page_shows_runs(page: Path, workspace: Workspace, monkeypatch: p
             exec(compile(text, str(page), "exec"), names)
         elif language == "bash":
             for line, command in commands(text):
-                command = shortened(command) if workspace.shortens else command
-                assert main(command) == 0, f"{page.name}: {line}\n{capsys.readouterr().err}"
+                assert main(shorten(command)) == 0, f"{page.name}: {line}\n{capsys.readouterr().err}"
 
 
-def commands(text: str) -> list[tuple[str, list[str]]]:
-    """The lines of a block that call saccade, each with its arguments."""
-    return [(line, shlex.split(line)[1:]) for line in text.splitlines() if line.startswith("saccade ")]
+def test_the_gallery_shows_commands_that_run_on_other_pages() -> None:
+    run = {line for page in RUN_HERE for line in page_commands(page.read_text(encoding="utf-8"))}
+    text = GALLERY.read_text(encoding="utf-8")
+    lines = page_commands(text)
+    assert len(lines) > 15
+    assert set(lines) <= run, set(lines) - run
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"], ids=lambda page: page.name)
@@ -150,3 +146,11 @@ def test_contributing_names_files_that_exist() -> None:
             folder = filled.split("/")[1]
             filled = filled.replace("NAME", examples.get(folder, "classification"))
         assert (ROOT / filled).exists(), path
+
+
+def test_the_script_draws_the_scenes_of_the_gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["gallery", "scenes", str(tmp_path / "scenes.png")])
+    gallery.main()
+    with Image.open(tmp_path / "scenes.png") as drawn, Image.open(DOCS / "images/scenes.png") as kept:
+        difference = np.abs(np.asarray(drawn.convert("RGB"), int) - np.asarray(kept.convert("RGB"), int))
+    assert difference.mean() < 1

@@ -36,7 +36,7 @@ def attention_flow(weights: Sequence[Tensor], query: int, *, residual: float = 0
     if not weights:
         raise ValueError("a flow needs the attention of at least one layer")
     if not 0 <= residual < 1:
-        raise ValueError(f"residual must lie in [0, 1), not {residual}")
+        raise ValueError(f"residual must be in [0, 1), not {residual}")
     count = weights[0].shape[-1]
     for layer in weights:
         if layer.ndim != 3 or layer.shape[1:] != (count, count):

@@ -1,4 +1,4 @@
-"""Whether a classifier's probabilities are right: expected calibration error, and a temperature that mends it.
+"""Whether a classifier's probabilities are right: expected calibration error, and a temperature that corrects it.
 
 Guo et al., arXiv 1706.04599: one number by which all logits are divided, fitted on validation images, changes no
 prediction and brings confidence and accuracy together.

@@ -1,4 +1,4 @@
-"""What a model costs at several sizes of images or lengths of texts: counted, and measured beside it.
+"""What a model costs at several sizes of images or lengths of texts: counted and measured.
 
 Attention multiplies each of N tokens with each: its share grows with N², where everything else grows with N.
 """

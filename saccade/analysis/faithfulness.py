@@ -2,8 +2,8 @@
 
 Deletion and insertion (Petsiuk et al., arXiv 1806.07421): the area under the class's probability while patches are
 hidden, or shown, the most relevant first. SaCo (Wu et al., CVPR 2024): whether patches with more salience also matter
-more, for all pairs of groups of patches. Beside every method stand a random map and a blob in the middle, which know
-nothing of the model.
+more, for all pairs of groups of patches. They are compared with a random map and a blob in the middle, which do not
+depend on the model.
 
 I images, S steps, h x w grid of patches.
 """
@@ -33,7 +33,7 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class MapScores:
-    """The scores of one method, means over images with 95 % intervals of the bootstrap.
+    """The scores of one method, means over images with 95 % bootstrap intervals.
 
     Attributes:
         method: its name.

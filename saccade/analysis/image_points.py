@@ -26,7 +26,7 @@ def point_in_input(
         raise RecordingError(f"a point is two fractions between 0 and 1, or a pixel in whole numbers, not {x:g}, {y:g}")
     height, width = size
     if x >= width or y >= height:
-        raise RecordingError(f"pixel {x:g}, {y:g} lies outside the image of {width} x {height} pixels")
+        raise RecordingError(f"pixel {x:g}, {y:g} is outside the image of {width} x {height} pixels")
     left, top, right, bottom = preprocessing.box_of(size)
     place = (x + 0.5 - left) / (right - left), (y + 0.5 - top) / (bottom - top)
     if not all(0 <= value <= 1 for value in place):

@@ -242,7 +242,7 @@ def _hidden(
     """Hide patches in every pass of the model."""
     name, layout_of = type(inner).__name__, getattr(inner, "token_layout", None)
     if layout_of is None or layout_of() is None:
-        raise InterventionError(f"{name} has no tokens that lie over an image: nothing to hide")
+        raise InterventionError(f"{name} has no tokens of image patches: nothing to hide")
     encoders = _modules(inner, ViTEncoder)
     readers = isinstance(inner, DETR | ImageToText | Perceiver)
     if fill == "drop" and not encoders and not readers:

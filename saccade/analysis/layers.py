@@ -68,7 +68,7 @@ def layer_outputs(predictor: Predictor, images: Tensor, *, grad: bool = False, b
         try:
             maps = predictor.model.features(images)
         except ConfigError as error:
-            raise ConfigError(f"{error}: its layers lie at no places of an image; use rollout or relevance") from None
+            raise ConfigError(f"{error}: its layers have no positions in an image; use rollout or relevance") from None
     return Layers({f"map {number}": one.features for number, one in enumerate(maps)}, None)
 
 

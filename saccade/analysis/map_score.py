@@ -1,6 +1,6 @@
-"""How far one map of one image can be believed: its deletion and insertion areas beside those of random maps.
+"""How reliable one map of one image is: its deletion and insertion areas and those of random maps.
 
-The scores of :mod:`saccade.analysis.faithfulness` for a single image, with fewer steps: quick enough to stand beside a
+The scores of :mod:`saccade.analysis.faithfulness` for a single image, with fewer steps: quick enough to be shown with a
 picture. An interval needs more images; here the spread of random maps is the scale.
 
 h x w grid of patches, R random maps.

@@ -26,7 +26,7 @@ NEIGHBOURS, TEMPERATURE = 20, 0.07  # as DINO (Caron et al., arXiv 2104.14294)
 
 @dataclass(frozen=True)
 class ShotResult:
-    """Accuracy with `shots` images a class: of each seed, their mean and standard deviation."""
+    """Accuracy with `shots` images per class: of each seed, their mean and standard deviation."""
 
     shots: int
     accuracies: tuple[float, ...]
@@ -41,7 +41,7 @@ class ProbeResult:
     Attributes:
         knn: of the weighted vote of the nearest neighbours.
         linear: of a linear classifier on all images.
-        few_shot: by number of images a class.
+        few_shot: by number of images per class.
         train_images, test_images, features: N, M and D.
     """
 
@@ -70,7 +70,7 @@ def probe(
     Args:
         train, test: features ``[N, D]`` and ``[M, D]``.
         train_labels, test_labels: ``[N]`` and ``[M]`` int64.
-        shots: images a class; numbers that a class does not have are left out.
+        shots: images per class; numbers that a class does not have are left out.
         seeds: which images are drawn.
     """
     smallest = int(train_labels.bincount(minlength=int(train_labels.max()) + 1).min())

@@ -49,7 +49,7 @@ class RiseMasks:
         if self.count < 1 or self.cells < 1:
             raise ConfigError(f"RISE needs at least 1 mask of 1 cell, not {self.count} of {self.cells}")
         if not 0 < self.probability < 1:
-            raise ConfigError(f"the probability of a cell lies between 0 and 1, not {self.probability:g}")
+            raise ConfigError(f"the probability of a cell must be between 0 and 1, not {self.probability:g}")
 
 
 def random_masks(count: int, size: tuple[int, int], masks: RiseMasks, generator: torch.Generator) -> Tensor:

@@ -23,7 +23,7 @@ def attention_rollout(weights: Sequence[Tensor], *, residual: float = 0.5) -> Te
     if not weights:
         raise ValueError("a rollout needs the attention of at least one layer")
     if not 0 <= residual < 1:
-        raise ValueError(f"residual must lie in [0, 1), not {residual}")
+        raise ValueError(f"residual must be in [0, 1), not {residual}")
     result = None
     for layer in weights:
         if layer.ndim != 4 or layer.shape[2] != layer.shape[3]:

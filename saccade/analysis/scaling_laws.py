@@ -1,7 +1,7 @@
 """How the error falls with what is spent: power laws fitted to measured runs, with intervals and predictions.
 
 One cost C, such as the compute of a run: E = a + b (C + c)^-d (Zhai et al., Scaling Vision Transformers, arXiv
-2106.04560). a is the error that no budget removes, c stands for what a model knows at no cost.
+2106.04560). a is the error that no budget removes, c accounts for the error of an untrained model.
 
 The fit minimises the logarithms of measured over fitted error, so that a small error counts as much as a large one,
 from many starts; a soft L1 loss bounds the influence of a failed run. Intervals come from a bootstrap of the residuals.

@@ -1,6 +1,6 @@
 """Which tokens attend to which in a recorded run, and what goes through all of it: rollout and flow.
 
-The tokens of a model lie in streams: the patches of an image, the words of a text, latents, object queries. An
+The tokens of a model are in streams: the patches of an image, the words of a text, latents, object queries. An
 attention leads from one stream to another or to itself, and its residual connection past it. Rollout goes backward
 through these steps, from output tokens to the inputs, so that no matrix is larger than the steps themselves.
 
@@ -130,7 +130,7 @@ def stream_rollout(
         of `rows`.
     """
     if not 0 <= residual < 1:
-        raise ValueError(f"residual must lie in [0, 1), not {residual}")
+        raise ValueError(f"residual must be in [0, 1), not {residual}")
     sizes = stream_sizes(steps)
     shares = {name: rows.new_zeros(len(rows), size) for name, size in sizes.items()}
     shares[output_stream(steps) if stream is None else stream] = rows

@@ -1,6 +1,6 @@
 """Atomic writes of files and folders: complete or absent, even if the process is killed.
 
-Content is written to a temporary name beside its target, flushed to the disk, and renamed over the target: a rename is
+Content is written to a temporary name next to its target, flushed to the disk, and renamed over the target: a rename is
 atomic in a file system. Before it the old content is unchanged (also if the disk is full); after it the new content is
 complete. A killed process leaves only names that start with `.` and end in `.tmp`.
 """

@@ -64,8 +64,8 @@ def adapt_tensors(
             fresh.append(name)
         else:
             raise CheckpointError(
-                f"in_channels={channels}: {name} of this model reads the {old_channels} channels of a pixel beside its "
-                "position and cannot be adapted to others: train it afresh, or use a model that begins with a "
+                f"in_channels={channels}: {name} of this model reads the {old_channels} channels of a pixel together "
+                "with its position and cannot be adapted to others: train it afresh, or use a model that begins with a "
                 "convolution"
             )
     return tuple(fresh)

@@ -102,14 +102,14 @@ def _load_published(
     if OWN_HEADER in content.metadata:
         raise CheckpointError(
             f"{path} has the weights of a model directory, and its {CONFIG}, which states what they belong to, is not "
-            "beside it: copy both into one folder, or give the folder that `saccade train` wrote"
+            "in the same folder: copy both into one folder, or give the folder that `saccade train` wrote"
         )
     try:
         publisher, theirs = detect(content.tensors)
     except CheckpointError as error:
         folder = path if path.is_dir() else path.parent
         own = content.container == "safetensors" and not (folder / CONFIG).is_file()
-        hint = f"; the weights of a model directory open with its {CONFIG} beside them" if own else ""
+        hint = f"; the weights of a model directory open with its {CONFIG} in the same folder" if own else ""
         raise CheckpointError(f"{path}: {error}{hint}") from None
     with _interpreted(path, publisher.NAME):
         metadata = read_metadata(path, image_size, options, content.metadata)

@@ -1,4 +1,4 @@
-"""Metadata of a published checkpoint besides its tensors: the JSON files beside it, its name, options of the caller."""
+"""Metadata of a published checkpoint: the JSON files in its folder, its name, options of the caller."""
 
 import math
 from collections.abc import Mapping
@@ -94,7 +94,7 @@ def num_heads(embed_dim: int, depth: int, metadata: CheckpointMetadata) -> int:
     if embed_dim % 64:
         raise CheckpointError(
             f"the number of heads cannot be inferred from a width of {embed_dim}: give "
-            "options={'block.num_heads': …}, or a config.json beside the file"
+            "options={'block.num_heads': …}, or put its config.json in the same folder"
         )
     metadata.notes.append(f"{embed_dim // 64} heads assumed, of 64 features each")
     return embed_dim // 64

@@ -1,4 +1,4 @@
-"""Objects without weights that training scripts save beside them: read as empty placeholders, so that no code of theirs
+"""Objects without weights that training scripts save with them: read as empty placeholders, so that no code of theirs
 runs. Whatever is not in this list makes a file an error."""
 
 from collections import OrderedDict

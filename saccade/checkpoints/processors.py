@@ -26,7 +26,7 @@ def plain(
 ) -> Preprocessing:
     """A publisher's usual preprocessing for three channels; mean 0 and std 1 for any other number, and a note."""
     if channels != 3:
-        metadata.notes.append(f"no preprocessing beside the file for {channels} channels: mean 0 and std 1 assumed")
+        metadata.notes.append(f"no preprocessing in the same folder for {channels} channels: mean 0 and std 1 assumed")
         mean, std = (0.0,) * channels, (1.0,) * channels
     return Preprocessing(size, resize, crop_pct, interpolation, channels=channels, mean=mean, std=std)
 

@@ -1,6 +1,6 @@
 """Tensors of model directories and run checkpoints of earlier versions -> today's names and shapes.
 
-This is the only place that knows what tensors used to be called. A parameter's name may be followed by a suffix, as in
+This is the only place with the former names of tensors. A parameter's name may be followed by a suffix, as in
 the optimizer's moments (``NAME.exp_avg``); these are renamed and cut like the parameter itself.
 """
 

@@ -37,8 +37,8 @@ def compare(
     inputs: DataOptions | None = None,
     as_json: Json = False,
 ) -> None:
-    """Compare two models of one task on the same inputs, in one HTML file. With --split auto each model has the inputs
-    that it was not trained on, and those of both count.
+    """Compare two models of one task on the same inputs, in one HTML file. With --split auto, these are
+    the inputs that neither model was trained on.
 
     Of classifiers with one class an image: accuracy with a paired interval and McNemar's test, disagreements with
     pictures, calibration, cost, speed, shifts and corruptions (of --images, 100 unless given). Of detectors, depth,
@@ -56,7 +56,7 @@ def compare(
     output
         Where to write the report.
     pictures
-        Most images that are shown.
+        Images to show at most.
     corruptions
         Measure the error of classifiers under common corruptions.
     resamples

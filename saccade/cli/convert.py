@@ -15,11 +15,11 @@ def convert(
     out: Path,
     /,
     *,
-    to: Annotated[Target, Parameter(help="Whose names, layout and config the result has.")],
+    to: Annotated[Target, Parameter(help="Project whose tensor names, layout and config the result has.")],
     image_size: int | None = None,
     set: Annotated[tuple[str, ...], Parameter(negative="")] = (),
 ) -> None:
-    """Write a model in another project's format; what was written is read back and compared to the bit.
+    """Write a model in another project's format; the result is read back and must be bit-identical.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def convert(
     image_size
         Side in pixels, instead of the model's own; positions are resampled.
     set
-        An option of the model that its file does not show, as KEY=VALUE: --set text.block.activation=gelu. With
+        An option of the model that its file does not record, as KEY=VALUE: --set text.block.activation=gelu. With
         --to saccade the result is a model directory that every command opens with it.
     """
     from saccade.checkpoints.convert import convert as write

@@ -66,11 +66,11 @@ def scenes(
     output
         A new folder.
     train
-        Scenes to train on.
+        Scenes for training.
     val
-        Scenes to choose by.
+        Scenes for validation.
     test
-        Scenes to test on, of other digits.
+        Scenes for testing, composed of other digits.
     size
         Side in pixels.
     seed
@@ -106,11 +106,11 @@ def shard(
     output
         A new folder for the tars.
     shard_mb
-        A tar is closed when it has grown past this, in megabytes.
+        Size in megabytes after which a new tar is started.
     val_fraction
-        Cut from train where the data has no val split of its own.
+        Fraction of the training split to hold out for validation if the data has no val split.
     test_fraction
-        Cut first, where the data has no test split of its own.
+        Fraction to hold out for testing first if the data has no test split.
     split_seed
         Seed of these splits.
     """

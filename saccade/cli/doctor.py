@@ -24,7 +24,7 @@ def doctor(
     Parameters
     ----------
     clear_cache
-        Forget the fastest ways to run models that --fast has measured, and do nothing else.
+        Delete the backends that --fast has chosen, and do nothing else.
     """
     if clear_cache:
         from saccade.inference.choices import choices_folder, clear_choices

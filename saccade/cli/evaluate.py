@@ -21,7 +21,7 @@ class EvaluateOptions:
     """Options of some tasks; a task that does not have one refuses it."""
 
     max_depth: float | None = None
-    """For a depth model, in metres: farther ground truth is left out and farther predictions are set to it; usually 10
+    """For a depth model, in metres: farther ground truth is excluded, farther predictions are clamped to it; usually 10
     for NYU Depth v2, 80 for KITTI."""
     panoptic: Annotated[bool, Parameter(negative="")] = False
     """For a detector with masks: the panoptic quality of its segments instead of the AP of its boxes."""
@@ -49,7 +49,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure a model on labelled images: accuracy, top-5, each class, confusion, calibration; AP of boxes; errors of
-    depth; IoU of classes; or how well images and captions find each other.
+    depth; IoU of classes; or retrieval between images and captions.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def evaluate(
     split
         auto, train, val, test or all. auto: the test split that the model was not trained on, else all images.
     batch_size
-        Images in one batch.
+        Images per batch.
     workers
         Processes that load images.
     stages

@@ -25,7 +25,7 @@ class MergingOptions(ModelOptions):
     """How a model is opened, and whether its tokens are merged."""
 
     merge: int = 0
-    """Tokens to lose in each block of a ViT, a DeiT or a DPT, whose maps then show what remains."""
+    """Tokens to merge in each block of a ViT, a DeiT or a DPT; the maps then show the merged model."""
 
     def load(self, model: str) -> "Predictor":
         return WayOptions(merge=self.merge).merged(super().load(model))
@@ -61,11 +61,11 @@ def explain(
     model
         A run, a model directory, a published file or hub:ORG/NAME.
     images
-        One row a picture: files, folders or patterns; texts for a model of texts.
+        One row per image: files, folders or patterns; texts for a model of texts.
     output
         Where to draw: .png, .svg, .pdf or .jpg.
     method
-        One map an image. Of what the head reads: the attention of a layer, or rollout or flow through all layers. For
+        One map per image. Of what the head reads: the attention of a layer, or rollout or flow through all layers. For
         a class, a box, or the depth or class at a point: relevance through attention (Chefer et al. 2021), AttnLRP
         (Achtibat et al. 2024), Grad-CAM on tokens or on the last feature map of a ConvNet. For a class or a text: RISE
         (Petsiuk et al. 2018), integrated gradients or occlusion (with the extra `attribution`).

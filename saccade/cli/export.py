@@ -31,7 +31,7 @@ def export(
     opening: ModelOptions | None = None,
     as_json: Json = False,
 ) -> None:
-    """Write a model as one file: images of 8 bits and any size in, named results out, with its preprocessing inside.
+    """Write a model as one file that maps 8-bit images of any size to named outputs, with its preprocessing inside.
 
     The file is compared with PyTorch on batches of 1, 2 and 5 photographs in three sizes, and kept only if all
     differences are within the tolerance. `saccade predict FILE` and `saccade evaluate FILE` read it.
@@ -45,7 +45,7 @@ def export(
     attention
         Numbers of attentions whose weights the graph returns too: 0 is the first layer, -1 the last.
     images
-        Photographs or folders of them for the comparison (default: two that scikit-learn brings).
+        Photographs or folders of them for the comparison (default: the two sample images of scikit-learn).
     tolerance
         Largest difference from PyTorch, as a fraction of an output's scale; 1e-4 unless given.
     precision

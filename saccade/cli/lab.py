@@ -27,7 +27,7 @@ def fit(
     seed: int = 0,
     result: OutputOptions | None = None,
 ) -> None:
-    """Fit a scaling law E = a + b (C + c)^-d to runs in a CSV file, with 95 % intervals of the bootstrap.
+    """Fit a scaling law E = a + b (C + c)^-d to runs in a CSV file, with 95 % bootstrap intervals.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def run(
     gpus: float = 0.0,
     verbose: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Do the runs of a study that are not done, then write its report. The exit code is 1 if a run failed.
+    """Run what is left of a study, then write its report. The exit code is 1 if a run failed.
 
     A study that was stopped or killed continues where it was. Several drivers of one study share its runs.
 
@@ -101,7 +101,7 @@ def run(
     output
         Folder of the study (default: studies/NAME after the file).
     processes
-        That do runs at once.
+        Number of processes that run at the same time.
     threads
         Threads of PyTorch in each process (default: the cores divided by the processes); with --ray the
         cores of a run (default: 1).
@@ -179,7 +179,7 @@ def status(path: Path, /) -> None:
 
 @app.command
 def report(path: Path, /, *, parquet: Annotated[bool, Parameter(negative="")] = False) -> None:
-    """Write the report (HTML), the plots (PNG) and the table (CSV) of a study, also of one that is not done.
+    """Write the report (HTML), the plots (PNG) and the table (CSV) of a study, also of an unfinished one.
 
     Parameters
     ----------

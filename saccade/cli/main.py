@@ -1,4 +1,4 @@
-"""The command line. Each command is one thin file; none is loaded, and torch neither, until it is asked for."""
+"""The command line. Each command is one thin file; none is loaded, and torch neither, until it is needed."""
 
 import os
 import signal

@@ -29,8 +29,8 @@ class ModelOptions:
     device: str = "cpu"
     """Device, such as cpu, cuda or auto."""
     labels: Path | None = None
-    """File with the names of the model's classes, instead of its own: a name a line, a CSV of index,name, or JSON such
-    as {"0": "cat"} or {"cat": 0}."""
+    """File with the names of the model's classes, instead of its own: one name per line, a CSV of index,name, or JSON
+    such as {"0": "cat"} or {"cat": 0}."""
 
 
 @Parameter(name="*")
@@ -42,7 +42,8 @@ class FastOptions:
     """Rewrite the model, measure the installed backends, and use the fastest whose output is within 1e-5 of the plain
     one. It takes up to half a minute the first time; the choice is kept for the next call."""
     precision: Literal["f32", "bf16", "int8"] = "f32"
-    """With --fast: of the products; bf16 and int8 only where 95 % of the classes of test images stay the same."""
+    """With --fast: precision of matrix products; bf16 and int8 are used only if 95 % of the predicted
+    classes stay the same."""
 
     def apply(self, predictor: Any, batch_size: int, method: Literal["forward", "embed"] = "forward") -> Any:
         """The predictor, or a fast one for batches of a size, whose choice is printed on stderr.
@@ -82,8 +83,8 @@ class WayOptions(FastOptions):
     """How a model runs: as fast as it can, or with fewer tokens."""
 
     merge: int = 0
-    """Tokens to lose in each block of a ViT, a DeiT or a DPT: similar patches become one (ToMe). 13 makes a DeiT-Ti 1.4
-    times as fast, for about a point of accuracy."""
+    """Tokens to merge in each block of a ViT, a DeiT or a DPT: similar patches become one (ToMe). 13 makes a DeiT-Ti
+    1.4 times as fast, for about a point of accuracy."""
 
     def merged(self, predictor: "Predictor") -> "Predictor":
         """The predictor, or the same with merged tokens.
@@ -142,7 +143,7 @@ class MapOptions:
     seed: int = 0
     """Seed of the masks of rise."""
     score: bool = True
-    """Measure how far the map can be believed, beside random maps: about 160 passes of the model an image."""
+    """Measure how reliable the map is, compared with random maps: about 160 forward passes per image."""
 
     def rise(self, method: str | None) -> "RiseMasks | None":
         """The masks of the method rise; None for other methods."""

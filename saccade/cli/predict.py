@@ -49,15 +49,15 @@ class OutputOptions:
     """Where predictions go."""
 
     draw: Path | None = None
-    """Folder for pictures with the predictions drawn in: classes, boxes, depth or classes of every pixel; with the maps
-    themselves beside them."""
+    """Folder for pictures with the predictions drawn in: classes, boxes, depth or classes of every pixel; with the
+    maps themselves."""
     as_json: Json = False
     as_csv: Annotated[bool, Parameter(name="--csv", negative="", help="Print CSV instead of text.")] = False
     out: Path | None = None
     """A file for the predictions of any number of inputs: .parquet, .csv or .jsonl. A job that is killed continues when
     it is started again; inputs that cannot be read are listed in NAME-errors.csv."""
     shard: str = "0/1"
-    """With --out: which part of the inputs this process does, such as 0/4 to 3/4 in four processes or machines that
+    """With --out: which part of the inputs this process handles, such as 0/4 to 3/4 in four processes or machines that
     share the folder; the last one writes the file."""
     ray: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None
     """With --out: do the parts on a Ray cluster at HOST:PORT (or auto) that sees the folder and the images; without an
@@ -88,7 +88,7 @@ def predict(
     options: PredictOptions | None = None,
     output: OutputOptions | None = None,
 ) -> int:
-    """Predict images, or texts where the model reads texts. A broken image is named on stderr, the others continue, and
+    """Predict images, or texts with a model that reads texts. Broken images are listed on stderr and skipped, and
     the exit code is 1.
 
     Parameters
@@ -98,9 +98,10 @@ def predict(
     inputs
         Files, folders (all images below them) and patterns such as "photos/*.jpg"; or texts.
     batch_size
-        Inputs in one batch.
+        Inputs per batch.
     max_pixels
-        Refuse larger images (default: 89 million); a JPEG of up to four times as many is decoded at half its sides.
+        Refuse larger images (default: 89 million); a JPEG of up to four times as many is decoded at half its
+        resolution.
     """
     output, way = output or OutputOptions(), running or WayOptions()
     task_options = (options or PredictOptions()).given()

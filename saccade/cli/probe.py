@@ -36,9 +36,9 @@ def probe(
     data
         A folder, a CSV, a zip, tar shards, or "digits".
     shots
-        Images a class of the few-shot probe: 1 5 10 25 unless given.
+        Images per class of the few-shot probe (default: 1 5 10 25).
     seeds
-        Of the draws: 0 1 2 unless given.
+        Seeds of the draws (default: 0 1 2).
     image_size
         Side in pixels, instead of the model's own; positions are resampled.
     batch_size

@@ -22,11 +22,11 @@ def prune(
     images: int | None = None,
     device: str = "cpu",
 ) -> None:
-    """Take the least important heads and blocks out of a transformer, and write the smaller model directory.
+    """Remove the least important heads and blocks from a transformer, and write the smaller model directory.
 
-    The parts are chosen one by one on DATA, by how much worse the model is without each (`saccade analyze heads`).
-    Together they may matter more than each alone, so the smaller model is measured and its metric printed. Choose on
-    other images than those on which you report it.
+    The parts are ranked on DATA by the loss of the metric without each of them (`saccade analyze heads`). Together they
+    may matter more than separately, so the smaller model is measured and its metric printed. Use other images for the
+    ranking than for the accuracy that you report.
 
     Parameters
     ----------
@@ -37,9 +37,9 @@ def prune(
     output
         Where to write the model directory.
     heads
-        Heads to take out of every block.
+        Heads to remove from every block.
     blocks
-        Blocks to take out.
+        Blocks to remove.
     metric
         One of the task's main metrics, which is printed for both models (default: the first).
     split

@@ -29,7 +29,7 @@ def search(
 ) -> None:
     """Find the images nearest to a text or to another image.
 
-    The vectors of the images are computed once and cached: the next search of the same images takes no time.
+    The vectors of the images are computed once and cached: further searches of the same images are immediate.
 
     Parameters
     ----------

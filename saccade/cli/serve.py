@@ -19,15 +19,15 @@ class LimitOptions:
     """What clients can make the server hold."""
 
     max_queue: int = 64
-    """Inputs of one model that may wait; more are refused with 503 and Retry-After."""
+    """Queued inputs of one model at most; further requests are refused with 503 and Retry-After."""
     max_batch: int = 8
-    """Inputs that go through a model at once."""
+    """Inputs per batch."""
     max_wait_ms: float = 2.0
     """Milliseconds that a batch waits for more inputs."""
     timeout: float = 30.0
-    """Seconds to answer a request; the header X-Timeout-Ms shortens it."""
+    """Seconds until a request times out; the header X-Timeout-Ms shortens this."""
     max_body_mb: int = 20
-    """Megabytes of a request's body; larger ones are refused with 413."""
+    """Megabytes of a request body at most; larger ones are refused with 413."""
 
     def limits(self) -> "Limits":
         from saccade.serving.settings import Limits
@@ -86,7 +86,7 @@ def serve(
 ) -> None:
     """Serve models over HTTP: JSON at /v1, the Open Inference Protocol at /v2, a page to try them at /.
 
-    Requests of many clients go through a model together. SIGTERM and Ctrl-C answer what is in flight first. Needs the
+    Concurrent requests are batched. On SIGTERM or Ctrl-C, requests in flight are answered first. Needs the
     extra `serve`: pip install "saccade[serve]".
 
     Parameters
@@ -94,17 +94,17 @@ def serve(
     models
         Runs, model directories or published files; NAME=MODEL gives one a name in addresses.
     host
-        Address to listen at; any other than this machine's own needs a token.
+        Address to listen on; any but the loopback address requires a token.
     port
-        Port to listen at; 0 takes a free one.
+        Port to listen on; 0 selects a free one.
     workers
-        Processes, each with its own copy of the models; one that dies is replaced.
+        Processes, each with its own copy of the models; a process that dies is replaced.
     image_size
         Side in pixels, instead of the models' own.
     device
         Device, such as cpu or cuda.
     log
-        A line a request on stderr, as text or JSON.
+        Format of the log on stderr, one line per request: text or JSON.
     """
     from saccade.serving.settings import ServerSettings
 

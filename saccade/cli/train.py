@@ -59,7 +59,7 @@ class TrainOptions:
     precision: Literal["auto", "float32", "bfloat16"] | None = None
     """Precision of matrix products: auto is bfloat16 on a GPU and float32 on a CPU."""
     workers: int | None = None
-    """Processes that load data (default: as many as loading takes time beside the steps, at most the other cores)."""
+    """Processes that load data (default: from the measured time to load an input and that of a step)."""
     bad_images: Literal["stop", "skip"] | None = None
     """Whether a broken image stops the run or is replaced by the next one (default: stop)."""
     device: str | None = None
@@ -128,7 +128,7 @@ def train(
         Folder of the run (default: runs/NAME after the data). An existing run is never overwritten.
     resume
         Resume this run, or without a value the last one on this data; with --epochs or --steps, train it longer. The
-        value auto begins the run of --output, or continues it if it is there: one command for machines that restart.
+        value auto starts the run of --output, or continues it if it exists: one command for machines that restart.
     set
         Any option of the config, as KEY=VALUE: --set augmentation.mixup=0.8
     dry_run

@@ -34,7 +34,7 @@ def translate(
     model
         A run or a model directory of an encoder-decoder model.
     sources
-        Texts, text files (.txt, a text a line); for a model that reads images, files, folders and patterns.
+        Texts, text files (.txt, one text per line); for a model that reads images, files, folders and patterns.
     beams
         Hypotheses of the beam search; 1 decodes greedily.
     length_penalty
@@ -44,7 +44,7 @@ def translate(
     layer
         With --draw: which block of the decoder.
     batch_size
-        Sources that go through the model at once.
+        Sources per batch.
     device
         Device, such as cpu or cuda.
     """

@@ -1,7 +1,7 @@
 """Data sets of Hugging Face on disk: Parquet as downloaded from the hub, Arrow as `save_to_disk` writes it.
 
 data/train-00000-of-00002.parquet           any folders; the split is that of the file's name or folder
-dataset/train/data-00000-of-00001.arrow     beside state.json, of dataset_dict.json's splits
+dataset/train/data-00000-of-00001.arrow     next to state.json, of dataset_dict.json's splits
 
 Read with pyarrow: images are bytes in a column, class numbers have their names in the schema's metadata.
 """

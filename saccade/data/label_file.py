@@ -1,6 +1,6 @@
 """Names of a model's outputs from a file, for a checkpoint that has none or others.
 
-classes.txt                  a name a line, in the order of the outputs; or lines such as "n01440764 tench, Tinca tinca"
+classes.txt                  one name per line, in the order of outputs; or lines like "n01440764 tench, Tinca tinca"
 map.csv                      columns index,name (or class_index,class_name, …), in any order, also of some outputs only
 classes.json                 a list; {"0": "tench"}; {"tench": 0}; {"0": ["n01440764", "tench"]}; a config.json
 """

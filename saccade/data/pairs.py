@@ -1,11 +1,11 @@
 """Images with captions: a table or JSONL of image and caption, a folder with one of them, data sets with fields,
 "scenes", or "strips".
 
-captions.csv with image,caption[,split]             paths relative to the file, or to a folder beside it; an image may
+captions.csv with image,caption[,split]             paths relative to the file, or to a folder next to it; an image may
                                                     have many lines
 captions.jsonl                                      {"image": "1.jpg", "caption": "a cat"}; the caption may be a list
 annotations/captions_train2017.json                 COCO's, with its folders of images
-metadata.jsonl, Parquet, tars                       see saccade.data.records; in tars KEY.txt has a caption a line
+metadata.jsonl, Parquet, tars                       see saccade.data.records; in tars KEY.txt has one caption per line
 """
 
 from collections.abc import Iterator, Sequence

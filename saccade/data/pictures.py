@@ -46,7 +46,7 @@ def read_picture(source: FileLike, *, channels: int = 3, max_pixels: int = MAX_P
     Args:
         source: a path, the bytes of an image file, an open file or a PIL image.
         channels: 1 gives mode "L", 3 gives "RGB".
-        max_pixels: refuse larger images, but a JPEG of up to four times as many is decoded at half its sides.
+        max_pixels: refuse larger images, but a JPEG of up to four times as many is decoded at half its resolution.
 
     Raises:
         ImageError: not an image, damaged, above `max_pixels`, or a file of numbers (`.npy`).
@@ -73,7 +73,7 @@ def picture_of(image: Image.Image, channels: int, name: str, max_pixels: int, sc
         channels: 1 or 3.
         name: of the image in errors.
         max_pixels: refuse larger images.
-        scaled: whether a JPEG of up to four times `max_pixels` is decoded at half its sides.
+        scaled: whether a JPEG of up to four times `max_pixels` is decoded at half its resolution.
     """
     width, height = image.size
     mode = "L" if channels == 1 else "RGB"

@@ -1,10 +1,10 @@
 """Images with fields: one reader of tables, Hugging Face's imagefolder, Parquet, Arrow and WebDataset for every task.
 
-labels.csv                                  columns of the file and of what the task learns; images beside the table, in
-                                            a folder beside it, or named without their suffix
+labels.csv                                  columns of the file and of the target; images next to the table, in
+                                            a folder next to it, or named without their suffix
 photos/metadata.jsonl, train/metadata.csv   Hugging Face's imagefolder: file_name and other columns
 data/train-00000-of-00002.parquet           Hugging Face's data sets, as downloaded or written by save_to_disk
-shards/train-{000000..000009}.tar           WebDataset: KEY.jpg beside KEY.cls, KEY.json or KEY.txt
+shards/train-{000000..000009}.tar           WebDataset: KEY.jpg and KEY.cls, KEY.json or KEY.txt
 
 A task takes the column that it learns from the fields; what is wrong with a field it reports with the row's `where`.
 """

@@ -1,4 +1,4 @@
-"""WebDataset: samples in tars, each the members with one key: KEY.jpg beside KEY.cls, KEY.json, KEY.txt.
+"""WebDataset: samples in tars, each the members with one key: KEY.jpg and KEY.cls, KEY.json, KEY.txt.
 
 A key is the name up to the first dot; with several images of one key the plainest name is the image (KEY.jpg before
 KEY.mask.png and KEY.npy), unless each of them has labels of its own (a.1.jpg, a.1.cls).
@@ -19,7 +19,7 @@ from saccade.files import is_dir, is_file, read_lines
 from saccade.json_io import parse_json, read_json_file
 
 CLASSES_FILE = "classes.json"  # beside shards: a JSON list of class names, in the order of their indices
-NAME_LISTS = ("classes.txt", "classnames.txt")  # the same, a name a line
+NAME_LISTS = ("classes.txt", "classnames.txt")  # the same, one name per line
 TEXT_SUFFIXES = ("cls", "txt", "text", "caption")
 IMAGE_ORDER = ("jpg", "jpeg", "png", "webp", "avif", "heic", "image", "img", "input")
 MAX_SHARDS = 1_000_000  # of a pattern with braces

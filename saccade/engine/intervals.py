@@ -1,7 +1,7 @@
 """How uncertain the metrics of a split are: percentile intervals of the bootstrap (Efron, Annals of Statistics, 1979).
 
 A split is one sample of the inputs that a model may meet. As many inputs as it has are drawn from it with replacement,
-many times, and every metric is computed for each draw; 95 % of its values lie in the interval. The model is the same in
+many times, and every metric is computed for each draw; 95 % of its values are in the interval. The model is the same in
 all of them: the variation between training runs is not included.
 """
 
@@ -81,7 +81,7 @@ def bootstrap(
     if resamples < 2:
         raise ConfigError(f"an interval needs at least two resamples, not {resamples}")
     if not 0 < level < 1:
-        raise ConfigError(f"the level of an interval lies between 0 and 1, not {level}")
+        raise ConfigError(f"the level of an interval must be between 0 and 1, not {level}")
     generator = torch.Generator().manual_seed(seed)
     whole = resampler(torch.arange(inputs))
     values: dict[str, list[float]] = {name: [] for name in whole}

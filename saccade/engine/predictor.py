@@ -45,7 +45,7 @@ class Predictor:
         room: of the model's task.
         device: where the model runs; ``"auto"`` is a GPU if there is one.
         options: of the task's predictions, such as ``{"threshold": 0.3}``.
-        max_pixels: refuse larger images; a JPEG of up to four times as many is decoded at half its sides.
+        max_pixels: refuse larger images; a JPEG of up to four times as many is decoded at half its resolution.
 
     Attributes:
         model: the network. It runs in evaluation mode here, whatever mode it is in, and is left in that mode.

@@ -1,4 +1,4 @@
-"""The contract of a task's room: everything that commands ask about a task, so that none of them knows it by name."""
+"""The contract of a task's room: everything that commands need of a task, so that none of them names it."""
 
 import shlex
 from abc import ABC, abstractmethod

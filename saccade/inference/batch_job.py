@@ -1,6 +1,6 @@
-"""Predictions of any number of images into one file: in parts that are kept, so that a killed job goes on.
+"""Predictions of any number of images into one file: in parts that are kept, so that a killed job continues.
 
-A job has its parts beside its file: `results.parquet.parts/000017.jsonl` has the predictions of a fixed range of the
+The parts of a job are next to its file: `results.parquet.parts/000017.jsonl` has the predictions of a range of the
 inputs, one line an input, and is written whole or not at all. When every part is there, they become the file, in the
 order of the inputs, and are removed. A job that is killed at any moment and started again gives the same bytes.
 `results-job.json` stays: the model, the options and the inputs of the file. A job that is done is not done again.
@@ -76,7 +76,7 @@ class BatchJob:
         part_size: inputs of a part.
 
     Raises:
-        ConfigError: the file is there already and not of this job, or has another ending.
+        ConfigError: the file already exists and is not of this job, or has another ending.
     """
 
     def __init__(self, output: Path, inputs: Sequence[str], description: Mapping[str, Any], part_size: int = PART):
@@ -84,7 +84,7 @@ class BatchJob:
             raise ConfigError(f"--out {output}: the file must end in {', '.join(FORMATS)}")
         description_file = output.with_name(f"{output.stem}-job.json")
         if output.exists() and not description_file.exists():
-            raise ConfigError(f"--out {output} is there already: choose another file, or remove it")
+            raise ConfigError(f"--out {output} already exists: choose another file, or remove it")
         if not output.absolute().parent.is_dir():
             raise ConfigError(f"--out: there is no folder {output.absolute().parent}")
         if output.suffix == ".parquet":

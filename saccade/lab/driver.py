@@ -1,4 +1,4 @@
-"""Do the jobs of a study: in this process, in several, or beside other drivers of the same study.
+"""Do the jobs of a study: in this process, in several, or at the same time as other drivers of the same study.
 
 Every process takes the next job that is neither done nor locked. There is no queue and no server: locks and results on
 the disk are all that the processes share, so that any of them may be killed at any moment.

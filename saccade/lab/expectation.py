@@ -72,7 +72,7 @@ def first_paragraph(results: Sequence[Finding], seeds: int) -> str:
     if not results:
         return "The study's file states no expectation that its runs could contradict."
     heads = {
-        "contradicted": "Against expectation",
+        "contradicted": "Contrary to expectation",
         "undecided": f"Not decided by {seeds} seed" + "s" * (seeds != 1),
         "confirmed": "As expected",
     }

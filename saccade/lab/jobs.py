@@ -105,7 +105,7 @@ class StudyDirectory:
             ConfigError: the folder has something else.
         """
         if path.exists() and not (path / "study.yaml").is_file() and any(path.iterdir()):
-            raise ConfigError(f"{path} is there already and is no study: choose another --output")
+            raise ConfigError(f"{path} already exists and is no study: choose another --output")
         folder = cls(path)
         for part in (folder.jobs, folder.locks, folder.results):
             part.mkdir(parents=True, exist_ok=True)

@@ -75,7 +75,7 @@ class CostOptions:
 
 @dataclass(frozen=True)
 class FewShotOptions:
-    """Error of ridge regression on frozen features of some images a class: `error_10_shot`."""
+    """Error of ridge regression on frozen features of some images per class: `error_10_shot`."""
 
     shots: Count = 10
     seeds: tuple[Seed, ...] = (0, 1, 2)  # of the draws

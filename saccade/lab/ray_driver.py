@@ -1,7 +1,7 @@
 """The jobs of a study on a Ray cluster: Ray's scheduling, Ray's retries.
 
 A job is a Ray task that takes the results of the jobs whose models it starts from. A worker that dies takes its task
-with it, and Ray runs it again: the job goes on from its last checkpoint. The locks and results of the study's folder
+with it, and Ray runs it again: the job continues from its last checkpoint. The locks and results of the study's folder
 hold here as well, so that other drivers may work on it at the same time; every node must see the folder.
 """
 

@@ -6,7 +6,7 @@ STUDY/
   tuned.yaml            the study with the best options of each side
 
 The next trial of a side is a function of the file of trials and the seed. So a search that was killed proposes the same
-trial again, whose run goes on from its last checkpoint.
+trial again, whose run continues from its last checkpoint.
 """
 
 import fcntl

@@ -1,7 +1,7 @@
 """DeiT with a distillation token (Touvron et al., arXiv 2012.12877).
 
-A second learned token stands beside the class token. It has its own head, which learns what a teacher says, while the
-class token's head learns the label; afterwards their logits are averaged. DeiT without this token is a plain ViT.
+There is a second learned token next to the class token. It has its own head, which learns a teacher's prediction, while
+the class token's head learns the label; afterwards their logits are averaged. DeiT without this token is a plain ViT.
 
 B batch, C channels, H x W pixels, D width.
 """

@@ -1,7 +1,7 @@
 """DPT: a ViT for dense prediction (Ranftl et al., arXiv 2103.13413).
 
 Tokens from four depths of a ViT become maps again, at strides 4, 8, 16 and 32; a convolutional decoder fuses them from
-the coarsest to the finest; a head says a number (depth) or a class for every pixel.
+the coarsest to the finest; a head predicts a number (depth) or a class for every pixel.
 
 B batch, H x W pixels, N tokens, D width, C channels, F features of the decoder.
 """

@@ -56,7 +56,7 @@ class MAEConfig(Config):
         if self.num_classes:
             raise ValueError("a masked autoencoder has no classes: num_classes must be 0")
         if not 0 <= self.mask_ratio < 1:
-            raise ValueError(f"mask_ratio must lie in [0, 1), not {self.mask_ratio}")
+            raise ValueError(f"mask_ratio must be in [0, 1), not {self.mask_ratio}")
 
     @property
     def vit(self) -> ViTConfig:

@@ -49,7 +49,7 @@ class MaskedViTConfig(Config):
         if self.num_classes:
             raise ValueError("masked patch prediction has no classes: num_classes must be 0")
         if not 0 < self.mask_ratio <= 1:
-            raise ValueError(f"mask_ratio must lie in (0, 1], not {self.mask_ratio}")
+            raise ValueError(f"mask_ratio must be in (0, 1], not {self.mask_ratio}")
         if min(self.replaced, self.swapped) < 0 or self.replaced + self.swapped > 1:
             raise ValueError(f"replaced and swapped are fractions of one whole, not {self.replaced} and {self.swapped}")
 

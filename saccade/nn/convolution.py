@@ -1,4 +1,4 @@
-"""Convolution: the same small filter at every place. The blocks of the networks before and beside the transformer.
+"""Convolution: the same small filter at every place. The blocks of convolutional networks and hybrids.
 
 B batch, C channels, H x W places.
 """

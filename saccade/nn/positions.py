@@ -1,7 +1,7 @@
-"""Where a token lies: attention alone does not know, so its position is added to it.
+"""The position of a token: attention alone is permutation-equivariant, so the position is added.
 
 D width, N tokens, P prefix tokens, h x w grid of patches. Grids are always given as (rows, columns): a table of 196
-positions may be 14 x 14, 7 x 28 or 4 x 49, and only its owner knows.
+positions may be 14 x 14, 7 x 28 or 4 x 49, and only its owner can state which.
 """
 
 import math

@@ -5,7 +5,7 @@
     trace.attention["encoder.blocks.11.attn"]     # [B, heads, 1, keys], computed from the very q and k that ran
 
 Every :class:`Attention` and :class:`Block` has a place for a tap, normally empty. A recording puts taps on those that
-were chosen and takes them off at the end; nothing is replaced, and a model that nobody looks at pays nothing. A tap
+were chosen and takes them off at the end; nothing is replaced, and a model that is not recorded pays nothing. A tap
 compares the size of what it is about to store with the budget before it allocates anything.
 
 Where autograd is on, what is recorded is part of the graph, as every other tensor: the output depends on the recorded

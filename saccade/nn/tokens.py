@@ -45,7 +45,7 @@ class TokenLayout:
         """The token that stands for the patch at ``row``, ``column``."""
         rows, columns = self.grid
         if not (0 <= row < rows and 0 <= column < columns):
-            raise IndexError(f"patch ({row}, {column}) lies outside the grid of {rows} x {columns} patches")
+            raise IndexError(f"patch ({row}, {column}) is outside the grid of {rows} x {columns} patches")
         return self.num_prefix + row * columns + column
 
     def position(self, index: int) -> tuple[int, int] | None:

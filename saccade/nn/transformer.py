@@ -39,7 +39,7 @@ class StochasticDepth(nn.Module):
     def __init__(self, probability: float):
         super().__init__()
         if not 0 <= probability < 1:
-            raise ValueError(f"the probability to drop a branch must lie in [0, 1), not {probability}")
+            raise ValueError(f"the probability to drop a branch must be in [0, 1), not {probability}")
         self.probability = probability
 
     def forward(self, x: Tensor) -> Tensor:

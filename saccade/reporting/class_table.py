@@ -1,7 +1,7 @@
 """A table of classes that is sorted by any column, and folded where there are many, without a script.
 
 The page forbids scripts. Each row carries its place in the order of every column as a CSS variable, and a radio button
-beside the table selects which of them lays out the rows.
+next to the table selects which of them lays out the rows.
 """
 
 import math

@@ -60,7 +60,7 @@ print({card.usage})
 
 ## Result
 
-{result}. One run with seed {provenance["seed"]}; other seeds spread around it.
+{result}. Measured on one run with seed {provenance["seed"]}; results of other seeds vary.
 
 ## Training
 
@@ -71,5 +71,5 @@ print({card.usage})
 ## Limits
 
 {card.limits} It was measured on data from the same source as its training data; on other data it can be worse. It
-has not been evaluated for uses in which mistakes harm people.
+has not been evaluated for uses in which errors can harm people.
 """

@@ -24,7 +24,7 @@ Refusal = tuple[int, str]
 
 
 class Guard:
-    """Refuses what may not pass, and writes a line a request."""
+    """Refuses what may not pass, and writes one line per request."""
 
     def __init__(self, app: ASGIApp, settings: ServerSettings, monitor: Monitor, route_of: Callable[[str], str]):
         self.app, self.settings, self.monitor, self.route_of = app, settings, monitor, route_of

@@ -124,7 +124,7 @@ def serve(settings: ServerSettings, listener: socket.socket, workers: int, on_st
     Args:
         settings: of the server.
         listener: of :func:`saccade.web.open_socket`.
-        workers: processes, each with its own copy of the models; one that dies is replaced.
+        workers: processes, each with its own copy of the models; a process that dies is replaced.
         on_start: is called once models are loaded; at once where workers load them.
     """
     config = partial(

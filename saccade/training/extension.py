@@ -1,4 +1,4 @@
-"""A resumed run with another length: the schedule that it goes on with, written down beside those before it."""
+"""A resumed run with another length: the schedule that it continues with, recorded with those before it."""
 
 from dataclasses import replace
 

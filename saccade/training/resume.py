@@ -25,7 +25,7 @@ def locked(run: RunDirectory, processes: Processes) -> Iterator[None]:
     """Keep a run's folder to the processes of one start.
 
     Raises:
-        TrainingError: another process trains this run.
+        TrainingError: another process is training this run.
     """
     lock: int | SaccadeError | None = None
     if processes.is_first:

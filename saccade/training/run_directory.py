@@ -104,7 +104,7 @@ class RunDirectory:
         """A new folder: `output`, or `runs/NAME`, `runs/NAME-2`, … after the data.
 
         Raises:
-            ConfigError: `output` is there already.
+            ConfigError: `output` already exists.
         """
         if output is not None:
             path = Path(output)
@@ -115,7 +115,7 @@ class RunDirectory:
             if path.exists() and (not path.is_dir() or any(not entry.is_dir() for entry in path.rglob("*"))):
                 is_run = is_file(path / CONFIG)
                 advice = f"or resume it with --resume {path}" if is_run else "since it is no run"
-                raise ConfigError(f"{path} is there already: choose another --output, {advice}")
+                raise ConfigError(f"{path} already exists: choose another --output, {advice}")
         else:
             path = next(p for p in _names(config) if not p.exists())
         run = cls(path)
@@ -133,7 +133,7 @@ class RunDirectory:
             try:
                 os.rename(whole.path, path)
             except OSError as error:
-                raise ConfigError(f"{path} cannot be made ({error.strerror}): choose another --output") from None
+                raise ConfigError(f"{path} cannot be created ({error.strerror}): choose another --output") from None
         return run
 
     def lock(self) -> int:
@@ -149,7 +149,7 @@ class RunDirectory:
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 os.close(descriptor)
                 raise TrainingError(
-                    f"another process trains {self.path} at this moment: wait for it, or stop it"
+                    f"another process is training {self.path} at this moment: wait for it, or stop it"
                 ) from None
         return descriptor  # also in file systems without locks
 

@@ -1,4 +1,4 @@
-"""The model at step 0 of a run that began with a checkpoint: the run keeps it, and goes on without that file."""
+"""The model at step 0 of a run that began with a checkpoint: the run keeps it, and continues without that file."""
 
 from dataclasses import replace
 from pathlib import Path

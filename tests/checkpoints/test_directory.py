@@ -165,11 +165,11 @@ def test_the_weights_file_alone_is_refused_with_what_is_missing(saved: Path, tmp
     alone.write_bytes((saved / "model.safetensors").read_bytes())
     for path in (alone, alone.parent):
         with pytest.raises(
-            CheckpointError, match=r"weights of a model directory, and its config.json, .* is not beside"
+            CheckpointError, match=r"weights of a model directory, and its config.json, .* is not in the same folder"
         ):
             load_model(path)
     save_file(load_file(alone), alone)  # as versions before 0.2 wrote it
-    with pytest.raises(CheckpointError, match=r"no known format.*open with its config.json beside them"):
+    with pytest.raises(CheckpointError, match=r"no known format.*open with its config.json in the same folder"):
         load_model(alone)
 
 

@@ -36,7 +36,7 @@ def test_training_leaves_a_run_directory(work: Path) -> None:
                  "model/model.safetensors", "model/README.md", "model/fingerprint.safetensors"):  # fmt: skip
         assert (run / name).is_file(), name
     page = (run / "report.html").read_text()
-    for part in ("Reproduce", "Attention distance", "How far these maps can be believed", "<td>blob</td>"):
+    for part in ("Reproduce", "Attention distance", "How reliable these maps are", "<td>blob</td>"):
         assert part in page
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 2
 

@@ -119,7 +119,7 @@ def test_nothing_is_mixed_or_overwritten(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="of another job"):
         job(tmp_path, model="other")
     (tmp_path / "out-job.json").unlink()
-    with pytest.raises(ConfigError, match="there already"):
+    with pytest.raises(ConfigError, match="already exists"):
         job(tmp_path)
     with pytest.raises(ConfigError, match="must end in"):
         job(tmp_path, ending=".txt")

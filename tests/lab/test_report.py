@@ -46,12 +46,12 @@ def test_the_first_paragraph_is_what_went_against_expectation(tmp_path: Path) ->
     assert [one.verdict for one in results[0].comparisons] == ["confirmed", "contradicted", "contradicted"]
     text = first_paragraph(results, 3)
     assert text.startswith(
-        "Against expectation: “A has the lower error” does not hold (1 - accuracy 0.201 of A against"
+        "Contrary to expectation: “A has the lower error” does not hold (1 - accuracy 0.201 of A against"
     )
     assert "at data.train_size 100" not in text
     assert text.endswith("As expected: “More images help”; “A is better with few images”.")
     page = write_study_report(folder, study)[0].read_text()
-    assert page.index("Against expectation") < page.index('class="tiles"')
+    assert page.index("Contrary to expectation") < page.index('class="tiles"')
     assert "B had 3 times the FLOPs of A" in page
     assert "No side was tuned" in page
 

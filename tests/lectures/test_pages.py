@@ -1,27 +1,65 @@
-"""Every page of docs/lectures runs, prints the text that it shows and saves the pictures that it shows."""
+"""Every page of docs/lectures runs as a notebook, prints the text and saves the pictures that it shows."""
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks import lecture_pictures
-from benchmarks.lecture_pictures import LECTURES, MAX_BYTES, linked_pictures, pages, run_page, same_text
+from benchmarks.lecture_pictures import LECTURES, MAX_BYTES, linked_pictures, pages, same_text
+from docsite.notebooks import notebook
+from tests.notebook_kernel import NotebookKernel
 
 pytestmark = pytest.mark.timeout(120)  # what the pages promise
+# Parts of the titles, in the order of the decks.
+SUBJECTS = (
+    "convolution in one dimension", "convolution in two dimensions", "equivariance", "lenet", "alexnet", "vgg",
+    "resnet", "why residuals", "three tokens", "multi-head", "sinusoidal", "permutation", "encoder and decoder",
+    "teacher forcing", "greedy decoding and beam search", "bert's masks", "quadratic", "local attention",
+    "axial attention", "vision transformer, step by step", "similarity of position", "filters", "attention distance",
+    "hybrid", "fine-tune", "few-shot", "scaling laws", "sharpness-aware", "distillation token", "masked autoencoders",
+    "perceiver", "zero-shot", "bipartite matching", "object queries", "non-maximum suppression", "dpt",
+    "attention from the corner", "convnet or transformer",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.stem)
-def test_a_page_prints_what_it_shows(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    outputs = run_page(page)
-    for output in outputs:
-        if output.text is not None:
-            assert same_text(output.printed, output.text), f"{page.name} prints\n{output.printed}"
+def test_a_page_prints_what_it_shows(page: Path, tmp_path: Path, notebook_kernel: NotebookKernel) -> None:
+    expected = [printed(cell) for cell in notebook(page)["cells"] if cell["cell_type"] == "code"]
+    cells = notebook_kernel.execute(page, tmp_path)
+    for cell, text in zip(cells, expected, strict=True):
+        assert not printed(cell, "stderr"), f"{page.name} prints on stderr\n{printed(cell, 'stderr')}"
+        if text:
+            assert same_text(printed(cell), text), f"{page.name} prints\n{printed(cell)}"
     pictures = linked_pictures(page)
     assert pictures, f"{page.name} shows no picture"
+    drawn = sum("image/png" in output.get("data", {}) for cell in cells for output in cell["outputs"])
+    assert drawn >= sum(name.endswith(".png") for name in pictures)
     for name in pictures:
         assert (tmp_path / name).is_file(), f"{page.name} does not save {name}"
         assert (LECTURES / "images" / name).stat().st_size <= MAX_BYTES
+
+
+def printed(cell: Mapping[str, Any], stream: str = "stdout") -> str:
+    return "".join(output["text"] for output in cell["outputs"] if output.get("name") == stream)
+
+
+def test_every_subject_of_the_decks_has_its_page() -> None:
+    titles = [page.read_text(encoding="utf-8").partition("\n")[0].lower() for page in pages()]
+    missing = [subject for subject in SUBJECTS if not any(subject in title for title in titles)]
+    assert not missing
+
+
+def test_every_page_has_what_a_page_needs() -> None:
+    """Code, a picture, what to expect, what to change to see it break, and where it is in the code."""
+    for page in pages():
+        text = page.read_text(encoding="utf-8")
+        headings = re.findall(r"^## (.*)", text, re.MULTILINE)
+        assert headings == ["What to expect", "Break it", "In the code"], page.name
+        assert text.index("```python") < text.index("](images/") < text.index("## What to expect"), page.name
+        assert re.search(r"^- ", text.partition("## Break it")[2], re.MULTILINE), page.name
 
 
 def test_every_page_is_in_the_index_in_order() -> None:

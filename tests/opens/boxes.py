@@ -156,7 +156,7 @@ LAYOUTS = [
         "COCO",
         write_coco,
         "images also in `images/train2017/`, `images/` or anywhere below the folder under a name that occurs once; "
-        "captions, keypoints, panoptic segments and `image_info` beside the instances are skipped; outlines, RLE, "
+        "captions, keypoints, panoptic segments and `image_info` next to the instances are skipped; outlines, RLE, "
         "`iscrowd`",
     ),
     layout("COCO of Roboflow", write_roboflow, "categories without a box are no classes"),
@@ -180,7 +180,7 @@ LAYOUTS = [
         write_yolo(
             "coco8.yaml", "images/{split}/{name}.jpg", "labels/{split}/{name}.txt", "0 0.5 0.5 0.5 0.5", "coco8.yaml"
         ),
-        "its data may lie outside of its folder",
+        "its data may be outside its folder",
     ),
     layout(
         "YOLO of Roboflow, outlines",
@@ -195,7 +195,7 @@ LAYOUTS = [
         write_yolo_text,
         {"train/a.jpg": [BOX]},
         ("owl", "fox"),
-        "`classes.txt` with a name a line in place of a YAML file",
+        "`classes.txt` with one name per line in place of a YAML file",
     ),
     layout(
         "Pascal VOC",
@@ -203,7 +203,7 @@ LAYOUTS = [
         "`images/`, any folder of XML files, any encoding that they declare; without lists the splits are the names of "
         "folders; `difficult` objects do not count",
     ),
-    layout("Pascal VOC, XML beside the image", write_labelimg, "as labelImg writes it"),
+    layout("Pascal VOC, XML next to the image", write_labelimg, "as labelImg writes it"),
     layout(
         "CVAT for images",
         write_cvat,
@@ -221,6 +221,6 @@ LAYOUTS = [
     layout(
         "`metadata.jsonl` of Hugging Face",
         write_metadata,
-        "numbers of classes; one file for all images beside them",
+        "numbers of classes; one file for all images next to them",
     ),
 ]

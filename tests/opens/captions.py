@@ -45,8 +45,8 @@ LAYOUTS = [
     layout(
         "CSV, TSV",
         write_csv,
-        "columns `image` or `file` and `caption`, `text`, `title` or `sentence`; images beside the table or in "
-        "`images/`; any number of lines an image; the table itself as the path",
+        "columns `image` or `file` and `caption`, `text`, `title` or `sentence`; images next to the table or in "
+        "`images/`; any number of lines per image; the table itself as the path",
     ),
     layout("JSONL", write_jsonl, "one caption or a list of them"),
     layout(

@@ -62,7 +62,7 @@ def around_rows() -> list[tuple[str, ...]]:
     forms = {
         "weights in a wrapper": WRAPPED,
         "prefixes of names": [f"`{prefix}`" for prefix in PREFIXES],
-        "values beside the weights": VALUES,
+        "values stored with the weights": VALUES,
         "sizes and switches of a Hugging Face processor": EVERY_SIZE,
     }
     return [(what, "; ".join(names)) for what, names in forms.items()]
@@ -71,5 +71,5 @@ def around_rows() -> list[tuple[str, ...]]:
 def tables() -> list[Table]:
     return [
         Table(PAGE, "formats", ("format", "files", "compared with official models"), format_rows()),
-        Table(PAGE, "around the weights", ("in the file or beside it", "forms"), around_rows()),
+        Table(PAGE, "around the weights", ("in the file or next to it", "forms"), around_rows()),
     ]

@@ -139,7 +139,7 @@ LAYOUTS = [
     ),
     Layout(
         "classification",
-        "a table of ids beside the folder",
+        "a table of ids next to the folder",
         write_ids,
         {"train/a.jpg": "cat", "train/b.jpg": "dog"},
         CLASSES,
@@ -168,7 +168,7 @@ LAYOUTS = [
         write_webdataset,
         BOTH,
         CLASSES,
-        "`.cls`, `.json` or `.txt` beside the image, names or numbers; a folder of tars, `{000..009}`, `::`",
+        "`.cls`, `.json` or `.txt` next to the image, names or numbers; a folder of tars, `{000..009}`, `::`",
     ),
     Layout(
         "classification",

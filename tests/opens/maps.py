@@ -213,7 +213,7 @@ LAYOUTS = [
     masks(
         "Pascal VOC",
         write_voc,
-        "a palette whose indices are the classes (LabelMe); a `labels.txt` or `classes.txt` with a name a line",
+        "a palette whose indices are the classes (LabelMe); a `labels.txt` or `classes.txt` with one name per line",
     ),
     masks(
         "Pascal VOC 2012",

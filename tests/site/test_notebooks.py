@@ -1,13 +1,9 @@
-"""Notebooks made from pages: valid, complete, and some of them executed."""
+"""Notebooks made from pages: valid and complete. tests/lectures and tests/test_docs.py execute them."""
 
-import json
 from pathlib import Path
 
 import nbformat
-import pytest
-from nbclient import NotebookClient
 
-from docsite.links import ROOT
 from docsite.notebooks import notebook, notebook_bytes, notebook_sources
 
 
@@ -31,16 +27,3 @@ def test_a_page_becomes_cells(tmp_path: Path) -> None:
     assert cells[4]["source"] == "!saccade models"
     assert cells[5]["source"] == "```json\n{}\n```"
     assert len({cell["id"] for cell in cells}) == len(cells)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["lectures/02-convolution-2d", "tutorials/new-model"])
-def test_a_notebook_runs(name: str, tmp_path: Path) -> None:
-    """In a kernel, in a folder of its own; what a cell displays is in its output."""
-    page = next(
-        page for page in notebook_sources() if page.relative_to(ROOT / "docs").with_suffix("").as_posix() == name
-    )
-    cells = nbformat.reads(json.dumps(notebook(page)), as_version=4)
-    NotebookClient(cells, timeout=200, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    kinds = {kind for cell in cells.cells for output in cell.get("outputs", []) for kind in output.get("data", {})}
-    assert "image/png" in kinds

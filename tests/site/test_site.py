@@ -13,22 +13,26 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+# What a reader wants -> the heading of the page that answers it, and a part of the answer.
 QUESTIONS = {
-    "fine-tune on own photographs": r"fine-tune .*own photographs",
-    "load a Google .npz": r"load a google \.npz",
-    "see what head 3 of layer 7 attends to": r"head 3 of layer 7",
-    "add a task": r"^add a task",
-    "know what GMAC counts": r"what gmac counts",
+    "fine-tune on own photographs": (r"fine-tune .*own photographs", "saccade train photos --init"),
+    "load a Google .npz": (r"load a google \.npz", "saccade predict ViT-B_16.npz cat.jpg"),
+    "see what head 3 of layer 7 attends to": (r"head 3 of layer 7", "--layer 7 --head 3"),
+    "add a task": (r"^add a task", "one line in table.py"),
+    "know what GMAC counts": (r"what (gmac counts|does gmac count)", "multiply-adds for one input"),
 }
 LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "link": "href"}
 
 
 class Reader(HTMLParser):
-    """Links, headings, and what a page loads."""
+    """Links, headings, text, and what a page loads; links of the article apart from those of the navigation."""
 
     def __init__(self) -> None:
         super().__init__()
         self.links: list[str] = []
+        self.article_links: list[str] = []
+        self.article = ""
+        self.in_article = False
         self.loads: list[str] = []
         self.ids: set[str] = set()
         self.headings: list[str] = []
@@ -37,8 +41,11 @@ class Reader(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {name: value or "" for name, value in attrs}
         self.ids.add(values.get("id", ""))
+        self.in_article = self.in_article or tag == "article"
         if tag == "a" and "href" in values:
             self.links.append(values["href"])
+            if self.in_article:
+                self.article_links.append(values["href"])
         if values.get("rel") not in ("canonical", "prev", "next") and LOADED.get(tag, "") in values:
             self.loads.append(values[LOADED[tag]])
         if tag in ("h1", "h2"):
@@ -46,12 +53,15 @@ class Reader(HTMLParser):
             self.headings.append("")
 
     def handle_endtag(self, tag: str) -> None:
+        self.in_article = self.in_article and tag != "article"
         if tag in ("h1", "h2"):
             self.in_heading = False
 
     def handle_data(self, data: str) -> None:
         if self.in_heading:
             self.headings[-1] += data
+        if self.in_article:
+            self.article += data
 
 
 def read(page: Path) -> Reader:
@@ -100,14 +110,21 @@ def test_the_site(tmp_path: Path) -> None:
     start = (site / "index.html").resolve()
     near = {start} | {target(start, link) for link in pages[start].links}
     reach = near | {target(page, link) for page in near if page in pages for link in pages[page].links}
-    for question, heading in QUESTIONS.items():
-        answers = [p for p in reach if p in pages and re.search(heading, pages[p].headings[0].lower())]
-        assert answers, f"no page within two clicks of the first one says how to {question}"
+    clicks = {start}
+    for _ in range(2):  # on links that the pages themselves show, without navigation and search
+        clicks |= {target(page, link) for page in clicks if page in pages for link in pages[page].article_links}
+    for question, (heading, answer) in QUESTIONS.items():
+        answers = [p for p in clicks if p in pages and re.search(heading, pages[p].headings[0].lower())]
+        assert answers, f"no page within two clicks of the first one is about how to {question}"
+        assert any(answer in pages[p].article for p in answers), question
 
     for page in (ROOT / "docs/lectures").glob("[0-9]*.md"):
         built = (site / "lectures" / f"{page.stem}.html").resolve()
         assert (site / "lectures" / f"{page.stem}.ipynb").is_file()
         assert built in reach, f"{page.name} is not in the navigation"
+    how_to = (site / "how-to/index.html").read_text(encoding="utf-8")
+    navigation = how_to[how_to.index('aria-label="Navigation"') : how_to.index("<article")]
+    assert "lab-data-size" not in navigation, "a study is among the how-to guides"
     use_in_a_browser(site)
 
 
@@ -132,6 +149,11 @@ def use_in_a_browser(site: Path) -> None:
             assert all(url.startswith(("file:", "data:", "blob:", "about:")) for url in requests)
             context.close()
         view = browser.new_page(viewport={"width": 1280, "height": 900})
+        for heading, _ in QUESTIONS.values():
+            view.goto(f"{site.resolve().as_uri()}/index.html")
+            view.locator("article a", has_text=re.compile(heading.strip("^"), re.IGNORECASE)).first.click()
+            view.wait_for_load_state()
+            assert re.search(heading, view.inner_text("h1").lower())
         view.goto(f"{site.resolve().as_uri()}/index.html")
         view.get_by_role("textbox", name="Search").fill("layer_decay")
         view.wait_for_selector(".md-search-result__item", timeout=60_000)

@@ -1,7 +1,7 @@
 """DINOv2, with registers too, as Hugging Face writes it.
 
-Its block scales the branches, the giant's MLP is gated (SwiGLU), and the classifier reads the class token beside the
-mean of the patches. The token of its masked training has no use afterwards and is left out.
+Its block scales the branches, the giant's MLP is gated (SwiGLU), and the classifier reads the class token and the mean
+of the patches. The token of its masked training has no use afterwards and is left out.
 """
 
 from typing import Any

@@ -156,5 +156,7 @@ def preprocessing(config: ViTConfig, metadata: CheckpointMetadata) -> Preprocess
                 "an encoder alone, in the names of timm and of Meta's DINO and MAE: read as timm's; for Meta's, with "
                 "the mean and std of ImageNet, give the file the name it was published under (dino_….pth, mae_….pth)"
             )
-        metadata.notes.append("no preprocessing beside the file: timm's for ViT assumed (mean and std 0.5, crop 0.9)")
+        metadata.notes.append(
+            "no preprocessing in the same folder: timm's for ViT assumed (mean and std 0.5, crop 0.9)"
+        )
     return plain(config.image_size, config.in_channels, metadata, crop_pct=0.9 if small else 1.0, mean=HALF, std=HALF)

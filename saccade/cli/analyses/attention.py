@@ -252,7 +252,7 @@ def attnlrp(
     target
         Name of the class (default: the predicted one). Without a point of a segmentation, its whole area.
     score
-        Measure how far the map can be believed, beside random maps.
+        Measure how reliable the map is, compared with random maps.
     """
     _map("attnlrp", model, image, opened, result, target=target, place=place, drawn=MapOptions(score=score))
 

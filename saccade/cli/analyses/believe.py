@@ -28,7 +28,7 @@ def faithfulness(
     inputs: DataOptions | None = None,
     result: OutputOptions | None = None,
 ) -> None:
-    """Insertion, deletion and SaCo of maps: does the class depend on what they mark? Beside a random map and a blob.
+    """Insertion, deletion and SaCo of maps: does the class depend on what they mark?
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def sanity(
     opened: ModelOptions | None = None,
     result: OutputOptions | None = None,
 ) -> None:
-    """Sanity check of maps: how alike they stay while the weights are randomised from the head to the input.
+    """Sanity check of maps: their similarity while the weights are randomised from the head to the input.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ def cost(
         Sides of square images in pixels (default: once, twice, three and four times the model's own size); of a model
         of texts numbers of tokens (default: a quarter to four quarters of its longest text).
     batch_size
-        Inputs at once in the timed runs.
+        Inputs per batch in the timed runs.
     time
         Measure the time of the forward pass.
     device

@@ -131,7 +131,7 @@ def cka(
     inputs: DataOptions | None = None,
     result: OutputOptions | None = None,
 ) -> None:
-    """How alike layers represent images: linear CKA of each with each, of one model or between two.
+    """Similarity of the layers' representations: linear CKA of every pair of layers, of one model or of two.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ def lens(
     inputs: DataOptions | None = None,
     result: OutputOptions | None = None,
 ) -> None:
-    """What a classifier would predict after each layer: its head on the tokens of every block (logit lens).
+    """The prediction of a classifier after each layer: its head applied to the tokens of every block (logit lens).
 
     Parameters
     ----------

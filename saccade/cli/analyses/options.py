@@ -95,7 +95,7 @@ class DataOptions:
     images: int | None = None
     """Number of images at most, evenly spaced (default: all)."""
     batch_size: int = 16
-    """Images in one batch."""
+    """Images per batch."""
     workers: int | None = None
     """Processes that load images."""
 

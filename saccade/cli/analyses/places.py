@@ -34,7 +34,7 @@ def shift(
     data
         A data set, an image or a pattern such as "photos/*.jpg".
     others
-        Further models, drawn beside it.
+        Further models, drawn in the same figure.
     levels
         Pixels to the right; what leaves the image enters at its left. Default: 0 to 8 and a whole patch.
     """
@@ -61,7 +61,7 @@ def shuffle(
     data
         A data set, an image or a pattern such as "photos/*.jpg".
     others
-        Further models, drawn beside it.
+        Further models, drawn in the same figure.
     levels
         Tiles per side (default: 1, 2, 4, ... up to the grid of the patches).
     """
@@ -88,7 +88,7 @@ def occlusion(
     data
         A data set, an image or a pattern such as "photos/*.jpg".
     others
-        Further models, drawn beside it.
+        Further models, drawn in the same figure.
     levels
         Fractions of the patches (default: 0 to 0.9).
     """

@@ -32,7 +32,7 @@ def calibration(
     split
         On which it is measured: auto, test, train or all.
     batch_size
-        Images in one batch.
+        Images per batch.
     workers
         Processes that load images.
     """
@@ -67,7 +67,7 @@ def robustness(
     inputs: DataOptions | None = None,
     result: OutputOptions | None = None,
 ) -> None:
-    """Error of a classifier under common corruptions (Hendrycks & Dietterich 2019), in five severities each.
+    """Error of a classifier under common corruptions (Hendrycks & Dietterich 2019), at five severities each.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""PyTorch as it is, with linear maps whose weights lie in memory as oneDNN reads them.
+"""PyTorch as it is, with linear maps whose weights are in memory as oneDNN reads them.
 
 The weights are packed once; GELU is computed while the product's result is in the cache. On a processor where PyTorch
 multiplies float32 with MKL this takes oneDNN, which is faster on AMD's.

@@ -1,4 +1,4 @@
-"""What an exported file knows about itself: labels, task, preprocessing, provenance. Loads no torch."""
+"""The metadata of an exported file: labels, task, preprocessing, provenance. Loads no torch."""
 
 import base64
 import json

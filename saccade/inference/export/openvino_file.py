@@ -1,4 +1,4 @@
-"""A file of ONNX as one of OpenVINO: ``.xml`` with its weights beside it in ``.bin``."""
+"""A file of ONNX as one of OpenVINO: ``.xml`` with its weights next to it in ``.bin``."""
 
 import json
 from pathlib import Path

@@ -3,8 +3,8 @@
     q (W_k x + b_k)ᵀ  =  (q W_k) xᵀ + constant of the row, which the softmax cancels
     a (W_v x + b_v)   =  W_v (a x) + b_v, since the rows of a sum to 1
 
-So the products ``x W_k`` and ``x W_v`` over all N tokens vanish where few tokens ask: the class token in the last
-block, and the learned query of an attention pool. It pays while queries x heads < 2 · width of a head.
+So the products ``x W_k`` and ``x W_v`` over all N tokens vanish where few tokens are queries: the class token in the
+last block, and the learned query of an attention pool. It pays while queries x heads < 2 · width of a head.
 
 A recording cannot see the keys and values of that attention, nor the rows of the other queries: it is refused.
 

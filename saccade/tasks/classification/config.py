@@ -26,7 +26,7 @@ class ClassificationConfig:
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
 
     SUMMARY: ClassVar[str] = "the class of an image"
-    DATA: ClassVar[str] = 'a folder with one folder a class, a CSV of file,label, a zip, tar shards, or "digits"'
+    DATA: ClassVar[str] = 'a folder with one subfolder per class, a CSV of file,label, a zip, tar shards, or "digits"'
     LABELLED: ClassVar[bool] = True  # `saccade pretrain` trains the tasks without labels
     STEPS: ClassVar[int] = 500  # optimizer steps that fresh weights need at least to learn something of use
     ARCHITECTURES: ClassVar[tuple[str, ...]] = ()  # every backbone: those that no other task trains

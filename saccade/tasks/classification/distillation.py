@@ -57,7 +57,7 @@ class DistillationTask(ClassificationTask):
     ):
         super().__init__(labels, label_smoothing=label_smoothing, class_weights=class_weights)
         if not 0 <= alpha <= 1:
-            raise ConfigError(f"distillation.alpha must lie in [0, 1], not {alpha}")
+            raise ConfigError(f"distillation.alpha must be in [0, 1], not {alpha}")
         if temperature <= 0:
             raise ConfigError(f"distillation.temperature must be positive, not {temperature}")
         self.teacher, self.kind, self.alpha, self.temperature = teacher, kind, alpha, temperature

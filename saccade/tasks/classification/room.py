@@ -64,7 +64,7 @@ class ClassificationRoom(TaskRoom):
             hub_task="image-classification",
             description="An image classifier",
             usage='saccade.load("PATH_OF_THIS_FOLDER").predict("image.jpg")',
-            limits="It predicts one of these classes for any image, also for one that shows none of them.",
+            limits="It predicts one of these classes for every image, even if the image shows none of them.",
         )
 
     def next_steps(self, run: Path, config: Any) -> list[str]:

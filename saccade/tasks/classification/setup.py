@@ -1,4 +1,4 @@
-"""Data, model and task of a classification run: a folder a class, a head with as many logits; with a teacher where
+"""Data, model and task of a classification run: a folder per class, a head with as many logits; with a teacher where
 one is given."""
 
 import torch

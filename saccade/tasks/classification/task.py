@@ -48,7 +48,7 @@ class ClassificationTask(IndependentParts):
         top: int = 5,
     ):
         if not 0 <= label_smoothing < 1:
-            raise ConfigError(f"label_smoothing must lie in [0, 1), not {label_smoothing}")
+            raise ConfigError(f"label_smoothing must be in [0, 1), not {label_smoothing}")
         if top < 1:
             raise ConfigError(f"top must be at least 1, not {top}")
         self.labels = tuple(labels)

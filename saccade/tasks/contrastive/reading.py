@@ -1,4 +1,4 @@
-"""What a CLIP reads in a text: the attention of its text encoder, and what in an image and a text speaks for the pair.
+"""What a CLIP reads in a text: the attention of its text encoder, and what in an image and a text supports the pair.
 
 L tokens of a text, N tokens of an image.
 """

@@ -64,9 +64,9 @@ class ContrastiveRoom(TaskRoom):
     def card(self) -> ModelCard:
         return ModelCard(
             hub_task="zero-shot-image-classification",
-            description="A model of images and texts",
+            description="A CLIP, a model of images and texts",
             usage='saccade.load("PATH_OF_THIS_FOLDER").predict("image.jpg")',
-            limits="It compares images and texts like those it was trained on; `saccade zeroshot PATH_OF_THIS_FOLDER "
+            limits="It compares images and texts similar to its training data; `saccade zeroshot PATH_OF_THIS_FOLDER "
             "IMAGE --labels cat,dog` classifies with it.",
         )
 

@@ -5,7 +5,7 @@ class_dict.csv          name,r,g,b: the colour of each class (Kaggle's CamVid, D
 _classes.csv            Pixel Value,Class (Roboflow)
 labelmap.txt            name:r,g,b:parts:actions (CVAT, Datumaro)
 label_colors.txt        r g b name (CamVid)
-class_names.txt         a name a line, in the order of their numbers (LabelMe); also classes.txt, labels.txt
+class_names.txt         one name per line, in the order of their numbers (LabelMe); also classes.txt, labels.txt
 objectInfo150.txt       the table of ADE20K
 """
 

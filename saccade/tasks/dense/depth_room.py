@@ -65,7 +65,7 @@ class DepthRoom(TaskRoom):
             hub_task="depth-estimation",
             description="A depth estimator",
             usage='saccade.load("PATH_OF_THIS_FOLDER").predict("image.jpg").depth',
-            limits="Its depths are reliable only for scenes and distances like those of its training images.",
+            limits="Its predictions are reliable only for scenes and distances similar to its training images.",
         )
 
     def next_steps(self, run: Path, config: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a report shows of segmentation: the classes, and the worst images beside their ground truth."""
+"""What a report shows of segmentation: the classes, and the worst images and their ground truth."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -69,7 +69,7 @@ class SegmentationRoom(TaskRoom):
             hub_task="image-segmentation",
             description="A semantic segmentation model",
             usage='saccade.load("PATH_OF_THIS_FOLDER").predict("image.jpg").classes',
-            limits="It assigns one of these classes to every pixel, also where the image shows none of them.",
+            limits="It assigns one of these classes to every pixel, even where the image shows none of them.",
         )
 
     def next_steps(self, run: Path, config: Any) -> list[str]:

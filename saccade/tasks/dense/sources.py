@@ -1,4 +1,4 @@
-"""Images with a value for every pixel: a depth map or a class mask beside each image; or scenes of digits.
+"""Images with a value for every pixel: a depth map or a class mask for each image; or scenes of digits.
 
 Depth is a 16-bit PNG (times data.depth_scale), or PFM or .npy in metres. Masks hold the number or the colour of a class
 for each pixel; `class_tables.py` lists the files that name them, `layouts.py` the folders of images and maps. A pixel

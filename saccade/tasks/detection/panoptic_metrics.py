@@ -6,7 +6,7 @@ A predicted and a true segment of one class match if their IoU is above 0.5; the
     SQ = mean IoU of the matches,  RQ = TP / (TP + FP / 2 + FN / 2)
 
 of each class, then the mean over the classes that occur. Pixels without a true segment are void: they do not count in
-an IoU, and a prediction that lies in void, or in a crowd of its class, by more than half is no false positive. A crowd
+an IoU, and a prediction that is in void, or in a crowd of its class, by more than half is no false positive. A crowd
 matches nothing and is not missed. P predicted and T true segments of an image, K classes.
 """
 

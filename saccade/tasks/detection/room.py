@@ -83,7 +83,7 @@ class DetectionRoom(TaskRoom):
             hub_task="object-detection",
             description="An object detector",
             usage='saccade.load("PATH_OF_THIS_FOLDER").predict("image.jpg")',
-            limits="It detects objects of these classes and no others.",
+            limits="It detects objects of these classes only.",
         )
 
     def next_steps(self, run: Path, config: Any) -> list[str]:

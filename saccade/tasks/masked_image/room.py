@@ -55,7 +55,7 @@ class MaskedImageRoom(TaskRoom):
             hub_task="image-feature-extraction",
             description="An image encoder, pre-trained without labels by masking patches",
             usage='saccade.load("PATH_OF_THIS_FOLDER").predict("image.jpg")',
-            limits="It reconstructs masked patches and predicts nothing else: fine-tune it with "
+            limits="It only reconstructs masked patches. Fine-tune it for other tasks with "
             "`saccade train DATA --init PATH_OF_THIS_FOLDER`.",
         )
 

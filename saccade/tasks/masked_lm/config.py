@@ -25,7 +25,7 @@ class MaskedLMConfig:
     next_sentence: bool = False  # pairs of texts, and next-sentence prediction
 
     SUMMARY: ClassVar[str] = "masked words of texts"
-    DATA: ClassVar[str] = 'a text file, a sentence a line, an empty line between documents; or "numbers"'
+    DATA: ClassVar[str] = 'a text file with one sentence per line and an empty line between documents; or "numbers"'
     LABELLED: ClassVar[bool] = False  # `saccade pretrain` trains the tasks without labels
     STEPS: ClassVar[int] = 1000  # optimizer steps that fresh weights need at least to learn something of use
     ARCHITECTURES: ClassVar[tuple[str, ...]] = ("bert", "perceiver_text")

@@ -63,7 +63,7 @@ class MaskedLMRoom(TaskRoom):
             hub_task="fill-mask",
             description="A masked language model",
             usage='saccade.load("PATH_OF_THIS_FOLDER").predict("some [MASK] words")',
-            limits="It knows the words of its training texts and no others.",
+            limits="Its vocabulary is that of its training texts.",
         )
 
     def next_steps(self, run: Path, config: Any) -> list[str]:

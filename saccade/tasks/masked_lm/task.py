@@ -75,7 +75,7 @@ class MaskedLMTask(IndependentParts):
         """
         if self._vocabulary is None:
             raise ConfigError(
-                "this model has no vocabulary (vocab.txt or tokenizer.json beside its weights): call predictor.model "
+                "this model has no vocabulary (vocab.txt or tokenizer.json next to its weights): call predictor.model "
                 "with token ids"
             )
         return self._vocabulary

@@ -65,9 +65,9 @@ class MultiLabelRoom(TaskRoom):
     def card(self) -> ModelCard:
         return ModelCard(
             hub_task="image-classification",
-            description="An image classifier with any number of labels for an image",
+            description="A multi-label image classifier",
             usage='saccade.load("PATH_OF_THIS_FOLDER").predict("image.jpg").labels',
-            limits="Scores are of each label by itself; thresholds are those of the best F1 on its validation images.",
+            limits="Each label has its own score; its threshold is the one with the best F1 on the validation images.",
         )
 
     def next_steps(self, run: Path, config: Any) -> list[str]:

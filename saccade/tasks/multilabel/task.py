@@ -44,14 +44,14 @@ class MultiLabelTask(IndependentParts):
         top: int = 5,
     ):
         if not 0 <= label_smoothing < 1:
-            raise ConfigError(f"label_smoothing must lie in [0, 1), not {label_smoothing}")
+            raise ConfigError(f"label_smoothing must be in [0, 1), not {label_smoothing}")
         if top < 1:
             raise ConfigError(f"top must be at least 1, not {top}")
         self.labels = tuple(labels)
         self.label_smoothing, self.positive_weights, self.top = label_smoothing, positive_weights, top
         self.thresholds = np.broadcast_to(np.asarray(thresholds, dtype=np.float64), (len(self.labels),))
         if not ((self.thresholds >= 0) & (self.thresholds <= 1)).all():
-            raise ConfigError("thresholds are scores and lie in [0, 1]")
+            raise ConfigError("thresholds must be in [0, 1]")
 
     @property
     def smallest_loss(self) -> float:

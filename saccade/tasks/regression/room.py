@@ -63,7 +63,7 @@ class RegressionRoom(TaskRoom):
             hub_task="image-feature-extraction",
             description="A regression model that predicts a number for an image",
             usage='saccade.load("PATH_OF_THIS_FOLDER").predict("image.jpg").value',
-            limits="It predicts a number for any image, also for images unlike those of its training.",
+            limits="It predicts a number for every image, even for images unlike its training images.",
             lists_classes=False,
         )
 

@@ -78,7 +78,7 @@ class Seq2SeqRoom(TaskRoom):
             hub_task="translation",
             description="An encoder-decoder model that generates texts",
             usage='saccade.load("PATH_OF_THIS_FOLDER").predict("a text, or the path of an image").text',
-            limits="It knows the words of its training texts and no others.",
+            limits="Its vocabulary is that of its training texts.",
         )
 
     def next_steps(self, run: Path, config: Any) -> list[str]:

@@ -70,7 +70,7 @@ class Seq2SeqTask(IndependentParts):
         early_stopping: EarlyStopping = False,
     ):
         if not 0 <= label_smoothing < 1:
-            raise ConfigError(f"label_smoothing must lie in [0, 1), not {label_smoothing}")
+            raise ConfigError(f"label_smoothing must be in [0, 1), not {label_smoothing}")
         if num_beams < 1:
             raise ConfigError(f"num_beams must be at least 1, not {num_beams}")
         self._vocabulary, self.reads_images = vocabulary, reads_images
@@ -87,7 +87,7 @@ class Seq2SeqTask(IndependentParts):
         """
         if self._vocabulary is None:
             raise ConfigError(
-                "this model has no vocabulary (tokenizer.json beside its weights): decode token ids with "
+                "this model has no vocabulary (tokenizer.json next to its weights): decode token ids with "
                 "saccade.nn.generation.greedy(predictor.model, ids)"
             )
         return self._vocabulary

@@ -1,4 +1,4 @@
-"""LabelMe: a JSON file for each image, beside it or in another folder; splits are the names of the folders.
+"""LabelMe: a JSON file for each image, next to it or in another folder; splits are the names of the folders.
 
 Rectangles, circles, outlines and masks are boxes around their points; points and lines have no box.
 """

@@ -1,4 +1,4 @@
-"""Pascal VOC: an XML file for each image, in `Annotations/`, in another folder, or beside the image (labelImg).
+"""Pascal VOC: an XML file for each image, in `Annotations/`, in another folder, or next to the image (labelImg).
 
 Objects marked as `difficult` count neither as missed nor as false detections, as in the official evaluation: they are
 read as crowds. Splits are the lists of `ImageSets/Main/`, else the names of the folders.

@@ -70,7 +70,7 @@ def read_yolo(root: Path, file: Path) -> Contents:
 
 
 def _load(file: Path) -> dict[str, Any]:
-    if file.suffix.lower() not in SUFFIXES:  # a name a line
+    if file.suffix.lower() not in SUFFIXES:  # one name per line
         return {"names": [line.strip() for line in read_lines(file) if line.strip()]}
     content = read_yaml_file(file, DataError, unique=False)
     return content if isinstance(content, dict) else {}
