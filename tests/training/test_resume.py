@@ -335,7 +335,7 @@ def test_a_second_process_is_refused_while_the_first_trains(tmp_path: Path) -> N
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline().strip() == b"locked"
-        with pytest.raises(TrainingError, match="another process trains"):
+        with pytest.raises(TrainingError, match="another process is training"):
             train(chosen, run, resume=True)
         process.kill()  # the kernel releases the lock
     train(chosen, run, resume=True)
