@@ -44,11 +44,13 @@ WARM_UP = 2  # steps that are not counted
 
 @dataclass(frozen=True)
 class Samples:
-    """What the steps of one loop took: seconds, losses, and the largest resident memory of its process in bytes."""
+    """What the steps of one loop took: seconds, losses, and the largest resident memory of its process in bytes; the
+    prediction and the measurement of a whole run where it has them."""
 
     seconds: list[float]
     losses: list[float]
     peak: int
+    predicted: str = ""
 
 
 def vit_job(name: str, folder: Path, steps: int) -> dict[str, Any]:
@@ -106,12 +108,22 @@ def measure(job: dict[str, Any], ways: dict[str, Path], folder: Path, clock: str
             worker.stdin.write("go\n")
             worker.stdin.flush()
             rows[way].append(answer(worker, way))
-    for worker in workers.values():
-        worker.communicate()
     return {
-        way: Samples([r[clock] for r in own[WARM_UP:]], [r["loss"] for r in own], int(own[-1]["peak"]))
-        for way, own in rows.items()
-    }
+        way: Samples(
+            [r[clock] for r in rows[way][WARM_UP:]], [r["loss"] for r in rows[way]], int(rows[way][-1]["peak"]),
+            whole_run(worker),
+        )
+        for way, worker in workers.items()
+    }  # fmt: skip
+
+
+def whole_run(worker: subprocess.Popen) -> str:
+    """The memory of a run that has ended, such as "1139 (1102)"; "" for a loop without a prediction."""
+    for line in worker.communicate()[0].splitlines():
+        if line.startswith('{"predicted"') and json.loads(line)["predicted"]:
+            values = {name: value / 2**20 for name, value in json.loads(line).items()}
+            return f"{values['memory']:.0f} ({values['predicted']:.0f})"
+    return ""
 
 
 def answer(worker: subprocess.Popen, way: str) -> dict[str, float]:
@@ -131,7 +143,8 @@ def table(model: str, samples: dict[str, Samples]) -> str:
         spread = "" if way == "saccade" else f"{low:.2f}–{high:.2f}"
         gap = max(abs(a - b) for a, b in zip(own.losses, ours.losses))
         losses = f"{own.losses[0]:.4f} → {own.losses[-1]:.4f} | {gap:.0e}"
-        lines.append(f"| {model} | {way} | {step:.0f} | {middle:.2f} | {spread} | {own.peak / 2**20:.0f} | {losses} |")
+        memory = f"{own.peak / 2**20:.0f} | {own.predicted}"
+        lines.append(f"| {model} | {way} | {step:.0f} | {middle:.2f} | {spread} | {memory} | {losses} |")
     return "\n".join(lines)
 
 
@@ -161,19 +174,26 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--clock", default="cpu", choices=["cpu", "wall"])
     parser.add_argument("--before", type=Path, help="checkout of another version of Saccade, as one more loop")
+    parser.add_argument("--checkpointing", action="store_true", help="activation checkpointing, as one more loop")
     parser.add_argument("--chart", type=Path, help="picture of the losses")
     options = parser.parse_args(arguments)
     if options.steps < WARM_UP + 2:
         parser.error(f"--steps must be at least {WARM_UP + 2}")
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    head = "| model | loop | ms a step | saccade is faster by | quartiles | peak memory, MiB | loss | difference |"
-    print(f"{options.steps} steps, {options.clock} time, one thread; {describe()}\n\n{head}\n" + "| --- " * 8 + "|")
+    columns = (
+        "model", "loop", "ms a step", "saccade is faster by", "quartiles", "peak memory, MiB", "of a run (predicted)",
+        "loss", "difference",
+    )  # fmt: skip
+    print(f"{options.steps} steps, {options.clock} time, one thread; {describe()}\n")
+    print(f"| {' | '.join(columns)} |\n{'| --- ' * len(columns)}|")
     curves = {}
     for model in options.models:
         ways = {"saccade": ROOT}
         if model in VITS:
             ways |= {"timm": ROOT, "timm, fused AdamW": ROOT}
+        if options.checkpointing:
+            ways["saccade, activation checkpointing"] = ROOT
         if options.before:
             ways["before"] = options.before.resolve()
         with tempfile.TemporaryDirectory() as name:

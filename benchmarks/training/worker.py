@@ -4,6 +4,7 @@ Saccade's is the loop behind `saccade train`, held at the end of every step; tim
 under another checkout of Saccade too: nothing here is newer than the loop.
 """
 
+import importlib.util
 import json
 import resource
 import sys
@@ -72,13 +73,13 @@ def run_timm(job: dict[str, Any], held: Held, *, fused: bool) -> None:
 
 def run_saccade(job: dict[str, Any], held: Held) -> None:
     """`saccade.train` on the same weights and images, or a task of `saccade train` on scenes."""
-    from saccade.cli import allocator
     from saccade.tasks import table
     from saccade.training.config import resolve
     from saccade.training.events import RunStarted, StepDone
     from saccade.training.loop import train
 
-    allocator.keep_freed_memory()  # as the command line does
+    if importlib.util.find_spec("saccade.cli.allocator"):  # not in earlier versions
+        importlib.import_module("saccade.cli.allocator").keep_freed_memory()  # as the command line does
     count = job["steps"]
 
     def on_event(event: object) -> None:
@@ -93,10 +94,12 @@ def run_saccade(job: dict[str, Any], held: Held) -> None:
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "run"
         if job["timm"] is None:
-            train(config, table.room(config.task).setup, output=output, on_event=on_event)
+            result = train(config, table.room(config.task).setup, output=output, on_event=on_event)
         else:
             setup = classifier(job)
-            train(config, lambda config, device: setup, output=output, on_event=on_event)
+            result = train(config, lambda config, device: setup, output=output, on_event=on_event)
+
+    print(json.dumps({"predicted": vars(result).get("predicted_memory"), "memory": vars(result).get("memory")}))
 
 
 def classifier(job: dict[str, Any]) -> Any:
@@ -126,6 +129,7 @@ def main(arguments: list[str]) -> None:
     if way.startswith("timm"):
         run_timm(job, held, fused="fused" in way)
     else:
+        job["overrides"] |= {"activation_checkpointing": True} if "checkpointing" in way else {}
         run_saccade(job, held)
 
 
