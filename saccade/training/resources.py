@@ -16,6 +16,8 @@ from saccade.training.config import RunConfig
 from saccade.training.distributed import Processes
 from saccade.training.plan import TrainingPlan
 
+FIRST_USE = 32 * 2**20  # bytes of code and buffers of kernels that run for the first time on a CPU
+
 
 def cpu_seconds() -> float:
     """Processor time of this process, its threads and the child processes that have ended."""
@@ -48,11 +50,11 @@ def predicted_memory(
     With P bytes of weights, A of the activations of an input, and b inputs in a part of the batch::
 
         state = 3 P, or 4 P with a moving average    weights, AdamW's two moments, the average
-        peak  = state + max(b A, P, state on a CPU) - P
+        peak  = state + max(b A, P, state on a CPU) - P + 32 MiB on a CPU
 
     A step's peak is at the end of the forward pass, when its gradients (P) are not there yet; the backward pass frees
     activations while it makes gradients. A checkpoint is written from a copy of the state in the host's memory. The
-    weights themselves are loaded when this is predicted.
+    weights themselves are loaded when this is predicted. The 32 MiB are code and buffers of kernels at their first use.
 
     Args:
         config, plan, processes: the run.
@@ -66,8 +68,8 @@ def predicted_memory(
     state = (3 + (config.ema > 0)) * weights // (processes.world if config.shard else 1)
     micro_batch = config.batch_size // processes.world // config.accumulation
     on_cpu = processes.device.type == "cpu"
-    loaded = weights if on_cpu else 0
-    return state + max(micro_batch * cost.activation_bytes, weights, state if on_cpu else 0) - loaded
+    host = FIRST_USE - weights if on_cpu else 0
+    return state + max(micro_batch * cost.activation_bytes, weights, state if on_cpu else 0) + host
 
 
 def memory_line(peak: int, predicted: int | None) -> str:
