@@ -17,7 +17,7 @@ from saccade.analysis.inputs import without_probability
 from saccade.analysis.map_score import BETWEEN_WORDS, NOT_OF_CLASS, ScoredMap, scored
 from saccade.analysis.points import point_attention
 from saccade.analysis.rise import RiseMasks
-from saccade.analysis.token_maps import TOKEN_METHODS, maps_of_words
+from saccade.analysis.token_maps import TOKEN_METHODS, TokenMaps, maps_of_words
 from saccade.checkpoints.directory import LoadedModel, is_model_dir, save_model_dir
 from saccade.data.batching import eval_batches
 from saccade.data.images import ImageLike
@@ -210,7 +210,7 @@ def explain(
         device: where the model runs, such as "cuda" or "auto"; the CPU unless given. A predictor has its own.
 
     Returns:
-        its `figure`, and `lines` with a text for each image.
+        its `figure`, and `lines` of text about each image.
 
     Raises:
         ImageError: an image cannot be read.
@@ -239,7 +239,7 @@ def explain(
                 for image in inputs
             ]  # fmt: skip
             results = [scored(predictor, one) if score else ScoredMap(one, None) for one in maps]
-            return Drawing(map_figure(results), [str(one) for one in results])
+            return Drawing(map_figure(results), _lines(results))
         if point is None:
             drawing = table.report(predictor.task.name).explain(predictor, inputs, budget=str(budget), score=score)
             return Drawing(drawing.figure, [*drawing.lines, *unscored(without_probability(predictor), score)])
@@ -313,7 +313,16 @@ def _maps_of_words(
         if reading is None:
             return None
         maps.append(maps_of_words(predictor, reading, name, target=target, layer=layer, head=head, budget=budget))
-    return Drawing(token_figure(maps), [str(one) for one in maps])
+    return Drawing(token_figure(maps), _lines(maps))
+
+
+def _lines(results: Sequence[ScoredMap | TokenMaps]) -> list[str]:
+    """What the results print, line by line; the name of an input stays on one."""
+    lines = []
+    for one in results:
+        name = one.map.name if isinstance(one, ScoredMap) else one.name
+        lines += str(one).replace(name, name.replace("\n", "\\n"), 1).split("\n")
+    return lines
 
 
 def _predictor(

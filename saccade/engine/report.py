@@ -33,7 +33,7 @@ class ReportSection:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A matplotlib figure, and a line of text for each input in it."""
+    """A matplotlib figure, and lines of text about the inputs in it."""
 
     figure: Any
     lines: Sequence[str]

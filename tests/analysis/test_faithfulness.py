@@ -12,8 +12,10 @@ from saccade.analysis.faithfulness import area, blob, curves, faithfulness, inte
 from saccade.analysis.inputs import open_images
 from saccade.analysis.map_score import score_map
 from saccade.analysis.sanity import correlation, randomise, sanity_check
+from saccade.cli.analyses.believe import default_methods
 from saccade.cli.main import main
 from saccade.errors import ConfigError
+from tests.analysis.families import build
 from tests.analysis.test_attention_distance import save
 from tests.analysis.test_points import IMAGE, created
 
@@ -100,6 +102,13 @@ def test_randomised_weights_keep_their_scale_and_the_model_its_own() -> None:
     assert result.correlation[0, -1] < 0.99
     for name, parameter in predictor.model.named_parameters():
         torch.testing.assert_close(parameter, weights[name], rtol=0, atol=0)
+
+
+def test_the_default_methods_are_those_that_a_network_has() -> None:
+    """Local attention has rules of AttnLRP for its modules and no tokens over the image."""
+    assert default_methods(build("local")) == ["attention", "rollout", "relevance", "grad-cam"]
+    assert "attnlrp" in default_methods(build("vit"))
+    assert default_methods(build("convnet")) == ["grad-cam"]
 
 
 def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:

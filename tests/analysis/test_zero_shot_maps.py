@@ -113,7 +113,7 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: py
     save(build("vit"), "vit")
     one, two = ["--text", TEXTS[0]], ["--text", TEXTS[0], "--text", TEXTS[1]]
     assert main(["explain", "clip", "a.png", *two, "--method", "rise", "--masks", "8", "-o", "m.png"]) == 0
-    assert "random maps" in capsys.readouterr().out
+    assert "5 random maps" in capsys.readouterr().out.splitlines()[1]
     assert main(["analyze", "attnlrp", "clip", "a.png", *two, "--class", TEXTS[1], "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["faithfulness"]["target"] == 1
     assert main(["explain", "clip", "a.png", *one, "--method", "grad-cam"]) == 0
@@ -137,7 +137,7 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: py
 
 def test_explain_without_a_method_scores_the_rollout_or_names_the_reason() -> None:
     predictor = build("vit")
-    (line,) = explain(predictor, [image()], score=True).lines
+    _, line = explain(predictor, [image()], score=True).lines
     values = torch.from_numpy(image_map(predictor, image(), "rollout").values)
     assert str(score_map(predictor, predictor.prepare(image())[None], values)) in line
     assert "rollout" not in explain(predictor, [image()]).lines[0]

@@ -103,5 +103,6 @@ def default_methods(predictor: "Predictor") -> "list[Method]":
 
     if not any(isinstance(module, Attention) for module in predictor.model.modules()):
         return ["grad-cam"]
-    rules: list[Method] = ["attnlrp"] if has_rules(predictor.model) else []
+    tokens = predictor.model.token_layout(predictor.model.config.image_size) is not None
+    rules: list[Method] = ["attnlrp"] if tokens and has_rules(predictor.model) else []
     return ["attention", "rollout", "relevance", *rules, "grad-cam"]

@@ -63,7 +63,7 @@ class ClassificationReport(TaskReport):
             score_map(predictor, predictor.prepare(image)[None], torch.from_numpy(one.rollout))
             for image, one in zip(inputs, explanations)
         ]
-        lines = [f"{line}\n  rollout: {one}" for line, one in zip(lines, scores)]
+        lines = [part for line, one in zip(lines, scores) for part in (line, f"  rollout: {one}")]
         return Drawing(explain_figure(explanations, [score_lines(one) for one in scores]), lines)
 
 
