@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -154,3 +155,17 @@ def test_the_script_draws_the_scenes_of_the_gallery(tmp_path: Path, monkeypatch:
     with Image.open(tmp_path / "scenes.png") as drawn, Image.open(DOCS / "images/scenes.png") as kept:
         difference = np.abs(np.asarray(drawn.convert("RGB"), int) - np.asarray(kept.convert("RGB"), int))
     assert difference.mean() < 1
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
+def test_the_script_of_the_gallery_takes_pictures_of_reports(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    parts = '<h2>First</h2><p class="note">A note.</p><div style="height: 50px; background: red"></div><h2>Second</h2>'
+    (run / "report.html").write_text(f'<main style="margin: 20px"><h1>Report</h1>{parts}</main>')
+    part = gallery.report_picture(run, "First", 980)
+    assert part.height == 70
+    assert part.getpixel((part.width // 2, 35)) == (255, 0, 0)
+    assert gallery.report_picture(run, None, 90).height == 90
+    with pytest.raises(SystemExit, match="no heading 'Third'"):
+        gallery.report_picture(run, "Third", 980)
