@@ -65,6 +65,9 @@ ROOM_MAY_IMPORT = {
     "setup": {*CORE, "training", "tasks.table"},
     "teacher": CORE,
     "zero_shot": {*CORE, "tasks.classification"},  # what it returns are classifications
+    # what an encoder without a head returns are embeddings
+    "classification.task": {*CORE, "tasks.contrastive"},
+    "classification.exported": {*CORE, "tasks.contrastive"},
     "multilabel.sources": {*CORE, "tasks.detection"},  # the labels of an image are the classes of its objects
     "room": {*CORE, "training", "tasks.table"},
     "report": {*CORE, "analysis", "reporting", "training"},

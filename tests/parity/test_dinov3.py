@@ -4,8 +4,10 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -15,8 +17,10 @@ from saccade.checkpoints.convert import convert
 from saccade.checkpoints.directory import LoadedModel, save_model_dir
 from saccade.checkpoints.loading import load_model
 from saccade.errors import CheckpointError
+from saccade.inference.export.runner import open_exported
 from saccade.inference.rewrites.fold_norms import fold_norms
 from saccade.nn.positions import rotary_positions
+from saccade.tasks import table
 from tests.parity.cases import randomised
 
 transformers = pytest.importorskip("transformers")
@@ -173,6 +177,18 @@ def test_fine_tuning_and_cuts_in_the_tokens(tmp_path: Path) -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
     maps = net.features(torch.randn(1, 3, 32, 48))
     assert [tuple(m.features.shape) for m in maps] == [(1, 48, 4, 6)]
+
+
+def test_an_encoder_predicts_its_features_and_is_exported(tmp_path: Path) -> None:
+    hugging(num_hidden_layers=1).save_pretrained(tmp_path / "hf")
+    predictor = saccade.load(tmp_path / "hf")
+    photograph = tmp_path / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)).save(photograph)
+    (result,) = predictor.predict([photograph])
+    assert result.vector.shape == (48,)
+    exported = saccade.export(predictor, tmp_path / "encoder.onnx")
+    again = open_exported(exported.path, table.decoder).predict(photograph)
+    np.testing.assert_allclose(again.vector, result.vector, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -1,4 +1,4 @@
-"""Classes from the outputs of an exported graph. Loads no torch."""
+"""Classes, or the features of an encoder without a head, from the outputs of an exported graph. Loads no torch."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,10 +7,11 @@ import numpy as np
 from saccade.engine.exported import ExportedTask, refuse_options
 from saccade.errors import ConfigError
 from saccade.tasks.classification.results import Classification
+from saccade.tasks.contrastive.results import Embedding
 
 
 class ClassificationDecoder:
-    """The best classes of each image.
+    """The best classes of each image, or its embedding.
 
     Args:
         task: its option `top` is the number of classes of a result, 5 unless given.
@@ -24,7 +25,9 @@ class ClassificationDecoder:
 
     def decode(
         self, outputs: Mapping[str, np.ndarray], names: Sequence[str], sizes: Sequence[tuple[int, int]]
-    ) -> list[Classification]:
+    ) -> Sequence[Classification] | Sequence[Embedding]:
+        if "embedding" in outputs:
+            return [Embedding(name, vector) for name, vector in zip(names, outputs["embedding"])]
         results = []
         for name, row in zip(names, outputs["probabilities"]):
             order = np.argsort(-row, kind="stable")[: self.top]

@@ -1,4 +1,4 @@
-"""The end of an exported classifier: the probability of each class."""
+"""The end of an exported classifier: the probability of each class; of an encoder without a head its features."""
 
 from collections.abc import Mapping
 
@@ -6,9 +6,20 @@ from torch import Tensor, nn
 
 from saccade.data.samples import Batch
 from saccade.engine.graph_end import GraphEnd
+from saccade.errors import ConfigError
 from saccade.tasks.classification.task import ClassificationTask
 
 SMALLEST = 1e-37  # probability; smaller ones are 0 in single precision
+
+
+class EncoderGraph(GraphEnd):
+    """``embedding [B, D]``: the features of a model without a head."""
+
+    def run(self, model: nn.Module, images: Tensor, valid: Tensor, sizes: Tensor) -> dict[str, Tensor]:
+        return {"embedding": model(images).float()}
+
+    def collect(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        raise ConfigError("the file has an encoder without a head: measure its features with saccade probe")
 
 
 class ClassificationGraph(GraphEnd):

@@ -16,8 +16,7 @@ from saccade.engine.graph_end import GraphEnd
 from saccade.engine.images import eval_images
 from saccade.engine.room import ModelCard, TaskRoom, command, refuse_fix, refuse_options, require_preprocessing
 from saccade.engine.setup import TrainingSetup
-from saccade.errors import ConfigError
-from saccade.tasks.classification.graph import ClassificationGraph
+from saccade.tasks.classification.graph import ClassificationGraph, EncoderGraph
 from saccade.tasks.classification.setup import make_setup
 from saccade.tasks.classification.task import ClassificationTask
 
@@ -55,9 +54,7 @@ class ClassificationRoom(TaskRoom):
         return eval_images(part, source.preprocessing)
 
     def graph_end(self, source: LoadedModel) -> GraphEnd:
-        if not source.labels:
-            raise ConfigError("this model has no classes, so that there is nothing to export: train it with a head")
-        return ClassificationGraph(self.task(source))
+        return ClassificationGraph(self.task(source)) if source.labels else EncoderGraph()
 
     def card(self) -> ModelCard:
         return ModelCard(

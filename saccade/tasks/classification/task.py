@@ -22,13 +22,15 @@ from saccade.tasks.classification.metrics import (
     classification_resampler,
 )
 from saccade.tasks.classification.results import Classification
+from saccade.tasks.contrastive.results import Embedding
 
 
 class ClassificationTask(IndependentParts):
     """One class an image.
 
     Args:
-        labels: K class names, in the order of the logits; () for a model without a head, which predicts nothing.
+        labels: K class names, in the order of the logits; () for a model without a head, which predicts its
+            features.
         label_smoothing: fraction of the target that is spread evenly over all classes (Szegedy et al., arXiv
             1512.00567).
         class_weights: ``[K]`` float32, how much an image of each class counts in the loss, whose mean is weighted
@@ -119,13 +121,11 @@ class ClassificationTask(IndependentParts):
     def input_batch(self, inputs: Sequence[Tensor], sizes: Sequence[tuple[int, int]], names: Sequence[str]) -> Batch:
         return image_batch(inputs, sizes, names)
 
-    def decode(self, outputs: Tensor, batch: Batch) -> list[Classification]:
-        if not self.labels:
-            raise ConfigError(
-                "this model has no classes: train it with a head (saccade train --init), measure its features with "
-                "saccade probe, or take them from predictor.model.embed(images)"
-            )
-        return self.classify(outputs, batch.names)
+    def decode(self, outputs: Tensor, batch: Batch) -> Sequence[Classification] | Sequence[Embedding]:
+        """The classes of each image; without a head its features."""
+        if self.labels:
+            return self.classify(outputs, batch.names)
+        return [Embedding(name, vector) for name, vector in zip(batch.names, outputs.float().cpu().numpy())]
 
     def classify(self, logits: Tensor, names: Sequence[str]) -> list[Classification]:
         """Logits ``[B, K]`` -> the best classes of each image."""

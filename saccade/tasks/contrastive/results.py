@@ -1,4 +1,4 @@
-"""What a model of images and texts predicts for an image alone: its embedding."""
+"""What a model of images and texts, or an encoder without a head, predicts for an image: its embedding."""
 
 import io
 from collections.abc import Mapping
@@ -15,11 +15,11 @@ SHOWN = 4  # values that are printed
 
 @dataclass(frozen=True)
 class Embedding(NotebookPicture):
-    """The embedding of one image: a unit vector in the space of images and texts.
+    """The embedding of one image: a unit vector in the space of images and texts, or the features of an encoder.
 
     Attributes:
         name: of the image.
-        vector: ``[E]`` float32; its product with the vector of a text is their cosine.
+        vector: ``[E]`` float32; of a CLIP, its product with the vector of a text is their cosine.
     """
 
     columns: ClassVar[tuple[str, ...]] = ("image", "vector")
