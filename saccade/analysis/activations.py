@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from saccade.analysis.attention_maps import to_pixels
+from saccade.analysis.inputs import require_images
 from saccade.analysis.layers import layer_outputs
 from saccade.analysis.result import to_plain
 from saccade.engine.predictor import ImageLike, Predictor, name_of
@@ -67,10 +68,11 @@ def activations(predictor: Predictor, image: ImageLike, *, count: int = 16, laye
         layer: number of one layer, negative from the end; all unless given.
 
     Raises:
-        ConfigError: there is no such layer, or no channel was requested.
+        ConfigError: the model reads texts, there is no such layer, or no channel was requested.
     """
     if count < 1:
         raise ConfigError(f"the number of channels must be at least 1, not {count}")
+    require_images(predictor)
     prepared = predictor.prepare(image)
     grids = list(layer_outputs(predictor, prepared[None]).grids().items())
     if layer is not None:

@@ -15,10 +15,13 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from saccade.analysis.image_maps import BY_CLASS, Method, map_values
+from saccade.analysis.outputs import require_one_class
 from saccade.analysis.result import to_plain
 from saccade.engine.predictor import ImageLike, Predictor, name_of
 from saccade.errors import ConfigError
 from saccade.models.model import parameter_depths
+from saccade.nn.matmul_precision import matmul_precision
+from saccade.nn.mode import evaluation_mode
 
 STREAM = 7_340_033  # a prime, added to seeds
 
@@ -79,12 +82,15 @@ def sanity_check(
         seed: of the new weights.
 
     Raises:
-        ConfigError: the model has no classes, or its parameters no order by depth.
+        ConfigError: the model gives an image no classes, or its parameters have no order by depth.
     """
     if not predictor.labels:
         raise ConfigError("the sanity check needs a classifier: this model has no classes")
     inputs = predictor.prepare(image)[None]
-    target = int(predictor.run(inputs)[0].argmax())
+    with torch.inference_mode(), evaluation_mode(predictor.model), matmul_precision(predictor.matmul_precision):
+        outputs = predictor.model(inputs.to(predictor.device))
+    require_one_class(outputs, "the sanity check")
+    target = int(outputs[0].argmax())
     depths = parameter_depths(predictor.model)
     changed = copy.copy(predictor)
     changed.model = copy.deepcopy(predictor.model)

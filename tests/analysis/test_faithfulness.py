@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from saccade.analysis.activations import activations
 from saccade.analysis.faithfulness import area, blob, curves, faithfulness, interval, saco, saco_of
 from saccade.analysis.inputs import open_images
 from saccade.analysis.map_score import score_map
@@ -109,6 +110,18 @@ def test_the_default_methods_are_those_that_a_network_has() -> None:
     assert default_methods(build("local")) == ["attention", "rollout", "relevance", "grad-cam"]
     assert "attnlrp" in default_methods(build("vit"))
     assert default_methods(build("convnet")) == ["grad-cam"]
+    assert default_methods(build("perceiver")) == ["attention", "rollout", "relevance", "attnlrp"]
+
+
+@pytest.mark.parametrize("name", ["detr", "yolo", "segmentation"])
+def test_models_without_a_class_of_the_image_have_no_sanity_check(name: str) -> None:
+    with pytest.raises(ConfigError, match="the class of a whole image"):
+        sanity_check(build(name), IMAGE, ["grad-cam"])
+
+
+def test_activations_of_a_text_are_refused() -> None:
+    with pytest.raises(ConfigError, match="reads texts"):
+        activations(build("bert"), "one two")
 
 
 def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:

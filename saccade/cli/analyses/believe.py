@@ -99,10 +99,12 @@ def reader(predictor: "Predictor", texts: list[str] | None) -> "Predictor":
 def default_methods(predictor: "Predictor") -> "list[Method]":
     """What a network has maps of."""
     from saccade.analysis.attnlrp import has_rules
+    from saccade.models.perceiver import Perceiver
     from saccade.nn.attention import Attention
 
     if not any(isinstance(module, Attention) for module in predictor.model.modules()):
         return ["grad-cam"]
     tokens = predictor.model.token_layout(predictor.model.config.image_size) is not None
     rules: list[Method] = ["attnlrp"] if tokens and has_rules(predictor.model) else []
-    return ["attention", "rollout", "relevance", *rules, "grad-cam"]
+    maps: list[Method] = [] if isinstance(predictor.model, Perceiver) else ["grad-cam"]  # latents lie at no places
+    return ["attention", "rollout", "relevance", *rules, *maps]
