@@ -80,7 +80,7 @@ class RunOptions(FastOptions):
 @Parameter(name="*")
 @dataclass(frozen=True)
 class WayOptions(FastOptions):
-    """How a model runs: as fast as it can, or with fewer tokens."""
+    """How a model runs: as fast as it can, and with fewer tokens."""
 
     merge: int = 0
     """Tokens to merge in each block of a ViT, a DeiT or a DPT: similar patches become one (ToMe). 13 makes a DeiT-Ti
@@ -90,12 +90,10 @@ class WayOptions(FastOptions):
         """The predictor, or the same with merged tokens.
 
         Raises:
-            ConfigError: --fast rewrites the blocks, or tokens of this model cannot be merged.
+            ConfigError: tokens of this model cannot be merged.
         """
         if not self.merge:
             return predictor
-        if self.fast:
-            raise ConfigError("choose --merge or --fast: the rewritten blocks of --fast merge no tokens")
         from saccade.inference.token_merging import merge_tokens
 
         return merge_tokens(predictor, self.merge)

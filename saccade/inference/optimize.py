@@ -29,6 +29,7 @@ from saccade.inference.candidates import FAILURES, Measurement, build, choose_ba
 from saccade.inference.choices import choice_key, store_choice, stored_choice
 from saccade.inference.rewriting import Part, like, rewritten
 from saccade.inference.samples import sample_batch
+from saccade.inference.token_merging import merge_count
 from saccade.models.clip import CLIP
 from saccade.models.model import AttentionStreams, FeatureMap, Model
 from saccade.nn.mode import evaluation_mode
@@ -137,6 +138,9 @@ def optimize(
 ) -> Any:
     """The fastest way to run a model on this machine, within 1e-5 of the output's scale.
 
+    A model that merges tokens is compared by its classes, as other precisions are: rounding decides between pairs of
+    tokens that are equally similar.
+
     Args:
         model: a predictor, as :func:`saccade.load` returns it, or a model of images.
         method: what is to be fast: the output, or the features in front of the head. Of a CLIP its images.
@@ -173,7 +177,8 @@ def optimize(
     if predictor and predictor.source.preprocessing and not predictor.preprocess.keeps_aspect:
         own = predictor.preprocess.size
     size = (image_size, image_size) if isinstance(image_size, int) else image_size or own
-    batches = _batches(predictor, network, images, (size[0], size[1]), batch_size, CALIBRATION_IMAGES[precision])
+    least = CALIBRATION_IMAGES["bf16" if merge_count(network) else precision]
+    batches = _batches(predictor, network, images, (size[0], size[1]), batch_size, least)
     candidates = choose_backends(backends, precision)
     with torch.inference_mode(False), torch.no_grad(), evaluation_mode(network):
         if isinstance(network, CLIP):
@@ -205,7 +210,7 @@ def _fastest(
     part = Part(rewritten(plain), method).eval()
     reference = Part(plain, method)
     form = plain.embed(example) if method == "embed" else plain(example)
-    key = choice_key(plain, [method, precision, list(example.shape)], backends) if cache else ""
+    key = choice_key(plain, [method, precision, list(example.shape), merge_count(plain)], backends) if cache else ""
     known = {backend.name: backend for backend in backends}
     before = stored_choice(key) if cache else None
     run, measurements = None, []
@@ -216,7 +221,7 @@ def _fastest(
             log.info("the stored choice %s does not run here any more: %s", before, error)
     name = before
     if run is None:
-        measurements, runs = measure(part, reference, batches, backends, precision, seconds)
+        measurements, runs = measure(part, reference, batches, backends, precision, seconds, merge_count(plain) > 0)
         name = measurements[0].name
         if name not in runs:
             raise ConfigError(

@@ -17,6 +17,11 @@ from saccade.nn.transformer import Block
 T = TypeVar("T", Predictor, nn.Module)
 
 
+def merge_count(model: nn.Module) -> int:
+    """How many tokens a model loses in each block; 0 for one without merging."""
+    return max((module.count for module in model.modules() if isinstance(module, MergingEncoder)), default=0)
+
+
 def merge_tokens(model: T, r: int) -> T:
     """A faster model for inference, whose encoder has r tokens less after each block (Bolya et al., arXiv 2210.09461).
 

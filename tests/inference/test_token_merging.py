@@ -5,6 +5,8 @@ import torch
 
 import saccade
 from saccade.errors import ConfigError
+from saccade.inference.choices import choice_key
+from saccade.inference.token_merging import merge_count
 from saccade.models.dpt import DPT
 from saccade.models.vit import VisionTransformer
 from saccade.models.vit_encoder import ViTConfig
@@ -55,3 +57,26 @@ def test_deit_and_dpt_merge_and_others_are_refused() -> None:
             saccade.merge_tokens(net, 1)
     with pytest.raises(ConfigError, match="0 or more"):
         saccade.merge_tokens(deit, -1)
+
+
+def test_a_merging_model_becomes_fast_too() -> None:
+    """Its choice is its own, not that of the plain model with the same weights."""
+    torch.manual_seed(0)
+    net = VisionTransformer(config()).eval()
+    merging, images = saccade.merge_tokens(net, 2), torch.randn(64, 3, 16, 16)
+    fast = saccade.optimize(
+        merging,
+        batch_size=64,
+        images=images,
+        backends=["torch", "torch with packed weights"],
+        seconds=0.01,
+        cache=False,
+    )
+    assert {m.refusal for m in fast.choice.measurements} == {""}
+    assert all(m.agreement is not None and m.agreement >= 0.95 for m in fast.choice.measurements)
+    with torch.inference_mode():
+        same = (fast(images) - merging(images)).abs().amax(dim=1) < 1e-5
+        assert same.float().mean() > 0.95
+        assert not torch.allclose(fast(images), net(images), atol=1e-3)
+    keys = {choice_key(model, [merge_count(model)], []) for model in (net, merging)}
+    assert len(keys) == 2

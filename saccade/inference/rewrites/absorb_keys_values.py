@@ -23,6 +23,7 @@ from saccade.models.vit_encoder import ViTEncoder
 from saccade.nn.attention import Attention, KVCache, MultiHeadAttention, rows_of, split_linear
 from saccade.nn.passes import Unrecordable
 from saccade.nn.pooling import AttentionPool
+from saccade.nn.token_merging import MergingEncoder
 
 
 class AbsorbedAttention(Unrecordable, Attention):
@@ -108,7 +109,11 @@ def pruned_encoders(model: nn.Module) -> list[ViTEncoder]:
         encoders = [owner.encoder] if owner.config.pooling == "cls" else []
     else:
         encoders = [owner.encoder] if isinstance(owner, DistilledViT) else []
-    return [encoder for encoder in encoders if encoder.rotary is None and len(encoder.blocks)]
+    return [
+        encoder
+        for encoder in encoders
+        if encoder.rotary is None and len(encoder.blocks) and not isinstance(encoder.blocks, MergingEncoder)
+    ]
 
 
 def linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
