@@ -8,8 +8,7 @@ from typing import TextIO
 
 import torch
 
-from benchmarks.inference.ways import LIMIT, WAYS, matmul_limit
-from saccade.models.zoo import create
+from benchmarks.inference.ways import LIMIT, WAYS, inputs, matmul_limit
 
 LEAST_SECONDS = 0.3  # of a sample: as many passes as it takes
 
@@ -31,9 +30,8 @@ def start(way: str, model: str, batch: int, threads: int) -> Callable[[], object
     """A pass of a batch."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    config = create(model).config
-    images = torch.randn(batch, config.in_channels, *config.image_size)
-    run = (matmul_limit if way == LIMIT else WAYS[way])(config, images)
+    images = inputs(model, batch)
+    run = (matmul_limit if way == LIMIT else WAYS[way])(model, images)
 
     def step() -> object:
         with torch.inference_mode():

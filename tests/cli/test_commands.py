@@ -228,7 +228,7 @@ def test_every_command_has_help(command: str, capsys) -> None:
 
 
 def test_help_loads_neither_torch_nor_a_parser() -> None:
-    """That is what makes it quick; how quick, benchmarks/startup.py measures."""
+    """That is what makes it quick; how quick, `python -m benchmarks.start` measures."""
     code = (
         "import sys; from saccade.cli.main import main; main(['--help']); "
         "print({'torch', 'cyclopts'} & set(sys.modules))"
