@@ -90,11 +90,10 @@ def counts(kind: str, pixels: int, batch: int) -> tuple[int, int]:
         saved[storage._cdata] = storage
         return tensor
 
-    with FakeTensorMode():
-        module = KINDS[kind]()
-        parameters = {p.untyped_storage()._cdata for p in module.parameters()}
-        with saved_tensors_hooks(save, lambda tensor: tensor):
-            module(torch.empty(batch, WIDTH, side, side, requires_grad=True))
+    module = KINDS[kind]()
+    parameters = {p.untyped_storage()._cdata for p in module.parameters()}
+    with FakeTensorMode(allow_non_fake_inputs=True), saved_tensors_hooks(save, lambda tensor: tensor):
+        module(torch.empty(batch, WIDTH, side, side, requires_grad=True))
     kept = sum(storage.nbytes() for address, storage in saved.items() if address not in parameters)
     return counter.get_total_flops() // 2, kept
 
