@@ -83,7 +83,8 @@ def multiply_adds() -> dict[str, list[int]]:
     for side in SIDES:
         for name, module in modules.items():
             with FlopCounterMode(display=False) as counter:
-                module.eval()(torch.empty(1, WIDTH, side, side, device="meta"))
+                x = torch.empty(1, WIDTH, side, side, device="meta")
+                module.eval()(x, True) if isinstance(module, LocalAttention) else module.eval()(x)
             counts[name].append(counter.get_total_flops() // 2)
     return counts
 
