@@ -5,7 +5,7 @@
 One layer of width 64 with 8 heads on the map of an image in patches of 16 x 16, forward and backward, one thread. Each
 cell is a process of its own with a limit of processor time and of memory; what exceeds one is where that attention
 breaks. Predictions come from counts alone: multiply-adds times the seconds of one at 256 pixels, batch 1; and the bytes
-that the backward pass keeps. Where a quarter of the limit is predicted four times over, a cell is not run.
+that the backward pass keeps. A cell that is predicted to exceed a limit four times over is not run.
 """
 
 import argparse
