@@ -77,7 +77,7 @@ class Cell:
 
 
 def counts(kind: str, pixels: int, batch: int) -> tuple[int, int]:
-    """Multiply-adds of the forward pass, and bytes that it keeps for the backward pass."""
+    """Multiply-adds of the forward pass, and bytes that it keeps for the backward pass, weights included."""
     side = pixels // PATCH
     with torch.device("meta"), FlopCounterMode(display=False) as counter:  # no attention is fused there: all is counted
         module = KINDS[kind]()
@@ -91,10 +91,9 @@ def counts(kind: str, pixels: int, batch: int) -> tuple[int, int]:
         return tensor
 
     module = KINDS[kind]()
-    parameters = {p.untyped_storage()._cdata for p in module.parameters()}
     with FakeTensorMode(allow_non_fake_inputs=True), saved_tensors_hooks(save, lambda tensor: tensor):
         module(torch.empty(batch, WIDTH, side, side, requires_grad=True))
-    kept = sum(storage.nbytes() for address, storage in saved.items() if address not in parameters)
+    kept = sum(storage.nbytes() for storage in saved.values())
     return counter.get_total_flops() // 2, kept
 
 

@@ -1,5 +1,7 @@
 """python -m benchmarks.growth: what it predicts, and what stops a cell."""
 
+import pytest
+
 from benchmarks.growth import Cell, counts, draw, line, measure
 
 
@@ -14,8 +16,8 @@ def test_multiply_adds_have_closed_forms() -> None:
 def test_what_is_kept_grows_as_the_places_do() -> None:
     """Fused attention keeps no weights."""
     for kind in ("global", "local, 7 x 7"):
-        small, large = counts(kind, 128, 1)[1], counts(kind, 512, 1)[1]
-        assert 12 < large / small < 17, kind
+        small, middle, large = (counts(kind, pixels, 1)[1] for pixels in (128, 256, 512))
+        assert (large - middle) / (middle - small) == pytest.approx(4.0, rel=0.05), kind
 
 
 def test_a_cell_is_measured_or_stopped(tmp_path) -> None:
