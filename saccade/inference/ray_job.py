@@ -38,7 +38,7 @@ class PartWriter:
     def __call__(self, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Numbers of parts -> their numbers of inputs."""
         counts = []
-        for number in rows["item"].tolist():
+        for number in map(int, rows["item"]):
             write_part(self.parts[number], self.stream, self.inputs[number], self.batch_size)
             counts.append(len(self.inputs[number]))
         return {"inputs": np.array(counts)}

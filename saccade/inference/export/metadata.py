@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from saccade.engine.exported import ExportedTask, GraphFunction
 from saccade.errors import CheckpointError
@@ -48,7 +48,7 @@ class Metadata:
     provenance: dict[str, Any] = field(default_factory=dict)
     vocabulary: dict[str, str] = field(default_factory=dict)
     parts: list[str] = field(default_factory=list)
-    precision: str = "f32"
+    precision: Literal["f32", "bf16", "int8"] = "f32"
     format: int = FORMAT
 
     def properties(self) -> dict[str, str]:

@@ -61,7 +61,7 @@ class DetrMaskGraph(DetrGraph):
     padded = False
 
     def run(self, model: nn.Module, images: Tensor, valid: Tensor, sizes: Tensor) -> dict[str, Tensor]:
-        outputs = model(images, valid)
+        outputs = model(images)
         scores, labels = outputs.logits.float().softmax(-1)[..., :-1].max(-1)
         height, width = (int(n) if isinstance(n, int) else n for n in sizes.tolist())
         torch._check(height >= 1)
