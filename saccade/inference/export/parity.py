@@ -23,8 +23,9 @@ from saccade.inference.export.sessions import OnnxSession, Session
 BATCHES = (1, 2, 5)
 # (H, W) in pixels: square, wide, and so tall that Pillow resizes rows first.
 SIZES: tuple[tuple[int, int], ...] = ((224, 224), (180, 270), (301, 97))
-# Of an output's scale.
-TOLERANCE = {"onnx": 1e-4, "torch": 1e-4, "openvino": 1e-4}
+# Of an output's scale. OpenVINO computes the weights of resizing in single precision: a pixel in a hundred thousand is
+# one level off, which a DeiT-Ti shows as 2e-4.
+TOLERANCE = {"onnx": 1e-4, "torch": 1e-4, "openvino": 5e-4}
 
 
 class ParityError(SaccadeError):

@@ -66,18 +66,13 @@ class DetrMaskGraph(DetrGraph):
         height, width = (int(n) if isinstance(n, int) else n for n in sizes.tolist())
         torch._check(height >= 1)
         torch._check(width >= 1)
-        masks = resized_masks(resized_masks(outputs.masks, images.shape[-2:]), (height, width)) > 0
+        masks = F.interpolate(outputs.masks.float(), size=(height, width), mode="bilinear", align_corners=False) > 0
         return {
             "boxes": boxes_to_pixels(outputs.boxes, sizes[None]), "scores": scores, "labels": labels, "masks": masks,
         }  # fmt: skip
 
     def collect(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         raise ConfigError("masks of an exported file are not measured: measure the model itself")
-
-
-def resized_masks(masks: Tensor, size: Any) -> Tensor:
-    """Mask logits ``[B, Q, h, w]``, bilinearly, to (H, W)."""
-    return F.interpolate(masks.float(), size=size, mode="bilinear", align_corners=False)
 
 
 class FcosGraph(GraphEnd):

@@ -12,11 +12,15 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 import saccade
+from saccade.checkpoints.directory import LoadedModel
 from saccade.cli.main import main
+from saccade.data.rle import decode_rle
+from saccade.engine.images import fresh_preprocessing
 from saccade.inference.export.evaluation import evaluate_exported
 from saccade.inference.export.runner import open_exported
 from saccade.tasks import table
 from saccade.tasks.contrastive.zero_shot import ZeroShot
+from saccade.tasks.loading import predictor_of
 from tests.explorer.task_models import clip
 from tests.inference.export.test_classifier import WITHOUT_TORCH
 
@@ -53,6 +57,25 @@ def test_detectors(run: str, tmp_path: Path) -> None:
     of_model = saccade.evaluate(model, "scenes", batch_size=1, workers=0).collected
     for name in ("boxes", "scores", "labels", "target_boxes"):
         np.testing.assert_allclose(of_file[name], of_model[name], atol=1e-3)
+
+
+def test_masks_of_a_detector(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    options = {"masks": True, "num_classes": 3, "encoder_depth": 1, "decoder_depth": 1, "num_queries": 4}
+    model = saccade.create("detr_small", options=options).eval()
+    source = LoadedModel(model, "detr", ("a", "b", "c"), fresh_preprocessing(model), "detection")
+    predictor = predictor_of(source, options=OPTIONS)
+    exported = saccade.export(predictor, tmp_path)
+    assert exported.outputs == ("boxes", "scores", "labels", "masks")
+    (path,) = photographs(tmp_path, [(120, 90)])
+    actual = open_exported(tmp_path, table.decoder, options=OPTIONS).predict(path).boxes  # type: ignore[attr-defined]
+    expected = predictor.predict(path).boxes
+    assert len(actual) == len(expected) == 4
+    for one, other in zip(actual, expected):
+        assert one.query == other.query
+        pixels, right = decode_rle(one.segmentation), decode_rle(other.segmentation)
+        assert 0 < right.mean() < 1
+        assert (pixels != right).mean() < 1e-3  # at the edges, where a logit is near 0
 
 
 def test_depth(tmp_path: Path) -> None:
