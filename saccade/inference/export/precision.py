@@ -17,7 +17,7 @@ from saccade.errors import ConfigError
 from saccade.inference.backends.backend import Precision
 from saccade.inference.backends.onnx_runtime import quantize
 from saccade.inference.candidates import difference as largest_difference
-from saccade.inference.candidates import judge
+from saccade.inference.candidates import judge, quiet_exporters
 from saccade.inference.export.graph import ExportGraph
 from saccade.inference.export.metadata import Metadata
 from saccade.inference.export.parity import alone, inputs_of
@@ -67,7 +67,8 @@ def lower_precision(path: Path, metadata: Metadata) -> None:
         ConfigError: it has nothing to quantise.
     """
     if metadata.precision == "int8":
-        quantize(path, preprocessing_nodes(path)).replace(path)
+        with quiet_exporters():
+            quantize(path, preprocessing_nodes(path)).replace(path)
     else:
         shorten_weights(path)
     model = onnx.load(str(path))
