@@ -75,8 +75,12 @@ def compare(
     names = Path(model).name, Path(other).name
     if names[0] == names[1]:
         names = model, other
-    again = command("saccade", "compare", model, other, data, "--output", output)
     source = inputs or DataOptions()
+    chosen = [("--pictures", pictures, 12), ("--resamples", resamples, 1000), ("--split", source.split, "auto"),
+              ("--images", source.images, None)]  # fmt: skip
+    options = [part for name, value, default in chosen if value != default for part in (name, value)]
+    options += [] if corruptions else ["--no-corruptions"]
+    again = command("saccade", "compare", model, other, data, *options, "--output", output)
     result: Comparison | TaskComparison
     if all(gives_one_class(predictor) for predictor in predictors):
         result, page = classifiers(predictors, names, data, source, pictures, corruptions, again)
