@@ -32,7 +32,7 @@ from saccade.lab.study import read_study
 from saccade.lab.table import read_columns
 from saccade.lab.tune import read_trials
 from saccade.models.zoo import create
-from saccade.tasks.contrastive.texts import read_lines as read_templates
+from saccade.tasks.contrastive.prompts import read_lines as read_templates
 from saccade.tasks.dense.class_tables import read_class_table
 from saccade.tasks.dense.maps import mask_pixels, read_depth
 from saccade.tasks.dense.sources import open_dense

@@ -140,7 +140,7 @@ BESIDE = {
     "checkpoints.metadata": "configs of published models, by read_json; the attack's row `configs` has the wild ones",
     "cli.serve": "a token that the user made, by read_text",
     "cli.translate": "texts, by read_lines",
-    "cli.zeroshot": "templates, by the reader of tasks.contrastive.texts",
+    "cli.zeroshot": "templates, by the reader of tasks.contrastive.prompts",
     "engine.features": "features that a command wrote; tests/engine has the damaged ones",
     "engine.notebook": "images, by read_image",
     "data.jpeg": "bytes of images, by read_image; no file",
