@@ -8,6 +8,7 @@ import importlib
 import io
 import logging
 import struct
+import threading
 import tokenize
 import warnings
 import zlib
@@ -213,7 +214,8 @@ def has_more_frames(image: Image.Image) -> bool:
     """Whether there is a second frame. They are not counted: a file of a megabyte can have 100,000, and to find the
     last takes time that grows with the square of their number."""
     try:
-        image.seek(1)
+        with quiet_decoders():
+            image.seek(1)
     except DAMAGE:
         return False
     return True
@@ -268,12 +270,30 @@ def tifffile_library() -> Any:
 
 @contextmanager
 def quiet_decoders() -> Iterator[None]:
-    """Keep Pillow's warnings about damaged files from the terminal: they have no file name, and what
-    cannot be read raises an error."""
-    with warnings.catch_warnings():
-        # Of Pillow alone: filters belong to the whole process, and other threads may come in between.
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        yield
+    """Keep Pillow's warnings about damaged files, and what it logs of them, from the terminal: they have no file name,
+    and what cannot be read raises an error."""
+    logging.getLogger("PIL.TiffImagePlugin").addFilter(_outside_decoders)  # once, however often it is added
+    before, DECODING.active = DECODING.active, True
+    try:
+        with warnings.catch_warnings():
+            # Of Pillow alone: filters belong to the whole process, and other threads may come in between.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            yield
+    finally:
+        DECODING.active = before
+
+
+class _Decoding(threading.local):
+    """Whether this thread is inside of :func:`quiet_decoders`."""
+
+    active = False
+
+
+DECODING = _Decoding()
+
+
+def _outside_decoders(record: logging.LogRecord) -> bool:
+    return not DECODING.active
 
 
 def _samples_per_pixel(file: IO[bytes]) -> int:

@@ -66,6 +66,14 @@ def test_frames_that_are_damaged_behind_the_first_are_reported(tmp_path: Path, c
     damaged = content[:directory] + b"\x00\x09" + content[directory + 2 :]
     assert read_image(damaged, name="a.tif").size == (10, 12)
     assert "a.tif is damaged behind its first frame, which is read" in caplog.text
+    # Pillow logs an error of its own about samples, without a name.
+    caplog.clear()
+    samples = content.index(b"\x15\x01", image._frame_pos[1])  # type: ignore[attr-defined]
+    damaged = content[: samples + 8] + b"\x03\xad" + content[samples + 10 :]
+    assert read_image(damaged, name="a.tif").size == (10, 12)
+    assert [record.getMessage()[:48] for record in caplog.records] == [
+        "a.tif is damaged behind its first frame, which i"
+    ]
 
 
 @pytest.mark.parametrize(
