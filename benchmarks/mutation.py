@@ -44,7 +44,7 @@ PLANTED = (  # file, text, its replacement, tests
     ("saccade/tasks/detection/records.py", "clip(0, height)", "clip(0, width)",
      "tests/tasks/detection/test_sources.py"),
     ("saccade/tasks/detection/batches.py", "(width, height)[k % 2]", "width", "tests/tasks/detection/test_sources.py"),
-    ("saccade/data/images.py", "values.astype(np.float64) / 257", "values.astype(np.float64) / 256",
+    ("saccade/data/pictures.py", "values.astype(np.float64) / 257", "values.astype(np.float64) / 256",
      "tests/data/test_images.py"),
     ("saccade/data/images.py", "to(torch.float64) / 257", "to(torch.float64) / 256", "tests/engine/test_predictor.py"),
     ("saccade/training/step.py", "mix_seed(config.seed, step,", "mix_seed(config.seed, 0,",
