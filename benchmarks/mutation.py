@@ -87,12 +87,13 @@ def changes(tree: ast.AST) -> Iterator[tuple[str, Callable[[], None]]]:
 
 
 def tests_of(file: str) -> str:
-    """The test files that import a module, or those of its task or folder."""
+    """The test files that import a module, and those of its task or folder where none of these is among them."""
     module = file.removesuffix(".py").replace("/", ".")
     paths = [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if path.parts[-2] not in NO_TESTS]
     importing = [path for path in paths if f"from {module} import" in path.read_text(encoding="utf-8")]
     folder = ROOT / "tests" / Path(*Path(file).parts[1:3] if "tasks" in file else Path(file).parts[1:2])
-    return " ".join(str(path) for path in importing or sorted(folder.glob("test_*.py")))
+    own = [] if any(path.parent == folder for path in importing) else sorted(folder.glob("test_*.py"))
+    return " ".join(map(str, [*importing, *own]))
 
 
 def mutants(seed: int, count: int) -> list[Mutant]:

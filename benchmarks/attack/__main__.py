@@ -1,10 +1,10 @@
 """The long attack on the package: files that others wrote, kills, threads, requests.
 
-    python -m benchmarks.attack                        everything, some 20 minutes on one core
+    python -m benchmarks.attack                        everything, some 40 minutes on one core
     python -m benchmarks.attack --rows images names    these rows
     python -m benchmarks.attack --scale 0.01           one attempt in a hundred
     python -m benchmarks.attack --rows images --first 123 --count 1    one attempt again
-    python -m benchmarks.attack --scale 0.2 --results benchmarks/results/attack-pass.json    all rows on one commit
+    python -m benchmarks.attack --results benchmarks/results/attack-pass.json    all rows on one commit
 
 Writes benchmarks/results/attack.json after a run at full scale, or the other file, and the table of
 docs/reliability.md.
@@ -24,7 +24,7 @@ from benchmarks.attack.runner import Outcome, Row, run_row
 from benchmarks.machine import describe
 
 ROOT = Path(__file__).parents[2]
-ONE_PASS = ROOT / "benchmarks" / "results" / "attack-pass.json"  # of --scale 0.2 --results attack-pass.json
+ONE_PASS = ROOT / "benchmarks" / "results" / "attack-pass.json"  # of --results attack-pass.json
 RESULTS, PAGE = ROOT / "benchmarks" / "results" / "attack.json", ROOT / "docs" / "reliability.md"
 MARKED = re.compile(r"(<!-- attack -->\n).*?(<!-- end of attack -->)", re.DOTALL)
 ROWS: dict[str, Row] = {row.name: row for module in (runs, weights, pictures, data, serving) for row in module.ROWS}
