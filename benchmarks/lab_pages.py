@@ -19,6 +19,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from lab_cost import cost_figure, cost_picture, cost_section, markdown
@@ -212,18 +213,19 @@ def layer_table(study: Study, panel: PanelConfig, pairs: Pairs) -> str:
 
 
 def tuning_table(name: str) -> str:
-    """Validation accuracy of each rate, the best in bold."""
+    """The validation metric of each rate, the best in bold."""
     with open(DOCS / "lab" / f"{name}-tuning.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    axis = next(iter(rows[0]))
+    axis, _, metric, _ = rows[0]
     rates = list(dict.fromkeys(row["optimizer.lr"] for row in rows))
     lines: dict[str, list[str]] = {}
     for level, rate in best_rates(rows).items():
         mine = [row for row in rows if row[axis] == level]
-        cells = [f"{float(row['val_accuracy']):.3f}" for row in mine]
+        cells = [f"{float(row[metric]):.3f}" for row in mine]
         lines[level] = [level, *(f"**{c}**" if row["optimizer.lr"] == rate else c for c, row in zip(cells, mine))]
+    measured = "accuracy on 287 validation images" if metric == "val_accuracy" else "AP on 200 validation scenes"
     return (
-        "Learning rates, the same for each side: accuracy on 287 validation images with a seed of its own "
+        f"Learning rates, the same for each side: {measured} with a seed of its own "
         f"(`python benchmarks/lab_tuning.py {name}`); the best was taken, and the test images were not looked at.\n\n"
         + markdown([axis, *(f"rate {rate}" for rate in rates)], list(lines.values()))
     )
@@ -240,15 +242,29 @@ def earlier_table(name: str) -> str:
 
 
 def best_rates(rows: Sequence[dict[str, str]]) -> dict[str, str]:
-    """The rate of each level with the highest validation accuracy, of equal ones that with the lower loss."""
-    axis = next(iter(rows[0]))
+    """The rate of each level with the highest validation metric, of equal ones that with the lower loss."""
+    axis, _, metric, _ = rows[0]
     best: dict[str, dict[str, str]] = {}
     for row in rows:
-        rank = (float(row["val_accuracy"]), -float(row["val_loss"]))
+        rank = (float(row[metric]), -float(row["val_loss"]))
         other = best.get(row[axis])
-        if other is None or rank > (float(other["val_accuracy"]), -float(other["val_loss"])):
+        if other is None or rank > (float(other[metric]), -float(other["val_loss"])):
             best[row[axis]] = row
     return {level: row["optimizer.lr"] for level, row in best.items()}
+
+
+def tuned_record(rows: Sequence[dict[str, str]]) -> dict[str, dict[str, Any]]:
+    """What a study's file has under `tuned`: trials and best options of each level, as saccade lab tune writes them."""
+    axis, rate, metric, _ = rows[0]
+    record: dict[str, dict[str, Any]] = {}
+    for level, best in best_rates(rows).items():
+        mine = {row[rate]: row for row in rows if row[axis] == level}
+        values = sorted(map(float, mine))
+        record[level] = {
+            "trials": len(mine), metric: rounded(float(mine[best][metric])), "options": {rate: float(best)},
+            "at_edge": [rate] if float(best) in (values[0], values[-1]) else [],
+        }  # fmt: skip
+    return record
 
 
 def scaling_laws(study: Study, pairs: Pairs) -> str:

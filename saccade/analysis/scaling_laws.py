@@ -207,6 +207,46 @@ def power_law(parameters: np.ndarray, costs: np.ndarray) -> np.ndarray:
     return a + b * (costs + c) ** -d
 
 
+def least_deviation(
+    parameters: Sequence[float] | np.ndarray,
+    costs: Sequence[float] | np.ndarray,
+    noise: float,
+    at: Sequence[float] | np.ndarray,
+) -> np.ndarray:
+    """How precisely runs can determine a law: the Cramér-Rao bound.
+
+    No unbiased fit to runs at these costs, whose errors scatter by a factor of exp(`noise` times a standard normal
+    variable), has a smaller standard deviation. So it also states, before anything is run, what a grid of costs can
+    show.
+
+    Args:
+        parameters: (a, b, c, d) of the law.
+        costs: of the runs, ``[N]``.
+        noise: standard deviation of the logarithm of an error, such as 0.01.
+        at: costs ``[M]`` at which the law is predicted.
+
+    Returns:
+        Standard deviation ``[M]`` of the logarithm of the predicted error.
+
+    Raises:
+        ConfigError: the runs do not determine four parameters.
+    """
+    runs, places = (log_error_gradient(parameters, checked(values, "cost")) for values in (costs, at))
+    if len(np.unique(costs)) < 4:
+        raise ConfigError(f"four parameters need runs at four different costs or more, not {len(np.unique(costs))}")
+    # The rows of `runs` span the fit: with runs = Q R, the covariance of the parameters is noise² (Rᵀ R)⁻¹.
+    triangle = np.linalg.qr(runs).R
+    return noise * np.linalg.norm(np.linalg.solve(triangle.T, places.T), axis=0)
+
+
+def log_error_gradient(parameters: Sequence[float] | np.ndarray, costs: np.ndarray) -> np.ndarray:
+    """Derivatives ``[N, 4]`` of the logarithm of the law at costs ``[N]`` by (a, b, c, d)."""
+    _, b, c, d = parameters
+    power = (costs + c) ** -d
+    columns = (np.ones_like(costs), power, -b * d * power / (costs + c), -b * power * np.log(costs + c))
+    return np.stack(columns, axis=1) / power_law(np.asarray(parameters), costs)[:, None]
+
+
 def original_units(theta: np.ndarray, unit: float) -> np.ndarray:
     """Rows of (a, log b, c, d) of costs that were divided by `unit` -> rows of (a, b, c, d)."""
     a, log_b, c, d = theta.T
@@ -301,7 +341,7 @@ def interval(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def checked(values: Sequence[float], name: str) -> np.ndarray:
+def checked(values: Sequence[float] | np.ndarray, name: str) -> np.ndarray:
     """The values as float64 ``[N]``; raises DataError for one that is not positive and finite."""
     array = np.asarray(values, dtype=np.float64)
     wrong = ~(np.isfinite(array) & (array > 0))

@@ -24,6 +24,7 @@ class ScenesConfig:
     size: tuple[Side, Side] = (128, 128)  # (height, width) in pixels
     digits: tuple[Size, Size] = (1, 8)  # minimum and maximum in a scene
     scale: tuple[Fraction, Fraction] = (0.16, 0.45)  # heights of digits, as fractions of the shorter side
+    labels: tuple[Annotated[int, Range(0, 9)], ...] = ()  # which digits there are; (): all ten
     copies: bool = False  # the digits of a scene are copies of one: only their places differ, and none hides another
     plain_captions: bool = False  # training scenes have a second caption, without sizes and colours
     seed: Seed = 0  # of the scenes

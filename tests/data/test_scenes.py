@@ -1,10 +1,14 @@
 """Scenes are exact: boxes fit masks, depth the ground, captions what is there; no digit is in two splits."""
 
+import hashlib
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from saccade.data.builtin import scenes
 from saccade.data.builtin.digits import digits_by_split
-from saccade.data.builtin.scenes import COLOURS, FAR, NAMES, NEAR, SceneSource, compose, relation
+from saccade.data.builtin.scenes import COLOURS, FAR, NAMES, NEAR, SceneSource, compose, relation, scene_splits
 from saccade.data.config import DataConfig, ScenesConfig
 from saccade.errors import ConfigError
 from saccade.tasks.detection.sources import open_boxes
@@ -89,3 +93,38 @@ def test_plain_captions_are_for_training_only() -> None:
     full, plain = SceneSource("train", 3, config).with_captions(1).captions
     assert plain == " ".join(word for word in full.split() if word not in {*COLOURS, "small", "medium", "large"})
     assert len(SceneSource("test", 3, config).captions(1)) == 1
+
+
+def test_composed_scenes_are_kept_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later epoch finds a scene as it was, whatever was done to what came from it; others are composed again."""
+    config = ScenesConfig(size=(32, 32))
+    numbers: list[int] = []
+
+    def counted(number: int, split: str, config: ScenesConfig) -> scenes.Scene:
+        numbers.append(number)
+        return compose(number, split, config)
+
+    monkeypatch.setattr(scenes, "compose", counted)
+    first = compose(0, "train", config)
+    size = first.image.nbytes + first.semantic.nbytes + first.depth.nbytes + sum(o.mask.nbytes for o in first.objects)
+    monkeypatch.setattr(scenes, "KEPT_BYTES", size)
+    source = scenes.SceneSource("train", 2, config)
+    boxed = source.with_boxes(0)
+    boxed.boxes[:], boxed.labels[:] = 0, 0
+    boxed.image.paste((0, 0, 0), (0, 0, 32, 32))
+    for name in ("image", "semantic", "depth"):
+        assert np.array_equal(getattr(source.scene(0), name), getattr(first, name))
+    source.scene(1)
+    source.scene(1)
+    assert numbers == [0, 1, 1]
+
+
+def test_scenes_of_some_digits() -> None:
+    """Only those, and the option that is off changes no scene and no fingerprint."""
+    some = scene_splits(ScenesConfig(size=(32, 32), digits=(1, 3), labels=(0, 7), train=12, val=0, test=0))
+    assert isinstance(some.train, SceneSource)
+    labels = {item.label for number in range(12) for item in some.train.scene(number).objects}
+    assert labels == {0, 7}
+    assert some.fingerprint != scene_splits(replace(SMALL, labels=(1,))).fingerprint
+    plain = repr(SMALL).replace("labels=(), ", "")
+    assert scene_splits(SMALL).fingerprint == hashlib.sha256(plain.encode()).hexdigest()

@@ -38,7 +38,9 @@ def test_a_study_has_the_best_learning_rates(table: Path, pages: ModuleType) -> 
     with open(table, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     axis, best = next(iter(rows[0])), pages.best_rates(rows)
-    jobs = read_study(table.stem.removesuffix("-tuning")).jobs
+    study = read_study(table.stem.removesuffix("-tuning"))
+    assert study.config.tuned == pages.tuned_record(rows)
+    jobs = study.jobs
     assert {job.levels[axis] for job in jobs} == set(best)
     for job in jobs:
         assert job.config.optimizer.lr == float(best[job.levels[axis]]), job.id

@@ -1,10 +1,13 @@
 """Experiment trackers: what they receive, offline; resumed runs; trackers that fail or are missing."""
 
+import inspect
 import json
 import sqlite3
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -103,16 +106,80 @@ def test_a_resumed_run_is_one_run_in_wandb(tmp_path: Path, monkeypatch: pytest.M
     assert b"test/accuracy" in content
 
 
+class StandInRun:
+    """A run of the stand-in below: rows of (step, values)."""
+
+    def __init__(self, name: str):
+        self.name, self.rows, self.opened, self.finished = name, [], 1, 0
+
+    def log(self, metrics: dict, step: int | None = None) -> None:
+        self.rows.append((len(self.rows) if step is None else step, metrics))
+
+    def finish(self) -> None:
+        self.finished += 1
+
+
+class StandInTrackio(ModuleType):
+    """trackio.init of trackio 0.43, which cannot be installed beside Saccade's Pillow: a run is found by its name."""
+
+    def __init__(self) -> None:
+        super().__init__("trackio")
+        self.runs: list[tuple[str, StandInRun]] = []
+
+    def init(
+        self, project: str, name: str | None = None, *, config: dict | None = None, resume: str = "never",
+        embed: bool = True, auto_log_gpu: bool | None = None, auto_log_cpu: bool | None = None,
+    ) -> StandInRun:  # fmt: skip
+        assert name is not None
+        assert config is not None
+        assert resume in ("never", "allow")
+        earlier = [run for place, run in self.runs if (place, run.name) == (project, name)]
+        if resume == "never" or not earlier:
+            self.runs.append((project, StandInRun(name)))
+            return self.runs[-1][1]
+        earlier[-1].opened += 1
+        return earlier[-1]
+
+
+def play_twice(folder: Path) -> str:
+    """A run that is stopped after step 10 and resumed, and beside it one of another folder with the same name; returns
+    by which name trackio finds the first."""
+    play(config_for("trackio"), folder, EVENTS[:11])
+    identity = json.loads((folder / IDENTITIES).read_text())["trackio"]
+    (folder.parent / "other").mkdir()
+    play(config_for("trackio"), folder.parent / "other" / folder.name, EVENTS[:11])
+    play(config_for("trackio"), folder, [RunStarted("run", 20, 20, 10, 4), *EVENTS[11:]])
+    assert json.loads((folder / IDENTITIES).read_text()) == {"trackio": identity}
+    return identity
+
+
+def test_a_resumed_run_is_one_run_in_trackio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trackio = StandInTrackio()
+    monkeypatch.setitem(sys.modules, "trackio", trackio)
+    identity = play_twice(tmp_path / "run")
+    (_, first), (_, other) = trackio.runs
+    assert first.name == identity != other.name
+    assert (first.opened, first.finished, other.opened) == (2, 2, 1)
+    assert [step for step, values in first.rows if "step/loss" in values] == [10, 20]
+    assert any("test/accuracy" in values for _, values in first.rows)
+    assert not any("test/accuracy" in values for _, values in other.rows)
+
+
 def test_trackio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
-    pytest.importorskip("trackio")
-    assert play(config_for("trackio"), tmp_path / "run") == EVENTS
+    trackio = pytest.importorskip("trackio")
+    real, stand_in = (inspect.signature(init).parameters for init in (trackio.init, StandInTrackio().init))
+    assert {name: one.default for name, one in stand_in.items()} == {name: real[name].default for name in stand_in}
+    identity = play_twice(tmp_path / "run")
     (file,) = (tmp_path / "trackio").glob("trial*.db")
     with sqlite3.connect(file) as database:
-        rows = database.execute("select step, metrics from metrics where run_name = 'run' order by step").fetchall()
-        configs = database.execute("select config from configs").fetchall()
-    text = " ".join(str(row) for row in rows)
-    for name in ("step/loss", "epoch/val_accuracy", "test/accuracy", "model card"):
+        rows = database.execute("select run_id, step, metrics from metrics where run_name = ?", [identity]).fetchall()
+        configs = database.execute("select config from configs where run_name = ?", [identity]).fetchall()
+        assert database.execute("select count(distinct run_id) from metrics").fetchone() == (2,)
+    assert len({run for run, _, _ in rows}) == 1
+    assert sorted(step for _, step, text in rows if "step/loss" in str(text)) == [10, 20]
+    text = " ".join(map(str, rows))
+    for name in ("epoch/val_accuracy", "test/accuracy", "model card"):
         assert name in text, name
     assert "optimizer.lr" in str(configs)
 

@@ -30,6 +30,7 @@ SOLID = 0.5  # least coverage with ink of a pixel that belongs to a digit
 VISIBLE = 0.5  # least fraction of a digit that is not hidden by others
 NEAR, FAR = 1.0, 4.0  # depth in metres of the ground at the lower and at the upper edge
 SIZES = (0.36, 0.62)  # of the range of heights: below the first a digit is small, above the second large
+KEPT_BYTES = 64 * 2**20  # of composed scenes, in each process that reads a split
 SPLIT_NUMBERS = {"train": 0, "val": 1, "test": 2}
 
 
@@ -115,11 +116,12 @@ def _place(random: np.random.Generator, split: str, config: ScenesConfig) -> lis
     height, width = config.size
     low, high = (round(fraction * min(height, width)) for fraction in config.scale)
     num_digits = int(random.integers(config.digits[0], config.digits[1] + 1))
+    choices = np.flatnonzero(np.isin(source.labels, config.labels)) if config.labels else np.arange(len(source))
     placements: list[_Placement] = []
     for _ in range(12 * num_digits):
         if len(placements) == num_digits:
             break
-        index = int(random.integers(len(source)))
+        index = int(choices[random.integers(len(choices))])
         digit_height = round(math.exp(random.uniform(math.log(low), math.log(high))))
         angle = random.uniform(-12, 12)  # drawn for a copy too, whose own is not used
         original = placements[0] if config.copies and placements else None
@@ -224,13 +226,15 @@ def relation(one: SceneObject, other: SceneObject) -> str:
 
 
 class SceneSource:
-    """The scenes of a split as images with boxes, masks and depth."""
+    """The scenes of a split as images with boxes, masks and depth; as many as fit into 64 MB are kept in memory."""
 
     def __init__(self, split: str, count: int, config: ScenesConfig, *, labelled: bool = False):
         self.split, self.count, self.config = split, count, config
         self._labels = None if labelled else np.zeros(count, dtype=np.int64)
         self.classes = tuple(str(digit) for digit in range(10))
         self.names: Sequence[str] = [f"scenes/{split}/{number}" for number in range(count)]
+        self._scenes: dict[int, Scene] = {}
+        self._room = KEPT_BYTES
 
     def __len__(self) -> int:
         return self.count
@@ -243,7 +247,16 @@ class SceneSource:
         return self._labels
 
     def scene(self, index: int) -> Scene:
-        return compose(index, self.split, self.config)
+        """The scene of a number; a later epoch finds it composed."""
+        scene = self._scenes.get(index)
+        if scene is None:
+            scene = compose(index, self.split, self.config)
+            size = scene.image.nbytes + scene.semantic.nbytes + scene.depth.nbytes
+            size += sum(item.mask.nbytes for item in scene.objects)
+            if size <= self._room:
+                self._room -= size
+                self._scenes[index] = scene
+        return scene
 
     def image(self, index: int, channels: int = 3) -> Image.Image:
         return grey_image(self.scene(index).image, channels, self.names[index])
@@ -288,7 +301,9 @@ def scene_splits(config: ScenesConfig, *, labelled: bool = False) -> DataSplits:
     )
     if train is None:
         raise ConfigError("data.scenes.train must be at least 1")
-    fingerprint = hashlib.sha256(repr(config).encode()).hexdigest()
+    # Without an option that is off, so that runs from before it was there can be resumed.
+    options = repr(config).replace("labels=(), ", "")
+    fingerprint = hashlib.sha256(options.encode()).hexdigest()
     return DataSplits(train, val, test, train.classes, "scenes", fingerprint, generated=True)
 
 

@@ -132,7 +132,7 @@ class DenseScenes:
     def with_map(self, index: int, channels: int = 3) -> tuple[Image.Image | Tensor, np.ndarray]:
         scene = self.source.scene(index)
         image = grey_image(scene.image, channels, self.names[index])
-        return image, scene.depth if self.kind == "depth" else scene.semantic.astype(np.int64)
+        return image, scene.depth.copy() if self.kind == "depth" else scene.semantic.astype(np.int64)
 
 
 class RenumberedMasks:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from contextlib import redirect_stdout
 from importlib import import_module
 from typing import ClassVar
+from uuid import uuid4
 
 from saccade.training.tracking.tracker import TrackedRun
 
@@ -15,14 +16,13 @@ class TrackioTracker:
     def __init__(self, run: TrackedRun):
         trackio = import_module("trackio")  # no extra of Saccade's, so that no type checker knows it
         self.errors: tuple[type[Exception], ...] = (OSError, ValueError, RuntimeError)
-        self.identity = run.identity or run.name
+        # A run is found again by its name alone, of which another folder's run may have the same.
+        self.identity = run.identity or f"{run.name}-{uuid4().hex[:6]}"
         with redirect_stdout(sys.stderr):  # where it announces itself
             self.run = trackio.init(
                 project=run.project, name=self.identity, config=dict(run.config),
                 resume="allow" if run.identity else "never", embed=False, auto_log_gpu=False, auto_log_cpu=False,
             )  # fmt: skip
-            if not run.identity:
-                self.identity = self.run.name
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         self.run.log(dict(values), step=step)
