@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from saccade.cli.main import main
 from saccade.lab.driver import is_locked, run_study
 from saccade.lab.grid import Job
 from saccade.lab.jobs import StudyDirectory
+from saccade.lab.ray_driver import run_on_ray
 from saccade.lab.results import status
 from saccade.lab.study import read_study
 
@@ -49,7 +52,9 @@ sys.exit(main(sys.argv[1:]))
 
 
 def driver(study: Path, output: Path, *options: str) -> subprocess.Popen:
-    arguments = ["lab", "run", str(study), "--output", str(output), "--threads", "1"]
+    arguments = ["lab", "run", str(study), "--output", str(output)]
+    if "--threads" not in options:
+        arguments += ["--threads", "1"]
     command = [sys.executable, "-c", FIXED_PRECISION, *arguments]
     return subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -65,20 +70,20 @@ def lock_holder(folder: StudyDirectory, job: Job) -> int | None:
     return None
 
 
-def wait_for_worker(output: Path, process: subprocess.Popen, seconds: float = 250) -> tuple[Job, int]:
+def wait_for_worker(output: Path, driver: int, runs: Callable[[], bool], seconds: float = 400) -> tuple[Job, int]:
     """A job that a process other than the driver does and of which there is a checkpoint, and that process."""
     deadline = time.monotonic() + seconds
-    while not (output / "study.yaml").is_file() and time.monotonic() < deadline and process.poll() is None:
+    while not (output / "study.yaml").is_file() and time.monotonic() < deadline and runs():
         time.sleep(0.02)
     folder, study = StudyDirectory.existing(output)
-    while time.monotonic() < deadline and process.poll() is None:
+    while time.monotonic() < deadline and runs():
         for job in study.jobs:
             holder = lock_holder(folder, job)
             started = list((folder.jobs / job.id / "checkpoints").glob("step-*"))
-            if holder not in (None, process.pid) and started and not folder.done(job):
+            if holder not in (None, driver) and started and not folder.done(job):
                 return job, holder
         time.sleep(0.02)
-    raise AssertionError(f"no worker took a job: {process.communicate()}")
+    raise AssertionError("no worker took a job")
 
 
 @pytest.mark.slow
@@ -87,7 +92,7 @@ def test_a_killed_worker_leaves_its_run_to_the_others(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(SMALL % 100)
     output = tmp_path / "out"
     process = driver(tmp_path / "study.yaml", output, "--processes", "2")
-    job, worker = wait_for_worker(output, process)
+    job, worker = wait_for_worker(output, process.pid, lambda: process.poll() is None)
     began = (output / "jobs" / job.id / "env.json").stat().st_mtime_ns
     os.kill(worker, signal.SIGKILL)
     _, err = process.communicate(timeout=250)
@@ -102,13 +107,14 @@ def test_a_killed_worker_leaves_its_run_to_the_others(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_study_on_ray_survives_its_driver_and_a_worker(tmp_path: Path) -> None:
-    """On a local cluster: kill -9 of the driver in the middle of a run, whose workers end with it; a second driver on
-    Ray goes on, and of that a worker is killed, whose task Ray runs again. Every run is resumed, none begins twice."""
+    """On a local cluster, two runs at once: kill -9 of the driver in the middle of a run, whose workers end with it; a
+    second driver on Ray goes on, and of that a worker is killed, whose task Ray runs again. Every run is resumed, none
+    begins twice. The second driver is in this process, which has imported what a new one would import first."""
     pytest.importorskip("ray")
-    (tmp_path / "study.yaml").write_text(SMALL % 100)
-    output = tmp_path / "out"
-    first = driver(tmp_path / "study.yaml", output, "--ray")
-    wait_for_worker(output, first)
+    (tmp_path / "study.yaml").write_text(SMALL % 60)
+    output, threads = tmp_path / "out", max(1, (os.cpu_count() or 1) // 2)
+    first = driver(tmp_path / "study.yaml", output, "--ray", "--threads", str(threads))
+    wait_for_worker(output, first.pid, lambda: first.poll() is None)
     first.send_signal(signal.SIGKILL)
     first.communicate()
     folder, study = StudyDirectory.existing(output)
@@ -119,18 +125,19 @@ def test_a_study_on_ray_survives_its_driver_and_a_worker(tmp_path: Path) -> None
     finished = {path: path.stat().st_mtime_ns for path in output.glob("results/*.json")}
     assert len(finished) < 4
     begun = {path: path.stat().st_mtime_ns for path in output.glob("jobs/*/env.json")}
-    second = driver(tmp_path / "study.yaml", output, "--ray")
-    job, worker = wait_for_worker(output, second)
-    begun[output / "jobs" / job.id / "env.json"] = (output / "jobs" / job.id / "env.json").stat().st_mtime_ns
-    os.kill(worker, signal.SIGKILL)
-    _, err = second.communicate(timeout=400)
-    assert second.returncode == 0, err
+    with ThreadPoolExecutor(1) as pool:
+        second = pool.submit(run_on_ray, study, output, threads=threads)
+        job, worker = wait_for_worker(output, os.getpid(), lambda: not second.done())
+        begun[output / "jobs" / job.id / "env.json"] = (output / "jobs" / job.id / "env.json").stat().st_mtime_ns
+        os.kill(worker, signal.SIGKILL)
+        outcome = second.result(timeout=400)
+    assert (outcome.done, outcome.failed) == (4, {})
     assert len(list(output.glob("results/*.json"))) == 4
     assert all(path.stat().st_mtime_ns == when for path, when in (finished | begun).items())
     for path in output.glob("jobs/*/metrics.jsonl"):
         steps = [json.loads(line)["step"] for line in path.read_text().splitlines()]
         assert steps == sorted(set(steps))
-        assert steps[-1] == 100
+        assert steps[-1] == 60
 
 
 def test_ray_takes_no_options_of_local_processes(small: Path, capsys: pytest.CaptureFixture) -> None:
