@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from saccade.data.config import AugmentationConfig
 from saccade.data.pixels import crop, flip, to_tensor
@@ -121,7 +121,7 @@ class RandomResizedCrop:
         return resize_image(part, self.preprocessing.size, self.preprocessing.interpolation)
 
 
-def colour_transform(config: AugmentationConfig, preprocessing: Preprocessing) -> Callable | None:
+def colour_transform(config: AugmentationConfig, preprocessing: Preprocessing) -> nn.Module | None:
     """RandAugment and colour jitter by the config; None if both are off.
 
     Raises:

@@ -284,7 +284,7 @@ def make_positions(
     queries and keys instead (:class:`RotaryPositions`).
 
     Learned positions include ``num_prefix`` prefix tokens and are resampled for other grids by ``method``."""
-    if kind == "none" or kind in get_args(RotaryKind):
+    if kind in ("none", "rotary", "rotary_normalized"):
         return None
     if kind == "learned":
         return LearnedPositions(grid, dim, num_prefix, method)
