@@ -192,7 +192,7 @@ def _refuse_bomb(path: Path, members: list[zipfile.ZipInfo]) -> None:
 
 
 def _read_safetensors(path: Path) -> Tensors:
-    _refuse_repeated_names(path)
+    _check_header(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
@@ -202,13 +202,17 @@ def _read_safetensors(path: Path) -> Tensors:
     return _strip_prefixes(tensors, metadata, "safetensors", [])
 
 
-def _refuse_repeated_names(path: Path) -> None:
-    """Raise CheckpointError for a header that has a name twice: of two tensors readers take the last, or the first."""
+def _check_header(path: Path) -> None:
+    """Raise CheckpointError for a header of too many tensors, which is not parsed, or with a name that is twice in it:
+    of two tensors readers take the last, or the first."""
     with open_regular(path, error=CheckpointError) as file:
         size = int.from_bytes(file.read(8), "little")
         if size > MAX_HEADER:
             raise CheckpointError(f"{path} is a damaged safetensors file (a header of {size:,} bytes).")
         header = file.read(size)
+    count = header.count(b"{")  # one for each tensor, at least
+    if count > MAX_TENSORS:
+        raise CheckpointError(f"{path} contains about {count} tensors; the maximum is {MAX_TENSORS}.")
     repeated: list[str] = []
 
     def names_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

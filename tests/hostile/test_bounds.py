@@ -241,6 +241,16 @@ def test_a_name_that_is_twice_in_safetensors_is_refused(tmp_path: Path) -> None:
         read_tensors(tmp_path / "a.safetensors")
 
 
+def test_a_header_of_a_million_tensors_is_refused_before_it_is_parsed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header = b'{"a":' + b'{},"a":' * 10**6 + b"{}}"
+    (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    monkeypatch.setattr(json, "loads", None)
+    with pytest.raises(CheckpointError, match="the maximum is"):
+        read_tensors(tmp_path / "a.safetensors")
+
+
 def test_a_value_that_is_repeated_over_a_giant_shape_is_refused(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(1).expand(2**40)}, tmp_path / "a.pth")
     with pytest.raises(CheckpointError, match="fewer values in the file"):
