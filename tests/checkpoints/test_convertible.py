@@ -65,7 +65,11 @@ def test_torchvision_holds_it_in_colour(tmp_path: Path) -> None:
 REFUSED = [
     ("torchvision", {}, r"torchvision has no vit with in_channels=1 \(it has in_channels: 3\)"),
     ("huggingface", {"num_registers": 2}, r"huggingface has no vit with num_registers=2"),
-    ("huggingface", {"block.layer_scale": 0.1}, r"huggingface has no vit with block.layer_scale=0.1"),
+    (
+        "huggingface",
+        {"block.layer_scale": 0.1},
+        r"huggingface has no vit with pooling='cls' \(it has pooling: cls\+mean",
+    ),
     ("huggingface", {"class_token": False, "pooling": "mean"}, r"huggingface has no vit with class_token=False"),
     ("huggingface", {"pooling": "attention"}, r"huggingface has no vit with pooling='attention'"),
     ("huggingface", {"pooling": "mean", "pool_norm": False}, r"does not support pooling: 'mean' would become 'cls'"),

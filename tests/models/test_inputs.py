@@ -90,7 +90,7 @@ NAMES = {
     "openai/clip-vit-base-patch32": "clip_vit_b32", "microsoft/resnet-50": "resnet50",
     "facebook/convnext-tiny-224": "convnext_t",
     "facebook/vit-mae-base": "mae_b16", "swin_tiny_patch4_window7_224": None, "efficientnet_b0": None,
-    "vit_small_patch14_dinov2": None, "runs/digits": None,
+    "vit_small_patch14_dinov2": "dinov2_s14", "runs/digits": None,
 }  # fmt: skip
 
 

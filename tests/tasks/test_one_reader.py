@@ -150,7 +150,9 @@ def test_skipped_files_are_named_by_both(tmp_path: Path) -> None:
     root = write_masks(tmp_path)
     write_png(root / "train" / "masks" / "alone.png", np.zeros((60, 80), np.uint8))
     room = table.room("segmentation")
-    plan: Any = SimpleNamespace(setup=SimpleNamespace(splits=room.open_data(str(root), WHOLE)))
+    plan: Any = SimpleNamespace(
+        setup=SimpleNamespace(splits=room.open_data(str(root), WHOLE)), model=None, recomputed=(), workers=0
+    )
     lines: list[str] = []
     config = replace(config_of("segmentation", root), preflight=False)
     check_before(config, plan, Any, lambda text, warning: lines.append(text))
@@ -166,7 +168,7 @@ def test_own_data_is_checked_before_a_run(task: str, tmp_path: Path) -> None:
     path = writers.get(task, write_captions)(tmp_path)
     config = replace(config_of(task, path), preflight=False)
     splits = table.room(task).open_data(str(path), WHOLE)
-    plan: Any = SimpleNamespace(setup=SimpleNamespace(splits=splits))
+    plan: Any = SimpleNamespace(setup=SimpleNamespace(splits=splits), model=None, recomputed=(), workers=0)
     lines: list[str] = []
     check_before(config, plan, Any, lambda text, warning: lines.append(text))
     assert set(splits.notes) <= set(lines)

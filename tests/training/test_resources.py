@@ -47,7 +47,7 @@ def test_a_run_prints_and_keeps_its_memory(tmp_path) -> None:
     weights = 4 * cost.params
     more = 4 * weights + max(16 * cost.activation_bytes, 4 * weights) - weights + FIRST_USE
     assert environment["predicted_memory"] == result.predicted_memory
-    assert before < environment["predicted_memory"] - more < result.memory
+    assert before <= environment["predicted_memory"] - more < result.memory
     assert any(line.startswith("expected: ") and "of memory at the peak" in line for line in lines)
     assert result.memory == pytest.approx(environment["predicted_memory"], rel=0.3)
     assert memory_line(1_500_000_000, None) == "1.5 GB"
