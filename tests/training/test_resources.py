@@ -39,7 +39,7 @@ def test_a_run_prints_and_keeps_its_memory(tmp_path) -> None:
     lines: list[str] = []
     options = {"schedule.steps": 2, "preflight": False, "data.check": "off", "batch_size": 16, "ema": 0.9}
     config = resolve("digits", overrides=options)
-    before = resident_memory(torch.device("cpu"))
+    before, peak = (measure(torch.device("cpu")) for measure in (resident_memory, peak_memory))
     result = train(config, output=tmp_path / "run", on_event=lambda event: lines.append(getattr(event, "text", "")))
     environment = result.run.environment()
     model = saccade.create(config.model.name, options=config.model.options, num_classes=10)
@@ -49,7 +49,8 @@ def test_a_run_prints_and_keeps_its_memory(tmp_path) -> None:
     assert environment["predicted_memory"] == result.predicted_memory
     assert before <= environment["predicted_memory"] - more < result.memory
     assert any(line.startswith("expected: ") and "of memory at the peak" in line for line in lines)
-    assert result.memory == pytest.approx(environment["predicted_memory"], rel=0.3)
+    predicted = environment["predicted_memory"]
+    assert 0.7 * predicted <= result.memory <= max(peak, 1.3 * predicted)  # the peak may be of a test before
     assert memory_line(1_500_000_000, None) == "1.5 GB"
 
 
