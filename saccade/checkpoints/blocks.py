@@ -1,6 +1,6 @@
 """Rules for what several formats share: the parts of a transformer block, of a convolution with its norm, of a stem."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from torch import Tensor
 
@@ -58,13 +58,17 @@ def rotary_pairs(config: BlockConfig, *columns: int) -> tuple[Step, ...]:
     )
 
 
-def rotary_attention(qkv: str, biases: Sequence[str], ours: str, config: BlockConfig) -> list[Rule]:
+def rotary_attention(theirs: str, ours: str, config: BlockConfig) -> list[Rule]:
     """A packed projection of rotary attention, which is three here, and the biases of its queries and values."""
     pairs = rotary_pairs(config, config.embed_dim)
-    rules = [Rule((qkv,), tuple(f"{ours}.{name}.weight" for name in "qkv"), steps_after=(pairs, pairs, ()))]
+    rules = [
+        Rule(
+            (f"{theirs}.qkv.weight",), tuple(f"{ours}.{name}.weight" for name in "qkv"), steps_after=(pairs, pairs, ())
+        )
+    ]
     if config.qkv_bias:
-        query, value = biases
-        rules += [rename(query, f"{ours}.q.bias", *rotary_pairs(config)), rename(value, f"{ours}.v.bias")]
+        rules += [rename(f"{theirs}.q_bias", f"{ours}.q.bias", *rotary_pairs(config))]
+        rules += [rename(f"{theirs}.v_bias", f"{ours}.v.bias")]
     return rules
 
 

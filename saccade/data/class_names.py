@@ -108,13 +108,13 @@ def _refuse_unmatched(
         if len(places) > 1:
             several = ", ".join(f"{labels[place]!r} (number {place})" for place in places[:4])
             raise DataError(f"{data}: the class {name!r} can be several of the model's: {several}")
-    taken: dict[int, str] = {}
+    name_at: dict[int, str] = {}
     for name, (place, *_) in zip(classes, candidates):
-        if place in taken:
+        if place in name_at:
             raise DataError(
-                f"{data}: the classes {taken[place]!r} and {name!r} are both {labels[place]!r} of the model"
+                f"{data}: the classes {name_at[place]!r} and {name!r} are both {labels[place]!r} of the model"
             )
-        taken[place] = name
+        name_at[place] = name
 
 
 def spellings(name: str) -> set[str]:

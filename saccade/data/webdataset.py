@@ -42,11 +42,11 @@ def tar_files(path: str) -> list[Path]:
     tars: list[Path] = []
     for text in (text for pattern in path.split("::") for text in expand_braces(pattern)):
         pattern = Path(text)
-        found = sorted(pattern.parent.glob(pattern.name)) if "*" in pattern.name else [pattern]
-        missing = [tar for tar in found or [pattern] if not tar.is_file()]
+        files = sorted(pattern.parent.glob(pattern.name)) if "*" in pattern.name else [pattern]
+        missing = [tar for tar in files or [pattern] if not tar.is_file()]
         if missing:
             raise DataError(f"there is no {missing[0]}")
-        tars += found
+        tars += files
     return tars
 
 
@@ -84,10 +84,10 @@ def read_tars(paths: Sequence[Path], suffixes: Sequence[str] = ()) -> Records:
     for image, members in _samples(storage.names):
         split = _split_of_tar(image)
         fields: dict[str, Any] = {}
-        chosen = next((suffix for suffix in suffixes if suffix in members), None)
+        first = next((suffix for suffix in suffixes if suffix in members), None)
         for suffix, name in members.items():
             kind = suffix.rsplit(".", 1)[-1]
-            if chosen is not None and suffix != chosen:
+            if first is not None and suffix != first:
                 continue
             if kind == "json":
                 fields |= _object(storage, name)

@@ -191,6 +191,19 @@ def test_an_encoder_predicts_its_features_and_is_exported(tmp_path: Path) -> Non
     np.testing.assert_allclose(again.vector, result.vector, atol=1e-4)
 
 
+def test_weights_alone_and_a_model_without_registers(tmp_path: Path) -> None:
+    official = transformers.DINOv3ViTModel(transformers.DINOv3ViTConfig(**{**SMALL, "num_register_tokens": 0})).eval()
+    official.save_pretrained(tmp_path / "theirs")
+    state, images = load_file(tmp_path / "theirs" / "model.safetensors"), torch.randn(1, 3, 32, 48)
+    state.pop("embeddings.register_tokens", None)
+    save_file(state, tmp_path / "weights.safetensors")
+    loaded = load_model(tmp_path / "weights.safetensors", options={"block.num_heads": 4})
+    assert loaded.model.config.image_size == (224, 224)
+    assert loaded.model.config.num_registers == 0
+    with torch.no_grad():
+        torch.testing.assert_close(loaded.model(images), official(images).pooler_output, atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_parameters_to_the_integer(name: str) -> None:
     width, depth, heads, mlp_dim, options = PUBLISHED[name]

@@ -95,8 +95,7 @@ def rules(config: ViTConfig) -> list[Rule]:
     rules += [rename("storage_tokens", "encoder.registers")] if config.num_registers else []
     for i in range(config.depth):
         theirs, ours = f"blocks.{i}", f"encoder.blocks.{i}"
-        biases = (f"{theirs}.attn.q_bias", f"{theirs}.attn.v_bias")
-        rules += rotary_attention(f"{theirs}.attn.qkv.weight", biases, f"{ours}.attn", config.block)
+        rules += rotary_attention(f"{theirs}.attn", f"{ours}.attn", config.block)
         for layer in ("norm1", "norm2", "attn.proj"):
             rules += rename_both(f"{theirs}.{layer}", f"{ours}.{layer}")
         rules += [rename(f"{theirs}.ls{n}.gamma", f"{ours}.ls{n}.gamma") for n in (1, 2)]

@@ -48,6 +48,8 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ViTConfig:
         raise CheckpointError(f"rotary positions of rope_theta={temperature} are not supported, only of {TEMPERATURE}")
     if gated and config_json.get("hidden_act", "silu") not in ("silu", "swish"):
         raise CheckpointError(f"a gated MLP with hidden_act={config_json['hidden_act']!r} is not supported, only silu")
+    size = config_json.get("image_size", 224)
+    size = tuple(size) if isinstance(size, list) else size
     if "layer.0.attention.k_proj.bias" in shapes:
         raise CheckpointError("keys with a bias, which no published DINOv3 has, are not supported")
     block = BlockConfig(
@@ -63,12 +65,12 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ViTConfig:
     return ViTConfig(
         block=block,
         depth=depth,
-        image_size=metadata.image_size or huggingface_vit.told_size(0, (1, 1), metadata),
+        image_size=metadata.image_size or (size if isinstance(size, tuple) else (size, size)),
         patch_size=(patch_size[0], patch_size[1]),
         in_channels=in_channels,
         num_classes=0,
         positions="rotary_normalized",
-        num_registers=shapes["embeddings.register_tokens"][1],
+        num_registers=shapes.get("embeddings.register_tokens", (1, 0))[1],
         prefix_positions=0,
     )
 

@@ -63,8 +63,7 @@ def rules(config: ViTConfig) -> list[Rule]:
     rules += [rename("reg_token", "encoder.registers")] if config.num_registers else []
     for i in range(config.depth):
         theirs, ours = f"blocks.{i}", f"encoder.blocks.{i}"
-        biases = (f"{theirs}.attn.q_bias", f"{theirs}.attn.v_bias")
-        rules += rotary_attention(f"{theirs}.attn.qkv.weight", biases, f"{ours}.attn", config.block)
+        rules += rotary_attention(f"{theirs}.attn", f"{ours}.attn", config.block)
         for layer in ("norm1", "norm2", "attn.proj", "mlp.fc2"):
             rules += rename_both(f"{theirs}.{layer}", f"{ours}.{layer}")
         rules += [rename(f"{theirs}.gamma_{n}", f"{ours}.ls{n}.gamma") for n in (1, 2)]
