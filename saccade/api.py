@@ -63,7 +63,7 @@ def save(
         labels: K class names in the order of the logits ``[B, K]``; needed for a model alone with a head, and instead
             of its own for a predictor.
         preprocessing: how images are prepared for it; needed for a model alone.
-        task: of a model alone; that of its architecture unless given, see `saccade models`.
+        task: of a model alone; that of its architecture by default, see `saccade models`.
 
     Returns:
         the directory.
@@ -111,8 +111,8 @@ def evaluate(
         split: "train", "val", "test", "all", or "auto": the test split where the data has one of its own or is what
             the model was trained on; else everything. A data set of your own has no splits.
         batch_size: inputs at once.
-        workers: processes that load data; chosen for the machine unless given.
-        device: where the model runs, such as "cuda" or "auto"; the CPU unless given. A predictor has its own.
+        workers: processes that load data; chosen for the machine by default.
+        device: where the model runs, such as "cuda" or "auto"; the CPU by default. A predictor has its own.
         options: of the task's predictions, such as ``{"max_depth": 80.0}``.
         on_inputs: called with (inputs done, inputs in all).
 
@@ -152,8 +152,8 @@ def export(
         out: the file, or a folder for ``model.onnx``, ``model.xml`` or ``model.pt2``.
         to: what opens the file: "onnx", "openvino" or "torch" (:func:`torch.export.load`).
         attention: numbers of attentions, in the order of the modules, whose weights the graph returns too.
-        images: photographs or folders for the comparison with PyTorch; two that scikit-learn brings unless given.
-        tolerance: largest difference from PyTorch as a fraction of an output's scale; 1e-4 unless given, OpenVINO 5e-4.
+        images: photographs or folders for the comparison with PyTorch; two that scikit-learn brings by default.
+        tolerance: largest difference from PyTorch as a fraction of an output's scale; 1e-4 by default, OpenVINO 5e-4.
         precision: of the weights, "f32", "bf16" or "int8"; refused where fewer than 95 % of images keep their class.
 
     Returns:
@@ -199,15 +199,15 @@ def explain(
             or column and row of a pixel of the image. With a `method` for a class: the place whose depth or class, or
             the box around it, is explained.
         query: number of an object query, or location, of a detector.
-        method: of one map an image; "attention" unless given, with a `target` "relevance". ``RiseMasks(4000)`` is
+        method: of one map an image; "attention" by default, with a `target` "relevance". ``RiseMasks(4000)`` is
             "rise" with other masks than its 1,000.
-        target: name of the class, for methods that depend on it; the predicted one unless given.
+        target: name of the class, for methods that depend on it; the predicted one by default.
         layer: of "attention" and "grad-cam", the last one of "rollout" and "flow"; from 0, or negative.
-        head: of "attention"; the mean of all heads unless given.
+        head: of "attention"; the mean of all heads by default.
         score: also measure how far a map by a method, or the rollout of a classifier, can be believed, as
             :func:`saccade.analysis.map_score.score_map` does; of other maps `lines` have the reason why there is none.
         budget: memory that one image's attention may take, in bytes or as "4 GiB".
-        device: where the model runs, such as "cuda" or "auto"; the CPU unless given. A predictor has its own.
+        device: where the model runs, such as "cuda" or "auto"; the CPU by default. A predictor has its own.
 
     Returns:
         its `figure`, and `lines` of text about each image.
@@ -267,10 +267,10 @@ def explain_words(
         model: a predictor of a CLIP, or whatever :func:`saccade.load` opens as one.
         images: one or several.
         text: compared with each image; with several texts the model is a classifier whose classes are the texts.
-        method: with one text "relevance" for its similarity to the image unless given; "attention", "rollout" or "flow"
+        method: with one text "relevance" for its similarity to the image by default; "attention", "rollout" or "flow"
             of the text encoder, the last two also of the image encoder. All others, and all methods with several
             texts, are maps over the image as :func:`explain` draws them.
-        target: one of several texts; the most similar one unless given.
+        target: one of several texts; the most similar one by default.
         layer, head, score, budget, device: as for :func:`explain`.
 
     Raises:

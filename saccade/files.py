@@ -38,7 +38,7 @@ def open_regular(
 
     Args:
         path: of the file; symbolic links are followed.
-        name: of the file in errors; its path unless given.
+        name: of the file in errors; its path by default.
         error: the class of errors to raise.
         kind: what the file should be, for errors.
         max_bytes: refuse larger files; None where the caller reads parts of it.

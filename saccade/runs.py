@@ -71,7 +71,7 @@ def train(
     Args:
         setup: data, model and task.
         config: of the run; `config.options` is None for a task without a row in the table.
-        output: the run's folder; under `runs/` unless given.
+        output: the run's folder; under `runs/` by default.
         resume: go on with the run in `output` from its last whole checkpoint.
         on_event: called with everything that happens, in the first process.
 

@@ -65,7 +65,7 @@ def activations(predictor: Predictor, image: ImageLike, *, count: int = 16, laye
         predictor: any model with feature maps or patches.
         image: the image.
         count: channels of each layer.
-        layer: number of one layer, negative from the end; all unless given.
+        layer: number of one layer, negative from the end; all by default.
 
     Raises:
         ConfigError: the model reads texts, there is no such layer, or no channel was requested.

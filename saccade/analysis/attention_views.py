@@ -96,10 +96,10 @@ def attention_view(
         image: the image.
         query: what looks: ``"cls"`` the class token, ``"mean"`` the mean over all queries, a point (x, y) as for
             :func:`saccade.analysis.image_points.point_in_input`, or the number of a query, such as an object query of a
-            DETR or a latent of a Perceiver. The class token where the head reads it, else the mean, unless given.
+            DETR or a latent of a Perceiver. The class token where the head reads it, else the mean, by default.
         layers: indices or paths as for :func:`saccade.nn.recording.record`. Unless given, the self-attentions over the
             patches; for a query by number the cross-attentions, where there are any.
-        heads: head indices; all unless given.
+        heads: head indices; all by default.
         budget: memory that the recording may take.
 
     Raises:

@@ -181,7 +181,7 @@ def attnlrp_map(
     Args:
         predictor: with attention over patches: a classifier, a DETR, a DPT.
         inputs: one image ``[1, C, H, W]``, prepared.
-        target: number of the class; the best one unless given.
+        target: number of the class; the best one by default.
         query, point: of a detector or a dense model, see :func:`saccade.analysis.outputs.class_score`.
         pixels: the relevance of every pixel ``[H, W]`` instead of every patch ``[h, w]``.
 

@@ -28,7 +28,7 @@ def captum_map(predictor: Predictor, inputs: Tensor, method: CaptumMethod, targe
         inputs: one image ``[1, C, H, W]``, prepared.
         method: "integrated-gradients" (Sundararajan et al., arXiv 1703.01365) from the mean colour, in 50 steps; or
             "occlusion" (Zeiler & Fergus, arXiv 1311.2901), one patch at a time behind the mean colour.
-        target: number of the class; the best one unless given.
+        target: number of the class; the best one by default.
 
     Returns:
         ``values [H, W]``; negative where pixels speak against the class. Of integrated gradients the sum over channels;

@@ -144,10 +144,10 @@ def compare(
     Args:
         first, second: classifiers of the same classes; their numbers may differ.
         data: as for :func:`saccade.engine.evaluation.evaluate`.
-        names: of the models; their architectures unless given.
+        names: of the models; their architectures by default.
         split: likewise. With "auto" each model has the images that it was not trained on, and those of both count.
         batch_size: images at once.
-        workers: loader processes; chosen for the machine unless given.
+        workers: loader processes; chosen for the machine by default.
         on_inputs: called with (images done, images in all), for each model.
 
     Raises:

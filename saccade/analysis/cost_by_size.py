@@ -106,8 +106,8 @@ def cost_by_size(
 
     Args:
         predictor: the model; its time is measured on its device.
-        sizes: (H, W) in pixels, the model's own size times 1, 2, 3 and 4 unless given; of a model of texts numbers of
-            tokens, source and target alike, a quarter to four quarters of its longest text unless given.
+        sizes: (H, W) in pixels, the model's own size times 1, 2, 3 and 4 by default; of a model of texts numbers of
+            tokens, source and target alike, a quarter to four quarters of its longest text by default.
         batch_size: inputs at once in the timed runs.
         timed: whether the forward pass is timed.
 

@@ -105,7 +105,7 @@ def faithfulness(
         predictor: a classifier.
         images: to score on; 100 give intervals of about 0.05.
         methods: names; a random map and a blob in the middle are added.
-        masks: of "rise"; 1,000 an image unless given.
+        masks: of "rise"; 1,000 an image by default.
         steps: of the curves, at most.
         seed: of the random map and of the bootstrap.
         on_images: called with (images done, images in all).

@@ -61,7 +61,7 @@ def relevance_map(
         predictor: with attention from the output back to the patches: a classifier (global, local or axial attention, a
             Perceiver), a DETR, a DPT.
         inputs: one image ``[1, C, H, W]``, prepared.
-        target: number of the class; the best one unless given.
+        target: number of the class; the best one by default.
         query, point: of a detector or a dense model, see :func:`saccade.analysis.outputs.class_score`.
         budget: memory that the attention may take; the gradients take as much again.
 
@@ -185,7 +185,7 @@ def grad_cam(
     Args:
         predictor: a classifier, a detector, a dense model.
         inputs: one image ``[1, C, H, W]``, prepared.
-        target: number of the class; the best one unless given.
+        target: number of the class; the best one by default.
         layer: block whose tokens are the features, from 0, negative from the end. Unless given the last one whose
             patches the class depends on: the last but one where the head reads a class token. Of a network without
             blocks the last feature map.

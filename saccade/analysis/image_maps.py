@@ -114,13 +114,13 @@ def image_map(
         method: "attention" of one layer, "rollout" or "flow" through all layers up to `layer`, of what the head reads;
             or for a class "relevance", "attnlrp", "grad-cam", "rise", "integrated-gradients" or "occlusion" (the last
             two by captum).
-        target: name of the class for those; the predicted one unless given.
+        target: name of the class for those; the predicted one by default.
         layer: number of the layer, from 0; negative from the end.
-        head: number of the head, for "attention"; the mean of all unless given.
+        head: number of the head, for "attention"; the mean of all by default.
         query: number of a detector's query or location.
         point: (x, y) as for :func:`saccade.analysis.image_points.point_in_input`: the patch whose attention is shown;
             for a class the place of a dense output, or the box around it of a detector.
-        masks: of "rise"; 1,000 unless given.
+        masks: of "rise"; 1,000 by default.
         budget: memory that the recording may take.
 
     Raises:
@@ -321,7 +321,7 @@ def _placed_values(
 
 
 def _layer(layer: int | None, count: int) -> int:
-    """A layer's number from 0, the last unless given.
+    """A layer's number from 0, the last by default.
 
     Raises:
         RecordingError: there is no such layer.

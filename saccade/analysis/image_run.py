@@ -80,7 +80,7 @@ def run_images(
     Args:
         predictor: of images.
         inputs: ``[B, C, H, W]``.
-        reader: what runs; that of :func:`saccade.analysis.inputs.image_reader` unless given.
+        reader: what runs; that of :func:`saccade.analysis.inputs.image_reader` by default.
         layers, heads: as for :func:`saccade.nn.recording.record`.
         budget: memory that the recording may take.
         tokens: whether the outputs of blocks are recorded too.

@@ -128,7 +128,7 @@ def measure_importance(
     Args:
         predictor: the model.
         images: with targets; they are held in memory.
-        metric: one of the task's main metrics; the first unless given.
+        metric: one of the task's main metrics; the first by default.
         seed: of the draws of images.
         on_parts: called with (parts measured, parts in all).
 

@@ -119,9 +119,9 @@ def open_images(
         predictor: the model, which prepares them.
         data: an image file, a pattern with ``*``, or a data set as for :func:`saccade.engine.evaluation.evaluate`.
         split: of a data set, as for `evaluate`.
-        limit: at most so many images, evenly spaced; all unless given.
+        limit: at most so many images, evenly spaced; all by default.
         batch_size: images at once.
-        workers: loader processes; chosen for the machine unless given.
+        workers: loader processes; chosen for the machine by default.
 
     Raises:
         ConfigError: the model reads texts, or the limit is below 1.

@@ -64,7 +64,7 @@ def intervene(
         attention: who may attend to whom in `layers`: boolean, True where it may, or a bias that is added to the
             scores; broadcastable to ``[B, heads, Q, K]``.
         temperature: divides the scores of attention in `layers`: above 1 flatter, below 1 sharper.
-        layers: where `attention` and `temperature` act; everywhere unless given.
+        layers: where `attention` and `temperature` act; everywhere by default.
         patch: activations of another run, as a recording holds them: path of a block -> its output ``[B, N, D]``, path
             of an attention -> its weights ``[B, heads, Q, K]``.
 

@@ -90,7 +90,7 @@ def score_map(
         image: ``[1, C, H, W]``, as :meth:`Predictor.prepare` gives it with a batch dimension; hidden patches have the
             mean colour.
         values: the map, ``[h, w]`` of any size; the largest goes first. It is brought to the grid of the patches.
-        target: number of the class; the predicted one unless given.
+        target: number of the class; the predicted one by default.
         random_maps: R to compare with.
         steps: S of the curves, at most.
         seed: of the random maps.

@@ -23,8 +23,8 @@ def class_score(
 
     Args:
         outputs: of one image: logits ``[1, K]``; of a detector; ``[1, K, H, W]`` or ``[1, H, W]`` of a dense model.
-        target: the class; the best one unless given.
-        query: the query or location of a detector; that with the best score unless given.
+        target: the class; the best one by default.
+        query: the query or location of a detector; that with the best score by default.
         point: (x, y) in [0, 1] of the input: of a dense output this place; of a detector the best box around it.
 
     Returns:

@@ -143,10 +143,10 @@ def compare_metrics(
     Args:
         first, second: models of one task with the same classes.
         data: as for :func:`saccade.engine.evaluation.evaluate`.
-        names: of the models; their architectures unless given.
+        names: of the models; their architectures by default.
         split: likewise. With "auto" each model has the inputs that it was not trained on, and those of both count.
         batch_size: inputs at once.
-        workers: loader processes; chosen for the machine unless given.
+        workers: loader processes; chosen for the machine by default.
         resamples: draws of the bootstrap, with seed 0.
         on_inputs: called with (inputs done, inputs in all), for each model.
         on_draws: called with (draws done, draws in all).

@@ -45,7 +45,7 @@ class PlacedAttention:
     layout: TokenLayout
 
     def rows(self, query: int | None = None) -> Tensor:
-        """What a place attends to, the mean over all unless given: ``[B, H, h, w]``."""
+        """What a place attends to, the mean over all by default: ``[B, H, h, w]``."""
         if query is None:
             shares = self.weights.new_full((*self.weights.shape[:2], self.layout.num_patches), 1 / len(self.keys))
             return self.pull(shares, self.weights).unflatten(-1, self.layout.grid)

@@ -77,7 +77,7 @@ def measure_positions(
 
     Args:
         model: with positions.
-        image_size: (H, W) in pixels, whose grid is taken; the model's own unless given.
+        image_size: (H, W) in pixels, whose grid is taken; the model's own by default.
         max_side: places in a row or a column at most; of a larger grid every second, third, ... is taken.
 
     Raises:

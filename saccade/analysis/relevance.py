@@ -23,7 +23,7 @@ def stream_relevance(steps: Sequence[Step], stream: str | None = None) -> dict[s
 
     Args:
         steps: from the first to the last, with the gradients of one output.
-        stream: of the output tokens, that of the last queries unless given.
+        stream: of the output tokens, that of the last queries by default.
     """
     relevance: dict[str, dict[str, Tensor]] = {
         name: {name: torch.eye(size)} for name, size in stream_sizes(steps).items() if _mixes(steps, name)

@@ -73,8 +73,8 @@ def rise_map(
     Args:
         predictor: a classifier.
         inputs: one image ``[1, C, H, W]``, prepared; what a mask hides has the mean colour.
-        target: number of the class; the predicted one unless given.
-        masks: how many, and of which kind; 1,000 of the paper's unless given.
+        target: number of the class; the predicted one by default.
+        masks: how many, and of which kind; 1,000 of the paper's by default.
 
     Returns:
         ``values [H, W]``: where nothing matters, they are the mean probability of the class over the masks.

@@ -110,8 +110,8 @@ def robustness(
     Args:
         predictor: the classifier.
         images: with classes.
-        corruptions: names; the fifteen of the benchmark unless given.
-        name: of the model; its architecture unless given.
+        corruptions: names; the fifteen of the benchmark by default.
+        name: of the model; its architecture by default.
         seed: of noise; the same for every model.
         on_images: called with (images done, images in all).
 

@@ -122,7 +122,7 @@ def stream_rollout(
     Args:
         steps: from the first to the last.
         rows: weights of the output tokens, ``[R, N]``: a row of the identity for one token.
-        stream: of the output tokens, the last queries' unless given.
+        stream: of the output tokens, the last queries' by default.
         residual: in [0, 1).
 
     Returns:

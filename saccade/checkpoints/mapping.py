@@ -55,7 +55,7 @@ class Rule:
         ours: names in the model; more than one cuts the joined tensor into equal parts along the first axis.
         steps: applied to each of theirs, in this order, before joining.
         sizes: of theirs along the first axis, where they are not equal.
-        steps_after: for each of ours, what is applied to it after cutting; none unless given.
+        steps_after: for each of ours, what is applied to it after cutting; none by default.
     """
 
     theirs: tuple[str, ...]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from saccade.reporting.comparison import ShownDisagreement
     from saccade.reporting.task_comparison import ShownDifference
 
-IMAGES = 100  # that are shifted and corrupted, unless given
+IMAGES = 100  # that are shifted and corrupted, by default
 
 
 def compare(
@@ -41,7 +41,7 @@ def compare(
     the inputs that neither model was trained on.
 
     Of classifiers with one class an image: accuracy with a paired interval and McNemar's test, disagreements with
-    pictures, calibration, cost, speed, shifts and corruptions (of --images, 100 unless given). Of detectors, depth,
+    pictures, calibration, cost, speed, shifts and corruptions (of --images, 100 by default). Of detectors, depth,
     segmentation and all others: every main metric with the paired interval of its difference, the images on which the
     models differ most, cost and speed.
 

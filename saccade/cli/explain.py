@@ -71,7 +71,7 @@ def explain(
         (Petsiuk et al. 2018), integrated gradients or occlusion (with the extra `attribution`).
     target
         Name of the class, or the text, for relevance, attnlrp, grad-cam, rise, integrated-gradients and occlusion; the
-        predicted one unless given.
+        predicted one by default.
     layer
         Layer of the attention, or last layer of rollout and flow; from 0, negative from the end.
     head

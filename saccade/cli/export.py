@@ -47,7 +47,7 @@ def export(
     images
         Photographs or folders of them for the comparison (default: the two sample images of scikit-learn).
     tolerance
-        Largest difference from PyTorch, as a fraction of an output's scale; 1e-4 unless given, 5e-4 of OpenVINO.
+        Largest difference from PyTorch, as a fraction of an output's scale; 1e-4 by default, 5e-4 of OpenVINO.
     precision
         Of the weights. bf16 halves the file; int8 quantises matrix products. The file is refused where fewer than 95 %
         of the classes of --images (or of 64 crops of photographs) stay the same.

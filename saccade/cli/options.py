@@ -137,7 +137,7 @@ class MapOptions:
     """How a map is drawn up and scored."""
 
     masks: int | None = None
-    """Random masks of rise; 1000 unless given, the paper has 4000 to 8000."""
+    """Random masks of rise; 1000 by default, the paper has 4000 to 8000."""
     seed: int = 0
     """Seed of the masks of rise."""
     score: bool = True

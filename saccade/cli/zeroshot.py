@@ -56,7 +56,7 @@ def zeroshot(
         Files, folders (all images below them) and patterns; with --evaluate one labelled data set, as for training.
     labels
         Class names separated by commas, a text file with one name per line, or "digits". With --evaluate one name for
-        each class, in the order of the data; the names of the data unless given.
+        each class, in the order of the data; the names of the data by default.
     template
         Prompt with {} in place of the class name; may be given several times. Default: "a photo of a {}."
     templates

@@ -73,7 +73,7 @@ def collect(
         batches: inputs of a split in order.
         device: of the model.
         task: how the model is run and what is kept of its outputs.
-        precision: entered around the run, such as an autocast; float32 unless given.
+        precision: entered around the run, such as an autocast; float32 by default.
         on_inputs: called with the number of inputs done so far.
 
     Raises:

@@ -84,7 +84,7 @@ def evaluate(
         split: "train", "val", "test", "all", or "auto": the test split where the data has one of its own or is what
             the model was trained on (cut the same way, so that no image of its training is in it); else all inputs.
         batch_size: inputs at once.
-        workers: loader processes; chosen for the machine unless given.
+        workers: loader processes; chosen for the machine by default.
         on_inputs: called with (inputs done, inputs in all).
 
     Raises:
@@ -135,7 +135,8 @@ def collect_split(
 def choose_split(
     predictor: EvaluatedModel, data: str, split: str, open_data: OpenData | None = None
 ) -> tuple[DataSplits, dict[str, Source], str]:
-    """(the data, the splits to measure on, why these); opened as the model's task opens it unless given otherwise."""
+    """The data, the splits to measure on, and the reason for them; opened by the model's task unless `open_data` is
+    given."""
     trained_on = predictor.source.provenance.get("data") or {}
     same_cut = read_data_config(trained_on["config"]) if "config" in trained_on else DataConfig()
 

@@ -74,7 +74,7 @@ def extract(
         fingerprint: of the data, as :class:`~saccade.data.samples.DataSplits` has it; a changed image is another.
         cache: folder that keeps features; None keeps nothing.
         batch_size: images at once.
-        workers: loader processes; after the machine unless given.
+        workers: loader processes; after the machine by default.
         on_images: called with the number of images done so far.
     """
     path = None if cache is None else cache / f"{features_key(predictor, source, fingerprint)}.safetensors"

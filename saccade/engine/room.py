@@ -82,7 +82,7 @@ class TaskRoom(ABC):
 
         Args:
             path: as for :meth:`open_data`.
-            config: as for :meth:`open_data`; the defaults unless given.
+            config: as for :meth:`open_data`; the defaults by default.
             mode: "full" opens every input, "sample" some, "auto" all of a small data set.
             fix: correct what can be corrected, in place; the original is kept.
             on_input: called with (inputs done, inputs in all).

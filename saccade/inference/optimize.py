@@ -146,11 +146,11 @@ def optimize(
         method: what is to be fast: the output, or the features in front of the head. Of a CLIP its images.
         precision: "f32"; "bf16" or "int8" where 95 % of the classes of calibration images stay the same.
         batch_size: B, of the calls that are to be fast.
-        image_size: (H, W) in pixels, likewise; the model's own unless given.
+        image_size: (H, W) in pixels, likewise; the model's own by default.
         images: real images to compare with the plain model on: of a predictor what it predicts, of a model its inputs
-            ``[N, C, H, W]``; crops of photographs unless given.
+            ``[N, C, H, W]``; crops of photographs by default.
         backends: candidates, of "torch", "torch with packed weights", "openvino", "onnxruntime" and "inductor"; all
-            that are installed but the last unless given.
+            that are installed but the last by default.
         seconds: for measuring.
         cache: whether the choice is kept in ``~/.cache/saccade/optimize``, and one from there is used.
 

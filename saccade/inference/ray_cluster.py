@@ -10,7 +10,7 @@ def start_ray(address: str | None) -> Any:
     """Ray, connected to a cluster, or to a new one on this machine.
 
     Args:
-        address: HOST:PORT, or auto for the one on this machine; a new one on this machine unless given.
+        address: HOST:PORT, or auto for the one on this machine; a new one on this machine by default.
 
     Raises:
         ConfigError: Ray is missing, or there is no cluster at the address.

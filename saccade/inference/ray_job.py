@@ -60,7 +60,7 @@ def run_on_ray(
         open_stream: -> what predicts, called once in each worker; it is sent there by pickle.
         batch_size: inputs at once.
         workers: actors with a model each.
-        address: of a cluster: HOST:PORT, or auto for the one on this machine; a new one on this machine unless given.
+        address: of a cluster: HOST:PORT, or auto for the one on this machine; a new one on this machine by default.
         on_inputs: called with the number of inputs that are done.
 
     Raises:

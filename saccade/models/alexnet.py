@@ -49,7 +49,7 @@ class AlexNet(Classifier):
         self.head = nn.Linear(HIDDEN, config.num_classes) if config.num_classes else nn.Identity()
 
     def embed(self, images: Tensor) -> Tensor:
-        """What the head sees: ``[B, C, H, W]`` -> ``[B, num_features]``."""
+        """The head's input: ``[B, C, H, W]`` -> ``[B, num_features]``."""
         x = F.adaptive_avg_pool2d(self.feature_maps(images)[-1].features, GRID).flatten(1)
         x = F.relu(self.fc1(self.dropout(x)))
         return F.relu(self.fc2(self.dropout(x)))

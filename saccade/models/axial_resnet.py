@@ -1,6 +1,6 @@
-"""Axial-ResNet: every place sees its column, then its row (Wang et al., Axial-DeepLab, arXiv 2003.07853).
+"""Axial-ResNet: every position attends to its column, then to its row (Wang et al., Axial-DeepLab, arXiv 2003.07853).
 
-Two steps reach the whole image, at the cost of h + w instead of h w keys for each place.
+Two steps reach the whole image, with h + w instead of h w keys for each position.
 """
 
 from dataclasses import dataclass
@@ -30,8 +30,8 @@ class AxialResNetConfig(Config):
         width: channels after the stem; the middle of a stage's blocks has 2, 4, 8 and 16 times as many.
         num_heads: of every attention.
         image_size: (H, W) in pixels. The attention's span in each stage is the longer side there, so that at this size
-            every place sees all of its row and column.
-        span_size: (H, W) that the spans are for, where the model was built for another size; image_size unless given.
+            every position attends to its whole row and column.
+        span_size: (H, W) for which the spans were made, if that is another size; image_size by default.
     """
 
     depths: tuple[int, ...]
@@ -71,7 +71,7 @@ class AxialBlock(nn.Module):
 
 
 class AxialResNet(PooledClassifier):
-    """A convolutional stem, four stages of axial blocks, the mean over all places, a linear head."""
+    """A convolutional stem, four stages of axial blocks, the mean over all positions, a linear head."""
 
     def __init__(self, config: AxialResNetConfig):
         super().__init__()
@@ -98,11 +98,11 @@ class AxialResNet(PooledClassifier):
         return block_groups([self.stem], self.stages.blocks())
 
     def size_changes(self, image_size: tuple[int, int]) -> dict[str, Any]:
-        """The vectors of distances stay: on a larger map places further away are hidden."""
+        """The vectors of relative positions are kept: on a larger map positions further away are hidden."""
         return {"image_size": image_size, "span_size": self.config.span_size or self.config.image_size}
 
     def attention_streams(self) -> AttentionStreams:
-        """None: each place has keys of its own."""
+        """None: each position has keys of its own."""
         return ()
 
     def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:

@@ -1,4 +1,4 @@
-"""Models around another model of the catalogue: their configs, and the feature maps that they build on."""
+"""Models with a backbone from the catalogue: their configs, and the backbone's feature maps."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Self
@@ -13,9 +13,9 @@ from saccade.models.zoo import build, read_config
 
 
 class WithBackbone(Config):
-    """Mixin of the configs of models around another model of the zoo, whose image size and channels they have.
+    """Mixin for the configs of models with a backbone; image size and channels are the backbone's.
 
-    `ALIASES` are names by which `create` finds fields of the backbone's config.
+    `ALIASES` are names under which `create` accepts fields of the backbone's config.
     """
 
     ALIASES: ClassVar[dict[str, str]] = {
@@ -42,13 +42,14 @@ class WithBackbone(Config):
 
 
 def freeze_unused(backbone: Model, architecture: str, output: Callable[[Model, Tensor], Iterable[Tensor]]) -> None:
-    """Freeze the parameters of a backbone on which nothing depends that the model around it takes: a pooling, a last
+    """Freeze the parameters of a backbone that do not affect the output used by the model around it: a pooling, a last
     norm, a decoder.
 
     Args:
-        backbone: of a model around it.
-        architecture: of the catalogue.
-        output: what that model takes from (backbone, images ``[B, C, H, W]``); it runs once on the meta device.
+        backbone: part of another model.
+        architecture: its name in the catalogue.
+        output: function of (backbone, images ``[B, C, H, W]``) that computes the output in use; it runs once on the
+            meta device.
     """
     config = backbone.config
     with torch.device("meta"), torch.inference_mode(False), torch.enable_grad():
@@ -66,7 +67,7 @@ def all_maps(backbone: Model, images: Tensor) -> list[Tensor]:
 
 
 def backbone_maps(architecture: str, config: Any) -> list[tuple[int, tuple[int, int]]]:
-    """(channels, stride) of a backbone's feature maps, from the finest to the coarsest; nothing is computed."""
+    """(channels, stride) of a backbone's feature maps, from the finest to the coarsest, without computing them."""
     with torch.device("meta"):
         probe = build(architecture, config.to_dict()).eval()
         maps = probe.features(torch.empty(1, config.in_channels, *config.image_size))

@@ -28,9 +28,9 @@ class BertConfig(TextInput):
         block: of the encoder, post-norm.
         depth: number of blocks.
         vocab_size: V.
-        context_length: tokens of a text at most.
-        token_types: sentences of a text at most.
-        pooler: whether the first token passes one more layer with tanh.
+        context_length: maximum number of tokens in a text.
+        token_types: maximum number of sentences in a text.
+        pooler: whether the first token passes through one more layer with tanh.
         masked_lm: whether there is a head for masked language modelling.
         next_sentence: whether there is a head for next-sentence prediction; needs the pooler.
     """
@@ -51,7 +51,7 @@ class BertConfig(TextInput):
 
 
 class BertOutput(NamedTuple):
-    """The encoder's output and that of the heads in the config."""
+    """Output of the encoder and of the heads in the config."""
 
     hidden: Tensor  # [T, L, D]
     pooled: Tensor | None = None  # [T, D]
@@ -60,7 +60,7 @@ class BertOutput(NamedTuple):
 
 
 class MaskedLMHead(nn.Module):
-    """Hidden states ``[T, L, D]`` -> logits ``[T, L, V]``: a layer, a norm, and the embedding's own table."""
+    """Hidden states ``[T, L, D]`` -> logits ``[T, L, V]``: a linear layer, a norm, and the tied embedding table."""
 
     def __init__(self, embedding: nn.Embedding, eps: float):
         super().__init__()
@@ -95,12 +95,12 @@ class Bert(Model):
         zero_biases(self, nn.Linear)
 
     def forward(self, tokens: Tensor, types: Tensor | None = None, valid: Tensor | None = None) -> BertOutput:
-        """The encoder and the heads in the config.
+        """Run the encoder and the heads in the config.
 
         Args:
             tokens: ``[T, L]``.
-            types: 0 for tokens of the first sentence, 1 for those of the second, ``[T, L]``; 0 unless given.
-            valid: False for padding, ``[T, L]`` boolean; all True unless given.
+            types: 0 for tokens of the first sentence, 1 for those of the second, ``[T, L]``; 0 by default.
+            valid: False for padding, ``[T, L]`` boolean; all True by default.
         """
         types = torch.zeros_like(tokens) if types is None else types
         x = self.token_embed(tokens) + self.pos_embed[: tokens.shape[1]] + self.type_embed(types)

@@ -1,7 +1,7 @@
-"""BiT: a ResNet of the second kind, without batch norm (Kolesnikov et al., arXiv 1912.11370).
+"""BiT: a pre-activation ResNet without batch norm (Kolesnikov et al., arXiv 1912.11370).
 
-Norm and nonlinearity stand before each convolution (He et al., arXiv 1603.05027); the norm is by groups of channels and
-the filters are standardised, so that a result never depends on what else is in the batch. R152x4 is four times as wide.
+Norm and nonlinearity precede each convolution (He et al., arXiv 1603.05027). It uses group norm and standardised
+filters, so a result never depends on the other images in the batch. R152x4 is four times as wide.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class BiTConfig(Config):
 
     Attributes:
         depths: blocks of each stage.
-        width_factor: of every layer.
+        width_factor: factor of every layer's width.
         conv_eps: what standardisation adds to the variance: 1e-10 in Google's code, 1e-8 in timm and Hugging Face.
     """
 
@@ -38,7 +38,7 @@ class BiTConfig(Config):
 
 
 class BiT(PooledClassifier):
-    """Stem, stages, a last norm, the mean over all places, a linear head."""
+    """Stem, stages, a last norm, the mean over all positions, a linear head."""
 
     def __init__(self, config: BiTConfig):
         super().__init__()

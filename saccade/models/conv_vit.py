@@ -1,7 +1,7 @@
 """Early convolutions help transformers see better (Xiao et al., arXiv 2106.14881; Hassani et al., arXiv 2104.05704).
 
-A few 3 x 3 convolutions in place of one large patch, then a plain ViT over every place of their map, and the mean over
-its tokens. With few images the convolutions provide what a ViT would have to learn: neighbours belong together.
+A few 3 x 3 convolutions in place of one large patch, then a plain ViT over every position of their map, and the mean
+over its tokens. With few images the convolutions provide the locality that a ViT would have to learn.
 
 B batch, C channels, H x W pixels, D width.
 """
@@ -28,9 +28,9 @@ class ConvViTConfig(Config):
     """A ViT behind convolutions.
 
     Attributes:
-        block, depth: of the transformer.
-        channels: of each 3 x 3 convolution; a 1 x 1 to the tokens' width follows.
-        strides: of each.
+        block, depth: block and number of blocks of the transformer.
+        channels: output channels of each 3 x 3 convolution; a 1 x 1 convolution to the tokens' width follows.
+        strides: stride of each 3 x 3 convolution.
         image_size, in_channels, num_classes, drop_path: as in a ViT.
     """
 
@@ -71,11 +71,11 @@ class ConvViT(Classifier):
         initialise(self)
 
     def embed(self, images: Tensor) -> Tensor:
-        """What the head sees: ``[B, C, H, W]`` -> ``[B, D]``."""
+        """The head's input: ``[B, C, H, W]`` -> ``[B, D]``."""
         return self.norm(self.encode(images).tokens).mean(dim=1)
 
     def encode(self, images: Tensor, taps: Sequence[int] = ()) -> Encoded:
-        """``[B, C, H, W]`` -> tokens ``[B, h*w, D]`` before the last norm, and those after the tapped blocks."""
+        """``[B, C, H, W]`` -> tokens ``[B, h*w, D]`` before the last norm, and the tokens after the tapped blocks."""
         require_images(images, self.config.in_channels)
         x = self.stem(images)  # [B, D, h, w]
         tokens = x.flatten(2).transpose(1, 2) + self.pos_embed((x.shape[-2], x.shape[-1]))

@@ -1,7 +1,7 @@
 """ConvMixer: patches are all you need? (Trockman & Kolter, arXiv 2201.09792).
 
-A ViT's patches and constant resolution with convolutions in place of attention and MLP: filters of each channel alone
-mix the places, 1 x 1 convolutions the channels.
+A ViT's patches and constant resolution, with convolutions in place of attention and MLP: depthwise convolutions mix
+positions, 1 x 1 convolutions mix channels.
 """
 
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU}
 
 @dataclass(frozen=True)
 class ConvMixerConfig(Config):
-    """A ConvMixer for any image that patches tile.
+    """A ConvMixer for any image whose sides are multiples of the patch size.
 
     Attributes:
-        width: channels.
+        width: number of channels.
         depth: number of blocks.
-        kernel_size: of the filters, odd.
+        kernel_size: size of the filters, odd.
         patch_size: in pixels.
         activation: GELU; ReLU in the published 768/32.
     """
@@ -41,7 +41,7 @@ class ConvMixerConfig(Config):
 
 
 class ConvMixer(PooledClassifier):
-    """Patches, equal blocks, the mean over all places, a linear head."""
+    """Patch embedding, identical blocks, the mean over all positions, a linear head."""
 
     def __init__(self, config: ConvMixerConfig):
         super().__init__()

@@ -1,9 +1,10 @@
-"""ConvNeXt: a ResNet that took over what transformers had found to be good (Liu et al., arXiv 2201.03545).
+"""ConvNeXt: a ResNet modernised with the design choices of vision transformers (Liu et al., arXiv 2201.03545).
 
-Patches first; then blocks that mix places for each channel alone (7 x 7 filters, as attention mixes tokens) and
-channels at each place (an MLP of four times the width); layer norm, GELU, a learned scale of each branch.
+A patch embedding; then blocks that mix positions within each channel (7 x 7 depthwise convolution, as attention mixes
+tokens) and channels at each position (an MLP of four times the width), with layer norm, GELU and a learned scale of
+each branch.
 
-B batch, C channels, H x W places.
+B batch, C channels, H x W positions.
 """
 
 from dataclasses import dataclass
@@ -34,10 +35,10 @@ class ConvNeXtConfig(Config):
     Attributes:
         depths: blocks of each stage.
         widths: channels of each stage.
-        patch_size: of the first convolution, in pixels.
-        norm_eps: of all layer norms but the last.
-        last_norm_eps: of the one before the head; Hugging Face has 1e-12 there.
-        activation: of the MLPs.
+        patch_size: size of the first convolution, in pixels.
+        norm_eps: epsilon of all layer norms but the last.
+        last_norm_eps: epsilon of the layer norm before the head; 1e-12 in Hugging Face.
+        activation: activation of the MLPs.
         layer_scale: initial factor of the branches; None for none.
         drop_path: stochastic depth of the last block, growing linearly from 0.
     """
@@ -72,7 +73,7 @@ class ConvNeXtBlock(nn.Module):
 
 
 class Stage(nn.Module):
-    """What brings the map to the stage's size and width, then its blocks."""
+    """A downsampling to the stage's size and width, then its blocks."""
 
     def __init__(self, entrance: list[nn.Module], blocks: list[ConvNeXtBlock]):
         super().__init__()
@@ -84,7 +85,8 @@ class Stage(nn.Module):
 
 
 class ConvNeXt(Classifier):
-    """Patches, four stages with a halving between, the mean over all places, a norm, a linear head."""
+    """Patch embedding, four stages with downsampling between them, the mean over all positions, a norm, a linear
+    head."""
 
     def __init__(self, config: ConvNeXtConfig):
         super().__init__()
@@ -109,11 +111,11 @@ class ConvNeXt(Classifier):
                 nn.init.constant_(module.get_parameter("bias"), 0.0)
 
     def embed(self, images: Tensor) -> Tensor:
-        """What the head sees: ``[B, C, H, W]`` -> ``[B, num_features]``."""
+        """The head's input: ``[B, C, H, W]`` -> ``[B, num_features]``."""
         return self.norm(self.feature_maps(images)[-1].features.mean(dim=(2, 3)))
 
     def layer_groups(self) -> LayerGroups:
-        """The stem, then each block; what halves the map belongs to the block behind it."""
+        """The stem, then each block; a downsampling layer belongs to the block after it."""
         groups: LayerGroups = [[self.stages[0].get_submodule("entrance")]]
         for index, stage in enumerate(self.stages):
             first, *others = stage.get_submodule("blocks").children()

@@ -1,6 +1,6 @@
-"""What a model costs: parameters, multiply-adds, and the activations that training keeps for the backward pass.
+"""Cost of a model: parameters, multiply-adds, and the activations that training keeps for the backward pass.
 
-The model runs once on fake tensors, which have shapes and no numbers, so even the largest takes no memory.
+The model runs once on fake tensors, which have shapes but no data, so even the largest model takes no memory.
 `torch.utils.flop_counter` counts its matrix products, convolutions and attentions.
 """
 
@@ -33,14 +33,14 @@ class Cost:
 
     Attributes:
         params: number of parameters.
-        macs: multiply-adds of every matrix product, convolution and attention, with all tokens through all blocks as
-            papers count; FLOPs are twice as many. A classifier that reads the class token does less: of its last block
-            it computes no more than that token needs.
-        attention_macs: those of queries with keys and of weights with values, and with vectors of relative positions
-            where an attention has them; without the projections. Over all tokens they grow with the square of the
-            number of tokens, along an axis or in a window more slowly.
-        activation_bytes: what a float32 training step keeps for the backward pass, for each input of a batch; of what
-            it computes.
+        macs: multiply-adds of every matrix product, convolution and attention, with all tokens through all blocks, as
+            papers count; FLOPs are twice as many. A classifier that reads only the class token does less: in its last
+            block it computes only what that token needs.
+        attention_macs: multiply-adds of queries with keys and of weights with values, and with vectors of relative
+            positions if an attention has them; without the projections. For global attention they grow with the square
+            of the number of tokens; for axial and local attention more slowly.
+        activation_bytes: bytes that a float32 training step keeps for the backward pass, per input of a batch; only
+            what the step computes.
     """
 
     params: int
@@ -56,13 +56,13 @@ class Cost:
 
 @dataclass(frozen=True)
 class PartCost:
-    """What one kind of work in one part of a model costs for one input.
+    """Cost of one kind of computation in one part of a model, for one input.
 
     Attributes:
-        part: path of a module, or of the list of a model's blocks; "" for what belongs to the whole model.
+        part: path of a module, or of the list of a model's blocks; "" for the model itself.
         kind: within blocks "projections of attention", "scores and values of attention", "MLP" or "norms and others";
             "" outside of blocks.
-        params: number of parameters; shared ones count where they come first.
+        params: number of parameters; shared ones count where they occur first.
         macs: multiply-adds.
     """
 
@@ -76,13 +76,14 @@ def measure_cost(model: Model, size: tuple[int, int] | int | None = None, recomp
     """The cost of one image of (H, W) pixels, or of one text of so many tokens; the size in the model's config unless
     given.
 
-    In evaluation mode, so without what dropout would keep. The model's weights, mode and gradients stay as they are.
+    Measured in evaluation mode, without the masks that dropout would keep. The model's weights, mode and gradients do
+    not change.
 
     Args:
         model: the network.
-        size: (H, W) in pixels, or tokens.
-        recomputed: parts whose activations the backward pass computes again, none inside another: their inputs count,
-            and the activations of the largest part.
+        size: (H, W) in pixels, or number of tokens.
+        recomputed: parts whose activations are recomputed in the backward pass, none inside another: their inputs
+            count, and the activations of the largest part.
     """
     with _fake_run(model, size) as (run, own, counter):
         with saved_storages(recomputed) as (saved, parts):
@@ -104,10 +105,10 @@ def measure_cost(model: Model, size: tuple[int, int] | int | None = None, recomp
 
 
 def measure_parts(model: Model, size: tuple[int, int] | int | None = None) -> tuple[PartCost, ...]:
-    """The same parameters and multiply-adds by part, in the order of the modules; their sums are those of the model.
+    """Parameters and multiply-adds by part, in the order of the modules; they sum to those of the model.
 
-    Parts are the largest modules without transformer blocks, and the lists of blocks by what happens in them. A product
-    belongs to the innermost module that was called.
+    Parts are the largest modules without transformer blocks, and the lists of blocks, divided by kind of computation. A
+    product belongs to the innermost module that was called.
     """
     names = dict(model.named_modules())
     sums: dict[tuple[str, str], list[int]] = {}
@@ -130,7 +131,7 @@ def measure_parts(model: Model, size: tuple[int, int] | int | None = None) -> tu
 
 
 def sized_inputs(model: Model, size: tuple[int, int] | int | None, batch_size: int = 1) -> tuple[Tensor, ...]:
-    """Example inputs: images of (H, W) pixels, or texts of so many tokens; of the config's size unless given."""
+    """Example inputs: images of (H, W) pixels, or texts of so many tokens; of the config's size by default."""
     if not isinstance(size, int):
         return model.example_inputs(batch_size, size)
     return tuple(tokens[:, :size] for tokens in model.example_inputs(batch_size))
@@ -193,7 +194,7 @@ def _part(names: dict[str, Any], path: str, scores: bool) -> tuple[str, str]:
 
 @contextmanager
 def _fake_run(model: Model, size: tuple[int, int] | int | None) -> Iterator[Any]:
-    """A function that runs the model on fake tensors, the weights and buffers that it runs on, and what counts."""
+    """A function that runs the model on fake tensors, the weights and buffers that it uses, and the counter."""
     fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     counter = FlopCounterMode(display=False, custom_mapping={fused: _fused_attention_flops})
     inputs = sized_inputs(model, size)
@@ -213,7 +214,7 @@ def _fake_run(model: Model, size: tuple[int, int] | int | None) -> Iterator[Any]
 
 @contextmanager
 def whole_blocks(model: Model) -> Iterator[None]:
-    """Let every block compute all of its tokens, and local attention by products of matrices, which counters see."""
+    """Make every block compute all of its tokens, and local attention use matrix products, which counters register."""
 
     def all_tokens(block: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         return args, {**kwargs, "leading": None}
@@ -233,5 +234,5 @@ def _fused_attention_flops(
     query: Any, key: Any, value: Any, dropout_p: float = 0.0, is_causal: bool = False, *,
     attn_mask: Any = None, scale: float | None = None, out_shape: Any = None,
 ) -> int:  # fmt: skip
-    """FLOPs of the CPU's fused attention from the shapes of its arguments, which `torch` counts on a GPU only."""
+    """FLOPs of the CPU's fused attention from the shapes of its arguments; `torch` counts only the GPU's."""
     return sdpa_flop_count(query, key, value)

@@ -1,7 +1,7 @@
 """Parameters and multiply-adds of every model as a table of numbers, so that a list of them needs no torch.
 
-`python benchmarks/models_table.py --costs` measures them anew and writes `costs.csv`; a test holds that every row
-equals the model.
+`python benchmarks/models_table.py --costs` measures them again and writes `costs.csv`; a test compares every row with
+the model.
 """
 
 import csv
@@ -11,14 +11,14 @@ from importlib import resources
 
 @dataclass(frozen=True)
 class CostRow:
-    """What a named model costs with one input of its own size.
+    """Cost of a named model for one input of its default size.
 
     Attributes:
         name: of the model.
         params: number of parameters.
         macs: multiply-adds of every matrix product, convolution and attention for one input.
-        image_size: (H, W) of its images in pixels; None for a model of texts.
-        tokens: length of its texts; None for a model of images.
+        image_size: (H, W) of its images in pixels; None for a text model.
+        tokens: length of its texts; None for an image model.
     """
 
     name: str

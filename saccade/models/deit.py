@@ -24,7 +24,7 @@ from saccade.nn.transformer import BlockConfig
 
 @dataclass(frozen=True)
 class DeiTConfig(Config):
-    """A distilled DeiT. The fields mean what they mean in :class:`~saccade.models.vit.ViTConfig`."""
+    """A distilled DeiT. The fields are those of :class:`~saccade.models.vit.ViTConfig`."""
 
     block: BlockConfig
     depth: int = 12
@@ -45,7 +45,7 @@ class DeiTConfig(Config):
 
 
 class DeiTLogits(NamedTuple):
-    """What the two heads say, ``[B, num_classes]`` each."""
+    """Logits of the two heads, ``[B, num_classes]`` each."""
 
     label: Tensor  # of the class token, which learns the label
     teacher: Tensor  # of the distillation token, which learns what the teacher says
@@ -74,7 +74,7 @@ class DistilledViT(Model):
         return logits if return_both_heads else (logits.label + logits.teacher) / 2
 
     def logits(self, images: Tensor) -> DeiTLogits:
-        """``[B, C, H, W]`` -> the two heads apart, as distillation trains them."""
+        """``[B, C, H, W]`` -> the logits of each head, as distillation trains them."""
         tokens = self.encoder(images, leading=2).tokens
         return DeiTLogits(self.head(tokens[:, 0]), self.head_dist(tokens[:, 1]))
 

@@ -1,9 +1,9 @@
 """DETR: detection as set prediction (Carion et al., arXiv 2005.12872).
 
-The backbone's last feature map, flattened, passes a transformer encoder. A fixed number of learned object queries
-attend to its output in a decoder, in parallel; a linear layer predicts the class of each (or "no object"), an MLP its
-box. No anchors and no non-maximum suppression: queries attend to each other, and a bipartite matching in the loss
-assigns each object to one of them.
+The backbone's last feature map, flattened, passes through a transformer encoder. A fixed number of learned object
+queries attend to its output in a decoder, in parallel; a linear layer predicts the class of each (or "no object"), an
+MLP its box. No anchors and no non-maximum suppression: queries attend to each other, and a bipartite matching in the
+loss assigns each object to one of them.
 
 B batch, H x W pixels, h x w map, Q queries, K classes, D width.
 """
@@ -38,15 +38,16 @@ class DETRConfig(WithBackbone):
     """A detector.
 
     Attributes:
-        block: of encoder and decoder.
-        backbone: architecture of the zoo whose last feature map becomes tokens, and its config.
+        block: configuration of the encoder's and decoder's blocks.
+        backbone: architecture from the catalogue whose last feature map becomes the tokens, and its config.
         encoder_depth, decoder_depth: number of blocks.
-        num_queries: object queries, so predictions of an image.
-        positions: sinusoids over each image's extent, or learned rows and columns (up to 50 each).
+        num_queries: number of object queries, and so of predictions per image.
+        positions: sinusoids over each image's extent, or learned embeddings of rows and columns (up to 50 each).
         position_use: where they are added: nowhere, once to the input, to the keys of the decoder's attention to the
             map, or to queries and keys of every attention (the original).
-        padding: what a padded batch does to an image. "exact": nothing, since the backbone sees each size alone;
-            "batched": the backbone sees the padding, whose edge then shines into the image, as in the official code.
+        padding: effect of a padded batch on an image. "exact": none, since the backbone processes each image size
+            separately; "batched": the backbone processes the padding, whose edge affects features inside the image, as
+            in the official code.
         masks: whether there is a mask head (DETRsegm).
     """
 
@@ -120,7 +121,7 @@ class DETR(Model):
 
         Args:
             images: normalised by the checkpoint's preprocessing.
-            valid: which pixels of a padded batch are image, ``[B, H, W]`` boolean; all unless given.
+            valid: which pixels of a padded batch are image, ``[B, H, W]`` boolean; all by default.
         """
         if not isinstance(images, Tensor):
             images, valid = pad_images(list(images))
@@ -152,7 +153,7 @@ class DETR(Model):
         return outputs[-1]._replace(aux=tuple(outputs[:-1]), masks=masks)
 
     def maps(self, images: Tensor, valid: Tensor | None) -> tuple[list[Tensor], Tensor | None]:
-        """The backbone's maps ``[B, C_i, h_i, w_i]``, and which places of the last are image ``[B, h, w]``."""
+        """The backbone's maps ``[B, C_i, h_i, w_i]``, and which positions of the last one are image ``[B, h, w]``."""
         if valid is None:
             return [m.features for m in self.backbone.features(images)], None
         if self.config.padding == "batched":
@@ -162,7 +163,7 @@ class DETR(Model):
         return maps, F.interpolate(valid[:, None].float(), size=maps[-1].shape[-2:])[:, 0].bool()
 
     def _maps_alone(self, images: Tensor, valid: Tensor) -> list[Tensor]:
-        """Maps of each size of image without its padding, side by side with zeros around the smaller ones."""
+        """Maps of the images of each size, computed without padding, and padded with zeros into one batch."""
         sizes = list(zip(valid.any(2).sum(1).tolist(), valid.any(1).sum(1).tolist()))
         order, parts = [], []
         for size in dict.fromkeys(sizes):
@@ -178,7 +179,7 @@ class DETR(Model):
         return joined
 
     def positions(self, like: Tensor, seen: Tensor | None) -> Tensor:
-        """Positions ``[B, D, h, w]`` for a map ``[B, D, h, w]`` of which some places are image."""
+        """Positions ``[B, D, h, w]`` for a map ``[B, D, h, w]``, of which `valid` positions are image."""
         if self.config.position_use == "none":
             return torch.zeros_like(like)
         if self.pos_embed is not None:
@@ -203,24 +204,25 @@ class DETR(Model):
         freeze_unused(self.backbone, self.config.backbone, lambda *x: all_maps(*x)[first:])
 
     def layer_groups(self) -> LayerGroups:
-        """The backbone, the encoder, the decoder; what they add to their input belongs to their first block."""
+        """The backbone, the encoder, the decoder; layers on the input of each belong to its first block."""
         encoder = stacked_groups((self.input_proj, self.pos_embed), self.encoder, [self.encoder_norm])
         decoder = stacked_groups([self.queries], self.decoder, [self.decoder_norm])
         return [*self.backbone.layer_groups(), *encoder, *decoder]
 
     def attention_streams(self) -> AttentionStreams:
-        """The encoder's and the decoder's; maps end at the encoder's tokens, whatever the backbone is."""
+        """Those of the encoder and the decoder; maps end at the encoder's tokens, whatever the backbone is."""
         own, cross = ("decoder.*", "queries", "queries"), ("decoder.*.cross_attn", "queries", "image")
         return ("encoder.*", "image", "image"), cross, own
 
     def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout:
-        """How the encoder's tokens lie over an image."""
+        """How the encoder's tokens are arranged over an image."""
         height, width = self.config.image_size if image_size is None else image_size
         return TokenLayout(0, (-(-height // self.stride[0]), -(-width // self.stride[1])), self.stride)
 
 
 def detr_config(layers: int, dilated: bool = False, masks: bool = False) -> DETRConfig:
-    """The published ones: ``detr_config(50)`` has 41,524,768 parameters; ``dilated`` is DC5, ``masks`` the panoptic."""
+    """The published ones: ``detr_config(50)`` has 41,524,768 parameters; ``dilated`` selects DC5, ``masks`` the
+    panoptic models."""
     backbone = replace(resnet_config(layers), num_classes=0, frozen_norm=True, dilated=dilated, image_size=(800, 1066))
     block = BlockConfig(256, 8, 2048, norm="post", norm_eps=1e-5, activation="relu", dropout=0.1, attention_dropout=0.1)
     return DETRConfig(block, backbone, num_classes=250 if masks else 91, masks=masks)

@@ -1,7 +1,7 @@
 """The mask head of DETR (Carion et al., arXiv 2005.12872, figure 8): a mask for each query, from its attention map.
 
 The attention maps of each query, one for each head, are concatenated with the feature map; five convolutions upsample
-the result three times, adding the backbone's finer maps as a feature pyramid does, and give one logit for each pixel.
+the result three times, add the backbone's finer maps as in a feature pyramid, and predict one logit for each pixel.
 
 B batch, Q queries, D width, R heads, h x w map.
 """
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 
 class BoxAttention(nn.Module):
-    """Attention maps of the queries, normalised over all heads together: -> ``[B, Q, R, h*w]`` that sums to 1."""
+    """Attention maps of the queries, normalised over all heads jointly: -> ``[B, Q, R, h*w]``, which sums to 1 for each
+    query."""
 
     def __init__(self, dim: int, num_heads: int):
         super().__init__()
@@ -51,7 +52,8 @@ class MaskHead(nn.Module):
     Args:
         dim: D of the map.
         num_heads: R.
-        channels: of the backbone's maps in front of the last, from the coarsest to the finest; up to three are used.
+        channels: channels of the backbone's maps before the last, from the coarsest to the finest; up to three are
+            used.
     """
 
     def __init__(self, dim: int, num_heads: int, channels: Sequence[int]):

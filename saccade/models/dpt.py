@@ -30,16 +30,16 @@ class DPTConfig(WithBackbone):
     """A dense predictor.
 
     Attributes:
-        backbone: "vit", or "hybrid", whose first two maps come from the ResNet in front.
+        backbone: "vit", or "hybrid", whose first two maps come from its ResNet stem.
         backbone_config: its config, without a head.
-        taps: blocks (from 0) whose tokens are taken, the shallowest first: four, or two of a hybrid.
-        channels: of the four reassembled maps, the finest first.
+        taps: indices of blocks (from 0) whose tokens are used, the shallowest first: four, or two for a hybrid.
+        channels: channels of the four reassembled maps, the finest first.
         features: F.
-        readout: what becomes of the class token: nothing, added to every patch, or mixed into it by a linear layer.
-        head: "depth" gives one number a pixel, 0 or more; "segmentation" a logit for each class.
+        readout: use of the class token: ignored, added to every patch, or combined with every patch by a linear layer.
+        head: "depth" predicts one non-negative number per pixel; "segmentation" a logit for each class.
         batch_norm: whether the decoder's residual units have batch norms (in the published segmentation models).
         num_classes: of a segmentation; 0 for depth.
-        auxiliary: whether a segmentation has a second head, on the last map but one, for an auxiliary loss.
+        auxiliary: whether a segmentation model has a second head, on the second-to-last map, for an auxiliary loss.
     """
 
     backbone_config: Any
@@ -74,7 +74,7 @@ class DPTOutput(NamedTuple):
 
 
 class DPT(Model):
-    """``net(images [B, C, H, W])`` -> :class:`DPTOutput`, for any size that patches tile."""
+    """``net(images [B, C, H, W])`` -> :class:`DPTOutput`, for any size that is a multiple of the patch size."""
 
     head_names = ("head.4.weight", "head.4.bias", "aux_head.4.weight", "aux_head.4.bias")
 
@@ -103,7 +103,7 @@ class DPT(Model):
         self.aux_head = class_head(features, config.num_classes) if config.auxiliary else None
 
     def forward(self, images: Tensor, auxiliary: bool = False) -> DPTOutput:
-        """``[B, C, H, W]`` -> a number or logits for every pixel; with `auxiliary` also those of the second head."""
+        """``[B, C, H, W]`` -> a number or logits for every pixel; with `auxiliary` also the second head's."""
         maps = [narrow(m.features) for narrow, m in zip(self.narrow, self.feature_maps(images))]
         fused, before = self.fuse[3](maps[3]), None
         for level in (2, 1, 0):
@@ -120,13 +120,13 @@ class DPT(Model):
         return self.backbone.embed(images)
 
     def freeze_unused(self) -> None:
-        """The deepest fusion adds nothing, and no output depends on the backbone behind the last tap; both are part of
-        published files."""
+        """Freeze the unused residual unit of the deepest fusion and the backbone after the last tap, which published
+        files contain and no output depends on."""
         self.fuse[3].added.requires_grad_(False)
         freeze_unused(self.backbone, self.config.backbone, lambda *x: chain.from_iterable(self._tapped(*x)[:2]))
 
     def layer_groups(self) -> LayerGroups:
-        """Those of the backbone; the decoder counts to the head."""
+        """The backbone's groups; the decoder belongs to the head."""
         return self.backbone.layer_groups()
 
     def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
@@ -139,7 +139,7 @@ class DPT(Model):
         return self.backbone.block_maps(images, blocks)
 
     def _tapped(self, backbone: Model, images: Tensor) -> tuple[list[Tensor], tuple[Tensor, ...], TokenLayout]:
-        """The first two maps of a hybrid's stem, the tokens of the tapped blocks, and how they lie."""
+        """The first two maps of a hybrid's stem, the tokens of the tapped blocks, and their layout."""
         assert isinstance(backbone, VisionTransformer | HybridViT)
         maps = list(backbone.stem(images)) if isinstance(backbone, HybridViT) else []
         encoded = backbone.encoder(maps[-1].features if maps else images, taps=self.config.taps)
@@ -165,7 +165,7 @@ VARIANTS: dict[str, tuple[tuple[int, ...], tuple[int, int, int, int]]] = {
 
 
 def dpt_config(size: str, num_classes: int = 0) -> DPTConfig:
-    """``dpt_config("l")`` is DPT-Large for depth, 343,030,465 parameters; with classes it segments."""
+    """``dpt_config("l")`` is DPT-Large for depth, 343,030,465 parameters; with classes it is a segmentation model."""
     taps, channels = VARIANTS[size]
     backbone = replace(vit_config(size, 16), image_size=(384, 384), num_classes=0)
     features = 256 if SIZES[size][0] >= 768 else 64
@@ -186,7 +186,7 @@ def dpt_small_config(num_classes: int = 0) -> DPTConfig:
 
 
 def dpt_small_hybrid_config(num_classes: int = 0) -> DPTConfig:
-    """The same behind a small ResNet, whose maps know where strokes and edges are."""
+    """The same with a small ResNet stem, whose maps locate strokes and edges."""
     backbone = HybridConfig(BlockConfig(128, 4, 256), 4, StemConfig((1, 1, 1), 32), (128, 128), num_classes=0)
     return _finished(DPTConfig(backbone, "hybrid", (1, 3), (128, 256, 64, 96), 32), num_classes)
 

@@ -1,4 +1,4 @@
-"""The decoder of DPT (Ranftl et al., arXiv 2103.13413): tokens to maps, maps to one, the heads.
+"""The decoder of DPT (Ranftl et al., arXiv 2103.13413): reassembly of tokens into maps, fusion of maps, heads.
 
 B batch, N tokens, D width, C channels, F features of the decoder, K classes.
 """
@@ -21,7 +21,7 @@ class Reassemble(nn.Module):
         dim: D.
         channels: C.
         scale: s, 4, 2, 1 or 1/2.
-        readout: what becomes of the class token.
+        readout: use of the class token.
     """
 
     def __init__(self, dim: int, channels: int, scale: float, readout: Readout):
@@ -46,7 +46,7 @@ class Reassemble(nn.Module):
 
 
 class ResidualUnit(nn.Module):
-    """Two 3 x 3 convolutions behind their nonlinearities, and what was there: ``[B, F, h, w]`` -> the same."""
+    """Two 3 x 3 convolutions, each after its nonlinearity, and a shortcut: ``[B, F, h, w]`` -> the same shape."""
 
     def __init__(self, features: int, batch_norm: bool):
         super().__init__()
@@ -60,7 +60,7 @@ class ResidualUnit(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Add a finer map to what was fused so far, and double the size."""
+    """Add a finer map to the fused map, and double the size."""
 
     def __init__(self, features: int, batch_norm: bool):
         super().__init__()
@@ -78,19 +78,19 @@ class Fusion(nn.Module):
 
 
 class Doubled(nn.Module):
-    """Twice the size, corners on corners."""
+    """Bilinear upsampling by 2, with aligned corners."""
 
     def forward(self, x: Tensor) -> Tensor:
         return doubled(x)
 
 
 def doubled(x: Tensor) -> Tensor:
-    """Twice the height and width, bilinear, corners on corners."""
+    """Bilinear upsampling by 2, with aligned corners."""
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
 
 
 def depth_head(features: int) -> nn.Sequential:
-    """``[B, F, h, w]`` -> ``[B, 1, 2h, 2w]``, 0 or more."""
+    """``[B, F, h, w]`` -> ``[B, 1, 2h, 2w]``, non-negative."""
     half = nn.Conv2d(features, features // 2, 3, padding=1)
     return nn.Sequential(
         half, Doubled(), nn.Conv2d(features // 2, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 1, 1), nn.ReLU()

@@ -1,7 +1,7 @@
 """Encoder-decoder models of texts: the decoder and its vocabulary, shared by translation and image to text.
 
 A token of the target attends to those before it (causal mask) and to the encoder's whole output. The logits of the next
-token come from the embedding's own table, unless the weights are untied (Vaswani et al., arXiv 1706.03762).
+token are computed with the embedding table, unless the weights are untied (Vaswani et al., arXiv 1706.03762).
 
 B sources, L tokens of the encoder's output, M tokens of the target, D width, V tokens of the vocabulary.
 """
@@ -28,15 +28,15 @@ class EncoderDecoderConfig:
     """A decoder and its vocabulary.
 
     Attributes:
-        block: of the decoder; post-norm in the original.
+        block: configuration of the decoder's blocks; post-norm in the original.
         decoder_depth: number of blocks.
-        vocab_size: V, of source and target together.
-        tied: whether the output projection shares the embedding's table; else it has a matrix of its own.
-        output_bias: whether each token has a bias of its own in the logits.
+        vocab_size: V, shared by source and target.
+        tied: whether the output projection shares the embedding table; otherwise it has its own matrix.
+        output_bias: whether the logits have a bias for each token.
         positions: sines and cosines "interleaved" as in the paper, or all sines before all cosines ("halves", Marian).
         scaled: whether embeddings are multiplied by the root of D before positions are added.
-        pad, begin, end: ids of the padding token and of those that begin and end a text.
-        context_length: tokens of a generated text at most.
+        pad, begin, end: ids of the padding, begin and end tokens.
+        context_length: maximum number of tokens in a generated text.
     """
 
     block: BlockConfig
@@ -78,14 +78,15 @@ class EncoderDecoder(Model, ABC):
 
     @abstractmethod
     def encode(self, source: Tensor) -> EncoderOutput:
-        """Tokens ``[B, L]`` or images ``[B, C, H, W]`` -> what the decoder attends to."""
+        """Tokens ``[B, L]`` or images ``[B, C, H, W]`` -> the memory that the decoder attends to."""
 
     def decoder_streams(self, memory: str) -> AttentionStreams:
-        """Of the decoder, which attends to the tokens of a memory."""
+        """Attention streams of the decoder, which attends to the tokens of a memory."""
         return ("decoder.*.cross_attn", "target", memory), ("decoder.*", "target", "target")
 
     def decoder_groups(self, *inputs: nn.Module) -> LayerGroups:
-        """The decoder's blocks, the first one with what makes its input, the last one with the norm behind it."""
+        """The decoder's blocks, the first one with the layers that make its input, the last one with the norm after
+        it."""
         return stacked_groups(inputs, self.decoder, [self.decoder_norm])
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
@@ -93,12 +94,12 @@ class EncoderDecoder(Model, ABC):
         return self.decode(target, self.encode(source))
 
     def decode(self, tokens: Tensor, encoded: EncoderOutput, caches: list[BlockCache] | None = None) -> Tensor:
-        """Logits ``[B, n, V]`` of the token after each of ``tokens [B, n]``.
+        """Logits ``[B, n, V]`` of the token that follows each of ``tokens [B, n]``.
 
         Args:
-            tokens: the whole text; with caches the new tokens alone.
-            encoded: of :meth:`encode`.
-            caches: of the tokens before, one for each block; they grow by the new ones.
+            tokens: the whole text; with caches only the new tokens.
+            encoded: output of :meth:`encode`.
+            caches: keys and values of earlier tokens, one cache for each block; the new tokens are appended.
         """
         start, count = 0 if caches is None else caches[0].attn.length, tokens.shape[1]
         # Padding of a target stands behind its words, where the causal mask hides it. One token may see all before it.

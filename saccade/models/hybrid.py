@@ -1,8 +1,8 @@
-"""The hybrid: a ResNet looks at the pixels, a ViT at the ResNet's last map (Dosovitskiy et al., arXiv 2010.11929, 3.1).
+"""The hybrid ViT: a ViT on the last feature map of a ResNet (Dosovitskiy et al., arXiv 2010.11929, 3.1).
 
-The stem is the BiT team's ResNet: filters standardised, group norm instead of batch norm, TensorFlow's padding. Its map
-is an image of many channels to the ViT, which cuts it into patches of one place each: R50+ViT-B/16 sees 16 pixels
-between tokens, of which every one has already met its neighbours.
+The stem is the ResNet of BiT: standardised filters, group norm instead of batch norm, TensorFlow's padding. The ViT
+treats its map as an image of many channels and splits it into patches of one position each: the tokens of R50+ViT-B/16
+are 16 pixels apart, and each already contains features of its neighbourhood.
 
 B batch, C channels, H x W pixels, D width.
 """
@@ -28,12 +28,12 @@ from saccade.nn.transformer import BlockConfig
 
 @dataclass(frozen=True)
 class StemConfig:
-    """The ResNet in front.
+    """The ResNet stem.
 
     Attributes:
-        depths: bottlenecks of each stage; () leaves only the first convolution and the pooling.
+        depths: number of bottlenecks in each stage; () keeps only the first convolution and the pooling.
         width: channels of the first convolution; a stage's output has 4, 8, 16 … times as many.
-        norm_eps: of the group norms: 1e-6 in Google's code, 1e-5 in timm and Hugging Face.
+        norm_eps: epsilon of the group norms: 1e-6 in Google's code, 1e-5 in timm and Hugging Face.
         conv_eps: what standardisation adds to the variance: 1e-10 in Google's code, 1e-8 elsewhere.
     """
 
@@ -44,7 +44,7 @@ class StemConfig:
 
     @property
     def stride(self) -> int:
-        """Pixels from one place of the map to the next: 4, then twice as many from the second stage on."""
+        """Pixels between neighbouring positions of the map: 4, doubled by every stage after the first."""
         return 4 * 2 ** max(len(self.depths) - 1, 0)
 
     @property
@@ -54,7 +54,7 @@ class StemConfig:
 
 @dataclass(frozen=True)
 class HybridConfig(Config):
-    """A hybrid ViT. ``patch_size`` counts places of the stem's map; the other fields are those of a ViT."""
+    """A hybrid ViT. ``patch_size`` is in positions of the stem's map; the other fields are those of a ViT."""
 
     block: BlockConfig
     depth: int
@@ -69,7 +69,7 @@ class HybridConfig(Config):
 
     @property
     def vit(self) -> ViTConfig:
-        """The ViT behind the stem."""
+        """The ViT after the stem."""
         height, width = self.map_size(self.image_size)
         return ViTConfig(
             self.block, self.depth, (height, width), self.patch_size, self.stem.out_channels, self.num_classes,
@@ -77,7 +77,7 @@ class HybridConfig(Config):
         )  # fmt: skip
 
     def map_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        """(rows, columns) of the stem's map; a part of a place counts as one."""
+        """(rows, columns) of the stem's map, rounded up."""
         return -(-image_size[0] // self.stem.stride), -(-image_size[1] // self.stem.stride)
 
 
@@ -132,7 +132,7 @@ class HybridViT(Model):
         return self.vit.embed(self.stem(images)[-1].features)
 
     def layer_groups(self) -> LayerGroups:
-        """The whole ResNet embeds the image, as in timm."""
+        """The whole ResNet is the first group, as in timm."""
         first, *blocks = self.encoder.layer_groups()
         return [[self.stem, *first], *blocks]
 
@@ -153,7 +153,7 @@ class HybridViT(Model):
 
 
 def _on(stem: FeatureMap, maps: Iterable[FeatureMap]) -> tuple[FeatureMap, ...]:
-    """Maps over a map of the stem, with their strides in pixels of the image."""
+    """Maps computed from a map of the stem, with their strides in pixels of the image."""
     return tuple(m._replace(stride=(m.stride[0] * stem.stride[0], m.stride[1] * stem.stride[1])) for m in maps)
 
 

@@ -25,12 +25,11 @@ from saccade.nn.transformer import BlockConfig
 
 @dataclass(frozen=True, kw_only=True)
 class ImageToTextConfig(WithBackbone, EncoderDecoderConfig):
-    """A vision encoder of the zoo and a text decoder.
+    """A vision encoder from the catalogue and a text decoder.
 
     Attributes:
         backbone: architecture of the encoder; its last feature map, flattened, is the encoder's output.
-        backbone_config: its config, without a head. Where it is wider or narrower than the decoder, a linear map
-            adapts it.
+        backbone_config: its config, without a head. If its width differs from the decoder's, a linear map adapts it.
     """
 
     backbone: str = "vit"
@@ -54,7 +53,7 @@ class ImageToText(EncoderDecoder):
         return EncoderOutput(self.bridge(patches), None)
 
     def embed(self, images: Tensor) -> Tensor:
-        """The mean of what the decoder reads of an image: ``[B, C, H, W]`` -> ``[B, D]``."""
+        """The mean of an image's tokens as the decoder receives them: ``[B, C, H, W]`` -> ``[B, D]``."""
         return self.encode(images).tokens.mean(dim=1)
 
     def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
@@ -75,8 +74,8 @@ class ImageToText(EncoderDecoder):
         return *streams_below("backbone", self.backbone), *self.decoder_streams("image")
 
     def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout:
-        """How the encoder's tokens lie over an image; the decoder's cross-attention has the patches among them as its
-        keys."""
+        """How the encoder's tokens are arranged over an image; the patches among them are the keys of the decoder's
+        cross-attention."""
         height, width = self.config.image_size if image_size is None else image_size
         encoder = self.backbone.token_layout((height, width))
         if encoder is not None:
@@ -90,7 +89,7 @@ class ImageToText(EncoderDecoder):
 
 
 def image_to_text_strips_config() -> ImageToTextConfig:
-    """For strips of digits, 12 x 56 grey pixels: a ViT behind three convolutions."""
+    """For strips of digits, 12 x 56 grey pixels: a ViT after three convolutions."""
     vit = ConvViTConfig(
         BlockConfig(96, 4, 192), 3, channels=(24, 48, 96), strides=(1, 2, 2), image_size=(12, 56), in_channels=1,
         num_classes=0,
@@ -102,7 +101,7 @@ def image_to_text_strips_config() -> ImageToTextConfig:
 
 
 def image_to_text_ti16_config() -> ImageToTextConfig:
-    """A ViT-Ti/16, such as the one of DeiT, and a small decoder."""
+    """A ViT-Ti/16, such as DeiT's, and a small decoder."""
     vit = ViTConfig(BlockConfig(192, 3, 768), 12, num_classes=0)
     block = BlockConfig(192, 3, 384, norm_eps=1e-5, activation="relu", dropout=0.1)
     return ImageToTextConfig(block=block, decoder_depth=2, vocab_size=4000, context_length=64, backbone_config=vit)

@@ -1,4 +1,4 @@
-"""LeNet-5 (LeCun et al. 1998): convolution and pooling twice, then a small MLP. Where it began.
+"""LeNet-5 (LeCun et al. 1998): convolution and pooling twice, then a small MLP.
 
 B batch, H x W pixels.
 """
@@ -29,13 +29,13 @@ class LeNetConfig(Config):
 
     @property
     def grid(self) -> Size:
-        """(h, w) that two convolutions of 5 x 5 and two poolings leave."""
+        """(h, w) after two convolutions of 5 x 5 and two poolings."""
         height, width = (((length - 4) // 2 - 4) // 2 for length in self.image_size)
         return height, width
 
 
 class LeNet(Classifier):
-    """Two convolutions and an MLP of three layers, with ReLU and max pooling as it is taught today."""
+    """Two convolutions and an MLP of three layers, with ReLU and max pooling, as is common today."""
 
     def __init__(self, config: LeNetConfig):
         super().__init__()
@@ -48,7 +48,7 @@ class LeNet(Classifier):
         self.head = nn.Linear(84, config.num_classes) if config.num_classes else nn.Identity()
 
     def embed(self, images: Tensor) -> Tensor:
-        """What the head sees: ``[B, C, H, W]`` -> ``[B, num_features]``."""
+        """The head's input: ``[B, C, H, W]`` -> ``[B, num_features]``."""
         x = self.feature_maps(images)[-1].features.flatten(1)
         return F.relu(self.fc2(F.relu(self.fc1(x))))
 

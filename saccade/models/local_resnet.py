@@ -1,6 +1,6 @@
 """Stand-alone self-attention: a ResNet whose 3 x 3 convolutions are attention to a window (arXiv 1906.05909).
 
-The window moves with the place, as a convolution's does; but what is taken from it depends on what is there.
+The window moves with the position, as in a convolution, but its weights depend on the content.
 """
 
 from dataclasses import dataclass
@@ -25,9 +25,9 @@ class LocalResNetConfig(Config):
 
     Attributes:
         depths: blocks of each stage; four stages in the paper.
-        width: channels of the stem and in the middle of the first stage's blocks; each further stage has twice as many.
+        width: channels of the stem and in the middle of the first stage's blocks, doubled by each further stage.
         window: side of the window, odd.
-        num_heads: of every attention.
+        num_heads: number of heads of every attention.
     """
 
     depths: tuple[int, ...]
@@ -66,7 +66,7 @@ class LocalResNet(PooledClassifier):
         return block_groups([self.stem], self.stages.blocks())
 
     def attention_streams(self) -> AttentionStreams:
-        """None: each place has keys of its own."""
+        """None: each position has keys of its own."""
         return ()
 
     def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:

@@ -31,13 +31,13 @@ class MAEConfig(Config):
     """A masked autoencoder.
 
     Attributes:
-        block: of the encoder; `depth`, `image_size`, `patch_size` and `in_channels` as in a ViT.
+        block: configuration of the encoder's blocks; `depth`, `image_size`, `patch_size` and `in_channels` as in a ViT.
         decoder: the decoder's blocks; its width may differ from the encoder's.
         decoder_depth: number of the decoder's blocks.
         mask_ratio: fraction of the patches that is masked, in [0, 1).
         norm_pixels: whether the target of each patch is its pixels normalised to mean 0 and variance 1.
-        num_classes: 0, there are none; the encoder is fine-tuned as a ViT.
-        position_resampling: of the encoder's and the decoder's positions, as in a ViT.
+        num_classes: always 0; the encoder is fine-tuned as a ViT.
+        position_resampling: how the encoder's and the decoder's positions are resampled, as in a ViT.
     """
 
     block: BlockConfig
@@ -67,7 +67,7 @@ class MAEConfig(Config):
 
 
 class MaskedOutput(NamedTuple):
-    """Predictions for every patch, and which patches the loss counts."""
+    """Predictions for every patch, and which patches enter the loss."""
 
     pred: Tensor  # [B, N, p*q*C] pixels; [B, N, K] logits in masked patch prediction
     mask: Tensor  # [B, N] boolean, True for the patches that are masked
@@ -83,7 +83,7 @@ class MaskedModel(Model, ABC):
 
     @abstractmethod
     def num_masked(self, num_patches: int) -> int:
-        """How many of an image's N patches are masked."""
+        """Number of masked patches among the N of an image."""
 
     def embed(self, images: Tensor) -> Tensor:
         """The class token of the whole image, ``[B, D]``."""
@@ -97,7 +97,7 @@ class MaskedModel(Model, ABC):
         return self.encoder.block_maps(images, blocks)
 
     def attention_streams(self) -> AttentionStreams:
-        """The encoder's; of a decoder's tokens many stand for no part of the image."""
+        """The encoder's only: many tokens of the decoder represent no part of the image."""
         return (("encoder.*", "image", "image"),)
 
     def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout:
@@ -130,8 +130,8 @@ class MaskedAutoencoder(MaskedModel):
             positions.table[:, 1:] = sinusoidal_2d(grid, positions.table.shape[-1])
 
     def initialise(self) -> None:
-        """Linear maps, the patches' embedding among them, from Xavier's uniform distribution with biases 0; tokens from
-        a normal of std 0.02."""
+        """Initialise linear maps, including the patch embedding, from Xavier's uniform distribution with zero biases,
+        and tokens from a normal distribution of std 0.02."""
         xavier_uniform(self)
         zero_biases(self, nn.Linear)
         patches = self.encoder.patch_embed.proj.weight
@@ -141,7 +141,7 @@ class MaskedAutoencoder(MaskedModel):
             nn.init.normal_(token, std=0.02)
 
     def layer_groups(self) -> LayerGroups:
-        """The encoder, then the decoder; what the decoder adds to its input belongs to its first block."""
+        """The encoder, then the decoder; the layers on the decoder's input belong to its first block."""
         inputs = (self.decoder_embed, self.mask_token, self.decoder_pos_embed)
         return [*self.encoder.layer_groups(), *stacked_groups(inputs, self.decoder_blocks, [self.decoder_norm])]
 
@@ -152,10 +152,10 @@ class MaskedAutoencoder(MaskedModel):
         """``[B, C, H, W]`` -> the reconstruction of every patch.
 
         Args:
-            images: of any legal size.
+            images: images of any valid size.
             noise: ``[B, N]``; the patches with the smallest values stay visible. Without it the same evenly spread
                 patches are masked in every image, so that results can be compared.
-            masked: ``[B, N]`` boolean: the patches to mask, the same number in every image, instead of `noise`.
+            masked: ``[B, N]`` boolean: the patches to mask, the same number in every image; replaces `noise`.
         """
         patches = self.encoder.patch_embed(images)
         tokens = self.encoder.with_prefix(patches.tokens, patches.grid)  # [B, 1 + N, D]
@@ -179,12 +179,14 @@ class MaskedAutoencoder(MaskedModel):
         return MaskedOutput(self.decoder_pred(decoded)[:, 1:], mask, visible)
 
     def images(self, output: MaskedOutput, grid: tuple[int, int]) -> Tensor:
-        """The predicted pixels as images ``[B, C, H, W]``, normalised as the input (or by patch, with norm_pixels)."""
+        """The predicted pixels as images ``[B, C, H, W]``, normalised like the input (or per patch, with
+        norm_pixels)."""
         return unpatchify(output.pred, grid, self.config.patch_size)
 
 
 def spread_noise(count: int, num_patches: int, device: torch.device | None = None) -> Tensor:
-    """``[B, N]`` in [0, 1), the same for every image: multiples of the golden ratio modulo 1 leave no region out."""
+    """``[B, N]`` in [0, 1), the same for every image: multiples of the golden ratio modulo 1, which cover the image
+    evenly."""
     even = torch.arange(num_patches, device=device, dtype=torch.float32) * 0.6180339887 % 1
     return even.expand(count, -1)
 
@@ -204,7 +206,7 @@ def mae_config(size: str, patch_size: int = 16) -> MAEConfig:
 
 
 def mae_digits_config() -> MAEConfig:
-    """For scikit-learn's digits: 8 x 8 grey pixels, 16 patches of 2 x 2, of which four stay visible."""
+    """For scikit-learn's digits: 8 x 8 grey pixels, 16 patches of 2 x 2, four of them visible."""
     return MAEConfig(BlockConfig(64, 4, 128), BlockConfig(64, 4, 128), 4, 2, (8, 8), (2, 2), in_channels=1)
 
 

@@ -1,8 +1,9 @@
-"""Masked patch prediction: the self-supervised ViT of its first paper (Dosovitskiy et al., arXiv 2010.11929, B.1.2).
+"""Masked patch prediction: self-supervised pre-training in the original ViT paper (Dosovitskiy et al., arXiv
+2010.11929, B.1.2).
 
-As BERT with words: half of the patches are masked; of these, 80 % are replaced by a learned token, 10 % by another
-patch of the image, 10 % are left unchanged. The encoder runs on all tokens, and a linear head predicts the mean colour
-of each masked patch.
+As in BERT, half of the patches are masked; of these, 80 % are replaced by a learned token, 10 % by another patch of the
+image, and 10 % are left unchanged. The encoder runs on all tokens, and a linear head predicts the mean colour of each
+masked patch.
 
 B batch, N patches, D width, K colours.
 """
@@ -30,9 +31,9 @@ class MaskedViTConfig(Config):
     Attributes:
         block, depth, image_size, patch_size, in_channels: as in a ViT.
         mask_ratio: fraction of the patches that is masked, in (0, 1].
-        replaced: fraction of those that the learned token replaces.
-        swapped: fraction of those that another patch of the image replaces.
-        num_classes: 0, there are none; the encoder is fine-tuned as a ViT.
+        replaced: fraction of the masked patches that the learned token replaces.
+        swapped: fraction of the masked patches that another patch of the image replaces.
+        num_classes: always 0; the encoder is fine-tuned as a ViT.
     """
 
     block: BlockConfig
@@ -85,10 +86,10 @@ class MaskedViT(MaskedModel):
         """``[B, C, H, W]`` -> the logits of every patch's colour ``[B, N, K]``.
 
         Args:
-            images: of any legal size.
+            images: images of any valid size.
             noise: ``[B, N]``; the patches with the smallest values are masked. Without it the same evenly spread
                 patches are masked in every image, so that results can be compared.
-            masked: ``[B, N]`` boolean: the patches that the learned token replaces, instead of `noise`.
+            masked: ``[B, N]`` boolean: the patches that the learned token replaces; replaces `noise`.
         """
         patches = self.encoder.patch_embed(images)
         tokens = patches.tokens  # [B, N, D]

@@ -63,8 +63,8 @@ ARGUMENTS = {
 
 
 def name_here(name: str) -> str | None:
-    """The name of a model in the catalogue for its name in timm, torchvision, open_clip or on the hub; None if there is
-    no such model here."""
+    """The catalogue's name of a model, from its name in timm, torchvision, open_clip or on the hub; None if the
+    catalogue does not have it."""
     plain = name.rpartition("/")[2] if HUB_NAME.fullmatch(name) else name
     plain = plain.partition(".")[0].lower()  # without timm's tag
     if plain in ZOO:
@@ -82,7 +82,7 @@ def name_here(name: str) -> str | None:
 
 
 def name_hint(name: str) -> str:
-    """What to write in place of a name of another library; "" if it looks like none."""
+    """A hint on what to use in place of another library's name; "" if it does not resemble one."""
     here = name_here(name)
     hub = f"saccade.load('hub:{name}') opens it from the Hugging Face hub" if HUB_NAME.fullmatch(name) else ""
     fresh = f"{here} is that network with fresh weights" if here else ""
@@ -91,6 +91,6 @@ def name_hint(name: str) -> str:
 
 
 def argument_error(function: str, names: Iterable[str]) -> TypeError:
-    """The error for arguments that a function does not have, with what they are called here."""
+    """The error for unknown arguments of a function, with their names in this package."""
     hints = [f"{name} (here: {ARGUMENTS[name]})" if name in ARGUMENTS else name for name in names]
     return TypeError(f"{function}() has no argument {', '.join(hints)}")

@@ -1,8 +1,8 @@
 """Perceiver IO: any number of inputs through a few latents (Jaegle et al., arXiv 2103.03206 and 2107.14795).
 
 A small array of latents cross-attends to all inputs, once or several times; in between, the latents attend only to each
-other. So the cost grows linearly with the number of inputs, and every pixel of an image can be one. Output queries then
-cross-attend to the latents: one query for a class, or one for each position of a grid.
+other. The cost grows linearly with the number of inputs, so every pixel of an image can be an input. Output queries
+then cross-attend to the latents: one query for a class, or one for each position of a grid.
 
 B batch, M inputs, C features of an input, N latents of width D, O output queries.
 """
@@ -34,14 +34,15 @@ class LatentsConfig:
     """The latent array and its transformer.
 
     Attributes:
-        block: of the attention among latents.
+        block: configuration of the blocks among latents.
         count: N.
-        depth: blocks of a pass.
-        passes: how often the latents pass through them.
-        shared: whether all passes use the same blocks, so that depth costs no parameters.
+        depth: number of blocks in a pass.
+        passes: how many times the latents pass through the blocks.
+        shared: whether all passes share the same blocks, so that more passes add no parameters.
         reads: passes that begin with cross-attention to the inputs: several in the original, one in Perceiver IO.
-        heads: of every cross-attention.
-        key_dim, value_dim: widths inside the cross-attention; those of the keys' input unless given.
+        heads: number of heads of every cross-attention.
+        key_dim, value_dim: total widths of keys and values in the cross-attention; the width of the keys' input by
+            default.
     """
 
     block: BlockConfig
@@ -64,12 +65,12 @@ class PerceiverConfig(Config):
     """A Perceiver of images.
 
     Attributes:
-        latents: see there.
-        reading: what an input is: a pixel with Fourier features of its place; a pixel behind a 1 x 1 convolution with a
-            learned position; a place behind a strided convolution and pooling, with Fourier features.
-        bands: frequencies of the Fourier features.
-        resolution: (rows, columns) whose half is the highest frequency.
-        output: "class", one query; "grid", a query for every input.
+        latents: see :class:`LatentsConfig`.
+        reading: form of the inputs: pixels with Fourier features of their positions; pixels after a 1 x 1 convolution,
+            with learned positions; or positions after a strided convolution and pooling, with Fourier features.
+        bands: number of frequencies of the Fourier features.
+        resolution: (rows, columns); half of it is the highest frequency.
+        output: "class" for a single output query; "grid" for one query per input.
     """
 
     latents: LatentsConfig
@@ -88,9 +89,9 @@ class CrossBlock(nn.Module):
 
     Args:
         dim: width of the queries.
-        context_dim: of the context.
+        context_dim: width of the context.
         heads, key_dim, value_dim: see :class:`LatentsConfig`.
-        norm_eps: of the norms.
+        norm_eps: epsilon of the norms.
         residual: whether the attention's output is added to the query, or replaces it.
     """
 
@@ -143,7 +144,7 @@ class Latents(nn.Module):
         return x
 
     def layer_groups(self) -> LayerGroups:
-        """The latents; then each look at the inputs and each block, in the order of the first pass through them."""
+        """The latents; then each cross-attention to the inputs and each block, in the order of their first use."""
         groups: LayerGroups = [[self.latents]]
         for index, blocks in enumerate(self.blocks):
             if index < len(self.read):
@@ -193,7 +194,7 @@ class Perceiver(Model):
         return [*groups, [self.decoder, query]]
 
     def inputs(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """``[B, C, H, W]`` -> inputs ``[B, M, C']`` with their places, and how they lie: (rows, columns)."""
+        """``[B, C, H, W]`` -> inputs ``[B, M, C']`` with their positions, and their grid (rows, columns)."""
         require_images(images, self.config.in_channels)
         features = self.stem(images)
         grid = (features.shape[2], features.shape[3])
@@ -219,7 +220,7 @@ class Perceiver(Model):
         return self.decode(self.inputs(images)[0]).mean(dim=1)
 
     def token_layout(self, image_size: tuple[int, int] | None = None) -> TokenLayout:
-        """How the inputs lie over an image: the keys of the latents' cross-attention."""
+        """How the inputs, the keys of the latents' cross-attention, are arranged over an image."""
         height, width = self.config.image_size if image_size is None else image_size
         shrink: Callable[[int], int] = (lambda n: ((n + 1) // 2 - 1) // 2) if self.config.reading == "conv" else int
         stride = 4 if self.config.reading == "conv" else 1
@@ -230,14 +231,14 @@ class Perceiver(Model):
 
 
 def perceiver_config(reading: Reading) -> PerceiverConfig:
-    """DeepMind's for ImageNet: 512 latents, eight passes through the same six blocks."""
+    """DeepMind's model for ImageNet: 512 latents, eight passes through the same six blocks."""
     block = BlockConfig(1024, 8, 1024, norm_eps=1e-5, attention_dropout=0.1)
     resolution = (56, 56) if reading == "conv" else (224, 224)
     return PerceiverConfig(LatentsConfig(block, 512, 6, passes=8), reading, resolution=resolution)
 
 
 def perceiver_digits_config() -> PerceiverConfig:
-    """For 8 x 8 digits, pixel by pixel."""
+    """For 8 x 8 digits, with every pixel as an input."""
     block = BlockConfig(96, 4, 192, norm_eps=1e-5)
     latents = LatentsConfig(block, 16, 2, passes=2, reads=2, heads=1, key_dim=48, value_dim=96)
     return PerceiverConfig(latents, bands=4, resolution=(8, 8), image_size=(8, 8), in_channels=1, num_classes=10)

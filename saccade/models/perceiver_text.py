@@ -1,7 +1,8 @@
 """Perceiver IO for masked language modelling on bytes (Jaegle et al., arXiv 2107.14795).
 
-The vocabulary is the 256 bytes: sequences are about five times as long, and the latents make that cheap. A query for
-every position, its position embedding alone, attends to the latents and predicts the byte there.
+The vocabulary is the 256 bytes: sequences are about five times as long as with word pieces, which the latents make
+affordable. One output query per position, which is its position embedding, attends to the latents and predicts the byte
+there.
 
 B texts, L bytes, N latents of width D, C width of a byte, V tokens of the vocabulary.
 """
@@ -24,11 +25,12 @@ class PerceiverTextConfig(TextInput):
     """A Perceiver that predicts masked bytes.
 
     Attributes:
-        latents: see there.
-        width: C, of bytes and of queries.
+        latents: see :class:`~saccade.models.perceiver.LatentsConfig`.
+        width: C, width of bytes and queries.
         vocab_size: V.
-        context_length: tokens of a text at most.
-        decoder_heads, decoder_key_dim: of the decoder's cross-attention; values are as wide as the queries.
+        context_length: maximum number of tokens in a text.
+        decoder_heads, decoder_key_dim: number of heads and width of the keys of the decoder's cross-attention; values
+            are as wide as the queries.
     """
 
     latents: LatentsConfig
@@ -72,7 +74,7 @@ class PerceiverText(Model):
         Args:
             tokens: ``[B, L]``.
             types: unused: a Perceiver has no token types.
-            valid: False for padding, ``[B, L]`` boolean; all True unless given.
+            valid: False for padding, ``[B, L]`` boolean; all True by default.
         """
         length = tokens.shape[1]
         inputs = self.token_embed(tokens) + self.pos_embed[:length]
@@ -93,7 +95,7 @@ class PerceiverText(Model):
 
 
 def perceiver_text_config() -> PerceiverTextConfig:
-    """DeepMind's: 256 latents, 26 blocks, 2,048 bytes."""
+    """DeepMind's model: 256 latents, 26 blocks, 2,048 bytes."""
     block = BlockConfig(1280, 8, 1280, norm_eps=1e-5, attention_dropout=0.1, key_dim=256)
     return PerceiverTextConfig(LatentsConfig(block, 256, 26, heads=8, key_dim=256, value_dim=1280))
 

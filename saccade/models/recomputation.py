@@ -1,7 +1,7 @@
 """The parts of a network that activation checkpointing recomputes in the backward pass (Chen et al., arXiv 1604.06174).
 
-Parts that repeat, since a network then keeps their inputs alone: transformer blocks, blocks of ConvNets, fusions of a
-dense decoder.
+These are the repeated parts, of which a network then keeps only the inputs: transformer blocks, blocks of ConvNets,
+fusions of a dense decoder.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ KINDS = (Block, ConvNeXtBlock, CrossBlock, Fusion, MixerBlock)
 
 
 def recomputed_parts(model: nn.Module) -> list[nn.Module]:
-    """The parts, none inside another, each once.
+    """The parts, each once and none inside another.
 
     Raises:
         ConfigError: the network has none.

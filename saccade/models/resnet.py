@@ -1,6 +1,7 @@
 """ResNet (He et al., arXiv 1512.03385) and Wide ResNet (Zagoruyko & Komodakis, arXiv 1605.07146).
 
-A block adds what it found to what was there; so a hundred layers can be trained. The transformer's block inherits it.
+A block adds its output to its input, which makes a hundred layers trainable. The transformer block uses the same
+residual connection.
 """
 
 from dataclasses import dataclass
@@ -33,13 +34,14 @@ class ResNetConfig(Config):
     Attributes:
         block: two 3 x 3 convolutions, or 1 x 1, 3 x 3, 1 x 1.
         depths: blocks of each stage; four stages for ImageNet, three in the ResNets of the paper for CIFAR.
-        width_factor: widens the middle of a bottleneck, 2 in Wide ResNet-50-2; below 1 it thins it.
-        width: channels of the first stage; each further one has twice as many.
-        small_images: a 3 x 3 convolution of stride 1 in front, and no pooling: for 32 x 32 pixels every place counts.
-        frozen_norm: batch norms keep the statistics and factors that they were loaded with, as under a detector.
+        width_factor: factor of the width in the middle of a bottleneck: 2 in Wide ResNet-50-2; below 1 it is narrower.
+        width: channels of the first stage, doubled by each further stage.
+        small_images: whether the stem is a 3 x 3 convolution of stride 1 without pooling, for images of about 32 x 32
+            pixels.
+        frozen_norm: whether batch norms keep the statistics and factors that they were loaded with, as in a detector.
         shortcut: of basic blocks that change the number of channels: "projection", a 1 x 1 convolution (option B of the
             paper), or "padding" with zeros (option A).
-        dilated: the last stage keeps the map's size and looks twice as far ("DC5").
+        dilated: whether the last stage keeps the map's size and dilates its convolutions ("DC5").
     """
 
     block: Literal["basic", "bottleneck"]
@@ -75,7 +77,7 @@ class ResNetConfig(Config):
 
 
 class ResNet(PooledClassifier):
-    """Stem, stages, the mean over all places, a linear head."""
+    """Stem, stages, the mean over all positions, a linear head."""
 
     def __init__(self, config: ResNetConfig):
         super().__init__()
@@ -105,7 +107,7 @@ class ResNet(PooledClassifier):
         return block_groups([self.stem], self.stages.blocks())
 
     def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
-        """The maps after each stage: strides 4, 8, 16 and 32; of small images 1, 2, 4 and 8."""
+        """The maps after each stage: strides 4, 8, 16 and 32; with ``small_images`` 1, 2, 4 and 8."""
         require_images(images, self.config.in_channels)
         if self.config.small_images:
             return self.stages(self.stem(images), stride=1)

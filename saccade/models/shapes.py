@@ -1,4 +1,4 @@
-"""Models without values, to count their parameters before memory is reserved for them."""
+"""Models on the meta device, to count their parameters before memory is allocated for them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,8 +13,8 @@ IN_PLACE = {Tensor.normal_, Tensor.uniform_, *filter(callable, vars(nn.init).val
 
 
 class _Uninitialised(TorchFunctionMode):
-    """Leaves out the functions that draw values. On the meta device they would draw none, by way of PyTorch's compiler,
-    whose import takes as long as PyTorch's own."""
+    """Skips the functions that draw values. On the meta device they draw none but import PyTorch's compiler, which
+    takes as long as importing PyTorch itself."""
 
     def __torch_function__(
         self, func: Callable, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -26,6 +26,6 @@ class _Uninitialised(TorchFunctionMode):
 
 @contextmanager
 def without_values() -> Iterator[None]:
-    """Modules that are built inside have parameters on the meta device."""
+    """Modules that are built inside the `with` block have parameters on the meta device."""
     with torch.device("meta"), _Uninitialised():
         yield

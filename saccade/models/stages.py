@@ -1,4 +1,4 @@
-"""Stages of blocks, as every ResNet here has them: the same map size within a stage, half of it in the next."""
+"""Stages of blocks, as in every ResNet: the map keeps its size within a stage and is halved in the next."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,12 +8,12 @@ from saccade.models.model import FeatureMap
 
 
 class Stages(nn.ModuleList):
-    """A `Sequential` of blocks for each stage; the first block of every stage but the first halves the map.
+    """One `Sequential` of blocks per stage; the first block of every stage but the first halves the map.
 
     Args:
         depths: blocks of each stage.
         make_block: (stage, whether it is the stage's first block, stride) -> the block.
-        dilated: whether the last stage keeps the map's size: its blocks are to look twice as far instead.
+        dilated: whether the last stage keeps the map's size, with dilated convolutions in its blocks.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class Stages(nn.ModuleList):
             self.append(nn.Sequential(*blocks))
 
     def blocks(self) -> list[nn.Module]:
-        """The blocks of all stages, in their order."""
+        """The blocks of all stages, in order."""
         return [block for stage in self for block in stage.children()]
 
     def forward(self, x: Tensor, stride: int) -> tuple[FeatureMap, ...]:

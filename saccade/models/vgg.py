@@ -1,4 +1,4 @@
-"""VGG (Simonyan & Zisserman, arXiv 1409.1556): nothing but 3 x 3 convolutions, deeper and deeper."""
+"""VGG (Simonyan & Zisserman, arXiv 1409.1556): a deep network of 3 x 3 convolutions."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -19,11 +19,11 @@ HIDDEN = 4096
 
 @dataclass(frozen=True)
 class VGGConfig(Config):
-    """A VGG of any depth; any image of at least 32 x 32 pixels.
+    """A VGG of any depth, for any image of at least 32 x 32 pixels.
 
     Attributes:
-        depths: convolutions of each stage.
-        batch_norm: whether each convolution is normalised.
+        depths: number of convolutions in each stage.
+        batch_norm: whether each convolution is followed by batch norm.
     """
 
     depths: tuple[int, ...]
@@ -59,13 +59,13 @@ class VGG(Classifier):
         return nn.Sequential(nn.Conv2d(in_channels, out_channels, 3, padding=1), norm, nn.ReLU())
 
     def embed(self, images: Tensor) -> Tensor:
-        """What the head sees: ``[B, C, H, W]`` -> ``[B, num_features]``."""
+        """The head's input: ``[B, C, H, W]`` -> ``[B, num_features]``."""
         x = F.adaptive_avg_pool2d(self.feature_maps(images)[-1].features, GRID).flatten(1)
         x = self.dropout(F.relu(self.fc1(x)))
         return self.dropout(F.relu(self.fc2(x)))
 
     def layer_groups(self) -> LayerGroups:
-        """Each convolution with its norm; the MLP counts to the head."""
+        """Each convolution with its norm; the MLP belongs to the head."""
         return [[layer] for stage in self.stages for layer in stage.children()]
 
     def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:

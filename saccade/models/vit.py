@@ -1,7 +1,7 @@
-"""The Vision Transformer: an image is worth 16 x 16 words (Dosovitskiy et al., arXiv 2010.11929).
+"""The Vision Transformer (Dosovitskiy et al., arXiv 2010.11929).
 
-Cut the image into patches, embed each, add its position, put a class token in front, run a transformer encoder, and
-classify from the class token (or from the mean of the patches, or from an attention pool).
+The image is split into patches; each is embedded and its position added; a class token is prepended; a transformer
+encoder follows; and a head classifies from the class token (or from the mean of the patches, or an attention pool).
 
 B batch, H x W pixels, N tokens, P prefix tokens (class token, registers), h x w grid of patches, D width.
 """
@@ -80,12 +80,13 @@ class VisionTransformer(Model):
         return ("pool.*", "output", "image"), ("*", "image", "image")
 
     def token_layout(self, image_size: Size | None = None) -> TokenLayout:
-        """How tokens lie over an image of (H, W) pixels, the config's size unless given."""
+        """How tokens are arranged over an image of (H, W) pixels, the config's size by default."""
         return self.encoder.token_layout(self.config.image_size if image_size is None else image_size)
 
 
 def initialise(module: nn.Module) -> None:
-    """Linear maps from a normal of std 0.02 cut at two, biases 0, as timm and DeiT start."""
+    """Initialise linear maps from a normal distribution of std 0.02, truncated at ±2, with zero biases, as in timm and
+    DeiT."""
     for child in module.modules():
         if isinstance(child, nn.Linear):
             nn.init.trunc_normal_(child.weight, std=0.02)
@@ -154,7 +155,8 @@ def vit_lite_config(embed_dim: int, depth: int, patch_size: int = 4) -> ViTConfi
 
 
 def vit_digits_config() -> ViTConfig:
-    """For scikit-learn's digits: 8 x 8 grey pixels, 16 patches of 2 x 2, fixed positions: few images teach no grid."""
+    """For scikit-learn's digits: 8 x 8 grey pixels, 16 patches of 2 x 2, and fixed positions: the images are too few to
+    learn positions from."""
     block = BlockConfig(embed_dim=64, num_heads=4, mlp_dim=128)
     return ViTConfig(
         block, depth=4, image_size=(8, 8), patch_size=(2, 2), in_channels=1, num_classes=10,

@@ -24,27 +24,28 @@ torch.fx.wrap("key_padding_mask")  # decides by an argument, which torch.fx does
 
 @dataclass(frozen=True)
 class ViTConfig(Config):
-    """A Vision Transformer with every option that published ones use. Round-trips through JSON.
+    """A Vision Transformer with every option that published models use. Round-trips through JSON.
 
     Attributes:
-        block: width, heads, MLP and options of every block.
+        block: width, heads, MLP and other options of every block.
         depth: number of blocks.
-        image_size: (H, W) in pixels for which positions are made; other sizes resample them.
+        image_size: (H, W) in pixels for which positions are made; they are resampled for other sizes.
         patch_size: (p, q) in pixels.
         in_channels: 3 for colour, 1 for grey, any other number for other sensors.
-        num_classes: width of the logits; 0 leaves the head out, and the pooled features come out.
-        positions: how a token's place enters: added to it, or as a rotation of queries and keys.
-        class_token: whether a learned token that gathers the image stands in front.
+        num_classes: width of the logits; 0 omits the head, and the output is the pooled features.
+        positions: how positions are encoded: added to the tokens, or as a rotation of queries and keys.
+        class_token: whether a learned class token is prepended.
         num_registers: learned tokens after the class token (Darcet et al., arXiv 2309.16588).
-        prefix_positions: how many of the prefix tokens have a learned position too; 1 in ViT and DeiT, 0 in DeiT III.
-        pooling: what the head sees: class token, mean of the patches, both side by side ("cls+mean", DINOv2), attention
-            pool, or ("none") each token.
+        prefix_positions: number of prefix tokens that also have a learned position; 1 in ViT and DeiT, 0 in DeiT III.
+        pooling: the head's input: the class token, the mean of the patches, both concatenated ("cls+mean", DINOv2), an
+            attention pool, or ("none") each token.
         pool_norm: whether the last norm comes after the mean instead of before it (timm's and MAE's ``fc_norm``).
-        pre_logits: width of a tanh layer before the head (ImageNet-21k checkpoints of 2020); None for none.
-        input_norm: whether a norm stands before the first block, and the patches' embedding has no bias (CLIP).
-        pad: whether an image that patches do not tile is padded, and the padding hidden; else it is an error.
+        pre_logits: width of a tanh layer before the head (ImageNet-21k checkpoints of 2020); None omits it.
+        input_norm: whether there is a norm before the first block and the patch embedding has no bias (CLIP).
+        pad: whether an image whose size is not a multiple of the patch size is padded, with the padding masked;
+            otherwise it is an error.
         drop_path: stochastic depth of the last block, growing linearly from 0.
-        position_resampling: how learned positions are resampled for other image sizes; projects differ.
+        position_resampling: how learned positions are resampled for other image sizes, which differs between projects.
     """
 
     block: BlockConfig
@@ -79,7 +80,7 @@ class ViTConfig(Config):
 
     @property
     def rotary(self) -> bool:
-        """Whether positions turn queries and keys, instead of being added to tokens."""
+        """Whether positions rotate queries and keys instead of being added to tokens."""
         return self.positions in get_args(RotaryKind)
 
 
@@ -97,7 +98,7 @@ class Features(NamedTuple):
 
 
 class ViTEncoder(nn.Module):
-    """Images to tokens: what ViT, DeiT, MAE, CLIP's image tower and DPT share."""
+    """Images to tokens: the encoder shared by ViT, DeiT, MAE, CLIP's image tower and DPT."""
 
     def __init__(self, config: ViTConfig):
         super().__init__()
@@ -125,14 +126,14 @@ class ViTEncoder(nn.Module):
     def forward(
         self, images: Tensor, *, taps: Sequence[int] = (), valid: Tensor | None = None, leading: int | None = None
     ) -> Features:
-        """``[B, C, H, W]`` of any legal size -> :class:`Features`.
+        """``[B, C, H, W]`` of any valid size -> :class:`Features`.
 
         Args:
             images: normalised by the checkpoint's preprocessing.
-            taps: blocks (from 0) whose output is returned too.
+            taps: indices of blocks (from 0) whose output is returned too.
             valid: for images padded to one size, which pixels are image, ``[B, H, W]`` boolean.
-            leading: number of the first tokens that leave the last block, the class token and registers before the
-                patches; all unless given. Fewer make the last block cheaper.
+            leading: number of tokens that the last block returns, counted from the first (class token, registers,
+                patches); all by default. With fewer tokens the last block is cheaper.
         """
         patches = self.patch_embed(images, valid)
         x = self.input_norm(self.dropout(self.with_prefix(patches.tokens, patches.grid)))
@@ -148,16 +149,16 @@ class ViTEncoder(nn.Module):
         return tuple(FeatureMap(encoded.layout.to_map(tokens), encoded.layout.stride) for tokens in encoded.taps)
 
     def token_layout(self, image_size: Size) -> TokenLayout:
-        """How tokens lie over an image of (H, W) pixels."""
+        """How tokens are arranged over an image of (H, W) pixels."""
         return TokenLayout(self.config.num_prefix, self.patch_embed.grid(image_size), self.config.patch_size)
 
     def layer_groups(self) -> LayerGroups:
-        """What embeds the image, then each block, the last one with the norm behind it."""
+        """The embedding, then each block, the last one with the norm after it."""
         inputs = (self.patch_embed, self.cls_token, self.registers, self.pos_embed, self.input_norm)
         return block_groups(inputs, self.blocks, [self.norm])
 
     def with_prefix(self, patches: Tensor, grid: Size) -> Tensor:
-        """Patches ``[B, h*w, D]`` with their positions, behind the prefix tokens with theirs: ``[B, P + h*w, D]``."""
+        """Prefix tokens followed by patches ``[B, h*w, D]``, both with their positions: ``[B, P + h*w, D]``."""
         prefix: list[Tensor] = [t for t in (self.cls_token, self.registers) if t is not None]
         if self.pos_embed is not None:
             table, count = self.pos_embed(grid), self.pos_embed.num_prefix  # [1, positions of the prefix + h*w, D]

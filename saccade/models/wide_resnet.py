@@ -1,7 +1,7 @@
 """Wide ResNet for small images: WRN-28-10 (Zagoruyko & Komodakis, arXiv 1605.07146).
 
-Few layers, many channels; norm and nonlinearity before each convolution. No pooling at the entrance: 32 x 32 pixels are
-few. (The wide ResNets for large images are those of saccade.models.resnet with a width factor.)
+Few layers and many channels, with norm and nonlinearity before each convolution. The stem has no pooling, since images
+are only 32 x 32 pixels. (Wide ResNets for large images are those of saccade.models.resnet with a width factor.)
 """
 
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ class WideResNetConfig(Config):
     """WRN-n-k for any image of at least 4 x 4 pixels.
 
     Attributes:
-        layers: n, all convolutions on the way: 6 times the blocks of a group, plus 4.
-        width_factor: k, of the groups' 16, 32 and 64 channels.
+        layers: n, number of convolutions: 6 times the number of blocks in a group, plus 4.
+        width_factor: k, factor of the groups' 16, 32 and 64 channels.
     """
 
     layers: int = 28
@@ -38,7 +38,7 @@ class WideResNetConfig(Config):
 
 
 class WideResNet(PooledClassifier):
-    """One convolution, three groups of blocks, a last norm, the mean over all places, a linear head."""
+    """One convolution, three groups of blocks, a last norm, the mean over all positions, a linear head."""
 
     def __init__(self, config: WideResNetConfig):
         super().__init__()

@@ -1,8 +1,7 @@
 """A dense one-stage detector: every location of the feature maps predicts a box (Redmon et al., arXiv 1506.02640).
 
 Without anchors, as in FCOS (Tian et al., arXiv 1904.01355): a location predicts a class and the distances to the four
-edges of its box. Many of thousands of locations predict the same object, so non-maximum suppression follows, which DETR
-does without.
+edges of its box. Many locations predict the same object, so non-maximum suppression is needed, unlike in DETR.
 
 B batch, P locations of all maps, K classes, F features.
 """
@@ -27,13 +26,13 @@ PRIOR = 0.01  # probability of each class at the start: nearly every location is
 
 @dataclass(frozen=True)
 class YoloConfig(WithBackbone):
-    """A detector of one stage.
+    """A one-stage detector.
 
     Attributes:
-        backbone, backbone_config: a model of the zoo with feature maps.
-        levels: how many of its last maps are looked at.
+        backbone, backbone_config: a model from the catalogue with feature maps.
+        levels: number of its last feature maps in use.
         features: F.
-        tower: 3 x 3 convolutions in front of each of the two answers.
+        tower: number of 3 x 3 convolutions before each of the two outputs.
     """
 
     backbone_config: Any
@@ -76,7 +75,7 @@ class Yolo(Model):
 
     def forward(self, images: Tensor, valid: Tensor | None = None) -> YoloOutput:
         """The predictions of every location; boxes are fractions of the part of a padded image that is `valid [B, H,
-        W]`, all of it unless given."""
+        W]`, all of it by default."""
         levels: list[tuple[Tensor, Tensor]] = []
         sizes: list[tuple[int, int]] = []
         coarser: Tensor | None = None
@@ -98,7 +97,7 @@ class Yolo(Model):
 
     def locations(self, image_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """``[P, 2]`` and ``[P]``: the locations and strides of :class:`YoloOutput` for inputs of (H, W) pixels, on the
-        CPU. They follow from the shapes of the maps; nothing is computed."""
+        CPU. They follow from the shapes of the maps, which are not computed."""
         if image_size not in self._map_sizes:
             config = self.config.backbone_config
             with torch.device("meta"):
@@ -118,11 +117,11 @@ class Yolo(Model):
         freeze_unused(self.backbone, self.config.backbone, lambda *x: all_maps(*x)[-self.config.levels :])
 
     def layer_groups(self) -> LayerGroups:
-        """Those of the backbone; all that is built on it counts to the head."""
+        """The backbone's groups; the layers on top belong to the head."""
         return self.backbone.layer_groups()
 
     def embed(self, images: Tensor) -> Tensor:
-        """What the backbone sees of the whole image: ``[B, C, H, W]`` -> ``[B, num_features]``."""
+        """The backbone's features of the whole image: ``[B, C, H, W]`` -> ``[B, num_features]``."""
         return self.backbone.embed(images)
 
     def feature_maps(self, images: Tensor) -> tuple[FeatureMap, ...]:
@@ -136,12 +135,12 @@ class Yolo(Model):
 def grid_locations(
     sizes: Sequence[tuple[int, int]], strides: Sequence[int], device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """The middles of all cells of some maps: x, y in pixels ``[P, 2]``, and the stride of each ``[P]``.
+    """The centres of all cells of feature maps: x, y in pixels ``[P, 2]``, and the stride of each ``[P]``.
 
     Args:
         sizes: (height, width) of each map.
         strides: pixels from one cell of it to the next.
-        device: of the result.
+        device: device of the result.
     """
     locations, of_map = [], []
     for (height, width), stride in zip(sizes, strides):

@@ -1,4 +1,4 @@
-"""A CLIP as a classifier of images: its classes are the vectors of texts (Radford et al., arXiv 2103.00020, 3.1).
+"""A CLIP model as an image classifier whose classes are text embeddings (Radford et al., arXiv 2103.00020, 3.1).
 
 B images, K texts, E width of the common space.
 """
@@ -22,7 +22,7 @@ class UnitLength(nn.Module):
 
 
 class CosineHead(nn.Module):
-    """``[B, E]`` -> ``[B, K]``: the cosines with K vectors of texts, times the factor that the CLIP has learned."""
+    """``[B, E]`` -> ``[B, K]``: the cosine similarities with K text embeddings, multiplied by CLIP's learned factor."""
 
     vectors: Tensor
     scale: Tensor
@@ -40,11 +40,11 @@ class CosineHead(nn.Module):
 class ZeroShotClassifier(Classifier):
     """``net(images [B, C, H, W])`` -> similarities ``[B, K]``, the :attr:`~saccade.models.clip.ClipOutput.logits`.
 
-    The image encoder is that of the CLIP, not a copy; of the texts there are the vectors alone.
+    The image encoder is shared with the CLIP model, not copied; of the texts only the embeddings are kept.
 
     Args:
         clip: the model.
-        vectors: of the texts, unit length, ``[K, E]``.
+        vectors: text embeddings of unit length, ``[K, E]``.
     """
 
     def __init__(self, clip: CLIP, vectors: Tensor):

@@ -1,4 +1,4 @@
-"""Every model by name, built from the tables of the catalogue; the list of names needs no torch."""
+"""Models by name, built from the tables of the catalogue; listing the names needs no torch."""
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
@@ -30,7 +30,7 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def near_names(name: str) -> list[str]:
-    """Up to three names of models that resemble a name that is none."""
+    """Up to three names of models that resemble an unknown name."""
     return get_close_matches(name, ZOO, n=3, cutoff=0.4)
 
 
@@ -83,8 +83,9 @@ def create(
             ``{"pooling": "mean", "block.layer_scale": 1e-5}``.
 
     Raises:
-        ConfigError: no such model or option, with the nearest names; a size that it cannot have.
-        TypeError: no such argument, with its name here if it is one of timm, torchvision or transformers.
+        ConfigError: no such model or option, with the nearest names; or an invalid size.
+        TypeError: no such argument; the message gives the equivalent if it is an argument of timm, torchvision or
+            transformers.
     """
     if unknown:
         raise argument_error("create", unknown)
@@ -97,12 +98,12 @@ def build(architecture: str, config: Mapping[str, Any], max_values: int | None =
 
     Args:
         architecture: one of :data:`saccade.models.catalogue.ARCHITECTURES`.
-        config: as `to_dict` of its config returns it.
-        max_values: refuse a config of a model with more parameters and buffers, before memory is reserved for them;
-            None where the config is one's own.
+        config: result of the config's `to_dict`.
+        max_values: maximum number of values in parameters and buffers, checked before memory is allocated; None for a
+            trusted config.
 
     Raises:
-        ConfigError: no such architecture, a config that it does not have, or one of a larger model.
+        ConfigError: no such architecture, an invalid config, or a config of a larger model.
     """
     typed = read_config(architecture, config)
     try:
@@ -130,9 +131,9 @@ def read_config(architecture: str, config: Mapping[str, Any]) -> Any:
 
 
 def change_config(config: Any, changes: Mapping[str, Any]) -> Any:
-    """A copy of a (nested) config dataclass with fields changed; nested fields are named with dots.
+    """A copy of a (nested) config dataclass with fields changed; nested fields are addressed with dots.
 
-    A config may have `ALIASES`: names that stand for a field of a part, as `image_size` for a detector's backbone.
+    A config may have `ALIASES`: other names of nested fields, such as `image_size` of a detector's backbone.
     """
     nested: dict[str, dict[str, Any]] = {}
     flat: dict[str, Any] = {}
@@ -162,7 +163,7 @@ def change_config(config: Any, changes: Mapping[str, Any]) -> Any:
 
 
 def _check_numbers(changes: Mapping[str, Any]) -> None:
-    """Raise ConfigError for numbers of classes, channels and pixels that no model has."""
+    """Raise ConfigError for invalid numbers of classes, channels and pixels."""
     for name, least in (("num_classes", 0), ("in_channels", 1)):
         value = changes.get(name, least)
         if not isinstance(value, int) or value < least:

@@ -28,10 +28,10 @@ def attention_weights(q: Tensor, k: Tensor, mask: Tensor | None = None, scale: f
         k: keys ``[..., K, d]``.
         mask: broadcastable to ``[..., Q, K]``; boolean, True where a query may see a key, or a float bias that is
             added to the scaled scores (``-inf`` hides a key).
-        scale: factor of the scores; ``1 / sqrt(d)`` unless given.
+        scale: factor of the scores; ``1 / sqrt(d)`` by default.
 
     Returns:
-        ``[..., Q, K]``, rows that sum to 1, or rows of zeros where every key is hidden.
+        ``[..., Q, K]``; each row sums to 1, or is all zeros if every key of its query is hidden.
     """
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     scores = scale * q @ k.transpose(-2, -1)  # [..., Q, K]
@@ -56,7 +56,7 @@ def attend(
         dropout: probability with which a weight is dropped; the caller passes 0 outside training.
 
     Returns:
-        ``[B, H, Q, e]``; zeros for a query whose every key is hidden.
+        ``[B, H, Q, e]``; zeros for a query all of whose keys are hidden.
     """
     if mask is None:
         return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scale)
@@ -69,7 +69,8 @@ torch.fx.wrap("attend")  # decides by the mask, which torch.fx does not follow: 
 
 
 def _keep_rows_finite(mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Open the rows that hide every key, so that no kernel takes a softmax over nothing; also return the other rows.
+    """Unmask the rows that hide every key, so that no kernel computes a softmax over an empty set; also return which
+    rows are valid.
 
     Zeroing afterwards is not enough: NaN in the forward pass comes back as NaN in the gradient.
     """
@@ -81,36 +82,38 @@ def _keep_rows_finite(mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class AttentionTap(Protocol):
-    """What :func:`saccade.record` puts on an attention; `fused` and `explicit` return the numbers that they take."""
+    """Hook that :func:`saccade.record` attaches to an attention; `fused` and `explicit` return their argument
+    unchanged."""
 
     def fused(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, out: Tensor) -> Tensor:
-        """After :func:`attend`, with its arguments and its output ``[B, H, Q, e]``, which is returned."""
+        """Called after :func:`attend` with its arguments and its output ``[B, H, Q, e]``; returns the output."""
         ...
 
     def explicit(self, weights: Tensor) -> Tensor:
-        """Where an attention has its weights ``[B, H, Q, K]`` in hand; they are returned."""
+        """Called where an attention has computed its weights ``[B, H, Q, K]``; returns them."""
         ...
 
     def needs_rest(self, count: int) -> tuple[bool, bool]:
-        """Whether it needs the queries, and the outputs, of others than the first `count`."""
+        """Whether it needs the queries and outputs of tokens after the first `count`."""
         ...
 
 
 class AttentionEdit(Protocol):
-    """What :func:`saccade.intervene` puts on an attention."""
+    """Hook that :func:`saccade.intervene` attaches to an attention."""
 
     def active(self) -> bool:
-        """Whether it changes the pass of the running thread."""
+        """Whether it changes the forward pass of the current thread."""
         ...
 
     def inputs(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Before :func:`attend`: its arguments, changed."""
+        """Called before :func:`attend`: returns the changed arguments."""
         ...
 
     def weights(self, q: Tensor, k: Tensor) -> Tensor | None:
-        """Weights ``[B, H, Q, K]`` to use instead of those of the changed arguments; None for those."""
+        """Weights ``[B, H, Q, K]`` to use instead of those computed from the changed arguments; None to use the
+        computed ones."""
         ...
 
     def explicit(self, scores: Tensor) -> Tensor:
@@ -119,7 +122,7 @@ class AttentionEdit(Protocol):
 
 
 class Attention(nn.Module):
-    """Base class of every attention, by which saccade.record and saccade.intervene find them."""
+    """Base class of every attention; saccade.record and saccade.intervene find attentions by it."""
 
     def __init__(self):
         super().__init__()
@@ -127,7 +130,7 @@ class Attention(nn.Module):
         self.edit: AttentionEdit | None = None  # set by saccade.intervene for the time of an intervention
 
     def fused(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float = 0.0) -> Tensor:
-        """:func:`attend`, with an intervention in front and a recording behind."""
+        """:func:`attend`, preceded by interventions and followed by recording."""
         tap, edit = self.tap, self.edit  # read once: another thread may end its recording at any moment
         weights = None
         if edit is not None:
@@ -139,7 +142,7 @@ class Attention(nn.Module):
         return out if tap is None else tap.fused(q, k, v, mask, out)
 
     def explicit(self, scores: Tensor) -> Tensor:
-        """Softmax over the last axis, with an intervention in front and a recording behind."""
+        """Softmax over the last axis, preceded by interventions and followed by recording."""
         tap, edit = self.tap, self.edit
         weights = scores.softmax(dim=-1) if edit is None else edit.explicit(scores)
         return weights if tap is None else tap.explicit(weights)
@@ -158,7 +161,7 @@ class KVCache:
         return 0 if self.keys is None else self.keys.shape[2]
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Add new tokens behind the cached ones and return all of them."""
+        """Append new tokens to the cached ones and return all of them."""
         self.keys = keys if self.keys is None else torch.cat((self.keys, keys), dim=2)
         self.values = values if self.values is None else torch.cat((self.values, values), dim=2)
         return self.keys, self.values
@@ -171,7 +174,7 @@ class KVCache:
 
 
 class MultiHeadAttention(Attention):
-    """Several attentions side by side, each over its own slice of the width.
+    """Several attention heads in parallel, each over its own slice of the width.
 
     Self-attention has one packed projection ``qkv``: one matrix product for queries, keys and values. Where the inputs
     differ (positions added to queries and keys only as in DETR, or keys and values of another sequence as in
@@ -182,11 +185,11 @@ class MultiHeadAttention(Attention):
         embed_dim: width D of the queries' input and of the output.
         num_heads: heads H; must divide ``key_dim`` and ``value_dim``.
         packed: whether queries, keys and values share one input and one projection.
-        context_dim: width C of the keys' and values' input; D unless given. Needs ``packed=False``.
-        key_dim: total width of queries and keys over all heads; D unless given.
-        value_dim: total width of values over all heads; D unless given.
+        context_dim: width C of the keys' and values' input; D by default. Needs ``packed=False``.
+        key_dim: total width of queries and keys over all heads; D by default.
+        value_dim: total width of values over all heads; D by default.
         qkv_bias: whether the input projections have a bias.
-        key_bias: whether that of the keys has one too; without it, ``packed=False`` is needed.
+        key_bias: whether the projection of the keys has one too; False requires ``packed=False``.
         dropout: probability of dropping an attention weight in training.
 
     Raises:
@@ -246,17 +249,18 @@ class MultiHeadAttention(Attention):
 
         Args:
             query: input of the queries.
-            key: input of the keys; the query unless given. Needs ``packed=False``.
-            value: input of the values; the key unless given.
+            key: input of the keys; the query by default. Needs ``packed=False``.
+            value: input of the values; the key by default.
             mask: as for :func:`attention_weights`.
-            cache: of the calls before. Without ``key`` (self-attention) the new tokens are appended, and attend to all
-                of them; with ``key`` (cross-attention) keys and values are projected in the first call and reused in
-                the next.
-            rotation: of queries and keys of self-attention without a cache, ``[2, Q, d / 2]``, see
+            cache: keys and values of earlier calls. Without ``key`` (self-attention) the new tokens are appended, and
+                attend to all of them; with ``key`` (cross-attention) keys and values are projected in the first call
+                and reused in the next.
+            rotation: rotary angles of queries and keys, ``[2, Q, d / 2]``, for self-attention without a cache; see
                 :func:`saccade.nn.positions.rotate`.
 
         Raises:
-            ValueError: a packed projection was given a key or a value; or a rotation a cache or a key.
+            ValueError: a key or a value is passed to a packed projection, or a rotation is combined with a cache or a
+                key.
         """
         if rotation is not None and (cache is not None or key is not None):
             raise ValueError("rotary positions are for self-attention without a cache")
@@ -274,10 +278,10 @@ class MultiHeadAttention(Attention):
     def leading(
         self, x: Tensor, count: int, mask: Tensor | None = None, rotation: Tensor | None = None, *, rest: bool = False
     ) -> tuple[Tensor, ...]:
-        """Self-attention of which only the first tokens ask: ``[B, N, D]`` -> ``([B, count, D],)``.
+        """Self-attention with queries from the first tokens only: ``[B, N, D]`` -> ``([B, count, D],)``.
 
         Args:
-            x: the tokens; all of them give keys and values.
+            x: the tokens; all of them provide keys and values.
             count: number of the first tokens.
             mask: as for :func:`attention_weights`.
             rotation: as for :meth:`forward`.
@@ -342,12 +346,12 @@ torch.fx.wrap("rows_of")
 
 
 def beside(module: nn.Module) -> AbstractContextManager:
-    """Keep the global random state for what follows: what is computed beside the output draws no numbers from it."""
+    """Restore the global random state on exit: what is computed in addition to the output draws no numbers from it."""
     return torch.random.fork_rng() if module.training else nullcontext()
 
 
 def split_linear(linear: nn.Linear, widths: Sequence[int]) -> list[nn.Linear]:
-    """Cut a linear map ``[D, sum(widths)]`` into several that share its input; no random numbers are drawn."""
+    """Split a linear map ``[D, sum(widths)]`` into several that share its input; draws no random numbers."""
     parts: list[nn.Linear] = []
     start = 0
     for width in widths:

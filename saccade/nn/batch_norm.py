@@ -1,4 +1,4 @@
-"""Batch normalisation in forward passes that are not steps of their own."""
+"""Batch normalisation in additional forward passes of a training step."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from torch import nn
 @contextmanager
 def frozen_statistics(model: nn.Module) -> Iterator[None]:
     """Inside the `with`, batch norms in training mode do not update their running statistics: for a second forward pass
-    over inputs that update them in another one."""
+    over inputs that already update them in another pass."""
     momenta = {
         module: module.momentum for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)
     }

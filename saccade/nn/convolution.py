@@ -1,6 +1,6 @@
-"""Convolution: the same small filter at every place. The blocks of convolutional networks and hybrids.
+"""Convolution, the same small filter at every position, and the blocks of convolutional networks and hybrids.
 
-B batch, C channels, H x W places.
+B batch, C channels, H x W positions.
 """
 
 from collections.abc import Callable
@@ -25,9 +25,9 @@ def conv2d(in_channels: int, out_channels: int, kernel_size: int, stride: int = 
 
 
 class PointConv2d(nn.Conv2d):
-    """A 1 x 1 convolution with a stride, computed as one of stride 1 at every `stride`-th place: the same numbers.
+    """A strided 1 x 1 convolution, computed with stride 1 at every `stride`-th position; the result is the same.
 
-    For fewer input channels than its block, the backward pass of oneDNN's own writes past its workspace in
+    With fewer input channels than its block size, oneDNN's backward pass of a strided one writes past its workspace in
     channels-last memory (uxlfoundation/oneDNN issue 6035): the process ends, or the gradient is wrong.
     """
 
@@ -36,7 +36,7 @@ class PointConv2d(nn.Conv2d):
 
 
 def every_place(x: Tensor, stride: tuple[int, ...]) -> Tensor:
-    """The places that a 1 x 1 convolution with a stride sees: ``[B, C, H, W]`` -> ``[B, C, H / s, W / s]``, rounded
+    """The positions that a strided 1 x 1 convolution reads: ``[B, C, H, W]`` -> ``[B, C, H / s, W / s]``, rounded
     up."""
     return x[..., :: stride[0], :: stride[1]]
 
@@ -44,8 +44,8 @@ def every_place(x: Tensor, stride: tuple[int, ...]) -> Tensor:
 class ConvNorm(nn.Sequential):
     """Convolution without bias, normalisation, nonlinearity: ``[B, C, H, W]`` -> ``[B, C', H / stride, W / stride]``.
 
-    Odd kernels keep the size at stride 1. ``act=None`` leaves the nonlinearity out. ``conv`` makes what mixes the
-    places where that is not a plain convolution: a standardised one, or attention.
+    Odd kernels keep the size at stride 1. ``act=None`` leaves the nonlinearity out. ``conv`` builds the spatial layer
+    if that is not a plain convolution: a standardised one, or attention.
     """
 
     def __init__(
@@ -65,7 +65,8 @@ class ConvNorm(nn.Sequential):
 
 
 class FrozenBatchNorm2d(nn.Module):
-    """Batch norm that stays as it was loaded: a detector's few images a step would spoil the statistics."""
+    """Batch norm with frozen statistics and factors: the few images per step of a detector would spoil the
+    statistics."""
 
     def __init__(self, channels: int, eps: float = 1e-5):
         super().__init__()
@@ -80,7 +81,7 @@ class FrozenBatchNorm2d(nn.Module):
 
 
 class StdConv2d(nn.Conv2d):
-    """Convolution whose filters are brought to mean 0 and variance 1 first (Qiao et al., arXiv 1903.10520).
+    """Convolution whose filters are first standardised to mean 0 and variance 1 (Qiao et al., arXiv 1903.10520).
 
     With group norm it replaces batch norm in BiT and in the hybrid ViTs' stem. ``same`` pads as TensorFlow does,
     otherwise by half the kernel on each side.
@@ -139,8 +140,8 @@ class BasicBlock(nn.Module):
 
 
 class PaddedShortcut(nn.Module):
-    """A shortcut without parameters, option A of He et al. (arXiv 1512.03385): every `stride`-th place, and channels of
-    zeros, half of them in front.
+    """A shortcut without parameters, option A of He et al. (arXiv 1512.03385): every `stride`-th position, with
+    channels of zeros added, half of them in front.
 
     Args:
         extra: number of channels of zeros.
@@ -167,7 +168,7 @@ class Bottleneck(nn.Module):
         norm: after each convolution.
         width: of the middle where it is not `channels` (Wide ResNet).
         conv: makes each convolution.
-        spatial: makes the middle one, where that is something else: attention in a local or axial ResNet.
+        spatial: makes the middle layer if it is not a convolution: attention in a local or axial ResNet.
     """
 
     expansion = 4
@@ -195,7 +196,7 @@ class Bottleneck(nn.Module):
 
 
 class PreActBlock(nn.Module):
-    """Norm and nonlinearity before each convolution (He et al., arXiv 1603.05027): nothing stands on the shortcut.
+    """Norm and nonlinearity before each convolution, and none on the shortcut (He et al., arXiv 1603.05027).
 
     Args:
         widths: channels from the input to the output: three for two 3 x 3 convolutions (WRN), four for 1 x 1, 3 x 3,
@@ -203,7 +204,7 @@ class PreActBlock(nn.Module):
         stride: of the first 3 x 3.
         norm: before each nonlinearity.
         conv: makes each convolution.
-        project: whether the shortcut has a convolution; it sees the normalised input.
+        project: whether the shortcut has a convolution; its input is the normalised one.
     """
 
     def __init__(self, widths: tuple[int, ...], stride: int, norm: Norm, conv: Conv, project: bool):
@@ -225,9 +226,9 @@ class PreActBlock(nn.Module):
 
 
 class MixerBlock(nn.Module):
-    """A filter for each channel alone, then a mixture of the channels at each place: ConvMixer's block.
+    """A depthwise convolution, then a pointwise convolution that mixes channels: ConvMixer's block.
 
-    ``[B, C, H, W]`` -> ``[B, C, H, W]``; ``kernel_size`` is odd. Each norm stands after the nonlinearity.
+    ``[B, C, H, W]`` -> ``[B, C, H, W]``; ``kernel_size`` is odd. Each norm follows the nonlinearity.
     """
 
     def __init__(self, channels: int, kernel_size: int, act: Callable[[], nn.Module] = nn.GELU):
@@ -241,7 +242,7 @@ class MixerBlock(nn.Module):
 
 
 class ChannelNorm(nn.LayerNorm):
-    """Layer norm over the channels of each place: ``[B, C, H, W]`` -> ``[B, C, H, W]``."""
+    """Layer norm over the channels at each position: ``[B, C, H, W]`` -> ``[B, C, H, W]``."""
 
     def forward(self, input: Tensor) -> Tensor:
         return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
@@ -250,7 +251,7 @@ class ChannelNorm(nn.LayerNorm):
 class ConvStem(nn.Sequential):
     """3 x 3 convolutions instead of one large patch (Xiao et al., arXiv 2106.14881).
 
-    ``[B, C, H, W]`` -> ``[B, D, H / s, W / s]`` for ``strides`` (2 each unless given) whose product is s; the last is a
+    ``[B, C, H, W]`` -> ``[B, D, H / s, W / s]`` for ``strides`` (2 each by default) whose product is s; the last is a
     1 x 1 to the tokens' width D.
     """
 

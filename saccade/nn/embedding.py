@@ -1,4 +1,4 @@
-"""Weight tying: one table looks tokens up and predicts them (Press and Wolf, arXiv 1608.05859)."""
+"""Weight tying: one table embeds tokens and predicts them (Press and Wolf, arXiv 1608.05859)."""
 
 from typing import Any
 

@@ -21,7 +21,7 @@ class EncoderOutput(NamedTuple):
     mask: Tensor | None  # [B, 1, 1, L] boolean, True for a token that is not padding; None: all are
 
     def repeat(self, times: int) -> "EncoderOutput":
-        """A single source as a batch of ``times`` equal ones."""
+        """A single source, repeated ``times`` times along the batch."""
         mask = None if self.mask is None else self.mask.expand(times, -1, -1, -1)
         return EncoderOutput(self.tokens.expand(times, -1, -1), mask)
 
@@ -32,7 +32,7 @@ class EncoderOutput(NamedTuple):
 
 
 class AutoregressiveModel(Protocol):
-    """What can be decoded: see :class:`saccade.models.encoder_decoder.EncoderDecoder`."""
+    """Interface of models that can be decoded: see :class:`saccade.models.encoder_decoder.EncoderDecoder`."""
 
     decoder: Decoder
 
@@ -54,12 +54,12 @@ class Hypothesis(NamedTuple):
 
 @torch.inference_mode()
 def greedy(net: AutoregressiveModel, source: Tensor, max_length: int | None = None) -> list[Hypothesis]:
-    """The most probable next token, again and again; scores are means of log-probabilities.
+    """Greedy decoding: the most probable next token at every step; scores are mean log-probabilities.
 
     Args:
         net: in evaluation mode.
         source: ``[B, L]`` tokens, or images ``[B, C, H, W]``.
-        max_length: tokens of a text at most; the model's context length unless given.
+        max_length: maximum number of tokens in a text; the model's context length by default.
     """
     config, encoded = net.config, net.encode(source)
     caches = net.decoder.empty_caches()
@@ -93,22 +93,22 @@ def beam_search(
     length_penalty: float = 1.0,
     early_stopping: EarlyStopping = False,
 ) -> list[Hypothesis]:
-    """The best of ``num_beams`` hypotheses that grow side by side, for each source, as `generate` of transformers
-    searches.
+    """The best of ``num_beams`` hypotheses that are extended in parallel, for each source; the search is that of
+    transformers' `generate`.
 
     A hypothesis is finished with its end token, or at ``max_length`` tokens without one. Of the finished ones the best
     ``num_beams`` are kept, and the best of these is returned. The search ends at ``max_length``, or as soon as
     ``num_beams`` are finished and, by ``early_stopping``,
 
     - False: the best unfinished hypothesis, scored at its present length, is no better than the worst of them;
-    - "never": neither could it be at the best length for its score, ``max_length`` if ``length_penalty`` is positive;
-    - True: at once.
+    - "never": it could not become better even at the length that is best for its score, ``max_length`` if
+    ``length_penalty`` is positive; - True: immediately.
 
     Args:
         net: in evaluation mode.
         source: ``[B, L]`` tokens, or images ``[B, C, H, W]``.
         num_beams: W.
-        max_length: tokens of a text at most, the end included; the model's context length unless given.
+        max_length: maximum number of tokens in a text, the end token included; the model's context length by default.
         length_penalty: the score is the sum of the log-probabilities over the number of tokens to this power; 0 prefers
             short texts.
         early_stopping: as above.

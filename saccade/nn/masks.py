@@ -1,4 +1,5 @@
-"""Which query may see which key. Masks are boolean, True where it may, and broadcast to [B, heads, Q, K]."""
+"""Attention masks: which query may attend to which key. Masks are boolean, True where it may, and broadcast to [B,
+heads, Q, K]."""
 
 import torch
 from torch import Tensor
@@ -12,10 +13,10 @@ def padding_mask(valid: Tensor) -> Tensor:
 
 
 def key_padding_mask(valid: Tensor | None, num_prefix: int = 0) -> Tensor | None:
-    """:func:`padding_mask` where some tokens may be padding, behind prefix tokens that never are.
+    """:func:`padding_mask` for tokens that may be padding, after prefix tokens that never are.
 
     Args:
-        valid: ``[B, K]`` boolean; None where nothing is padded, which gives None.
+        valid: ``[B, K]`` boolean; None if nothing is padded, in which case the result is None.
         num_prefix: P, number of prefix tokens in front.
 
     Returns:
@@ -27,12 +28,12 @@ def key_padding_mask(valid: Tensor | None, num_prefix: int = 0) -> Tensor | None
 
 
 def lengths_mask(lengths: Tensor, num_keys: int) -> Tensor:
-    """Hide what lies past the end of each sequence: ``lengths [B]`` -> ``[B, 1, 1, num_keys]``."""
+    """Hide keys past the end of each sequence: ``lengths [B]`` -> ``[B, 1, 1, num_keys]``."""
     return padding_mask(torch.arange(num_keys, device=lengths.device) < lengths[:, None])
 
 
 def causal_mask(num_queries: int, num_keys: int | None = None, device: torch.device | None = None) -> Tensor:
-    """A query sees itself and what came before it: ``[Q, K]``.
+    """A query attends to itself and to earlier tokens: ``[Q, K]``.
 
     With more keys than queries (a key-value cache) the last query is aligned with the last key::
 

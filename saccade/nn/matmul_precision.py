@@ -1,8 +1,9 @@
 """The precision of float32 matrix products (``torch.set_float32_matmul_precision``), measured on this machine.
 
 On many CPUs PyTorch's default is far slower than oneDNN, which the settings "high" and "medium" use. Whether the result
-stays exact depends on the processor: without bfloat16 matrix units it is float32 all the same, with them it is not. So
-error and speed are measured once, and the fastest exact setting applies only inside :func:`matmul_precision`.
+stays exact depends on the processor: without bfloat16 matrix units the products are still float32, with them they are
+not. Error and speed are therefore measured once, and the fastest exact setting applies only inside
+:func:`matmul_precision`.
 """
 
 import copy
@@ -30,15 +31,16 @@ MIN_SPEEDUP = 1.2  # in every round, for another setting than the default
 
 @dataclass(frozen=True)
 class MatmulPrecisionChoice:
-    """The fastest exact setting, and the measurement in one line."""
+    """The fastest exact setting, and a one-line summary of the measurement."""
 
     precision: MatmulPrecision
     reason: str
 
 
 class _Setting:
-    """PyTorch's setting is one for the whole process. So it is changed by the first thread that needs another one, kept
-    while any needs it, and the caller's returns after the last; threads that need different ones get the most exact."""
+    """PyTorch's setting is global to the process. The first thread that needs another one changes it, it stays while
+    any thread needs it, and the last thread restores the caller's; threads that need different settings get the most
+    exact."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -66,8 +68,8 @@ _SETTING = _Setting()
 
 @contextmanager
 def matmul_precision(precision: MatmulPrecision) -> Iterator[None]:
-    """Set the precision of float32 matrix products inside the ``with`` block; the caller's setting returns after it,
-    also where several threads are inside at once."""
+    """Set the precision of float32 matrix products inside the ``with`` block; the caller's setting is restored
+    afterwards, even if several threads are inside at once."""
     _SETTING.enter(precision)
     try:
         yield
@@ -80,12 +82,13 @@ def choose_matmul_precision(
 ) -> MatmulPrecisionChoice:
     """Measure every setting on one block of a model and choose the fastest exact one.
 
-    A whole block, because its parts disagree: a setting that makes large products faster can make attention over few
-    tokens several times slower. Forward, and backward if the model is in training mode.
+    A whole block is measured because its parts differ: a setting that makes large products faster can make attention
+    over few tokens several times slower. Measures the forward pass, and the backward pass if the model is in training
+    mode.
 
     Args:
         device: on a CUDA device the default stays: there the other settings are TF32, whose error is 1e-3.
-        model: its first :class:`Block` without cross-attention is measured; without one, or without a model, one of
+        model: its first :class:`Block` without cross-attention is measured; without one, or without a model, a block of
             ViT-S.
         batch_size: images of one call.
         rounds: a setting must be faster in each of them.

@@ -21,7 +21,7 @@ class QuickGELU(nn.Module):
 
 
 class SwiGLU(nn.Module):
-    """One half of the features, through a SiLU, is the gate of the other (Shazeer, arXiv 2002.05202)."""
+    """One half of the features, after a SiLU, gates the other half (Shazeer, arXiv 2002.05202)."""
 
     def forward(self, x: Tensor) -> Tensor:
         gate, value = x.chunk(2, dim=-1)
@@ -29,7 +29,7 @@ class SwiGLU(nn.Module):
 
 
 def make_activation(name: Activation) -> nn.Module:
-    """The module for an activation's name."""
+    """The activation module of a given name."""
     makers: dict[str, Callable[[], nn.Module]] = {
         "gelu": nn.GELU,
         "gelu_tanh": lambda: nn.GELU(approximate="tanh"),
@@ -44,7 +44,8 @@ def make_activation(name: Activation) -> nn.Module:
 
 
 class Mlp(nn.Module):
-    """Two linear maps with a nonlinearity between, for each token alone: ``[B, N, D]`` -> ``[B, N, D]``.
+    """Two linear maps with a nonlinearity between them, applied to each token separately: ``[B, N, D]`` -> ``[B, N,
+    D]``.
 
     With ``"swiglu"`` the first map is twice as wide: it makes the hidden features and their gates.
     """

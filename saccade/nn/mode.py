@@ -1,4 +1,4 @@
-"""Evaluation mode for a while."""
+"""Temporary evaluation mode."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,8 @@ from torch import nn
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Run a model in evaluation mode inside the `with`, and leave each of its modules in the mode that it was in."""
+    """Run a model in evaluation mode inside the `with` block, and restore the mode of each of its modules
+    afterwards."""
     training = [module for module in model.modules() if module.training]
     try:
         if training:

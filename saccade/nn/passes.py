@@ -1,4 +1,5 @@
-"""What recordings and interventions share: layers by number or path, and where a pass through a model begins."""
+"""Code shared by recordings and interventions: layers by index or path, and where a forward pass through a model
+begins."""
 
 import fnmatch
 import sys
@@ -26,16 +27,17 @@ class Unrecordable:
 def choose_layers(
     model: nn.Module, kind: type[ModuleKind], name: str, layers: Selection | None = None
 ) -> dict[str, ModuleKind]:
-    """Path -> module, in the order of the model's modules.
+    """Choose modules: path -> module, in the order of the model's modules.
 
     Args:
         model: the network.
-        kind: of the modules.
-        name: of the kind, for messages.
-        layers: indices in the order of the modules (-1 is the last), or paths with wildcards; all unless given.
+        kind: class of the modules.
+        name: name of the kind, for messages.
+        layers: indices in the order of the modules (-1 is the last), or paths with wildcards; all by default.
 
     Raises:
-        RecordingError: the model has no such modules, or none that a layer names; or it was optimised for speed.
+        RecordingError: the model has no such modules, none of them matches a layer, or the model was optimised for
+            speed.
     """
     modules = {}
     for path, module in model.named_modules():
@@ -64,7 +66,7 @@ def choose_layers(
 
 
 def eager_execution() -> AbstractContextManager:
-    """Keep the compiler away from what is put on a model for a while: it would bake it into code that outlives it."""
+    """Disable the compiler while hooks are attached to a model: compiled code would outlive them."""
     if "torch._dynamo" not in sys.modules:  # nothing is compiled, and importing the compiler takes seconds
         return nullcontext()
     return torch.compiler.set_stance("force_eager")
@@ -72,12 +74,12 @@ def eager_execution() -> AbstractContextManager:
 
 @contextmanager
 def on_pass(model: nn.Module, begin: Callable[[Tensor | None], Tensor | None]) -> Iterator[None]:
-    """Call a function wherever the running thread begins a pass through a model.
+    """Call a function whenever the current thread begins a forward pass through a model.
 
     Args:
-        model: the network, or what ``torch.compile`` made of it.
-        begin: takes the images ``[B, C, H, W]`` of the pass, None for a call without images; what it returns replaces
-            the images, None leaves them.
+        model: the network, or the result of ``torch.compile``.
+        begin: receives the images ``[B, C, H, W]`` of the pass, None for a call without images; its return value
+            replaces the images, None leaves them unchanged.
     """
     inner = getattr(model, "_orig_mod", model)
     passes = _Passes(inner, begin)
@@ -90,8 +92,8 @@ def on_pass(model: nn.Module, begin: Callable[[Tensor | None], Tensor | None]) -
 
 
 def _outside_blocks(model: nn.Module) -> Iterator[nn.Module]:
-    """A module and all in it but transformer blocks, which receive no images: a hook on each of their parts would cost
-    more than the recording of a small model."""
+    """A module and its descendants, except those inside transformer blocks, which receive no images: a hook on each of
+    their parts would cost more than recording a small model."""
     yield model
     for child in model.children():
         if not isinstance(child, Block):
@@ -111,9 +113,9 @@ class _Passes:
     def enter(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        """Before the forward pass of the model and of each of its parts.
+        """Called before the forward pass of the model and of each of its parts.
 
-        Another thread may call it while the hook is being put on or taken off; PyTorch then passes no `kwargs`.
+        Another thread may call it while the hook is being attached or removed; PyTorch then passes no `kwargs`.
         """
         if threading.get_ident() != self.thread or kwargs is None:
             return None
@@ -133,6 +135,6 @@ class _Passes:
         return args, {name: replacement if x is images else x for name, x in kwargs.items()}
 
     def leave(self, module: nn.Module, args: tuple[Any, ...], output: object) -> None:
-        """After the forward pass of the model, also of one that failed."""
+        """Called after the forward pass of the model, even if it failed."""
         if threading.get_ident() == self.thread:
             self.calls -= 1

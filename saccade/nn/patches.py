@@ -1,4 +1,4 @@
-"""From an image to tokens: cut it into patches and give each a linear embedding (Dosovitskiy et al., arXiv 2010.11929).
+"""Patch embedding: split an image into patches and embed each of them linearly (Dosovitskiy et al., arXiv 2010.11929).
 
 B batch, C channels, H x W pixels, p x q patch size, h x w grid of patches, N = h * w, D width of a token.
 """
@@ -14,7 +14,7 @@ Size = tuple[int, int]
 
 
 class Patches(NamedTuple):
-    """Tokens of an image and how they lie."""
+    """Tokens of an image and their grid."""
 
     tokens: Tensor  # [B, h*w, D], row by row
     grid: Size  # (h, w)
@@ -22,7 +22,7 @@ class Patches(NamedTuple):
 
 
 def patchify(images: Tensor, patch_size: Size) -> Tensor:
-    """``[B, C, H, W]`` -> ``[B, h*w, p*q*C]``: the pixels of each patch row by row, channels last as MAE has it."""
+    """``[B, C, H, W]`` -> ``[B, h*w, p*q*C]``: the pixels of each patch row by row, channels last as in MAE."""
     require_multiple(images.shape[-2:], patch_size)
     (p, q), (height, width) = patch_size, images.shape[-2:]
     x = images.unflatten(3, (width // q, q)).unflatten(2, (height // p, p))  # [B, C, h, p, w, q]
@@ -46,7 +46,8 @@ def conv_kernel(weight: Tensor, patch_size: Size) -> Tensor:
 
 
 def require_multiple(size: tuple[int, ...], patch_size: Size) -> None:
-    """Refuse an image size that patches do not tile, and name the nearest sizes that they do."""
+    """Raise an error for an image size that is not a multiple of the patch size; the message gives the nearest valid
+    sizes."""
     if all(length % patch == 0 and length > 0 for length, patch in zip(size, patch_size)):
         return
     nearest = []
@@ -61,7 +62,7 @@ def require_multiple(size: tuple[int, ...], patch_size: Size) -> None:
 
 
 def valid_patches(valid: Tensor | None, patch_size: Size) -> Tensor | None:
-    """Which patches hold any pixel of the image: ``[B, H, W]`` -> ``[B, h*w]`` boolean; None where all do."""
+    """Which patches contain any pixel of the image: ``[B, H, W]`` -> ``[B, h*w]`` boolean; None if all do."""
     if valid is None:
         return None
     return F.max_pool2d(valid[:, None].float(), patch_size).flatten(1).bool()
@@ -86,7 +87,7 @@ def pad_images(images: list[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def require_images(images: Tensor, in_channels: int) -> None:
-    """Refuse what is no batch of images ``[B, in_channels, H, W]`` of floating-point values."""
+    """Raise an error unless the input is a batch of images ``[B, in_channels, H, W]`` of floating-point values."""
     _require_batch(images, in_channels)
 
 
@@ -121,7 +122,8 @@ class PatchEmbed(nn.Module):
         in_channels: C.
         embed_dim: D.
         bias: whether the embedding has a bias.
-        pad: whether an image that patches do not tile is padded with zeros at the right and the bottom; else an error.
+        pad: whether an image whose size is not a multiple of the patch size is padded with zeros at the right and the
+            bottom; otherwise it is an error.
     """
 
     def __init__(self, patch_size: Size, in_channels: int, embed_dim: int, *, bias: bool = True, pad: bool = False):
@@ -134,7 +136,7 @@ class PatchEmbed(nn.Module):
     def forward(self, images: Tensor, valid: Tensor | None = None) -> Patches:
         """``[B, C, H, W]``, and for padded batches which pixels are image ``[B, H, W]``, -> :class:`Patches`.
 
-        With ``pad=True`` the result always says which patches hold any of the image.
+        With ``pad=True`` the result always includes which patches contain part of the image.
         """
         require_images(images, self.in_channels)
         if self.pad:

@@ -1,4 +1,4 @@
-"""From tokens to one vector: an attention pool, and the mean.
+"""Pooling of tokens into one vector: attention pooling and the mean.
 
 B batch, N tokens, D width.
 """
@@ -12,7 +12,8 @@ from saccade.nn.transformer import BlockConfig, make_attention
 
 
 class AttentionPool(nn.Module):
-    """One learned query gathers the tokens: ``[B, N, D]`` -> ``[B, D]`` ("MAP head", Zhai et al., arXiv 2106.04560)."""
+    """One learned query attends to the tokens: ``[B, N, D]`` -> ``[B, D]`` ("MAP head", Zhai et al., arXiv
+    2106.04560)."""
 
     def __init__(self, config: BlockConfig):
         super().__init__()
@@ -28,7 +29,7 @@ class AttentionPool(nn.Module):
 
 
 def masked_mean(x: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Mean over tokens ``[B, N, D]`` -> ``[B, D]``, over those that are ``valid [B, N]`` where that is given."""
+    """Mean over tokens ``[B, N, D]`` -> ``[B, D]``, over those that are ``valid [B, N]`` if given."""
     if valid is None:
         return x.mean(dim=1)
     weights = F.normalize(valid.to(x.dtype), p=1, dim=1)

@@ -1,7 +1,7 @@
-"""The position of a token: attention alone is permutation-equivariant, so the position is added.
+"""Position embeddings: attention alone is permutation-equivariant, so the position of each token is added.
 
 D width, N tokens, P prefix tokens, h x w grid of patches. Grids are always given as (rows, columns): a table of 196
-positions may be 14 x 14, 7 x 28 or 4 x 49, and only its owner can state which.
+positions may be 14 x 14, 7 x 28 or 4 x 49, and its length does not determine which.
 """
 
 import math
@@ -55,11 +55,11 @@ def sine_positions_masked(
     """DETR's positions over the valid part of padded images (arXiv 2005.12872): ``[B, h, w]`` -> ``[B, dim, h, w]``.
 
     Args:
-        valid: boolean, True inside the image; counting starts anew in every image, so padding does not move anything.
+        valid: boolean, True inside the image; counting starts anew in every image, so padding does not shift positions.
         dim: width, a multiple of 4; the first half encodes y, the second x, sine and cosine interleaved.
         temperature: the longest wavelength is 2π times this.
         normalize: whether each image's extent is mapped to ``0 ... scale``.
-        scale: that extent.
+        scale: upper end of that range.
     """
     _require_divisible("sine_positions_masked", dim, 4)
     y, x = valid.cumsum(1, dtype=torch.float32), valid.cumsum(2, dtype=torch.float32)  # [B, h, w], counted from 1
@@ -74,8 +74,8 @@ def sine_positions_masked(
 def fourier_features(positions: Tensor, num_bands: int, max_resolution: tuple[int, ...]) -> Tensor:
     """Perceiver's features (arXiv 2103.03206) of positions in ``[-1, 1]``: ``[N, n]`` -> ``[N, n + 2n * num_bands]``.
 
-    Each coordinate gives itself, then ``sin(π f p)`` and ``cos(π f p)`` for ``num_bands`` frequencies f from 1 to half
-    of that coordinate's resolution (Nyquist).
+    Each coordinate contributes its value, then ``sin(π f p)`` and ``cos(π f p)`` for ``num_bands`` frequencies f from 1
+    to half of that coordinate's resolution (Nyquist).
     """
     bands = torch.stack([torch.linspace(1.0, size / 2, num_bands) for size in max_resolution]).to(positions)
     angles = (math.pi * positions[..., None] * bands).flatten(-2)  # [N, n * num_bands]
@@ -87,18 +87,18 @@ def rotary_positions(
 ) -> Tensor:
     """Axial rotary positions (RoFormer, arXiv 2104.09864; on a grid: Heo et al., arXiv 2403.13298), for :func:`rotate`.
 
-    Half of the pairs of features of a head turn with the column of the token, half with its row: pair i of each half by
-    ``place / temperature^(2i / (head_dim / 2))``. So the product of a query and a key depends on the distance in
-    columns and rows between them, and not on their places.
+    Half of the feature pairs of a head are rotated by the token's column, half by its row: pair i of each half by
+    ``position / temperature^(2i / (head_dim / 2))``. The product of a query and a key then depends on the distance in
+    columns and rows between them, not on their absolute positions.
 
     Args:
         grid: (rows, columns).
         head_dim: width d of a head, a multiple of 4.
-        num_prefix: P, tokens in front that have no place and do not turn.
-        kind: ``rotary`` counts places in cells, and columns come first. ``rotary_normalized`` is that of DINOv3 (arXiv
-            2508.10104): places are the centres of cells in -2π … 2π over the image, whatever its size, and rows come
-            first.
-        temperature: the longest wavelength is 2π times almost this.
+        num_prefix: P, number of tokens in front that have no position and are not rotated.
+        kind: ``rotary`` measures positions in cells, and columns come first. ``rotary_normalized`` is that of DINOv3
+            (arXiv 2508.10104): positions are the centres of cells in -2π … 2π over the image, whatever its size, and
+            rows come first.
+        temperature: the longest wavelength is slightly less than 2π times this.
 
     Returns:
         ``[2, P + h*w, d / 2]``: cosines and sines of the angles.
@@ -116,7 +116,7 @@ def rotary_positions(
 
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Turn each pair of features (2i, 2i + 1) of ``[..., N, d]`` by the angles of ``rotation [2, N, d / 2]``."""
+    """Rotate each pair of features (2i, 2i + 1) of ``[..., N, d]`` by the angles of ``rotation [2, N, d / 2]``."""
     first, second = x.unflatten(-1, (-1, 2)).unbind(-1)
     cos, sin = rotation.to(x.dtype)
     return torch.stack((first * cos - second * sin, first * sin + second * cos), dim=-1).flatten(-2)
@@ -130,7 +130,7 @@ def fixed_positions(kind: FixedKind, grid: Grid, dim: int) -> Tensor:
 
 
 def fixed_positions_for(table: Tensor, table_grid: Grid, grid: Grid, kind: FixedKind) -> Tensor:
-    """The table where it is of this grid, else a new one on its device and in its dtype."""
+    """The table if it is for this grid, else a new one on its device and with its dtype."""
     return table if grid == table_grid else fixed_positions(kind, grid, table.shape[2]).to(table)
 
 
@@ -143,13 +143,13 @@ def grid_coordinates(grid: Grid) -> Tensor:
 def resample_positions(
     table: Tensor, old_grid: Grid, new_grid: Grid, num_prefix: int = 0, method: Resampling = "bicubic-antialias"
 ) -> Tensor:
-    """Carry a table of positions to another grid; prefix positions are kept as they are.
+    """Resample a table of positions to another grid; prefix positions stay unchanged.
 
     Args:
         table: ``[1, P + h*w, D]``.
         old_grid: (rows, columns) of the table.
         new_grid: (rows, columns) of the result.
-        num_prefix: P, the positions in front that belong to no place.
+        num_prefix: P, number of positions in front that belong to prefix tokens.
         method: ``bicubic-antialias`` is timm's, ``bicubic`` DeiT's and Hugging Face's, ``bicubic-offset`` (0.1 is added
             to the new grid where the scale is computed) that of Meta's DINO and DINOv2 without registers,
             ``bicubic-corners`` (corner cells stay at the corners) torchvision's, ``bilinear`` DPT's,
@@ -182,7 +182,7 @@ def resample_positions(
 
 
 def rotary_positions_for(table: Tensor, table_grid: Grid, grid: Grid, num_prefix: int, kind: RotaryKind) -> Tensor:
-    """The table where it is of this grid, else a new one on its device and in its dtype."""
+    """The table if it is for this grid, else a new one on its device and with its dtype."""
     return table if grid == table_grid else rotary_positions(grid, 2 * table.shape[2], num_prefix, kind).to(table)
 
 
@@ -194,7 +194,7 @@ torch.fx.wrap("grid_coordinates")
 
 
 class LearnedPositions(nn.Module):
-    """A learned vector for every place: ``forward(grid)`` -> ``[1, P + h*w, D]``, resampled for other grids."""
+    """A learned vector for every position: ``forward(grid)`` -> ``[1, P + h*w, D]``, resampled for other grids."""
 
     def __init__(self, grid: Grid, dim: int, num_prefix: int = 0, method: Resampling = "bicubic-antialias"):
         super().__init__()
@@ -209,7 +209,7 @@ class LearnedPositions(nn.Module):
 
 
 class GridPositions(nn.Module):
-    """A learned vector for every row and for every column, side by side: ``forward(grid)`` -> ``[1, D, h, w]``.
+    """A learned vector for every row and for every column, concatenated: ``forward(grid)`` -> ``[1, D, h, w]``.
 
     Grids of up to ``size`` rows and columns; DETR's alternative to sinusoids.
     """
@@ -245,7 +245,7 @@ class FixedPositions(nn.Module):
 
 
 class FourierPositions(nn.Module):
-    """Fourier features of the places, brought to the tokens' width by a learned product: -> ``[1, h*w, D]``."""
+    """Fourier features of the positions, projected to the tokens' width: -> ``[1, h*w, D]``."""
 
     def __init__(self, grid: Grid, dim: int, num_bands: int = 16):
         super().__init__()
@@ -260,7 +260,7 @@ class FourierPositions(nn.Module):
 
 
 class RotaryPositions(nn.Module):
-    """The angles by which queries and keys turn: ``forward(grid)`` -> ``[2, P + h*w, d / 2]``. No parameters."""
+    """Rotary angles of queries and keys: ``forward(grid)`` -> ``[2, P + h*w, d / 2]``. No parameters."""
 
     def __init__(self, grid: Grid, head_dim: int, num_prefix: int = 0, kind: RotaryKind = "rotary"):
         super().__init__()
@@ -280,7 +280,7 @@ Positions = LearnedPositions | FixedPositions | FourierPositions
 def make_positions(
     kind: PositionKind, grid: Grid, dim: int, num_prefix: int = 0, method: Resampling = "bicubic-antialias"
 ) -> Positions | None:
-    """The module for a kind of position that is added to tokens; None for "none" and for rotary ones, which turn
+    """The module for a kind of position that is added to tokens; None for "none" and for rotary positions, which rotate
     queries and keys instead (:class:`RotaryPositions`).
 
     Learned positions include ``num_prefix`` prefix tokens and are resampled for other grids by ``method``."""

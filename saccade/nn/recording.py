@@ -1,15 +1,16 @@
-"""Look at what attends to what, without changing what comes out.
+"""Record attention weights and tokens without changing a model's output.
 
     with saccade.record(model, layers=[-1], queries=[0], budget="200 MB") as trace:
         logits = model(images)                    # the fused result, bit for bit the one without recording
     trace.attention["encoder.blocks.11.attn"]     # [B, heads, 1, keys], computed from the very q and k that ran
 
-Every :class:`Attention` and :class:`Block` has a place for a tap, normally empty. A recording puts taps on those that
-were chosen and takes them off at the end; nothing is replaced, and a model that is not recorded pays nothing. A tap
-compares the size of what it is about to store with the budget before it allocates anything.
+Every :class:`Attention` and :class:`Block` has a slot for a tap, normally empty. A recording attaches taps to the
+chosen ones and removes them at the end; nothing is replaced, and a model that is not recorded has no overhead. A tap
+compares the size of the tensor that it will store with the budget before it allocates anything.
 
-Where autograd is on, what is recorded is part of the graph, as every other tensor: the output depends on the recorded
-weights and tokens, and ``torch.autograd.grad(logits[0, c], weights)`` is the gradient that relevance maps need.
+With autograd enabled, recorded tensors are part of the graph, like every other tensor: the output depends on the
+recorded weights and tokens, and ``torch.autograd.grad(logits[0, c], weights)`` is the gradient that relevance maps
+need.
 """
 
 import threading
@@ -48,17 +49,17 @@ def record(
 
     Args:
         model: any module that contains :class:`~saccade.nn.attention.Attention`. One under ``torch.compile`` runs
-            eagerly for as long as it is recorded, so it equals its compiled self to rounding only; afterwards the
-            compiled code goes on without compiling again.
-        layers: which attentions, as indices in the order of the modules (-1 is the last) or as paths with wildcards
-            (``"*.cross_attn"``); all unless given. Tokens are recorded for the blocks that hold them.
-        heads: head indices; all unless given.
-        queries: token indices of the queries, as :meth:`TokenLayout.index` gives them; all unless given.
-        budget: refuse to record more, ``"500 MB"``, ``"4 GiB"`` or a number of bytes.
-        tokens: whether to keep the blocks' outputs.
-        grad: whether the output depends on the recorded tensors in the graph of autograd, where autograd is on. The
-            output is the same bits either way; gradients of parameters then come from ``weights @ v`` instead of the
-            fused kernel, which differs by rounding. Attention weights of a layer that drops some of them at random
+            eagerly while it is recorded, so its output equals that of the compiled model up to rounding; afterwards the
+            compiled code is used again without recompilation.
+        layers: which attention modules, as indices in the order of the modules (-1 is the last) or as paths with
+            wildcards (``"*.cross_attn"``); all by default. Tokens are recorded for the blocks that hold them.
+        heads: head indices; all by default.
+        queries: token indices of the queries, as :meth:`TokenLayout.index` gives them; all by default.
+        budget: maximum size of the recording, ``"500 MB"``, ``"4 GiB"`` or a number of bytes.
+        tokens: whether to record the blocks' outputs.
+        grad: whether the output depends on the recorded tensors in the autograd graph, if autograd is enabled. The
+            output is bitwise identical either way; gradients of parameters then come from ``weights @ v`` instead of
+            the fused kernel, which differs by rounding. Attention weights of a layer that drops some of them at random
             (training with ``attention_dropout``) have no gradient.
         verify: also compute ``weights @ v`` and keep its distance from the fused output in ``trace.errors``.
 
@@ -89,19 +90,19 @@ def record(
 
 
 def _blocks_of(model: nn.Module, attentions: Collection[str]) -> dict[str, Block]:
-    """Path -> block, of those that hold one of the attentions."""
+    """Path -> block, of the blocks that contain one of the attention modules."""
     holders = {path.rsplit(".", i)[0] for path in attentions for i in range(path.count(".") + 1)}
     return {path: module for path, module in model.named_modules() if path in holders and isinstance(module, Block)}
 
 
 class _Taps:
-    """The taps of one module, one for each thread that records it."""
+    """The taps of one module, one per recording thread."""
 
     def __init__(self, by_thread: dict[int, Any]):
         self.by_thread = by_thread
 
     def own(self) -> Any:
-        """The running thread's; None if it does not record."""
+        """The current thread's tap; None if it does not record."""
         return self.by_thread.get(threading.get_ident())
 
 
@@ -134,7 +135,7 @@ class _BlockTaps(_Taps):
 
 @contextmanager
 def _tapped(path: str, module: Any, kind: type[_Taps], tap: Any) -> Iterator[None]:
-    """Put the running thread's tap on a module beside those of other threads."""
+    """Attach the current thread's tap to a module, in addition to those of other threads."""
     thread = threading.get_ident()
     with LOCK:
         others = {} if module.tap is None else module.tap.by_thread
@@ -156,10 +157,10 @@ class _Rows:
         self.indices = {1: ("head", heads), 2: ("query", queries)}
 
     def index(self, x: Tensor, axis: int) -> Tensor | None:
-        """Indices along an axis of a tensor that has all of them, or None for all.
+        """Indices along an axis of a tensor that contains all of them, or None for all.
 
         Raises:
-            RecordingError: there is no such head or query, or one is given twice.
+            RecordingError: a head or query does not exist or is repeated.
         """
         name, indices = self.indices[axis]
         if indices is None:
@@ -230,7 +231,7 @@ class _AttentionTap:
 
 
 class _ThroughWeights(torch.autograd.Function):
-    """The fused output ``[B, H, Q, e]`` with the gradients of ``weights @ v`` in the rows that are recorded."""
+    """The fused output ``[B, H, Q, e]`` with the gradients of ``weights @ v`` in the recorded rows."""
 
     @staticmethod
     def forward(out: Tensor, weights: Tensor, v: Tensor, rows: _Rows) -> Tensor:
@@ -249,7 +250,7 @@ class _ThroughWeights(torch.autograd.Function):
 
 
 class _Replaced(torch.autograd.Function):
-    """Weights ``[B, H, Q, K]`` of which the recorded rows take the gradient."""
+    """Weights ``[B, H, Q, K]`` whose recorded rows receive the gradient."""
 
     @staticmethod
     def forward(weights: Tensor, recorded: Tensor, rows: _Rows) -> Tensor:

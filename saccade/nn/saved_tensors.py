@@ -1,4 +1,4 @@
-"""What a forward pass keeps for the backward pass."""
+"""Tensors that a forward pass saves for the backward pass."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,8 +13,8 @@ Storages = dict[int, torch.UntypedStorage]  # by address
 
 @contextmanager
 def saved_storages(recomputed: Sequence[nn.Module]) -> Iterator[tuple[Storages, list[Storages]]]:
-    """What a pass keeps for the backward pass, by address: what two layers save of one tensor counts once. Apart from
-    it, what each call of a recomputed part would keep."""
+    """Storages that a pass saves for the backward pass, by address, so that a tensor saved by two layers counts once;
+    and separately, those that each call of a recomputed part would save."""
     saved: Storages = {}
     parts: list[Storages] = []
     holder = [saved]  # of what is saved now

@@ -1,14 +1,16 @@
 """Token merging: fewer tokens from block to block of a transformer, without training (Bolya et al., arXiv 2210.09461).
 
 After the attention of each block the r most similar pairs of patches become one token each: patches are split
-alternately into two sets, each of the first is tied to the most similar of the second (cosine of the keys, mean over
-heads), and the r strongest ties are merged: means weighted by the number of patches that a token stands for. Attention
-counts a token as often as it has patches ("proportional attention"): log s is added to its scores.
+alternately into two sets, each patch of the first set is matched to the most similar of the second (cosine of the keys,
+mean over heads), and the r most similar pairs are merged into means weighted by the number of patches that each token
+represents. Attention counts a token as often as it has patches ("proportional attention"): log s is added to its
+scores.
 
-A token of s patches then acts as s equal tokens would. So recorded weights and tokens are those of all N tokens, spread
-over the patches of each merged one: rows sum to 1, and maps over the image need no other code.
+A token of s patches then acts as s equal tokens would. Recorded weights and tokens are therefore those of all N tokens,
+with the value of each merged token spread over its patches: rows sum to 1, and maps over the image need no special
+code.
 
-B batch, N tokens of the image, n tokens that are left, P prefix tokens, H heads, D width, d width of a head.
+B batch, N tokens of the image, n remaining tokens, P prefix tokens, H heads, D width, d width of a head.
 """
 
 from collections.abc import Sequence
@@ -25,11 +27,11 @@ from saccade.nn.transformer import Block, Encoded
 
 @dataclass(frozen=True)
 class Merged:
-    """Which patches the tokens stand for.
+    """Which patches each token represents.
 
     Attributes:
         sizes: ``[B, n]``, the number of patches of each token.
-        source: ``[B, N]``, the token that each of the first tokens became a part of.
+        source: ``[B, N]``, the token into which each original token was merged.
         num_prefix: P; these tokens come first and are never merged.
     """
 
@@ -39,7 +41,7 @@ class Merged:
 
     @classmethod
     def of_all(cls, x: Tensor, num_prefix: int) -> "Merged":
-        """Every one of the tokens ``[B, N, D]`` for itself."""
+        """No merging: each of the tokens ``[B, N, D]`` represents itself."""
         count = torch.arange(x.shape[1], device=x.device)
         return cls(x.new_ones(x.shape[:2]), count.expand(x.shape[:2]), num_prefix)
 
@@ -49,16 +51,16 @@ class Merged:
         return self.sizes.shape[1] == self.source.shape[1]
 
     def bias(self) -> Tensor | None:
-        """What is added to the scores, ``[B, 1, 1, n]``; None where nothing is merged."""
+        """Bias added to the scores, ``[B, 1, 1, n]``; None where nothing is merged."""
         return None if self.is_whole else self.sizes.log()[:, None, None]
 
     def spread(self, x: Tensor) -> Tensor:
-        """Tokens ``[B, n, D]`` or parts of heads ``[B, H, n, d]`` -> one for each of the N, in their first order."""
+        """Tokens ``[B, n, D]`` or parts of heads ``[B, H, n, d]`` -> one for each of the N, in their original order."""
         index = self.source[:, None, :, None] if x.ndim == 4 else self.source[:, :, None]
         return x.gather(-2, index.expand(*x.shape[:-2], -1, x.shape[-1]))
 
     def collect(self, x: Tensor) -> Tensor:
-        """The inverse of :meth:`spread`: of each token the value at one of its patches."""
+        """The inverse of :meth:`spread`: the value of each token at one of its patches."""
         places = torch.arange(self.source.shape[1], device=x.device).expand_as(self.source)
         first = torch.zeros_like(self.sizes, dtype=torch.int64).scatter(1, self.source, places)
         index = first[:, None, :, None] if x.ndim == 4 else first[:, :, None]
@@ -70,12 +72,12 @@ def merge(x: Tensor, keys: Tensor, merged: Merged, count: int) -> tuple[Tensor, 
 
     Args:
         x: tokens ``[B, n, D]``.
-        keys: by which they are compared, ``[B, n, d]``.
-        merged: what they stand for.
-        count: r, the number of tokens to lose; at most half of the patches.
+        keys: features by which tokens are compared, ``[B, n, d]``.
+        merged: which patches they represent.
+        count: r, the number of tokens to remove; at most half of the patches.
 
     Returns:
-        ``[B, n - r, D]``: prefix, unmerged tokens of the first set, second set; and what they stand for.
+        ``[B, n - r, D]``: prefix, unmerged tokens of the first set, second set; and which patches they represent.
     """
     prefix = merged.num_prefix
     count = min(count, (x.shape[1] - prefix) // 2)
@@ -112,8 +114,8 @@ class MergingEncoder(nn.ModuleList):
 
     Args:
         blocks: plain self-attention, packed; they are shared, not copied.
-        count: r, tokens to lose in each block.
-        num_prefix: tokens in front that are not merged.
+        count: r, number of tokens to remove in each block.
+        num_prefix: number of tokens in front that are not merged.
     """
 
     def __init__(self, blocks: Sequence[Block], count: int, num_prefix: int):
@@ -129,7 +131,7 @@ class MergingEncoder(nn.ModuleList):
         rotation: Tensor | None = None,
         leading: int | None = None,
     ) -> Encoded:
-        """As :meth:`Encoder.forward`: the tokens, and those of the taps, are spread to all N again.
+        """Like :meth:`Encoder.forward`; the output tokens and those of the taps are spread to all N again.
 
         Raises:
             ValueError: a mask or a rotation, which belong to places that merged tokens no longer have.

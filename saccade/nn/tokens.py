@@ -1,4 +1,4 @@
-"""Where tokens come from: which of them are patches of the image, and which patch each one is.
+"""Token layout: which tokens are patches of the image, and where each patch is.
 
 B batch, N tokens, P prefix tokens (class token, registers), D width, h x w grid of patches.
 """
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def require_tokens(tokens: Tensor, count: int) -> None:
-    """Refuse a sequence ``[B, N, D]`` whose length N is not the layout's."""
+    """Raise an error for a sequence ``[B, N, D]`` whose length N is not the layout's."""
     if tokens.shape[1] != count:
         raise ValueError(f"{tokens.shape[1]} tokens do not fit this layout, which has {count}")
 
@@ -24,7 +24,7 @@ class TokenLayout:
     """How a sequence of ``num_prefix + rows * columns`` tokens lies over an image.
 
     Attributes:
-        num_prefix: tokens in front that belong to no place in the image.
+        num_prefix: number of tokens in front that belong to no position in the image.
         grid: (rows, columns) of patches; patches follow the prefix row by row.
         stride: (vertical, horizontal) distance between neighbouring patches, in pixels of the network's input.
     """
@@ -42,7 +42,7 @@ class TokenLayout:
         return self.num_prefix + self.num_patches
 
     def index(self, row: int, column: int) -> int:
-        """The token that stands for the patch at ``row``, ``column``."""
+        """Index of the token of the patch at ``row``, ``column``."""
         rows, columns = self.grid
         if not (0 <= row < rows and 0 <= column < columns):
             raise IndexError(f"patch ({row}, {column}) is outside the grid of {rows} x {columns} patches")

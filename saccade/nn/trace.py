@@ -1,4 +1,4 @@
-"""What a recording holds, and the count of its bytes."""
+"""The trace of a recording, and its size in bytes."""
 
 import math
 import re
@@ -13,15 +13,15 @@ from saccade.nn.tokens import TokenLayout
 
 @dataclass(repr=False)
 class Trace:
-    """What a recording holds: the last pass through the model, whether by a call or by a method such as ``embed``.
+    """Recorded tensors of the last forward pass through the model, by a call or by a method such as ``embed``.
 
     Attributes:
         attention: module path -> weights ``[B, heads, queries, keys]`` float32, for the chosen layers, heads and
             queries; rows sum to 1. A module that ran more than once has ``path``, ``path:1``, ``path:2`` …
         tokens: block path -> its output ``[B, N, D]``, for the chosen layers.
-        layout: how the tokens lie over the image, where the model publishes it.
-        nbytes: what the recording takes.
-        errors: module path -> max |weights @ v - fused output|, where ``record(verify=True)``.
+        layout: how the tokens are arranged over the image, if the model provides it.
+        nbytes: size of the recording in bytes.
+        errors: module path -> max |weights @ v - fused output|, with ``record(verify=True)``.
     """
 
     attention: dict[str, Tensor] = field(default_factory=dict)
@@ -47,11 +47,11 @@ class Trace:
 
 
 class TraceStore:
-    """The trace of one recording, and the bytes that it takes.
+    """The trace of one recording, and its size in bytes.
 
     Args:
-        budget: in bytes.
-        paths: of everything that will be recorded, to estimate the whole from its first part.
+        budget: maximum size in bytes.
+        paths: module paths of everything that will be recorded, to estimate the total from the first tensors.
     """
 
     def __init__(self, budget: int, paths: Sequence[str]):
@@ -64,7 +64,7 @@ class TraceStore:
         self.sizes.clear()
 
     def reserve(self, path: str, shape: Sequence[int], bytes_each: int) -> None:
-        """Count a tensor that is about to be stored.
+        """Reserve space for a tensor before it is stored.
 
         Raises:
             RecordingError: it does not fit in the budget.

@@ -1,6 +1,6 @@
-"""The transformer block (Vaswani et al. 2017, arXiv 1706.03762), and encoders and decoders made of it.
+"""The transformer block (Vaswani et al. 2017, arXiv 1706.03762), and encoders and decoders built from it.
 
-A block is attention, then an MLP for each token alone, each with a residual connection:
+A block is attention followed by an MLP applied to each token separately, each with a residual connection:
 
     pre-norm    x = x + attention(norm(x));   x = x + mlp(norm(x))       ViT, CLIP, MAE
     post-norm   x = norm(x + attention(x));   x = norm(x + mlp(x))       the first Transformer, BERT, DETR
@@ -31,15 +31,15 @@ class LayerScale(nn.Module):
 
 
 class StochasticDepth(nn.Module):
-    """Leave a branch out for a random part of the batch in training (Huang et al., arXiv 1603.09382).
+    """Skip a branch for a random subset of the batch in training (Huang et al., arXiv 1603.09382).
 
-    Branches that stay are divided by the chance to stay, so that the expected output is the same.
+    Outputs of kept branches are divided by the probability of keeping them, so that the expected output is the same.
     """
 
     def __init__(self, probability: float):
         super().__init__()
         if not 0 <= probability < 1:
-            raise ValueError(f"the probability to drop a branch must be in [0, 1), not {probability}")
+            raise ValueError(f"the probability of dropping a branch must be in [0, 1), not {probability}")
         self.probability = probability
 
     def forward(self, x: Tensor) -> Tensor:
@@ -54,22 +54,22 @@ class StochasticDepth(nn.Module):
 
 
 class BlockTap(Protocol):
-    """What :func:`saccade.record` puts on a block."""
+    """Hook that :func:`saccade.record` attaches to a block."""
 
     def active(self) -> bool:
-        """Whether it records the pass of the running thread."""
+        """Whether it records the forward pass of the current thread."""
         ...
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The block's output ``[B, N, D]``, which is returned."""
+        """Called with the block's output ``[B, N, D]``; returns it."""
         ...
 
 
 class BlockEdit(Protocol):
-    """What :func:`saccade.intervene` puts on a block."""
+    """Hook that :func:`saccade.intervene` attaches to a block."""
 
     def active(self) -> bool:
-        """Whether it changes the pass of the running thread."""
+        """Whether it changes the forward pass of the current thread."""
         ...
 
     def output(self, x: Tensor, out: Tensor) -> Tensor:
@@ -79,24 +79,25 @@ class BlockEdit(Protocol):
 
 @dataclass(frozen=True)
 class BlockConfig:
-    """One block. Every block of a model is built from the same one.
+    """Configuration of a block, shared by every block of a model.
 
     Attributes:
         embed_dim: width D of a token.
         num_heads: attention heads; divides the width.
         mlp_dim: hidden width of the MLP, commonly 4 D.
-        norm: where the layer norms stand.
-        norm_eps: what they add to the variance. Published models differ: 1e-6 (Google, timm), 1e-5 (CLIP, DETR),
+        norm: position of the layer norms.
+        norm_eps: value that they add to the variance. Published models differ: 1e-6 (Google, timm), 1e-5 (CLIP, DETR),
             1e-12 (Hugging Face ViT).
-        activation: in the MLP; the tanh form of GELU is that of the Google code.
+        activation: in the MLP; the tanh approximation of GELU is that of Google's code.
         qkv_bias: whether queries, keys and values have a bias.
-        key_bias: whether keys have one where queries and values do. In a softmax over keys that do not turn with their
-            place it cancels (DINOv3 has none).
+        key_bias: whether keys have one where queries and values do. In a softmax over keys without rotary positions it
+            cancels (DINOv3 has none).
         layer_scale: initial factor of the branches, None for none.
-        dropout: after each branch and inside the MLP.
-        attention_dropout: of the attention weights.
-        key_dim: width of queries and keys over all heads; D unless given.
-        value_dim: width of values over all heads; D unless given. Where both are given the heads need not divide D.
+        dropout: dropout probability after each branch and inside the MLP.
+        attention_dropout: dropout probability of the attention weights.
+        key_dim: width of queries and keys over all heads; D by default.
+        value_dim: width of values over all heads; D by default. If both are given, the number of heads need not divide
+            D.
     """
 
     embed_dim: int
@@ -121,7 +122,7 @@ class BlockConfig:
 
 
 class BlockCache(NamedTuple):
-    """What a decoder's block keeps from step to step of autoregressive decoding."""
+    """Cache of a decoder block between steps of autoregressive decoding."""
 
     attn: KVCache
     cross_attn: KVCache
@@ -143,8 +144,8 @@ class Block(nn.Module):
         cross_attention: whether the tokens also attend to a memory (a decoder's block).
         positions: whether positions are added to the queries and keys of every attention and not to its values, as in
             DETR; self-attention then has separate projections.
-        rotary: whether queries and keys of the self-attention turn with their place.
-        drop_path: probability to leave a branch out in training.
+        rotary: whether the self-attention has rotary positions.
+        drop_path: probability of skipping a branch in training.
     """
 
     def __init__(
@@ -197,15 +198,15 @@ class Block(nn.Module):
         Args:
             x: the tokens; with a cache the new ones alone.
             memory: ``[B, M, D]``, for a block with cross-attention.
-            mask: who may see whom among the tokens, as in :func:`saccade.nn.attention.attend`.
+            mask: which tokens may attend to which, as in :func:`saccade.nn.attention.attend`.
             memory_mask: likewise from tokens to memory.
             pos: positions ``[B, N, D]`` added to the queries and keys made from the tokens, not to the values; for a
                 block with ``positions=True``.
             memory_pos: likewise for the keys made from the memory.
-            rotation: of the queries and keys, ``[2, N, d / 2]``; for a block with ``rotary=True``.
-            cache: of the tokens before; it grows by the new ones.
-            leading: number of the first tokens whose output is needed; the others give keys and values alone. A
-                classifier needs the class token's output of its last block.
+            rotation: rotary angles of queries and keys, ``[2, N, d / 2]``; for a block with ``rotary=True``.
+            cache: keys and values of earlier tokens; the new ones are appended.
+            leading: number of the first tokens whose output is needed; the others provide keys and values only. A
+                classifier needs only the class token's output of its last block.
 
         Raises:
             ValueError: there is no memory for the cross-attention; ``pos``, ``rotation``, ``cache`` or ``leading`` does
@@ -241,7 +242,7 @@ class Block(nn.Module):
     def _leading(
         self, x: Tensor, count: int, mask: Tensor | None, rotation: Tensor | None, tap: BlockTap | None
     ) -> Tensor:
-        """The first tokens; for a recording also the others, beside the output, which has the same bits without it."""
+        """The first tokens; for a recording the others are computed too, without changing the bits of the output."""
         recorded = tap is not None and tap.active()
         inputs = self.norm1(x) if self.pre_norm else x
         branches = self.attn.leading(inputs, count, mask, rotation, rest=recorded)
@@ -260,7 +261,7 @@ class Block(nn.Module):
         return self.add(x, branch(norm(x) if self.pre_norm else x), norm, scale)
 
     def add(self, x: Tensor, out: Tensor, norm: nn.Module, scale: nn.Module) -> Tensor:
-        """The residual connection behind a branch whose output is ``out``."""
+        """The residual connection after a branch whose output is ``out``."""
         x = x + self.drop_path(scale(self.dropout(out)))
         return x if self.pre_norm else norm(x)
 
@@ -287,15 +288,15 @@ class Encoded(NamedTuple):
 
 
 class Encoder(nn.ModuleList):
-    """A stack of blocks. A norm after the last one, where a model has it, is the model's.
+    """A stack of blocks. A norm after the last block, if there is one, belongs to the model.
 
     Args:
-        config: of every block.
+        config: configuration of every block.
         depth: number of blocks.
-        drop_path: probability to leave out a branch of the last block; it grows linearly from 0 at the first.
+        drop_path: probability of skipping a branch of the last block; it grows linearly from 0 at the first.
         positions: whether every attention adds positions to its queries and keys, see :class:`Block`.
         cross_attention: whether the blocks attend to a memory, which makes the stack a decoder.
-        rotary: whether queries and keys turn with their place, see :class:`Block`.
+        rotary: whether self-attention has rotary positions, see :class:`Block`.
     """
 
     def __init__(
@@ -331,12 +332,12 @@ class Encoder(nn.ModuleList):
         """Tokens ``[B, N, D]`` through every block; the other arguments as for :class:`Block`.
 
         Args:
-            taps: blocks (from 0) whose output is returned too.
+            taps: indices of blocks (from 0) whose output is returned too.
             caches: one for each block.
-            leading: number of the first tokens that are returned, see :class:`Block`; all unless given.
+            leading: number of the first tokens that are returned, see :class:`Block`; all by default.
 
         Raises:
-            ValueError: there is no block with the number of a tap.
+            ValueError: a tap is not the index of a block.
         """
         unknown = [i for i in taps if not 0 <= i < len(self)]
         if unknown:

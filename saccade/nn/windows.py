@@ -1,12 +1,12 @@
-"""Attention that sees only a part of the image: a window around each place, or the row and the column through it.
+"""Attention over part of the image: a window around each position, or its row and column.
 
-    global   N places see N places                 N² products
-    local    each place sees the k x k around it   N k²         Ramachandran et al., arXiv 1906.05909
-    axial    first its column, then its row        N (h + w)    Wang et al., arXiv 2003.07853
+    global   N positions attend to N positions                  N² products
+    local    each position attends to the k x k around it       N k²         Ramachandran et al., arXiv 1906.05909
+    axial    each position attends to its column, then its row  N (h + w)    Wang et al., arXiv 2003.07853
 
-Both stand where a 3 x 3 convolution stood in a ResNet, and take and give maps ``[B, C, h, w]``.
+Local and axial attention replace the 3 x 3 convolutions of a ResNet and map ``[B, C, h, w]`` to ``[B, C, h, w]``.
 
-B batch, C channels, h x w places (N of them), H heads, d width of a head's queries and keys, e of its values.
+B batch, C channels, h x w positions (N of them), H heads, d width of a head's queries and keys, e of its values.
 """
 
 import math
@@ -21,15 +21,15 @@ from saccade.nn.convolution import conv2d
 
 
 class LocalAttention(Attention):
-    """Each place attends to the window around it, with a learned vector for each distance added to the keys.
+    """Each position attends to the window around it, with a learned vector for each offset added to the keys.
 
         weight(i, j) = softmax over the window of  q_i · (k_j + r_{j - i}) / √d
 
-    In each head half of r says how many rows away, the other half how many columns. Places outside are hidden.
+    In each head half of r encodes the row offset, the other half the column offset. Positions outside are hidden.
 
     Args:
         in_channels: C of the input.
-        out_channels: of the output; divisible by twice the heads.
+        out_channels: channels of the output; divisible by twice the number of heads.
         stride: the result is averaged over squares of this side.
         num_heads: H.
         window: side k of the window, odd.
@@ -54,8 +54,8 @@ class LocalAttention(Attention):
 
         Args:
             x: the map.
-            gather: whether to collect the window of every place and multiply matrices, as under an intervention and for
-                counters of multiply-adds. The numbers are equal to rounding; it takes several times as long.
+            gather: whether to gather the window of every position and multiply matrices, as under an intervention and
+                for counters of multiply-adds. The results agree up to rounding; it takes several times as long.
         """
         edit = self.edit
         changed = edit is not None and edit.active()
@@ -63,8 +63,8 @@ class LocalAttention(Attention):
         return F.avg_pool2d(out, self.stride) if self.stride > 1 else out
 
     def shifted(self, x: Tensor) -> Tensor:
-        """``[B, C, h, w]`` -> ``[B, out_channels, h, w]``: for each of the k² steps of a window one product of the
-        queries with the keys that lie a step away, and one of the weights with the values. No window is copied."""
+        """``[B, C, h, w]`` -> ``[B, out_channels, h, w]``: for each of the k² offsets of a window one product of the
+        queries with the keys at that offset, and one of the weights with the values. No window is copied."""
         q, k, v = (part(x).unflatten(1, (self.num_heads, -1)) for part in (self.q, self.k, self.v))  # [B, H, d, h, w]
         q = q / math.sqrt(q.shape[2])
         scores = torch.stack([(q * key).sum(dim=2) for key in self.steps(k)], dim=2)  # [B, H, k², h, w]
@@ -80,7 +80,7 @@ class LocalAttention(Attention):
         return out.flatten(1, 2)
 
     def steps(self, x: Tensor) -> Iterator[Tensor]:
-        """``[B, H, d, h, w]``, moved by every step of a window, row by row; zeros outside."""
+        """``[B, H, d, h, w]``, shifted by every offset of a window, row by row; zeros outside."""
         height, width = x.shape[-2:]
         around = F.pad(x, (self.window // 2,) * 4)
         for row in range(self.window):
@@ -88,7 +88,7 @@ class LocalAttention(Attention):
                 yield around[..., row : row + height, column : column + width]
 
     def recorded(self, weights: Tensor) -> Tensor:
-        """Weights ``[B, H, k², h, w]``, with a recording behind."""
+        """Weights ``[B, H, k², h, w]``, which are recorded if there is a recording."""
         tap = self.tap
         if tap is None:
             return weights
@@ -100,7 +100,7 @@ class LocalAttention(Attention):
         return tapped.view(batch, height, width, heads, -1).permute(0, 3, 4, 1, 2).contiguous()
 
     def gathered(self, x: Tensor) -> Tensor:
-        """The same by the formula: each place has the keys and values of its window, ``[B, out_channels, h, w]``."""
+        """The same by the formula: each position has the keys and values of its window, ``[B, out_channels, h, w]``."""
         batch, _, height, width = x.shape
         k = self.windows(self.k(x)) + self.distances()  # [B h w, H, k², d]
         v = self.windows(self.v(x))
@@ -111,21 +111,21 @@ class LocalAttention(Attention):
         return out.reshape(batch, height, width, -1).permute(0, 3, 1, 2)
 
     def windows(self, x: Tensor) -> Tensor:
-        """The window around every place, heads apart: ``[B, H d, h, w]`` -> ``[B h w, H, k², d]``."""
+        """The window around every position, split by head: ``[B, H d, h, w]`` -> ``[B h w, H, k², d]``."""
         reach, side = self.window // 2, self.window
         around = F.pad(x, (reach,) * 4).unfold(2, side, 1).unfold(3, side, 1)  # [B, H d, h, w, k, k]
         parts = around.unflatten(1, (self.num_heads, -1)).permute(0, 3, 4, 1, 5, 6, 2)  # [B, h, w, H, k, k, d]
         return parts.reshape(-1, self.num_heads, side * side, parts.shape[-1])
 
     def distances(self) -> Tensor:
-        """The vector of each place of a window: ``[H, k², d]``."""
+        """The vector of each offset of a window: ``[H, k², d]``."""
         rows = self.rows.expand(-1, -1, -1, self.window)  # [H, d / 2, k, k]
         columns = self.columns.expand(-1, -1, self.window, -1)
         return torch.cat((rows, columns), dim=1).flatten(2).transpose(1, 2)
 
     def over_places(self, weights: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Recorded weights ``[B h w, H, 1, k²]`` of a map of (h, w) places -> ``[B, H, h w, k²]``; and the number of
-        the place that each key is, ``[h w, k²]``, -1 outside the map."""
+        """Recorded weights ``[B h w, H, 1, k²]`` of a map of (h, w) positions -> ``[B, H, h w, k²]``; and the index of
+        the position of each key, ``[h w, k²]``, -1 outside the map."""
         height, width = grid
         steps = torch.arange(self.window, device=weights.device) - self.window // 2
         rows = (torch.arange(height, device=weights.device)[:, None] + steps)[:, None, :, None]  # [h, 1, k, 1]
@@ -136,18 +136,18 @@ class LocalAttention(Attention):
 
 
 class AxialAttention(Attention):
-    """Each place attends along one axis, with learned vectors of distance for queries, keys and values.
+    """Each position attends along one axis, with learned vectors of relative position for queries, keys and values.
 
         weight(i, j) = softmax over j of  q_i · k_j + q_i · r^q_{j-i} + k_j · r^k_{j-i}
         out_i = Σ_j weight(i, j) (v_j + r^v_{j-i})
 
-    ("position-sensitive"). Each of the three scores and of the two sums has its batch norm. Places further away than
-    the span are hidden; an axis longer than the span is cut into blocks that see their two neighbours, so that the
-    cost grows with the length of the axis and not with its square.
+    ("position-sensitive"). Each of the three scores and of the two sums has its own batch norm. Positions further away
+    than the span are hidden; an axis longer than the span is split into blocks that attend to themselves and their two
+    neighbours, so that the cost grows with the length of the axis and not with its square.
 
     Args:
-        channels: C of input and output; divisible by twice the heads.
-        axis: 2 for columns (places above and below), 3 for rows.
+        channels: C of input and output; divisible by twice the number of heads.
+        axis: 2 for columns (positions above and below), 3 for rows.
         num_heads: H.
         span: distances from -(span - 1) to span - 1 have a vector.
     """
@@ -172,7 +172,7 @@ class AxialAttention(Attention):
         return out.permute(0, 2, 3, 1) if self.axis == 2 else out.permute(0, 2, 1, 3)
 
     def along(self, lines: Tensor) -> Tensor:
-        """Lines of places ``[M, C, L]`` -> ``[M, C, L]``."""
+        """Rows or columns of positions ``[M, C, L]`` -> ``[M, C, L]``."""
         length, width = lines.shape[-1], self.value_dim
         q, k, v = (
             self.norm_qkv(self.qkv(lines))
@@ -203,7 +203,7 @@ class AxialAttention(Attention):
         return out.unflatten(0, (-1, count)).movedim(1, 2).flatten(2)
 
     def offsets(self, queries: int, keys: int, first: int) -> Tensor:
-        """How far key j is from query i, ``[Q, K]``, where the first key stands at `first`."""
+        """Offset of key j from query i, ``[Q, K]``; the first key is at `first`."""
         device = self.relative.device
         return torch.arange(keys, device=device) + first - torch.arange(queries, device=device)[:, None]
 
@@ -229,8 +229,8 @@ class AxialAttention(Attention):
         return torch.stack((content, distance), dim=3).flatten(1, 3)
 
     def over_places(self, weights: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Recorded weights of a map of (h, w) places -> ``[B, H, h w, K]``, a row for each place; and the number of the
-        place that each key is, ``[h w, K]``, -1 outside the map."""
+        """Recorded weights of a map of (h, w) positions -> ``[B, H, h w, K]``, a row for each position; and the index
+        of the position of each key, ``[h w, K]``, -1 outside the map."""
         height, width = grid
         length, lines = (height, width) if self.axis == 2 else (width, height)
         device = weights.device

@@ -25,7 +25,7 @@ def distance_figure(distance: AttentionDistance) -> Figure:
 
 
 def draw_distances(distance: AttentionDistance, ax: Axes | None = None) -> Axes:
-    """What :func:`distance_figure` shows, on new axes unless given; NaN is not drawn, nor is it in a mean."""
+    """What :func:`distance_figure` shows, on new axes by default; NaN is not drawn, nor is it in a mean."""
     pixels = distance.pixels  # [layers, heads]
     spread = distance.spread if len(distance.per_image) > 1 else None
     axes = new_axes(max(4.6, 0.45 * len(pixels) + 1.5), 3.2) if ax is None else ax

@@ -44,7 +44,7 @@ def sanity_figure(result: SanityCheck) -> Figure:
 
 
 def draw_sanity(result: SanityCheck, ax: Axes | None = None) -> Axes:
-    """What :func:`sanity_figure` shows, on new axes unless given."""
+    """What :func:`sanity_figure` shows, on new axes by default."""
     stages = np.arange(len(result.stages))
     axes = new_axes(max(4.6, 0.42 * len(stages) + 1.6), 3.6) if ax is None else ax
     for colour, method, values in zip(COLOURS, result.methods, result.correlation):

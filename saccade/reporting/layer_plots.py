@@ -99,7 +99,7 @@ def similarity_figure(similarity: LayerSimilarity) -> Figure:
 
 
 def draw_similarity(similarity: LayerSimilarity, ax: Axes | None = None) -> Axes:
-    """What :func:`similarity_figure` shows, on new axes unless given, with a colour bar beside them."""
+    """What :func:`similarity_figure` shows, on new axes by default, with a colour bar beside them."""
     rows, columns = similarity.cka.shape
     axes = new_axes(0.22 * columns + 3.2, 0.22 * rows + 2.4) if ax is None else ax
     axes.grid(False)
@@ -146,7 +146,7 @@ def lens_figure(lens: LogitLens) -> Figure:
 
 
 def draw_lens(lens: LogitLens, ax: Axes | None = None) -> Axes:
-    """What :func:`lens_figure` shows, on new axes unless given."""
+    """What :func:`lens_figure` shows, on new axes by default."""
     layers = np.arange(len(lens.layers))
     lines = {"same class as the whole model": lens.agreement, "accuracy": lens.accuracy,
              "probability of the final class": lens.confidence}  # fmt: skip

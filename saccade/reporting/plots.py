@@ -98,7 +98,7 @@ def reliability(bins: Sequence[tuple[float, float, int]]) -> str:
 
 
 def draw_reliability(bins: Sequence[tuple[float, float, int]], ax: Axes | None = None) -> Axes:
-    """(mean confidence, accuracy, images) of each bin, as :func:`reliability` draws them; on new axes unless given."""
+    """(mean confidence, accuracy, images) of each bin, as :func:`reliability` draws them; on new axes by default."""
     axes = new_axes(3.4, 3.2) if ax is None else ax
     axes.plot([0, 1], [0, 1], color=INK, alpha=0.4, linewidth=1)
     total = sum(count for _, _, count in bins)

@@ -81,7 +81,7 @@ def difference_figure(comparison: TaskComparison) -> Figure:
 
 
 def draw_differences(comparison: TaskComparison, ax: Axes | None = None) -> Axes:
-    """A row a metric, in units of its larger value, since metrics have different ones; on new axes unless given."""
+    """A row a metric, in units of its larger value, since metrics have different ones; on new axes by default."""
     axes = new_axes(6.4, 0.4 * len(comparison.metrics) + 1.3) if ax is None else ax
     for row, metric in enumerate(comparison.metrics):
         scale = max(abs(metric.first.value), abs(metric.second.value), 1e-12)

@@ -68,8 +68,8 @@ def train(
         config: of the run; of a resumed run, the config in its directory, or one that differs in `schedule.epochs` or
             `schedule.steps`: the run then goes on with a schedule of that length.
         make_setup: (config, device) -> data, model and task; the same in every process.
-        run: its directory; made when everything else fits, unless given.
-        output: where it is made; under `runs/`, after the data, unless given.
+        run: its directory; made when everything else fits, by default.
+        output: where it is made; under `runs/`, after the data, by default.
         resume: go on from the run's last whole checkpoint.
         on_event: called with everything that happens, in the first process.
 

@@ -213,7 +213,7 @@ class RunDirectory:
         Args:
             files: the tensors.
             progress: where the run stands.
-            name: of its folder; after the step unless given.
+            name: of its folder; after the step by default.
             infinite_buffers: names of tensors that may be infinite.
 
         Raises:

@@ -73,7 +73,7 @@ def attention(
         An image file; a text for a model of texts.
     query
         cls, mean, or the number of a query (an object query of a DETR, a latent of a Perceiver); the class token
-        where the head reads it, else the mean of all queries, unless given.
+        where the head reads it, else the mean of all queries, by default.
     point
         Instead of --query, the patch at a point of the image: two fractions of width and height from the upper left
         corner, such as 0.5 0.25, or column and row of a pixel, such as 120 64.
@@ -81,7 +81,7 @@ def attention(
         For a model of images and texts: the text whose words are shown.
     layer
         Numbers of attentions, negative from the end, or paths with wildcards such as "decoder.*"; all that cover the
-        image unless given.
+        image by default.
     head
         Numbers of heads (default: all).
     budget

@@ -37,7 +37,7 @@ def faithfulness(
     data
         A data set, an image or a pattern such as "photos/*.jpg"; --images 100 give narrow intervals.
     methods
-        attention, rollout, relevance, attnlrp and grad-cam unless given; grad-cam for a network without attention.
+        attention, rollout, relevance, attnlrp and grad-cam by default; grad-cam for a network without attention.
     masks
         Random masks of rise for each image (default: 1000).
     """
@@ -77,7 +77,7 @@ def sanity(
     image
         An image file.
     methods
-        attention, rollout, relevance, attnlrp and grad-cam unless given; grad-cam for a network without attention.
+        attention, rollout, relevance, attnlrp and grad-cam by default; grad-cam for a network without attention.
     """
     delivery = result or OutputOptions()
     delivery.check()

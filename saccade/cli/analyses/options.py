@@ -114,7 +114,7 @@ class OutputOptions:
 
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None
     """Where to draw: a file of .png, .svg, .pdf or .jpg; or a folder, which receives plot, JSON and CSV. NAME.png in
-    the current folder unless given; nothing is drawn with --json or --csv alone."""
+    the current folder by default; nothing is drawn with --json or --csv alone."""
     as_json: Json = False
     as_csv: Annotated[bool, Parameter(name="--csv", negative="", help="Print CSV instead of text.")] = False
 

@@ -86,8 +86,8 @@ def export_predictor(
         to: its format.
         attention: numbers of attentions, in the order of the modules, whose weights the graph returns too.
         images: files or folders of photographs for the comparison, and for that of other precisions; two that
-            scikit-learn brings unless given.
-        tolerance: largest difference from PyTorch, as a fraction of an output's scale; that of the format unless given.
+            scikit-learn brings by default.
+        tolerance: largest difference from PyTorch, as a fraction of an output's scale; that of the format by default.
         precision: of the weights, "f32", "bf16" or "int8".
 
     Raises:

@@ -98,7 +98,7 @@ class GraphPreprocessing(nn.Module):
         Args:
             images: ``[B, H, W, C]`` uint8.
             sizes: ``[B, 2]`` int64, (H, W) of each image in a batch that is padded at the right and the bottom; all
-                fill it unless given.
+                fill it by default.
         """
         if sizes is None:
             heights, widths = (torch.full((1,), images.shape[axis], dtype=torch.int64) for axis in (1, 2))

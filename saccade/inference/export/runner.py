@@ -168,7 +168,7 @@ def open_exported(
         path: ``.onnx``, ``.xml``, or a folder with one of them.
         decoder_of: name of a task -> its decoder, such as :func:`saccade.tasks.table.decoder`.
         options: of the task's predictions, such as ``{"top": 3}``.
-        threads: of the runtime; those of the machine unless given.
+        threads: of the runtime; those of the machine by default.
 
     Raises:
         CheckpointError: the file cannot be read, or was not written by `saccade export`.

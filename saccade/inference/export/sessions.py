@@ -33,7 +33,7 @@ class OnnxSession:
 
     Args:
         path: of the ``.onnx`` file.
-        threads: of one operation; those of the machine unless given.
+        threads: of one operation; those of the machine by default.
     """
 
     def __init__(self, path: Path, threads: int | None = None):
@@ -65,7 +65,7 @@ class OpenVinoSession:
 
     Args:
         path: of the ``.xml`` file; its weights are beside it in ``.bin``.
-        threads: of one inference; those of the machine unless given.
+        threads: of one inference; those of the machine by default.
     """
 
     def __init__(self, path: Path, threads: int | None = None):

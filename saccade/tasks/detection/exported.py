@@ -17,7 +17,7 @@ class DetectionDecoder:
     """The boxes of each image: of a graph of object queries all of them, else those that suppression leaves.
 
     Args:
-        task: its option `threshold` is the score from which a box counts, 0.5 unless given.
+        task: its option `threshold` is the score from which a box counts, 0.5 by default.
     """
 
     def __init__(self, task: ExportedTask):

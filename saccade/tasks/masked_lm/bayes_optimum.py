@@ -47,7 +47,7 @@ def bayes_optimum(
     Args:
         dataset: numbers in words with masked tokens, as they are measured.
         limit: numbers are drawn uniformly below it.
-        max_texts: how many of the texts are used; all unless given.
+        max_texts: how many of the texts are used; all by default.
         on_text: called with the number of texts done so far.
     """
     by_length = _sentences(dataset.vocabulary, limit, dataset.length - 2)

@@ -86,7 +86,7 @@ def open_multilabel(path: str, config: DataConfig | None = None, labels: tuple[s
     Args:
         path: a CSV or TSV, a folder with one folder a label, or detection data.
         config: fractions and seed for splits that the data set does not define.
-        labels: of a model: the order of the targets; the data's own labels in the order of their names unless given.
+        labels: of a model: the order of the targets; the data's own labels in the order of their names by default.
 
     Raises:
         DataError: there is no such file or column, an image is missing, a cell is not readable, or the data has a

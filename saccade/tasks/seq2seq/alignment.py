@@ -45,7 +45,7 @@ def align(predictor: Predictor, source: ImageLike, *, layer: int = -1, budget: s
     Args:
         predictor: of an encoder-decoder model.
         source: a text, or an image.
-        layer: which of the decoder's blocks, the last unless given.
+        layer: which of the decoder's blocks, the last by default.
         budget: largest memory of the recording.
 
     Raises:
