@@ -69,8 +69,7 @@ torch.fx.wrap("attend")  # decides by the mask, which torch.fx does not follow: 
 
 
 def _keep_rows_finite(mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Unmask the rows that hide every key, so that no kernel computes a softmax over an empty set; also return which
-    rows are valid.
+    """Unmask rows that hide every key, so that no softmax is over an empty set; also return which rows are valid.
 
     Zeroing afterwards is not enough: NaN in the forward pass comes back as NaN in the gradient.
     """
@@ -82,8 +81,7 @@ def _keep_rows_finite(mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class AttentionTap(Protocol):
-    """Hook that :func:`saccade.record` attaches to an attention; `fused` and `explicit` return their argument
-    unchanged."""
+    """Hook of :func:`saccade.record` on an attention; `fused` and `explicit` return their tensor unchanged."""
 
     def fused(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, out: Tensor) -> Tensor:
         """Called after :func:`attend` with its arguments and its output ``[B, H, Q, e]``; returns the output."""
@@ -112,8 +110,7 @@ class AttentionEdit(Protocol):
         ...
 
     def weights(self, q: Tensor, k: Tensor) -> Tensor | None:
-        """Weights ``[B, H, Q, K]`` to use instead of those computed from the changed arguments; None to use the
-        computed ones."""
+        """Weights ``[B, H, Q, K]`` that replace those of the changed arguments; None keeps these."""
         ...
 
     def explicit(self, scores: Tensor) -> Tensor:
@@ -259,8 +256,7 @@ class MultiHeadAttention(Attention):
                 :func:`saccade.nn.positions.rotate`.
 
         Raises:
-            ValueError: a key or a value is passed to a packed projection, or a rotation is combined with a cache or a
-                key.
+            ValueError: a key or a value for a packed projection, or a rotation with a cache or a key.
         """
         if rotation is not None and (cache is not None or key is not None):
             raise ValueError("rotary positions are for self-attention without a cache")
