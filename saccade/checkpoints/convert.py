@@ -15,7 +15,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from saccade.checkpoints.atomic import new_directory, write_atomic
-from saccade.checkpoints.convertible import changed_options, cpu_state, require_place, with_written_positions
+from saccade.checkpoints.convertible import (
+    TRAINING_ONLY,
+    changed_options,
+    cpu_state,
+    require_place,
+    with_written_positions,
+)
 from saccade.checkpoints.directory import LoadedModel, save_model_dir
 from saccade.checkpoints.formats import (
     huggingface_bert,
@@ -89,8 +95,6 @@ WRITERS: dict[str, dict[str, ModuleType]] = {
 }
 DINOV3 = {"huggingface": huggingface_dinov3, "timm": timm_dinov3}  # of a ViT with its rotary positions
 TOWERS = {"huggingface": ("vit",), "openai": ("vit", "clip_resnet")}  # image towers of the CLIPs of each project
-# Options of training, and how positions are resampled, which every library does in its own way.
-TRAINING_ONLY = {"position_resampling", "drop_path", "dropout", "attention_dropout", "mask_ratio", "norm_pixels"}
 
 
 def convert(
@@ -240,11 +244,13 @@ def _flat_options(values: dict[str, Any], path: str = "") -> dict[str, Any]:
     """The options of a config that affect inference, flat; of a layer scale only whether there is one."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
+        if key in TRAINING_ONLY:
+            continue
         if isinstance(value, dict):
             flat |= _flat_options(value, f"{path}{key}.")
         elif key == "layer_scale":
             flat[path + key] = value is not None
-        elif key not in TRAINING_ONLY:
+        else:
             flat[path + key] = value
     return flat
 

@@ -15,6 +15,11 @@ from saccade.models.vit_encoder import ViTConfig
 from saccade.models.zoo import build, change_config
 
 TABLE = "encoder.pos_embed.table"
+# Options of training, and how positions are resampled, which every library does in its own way.
+TRAINING_ONLY = {
+    "position_resampling", "position_augmentation", "drop_path", "dropout", "attention_dropout", "mask_ratio",
+    "norm_pixels",
+}  # fmt: skip
 
 
 def with_written_positions(loaded: LoadedModel, *, class_position: bool) -> tuple[LoadedModel, list[str]]:
@@ -85,6 +90,8 @@ def require_place(loaded: LoadedModel, project: str, writer: ModuleType, names: 
 def options_behind(architecture: str, config: Any, names: Iterable[str]) -> list[str]:
     """The options, as ``name=value``, that add or remove some of these tensors, compared with their defaults."""
     names, options = set(names), []
+    training = {path: default for path, _, default in changed_options(config) if TRAINING_ONLY & {*path.split(".")}}
+    config = change_config(config, training)
     with torch.device("meta"):
         present = build(architecture, config.to_dict()).state_dict().keys() & names
         for path, value, default in changed_options(config):

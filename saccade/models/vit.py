@@ -18,6 +18,7 @@ from saccade.models.vit_encoder import Features, ViTConfig, ViTEncoder
 from saccade.nn.masks import key_padding_mask
 from saccade.nn.patches import Size
 from saccade.nn.pooling import AttentionPool, masked_mean
+from saccade.nn.positions import CoordinateAugmentation
 from saccade.nn.tokens import TokenLayout
 from saccade.nn.transformer import BlockConfig
 
@@ -128,6 +129,7 @@ DINOV3_SIZES = {
     "h16plus": (1280,    32,  5120,    20, True),
     "7b16":    (4096,    40,  8192,    32, True),
 }  # fmt: skip
+DINOV3_AUGMENTATION = CoordinateAugmentation(rescale=2.0)  # of all published models
 
 
 def dinov3_config(size: str) -> ViTConfig:
@@ -137,7 +139,10 @@ def dinov3_config(size: str) -> ViTConfig:
         embed_dim, num_heads, mlp_dim, norm_eps=1e-5, activation="swiglu" if gated else "gelu",
         qkv_bias=size != "7b16", key_bias=False, layer_scale=1e-5,
     )  # fmt: skip
-    return ViTConfig(block, depth, num_classes=0, positions="rotary_normalized", num_registers=4, prefix_positions=0)
+    return ViTConfig(
+        block, depth, num_classes=0, positions="rotary_normalized", num_registers=4, prefix_positions=0,
+        position_augmentation=DINOV3_AUGMENTATION,
+    )  # fmt: skip
 
 
 def dinov2_config(size: str) -> ViTConfig:

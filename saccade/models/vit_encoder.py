@@ -4,7 +4,7 @@ B batch, H x W pixels, N tokens, P prefix tokens (class token, registers), h x w
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -15,7 +15,14 @@ from saccade.config_io import Config
 from saccade.models.model import FeatureMap, LayerGroups, block_groups, range_indices
 from saccade.nn.masks import key_padding_mask
 from saccade.nn.patches import PatchEmbed, Size
-from saccade.nn.positions import PositionKind, Resampling, RotaryKind, RotaryPositions, make_positions
+from saccade.nn.positions import (
+    CoordinateAugmentation,
+    PositionKind,
+    Resampling,
+    RotaryKind,
+    RotaryPositions,
+    make_positions,
+)
 from saccade.nn.tokens import TokenLayout
 from saccade.nn.transformer import BlockConfig, Encoder
 
@@ -46,6 +53,7 @@ class ViTConfig(Config):
             otherwise it is an error.
         drop_path: stochastic depth of the last block, growing linearly from 0.
         position_resampling: how learned positions are resampled for other image sizes, which differs between projects.
+        position_augmentation: random shift and scale of `rotary_normalized` coordinates in training.
     """
 
     block: BlockConfig
@@ -65,6 +73,7 @@ class ViTConfig(Config):
     pad: bool = False
     drop_path: float = 0.0
     position_resampling: Resampling = "bicubic-antialias"
+    position_augmentation: CoordinateAugmentation = field(default_factory=CoordinateAugmentation)
 
     def __post_init__(self) -> None:
         if self.pooling in ("cls", "cls+mean") and not self.class_token:
@@ -73,6 +82,8 @@ class ViTConfig(Config):
             raise ValueError(f"{self.prefix_positions} prefix positions, but only {self.num_prefix} prefix tokens")
         if self.pool_norm and self.pooling != "mean":
             raise ValueError("pool_norm belongs to pooling='mean'")
+        if self.position_augmentation.active and self.positions != "rotary_normalized":
+            raise ValueError("position_augmentation belongs to positions='rotary_normalized'")
 
     @property
     def num_prefix(self) -> int:
@@ -116,7 +127,9 @@ class ViTEncoder(nn.Module):
         if config.positions == "rotary" or config.positions == "rotary_normalized":
             key_dim = dim if config.block.key_dim is None else config.block.key_dim
             head_dim = key_dim // config.block.num_heads
-            self.rotary = RotaryPositions(grid, head_dim, config.num_prefix, config.positions)
+            self.rotary = RotaryPositions(
+                grid, head_dim, config.num_prefix, config.positions, config.position_augmentation
+            )
         self.dropout = nn.Dropout(config.block.dropout)
         self.input_norm = nn.LayerNorm(dim, config.block.norm_eps) if config.input_norm else nn.Identity()
         self.blocks = Encoder(config.block, config.depth, drop_path=config.drop_path, rotary=self.rotary is not None)

@@ -5,6 +5,7 @@ positions may be 14 x 14, 7 x 28 or 4 x 49, and its length does not determine wh
 """
 
 import math
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
@@ -82,8 +83,47 @@ def fourier_features(positions: Tensor, num_bands: int, max_resolution: tuple[in
     return torch.cat((positions, angles.sin(), angles.cos()), dim=-1)
 
 
+@dataclass(frozen=True)
+class CoordinateAugmentation:
+    """Random changes of the coordinates of `rotary_normalized` positions in training (DINOv3, arXiv 2508.10104), drawn
+    for each batch: ``(coordinate + shift) * jitter * rescale``, with coordinates in -1 … 1 over the image.
+
+    Attributes:
+        shift: of each axis, uniform in ``[-shift, shift]``; 0 for none.
+        jitter: factor of each axis, log-uniform in ``[1 / jitter, jitter]``; 1 for none.
+        rescale: factor of both axes, log-uniform in ``[1 / rescale, rescale]``; 1 for none.
+    """
+
+    shift: float = 0.0
+    jitter: float = 1.0
+    rescale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.shift < 0 or self.jitter < 1 or self.rescale < 1:
+            raise ValueError(f"shift must be 0 or more, jitter and rescale 1 or more, not {self}")
+
+    @property
+    def active(self) -> bool:
+        return self != CoordinateAugmentation()
+
+    def draw(self, device: torch.device) -> Tensor:
+        """``[2, 2]``: what is added to rows and columns, then what multiplies them; from PyTorch's generator."""
+        change = torch.stack((torch.zeros(2, device=device), torch.ones(2, device=device)))
+        if self.shift:
+            change[0] = torch.empty(2, device=device).uniform_(-self.shift, self.shift)
+        for limit, count in ((self.jitter, 2), (self.rescale, 1)):
+            if limit > 1:
+                change[1] *= torch.empty(count, device=device).uniform_(-math.log(limit), math.log(limit)).exp()
+        return change
+
+
 def rotary_positions(
-    grid: Grid, head_dim: int, num_prefix: int = 0, kind: RotaryKind = "rotary", temperature: float = 100.0
+    grid: Grid,
+    head_dim: int,
+    num_prefix: int = 0,
+    kind: RotaryKind = "rotary",
+    temperature: float = 100.0,
+    change: Tensor | None = None,
 ) -> Tensor:
     """Axial rotary positions (RoFormer, arXiv 2104.09864; on a grid: Heo et al., arXiv 2403.13298), for :func:`rotate`.
 
@@ -99,15 +139,21 @@ def rotary_positions(
             (arXiv 2508.10104): positions are the centres of cells in -2π … 2π over the image, whatever its size, and
             rows come first.
         temperature: the longest wavelength is slightly less than 2π times this.
+        change: of `rotary_normalized` coordinates, from :meth:`CoordinateAugmentation.draw`; the angles are computed in
+            its dtype and on its device.
 
     Returns:
         ``[2, P + h*w, d / 2]``: cosines and sines of the angles.
     """
     _require_divisible("rotary_positions", head_dim, 4)
-    frequencies = temperature ** (-torch.arange(0, head_dim, 4, dtype=torch.float64) / head_dim)  # [d/4]
-    axes = [torch.arange(n, dtype=torch.float64) for n in grid]
+    dtype, device = (torch.float64, None) if change is None else (change.dtype, change.device)
+    frequencies = temperature ** (-torch.arange(0, head_dim, 4, dtype=dtype, device=device) / head_dim)  # [d/4]
+    axes = [torch.arange(n, dtype=dtype, device=device) for n in grid]
     if kind == "rotary_normalized":
-        axes = [2 * math.pi * (2 * (axis + 0.5) / n - 1) for axis, n in zip(axes, grid)]
+        axes = [2 * (axis + 0.5) / n - 1 for axis, n in zip(axes, grid)]
+        if change is not None:
+            axes = [(axis + shift) * factor for axis, shift, factor in zip(axes, *change)]
+        axes = [2 * math.pi * axis for axis in axes]
     y, x = torch.meshgrid(*axes, indexing="ij")
     places = (x, y) if kind == "rotary" else (y, x)
     angles = torch.cat([place.flatten()[:, None] * frequencies for place in places], dim=1)  # [h*w, d/2]
@@ -186,7 +232,17 @@ def rotary_positions_for(table: Tensor, table_grid: Grid, grid: Grid, num_prefix
     return table if grid == table_grid else rotary_positions(grid, 2 * table.shape[2], num_prefix, kind).to(table)
 
 
+def augmented_rotary_positions(
+    table: Tensor, grid: Grid, num_prefix: int, augmentation: CoordinateAugmentation
+) -> Tensor:
+    """`rotary_normalized` positions of a grid with coordinates changed by one draw, on the table's device and in its
+    dtype."""
+    change = augmentation.draw(table.device)
+    return rotary_positions(grid, 2 * table.shape[2], num_prefix, "rotary_normalized", change=change).to(table.dtype)
+
+
 # These depend on the grid, which torch.fx does not follow: each is one node of a traced graph.
+torch.fx.wrap("augmented_rotary_positions")
 torch.fx.wrap("rotary_positions_for")
 torch.fx.wrap("resample_positions")
 torch.fx.wrap("fixed_positions_for")
@@ -260,17 +316,29 @@ class FourierPositions(nn.Module):
 
 
 class RotaryPositions(nn.Module):
-    """Rotary angles of queries and keys: ``forward(grid)`` -> ``[2, P + h*w, d / 2]``. No parameters."""
+    """Rotary angles of queries and keys: ``forward(grid)`` -> ``[2, P + h*w, d / 2]``. No parameters.
 
-    def __init__(self, grid: Grid, head_dim: int, num_prefix: int = 0, kind: RotaryKind = "rotary"):
+    In training the coordinates are changed at random if `augmentation` is active."""
+
+    def __init__(
+        self,
+        grid: Grid,
+        head_dim: int,
+        num_prefix: int = 0,
+        kind: RotaryKind = "rotary",
+        augmentation: CoordinateAugmentation = CoordinateAugmentation(),
+    ):
         super().__init__()
         self.grid = grid
         self.num_prefix = num_prefix
         self.kind: RotaryKind = kind
+        self.augmentation = augmentation
         self.table: Tensor
         self.register_buffer("table", rotary_positions(grid, head_dim, num_prefix, kind), persistent=False)
 
     def forward(self, grid: Grid) -> Tensor:
+        if self.training and self.augmentation.active:
+            return augmented_rotary_positions(self.table, grid, self.num_prefix, self.augmentation)
         return rotary_positions_for(self.table, self.grid, grid, self.num_prefix, self.kind)
 
 

@@ -1,6 +1,7 @@
 """ViT: every option runs, learns and exports; what does not fit is said."""
 
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -110,9 +111,26 @@ def test_what_does_not_fit_is_said() -> None:
     assert config_of("vit_ti16", image_size=64).image_size == (64, 64)
 
 
+DINOV3 = {
+    "positions": "rotary_normalized", "num_registers": 2, "prefix_positions": 0, "block.key_bias": False,
+    "block.layer_scale": 1e-5, "position_augmentation.rescale": 2.0,
+}  # fmt: skip
+
+
 @pytest.mark.slow
-def test_compile_and_export() -> None:
-    net, images = small().eval(), torch.randn(2, 3, 32, 48)
+def test_augmented_positions_compile() -> None:
+    net, images = small(**DINOV3).train(), torch.randn(2, 3, 32, 48)
+    torch.manual_seed(0)
+    plain = net(images)
+    torch.manual_seed(0)
+    compiled = torch.compile(net, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(images), plain, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{}, DINOV3], ids=["vit", "dinov3"])
+def test_compile_and_export(options: dict[str, Any]) -> None:
+    net, images = small(**options).eval(), torch.randn(2, 3, 32, 48)
     plain = net(images)
     compiled = torch.compile(net, backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(compiled(images), plain, atol=1e-5, rtol=1e-5)

@@ -100,6 +100,26 @@ def test_tokens_and_attention_of_every_layer(variant: str, tmp_path: Path) -> No
             torch.testing.assert_close(tokens, expected, atol=1e-5, rtol=1e-4)
 
 
+def test_places_are_augmented_in_training_as_in_transformers(tmp_path: Path) -> None:
+    """The same generator gives the same shift, jitter and scale; evaluation has none."""
+    official = hugging(pos_embed_shift=0.3, pos_embed_jitter=1.5, pos_embed_rescale=2.0).train()
+    official.save_pretrained(tmp_path)
+    net = load_model(tmp_path).model.train()
+    images = torch.randn(2, 3, 48, 64)
+    outputs = []
+    with torch.no_grad():
+        for seed in (1, 2):
+            torch.manual_seed(seed)
+            expected = official(images).pooler_output
+            torch.manual_seed(seed)
+            outputs.append(net(images))
+            torch.testing.assert_close(outputs[-1], expected, atol=1e-5, rtol=1e-4)
+        assert not torch.allclose(*outputs, atol=1e-3)
+        plain = net.eval()(images)
+        assert torch.equal(net(images), plain)
+        torch.testing.assert_close(official.eval()(images).pooler_output, plain, atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize("variant", ["plain", "gated", "7b"])
 def test_the_names_of_meta(variant: str, tmp_path: Path) -> None:
     official = hugging(**VARIANTS[variant])

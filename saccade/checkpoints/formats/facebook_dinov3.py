@@ -12,7 +12,7 @@ from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layer
 from saccade.checkpoints.processors import plain
 from saccade.data.preprocessing import Preprocessing
 from saccade.errors import CheckpointError
-from saccade.models.vit import DINOV3_SIZES
+from saccade.models.vit import DINOV3_AUGMENTATION, DINOV3_SIZES
 from saccade.models.vit_encoder import ViTConfig
 from saccade.nn.transformer import BlockConfig
 
@@ -77,6 +77,7 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ViTConfig:
         positions="rotary_normalized",
         num_registers=shapes["storage_tokens"][1],
         prefix_positions=0,
+        position_augmentation=DINOV3_AUGMENTATION,
     )
 
 

@@ -16,7 +16,9 @@ from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layer
 from saccade.checkpoints.processors import from_huggingface, plain
 from saccade.data.preprocessing import Preprocessing
 from saccade.errors import CheckpointError
+from saccade.models.vit import DINOV3_AUGMENTATION
 from saccade.models.vit_encoder import ViTConfig
+from saccade.nn.positions import CoordinateAugmentation
 from saccade.nn.transformer import BlockConfig
 
 NAME = "Hugging Face DINOv3"
@@ -72,6 +74,11 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ViTConfig:
         positions="rotary_normalized",
         num_registers=shapes.get("embeddings.register_tokens", (1, 0))[1],
         prefix_positions=0,
+        position_augmentation=CoordinateAugmentation(
+            shift=config_json.get("pos_embed_shift") or 0.0,
+            jitter=config_json.get("pos_embed_jitter") or 1.0,
+            rescale=config_json.get("pos_embed_rescale", DINOV3_AUGMENTATION.rescale) or 1.0,
+        ),
     )
 
 
@@ -108,7 +115,7 @@ def layer(theirs: str, ours: str, config: BlockConfig) -> list[Rule]:
 
 def describe(config: ViTConfig) -> dict[str, Any]:
     """The `config.json` of the same network."""
-    gated = config.block.activation == "swiglu"
+    gated, augmentation = config.block.activation == "swiglu", config.position_augmentation
     shared = huggingface_vit.describe_vit(config)
     del shared["qkv_bias"]
     return {
@@ -122,6 +129,9 @@ def describe(config: ViTConfig) -> dict[str, Any]:
         "value_bias": config.block.qkv_bias,
         "num_register_tokens": config.num_registers,
         "rope_theta": TEMPERATURE,
+        "pos_embed_shift": augmentation.shift or None,
+        "pos_embed_jitter": augmentation.jitter if augmentation.jitter > 1 else None,
+        "pos_embed_rescale": augmentation.rescale if augmentation.rescale > 1 else None,
         "layerscale_value": config.block.layer_scale,
     }
 
