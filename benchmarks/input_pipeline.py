@@ -81,7 +81,7 @@ def main() -> None:
     files = [path.read_bytes() for path in paths]
     preprocessing = Preprocessing()
     print(f"{len(files)} images, {options.rounds} rounds, one thread; {describe()}\n")
-    print("| job | way | images/s | ratio | spread | mean difference | largest |\n" + "| --- " * 7 + "|")
+    print("| job | implementation | images/s | ratio | spread | mean difference | largest |\n" + "| --- " * 7 + "|")
     for training in (True, False):
         run = ways(preprocessing, training=training)
         seconds: dict[str, list[float]] = {name: [] for name in run}

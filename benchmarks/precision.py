@@ -111,7 +111,7 @@ def main(arguments: list[str] | None = None) -> list[Row]:
             ways[f"{precision}{suffix}"] = (fast.choice.backend, fast)
     rows = compare(ways, inputs[evaluation], labels[evaluation], options.batch_size)
     note = f"{len(calibration)} images calibrate, batch {options.batch_size}, one thread; {describe()}"
-    print(f"\n{note}\n\n| way | backend | images | accuracy | same class as plain | × as fast |")
+    print(f"\n{note}\n\n| variant | backend | images | accuracy | same class as plain | × as fast |")
     print("| --- | --- | --- | --- | --- | --- |")
     for row in rows:
         numbers = f"{row.images} | {row.accuracy:.1%} | {row.agreement:.1%} | {row.faster:.2f}"

@@ -49,7 +49,7 @@ def ways(name: str) -> dict[str, tuple[str, Callable[[], object]]]:
 def main() -> None:
     torch.set_num_threads(1)
     print(f"{describe()}, one thread, processor time, batch 1, {ROUNDS} rounds\n")
-    print("| model | way | ms | ratio |\n| --- | --- | --- | --- |")
+    print("| model | implementation | ms | ratio |\n| --- | --- | --- | --- |")
     for name in MODELS:
         runs = ways(name)
         times: dict[str, list[float]] = {way: [] for way in runs}

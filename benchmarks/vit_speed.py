@@ -116,7 +116,7 @@ def main() -> None:
     images = torch.randn(options.batch_size, 3, *config.image_size)
     choice = choose_matmul_precision("cpu", VisionTransformer(config).eval(), batch_size=options.batch_size)
     print(f"{options.model}, batch {options.batch_size}, {options.rounds} rounds; {describe()}\n{choice.reason}\n")
-    print("| job | way | images/s | saccade is faster by (median of rounds) |\n| --- | --- | --- | --- |")
+    print("| job | implementation | images/s | saccade is faster by (median of rounds) |\n| --- | --- | --- | --- |")
     for job in ("inference", "training step"):
         for dtype in (getattr(torch, name) for name in options.dtypes):
             steps = ways(job, config, images, dtype)

@@ -107,7 +107,7 @@ def paired(base: list[float], times: list[float]) -> float:
 
 def table(rows: list[Row]) -> str:
     lines = [
-        "| model | batch | threads | way | ms a batch (quartiles) | × timm | × best f32 peer | × best peer "
+        "| model | batch | threads | implementation | ms a batch (quartiles) | × timm | × best f32 peer | × best peer "
         "| of the limit |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
