@@ -3,7 +3,7 @@
     import saccade
     net = saccade.create("vit_ti16", num_classes=10)      # an nn.Module: images [B, 3, H, W] -> logits [B, 10]
     predictor = saccade.load("runs/digits")               # a model directory, a run or any published file
-    with saccade.record(net) as trace:                    # the exact weights of every attention
+    with saccade.record(net) as trace:                    # the exact weights of every attention layer
         net(images)
     saccade.evaluate(predictor, "photos").metrics         # on data with targets
     saccade.explain(predictor, "cat.jpg").figure          # what it attends to

@@ -1,4 +1,4 @@
-"""`python -m saccade`: the same as the command, for launchers that start modules."""
+"""`python -m saccade`: the command, for launchers that start modules."""
 
 from saccade.cli.main import run
 

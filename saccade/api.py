@@ -1,4 +1,4 @@
-"""Save, measure and explain a model in a call each: what the commands of the same names do.
+"""Save, evaluate and explain a model in one call each, like the commands of the same names.
 
 saccade.save(predictor, "model")
 saccade.evaluate("model", "photos").metrics
@@ -52,25 +52,25 @@ def save(
     preprocessing: Preprocessing | None = None,
     task: str | None = None,
 ) -> Path:
-    """Write a model directory, which :func:`saccade.load`, every command and other programs open.
+    """Write a model directory, which :func:`saccade.load`, every command and other programs can open.
 
-    It is written whole or not at all. A model directory at that place is replaced; anything else there is an error.
+    The write is atomic. An existing model directory is replaced; any other existing file or folder is an error.
 
     Args:
-        model: a predictor, as :func:`saccade.load` returns it, with its labels and preprocessing; or a model of images
-            alone, as :func:`saccade.create` returns it.
+        model: a predictor, as :func:`saccade.load` returns it, with its labels and preprocessing; or a plain image
+            model, as :func:`saccade.create` returns it.
         directory: where to write.
-        labels: K class names in the order of the logits ``[B, K]``; needed for a model alone with a head, and instead
-            of its own for a predictor.
-        preprocessing: how images are prepared for it; needed for a model alone.
-        task: of a model alone; that of its architecture by default, see `saccade models`.
+        labels: K class names in the order of the logits ``[B, K]``; required for a plain model with a head; for a
+            predictor they replace its own.
+        preprocessing: preprocessing of its images; required for a plain model.
+        task: task of a plain model; that of its architecture by default, see `saccade models`.
 
     Returns:
         the directory.
 
     Raises:
-        ConfigError: something is missing for a model alone, the model is not for the task, or there are other files at
-            that place.
+        ConfigError: an argument is missing for a plain model, the model does not support the task, or there are other
+            files at `directory`.
         CheckpointError: the numbers of labels and logits differ.
     """
     if isinstance(model, Predictor | LoadedModel):
@@ -105,20 +105,20 @@ def evaluate(
     """Measure a model on data with targets.
 
     Args:
-        model: a predictor, or whatever :func:`saccade.load` opens.
-        data: as for training: a folder, a table, a zip, shards, "digits" (see docs/data.md); or a data set of your own
-            that gives the model's inputs ``[C, H, W]`` with targets whose classes are numbered as the model's labels.
-        split: "train", "val", "test", "all", or "auto": the test split where the data has one of its own or is what
-            the model was trained on; else everything. A data set of your own has no splits.
-        batch_size: inputs at once.
-        workers: processes that load data; chosen for the machine by default.
-        device: where the model runs, such as "cuda" or "auto"; the CPU by default. A predictor has its own.
-        options: of the task's predictions, such as ``{"max_depth": 80.0}``.
-        on_inputs: called with (inputs done, inputs in all).
+        model: a predictor, or anything that :func:`saccade.load` opens.
+        data: as for training: a folder, a table, a zip, shards, "digits" (see docs/data.md); or your own data set of
+            (input ``[C, H, W]``, target), whose classes are numbered like the model's labels.
+        split: "train", "val", "test", "all", or "auto": held-out inputs (the test split, or the validation split of the
+            model's own training data), otherwise all inputs. Your own data set has no splits.
+        batch_size: inputs per batch.
+        workers: number of processes that load data; chosen for the machine by default.
+        device: where the model runs, such as "cuda" or "auto"; the CPU by default. A predictor has its own device.
+        options: options of the task's predictions, such as ``{"max_depth": 80.0}``.
+        on_inputs: called with (inputs done, total number of inputs).
 
     Returns:
-        its `metrics` print in a line and have `to_dict()`; `split` and `note` state what was measured, `collected` has
-        every output.
+        a result whose `metrics` print as one line and have `to_dict()`; `split` and `note` describe what was measured,
+        `collected` contains every output.
 
     Raises:
         DataError: the data cannot be read, or has a class that the model does not have.
@@ -131,7 +131,7 @@ def evaluate(
             predictor, str(data), split=split, batch_size=batch_size, workers=workers, on_inputs=on_inputs
         )
     if split != "auto":
-        raise ConfigError(f"a data set of your own has no splits: leave out split={split!r}")
+        raise ConfigError(f"your own data set has no splits: leave out split={split!r}")
     return _measure_own(predictor, data, batch_size, workers or 0, on_inputs)
 
 
@@ -145,23 +145,26 @@ def export(
     tolerance: float | None = None,
     precision: Precision = "f32",
 ) -> Exported:
-    """Write a model as one file: images ``[B, H, W, C]`` uint8 of any size in, named results out.
+    """Write a model as one file: its inputs are uint8 images ``[B, H, W, C]`` of any size, its outputs are named
+    results.
 
     Args:
-        model: a predictor, or whatever :func:`saccade.load` opens.
+        model: a predictor, or anything that :func:`saccade.load` opens.
         out: the file, or a folder for ``model.onnx``, ``model.xml`` or ``model.pt2``.
-        to: what opens the file: "onnx", "openvino" or "torch" (:func:`torch.export.load`).
-        attention: numbers of attentions, in the order of the modules, whose weights the graph returns too.
-        images: photographs or folders for the comparison with PyTorch; two that scikit-learn brings by default.
-        tolerance: largest difference from PyTorch as a fraction of an output's scale; 1e-4 by default, OpenVINO 5e-4.
-        precision: of the weights, "f32", "bf16" or "int8"; refused where fewer than 95 % of images keep their class.
+        to: format of the file: "onnx", "openvino" or "torch" (:func:`torch.export.load`).
+        attention: indices of attention layers, in the order of the modules, whose weights the graph also returns.
+        images: photographs or folders for the comparison with PyTorch; scikit-learn's two sample images by default.
+        tolerance: largest difference from PyTorch as a fraction of an output's scale; 1e-4 by default, 5e-4 for
+            OpenVINO.
+        precision: precision of the weights, "f32", "bf16" or "int8"; an error if fewer than 95 % of images keep their
+            predicted class.
 
     Returns:
-        its `path`, its `outputs` and the table of its `parity`.
+        a result with `path`, `outputs` and the `parity` table.
 
     Raises:
-        ConfigError: such a model is not exported, or a library is missing.
-        ParityError: the file computes something else than the model; it is not kept.
+        ConfigError: this kind of model cannot be exported, or a library is missing.
+        ParityError: the file's outputs differ from the model's; the file is deleted.
     """
     paths = [Path(path) for path in images]
     return export_predictor(
@@ -186,35 +189,36 @@ def explain(
 ) -> Drawing:
     """Draw what a model attends to: a matplotlib figure with a row for each image.
 
-    Of a classifier the rollout of all layers and each head of the last; of a detector its objects and the
-    cross-attention of their queries; of a model that generates texts the cross-attention of each token. With `point`,
+    For a classifier: the rollout of all layers and each head of the last layer; for a detector: its objects and the
+    cross-attention of their queries; for a model that generates texts: the cross-attention of each token. With `point`,
     the attention of one patch in every layer of any model with self-attention over patches; with `method`, `layer`,
-    `head` or `query`, one map an image, as :func:`saccade.analysis.image_maps.image_map` computes it. For numbers
-    instead of a picture: `saccade.analysis`, and :func:`saccade.record`.
+    `head` or `query`, one map per image, as :func:`saccade.analysis.image_maps.image_map` computes it. For numbers
+    instead of a picture, use `saccade.analysis` and :func:`saccade.record`.
 
     Args:
-        model: a predictor, or whatever :func:`saccade.load` opens.
-        images: one or several of what `Predictor.predict` takes.
+        model: a predictor, or anything that :func:`saccade.load` opens.
+        images: one or several inputs of `Predictor.predict`.
         point: (x, y) as fractions in [0, 1] of the width and height of the model's input, from the upper left corner;
-            or column and row of a pixel of the image. With a `method` for a class: the place whose depth or class, or
-            the box around it, is explained.
-        query: number of an object query, or location, of a detector.
-        method: of one map an image; "attention" by default, with a `target` "relevance". ``RiseMasks(4000)`` is
-            "rise" with other masks than its 1,000.
-        target: name of the class, for methods that depend on it; the predicted one by default.
-        layer: of "attention" and "grad-cam", the last one of "rollout" and "flow"; from 0, or negative.
-        head: of "attention"; the mean of all heads by default.
-        score: also measure how far a map by a method, or the rollout of a classifier, can be believed, as
-            :func:`saccade.analysis.map_score.score_map` does; of other maps `lines` have the reason why there is none.
-        budget: memory that one image's attention may take, in bytes or as "4 GiB".
-        device: where the model runs, such as "cuda" or "auto"; the CPU by default. A predictor has its own.
+            or column and row of a pixel of the image. With a `method` for a class: the point whose depth, class or
+            enclosing box is explained.
+        query: index of an object query, or location, of a detector.
+        method: method of a single map per image; "attention" by default, "relevance" with a `target`.
+            ``RiseMasks(4000)`` is "rise" with another number of masks than 1,000.
+        target: name of the class, for methods that depend on it; the predicted class by default.
+        layer: layer of "attention" and "grad-cam", last layer of "rollout" and "flow"; from 0, or negative from the
+            end.
+        head: head of "attention"; the mean of all heads by default.
+        score: also measure the reliability of a map by a method, or of a classifier's rollout, with
+            :func:`saccade.analysis.map_score.score_map`; for other maps `lines` states why there is no score.
+        budget: memory that the attention of one image may take, in bytes or as "4 GiB".
+        device: where the model runs, such as "cuda" or "auto"; the CPU by default. A predictor has its own device.
 
     Returns:
-        its `figure`, and `lines` of text about each image.
+        a result with `figure`, and `lines` of text about each image.
 
     Raises:
         ImageError: an image cannot be read.
-        ConfigError: there is no such picture for the model's task; the message says what can be done instead.
+        ConfigError: there is no such picture for the model's task; the message suggests an alternative.
         RecordingError: the model has no attention over an image, or it is larger than the budget.
     """
     predictor = _predictor(model, device, None)
@@ -261,12 +265,13 @@ def explain_words(
     budget: str | int = "4 GiB",
     device: torch.device | str | None = None,
 ) -> Drawing:
-    """Draw which patches of an image, and which words of a text, a model of both depends on.
+    """Draw which patches of an image, and which words of a text, the output of an image-text model depends on.
 
     Args:
-        model: a predictor of a CLIP, or whatever :func:`saccade.load` opens as one.
-        images: one or several.
-        text: compared with each image; with several texts the model is a classifier whose classes are the texts.
+        model: a predictor of a CLIP, or anything that :func:`saccade.load` opens as one.
+        images: one or several images.
+        text: text that is compared with each image; with several texts the model is a classifier whose classes are the
+            texts.
         method: with one text "relevance" for its similarity to the image by default; "attention", "rollout" or "flow"
             of the text encoder, the last two also of the image encoder. All others, and all methods with several
             texts, are maps over the image as :func:`explain` draws them.
@@ -274,7 +279,7 @@ def explain_words(
         layer, head, score, budget, device: as for :func:`explain`.
 
     Raises:
-        ConfigError: the model reads no texts beside images, or there is no such method.
+        ConfigError: the model takes no texts in addition to images, or there is no such method.
     """
     predictor = _predictor(model, device, None)
     texts = (text,) if isinstance(text, str) else tuple(text)
@@ -291,7 +296,7 @@ def explain_words(
 
 
 def unscored(reason: str, score: bool) -> list[str]:
-    """The line below maps that have no score, where one was requested."""
+    """The line below maps without a score, if one was requested."""
     return [f"no score: {reason}"] if score and reason else []
 
 
@@ -305,7 +310,7 @@ def _maps_of_words(
     head: int | None,
     budget: str | int,
 ) -> Drawing | None:
-    """Maps of words; None where the maps are over images alone."""
+    """Maps of words; None if the maps are over images only."""
     report, name = table.report(predictor.task.name), "rise" if isinstance(method, RiseMasks) else method
     maps = []
     for one in inputs:
@@ -317,7 +322,7 @@ def _maps_of_words(
 
 
 def _lines(results: Sequence[ScoredMap | TokenMaps]) -> list[str]:
-    """What the results print, line by line; the name of an input stays on one."""
+    """The text of the results, line by line; the name of an input stays on one line."""
     lines = []
     for one in results:
         name = one.map.name if isinstance(one, ScoredMap) else one.name
@@ -336,7 +341,7 @@ def _predictor(
             "it, or a path (saccade.save writes a model with both)"
         )
     if device is not None:
-        raise ConfigError("a predictor is on its own device: use predictor.to(device)")
+        raise ConfigError("a predictor has its own device: use predictor.to(device)")
     return model if options is None else model.with_options(options)
 
 
@@ -358,7 +363,7 @@ def _measure_own(
 def _with_labels(
     model: Model, labels: Sequence[str] | None, preprocessing: Preprocessing | None, task: str | None
 ) -> LoadedModel:
-    """A model alone as what a model directory holds.
+    """A plain model as the content of a model directory.
 
     Raises:
         ConfigError: something is missing.
@@ -378,15 +383,15 @@ def _with_labels(
     if not table.trains(name, architecture):
         raise ConfigError(f"a {kind.__name__} is for {' or '.join(tasks) or table.task_of(architecture)}, not {name}")
     if model.config.image_size is None:
-        raise ConfigError(f"a {kind.__name__} alone has no vocabulary: save the predictor that saccade.load returns")
+        raise ConfigError(f"a {kind.__name__} has no vocabulary: save the predictor that saccade.load returns")
     if preprocessing is None:
         height, width = model.config.image_size
         raise ConfigError(
-            "a model alone has no record of how images are prepared for it: give preprocessing=Preprocessing"
+            "a plain model has no record of how images are prepared for it: give preprocessing=Preprocessing"
             f"(({height}, {width}), mean=…, std=…), from saccade.data.preprocessing"
         )
     if labels is None and model.config.num_classes:
-        raise ConfigError(f"a model alone has no class names: give labels=… with {model.config.num_classes} names")
+        raise ConfigError(f"a plain model has no class names: give labels=… with {model.config.num_classes} names")
     source = LoadedModel(model, architecture, tuple(labels or ()), preprocessing, task=name)
     table.room(name).task(source)  # refuses what could not be used
     return source

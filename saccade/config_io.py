@@ -1,4 +1,4 @@
-"""Dataclass configs from plain values, as JSON and YAML have them: every key and type is checked."""
+"""Dataclass configs from plain values of JSON or YAML: every key and type is checked."""
 
 import math
 import types
@@ -17,9 +17,9 @@ TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", s
 
 @dataclass(frozen=True)
 class Range:
-    """The values that a number may have, as a part of its type: ``Annotated[float, Range(0, above=True)]``.
+    """Range of a number as a part of its type: ``Annotated[float, Range(0, above=True)]``.
 
-    Of a tuple, the range is that of each value. No range contains NaN or an infinity.
+    For a tuple the range applies to each value. No range contains NaN or infinity.
 
     Attributes:
         low: the smallest value.
@@ -36,7 +36,7 @@ class Range:
     ordered: bool = False
 
     def require(self, value: Any, path: str) -> None:
-        """Raise ConfigError, naming `path`, unless the numbers in `value` are inside; None has no range."""
+        """Raise ConfigError with `path` in the message unless the numbers in `value` are inside; None has no range."""
         numbers = value if isinstance(value, tuple | list) else () if value is None else (value,)
         for number in numbers:
             low = number > self.low if self.above else number >= self.low
@@ -47,7 +47,7 @@ class Range:
             raise ConfigError(f"{path} is a minimum and a maximum, not {value}")
 
     def _rule(self, number: float) -> str:
-        """What a number outside does not comply with."""
+        """The rule that a number outside the range violates."""
         if self.high is not None and self.high <= SHORT:
             low, high = "(" if self.above else "[", ")" if self.below else "]"
             return f"must be in {low}{self.low:g}, {self.high:g}{high}"
@@ -74,7 +74,7 @@ Strength = Annotated[float, Range(0, 1e6)]
 
 
 class Config:
-    """Mixin of dataclasses that are stored as JSON or YAML."""
+    """Mixin for dataclasses that are stored as JSON or YAML."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, nested dataclasses as dictionaries; :meth:`from_dict` reads them, also after JSON."""
@@ -93,10 +93,10 @@ def build_config(
 
     Args:
         cls: the dataclass.
-        values: by field name; a nested dataclass may be given as an instance.
+        values: values by field name; a nested dataclass may be given as an instance.
         path: prefix of names in errors, such as ``"data."``.
         hidden: fields that cannot be set by name.
-        more: other names to suggest in errors.
+        more: further names to suggest in errors.
 
     Raises:
         ConfigError: an unknown key, with the nearest names, a missing one, or a value of another type.
@@ -119,7 +119,8 @@ def build_config(
 
 
 def convert_value(kind: Any, value: Any, path: str) -> Any:
-    """A plain value as an instance of a type hint; raises ConfigError, naming `path`, if it has another type."""
+    """A plain value as an instance of a type hint; raises ConfigError with `path` in the message if it has another
+    type."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
         converted = convert_value(arguments[0], value, path)
@@ -175,12 +176,12 @@ def _convert_scalar(kind: type, value: Any, path: str) -> Any:
 
 
 def check_ranges(config: Any, path: str = "", names: Mapping[str, str] = MappingProxyType({})) -> None:
-    """Raise ConfigError, with the option's name, unless every number of a config and its parts is in its range.
+    """Raise ConfigError with the option's name unless every number of a config and its parts is in its range.
 
     Args:
         config: a dataclass.
         path: prefix of names in errors, such as ``"data."``.
-        names: of the fields whose values go by another name in errors.
+        names: names to use in errors instead of field names.
     """
     for name, kind in _type_hints(type(config)).items():
         value = getattr(config, name)

@@ -1,4 +1,4 @@
-"""Errors of users' input. Each message has what is wrong, where, and what to do."""
+"""Errors caused by users' input. Each message states what is wrong, where, and what to do."""
 
 
 class SaccadeError(Exception):
@@ -22,7 +22,7 @@ class CheckpointError(SaccadeError):
 
 
 class MeasurementError(SaccadeError):
-    """A model cannot be measured, or predicts nothing: its outputs are not finite."""
+    """A model cannot be measured, or its outputs are not finite."""
 
 
 class TrainingError(SaccadeError):

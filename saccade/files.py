@@ -1,7 +1,7 @@
-"""Files that others wrote, opened in one place: regular files only, of a bounded size, read as bytes or as UTF-8.
+"""Reading of untrusted files, in one place: regular files only, of a bounded size, as bytes or as UTF-8.
 
 Every reader of the package opens its files here: a pipe or a device, which may never end, is refused without waiting
-for it, and so is a file that claims more bytes than its kind ever has (a sparse file costs nothing on the disk).
+for it, and so is a file larger than the limit of its kind (a sparse file takes no space on the disk).
 
 Loads no torch.
 """
@@ -21,8 +21,8 @@ Problem = type[SaccadeError]
 
 
 class _Bounded(io.BufferedReader):
-    """A file of which a read reserves no more memory than there are bytes left: decoders and unpicklers pass on the
-    length that a damaged file states, and Python reserves it before it reads."""
+    """A file whose reads never allocate more memory than there are bytes left: decoders and unpicklers pass on the
+    length stated in a damaged file, and Python allocates it before reading."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or size < 0:
@@ -37,15 +37,15 @@ def open_regular(
     """Open a regular file for reading.
 
     Args:
-        path: of the file; symbolic links are followed.
-        name: of the file in errors; its path by default.
+        path: path of the file; symbolic links are followed.
+        name: name of the file in errors; its path by default.
         error: the class of errors to raise.
-        kind: what the file should be, for errors.
-        max_bytes: refuse larger files; None where the caller reads parts of it.
+        kind: expected kind of file, for errors.
+        max_bytes: limit of its size; None if the caller reads only parts of it.
 
     Raises:
-        SaccadeError: of the class `error`, in one line: there is no such file, no permission, it is not a regular file,
-            it is too large, or no file can have this name.
+        SaccadeError: of the class `error`, in one line: the file does not exist, permission is denied, it is not a
+            regular file, it is too large, or the name is not a valid file name.
     """
     name = name or str(path)
     try:
@@ -69,7 +69,7 @@ def open_regular(
 
 
 def require_regular(path: Path, error: Problem = DataError, *, kind: str = "file") -> Path:
-    """The path, if it is that of a regular file that can be opened; for libraries that open files themselves.
+    """The path, if it is a regular file that can be opened; for libraries that open files themselves.
 
     Raises:
         SaccadeError: as :func:`open_regular`.
@@ -91,7 +91,7 @@ def read_bytes(
 
 
 def read_text(path: Path, error: Problem = DataError, *, kind: str = "text file", max_bytes: int = MAX_BYTES) -> str:
-    """The text of a UTF-8 file, with or without a byte order mark; other errors as for :func:`open_regular`.
+    """The text of a UTF-8 file, with or without a byte order mark; further errors as for :func:`open_regular`.
 
     Raises:
         SaccadeError: the file is not UTF-8; the message has the line.
@@ -108,9 +108,9 @@ def read_text(path: Path, error: Problem = DataError, *, kind: str = "text file"
 
 
 def split_lines(text: str) -> list[str]:
-    """The lines of a text, without their ends.
+    """The lines of a text, without line endings.
 
-    Lines end at line feeds and carriage returns alone: U+2028, U+0085 and form feeds are characters of a text.
+    Only line feeds and carriage returns end lines: U+2028, U+0085 and form feeds are characters of the text.
     """
     return text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n") if text else []
 
@@ -121,17 +121,17 @@ def read_lines(path: Path, error: Problem = DataError) -> list[str]:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is such a file; also False for a name that no file can have, such as one that is too long."""
+    """Whether there is such a file; also False for an invalid file name, such as one that is too long."""
     return _holds(path.is_file)
 
 
 def is_dir(path: Path) -> bool:
-    """Whether there is such a folder; also False for a name that no folder can have."""
+    """Whether there is such a folder; also False for an invalid folder name."""
     return _holds(path.is_dir)
 
 
 def exists(path: Path) -> bool:
-    """Whether there is a file or folder of this name; also False for a name that none can have."""
+    """Whether there is a file or folder of this name; also False for an invalid name."""
     return _holds(path.exists)
 
 

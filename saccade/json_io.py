@@ -1,4 +1,4 @@
-"""JSON that others wrote, and JSON for others: every reader and writer of the package goes through here.
+"""Reading of untrusted JSON, and writing of JSON: used by every reader and writer of the package.
 
 Loads no torch.
 """
@@ -17,15 +17,15 @@ ESCAPED = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\ud
 
 
 def parse_json(text: str | bytes, name: object, error: type[SaccadeError] = DataError) -> Any:
-    """The value that a JSON text holds.
+    """The value of a JSON text.
 
     Args:
         text: UTF-8, with or without a byte order mark.
-        name: of the file, for errors.
+        name: name of the file, for errors.
         error: the class of errors to raise.
 
     Raises:
-        SaccadeError: of the class `error`, in one line: no UTF-8, no JSON, or nested deeper than Python reads.
+        SaccadeError: of the class `error`, in one line: not UTF-8, not JSON, or nested too deeply for Python.
     """
     try:
         return json.loads(text.decode("utf-8-sig") if isinstance(text, bytes) else text.removeprefix("\ufeff"))
@@ -41,8 +41,8 @@ def read_json_file(path: Path, error: type[SaccadeError] = DataError) -> Any:
 
 
 def dump_json(content: Any, *, indent: int | None = 1) -> str:
-    """JSON text that every parser reads and every terminal prints: numbers that are not finite, which JSON does not
-    have, become null, and bytes of a file name that are not UTF-8 their escapes."""
+    """JSON text that every parser reads and every terminal prints: non-finite numbers, which JSON does not have, become
+    null, and bytes of a file name that are not UTF-8 become escapes."""
     text = json.dumps(_finite(content), indent=indent, ensure_ascii=False, allow_nan=False)
     return ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 

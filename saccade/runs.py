@@ -1,6 +1,6 @@
-"""Train and report: the loop, and the page and the model card of what it leaves behind.
+"""Train and report: the loop, then the report and the model card of the run.
 
-saccade.train(setup, config)        # a model and a data set of your own
+saccade.train(setup, config)        # your own model and data set
 train_task(config)                  # what `saccade train` does
 """
 
@@ -66,23 +66,23 @@ def train(
     resume: bool = False,
     on_event: Callable[[Event], None] | None = None,
 ) -> RunResult:
-    """Train a model of your own on data of your own, with the one loop: resume, several processes and report included.
+    """Train your own model on your own data, with the same loop, including resume, several processes and the report.
 
     Args:
         setup: data, model and task.
-        config: of the run; `config.options` is None for a task without a row in the table.
+        config: config of the run; `config.options` is None for a task without a row in the table.
         output: the run's folder; under `runs/` by default.
-        resume: go on with the run in `output` from its last whole checkpoint.
-        on_event: called with everything that happens, in the first process.
+        resume: continue the run in `output` from its last complete checkpoint.
+        on_event: called with every event, in the first process.
 
     Raises:
-        DataError, ConfigError, CheckpointError: something does not fit; nothing was computed.
+        DataError, ConfigError, CheckpointError: data, config or checkpoint do not fit; nothing was computed.
         TrainingError: the loss became NaN or infinite, or the disk is full; the run can be resumed.
     """
     run = None
     if resume:
         if output is None:
-            raise ConfigError("`output` names the run that `resume=True` continues")
+            raise ConfigError("`resume=True` needs `output`, the run to continue")
         run = RunDirectory.existing(output)
     result = run_loop(config, lambda config, device: setup, run, output=output, resume=resume, on_event=on_event)
     if result.finished and result.is_first:
@@ -98,7 +98,8 @@ def train_task(
     resume: bool = False,
     on_event: Callable[[Event], None] | None = None,
 ) -> RunResult:
-    """Train what a config describes, for a task of the table; arguments as for :func:`saccade.training.loop.train`."""
+    """Train a model as a config describes, for a task of the table; arguments as for
+    :func:`saccade.training.loop.train`."""
     room = table.room(config.task)
     result = run_loop(config, room.setup, run, output=output, resume=resume, on_event=on_event)
     if result.finished and result.is_first:
@@ -107,11 +108,11 @@ def train_task(
 
 
 def fitted_config(config: RunConfig, explicit: Collection[str]) -> tuple[RunConfig, list[str]]:
-    """A config whose batch, epochs, model and image size follow the data where they are not given; and lines that
-    state what follows it. Built-in data sets have recipes of their own, which stay.
+    """A config whose batch size, epochs, model and image size are derived from the data if they are not given, and
+    lines that describe these choices. Built-in data sets have their own recipes, which are not changed.
 
     Args:
-        config: resolved.
+        config: resolved config.
         explicit: dotted names of the values that the user gave: :func:`saccade.training.config.explicit_values`.
     """
     if config.model.init and not table.config_class(config.task).ARCHITECTURES:
@@ -133,8 +134,8 @@ def fitted_config(config: RunConfig, explicit: Collection[str]) -> tuple[RunConf
 
 
 def without_colours(config: RunConfig, explicit: Collection[str], channels: int) -> tuple[RunConfig, list[str]]:
-    """The config without a recipe's augmentation of colours where images are neither grey nor RGB, and a line that
-    states it; what the user gave stays, and is refused later."""
+    """The config without a recipe's colour augmentation if images are neither grey nor RGB, and a line that states
+    this; options given by the user stay, and are refused later."""
     names = [name for name in ("randaugment", "color_jitter") if getattr(config.augmentation, name)]
     names = [name for name in names if f"augmentation.{name}" not in explicit]
     if channels in (1, 3) or not names:
@@ -146,7 +147,7 @@ def without_colours(config: RunConfig, explicit: Collection[str], channels: int)
 
 
 def initial_name(config: RunConfig, explicit: Collection[str]) -> str:
-    """The name of the model in the checkpoint that a backbone starts from; "" where its config has no name.
+    """The name of the model in the checkpoint that a backbone starts from; "" if its config has no name.
 
     Raises:
         ConfigError: `model.name` is given and is another architecture.
@@ -157,7 +158,7 @@ def initial_name(config: RunConfig, explicit: Collection[str]) -> str:
         if config.model.name and architecture_of(config.model.name) != architecture:
             raise ConfigError(
                 f"{config.model.init} is a {architecture}, and {config.model.name} is a "
-                f"{architecture_of(config.model.name)}: give --model or --init, or two that agree"
+                f"{architecture_of(config.model.name)}: give --model or --init, or two of the same architecture"
             )
         return config.model.name
 
@@ -170,14 +171,14 @@ def initial_name(config: RunConfig, explicit: Collection[str]) -> str:
 
 
 def plan_task(config: RunConfig) -> TrainingPlan:
-    """Data, model and order of the steps of a run, without training: raises what :func:`train_task` would raise before
-    its first step."""
+    """Data, model and order of the steps of a run, without training; raises the errors that :func:`train_task` raises
+    before its first step."""
     with joined_processes(config.device) as processes:
         return plan_run(config, table.room(config.task).setup(config, processes.device), processes)
 
 
 def write_report(run: RunDirectory) -> Path:
-    """Write `report.html` of a run of one's own: the curves, the time, the config."""
+    """Write `report.html` of a run with your own task: the curves, the time, the config."""
     config = read_text(run.path / "config.yaml")
     report = Report(title=run.path.name, rows=run.metrics(), config=config, environment=run.environment())
     write_atomic(run.report, render_report(report).encode())
@@ -235,7 +236,7 @@ def write_task_report(run: RunDirectory) -> Path:
 
 
 def describe_inputs(predictor: Predictor) -> str:
-    """How a model's inputs are prepared, for the card."""
+    """Preprocessing of a model's inputs, in words for the card."""
     if predictor.reads_images:
         return predictor.preprocess.describe()
     config = predictor.model.config
@@ -243,7 +244,7 @@ def describe_inputs(predictor: Predictor) -> str:
 
 
 def _distance(predictor: Predictor, source: Source) -> AttentionDistance | None:
-    """How far each head looks, over some images; None of a model without attention over an image alone."""
+    """Attention distance of each head, over some images; None for a model without attention over an image alone."""
     attends = any(isinstance(module, Attention) for module in predictor.model.modules())
     if not attends or not predictor.reads_images:
         return None

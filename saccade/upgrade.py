@@ -1,4 +1,4 @@
-"""Old names -> new ones: what runs and model directories of earlier versions are called today. Loads no torch."""
+"""Old names -> new names, for runs and model directories of earlier versions. Loads no torch."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -54,12 +54,12 @@ MOVED = {"label_smoothing": ("classification", "seq2seq"), "distillation": ("cla
 
 
 def task_name(name: str, architecture: str = "") -> str:
-    """Today's name of a task, where an old one needs it by the architecture of its model."""
+    """The current name of a task; some old names depend on the model's architecture."""
     return TEXT_TASKS.get(architecture, name) if name == "text" else TASKS.get(name, name)
 
 
 def option_names(task: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a task under today's names."""
+    """Options of a task under their current names."""
     names = OPTIONS.get(task, {})
     return {names.get(name, name): value for name, value in options.items()}
 

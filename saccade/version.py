@@ -1,3 +1,3 @@
-"""The version of the package, below everything that writes it down."""
+"""The version of the package, importable from every module."""
 
 __version__ = "0.2.0"

@@ -1,4 +1,4 @@
-"""What every page that this package serves has in common: the headers of its answers, and its socket."""
+"""Response headers and socket of every page that this package serves."""
 
 import socket
 
@@ -19,7 +19,7 @@ PAGE_HEADERS = {
 
 
 def open_socket(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one.
+    """A listening socket; port 0 selects a free port.
 
     Raises:
         ConfigError: the address cannot be used.

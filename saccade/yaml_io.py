@@ -1,4 +1,4 @@
-"""YAML that others wrote: plain values alone, and no more of them than the text has room for.
+"""Reading of untrusted YAML: only plain values, of a number bounded by the length of the text.
 
 Loads no torch.
 """
@@ -17,17 +17,17 @@ MAX_VALUES = 1_000_000  # after every alias is replaced by what it stands for
 
 
 def parse_yaml(text: str, name: object, error: type[SaccadeError] = ConfigError, *, unique: bool = True) -> Any:
-    """The plain value that a YAML text holds; tags of other objects are errors.
+    """The plain value of a YAML text; tags of other objects are errors.
 
     Args:
-        text: one document.
-        name: of the file, for errors.
+        text: a single document.
+        name: name of the file, for errors.
         error: the class of errors to raise.
-        unique: refuse a key that stands twice in one mapping, of which the first would be lost.
+        unique: raise an error for a repeated key in a mapping, whose first value would be lost.
 
     Raises:
-        SaccadeError: of the class `error`, in one line: no YAML, nested too deeply, or aliases that stand for more than
-            a million values or for themselves.
+        SaccadeError: of the class `error`, in one line: not YAML, nested too deeply, or aliases that expand to more
+            than a million values or to themselves.
     """
     if len(text) > MAX_BYTES:
         raise error(f"{name} has {len(text):,} characters: YAML of more than {MAX_BYTES // 2**20} MiB is not read")
@@ -59,7 +59,7 @@ def read_yaml_file(path: Path, error: type[SaccadeError] = ConfigError, *, uniqu
 
 
 def _values(node: yaml.Node, sizes: dict[int, int]) -> int:
-    """The number of values below a node with every alias replaced: what a program sees that walks through them."""
+    """The number of values below a node with every alias replaced, as seen by a program that walks through them."""
     if id(node) in sizes:
         if not sizes[id(node)]:
             raise ValueError("an alias refers to a value that contains it")
@@ -83,7 +83,7 @@ def _require_unique_keys(node: yaml.Node, visited: set[int]) -> None:
         twice = [name for (_, name), count in counts.items() if count > 1 and name != "<<"]
         if twice:
             raise ValueError(
-                f"the key {twice[0]!r} is there twice in the mapping that begins in line {node.start_mark.line + 1}"
+                f"the key {twice[0]!r} is repeated in the mapping that begins in line {node.start_mark.line + 1}"
             )
     children = node.value if isinstance(node, yaml.SequenceNode) else [part for pair in node.value for part in pair]
     for child in children:

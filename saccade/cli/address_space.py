@@ -1,6 +1,6 @@
 """A limited address space (``ulimit -v``): whether the libraries of a command fit into it.
 
-Some of them end the process where they cannot be loaded, with no exception to report: a child process tries first.
+Some of them end the process without an exception if they cannot be loaded, so a child process loads them first.
 """
 
 import mmap
@@ -11,13 +11,14 @@ MARGIN = 2**29  # bytes for a command besides its libraries
 
 
 def limit() -> int | None:
-    """Bytes of address space that this process may use; None for any number."""
+    """Bytes of address space that this process may use; None for no limit."""
     soft = resource.getrlimit(resource.RLIMIT_AS)[0]
     return None if soft == resource.RLIM_INFINITY else soft
 
 
 def holds_libraries() -> bool:
-    """Whether a child process with this one's limits can load PyTorch and what comes with it; takes as long as that."""
+    """Whether a child process with the same limits can load PyTorch and its libraries; takes as long as loading
+    them."""
     child = os.fork()
     if child == 0:
         code = 1

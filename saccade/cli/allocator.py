@@ -1,4 +1,4 @@
-"""The memory allocator of the command line's own process."""
+"""Memory allocator settings of the command-line process."""
 
 import ctypes
 
@@ -10,11 +10,11 @@ TRIM_THRESHOLD = 1 << 30
 def keep_freed_memory() -> bool:
     """Let glibc's malloc reuse large blocks that were freed, instead of returning them to the kernel.
 
-    A network frees and allocates its activations at every step; as new pages of the kernel they cost a page fault and
-    the zeroing of 4 KiB each. For processes that are Saccade's own: a library leaves its host's allocator alone.
+    A network frees and allocates its activations at every step; as new pages of the kernel each costs a page fault and
+    the zeroing of 4 KiB. Only for Saccade's own processes: a library does not change its host's allocator.
 
     Returns:
-        Whether it took effect; another C library has no such settings.
+        Whether it took effect; other C libraries have no such settings.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

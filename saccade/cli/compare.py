@@ -40,10 +40,10 @@ def compare(
     """Compare two models of one task on the same inputs, in one HTML file. With --split auto, these are
     the inputs that neither model was trained on.
 
-    Of classifiers with one class an image: accuracy with a paired interval and McNemar's test, disagreements with
-    pictures, calibration, cost, speed, shifts and corruptions (of --images, 100 by default). Of detectors, depth,
-    segmentation and all others: every main metric with the paired interval of its difference, the images on which the
-    models differ most, cost and speed.
+    For classifiers with one class per image: accuracy with a paired interval and McNemar's test, disagreements with
+    pictures, calibration, cost, speed, shifts and corruptions (of --images, 100 by default). For detection, depth,
+    segmentation and all other tasks: every main metric with the paired interval of its difference, the images on which
+    the models differ most, cost and speed.
 
     Parameters
     ----------
@@ -56,11 +56,11 @@ def compare(
     output
         Where to write the report.
     pictures
-        Images to show at most.
+        Maximum number of images to show.
     corruptions
         Measure the error of classifiers under common corruptions.
     resamples
-        Draws of the bootstrap of metrics; detectors take a second for about ten.
+        Number of bootstrap resamples of metrics; for detectors ten take about a second.
     device
         Device, such as cpu, cuda or auto.
     """
@@ -184,7 +184,7 @@ def drawn_differences(
 
 
 def image_places(predictor: "Predictor", data: str, split: str) -> "dict[str, tuple[ImageSource, int]]":
-    """Where the images of a split are, by name."""
+    """Paths of the images of a split, by name."""
     from saccade.engine.evaluation import choose_split
 
     _, parts, _ = choose_split(predictor, data, split)
@@ -195,7 +195,7 @@ def image_places(predictor: "Predictor", data: str, split: str) -> "dict[str, tu
 def shown(
     predictors: "tuple[Predictor, Predictor]", data: str, split: str, rows: "tuple[Disagreement, ...]"
 ) -> "list[ShownDisagreement]":
-    """The images of some disagreements, and where each model looked."""
+    """The images of some disagreements, and the attention map of each model."""
     from saccade.analysis.attention_maps import to_pixels
     from saccade.analysis.image_maps import image_map
     from saccade.errors import RecordingError

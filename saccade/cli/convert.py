@@ -1,4 +1,4 @@
-"""`saccade convert`: take a model to another project."""
+"""`saccade convert`: write a model in another project's format."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -30,8 +30,8 @@ def convert(
     image_size
         Side in pixels, instead of the model's own; positions are resampled.
     set
-        An option of the model that its file does not record, as KEY=VALUE: --set text.block.activation=gelu. With
-        --to saccade the result is a model directory that every command opens with it.
+        An option of the model that its file does not record, as KEY=VALUE: --set text.block.activation=gelu. With --to
+        saccade the resulting model directory records it for every command.
     """
     from saccade.checkpoints.convert import convert as write
     from saccade.training.config import parse_override

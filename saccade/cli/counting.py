@@ -1,4 +1,4 @@
-"""A progress bar with rate and time left for work that is counted."""
+"""A progress bar with rate and remaining time."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Gives a function to call with (done, total). Shown on stderr, and only on a terminal."""
+    """Yields a function to call with (done, total). Shown on stderr, and only on a terminal."""
     console = Console(file=sys.stderr)
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(compact=True))
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:

@@ -1,4 +1,4 @@
-"""`saccade data`: look at a data set, pack a data set."""
+"""`saccade data`: check a data set, pack it into shards, compose scenes."""
 
 import sys
 from pathlib import Path
@@ -34,9 +34,9 @@ def check(
     Parameters
     ----------
     mode
-        full opens every input; sample some 2,000; auto all of up to 20,000.
+        full opens every input; sample about 2,000; auto all inputs of sets of up to 20,000, else a sample.
     fix
-        Rewrite COCO boxes as they were probably meant; the original is kept as NAME.json.orig.
+        Correct invalid COCO boxes to their probable values; the original is kept as NAME.json.orig.
     set
         An option of the data as in training, as KEY=VALUE: --set data.class_table=colours.csv
     """
@@ -97,16 +97,16 @@ def shard(
     test_fraction: float = 0.2,
     split_seed: int = 0,
 ) -> None:
-    """Pack a data set into tar files (WebDataset's layout), its splits kept. Files are copied byte for byte.
+    """Pack a data set into tar files (WebDataset layout), keeping its splits. Files are copied byte for byte.
 
     Parameters
     ----------
     data
         A folder, a CSV, a zip, or "digits".
     output
-        A new folder for the tars.
+        A new folder for the tar files.
     shard_mb
-        Size in megabytes after which a new tar is started.
+        Size in megabytes after which a new tar file is started.
     val_fraction
         Fraction of the training split to hold out for validation if the data has no val split.
     test_fraction

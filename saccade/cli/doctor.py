@@ -19,17 +19,17 @@ PACKAGES = (
 def doctor(
     *, clear_cache: Annotated[bool, Parameter(name="--clear-cache", negative="")] = False, as_json: Json = False
 ) -> int:
-    """Print versions, cores and devices, the precision of matrix products, and whether each part works here.
+    """Print versions, cores and devices, the precision of matrix products, and whether each part works on this machine.
 
     Parameters
     ----------
     clear_cache
-        Delete the backends that --fast has chosen, and do nothing else.
+        Delete the stored choices of --fast, and do nothing else.
     """
     if clear_cache:
         from saccade.inference.choices import choices_folder, clear_choices
 
-        print(f"forgot {clear_choices()} choices of --fast in {choices_folder()}")
+        print(f"deleted {clear_choices()} choices of --fast in {choices_folder()}")
         return 0
     import torch
 
@@ -63,7 +63,7 @@ def _version(package: str) -> str:
 
 
 def _problems() -> list[str]:
-    """Try each part once, on a small input: a list of what does not work, and what to do."""
+    """Run each part once, on a small input: a list of problems and what to do about them."""
     import torch
 
     from saccade.models.zoo import create

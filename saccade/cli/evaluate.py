@@ -1,4 +1,4 @@
-"""`saccade evaluate`: how well a model does on labelled images."""
+"""`saccade evaluate`: metrics of a model on labelled data."""
 
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @Parameter(name="*")
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """Options of some tasks; a task that does not have one refuses it."""
+    """Options of some tasks; they are errors for the other tasks."""
 
     max_depth: float | None = None
     """For a depth model, in metres: farther ground truth is excluded, farther predictions are clamped to it; usually 10
@@ -59,14 +59,15 @@ def evaluate(
         A folder, a CSV, a zip, tar shards, or "digits"; for a detector COCO, Pascal VOC, YOLO, or "scenes"; for a CLIP
         a CSV or JSONL of image,caption.
     split
-        auto, train, val, test or all. auto: the test split that the model was not trained on, else all images.
+        auto, train, val, test or all. auto: held-out images (the test split, or the validation split of the model's own
+        training data), otherwise all images.
     batch_size
         Images per batch.
     workers
         Processes that load images.
     stages
-        For a detector: measure after every decoder layer (DETR), or its candidates (FCOS), each with and
-        without suppression of duplicates.
+        For a detector: measure after every decoder layer (DETR), or the candidates (FCOS), each with and without
+        non-maximum suppression.
     """
     from saccade.cli.counting import counting
     from saccade.engine.evaluation import evaluate as measure
@@ -82,7 +83,7 @@ def evaluate(
     fast = running or WayOptions()
     if is_exported(model):
         if stages or way != ModelOptions() or fast.fast or fast.merge:
-            raise ConfigError("an exported file has its own size and labels, runs as it is, and has no stages")
+            raise ConfigError("an exported file has a fixed size and labels, no other options, and no stages")
         with counting("images") as advance:
             result, task = evaluate_exported(
                 model, data, table.room, split=split, batch_size=batch_size, workers=workers, options=task_options,
@@ -106,7 +107,7 @@ def evaluate(
 
 
 def report_metrics(result: "Evaluation", task: "Task", draws: BootstrapOptions, as_json: bool) -> None:
-    """Print the metrics of a split, with their intervals where they are required."""
+    """Print the metrics of a split, with their intervals if requested."""
     from saccade.engine.intervals import bootstrap as intervals_of
 
     intervals = None

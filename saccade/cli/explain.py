@@ -1,4 +1,4 @@
-"""`saccade explain`: a picture of what a model attends to."""
+"""`saccade explain`: draw what a model attends to."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,27 +48,27 @@ def explain(
 ) -> None:
     """Draw what a model attends to.
 
-    For a classifier the rollout of all layers and each head of the last, over the image. For a DETR its detections and
-    the cross-attention of their queries. For a model that generates texts the cross-attention of each token. With
-    --point, the attention of one patch in every layer: also for a DPT. With --method, --layer, --head or --query one
-    map an image; with --method and --point the map of the depth, class or box at this place; with --text the relevance
-    of patches and words for their similarity; with --text several times the model is a classifier whose classes are
-    the texts. For a model of texts the attention of its words, or a --method of them. Below stands how far the map can
-    be believed, or why it has no score.
+    For a classifier: the rollout of all layers and each head of the last layer, over the image. For a DETR: its
+    detections and the cross-attention of their queries. For a model that generates texts: the cross-attention of each
+    token. With --point: the attention of one patch in every layer, also for a DPT. With --method, --layer, --head or
+    --query: one map per image; with --method and --point: the map of the depth, class or box at this point; with
+    --text: the relevance of patches and words for their similarity; with several --text: the model is a classifier
+    whose classes are the texts. For a text model: the attention of its words, or a --method applied to them. The
+    reliability of the map, or the reason why it has no score, is printed below it.
 
     Parameters
     ----------
     model
         A run, a model directory, a published file or hub:ORG/NAME.
     images
-        One row per image: files, folders or patterns; texts for a model of texts.
+        Files, folders or patterns, one row per image; texts for a text model.
     output
-        Where to draw: .png, .svg, .pdf or .jpg.
+        File of the picture: .png, .svg, .pdf or .jpg.
     method
-        One map per image. Of what the head reads: the attention of a layer, or rollout or flow through all layers. For
-        a class, a box, or the depth or class at a point: relevance through attention (Chefer et al. 2021), AttnLRP
-        (Achtibat et al. 2024), Grad-CAM on tokens or on the last feature map of a ConvNet. For a class or a text: RISE
-        (Petsiuk et al. 2018), integrated gradients or occlusion (with the extra `attribution`).
+        One map per image. For the token that the head reads: the attention of a layer, or rollout or flow through all
+        layers. For a class, a box, or the depth or class at a point: relevance through attention (Chefer et al. 2021),
+        AttnLRP (Achtibat et al. 2024), Grad-CAM on tokens or on the last feature map of a ConvNet. For a class or a
+        text: RISE (Petsiuk et al. 2018), integrated gradients or occlusion (with the extra `attribution`).
     target
         Name of the class, or the text, for relevance, attnlrp, grad-cam, rise, integrated-gradients and occlusion; the
         predicted one by default.
@@ -77,7 +77,7 @@ def explain(
     head
         Head of the attention, from 0 (default: the mean of all).
     budget
-        Memory that one picture's attention may take.
+        Memory that the attention of one picture may take.
     """
     if output.suffix.lower() not in SUFFIXES:
         raise ConfigError(f"--output must end in {', '.join(SUFFIXES)}, not {output.suffix or output.name!r}")

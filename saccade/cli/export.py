@@ -22,7 +22,7 @@ def export(
     model: str,
     out: Annotated[Path, Parameter(name=["--out", "-o"])],
     *,
-    to: Annotated[Target, Parameter(help="Program that opens the file.")] = "onnx",
+    to: Annotated[Target, Parameter(help="Runtime that opens the file.")] = "onnx",
     attention: Annotated[tuple[int, ...], Parameter(negative="", consume_multiple=True)] = (),
     images: Annotated[tuple[Path, ...], Parameter(negative="", consume_multiple=True)] = (),
     tolerance: float | None = None,
@@ -43,14 +43,14 @@ def export(
     out
         The file, or a folder for model.onnx.
     attention
-        Numbers of attentions whose weights the graph returns too: 0 is the first layer, -1 the last.
+        Indices of attention layers whose weights the graph also returns: 0 is the first, -1 the last.
     images
         Photographs or folders of them for the comparison (default: the two sample images of scikit-learn).
     tolerance
-        Largest difference from PyTorch, as a fraction of an output's scale; 1e-4 by default, 5e-4 of OpenVINO.
+        Largest difference from PyTorch, as a fraction of an output's scale; 1e-4 by default, 5e-4 for OpenVINO.
     precision
-        Of the weights. bf16 halves the file; int8 quantises matrix products. The file is refused where fewer than 95 %
-        of the classes of --images (or of 64 crops of photographs) stay the same.
+        Precision of the weights. bf16 halves the file; int8 quantises matrix products. The file is rejected if fewer
+        than 95 % of the predicted classes of --images (or of 64 crops of photographs) stay the same.
     data
         Labelled data on which the model and the file are measured afterwards, as by `saccade evaluate`.
     """

@@ -24,11 +24,11 @@ def fill(
     Parameters
     ----------
     model
-        A run or a model directory of a BERT or a Perceiver of texts, or a published BERT with its vocabulary.
+        A run or a model directory of a BERT or a text Perceiver, or a published BERT with its vocabulary.
     texts
-        With [MASK] in the place of each token to predict.
+        Texts with [MASK] in place of each token to predict.
     top
-        Tokens to print for each [MASK], the most probable first.
+        Number of tokens to print for each [MASK], the most probable first.
     device
         Device, such as cpu or cuda.
     """

@@ -1,4 +1,4 @@
-"""`saccade look`: a page on this machine that shows what a model attends to."""
+"""`saccade look`: a local page that shows what a model attends to."""
 
 import os
 import sys
@@ -36,10 +36,10 @@ def look(
     export: Path | None = None,
     data: str | None = None,
 ) -> None:
-    """Look inside a model: hover a patch of an image and see what each head attends to.
+    """Explore a model: hover over a patch of an image and see what each head attends to.
 
-    Serves a page on this machine, at 127.0.0.1, until it is interrupted. Without arguments: the digits model, which is
-    trained if there is none in runs/, on digits, and at twice its size on images of four digits. Needs the extra
+    Serves a page at 127.0.0.1 until it is interrupted. Without arguments it shows the digits model, which is trained if
+    there is none in runs/, on digits, and at twice its size on images of four digits. Needs the extra
     `look`: pip install "saccade[look]".
 
     Parameters
@@ -47,7 +47,7 @@ def look(
     inputs
         Models (runs, model directories, published files, hub:ORG/NAME), then images (files, folders or patterns).
     text
-        A text for a model that reads texts, or a label for a CLIP; give it several times for several.
+        A text for a model that reads texts, or a label for a CLIP; may be repeated.
     port
         Port of the page; 0 selects a free one.
     memory
@@ -57,7 +57,7 @@ def look(
     device
         Device, such as cpu or cuda.
     browser
-        Open the page in a browser where there is a desktop.
+        Open the page in a browser if there is a desktop.
     export
         Write the page as one file, with the attention of every model on every image inside, instead of serving it.
     data
@@ -119,10 +119,10 @@ def has_desktop() -> bool:
 def open_inputs(
     inputs: list[str], image_size: int | None, device: str, texts: "Sequence[str]" = ()
 ) -> "tuple[list[OpenModel], list[OpenImage | OpenText]]":
-    """The models and images that the arguments name, and texts.
+    """The models, images and texts of the arguments.
 
     Raises:
-        ConfigError: no model among them, too many images, or images or texts that no model reads.
+        ConfigError: no model among them, too many images, or inputs that no model takes.
     """
     from saccade.explorer.recording import OpenImage, OpenText
     from saccade.explorer.session import OpenModel
@@ -148,7 +148,7 @@ def open_inputs(
 
 
 def text_reader(predictor: "Predictor") -> "ReadsTexts | None":
-    """What reads the labels that are typed, of a CLIP; None for other models."""
+    """Text reader for labels typed in the page, for a CLIP; None for other models."""
     from saccade.tasks.contrastive.reading import TextReader
 
     try:
@@ -194,8 +194,8 @@ def digits_model() -> Path:
 
 
 def digits_and_boards(image_size: int | None, device: str) -> "tuple[list[OpenModel], list[OpenImage]]":
-    """What is shown without arguments: the digits model at twice its size on images of four digits, where it takes that
-    size, and as it is on single digits."""
+    """Models and images without arguments: the digits model at twice its size on images of four digits, if it supports
+    that size, and at its own size on single digits."""
     from saccade.data.builtin.digits import DigitsSource, digits_board, digits_splits
     from saccade.explorer.recording import OpenImage
     from saccade.explorer.session import OpenModel

@@ -1,4 +1,4 @@
-"""The command line. Each command is one thin file; none is loaded, and torch neither, until it is needed."""
+"""The command line. Each command is one thin file; neither a command nor torch is loaded until it is needed."""
 
 import os
 import signal
@@ -34,11 +34,11 @@ COMMANDS = {  # name -> where it is, what it does
     "translate": ("saccade.cli.translate:translate", "Generate a text from a text or an image."),
     "fill": ("saccade.cli.fill:fill", "Predict the masked words of a text."),
     "probe": ("saccade.cli.probe:probe", "Measure frozen features: nearest neighbours, few-shot, linear."),
-    "explain": ("saccade.cli.explain:explain", "Draw what a model attends to in an image."),
-    "analyze": ("saccade.cli.analyze:app", "Measure and draw what is inside a model, analysis by analysis."),
-    "look": ("saccade.cli.look:look", "Explore in a browser what a model attends to, and change it."),
+    "explain": ("saccade.cli.explain:explain", "Draw what a model attends to."),
+    "analyze": ("saccade.cli.analyze:app", "Analyse a model: attention, layers, positions, cost, robustness."),
+    "look": ("saccade.cli.look:look", "Explore and change attention in a browser."),
     "serve": ("saccade.cli.serve:serve", "Serve models over HTTP, with batching and limits."),
-    "prune": ("saccade.cli.prune:prune", "Take out the heads and blocks that matter least."),
+    "prune": ("saccade.cli.prune:prune", "Remove the least important heads and blocks."),
     "lab": ("saccade.cli.lab:app", "Run studies of many runs, and fit scaling laws to them."),
     "compare": ("saccade.cli.compare:compare", "Compare two models of a task on the same inputs, in one report."),
     "convert": ("saccade.cli.convert:convert", "Write a model in another project's format."),
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def resource_line(error: Exception) -> str | None:
-    """What to print for an error of the machine or of a name that no file can have; None for an error of the code."""
+    """Message for an error of the machine or an invalid file name; None for an error of the code."""
     text = one_line(error)
     if isinstance(error, MemoryError) or any(sign in text for sign in NO_MEMORY):
         return f"not enough memory ({text or 'an allocation failed'}): use smaller images or a smaller --batch-size"
@@ -95,12 +95,12 @@ def resource_line(error: Exception) -> str | None:
 
 
 def close_output() -> None:
-    """What Python still writes when it ends goes nowhere."""
+    """Discard what Python writes at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def overview() -> str:
-    """What `saccade --help` says; written here, because loading a parser to say it takes three times as long."""
+    """Text of `saccade --help`; written here, because loading the parser takes three times as long."""
     width = max(map(len, COMMANDS))
     commands = "\n".join(f"  {name:<{width}}  {does}" for name, (_, does) in COMMANDS.items())
     return (
@@ -111,7 +111,7 @@ def overview() -> str:
 
 
 def make_app() -> "App":
-    """The parser; commands are loaded when they are used."""
+    """The parser; commands are loaded on use."""
     from cyclopts import App
 
     app = App(name="saccade", help=ABOUT, version=__version__, help_format="plaintext")

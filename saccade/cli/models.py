@@ -31,7 +31,7 @@ def models(
     name
         Only models whose name contains this, such as vit, or matches it, such as "vit_b*".
     image_size
-        Cost at this side in pixels instead of the model's own; measured, which takes a moment.
+        Cost at this side in pixels instead of the model's own; it is measured, which takes a moment.
     """
     names = [model for model in list_models(name) if task is None or trains(task, architecture_of(model))]
     if not names:

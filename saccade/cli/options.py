@@ -36,17 +36,17 @@ class ModelOptions:
 @Parameter(name="*")
 @dataclass(frozen=True)
 class FastOptions:
-    """Whether the fastest way to run the model on this machine is used."""
+    """Whether the fastest backend on this machine is used."""
 
     fast: Annotated[bool, Parameter(negative="")] = False
     """Rewrite the model, measure the installed backends, and use the fastest whose output is within 1e-5 of the plain
-    one. It takes up to half a minute the first time; the choice is kept for the next call."""
+    one. This takes up to half a minute the first time; the choice is stored for later calls."""
     precision: Literal["f32", "bf16", "int8"] = "f32"
     """With --fast: precision of matrix products; bf16 and int8 are used only if 95 % of the predicted
     classes stay the same."""
 
     def apply(self, predictor: Any, batch_size: int, method: Literal["forward", "embed"] = "forward") -> Any:
-        """The predictor, or a fast one for batches of a size, whose choice is printed on stderr.
+        """The predictor, or a fast one for batches of a given size; the choice is printed on stderr.
 
         Raises:
             ConfigError: it is an exported file.
@@ -61,7 +61,7 @@ class FastOptions:
         from saccade.inference.optimize import choice_of, optimize
 
         if not isinstance(predictor, Predictor):
-            raise ConfigError("--fast is for a model: an exported file runs as it is")
+            raise ConfigError("--fast is for a model: an exported file has no such option")
 
         fast = optimize(predictor, method=method, precision=self.precision, batch_size=batch_size)
         print(choice_of(fast.model), file=sys.stderr)
@@ -71,7 +71,7 @@ class FastOptions:
 @Parameter(name="*")
 @dataclass(frozen=True)
 class RunOptions(FastOptions):
-    """Where a model runs, and how fast."""
+    """Device and speed of a model."""
 
     device: str = "cpu"
     """Such as cpu or cuda."""
@@ -80,7 +80,7 @@ class RunOptions(FastOptions):
 @Parameter(name="*")
 @dataclass(frozen=True)
 class WayOptions(FastOptions):
-    """How a model runs: as fast as it can, and with fewer tokens."""
+    """Options for faster inference: the fastest backend and token merging."""
 
     merge: int = 0
     """Tokens to merge in each block of a ViT, a DeiT or a DPT: similar patches become one (ToMe). 13 makes a DeiT-Ti
@@ -102,15 +102,15 @@ class WayOptions(FastOptions):
 @Parameter(name="*")
 @dataclass(frozen=True)
 class CacheOptions:
-    """Where features of images are kept between calls."""
+    """Cache of image features."""
 
     cache: Path | None = None
-    """Folder that keeps the vectors, instead of ~/.cache/saccade/features."""
+    """Folder of the cached vectors, instead of ~/.cache/saccade/features."""
     no_cache: Annotated[bool, Parameter(negative="")] = False
     """Store no features."""
 
     def folder(self) -> Path | None:
-        """The folder, or None to keep nothing."""
+        """The folder, or None for no cache."""
         from saccade.engine.features import default_cache
 
         if self.cache is not None and self.no_cache:
@@ -134,7 +134,7 @@ class BootstrapOptions:
 @Parameter(name="*")
 @dataclass(frozen=True)
 class MapOptions:
-    """How a map is drawn up and scored."""
+    """How a map is computed and scored."""
 
     masks: int | None = None
     """Random masks of rise; 1000 by default, the paper has 4000 to 8000."""

@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 @Parameter(name="*")
 @dataclass(frozen=True)
 class PredictOptions:
-    """Options of some tasks; a task that does not have one refuses it."""
+    """Options of some tasks; they are errors for the other tasks."""
 
     top: int | None = None
     """Number of classes to print for each image (default: 5)."""
     threshold: float | None = None
     """Smallest score of a box (default: 0.5) or of a segment (default: 0.85)."""
     panoptic: Annotated[bool, Parameter(negative="")] = False
-    """For a detector with masks: one segment for every pixel instead of boxes."""
+    """For a detector with masks: predict a panoptic segmentation instead of boxes."""
     stuff: str = ""
-    """With --panoptic: classes that are not counted, separated by commas; COCO's 91 to 249 where the model has them."""
+    """With --panoptic: classes to leave out, separated by commas; by default COCO's 91 to 249 if the model has them."""
 
     def given(self) -> dict[str, Any]:
         """The options that are not at their defaults."""
@@ -46,24 +46,24 @@ class PredictOptions:
 @Parameter(name="*")
 @dataclass(frozen=True)
 class OutputOptions:
-    """Where predictions go."""
+    """Output of predictions."""
 
     draw: Path | None = None
-    """Folder for pictures with the predictions drawn in: classes, boxes, depth or classes of every pixel; with the
-    maps themselves."""
+    """Folder for pictures with the predictions drawn over them: classes, boxes, depth or classes of every pixel; also
+    receives the maps themselves."""
     as_json: Json = False
     as_csv: Annotated[bool, Parameter(name="--csv", negative="", help="Print CSV instead of text.")] = False
     out: Path | None = None
     """A file for the predictions of any number of inputs: .parquet, .csv or .jsonl. A job that is killed continues when
     it is started again; inputs that cannot be read are listed in NAME-errors.csv."""
     shard: str = "0/1"
-    """With --out: which part of the inputs this process handles, such as 0/4 to 3/4 in four processes or machines that
-    share the folder; the last one writes the file."""
+    """With --out: the part of the inputs for this process, such as 0/4 to 3/4 in four processes or machines that share
+    the folder; the last one to finish writes the file."""
     ray: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None
-    """With --out: do the parts on a Ray cluster at HOST:PORT (or auto) that sees the folder and the images; without an
-    address on a new one on this machine. A worker that dies is replaced: nothing is lost or done twice."""
+    """With --out: run the parts on a Ray cluster at HOST:PORT (or auto) that has access to the folder and the images;
+    without an address on a new local cluster. A worker that dies is replaced, and no part is lost or done twice."""
     ray_workers: int = 2
-    """With --ray: processes with a model each."""
+    """With --ray: number of processes, each with its own model."""
 
     def __post_init__(self) -> None:
         if self.as_json and self.as_csv:
@@ -100,8 +100,8 @@ def predict(
     batch_size
         Inputs per batch.
     max_pixels
-        Refuse larger images (default: 89 million); a JPEG of up to four times as many is decoded at half its
-        resolution.
+        Largest number of pixels of an image (default: 89 million); a JPEG of up to four times as many is decoded at
+        half its resolution.
     """
     output, way = output or OutputOptions(), running or WayOptions()
     task_options = (options or PredictOptions()).given()
@@ -163,7 +163,7 @@ def opened(
         from saccade.tasks import table
 
         if way != ModelOptions() or running.merge:
-            raise ConfigError("an exported file has its own size and labels, and runs on the CPU as it is")
+            raise ConfigError("an exported file has a fixed size and labels, and runs on the CPU")
         return open_exported(model, table.decoder, options=options)
     from saccade.tasks.loading import load
 
@@ -174,7 +174,7 @@ def opened(
 def open_stream(
     model: str, way: ModelOptions, options: dict[str, Any], running: WayOptions, max_pixels: int, batch_size: int
 ) -> "Stream":
-    """What predicts, in a process of its own."""
+    """The predictor, in its own process."""
     predictor = opened(model, way, options, running)
     predictor.max_pixels = max_pixels
     return running.apply(predictor, batch_size).stream
@@ -188,7 +188,8 @@ def run_job(
     described: dict[str, Any],
     opening_again: "Callable[[], Stream]",
 ) -> int:
-    """Predict into a file, in parts that are kept; the exit code is 1 if there are inputs that cannot be read."""
+    """Predict into a file, in parts that can be continued; the exit code is 1 if there are inputs that cannot be
+    read."""
     from saccade.cli.counting import counting
     from saccade.inference.batch_job import BatchJob, Shard
 
@@ -215,7 +216,7 @@ def run_job(
 
 
 def drawn(results: Iterable["Result"], folder: Path, max_pixels: int, channels: int) -> Iterator["Result"]:
-    """Draw each result on its image while it passes, and write its files for programs beside it."""
+    """Draw each result on its image as it is yielded, and write its data files next to it."""
     import numpy as np
 
     from saccade.checkpoints.atomic import write_atomic
@@ -235,7 +236,7 @@ def drawn(results: Iterable["Result"], folder: Path, max_pixels: int, channels: 
 
 
 def shown_image(name: str, channels: int, max_pixels: int) -> "Image.Image":
-    """The image of a result at its own size, in colour; numbers of other channels as a picture of them."""
+    """The image of a result at its original size, in colour; images with other channels are converted to a picture."""
     from PIL import Image
 
     if channels in (1, 3) and not name.endswith(".npy"):
@@ -250,7 +251,7 @@ def shown_image(name: str, channels: int, max_pixels: int) -> "Image.Image":
 
 
 def expand(text: str) -> Iterator[Path]:
-    """The image files that an argument stands for. A name that is no folder and no pattern is taken as it is."""
+    """The image files of an argument. A name that is neither a folder nor a pattern is returned unchanged."""
     import glob
 
     from saccade.data.image_formats import image_names, is_image_name

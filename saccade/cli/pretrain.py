@@ -1,4 +1,4 @@
-"""`saccade pretrain`: learn without labels, by masked image or masked language modelling, then fine-tune on few."""
+"""`saccade pretrain`: pre-train without labels, by masked image or masked language modelling."""
 
 from pathlib import Path
 from typing import Annotated
@@ -22,18 +22,18 @@ def pretrain(
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     verbose: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Pre-train on images or texts without labels, by masking parts of them and predicting these parts.
+    """Pre-train on images or texts without labels, by masking parts of them and predicting the masked parts.
 
     A masked autoencoder (--model mae_...) reconstructs the pixels of masked patches; masked patch prediction (--model
-    masked_vit_...) predicts their mean colours; BERT predicts masked words. The result starts a classifier: saccade
-    train DATA --init RUN. Images that the split of a classifier would hold out are held out here too.
+    masked_vit_...) predicts their mean colours; BERT predicts masked words. A classifier starts from the result with
+    saccade train DATA --init RUN. Images that the split of a classifier would hold out are held out here too.
 
     Parameters
     ----------
     config
-        YAML file over the recipe, such as the config.yaml of a run.
+        YAML file that overrides the recipe, such as the config.yaml of a run.
     output
-        Folder of the run (default: runs/NAME after the data). An existing run is never overwritten.
+        Folder of the run (default: runs/NAME, named after the data). An existing run is never overwritten.
     resume
         Resume this run, or without a value the last one on this data.
     set
@@ -41,7 +41,7 @@ def pretrain(
     dry_run
         Print the resolved config and exit.
     verbose
-        Print details too, such as the precision of matrix products and why it was chosen.
+        Also print details such as the precision of matrix products and the reason for it.
     """
     overrides = (options or TrainOptions()).overrides()
     if not recipe and config is None:

@@ -26,8 +26,8 @@ def probe(
 ) -> None:
     """Measure frozen features: nearest neighbours, few-shot ridge regression, a linear classifier.
 
-    The probes are trained on features of the training images and measured on those of the test images (of the
-    validation images where there are no test images). Features are computed once and cached on disk.
+    The probes are trained on features of the training images and measured on the test images (on the validation images
+    if there are no test images). Features are computed once and cached on disk.
 
     Parameters
     ----------
@@ -38,11 +38,11 @@ def probe(
     shots
         Images per class of the few-shot probe (default: 1 5 10 25).
     seeds
-        Seeds of the draws (default: 0 1 2).
+        Seeds of the random draws of images (default: 0 1 2).
     image_size
         Side in pixels, instead of the model's own; positions are resampled.
     batch_size
-        Images at once.
+        Images per batch.
     workers
         Processes that load images.
     """

@@ -1,4 +1,4 @@
-"""What a run prints: one line an epoch, and on a terminal a progress bar below."""
+"""Output of a run: one line per epoch, and on a terminal a progress bar."""
 
 import sys
 import time
@@ -17,11 +17,11 @@ LINE_SECONDS = 60.0  # without a bar: the longest time between two lines, for ep
 class RunDisplay:
     """Prints the events of a run to stderr. Use it as a context manager, which restores the terminal at the end.
 
-    The progress bar needs a terminal that can move its cursor, and that both stdout and stderr go there; otherwise
+    The progress bar needs a terminal that can move its cursor, with both stdout and stderr on it; otherwise
     (``saccade train > log``, ``| tee log``, ``TERM=dumb``) each epoch is one line, and so is each minute of an epoch.
 
     Args:
-        verbose: print details too, such as the precision of matrix products and why it was chosen.
+        verbose: also print details such as the precision of matrix products and the reason for it.
     """
 
     def __init__(self, *, verbose: bool = False) -> None:

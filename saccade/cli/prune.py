@@ -24,9 +24,9 @@ def prune(
 ) -> None:
     """Remove the least important heads and blocks from a transformer, and write the smaller model directory.
 
-    The parts are ranked on DATA by the loss of the metric without each of them (`saccade analyze heads`). Together they
-    may matter more than separately, so the smaller model is measured and its metric printed. Use other images for the
-    ranking than for the accuracy that you report.
+    The parts are ranked on DATA by the loss of the metric without each of them (`saccade analyze heads`). Removing
+    several parts can cost more than the sum of their losses, so the smaller model is measured and its metric printed.
+    Use other images for the ranking than for the accuracy that you report.
 
     Parameters
     ----------
@@ -45,12 +45,12 @@ def prune(
     split
         auto, train, val, test or all.
     images
-        Number of images at most, evenly spaced (default: all).
+        Maximum number of images, evenly spaced (default: all).
     device
         Device, such as cpu or cuda.
     """
     if heads < 0 or blocks < 0 or heads + blocks == 0:
-        raise ConfigError("give --heads or --blocks: how many to take out, at least 1")
+        raise ConfigError("give --heads or --blocks: how many to remove, at least 1")
     from dataclasses import replace
 
     import saccade
@@ -75,7 +75,7 @@ def prune(
     if blocks:
         show(f"blocks taken out: {', '.join(map(str, chosen))}")
     if heads:
-        print("heads taken out by block: " + "; ".join(",".join(map(str, part)) for part in by_block))
+        print("heads removed by block: " + "; ".join(",".join(map(str, part)) for part in by_block))
     counts = [sum(p.numel() for p in net.parameters()) for net in (predictor.model, smaller)]
     show(f"parameters {counts[0]:,} -> {counts[1]:,}")
     show(f"{importance.metric} {importance.value:.4f} -> {value:.4f} on {opened.note}")

@@ -49,7 +49,7 @@ def search(
     vocabulary
         As for `saccade zeroshot`.
     batch_size
-        Images at once.
+        Images per batch.
     """
     from saccade.cli.counting import counting
     from saccade.data.images import is_image_name

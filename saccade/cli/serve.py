@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 @Parameter(name="*")
 @dataclass(frozen=True)
 class LimitOptions:
-    """What clients can make the server hold."""
+    """Limits of requests."""
 
     max_queue: int = 64
-    """Queued inputs of one model at most; further requests are refused with 503 and Retry-After."""
+    """Maximum number of queued inputs of one model; further requests are refused with 503 and Retry-After."""
     max_batch: int = 8
     """Inputs per batch."""
     max_wait_ms: float = 2.0
@@ -27,7 +27,7 @@ class LimitOptions:
     timeout: float = 30.0
     """Seconds until a request times out; the header X-Timeout-Ms shortens this."""
     max_body_mb: int = 20
-    """Megabytes of a request body at most; larger ones are refused with 413."""
+    """Maximum size of a request body in megabytes; larger ones are refused with 413."""
 
     def limits(self) -> "Limits":
         from saccade.serving.settings import Limits
@@ -44,11 +44,11 @@ class LimitOptions:
 @Parameter(name="*")
 @dataclass(frozen=True)
 class TokenOptions:
-    """What clients must know."""
+    """Authentication of clients."""
 
     token: str = ""
-    """Clients must send it as `Authorization: Bearer TOKEN`; at least 16 characters. Other users of this machine can
-    read it in the list of processes: --token-file is safer."""
+    """Token that clients must send as `Authorization: Bearer TOKEN`; at least 16 characters. Other users of this
+    machine can read it in the list of processes: --token-file is safer."""
     token_file: Path | None = None
     """File with the token."""
 
@@ -86,7 +86,7 @@ def serve(
 ) -> None:
     """Serve models over HTTP: JSON at /v1, the Open Inference Protocol at /v2, a page to try them at /.
 
-    Concurrent requests are batched. On SIGTERM or Ctrl-C, requests in flight are answered first. Needs the
+    Concurrent requests are batched. On SIGTERM or Ctrl-C, requests in flight are completed first. Needs the
     extra `serve`: pip install "saccade[serve]".
 
     Parameters
@@ -129,7 +129,7 @@ def named(models: list[str]) -> dict[str, str]:
     """Name in addresses -> model: the name before `=`, else that of the file or folder.
 
     Raises:
-        ConfigError: two of one name, or a name that no address can have.
+        ConfigError: two models of one name, or a name that an address cannot contain.
     """
     import re
 

@@ -1,4 +1,4 @@
-"""Text of others on a terminal: labels, file names and messages can hold escape sequences."""
+"""Untrusted text on a terminal: labels, file names and messages can contain escape sequences."""
 
 import copy
 import logging
@@ -16,9 +16,9 @@ def printable(text: object) -> str:
     """The text with every control character but line breaks and tabs escaped, as ``\\x1b``.
 
     Surrogates, which stand for bytes of a file name that are not UTF-8, and characters that change the direction of
-    the text are escaped too. Of a result, a report or another object that is no text, the line breaks in the names and
-    labels that it holds are escaped as well: none of them can look like a line of the command. JSON output needs none
-    of this: it has its own escapes and stays whole.
+    the text are escaped too. For a result, a report or another object that is not a text, line breaks in its names and
+    labels are escaped as well, so that none of them can look like a line of the command. JSON output has its own
+    escapes and is not changed.
     """
     return "".join(
         char if char in HARMLESS or unicodedata.category(char) not in ESCAPED else ascii(char)[1:-1]
@@ -55,13 +55,13 @@ def names_on_one_line(value: Any) -> Any:
 
 
 def show(*texts: object) -> None:
-    """Print texts on stdout, each from a new line, as :func:`printable`."""
+    """Print texts on stdout, one per line, as :func:`printable`."""
     print(*map(printable, texts), sep="\n", flush=True)
 
 
 def prepare_terminal() -> None:
-    """For the process of a command: no text is beyond what the terminal's encoding can print, messages of the log are
-    one line, and libraries that decode files do not print warnings of their own beside ours."""
+    """Settings for the process of a command: every text is printable in the terminal's encoding, log messages are one
+    line, and libraries that decode files print no warnings of their own."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""`saccade train`: from images to a model directory and a report."""
+"""`saccade train`: train a model, and write a model directory and a report."""
 
 import os
 import shlex
@@ -33,7 +33,7 @@ RECIPE_HELP = f"Defaults to start from: {', '.join(list_recipes())}. Chosen for 
 @Parameter(name="*")
 @dataclass(frozen=True)
 class TrainOptions:
-    """Options of the config that have a flag; any other is set by --set."""
+    """Options of the config that have a flag; --set sets all others."""
 
     task: Annotated[str | None, Parameter(help=f"What is predicted: {summaries()}.")] = None
     model: str | None = None
@@ -45,13 +45,13 @@ class TrainOptions:
     epochs: int | None = None
     """Passes over the training data (default: the recipe's)."""
     steps: int | None = None
-    """Optimizer steps, instead of epochs."""
+    """Number of optimizer steps, instead of epochs."""
     batch_size: int | None = None
-    """Inputs of one optimizer step, over all processes."""
+    """Batch size of one optimizer step, over all processes."""
     lr: float | None = None
-    """Learning rate after the warm-up (for a batch of `optimizer.lr_batch`, where the recipe sets it)."""
+    """Learning rate after the warm-up (for a batch of `optimizer.lr_batch` if the recipe sets it)."""
     teacher: str | None = None
-    """Checkpoint with the same classes, for knowledge distillation."""
+    """Teacher checkpoint with the same classes, for knowledge distillation."""
     sam: float | None = None
     """Radius of sharpness-aware minimisation, such as 0.05; each step then computes two gradients."""
     seed: int | None = None
@@ -59,19 +59,20 @@ class TrainOptions:
     precision: Literal["auto", "float32", "bfloat16"] | None = None
     """Precision of matrix products: auto is bfloat16 on a GPU and float32 on a CPU."""
     workers: int | None = None
-    """Processes that load data (default: from the measured time to load an input and that of a step)."""
+    """Processes that load data (default: from the measured times of loading an input and of a step)."""
     bad_images: Literal["stop", "skip"] | None = None
     """Whether a broken image stops the run or is replaced by the next one (default: stop)."""
     device: str | None = None
     """Device, such as cpu or cuda:1 (default: a GPU if there is one)."""
     activation_checkpointing: Annotated[bool, Parameter(negative="")] = False
-    """Recompute each block in the backward pass: less memory, about a third more time, the same bits."""
+    """Activation checkpointing: recompute each block in the backward pass. Less memory, about a third more time,
+    bitwise the same result."""
     compile: Annotated[bool, Parameter(negative="")] = False
-    """Compile the model (torch.compile), and print after how many steps that pays."""
+    """Compile the model (torch.compile), and print after how many steps this pays off."""
     shard: Annotated[bool, Parameter(negative="")] = False
     """Under torchrun: shard the model over the processes (FSDP2)."""
     track: Annotated[tuple[Literal["tensorboard", "mlflow", "wandb", "trackio"], ...], Parameter(negative="")] = ()
-    """Experiment tracker that the run's numbers are sent to (default: none). May be repeated."""
+    """Experiment tracker that receives the run's metrics (default: none). May be repeated."""
 
     def overrides(self) -> dict[str, object]:
         """Dotted names of the config -> the values of the flags that were set."""
@@ -98,7 +99,7 @@ class TrainOptions:
             "tracking.to": list(self.track) or None,
         }
         if self.epochs is not None and self.steps is not None:
-            raise ConfigError("--epochs and --steps are two lengths of one run: give one of them")
+            raise ConfigError("--epochs and --steps both set the length of a run: give one of them")
         given = {name: value for name, value in values.items() if value is not None}
         return given if self.epochs is None else {**given, "schedule.steps": None}  # those of a config give way
 
@@ -123,18 +124,18 @@ def train(
     Parameters
     ----------
     config
-        YAML file over the recipe, such as the config.yaml of a run.
+        YAML file that overrides the recipe, such as the config.yaml of a run.
     output
-        Folder of the run (default: runs/NAME after the data). An existing run is never overwritten.
+        Folder of the run (default: runs/NAME, named after the data). An existing run is never overwritten.
     resume
         Resume this run, or without a value the last one on this data; with --epochs or --steps, train it longer. The
-        value auto starts the run of --output, or continues it if it exists: one command for machines that restart.
+        value auto starts the run of --output, or continues it if it exists, for machines that restart.
     set
         Any option of the config, as KEY=VALUE: --set augmentation.mixup=0.8
     dry_run
         Check that data, model and config fit, print the resolved config and exit.
     verbose
-        Print details too, such as the precision of matrix products and why it was chosen.
+        Also print details such as the precision of matrix products and the reason for it.
     """
     overrides = (options or TrainOptions()).overrides()
     return start_or_resume(data, recipe, config, output, resume, overrides, set, dry_run, verbose)
@@ -204,7 +205,7 @@ def _resume(path: Path | None, overrides: dict[str, object], verbose: bool, *, r
 
 
 def announce(text: str) -> None:
-    """Print the first line of a command, before PyTorch is imported: that takes seconds."""
+    """Print the first line of a command before PyTorch is imported, which takes seconds."""
     if int(os.environ.get("RANK", "0")) == 0:
         print(text, file=sys.stderr, flush=True)
 
@@ -218,7 +219,7 @@ def summary(config: RunConfig) -> str:
 
 
 def _dry_run(config: RunConfig, explicit: set[str]) -> int:
-    """Print the config as the run would store it; refuse what cannot run."""
+    """Print the config as the run would store it; raise an error if it cannot run."""
     from saccade.runs import fitted_config, plan_task
 
     config, lines = fitted_config(config, explicit)

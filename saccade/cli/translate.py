@@ -34,15 +34,16 @@ def translate(
     model
         A run or a model directory of an encoder-decoder model.
     sources
-        Texts, text files (.txt, one text per line); for a model that reads images, files, folders and patterns.
+        Texts, or text files (.txt, one text per line); for a model that reads images, files, folders and patterns.
     beams
-        Hypotheses of the beam search; 1 decodes greedily.
+        Number of beams of the beam search; 1 decodes greedily.
     length_penalty
         Exponent of the beam search: scores are divided by the length to this power.
     draw
-        File to draw the alignment in, which source tokens or image parts each token attends to: .png, .svg, .pdf, .jpg.
+        File for a picture of the alignment (source tokens or image parts that each token attends to): .png, .svg, .pdf,
+        .jpg.
     layer
-        With --draw: which block of the decoder.
+        With --draw: block of the decoder.
     batch_size
         Sources per batch.
     device

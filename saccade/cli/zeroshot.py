@@ -46,7 +46,7 @@ def zeroshot(
     running: RunOptions | None = None,
     as_json: Json = False,
 ) -> None:
-    """Classify images with a CLIP: the classes are given as texts, and nothing is trained.
+    """Classify images with a CLIP: the classes are given as texts, without training.
 
     Parameters
     ----------
@@ -56,18 +56,18 @@ def zeroshot(
         Files, folders (all images below them) and patterns; with --evaluate one labelled data set, as for training.
     labels
         Class names separated by commas, a text file with one name per line, or "digits". With --evaluate one name for
-        each class, in the order of the data; the names of the data by default.
+        each class, in the order of the data; the data's own class names by default.
     template
         Prompt with {} in place of the class name; may be given several times. Default: "a photo of a {}."
     templates
         Text file with one prompt per line, or "photos" or "scenes": the vector of a class is the mean over all prompts.
     vocabulary
         Folder with vocab.json and merges.txt, or OpenAI's list of merges. Default: the files in the model's folder,
-        else OpenAI's from an installed package.
+        otherwise OpenAI's from an installed package.
     top
-        Classes to print for each image.
+        Number of classes to print for each image.
     batch_size
-        Images at once.
+        Images per batch.
     """
     from saccade.cli.predict import expand
     from saccade.inference.export.metadata import is_exported
@@ -82,7 +82,7 @@ def zeroshot(
     way = running or RunOptions()
     if is_exported(model):
         if measure.evaluate or vocabulary or way != RunOptions():
-            raise ConfigError("an exported file has its own vocabulary, runs as it is, and classifies images alone")
+            raise ConfigError("an exported file has its own vocabulary and options, and only classifies images")
         report(_exported(model, images, names, prompts, top, batch_size), as_json)
         return
     from saccade.tasks.contrastive.texts import tokenizer_of

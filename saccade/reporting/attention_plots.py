@@ -1,4 +1,4 @@
-"""Plots of what attention does."""
+"""Plots of attention."""
 
 from collections.abc import Sequence
 
@@ -19,13 +19,13 @@ MAX_LAYERS = 12  # drawn; of deeper models evenly spaced ones
 
 
 def distance_figure(distance: AttentionDistance) -> Figure:
-    """How far each head looks, by layer: a dot a head, its bar the standard deviation over the images."""
+    """Attention distance by layer: one dot per head, with the standard deviation over the images as bar."""
     with mpl.rc_context(STYLE):
         return figure_of(draw_distances(distance))
 
 
 def draw_distances(distance: AttentionDistance, ax: Axes | None = None) -> Axes:
-    """What :func:`distance_figure` shows, on new axes by default; NaN is not drawn, nor is it in a mean."""
+    """Draw the plot of :func:`distance_figure`, on new axes by default; NaN is neither drawn nor part of a mean."""
     pixels = distance.pixels  # [layers, heads]
     spread = distance.spread if len(distance.per_image) > 1 else None
     axes = new_axes(max(4.6, 0.45 * len(pixels) + 1.5), 3.2) if ax is None else ax
@@ -48,9 +48,9 @@ def draw_distances(distance: AttentionDistance, ax: Axes | None = None) -> Axes:
 
 
 def view_figure(view: AttentionView) -> Figure:
-    """The image with its query, and beside it a grid: a row a layer, a column a head, the mean over heads last.
+    """The image with its query, next to a grid with a row per layer and a column per head, the mean over heads last.
 
-    Each map is scaled by its own largest value.
+    Each map is scaled by its largest value.
     """
     layers = np.linspace(0, len(view.layers) - 1, min(len(view.layers), MAX_LAYERS)).round().astype(int)
     maps = np.concatenate((view.maps, view.maps.mean(axis=1, keepdims=True)), axis=1)[layers]  # [L, H + 1, h, w]
@@ -88,8 +88,8 @@ def view_figure(view: AttentionView) -> Figure:
 
 
 def map_figure(maps: Sequence[ScoredMap]) -> Figure:
-    """Each image beside its map over it, up to three pairs in a row; the title has the values of the darkest and of the
-    brightest place, and below it how far the map can be believed, where there are scores."""
+    """Each image next to its overlaid map, up to three pairs in a row; the title has the smallest and the largest
+    value, followed by the map's reliability if there are scores."""
     if not maps:
         raise ValueError("there is nothing to draw")
     pairs = min(len(maps), 3)
@@ -115,7 +115,7 @@ def map_figure(maps: Sequence[ScoredMap]) -> Figure:
 
 
 def score_lines(score: MapScore) -> list[str]:
-    """The areas of a map beside those of random maps, in two lines for a title."""
+    """The areas of a map and those of random maps, in two lines for a title."""
     lines = []
     for name, own, others in (
         ("deletion", score.deletion, score.random_deletion),
@@ -132,7 +132,7 @@ def draw_mark(axes: Axes, image: np.ndarray, point: tuple[float, float]) -> None
 
 
 def importance_figure(importance: Importance) -> Figure:
-    """The change of a metric without each head (a square) and without each block (a bar), by layer."""
+    """Change of a metric without each head (square) and without each block (bar), by layer."""
     paths, changes = importance.heads()
     blocks = importance.blocks()
     largest = max(float(np.nanmax(np.abs(changes))), 1e-6)

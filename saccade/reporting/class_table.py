@@ -1,7 +1,7 @@
-"""A table of classes that is sorted by any column, and folded where there are many, without a script.
+"""A table of classes that can be sorted by any column, and is folded if there are many, without a script.
 
-The page forbids scripts. Each row carries its place in the order of every column as a CSS variable, and a radio button
-next to the table selects which of them lays out the rows.
+The page forbids scripts. Each row has its rank in every column as a CSS variable, and a radio button next to the table
+selects the one that orders the rows.
 """
 
 import math
@@ -22,9 +22,9 @@ class Column:
     """One figure of every class.
 
     Attributes:
-        name: the heading.
-        values: one a class; None or NaN where it is undefined, which comes last in every order.
-        texts: the same as shown.
+        name: heading of the column.
+        values: one per class; None or NaN if undefined, which comes last in every order.
+        texts: the values as shown.
         descending: whether the largest value comes first, as for counts.
     """
 
@@ -38,9 +38,9 @@ def class_table(heading: str, labels: Sequence[str], columns: Sequence[Column]) 
     """The table of N classes, in the order of its first column.
 
     Args:
-        heading: of the column of names, such as "class".
+        heading: heading of the column of names, such as "class".
         labels: N names.
-        columns: of N values each; the rows are first laid out by the first of them.
+        columns: columns of N values each; the rows are initially ordered by the first.
     """
     orders = [_order(column) for column in columns]
     names = sorted(range(len(labels)), key=lambda index: labels[index].casefold())
@@ -79,7 +79,7 @@ def _order(column: Column) -> list[int]:
 
 
 def _places(order: Sequence[int]) -> list[int]:
-    """The place of each class in an order."""
+    """The rank of each class in an order."""
     places = [0] * len(order)
     for place, index in enumerate(order):
         places[index] = place

@@ -1,4 +1,4 @@
-"""The report of a comparison of two classifiers: one HTML file without a request to the network."""
+"""The report of a comparison of two classifiers: one HTML file without network requests."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from saccade.reporting.report import Report, picture, render_report, template
 
 @dataclass(frozen=True)
 class ShownDisagreement:
-    """A disagreement with its image and where each model looked; None where a model has no map."""
+    """A disagreement with its image and the attention map of each model; None if a model has no map."""
 
     row: Disagreement
     image: np.ndarray
@@ -65,12 +65,12 @@ def comparison_page(
 
 
 def accuracy_cost_figure(comparison: Comparison) -> Figure:
-    """Accuracy with its interval over multiply-adds, and over the measured time."""
+    """Accuracy with its interval, plotted over multiply-adds and over the measured time."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.6, 2.9), layout="constrained")
         for axes, key, label in zip(
             figure.subplots(1, 2, sharey=True), ("gmacs", "milliseconds"),
-            ("multiply-adds of an image (10⁹)", "forward pass (ms an image)"),
+            ("multiply-adds per image (10⁹)", "forward pass (ms per image)"),
         ):  # fmt: skip
             for colour, model in zip(COLOURS, comparison.models):
                 a = model.accuracy
@@ -84,20 +84,20 @@ def accuracy_cost_figure(comparison: Comparison) -> Figure:
 
 
 def robustness_sentence(robustness: Robustness) -> str:
-    """The errors on corrupted images of both, in a sentence."""
+    """The errors of both models on corrupted images, as a sentence."""
     errors = f"{robustness.mean_error:.1%} on corrupted images, {robustness.clean:.1%} on clean ones"
     text = f"{robustness.model}: error {errors}."
     other, relative = robustness.reference, robustness.corruption_error
     if other is None or relative is None:
         return text
     return (
-        f"{text} {other.model}: {other.mean_error:.1%} and {other.clean:.1%}. Mean corruption error in relation to it: "
+        f"{text} {other.model}: {other.mean_error:.1%} and {other.clean:.1%}. Mean corruption error relative to it: "
         f"{np.nanmean(relative):.2f}."
     )
 
 
 def card(shown: ShownDisagreement) -> dict[str, object]:
-    """What the template shows of a disagreement."""
+    """Values of a disagreement for the template."""
     overlays = [None if m is None else picture(overlay(m.image, np.maximum(m.values, 0))) for m in shown.maps]
     return {
         "name": shown.row.name,

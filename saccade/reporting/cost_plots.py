@@ -1,4 +1,4 @@
-"""Plots of what models cost."""
+"""Plots of the cost of models."""
 
 import matplotlib as mpl
 import numpy as np
@@ -30,7 +30,7 @@ def cost_figure(cost: CostBySize) -> Figure:
         panels[0].set(ylabel=f"multiply-adds for {unit} (10⁹)", ylim=(0, None))
         panels[0].legend(fontsize=7, loc="upper left")
         panels[1].plot(sides, [one.activation_mb for one in cost.sizes], color=COLOURS[2], marker="o", markersize=3)
-        panels[1].set(ylabel=f"activations of training (MB {unit})", ylim=(0, None))
+        panels[1].set(ylabel=f"activations in training (MB {unit})", ylim=(0, None))
         if timed:
             panels[2].plot(sides, times, color=COLOURS[3], marker="o", markersize=3)
             panels[2].set(ylabel=f"forward pass (ms {unit})", ylim=(0, None))

@@ -1,4 +1,4 @@
-"""Pictures for people: what a model saw, with where it looked laid over it."""
+"""Drawing primitives: an image with maps, boxes or segments over it."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ LONGEST = 4096  # pixels of the longer side of a picture that is enlarged
 
 
 def overlay(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
-    """Lay a map over a picture: dark where little is attended, glowing where much is.
+    """Overlay a map on a picture: dark where values are small, bright where they are large.
 
     Args:
         image: ``[H, W, 3]`` uint8.
@@ -52,13 +52,13 @@ def draw_boxes(
     *,
     smallest: int = 384,
 ) -> np.ndarray:
-    """Boxes with a text each over a picture, the last on top.
+    """Draw boxes with a text each over a picture, the last on top.
 
     Args:
         image: ``[H, W, 3]`` uint8; enlarged to at least `smallest` pixels a side.
         boxes: left, top, right, bottom in pixels of the image.
         texts, colours: of each box.
-        masks: of each box ``[H, W]`` boolean or None, filled with its colour; or none at all.
+        masks: mask of each box, ``[H, W]`` boolean or None, filled with its colour; may be empty.
     """
     factor = _factor(image, smallest)
     for mask, colour in zip(masks, colours):
@@ -79,7 +79,7 @@ def draw_boxes(
 
 
 def draw_segments(image: np.ndarray, ids: np.ndarray, names: Mapping[int, str], smallest: int = 384) -> np.ndarray:
-    """Segments over a picture ``[H, W, 3]`` uint8, each in its own colour with its name in its middle.
+    """Draw segments over a picture ``[H, W, 3]`` uint8, each in its own colour with its name at its centre.
 
     Args:
         image: enlarged to at least `smallest` pixels a side.
@@ -102,26 +102,27 @@ def draw_segments(image: np.ndarray, ids: np.ndarray, names: Mapping[int, str], 
 
 
 def class_colour(index: int, count: int) -> tuple[int, int, int]:
-    """Bright colours, far from each other for few classes."""
+    """Bright colours, well separated for few classes."""
     red, green, blue, _ = matplotlib.colormaps["hsv"]((index * 0.618 % 1) if count > 12 else index / count)
     lift = 0.25
     return tuple(int(255 * (lift + (1 - lift) * value)) for value in (red, green, blue))  # type: ignore[return-value]
 
 
 def enlarge(image: np.ndarray) -> np.ndarray:
-    """Repeat pixels until the shorter side has at least 256, or the longer one would have more than 4096."""
+    """Repeat pixels until the shorter side has at least 256, unless the longer one would have more than 4096."""
     factor = _factor(image, SMALLEST)
     return image.repeat(factor, axis=0).repeat(factor, axis=1) if factor > 1 else image
 
 
 def _factor(image: np.ndarray, smallest: int) -> int:
-    """How often pixels are repeated so that the shorter side has at least `smallest`; less for a thin picture."""
+    """Factor by which pixels are repeated so that the shorter side has at least `smallest`; smaller for a thin
+    picture."""
     short, long = sorted(image.shape[:2])
     return max(1, min(-(-smallest // short), LONGEST // long))
 
 
 def caption(image: np.ndarray, lines: Sequence[str]) -> np.ndarray:
-    """Lines of text in a band below a picture ``[H, W, 3]`` uint8, enlarged to at least 256 pixels a side."""
+    """Add lines of text in a band below a picture ``[H, W, 3]`` uint8, enlarged to at least 256 pixels a side."""
     picture = Image.fromarray(enlarge(image))
     size = max(12, min(picture.size) // 20)
     font = ImageFont.load_default(size)
@@ -144,11 +145,11 @@ def to_png(pixels: np.ndarray) -> bytes:
 
 
 def explain_figure(explanations: Sequence["Explanation"], notes: Sequence[Sequence[str]] = ()) -> "Figure":
-    """One row a picture: what the model saw, the rollout of all layers, each head of the last layer.
+    """One row per picture: the model's input, the rollout of all layers, each head of the last layer.
 
     Args:
-        explanations: of each picture.
-        notes: of each picture, lines below the title of the rollout.
+        explanations: explanation of each picture.
+        notes: lines below the title of each picture's rollout.
     """
     if not explanations:
         raise ValueError("there is nothing to draw")
@@ -174,7 +175,7 @@ def explain_figure(explanations: Sequence["Explanation"], notes: Sequence[Sequen
 
 
 def contact_sheet(images: Sequence[Image.Image], titles: Sequence[str], path: str | Path) -> None:
-    """Write pictures side by side, five in a row, each beneath its title."""
+    """Write pictures side by side, five per row, each below its title."""
     columns = min(5, max(1, len(images)))
     rows = -(-len(images) // columns)
     figure = figures.Figure(figsize=(2.4 * columns, 2.6 * max(rows, 1)), layout="constrained", dpi=110)
@@ -187,7 +188,7 @@ def contact_sheet(images: Sequence[Image.Image], titles: Sequence[str], path: st
 
 
 def shortened(text: str, length: int) -> str:
-    """The text, its middle left out where it is longer; without the signs that start a formula."""
+    """The text with its middle left out if it is too long, and without the characters that start a formula."""
     text = text.replace("$", r"\$")
     if len(text) <= length:
         return text

@@ -1,4 +1,4 @@
-"""Plots of which maps can be believed."""
+"""Plots of the reliability of maps."""
 
 import matplotlib as mpl
 import numpy as np
@@ -11,7 +11,7 @@ from saccade.reporting.plots import COLOURS, INK, STYLE, figure_of, new_axes
 
 
 def faithfulness_figure(result: Faithfulness) -> Figure:
-    """Deletion and insertion curves of every method, and SaCo with its interval; baselines are grey."""
+    """Deletion and insertion curves of every method, and SaCo with its interval; baselines in grey."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10.4, 3.3), layout="constrained", dpi=150)
         panels = figure.subplots(1, 3)
@@ -38,13 +38,13 @@ def faithfulness_figure(result: Faithfulness) -> Figure:
 
 
 def sanity_figure(result: SanityCheck) -> Figure:
-    """The rank correlation with the trained model's map by what has been randomised."""
+    """Rank correlation with the trained model's map, by the number of randomised layers."""
     with mpl.rc_context(STYLE):
         return figure_of(draw_sanity(result))
 
 
 def draw_sanity(result: SanityCheck, ax: Axes | None = None) -> Axes:
-    """What :func:`sanity_figure` shows, on new axes by default."""
+    """Draw the plot of :func:`sanity_figure`, on new axes by default."""
     stages = np.arange(len(result.stages))
     axes = new_axes(max(4.6, 0.42 * len(stages) + 1.6), 3.6) if ax is None else ax
     for colour, method, values in zip(COLOURS, result.methods, result.correlation):

@@ -1,4 +1,4 @@
-"""What a report shows of a model's inside: positions, attention distance, filters."""
+"""Section of a report on a model's internals: positions, attention distance, filters."""
 
 import numpy as np
 from markupsafe import Markup
@@ -13,7 +13,8 @@ from saccade.reporting.report import picture, template
 def inside_section(
     similarity: np.ndarray | None, filters: PatchFilters | None, distance: AttentionDistance | None
 ) -> Markup:
-    """Similarity of positions ``[h, w, h, w]``, the patch embedding's filters, how far heads look; nothing for none."""
+    """Similarity of positions ``[h, w, h, w]``, the patch embedding's filters, attention distances; parts that are None
+    are left out."""
     if similarity is None and filters is None and distance is None:
         return Markup("")
     return Markup(

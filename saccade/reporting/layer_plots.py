@@ -1,4 +1,4 @@
-"""Plots of what layers have learned and what they make of images."""
+"""Plots of learned filters and positions, and of layers' representations of images."""
 
 import matplotlib as mpl
 import numpy as np
@@ -33,7 +33,7 @@ def picture_figure(pixels: np.ndarray, title: str) -> Figure:
 
 
 def positions_figure(positions: PositionSimilarity) -> Figure:
-    """A tile for each place of the grid: its cosine similarity with every other. Of tokens of a text a row for each."""
+    """A tile for each position of the grid: its cosine similarity with every other. For text tokens, a row for each."""
     low = float(positions.values.min())
     title = f"cosine similarity of {positions.kind} positions, dark {low:.2f} to bright 1"
     if positions.unit == "tokens":
@@ -43,7 +43,7 @@ def positions_figure(positions: PositionSimilarity) -> Figure:
 
 
 def filters_figure(filters: PatchFilters) -> Figure:
-    """Filters row by row; grey is 0."""
+    """Filters in rows; grey is 0."""
     columns = 14 if len(filters.filters) <= 28 else 16
     return picture_figure(filter_grid(filters.filters, columns), f"{len(filters.filters)} {filters.kind}")
 
@@ -76,7 +76,7 @@ def activations_figure(activations: Activations) -> Figure:
 
 
 def colours_figure(tokens: TokenColours) -> Figure:
-    """Each image above its patches, which principal components colour."""
+    """Each image above its patches, coloured by principal components."""
     count = len(tokens.images)
     columns = min(count, 6)
     rows = -(-count // columns)
@@ -93,13 +93,13 @@ def colours_figure(tokens: TokenColours) -> Figure:
 
 
 def similarity_figure(similarity: LayerSimilarity) -> Figure:
-    """A square for each pair of layers."""
+    """A matrix with a cell for each pair of layers."""
     with mpl.rc_context(STYLE):
         return figure_of(draw_similarity(similarity))
 
 
 def draw_similarity(similarity: LayerSimilarity, ax: Axes | None = None) -> Axes:
-    """What :func:`similarity_figure` shows, on new axes by default, with a colour bar beside them."""
+    """Draw the plot of :func:`similarity_figure`, on new axes by default, with a colour bar."""
     rows, columns = similarity.cka.shape
     axes = new_axes(0.22 * columns + 3.2, 0.22 * rows + 2.4) if ax is None else ax
     axes.grid(False)
@@ -112,7 +112,8 @@ def draw_similarity(similarity: LayerSimilarity, ax: Axes | None = None) -> Axes
 
 
 def norms_figure(norms: TokenNorms) -> Figure:
-    """The norms by layer: median, quartiles and 1 to 99 %, largest, prefix tokens; and the last of the first image."""
+    """Norms by layer: median, quartiles, 1 to 99 %, maximum and prefix tokens; and the last layer's norms of the first
+    image."""
     layers = np.arange(len(norms.layers))
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.2, 3.2), layout="constrained", dpi=150)
@@ -146,7 +147,7 @@ def lens_figure(lens: LogitLens) -> Figure:
 
 
 def draw_lens(lens: LogitLens, ax: Axes | None = None) -> Axes:
-    """What :func:`lens_figure` shows, on new axes by default."""
+    """Draw the plot of :func:`lens_figure`, on new axes by default."""
     layers = np.arange(len(lens.layers))
     lines = {"same class as the whole model": lens.agreement, "accuracy": lens.accuracy,
              "probability of the final class": lens.confidence}  # fmt: skip

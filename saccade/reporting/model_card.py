@@ -1,4 +1,4 @@
-"""The model card: a README for whoever finds the model directory without its author."""
+"""The model card: the README of a model directory."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,14 +19,14 @@ def model_card(
     metrics: Metrics | None,
     card: ModelCard,
 ) -> str:
-    """Markdown with the front matter that model hubs read.
+    """The model card as Markdown, with the front matter that model hubs read.
 
     Args:
-        name: of the model.
-        architecture, labels, provenance: as in its directory.
-        preprocessing: how inputs are prepared, in words.
-        metrics: of its held-out split, or None.
-        card: how its task is described.
+        name: name of the model.
+        architecture, labels, provenance: as in the model directory.
+        preprocessing: description of the preprocessing of inputs.
+        metrics: metrics of the held-out split, or None.
+        card: description of the task.
     """
     data = provenance["data"]
     front: dict[str, Any] = {"library_name": "saccade", "tags": [card.hub_task, architecture]}
@@ -70,6 +70,6 @@ print({card.usage})
 
 ## Limits
 
-{card.limits} It was measured on data from the same source as its training data; on other data it can be worse. It
+{card.limits} It was measured on data from the same source as its training data; on other data it can perform worse. It
 has not been evaluated for uses in which errors can harm people.
 """

@@ -1,4 +1,4 @@
-"""Plots of how outputs depend on places: perturbations, receptive fields."""
+"""Plots of perturbations and receptive fields."""
 
 from collections.abc import Sequence
 
@@ -46,7 +46,8 @@ def perturbation_figure(result: Perturbation) -> Figure:
 
 
 def field_figure(fields: Sequence[ReceptiveField]) -> Figure:
-    """A row a model: the field of every layer, brightness by the square root of the gradient; its radius below."""
+    """One row per model: the receptive field of every layer, with brightness by the square root of the gradient and the
+    radius below."""
     chosen = [np.linspace(0, len(f.layers) - 1, min(len(f.layers), MAX_LAYERS)).round().astype(int) for f in fields]
     columns = max(len(layers) for layers in chosen)
     figure = Figure(figsize=(max(1.35 * columns, 3.0), 1.85 * len(fields) + 0.2), layout="constrained", dpi=150)

@@ -1,4 +1,4 @@
-"""Plots of a run as SVG for one page: they take the colour of the text around them, on light and on dark."""
+"""Plots of a run as SVG for a page: they use the colour of the surrounding text, in light and dark mode."""
 
 import io
 import re
@@ -25,20 +25,20 @@ Row = Mapping[str, float]
 
 
 def new_axes(width: float, height: float) -> Axes:
-    """The axes of a new figure of its own, in inches: where a plot is drawn that no axes are given for."""
+    """The axes of a new figure of a size in inches, for plots without given axes."""
     with mpl.rc_context(STYLE):
         return Figure(figsize=(width, height), layout="constrained", dpi=150).subplots()
 
 
 def figure_of(axes: Axes) -> Figure:
-    """The figure that axes are part of."""
+    """The figure that contains the axes."""
     figure = axes.get_figure(root=True)
     assert isinstance(figure, Figure)
     return figure
 
 
 def curves(rows: Sequence[Row]) -> str:
-    """Loss, the task's other figures and learning rate over the epochs."""
+    """Loss, the task's other metrics and learning rate over the epochs."""
     panels = [
         ({"loss": "train", "val_loss": "val"}, "loss"),
         *_measures(rows),
@@ -53,8 +53,8 @@ def curves(rows: Sequence[Row]) -> str:
 
 
 def _measures(rows: Sequence[Row]) -> list[tuple[dict[str, str], str]]:
-    """The task's figures by panel, key -> name, with each panel's title: one figure of both splits together, several
-    of them split by split."""
+    """The task's metrics by panel, key -> name, with each panel's title: a single metric has both splits in one panel,
+    several have a panel per split."""
     keys = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in NO_FIGURES]
     subjects = {key.removeprefix("val_") for key in keys}
     if len(subjects) == 1:
@@ -70,7 +70,7 @@ def _measures(rows: Sequence[Row]) -> list[tuple[dict[str, str], str]]:
 
 
 def _by_scale(rows: Sequence[Row], names: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Figures that are shares, and those that are larger: one panel would flatten the first."""
+    """Metrics that are fractions, and larger ones: a common panel would flatten the first."""
     large = {key for key in names if max(row.get(key, 0.0) for row in rows) > SHARES}
     mixed = 0 < len(large) < len(names)
     return {k: n for k, n in names.items() if not mixed or k not in large}, {
@@ -92,13 +92,15 @@ def _lines(axes: Axes, epochs: Sequence[float], rows: Sequence[Row], names: Mapp
 
 
 def reliability(bins: Sequence[tuple[float, float, int]]) -> str:
-    """Accuracy over confidence; on the diagonal a model means what it says. The dots' areas are numbers of images."""
+    """Reliability diagram: accuracy over confidence; on the diagonal a model is calibrated. The area of a dot is the
+    number of images."""
     with mpl.rc_context(STYLE):
         return to_svg(figure_of(draw_reliability(bins)))
 
 
 def draw_reliability(bins: Sequence[tuple[float, float, int]], ax: Axes | None = None) -> Axes:
-    """(mean confidence, accuracy, images) of each bin, as :func:`reliability` draws them; on new axes by default."""
+    """Draw (mean confidence, accuracy, number of images) of each bin as :func:`reliability` does; on new axes by
+    default."""
     axes = new_axes(3.4, 3.2) if ax is None else ax
     axes.plot([0, 1], [0, 1], color=INK, alpha=0.4, linewidth=1)
     total = sum(count for _, _, count in bins)
@@ -109,7 +111,7 @@ def draw_reliability(bins: Sequence[tuple[float, float, int]], ax: Axes | None =
 
 
 def position_grid(similarity: np.ndarray, most: int = 14) -> np.ndarray:
-    """Similarity of positions ``[h, w, h, w]`` as a picture of pictures ``[H, W, 3]`` uint8: one for each place."""
+    """Similarity of positions ``[h, w, h, w]`` as a picture ``[H, W, 3]`` uint8 of tiles, one for each position."""
     colours = mpl.colormaps["viridis"]
     step = [-(-n // most) for n in similarity.shape[:2]]
     places = similarity[:: step[0], :: step[1]]
@@ -129,8 +131,8 @@ def filter_grid(filters: np.ndarray, columns: int = 14) -> np.ndarray:
 
 
 def mosaic(tiles: np.ndarray) -> tuple[np.ndarray, tuple[list[float], list[float]]]:
-    """``[R, C, h, w, 3]`` in [0, 1] -> one picture with lines between the tiles; missing tiles are as the lines. And
-    where the middles of rows and columns are, in its pixels."""
+    """``[R, C, h, w, 3]`` in [0, 1] -> one picture with lines between the tiles; missing tiles have the colour of the
+    lines. Also returns the centres of rows and columns, in pixels."""
     scale = max(1, 48 // max(tiles.shape[2:4]))
     tiles = tiles.repeat(scale, axis=2).repeat(scale, axis=3)
     rows, columns, height, width, _ = tiles.shape
@@ -148,7 +150,7 @@ def mosaic(tiles: np.ndarray) -> tuple[np.ndarray, tuple[list[float], list[float
 
 
 def to_svg(figure: Figure) -> str:
-    """The figure as an `<svg>` element that scales with the page and takes the page's text colour."""
+    """The figure as an `<svg>` element that scales with the page and uses the page's text colour."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     svg = buffer.getvalue()

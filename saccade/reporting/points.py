@@ -1,4 +1,4 @@
-"""The attention of single points of an image, layer by layer; and axes for rows of images."""
+"""Plots of the attention of single points of an image, layer by layer; and axes for rows of images."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ COLUMNS = 5  # of panels
 
 
 def point_figure(points: Sequence[PointAttention]) -> Figure:
-    """For each image a block of rows: the point in it, then what its token attends to in each layer."""
+    """For each image a block of rows: the image with the point, then the attention of its token in each layer."""
     chosen = [np.linspace(0, len(p.layers) - 1, min(len(p.layers), MAX_LAYERS)).round().astype(int) for p in points]
     columns = min(COLUMNS, 1 + max(len(layers) for layers in chosen)) if points else 1
     heights = [-(-(1 + len(layers)) // columns) for layers in chosen]

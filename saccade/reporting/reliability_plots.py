@@ -1,4 +1,4 @@
-"""Plots of whether a classifier can be relied on: calibration, corruptions."""
+"""Plots of a classifier's reliability: calibration, corruptions."""
 
 import matplotlib as mpl
 import numpy as np
@@ -11,7 +11,7 @@ from saccade.reporting.plots import COLOURS, STYLE, draw_reliability
 
 
 def calibration_figure(result: Calibration) -> Figure:
-    """Accuracy over confidence, as it is and with the temperature."""
+    """Accuracy over confidence, without and with the temperature."""
     titles = (f"as it is: ECE {result.error:.1%}",
               f"temperature {result.temperature:.2f}: ECE {result.error_after:.1%}")  # fmt: skip
     with mpl.rc_context(STYLE):
@@ -23,7 +23,7 @@ def calibration_figure(result: Calibration) -> Figure:
 
 
 def robustness_figure(result: Robustness) -> Figure:
-    """A panel for each corruption: the error by severity, 0 for the images as they are."""
+    """A panel for each corruption: the error by severity; 0 is the original images."""
     models = [result] if result.reference is None else [result, result.reference]
     columns = min(4, len(result.corruptions))
     rows = -(-len(result.corruptions) // columns)

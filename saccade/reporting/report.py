@@ -1,7 +1,7 @@
-"""The report of a run: one HTML file without a single request to the network.
+"""The report of a run: one HTML file without network requests.
 
-The page has what every run has: metrics, curves, time, environment, config. What a task shows of its results are
-sections between them, each made by a file of its own.
+The page has the parts common to every run: metrics, curves, time, environment, config. A task's results are sections
+between them, each made by its own file.
 """
 
 import base64
@@ -21,18 +21,18 @@ from saccade.reporting.plots import curves
 
 @dataclass(frozen=True)
 class Report:
-    """All that a report shows. What is empty is left out.
+    """Content of a report. Empty parts are left out.
 
     Attributes:
-        title: of the page.
+        title: title of the page.
         lead: the first paragraph, above the note.
-        note: what was measured on what.
-        tiles: the metrics on top, name -> value.
-        rows: of `metrics.jsonl`.
+        note: the split and data of the measurement.
+        tiles: the metrics at the top, name -> value.
+        rows: rows of `metrics.jsonl`.
         sections: HTML of the task's results.
-        phase_seconds: seconds of training by what they went to.
-        config, environment: as the run wrote them.
-        command: that runs it again.
+        phase_seconds: seconds of training by phase.
+        config, environment: as written by the run.
+        command: command that repeats the run.
     """
 
     title: str
@@ -48,7 +48,7 @@ class Report:
 
 
 def render_report(report: Report) -> str:
-    """The page as text. Names of classes and files are shown as text, whatever they hold."""
+    """The page as text. Names of classes and files are escaped."""
     return template("saccade.reporting", "page").render(
         data=report,
         curves=Markup(curves(report.rows)) if report.rows else "",
@@ -57,20 +57,20 @@ def render_report(report: Report) -> str:
 
 
 def phases(seconds: Mapping[str, float]) -> list[dict[str, Any]]:
-    """What the time went to, the largest first, in percent of the whole."""
+    """Share of the time by phase in percent, the largest first."""
     total = sum(seconds.values()) or 1.0
     ordered = sorted(seconds.items(), key=lambda item: -item[1])
     return [{"name": name, "seconds": value, "percent": 100 * value / total} for name, value in ordered]
 
 
 def picture(pixels: np.ndarray) -> str:
-    """The picture as a `data:` address."""
+    """The picture as a `data:` URL."""
     return "data:image/png;base64," + base64.b64encode(to_png(pixels)).decode()
 
 
 @cache
 def template(package: str, name: str) -> Template:
-    """The template NAME.html among the files of a package; what is filled in is escaped."""
+    """The template NAME.html of a package; values are escaped."""
     source = resources.files(package).joinpath(f"{name}.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(source)

@@ -61,6 +61,6 @@ def joint_figure(law: JointScalingLaw) -> Figure:
 
 
 def _plain_numbers(axes: Axes) -> None:
-    """0.3 at a logarithmic axis of errors, instead of 3 times a power of ten."""
+    """Plain labels such as 0.3 on a logarithmic axis of errors, instead of powers of ten."""
     for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
         which(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -1,4 +1,4 @@
-"""Plots of a study: a line for each side, means over seeds with their intervals, every run as a dot."""
+"""Plots of a study: a line per side with means over seeds and their intervals, and a dot per run."""
 
 import math
 import textwrap
@@ -30,11 +30,11 @@ class Marker:
     """One point of a line.
 
     Attributes:
-        x: where, a number or a name.
-        cost: FLOPs of training.
-        mean: over the seeds.
-        interval: of the mean; None for a single seed.
-        values: of each seed.
+        x: position on the axis, a number or a name.
+        cost: training compute in FLOPs.
+        mean: mean over the seeds.
+        interval: interval of the mean; None for a single seed.
+        values: value of each seed.
     """
 
     x: float | str
@@ -47,13 +47,13 @@ class Marker:
 def study_figure(
     lines: Mapping[str, Sequence[Marker]], x_name: str, y_name: str, *, compute: bool = True, legend: str = ""
 ) -> Figure:
-    """The value along an axis, and against the compute of training where that differs along a line.
+    """The value along an axis, and over training compute if that varies along a line.
 
     Args:
         lines: name -> its points.
-        x_name, y_name: of the axes.
+        x_name, y_name: names of the axes.
         compute: whether there may be a second plot against compute.
-        legend: what the names of the lines are.
+        legend: title of the legend.
     """
     lines = {_drawable(name): line for name, line in lines.items()}
     markers = [marker for line in lines.values() for marker in line]
@@ -90,7 +90,7 @@ def study_figure(
 
 
 def scale_axis(axis: Axis, values: Sequence[float]) -> None:
-    """Logarithmic where positive values differ much; labels that leave room for each other."""
+    """Make an axis logarithmic if positive values differ much, with labels that do not overlap."""
     if _is_wide(values):
         which = "x" if isinstance(axis, XAxis) else "y"
         axis.axes.set(**{f"{which}scale": "log"})
@@ -104,7 +104,7 @@ def scale_axis(axis: Axis, values: Sequence[float]) -> None:
 
 
 def add_legend(figure: Figure, axes: Axes, title: str) -> None:
-    """Names of the lines above the plots, where they cover nothing."""
+    """Legend above the plots, where it covers nothing."""
     handles, names = axes.get_legend_handles_labels()
     size = 8 if len(names) <= LEGEND_LINES else 7
     columns = max(1, int(figure.get_figwidth() / (0.6 + 0.0085 * size * max(map(len, names)))))
@@ -121,7 +121,7 @@ def _cost_differs(line: Sequence[Marker]) -> bool:
 
 
 def _drawable(name: str) -> str:
-    """Control characters, for which no font has a glyph, as escapes; a $ begins no formula."""
+    """Escape control characters, for which no font has a glyph, and $, which would begin a formula."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in name).replace("$", r"\$")
 
 
@@ -137,7 +137,7 @@ def _is_wide(values: Sequence[float]) -> bool:
 
 
 def _shift(levels: Sequence[float], number: int, count: int, *, log: bool) -> float:
-    """How far a line is moved along the axis, so that intervals of several lines at one level are apart."""
+    """Offset of a line along the axis, so that intervals of several lines at one level do not overlap."""
     if count == 1 or not 1 < len(levels) <= MARKED_LEVELS:
         return 0.0
     places = [math.log(level) for level in levels] if log else levels
@@ -162,7 +162,7 @@ def _draw(
 
 
 def _mark_levels(axes: Axes, levels: Sequence[float], *, whole: bool) -> None:
-    """Labels at the levels themselves where they are few and apart."""
+    """Labels at the levels themselves if they are few and far enough apart."""
     log = axes.get_xscale() == "log"
     places = [math.log(level) for level in levels] if log else levels
     gaps = [(b - a) / (places[-1] - places[0]) for a, b in pairwise(places)]
@@ -174,7 +174,8 @@ def _mark_levels(axes: Axes, levels: Sequence[float], *, whole: bool) -> None:
 
 
 def _scale_values(axes: Axes, markers: Sequence[Marker]) -> None:
-    """The scale of the values; on a logarithmic one an interval that reaches far below every run ends at the edge."""
+    """Scale of the values; on a logarithmic scale an interval that extends far below every run is clipped at the
+    edge."""
     values = [value for marker in markers for value in marker.values]
     scale_axis(axes.yaxis, values)
     if axes.get_yscale() == "log":

@@ -1,4 +1,4 @@
-"""The report of a comparison of two models of any task: one HTML file without a request to the network."""
+"""The report of a comparison of two models of any task: one HTML file without network requests."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ def task_comparison_page(
         pictures: some of the largest differences.
         unit: what was drawn, such as "images".
         environment: versions and machine.
-        command: that makes the page again.
+        command: command that makes the page again.
     """
     first, second = comparison.models
     section = template("saccade.reporting", "task_comparison").render(
@@ -81,7 +81,7 @@ def difference_figure(comparison: TaskComparison) -> Figure:
 
 
 def draw_differences(comparison: TaskComparison, ax: Axes | None = None) -> Axes:
-    """A row a metric, in units of its larger value, since metrics have different ones; on new axes by default."""
+    """One row per metric, relative to its larger value, since units differ; on new axes by default."""
     axes = new_axes(6.4, 0.4 * len(comparison.metrics) + 1.3) if ax is None else ax
     for row, metric in enumerate(comparison.metrics):
         scale = max(abs(metric.first.value), abs(metric.second.value), 1e-12)

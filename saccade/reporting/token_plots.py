@@ -1,4 +1,4 @@
-"""Maps between words, and from words to the places of an image."""
+"""Maps between words, and from words to the patches of an image."""
 
 from collections.abc import Sequence
 
@@ -20,8 +20,8 @@ COLUMNS = 6  # pictures in a row
 
 
 def token_figure(maps: Sequence[TokenMaps]) -> Figure:
-    """For each input and each pair of streams a grid of matrices, a row a layer and a column a head, with the words at
-    the axes; over an image a picture for each word, bright where its value is high."""
+    """For each input and each pair of streams a grid of matrices, with a row per layer, a column per head and the words
+    at the axes; over an image a picture for each word, bright where its value is high."""
     if not maps:
         raise ValueError("there is nothing to draw")
     parts = [(one, part) for one in maps for part in one.parts]
@@ -39,7 +39,7 @@ def token_figure(maps: Sequence[TokenMaps]) -> Figure:
 
 
 def _panels(part: TokenMap) -> tuple[np.ndarray, list[str], list[str]]:
-    """What is drawn ``[L, H, Q, K]``, the names of the layers, and those of the heads."""
+    """The values to draw ``[L, H, Q, K]``, the names of the layers, and those of the heads."""
     count = len(part.layers)
     chosen = np.linspace(0, count - 1, min(count, MAX_LAYERS)).round().astype(int)
     layers = [part.layers[number] for number in chosen]
@@ -66,7 +66,7 @@ def _size(one: TokenMaps, part: TokenMap) -> tuple[float, float]:
 
 
 def _side(count: int) -> float:
-    """Inches of an axis of so many words."""
+    """Length in inches of an axis with that many words."""
     return float(np.clip(0.17 * count, 0.6, 8.0))
 
 

@@ -63,7 +63,7 @@ def test_the_command_writes_a_model_that_opens(tmp_path: Path, capsys: pytest.Ca
     assert main(["train", "digits", "--epochs", "2", "--output", str(run)]) == 0
     assert main(["prune", str(run), "digits", "--heads", "1", "--blocks", "1", "--images", "60", "-o", str(small)]) == 0
     out = capsys.readouterr().out
-    assert "heads taken out by block" in out
+    assert "heads removed by block" in out
     assert "accuracy" in out
     predictor = saccade.load(small)
     assert predictor.model.config.depth == 1

@@ -45,7 +45,7 @@ def test_predictions_are_the_same(folder: Path, capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out.splitlines()[0] == plain_text.splitlines()[0]
     assert len(list(choices.choices_folder().glob("*.json"))) == 2
     assert main(["doctor", "--clear-cache"]) == 0
-    assert "forgot 2 choices" in capsys.readouterr().out
+    assert "deleted 2 choices" in capsys.readouterr().out
     assert not choices.choices_folder().exists()
 
 

@@ -41,7 +41,7 @@ def test_ids_follow_the_config_alone(tmp_path: Path) -> None:
     ("old", "new", "message"),
     [
         ("recipe: digits", "recipes: digits", "no option recipes; did you mean recipe"),
-        ("recipe: digits", "recipe: digits\nrecipe: sam", "the key 'recipe' is there twice"),
+        ("recipe: digits", "recipe: digits\nrecipe: sam", "the key 'recipe' is repeated"),
         ("batch_size: 16", "batchsize: 16", "no option batchsize; did you mean batch_size"),
         ("model.name: lenet", "model.nam: lenet", "model LeNet, data.train_size 64: there is no option model.nam"),
         ("batch_size: 16", "seed: 1", "set by `seeds`"),

@@ -1,4 +1,5 @@
-"""`saccade analyze` distance, attention, rollout, flow, relevance, grad-cam, attnlrp, rise: what attention does."""
+"""`saccade analyze` distance, attention, rollout, flow, relevance, grad-cam, attnlrp, rise: analyses of attention and
+of what outputs depend on."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
@@ -61,16 +62,16 @@ def attention(
     opened: ModelOptions | None = None,
     result: OutputOptions | None = None,
 ) -> None:
-    """Where one query of an image looks, or which words of a text attend to which, in every layer and head.
+    """Attention of one query over an image, or between the words of a text, in every layer and head.
 
-    Of a model that generates texts also where each word looks in the source, or in the image.
+    For a model that generates texts, also the cross-attention of each word over the source or the image.
 
     Parameters
     ----------
     model
         A run, a model directory, a published file or hub:ORG/NAME.
     image
-        An image file; a text for a model of texts.
+        An image file; a text for a text model.
     query
         cls, mean, or the number of a query (an object query of a DETR, a latent of a Perceiver); the class token
         where the head reads it, else the mean of all queries, by default.
@@ -80,10 +81,10 @@ def attention(
     text
         For a model of images and texts: the text whose words are shown.
     layer
-        Numbers of attentions, negative from the end, or paths with wildcards such as "decoder.*"; all that cover the
-        image by default.
+        Indices of attention layers, negative from the end, or paths with wildcards such as "decoder.*"; all that cover
+        the image by default.
     head
-        Numbers of heads (default: all).
+        Indices of heads (default: all).
     budget
         Memory that the attention may take.
     """
@@ -127,16 +128,16 @@ def rollout(
     opened: ModelOptions | None = None,
     result: OutputOptions | None = None,
 ) -> None:
-    """Attention rollout (Abnar & Zuidema 2020): the attention of all layers multiplied, with half identity each.
+    """Attention rollout (Abnar & Zuidema 2020): the product of all layers' attention, each averaged with the identity.
 
     Parameters
     ----------
     model
         A run, a model directory, a published file or hub:ORG/NAME.
     image
-        An image file; a text for a model of texts.
+        An image file; a text for a text model.
     layer
-        Up to this layer, from 0 (default: all). A layer of local or axial attention is a block.
+        Last layer, from 0 (default: all). With local or axial attention a layer is a block.
     budget
         Memory that the attention may take.
     """
@@ -159,11 +160,12 @@ def flow(
     Parameters
     ----------
     model
-        A run, a model directory, a published file or hub:ORG/NAME; its head reads one token, or give a query or point.
+        A run, a model directory, a published file or hub:ORG/NAME; its head must read one token, unless a query or
+        point is given.
     image
-        An image file; a text for a model of texts.
+        An image file; a text for a text model.
     layer
-        Up to this layer, from 0 (default: all).
+        Last layer, from 0 (default: all).
     budget
         Memory that the attention may take.
     """
@@ -183,15 +185,15 @@ def relevance(
 ) -> None:
     """Relevance of patches or words for an output (Chefer et al. 2021): attention weighted by its gradient.
 
-    Of a text with [MASK] for what is predicted there, of a generated text for each of its words; with --text of patches
-    and words for their similarity.
+    For a text with [MASK], relevance for the predicted token; for a generated text, for each of its words; with --text,
+    relevance of patches and words for their similarity.
 
     Parameters
     ----------
     model
         A run, a model directory, a published file or hub:ORG/NAME.
     image
-        An image file; a text for a model of texts.
+        An image file; a text for a text model.
     target
         Name of the class (default: the predicted one). Without a point of a segmentation, its whole area.
     budget
@@ -241,7 +243,8 @@ def attnlrp(
     opened: ModelOptions | None = None,
     result: OutputOptions | None = None,
 ) -> None:
-    """AttnLRP (Achtibat et al. 2024): what every patch adds to the logit, negative where it speaks against the class.
+    """AttnLRP (Achtibat et al. 2024): what every patch adds to the logit, negative where it is evidence against the
+    class.
 
     Parameters
     ----------

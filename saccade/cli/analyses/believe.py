@@ -1,4 +1,4 @@
-"""`saccade analyze` faithfulness, sanity: which maps can be believed."""
+"""`saccade analyze` faithfulness, sanity: which maps are reliable."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from saccade.engine.predictor import Predictor
 
 Methods = Annotated[list[MapMethod] | None, Parameter(consume_multiple=True, negative="")]
-TEXTS = "For a model of images and texts: several times, the texts that are the classes of the images."
+TEXTS = "For a model of images and texts: the texts that are the classes of the images; repeat the option for each."
 Texts = Annotated[list[str] | None, Parameter(negative="", help=TEXTS)]
 
 
@@ -90,14 +90,14 @@ def sanity(
 
 
 def reader(predictor: "Predictor", texts: list[str] | None) -> "Predictor":
-    """The model; one of images and texts as a classifier whose classes are the texts."""
+    """The model; a model of images and texts becomes a classifier whose classes are the texts."""
     from saccade.tasks import table
 
     return table.report(predictor.task.name).classifier(predictor, texts) if texts else predictor
 
 
 def default_methods(predictor: "Predictor") -> "list[Method]":
-    """What a network has maps of."""
+    """Methods for which a network has maps."""
     from saccade.analysis.attnlrp import has_rules
     from saccade.models.perceiver import Perceiver
     from saccade.nn.attention import Attention

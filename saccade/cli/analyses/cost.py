@@ -1,4 +1,4 @@
-"""`saccade analyze cost`: what a model costs by image size, or by the length of a text."""
+"""`saccade analyze cost`: cost of a model by image size, or by the length of a text."""
 
 from typing import Annotated
 
@@ -24,8 +24,8 @@ def cost(
     model
         A run, a model directory, a published file or hub:ORG/NAME.
     sizes
-        Sides of square images in pixels (default: once, twice, three and four times the model's own size); of a model
-        of texts numbers of tokens (default: a quarter to four quarters of its longest text).
+        Sides of square images in pixels (default: once, twice, three and four times the model's own size); for a text
+        model, numbers of tokens (default: a quarter to four quarters of its context length).
     batch_size
         Inputs per batch in the timed runs.
     time

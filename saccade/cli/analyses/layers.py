@@ -1,4 +1,4 @@
-"""`saccade analyze` positions, filters, activations, token-pca, cka, norms, lens: what layers make of images."""
+"""`saccade analyze` positions, filters, activations, token-pca, cka, norms, lens: representations in the layers."""
 
 from typing import Annotated
 
@@ -8,7 +8,8 @@ from saccade.cli.analyses.options import DataOptions, ModelOptions, OutputOption
 
 
 def positions(model: str, /, *, opened: ModelOptions | None = None, result: OutputOptions | None = None) -> None:
-    """Cosine similarity of each position with all others, learned or sinusoidal; with --image-size as resampled.
+    """Cosine similarity of each position embedding with all others, learned or sinusoidal; with --image-size after
+    resampling.
 
     Parameters
     ----------
@@ -36,14 +37,14 @@ def filters(
     opened: ModelOptions | None = None,
     result: OutputOptions | None = None,
 ) -> None:
-    """Principal components of the patch embedding's filters; of a ConvNet its first filters themselves.
+    """Principal components of the patch embedding's filters; for a ConvNet the filters of its first layer.
 
     Parameters
     ----------
     model
         A run, a model directory, a published file or hub:ORG/NAME.
     raw
-        The filters themselves of a patch embedding too.
+        Also draw the filters of a patch embedding themselves.
     count
         Number of components (default: 28) or filters (default: 96).
     """
@@ -99,7 +100,7 @@ def token_pca(
     opened: ModelOptions | None = None,
     result: OutputOptions | None = None,
 ) -> None:
-    """Patches of images coloured by the first three principal components of their tokens, as DINOv2 shows them.
+    """Patches of images coloured by the first three principal components of their tokens, as in DINOv2.
 
     Parameters
     ----------
@@ -108,7 +109,7 @@ def token_pca(
     images
         Files, folders or patterns; all images share the components.
     layer
-        Number of the block or feature map, from 0, negative from the end.
+        Index of the block or feature map, from 0, negative from the end.
     """
     delivery = result or OutputOptions()
     delivery.check()
@@ -131,7 +132,7 @@ def cka(
     inputs: DataOptions | None = None,
     result: OutputOptions | None = None,
 ) -> None:
-    """Similarity of the layers' representations: linear CKA of every pair of layers, of one model or of two.
+    """Similarity of the layers' representations: linear CKA of every pair of layers, within one model or between two.
 
     Parameters
     ----------
@@ -168,7 +169,7 @@ def norms(
     inputs: DataOptions | None = None,
     result: OutputOptions | None = None,
 ) -> None:
-    """Norms of the tokens by layer and the share of outliers, which registers take over (Darcet et al. 2023).
+    """Norms of the tokens by layer and the share of outliers, which registers avoid (Darcet et al. 2023).
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Options that analyses share, and how a result leaves: printed, drawn, written as JSON and CSV."""
+"""Options that analyses share, and output of results as text, plot, JSON and CSV."""
 
 import csv
 import io
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 POINT = (
     "Two fractions of width and height from the upper left corner, such as 0.5 0.25; or column and row of a pixel, "
-    "such as 120 64. The attention of the patch there; of an output that is explained the depth or class at this "
-    "place, or the box around it."
+    "such as 120 64. Selects the patch whose attention is shown, or the depth, class or box at this point as the "
+    "output to explain."
 )
 SUFFIXES = (".png", ".svg", ".pdf", ".jpg")
 
@@ -47,14 +47,14 @@ class ModelOptions:
 @Parameter(name="*")
 @dataclass(frozen=True)
 class PlaceOptions:
-    """Which of several outputs or tokens of an image is explained."""
+    """Which output or token of an image is explained."""
 
     query: int | None = None
-    """Number of an object query, or location, of a detector."""
+    """Index of an object query, or location, of a detector."""
     point: Annotated[tuple[float, float] | None, Parameter(negative="", help=POINT)] = None
     text: Annotated[list[str] | None, Parameter(negative="")] = None
-    """For a model of images and texts: the text whose similarity to the image is explained. Several times with several
-    texts, which are then the classes of the image (--class chooses one)."""
+    """For a model of images and texts: the text whose similarity to the image is explained. If it is repeated, the
+    texts are the classes of the image (--class selects one)."""
 
     def read(self, predictor: "Predictor", value: str) -> "Reading | None":
         """The input with its words, for maps between words; None for maps over an image."""
@@ -66,7 +66,7 @@ class PlaceOptions:
         return table.report(predictor.task.name).reading(predictor, value, text)
 
     def classifier(self, predictor: "Predictor", method: str) -> "Predictor":
-        """The model, or where a map of images needs classes one whose classes are the texts."""
+        """The model; if a map of images needs classes, a classifier whose classes are the texts."""
         from saccade.analysis.token_maps import TOKEN_METHODS
         from saccade.tasks import table
 
@@ -90,10 +90,10 @@ class DataOptions:
     """Which images are analysed."""
 
     split: str = "auto"
-    """auto, train, val, test or all of a data set; auto is the test split that the model was not trained on, else all
-    images."""
+    """auto, train, val, test or all of a data set; auto is the test split if the model was not trained on it, otherwise
+    all images."""
     images: int | None = None
-    """Number of images at most, evenly spaced (default: all)."""
+    """Maximum number of images, evenly spaced (default: all)."""
     batch_size: int = 16
     """Images per batch."""
     workers: int | None = None
@@ -113,13 +113,13 @@ class OutputOptions:
     """Where the result goes."""
 
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None
-    """Where to draw: a file of .png, .svg, .pdf or .jpg; or a folder, which receives plot, JSON and CSV. NAME.png in
+    """File of the plot (.png, .svg, .pdf or .jpg), or a folder for plot, JSON and CSV. NAME.png in
     the current folder by default; nothing is drawn with --json or --csv alone."""
     as_json: Json = False
     as_csv: Annotated[bool, Parameter(name="--csv", negative="", help="Print CSV instead of text.")] = False
 
     def check(self) -> None:
-        """Refuse what cannot be written, before anything is computed."""
+        """Raise an error for an output that cannot be written, before anything is computed."""
         if self.as_json and self.as_csv:
             raise ConfigError("choose --json or --csv; a folder as --output receives both")
         if self.output is None:
@@ -130,12 +130,12 @@ class OutputOptions:
             raise ConfigError(f"--output: there is no folder {self.output.parent}")
 
     def deliver(self, name: str, result: "AnalysisResult", draw: Callable[[], Any]) -> None:
-        """Print the result, and write what --output requests.
+        """Print the result, and write the files of --output.
 
         Args:
-            name: of the analysis, and of its files.
+            name: name of the analysis and of its files.
             result: the numbers.
-            draw: makes the matplotlib figure.
+            draw: function that returns the matplotlib figure.
         """
         from saccade.checkpoints.atomic import write_atomic
 

@@ -1,4 +1,4 @@
-"""`saccade analyze heads`: what a model loses without its parts."""
+"""`saccade analyze heads`: importance of attention heads and blocks."""
 
 from saccade.cli.analyses.options import DataOptions, ModelOptions, OutputOptions
 from saccade.errors import ConfigError
@@ -15,9 +15,9 @@ def heads(
     inputs: DataOptions | None = None,
     result: OutputOptions | None = None,
 ) -> None:
-    """How much a metric changes without each attention head and each block, with paired 95 % intervals.
+    """Change of a metric without each attention head and each block, with paired 95 % intervals.
 
-    On images without targets, the probability of the class that the model predicts itself, or its output.
+    On images without targets, the change of the probability of the predicted class, or of the output.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def heads(
     metric
         One of the task's main metrics, such as accuracy (default: the first).
     seed
-        Seed of the draws of images for the intervals.
+        Seed of the bootstrap for the intervals.
     """
     delivery = result or OutputOptions()
     delivery.check()

@@ -1,4 +1,4 @@
-"""`saccade analyze` shift, shuffle, occlusion, field: how outputs depend on where things are."""
+"""`saccade analyze` shift, shuffle, occlusion, field: how outputs depend on positions in the image."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -36,7 +36,7 @@ def shift(
     others
         Further models, drawn in the same figure.
     levels
-        Pixels to the right; what leaves the image enters at its left. Default: 0 to 8 and a whole patch.
+        Pixels to the right; pixels that leave the image re-enter at the left. Default: 0 to 8 and a whole patch.
     """
     _curves("shift", model, data, others, levels, opened, inputs, result)
 
@@ -52,7 +52,7 @@ def shuffle(
     inputs: DataOptions | None = None,
     result: OutputOptions | None = None,
 ) -> None:
-    """Output and accuracy when the tiles of the image are put into a random order, up to a permutation of the patches.
+    """Output and accuracy when the tiles of the image are shuffled, up to a permutation of the patches.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def occlusion(
     inputs: DataOptions | None = None,
     result: OutputOptions | None = None,
 ) -> None:
-    """Output and accuracy when random patches are hidden behind the mean colour.
+    """Output and accuracy when random patches are replaced by the mean colour.
 
     Parameters
     ----------
@@ -133,14 +133,14 @@ def field(
     inputs: DataOptions | None = None,
     result: OutputOptions | None = None,
 ) -> None:
-    """Effective receptive field of the middle of every layer, by the gradient of the input.
+    """Effective receptive field of the central position of every layer, from the gradient of the input.
 
     Parameters
     ----------
     model
         A run, a model directory, a published file or hub:ORG/NAME.
     data
-        A data set, an image or a pattern such as "photos/*.jpg"; --images 32 are enough.
+        A data set, an image or a pattern such as "photos/*.jpg"; --images 32 is enough.
     other
         A second model, drawn below the first; the numbers are those of the first.
     """

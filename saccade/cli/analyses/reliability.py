@@ -1,4 +1,4 @@
-"""`saccade analyze` calibration, robustness: whether a classifier can be relied on."""
+"""`saccade analyze` calibration, robustness: reliability of a classifier."""
 
 from pathlib import Path
 from typing import Annotated
@@ -27,10 +27,10 @@ def calibration(
     model
         A run, a model directory, a published file or hub:ORG/NAME.
     data
-        A data set; where it has no validation split, the temperature is fitted on a random half of the measured one and
-        measured on the other.
+        A data set; if it has no validation split, the temperature is fitted on a random half of the measured split and
+        measured on the other half.
     split
-        On which it is measured: auto, test, train or all.
+        Split to measure on: auto, test, train or all.
     batch_size
         Images per batch.
     workers
@@ -76,9 +76,9 @@ def robustness(
     data
         A data set of images with classes.
     other
-        A second model, such as a ConvNet of equal cost, in relation to which the corruption error is given.
+        A second model, such as a ConvNet of equal cost, relative to which the corruption error is given.
     corruptions
-        Names, such as fog jpeg; by default the fifteen of the benchmark, with rime in place of frost.
+        Names of corruptions, such as fog jpeg; by default the fifteen of the benchmark, with rime in place of frost.
     """
     delivery = result or OutputOptions()
     delivery.check()
