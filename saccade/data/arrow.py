@@ -1,4 +1,4 @@
-"""Data sets of Hugging Face on disk: Parquet as downloaded from the hub, Arrow as `save_to_disk` writes it.
+"""Hugging Face data sets on disk: Parquet as downloaded from the hub, Arrow as written by `save_to_disk`.
 
 data/train-00000-of-00002.parquet           any folders; the split is that of the file's name or folder
 dataset/train/data-00000-of-00001.arrow     next to state.json, of dataset_dict.json's splits
@@ -29,14 +29,14 @@ DEPTH = 3  # of folders below the data in which files are looked for
 
 
 class ArrowFile(NamedTuple):
-    """A file, and its split in the data: the name that the data gives it, or ""."""
+    """A file, and the name of its split in the data, or ""."""
 
     path: Path
     split: str
 
 
 def arrow_files(place: Path) -> list[ArrowFile]:
-    """The Parquet or Arrow files of a data set, with their splits; [] where there are none.
+    """The Parquet or Arrow files of a data set, with their splits; [] if there are none.
 
     Raises:
         DataError: the folder has several data sets (configurations), or a state.json that cannot be read.
@@ -64,7 +64,7 @@ def read_arrow(place: Path, files: Sequence[ArrowFile]) -> Records:
     """The images of a data set with their fields.
 
     Raises:
-        DataError: pyarrow is not installed, a file cannot be read, or no column holds images.
+        DataError: pyarrow is not installed, a file cannot be read, or no column contains images.
     """
     root = place if is_dir(place) else place.parent
     storage = ArrowStorage(root, [file.path for file in files])
@@ -90,7 +90,7 @@ def read_arrow(place: Path, files: Sequence[ArrowFile]) -> Records:
 class ArrowStorage:
     """The images in a column of Parquet or Arrow files, named FILE/ROW.
 
-    Arrow files are mapped into memory; of Parquet whole row groups are decoded, and the last ones are kept.
+    Arrow files are memory-mapped; Parquet is decoded by whole row groups, and the last ones are cached.
     """
 
     def __init__(self, path: Path, files: Sequence[Path]):
@@ -120,12 +120,12 @@ class ArrowStorage:
         return cell
 
     def _is_inside(self, name: str) -> bool:
-        """Whether a row's path is that of a file below the data, after all links are followed."""
+        """Whether a row's path is a file inside the data's folder after resolving links."""
         root, file = Path(os.path.realpath(self.path)), Path(os.path.realpath(self.path / name))
         return root in file.parents and is_file(file)
 
     def fields(self, number: int) -> list[dict[str, Any]]:
-        """The rows of a file without its images and other bytes, by column in small letters."""
+        """The rows of a file without its images and other bytes, by lower-case column name."""
         opened = self._opened()
         columns = [field.name for field in opened.schema(number) if not _holds_bytes(field.type)]
         if not columns:
@@ -134,7 +134,7 @@ class ArrowStorage:
         return [{key.lower(): value for key, value in row.items()} for row in table.to_pylist()]
 
     def _sizes(self, number: int) -> list[int]:
-        """Bytes of each image where that costs nothing; of the whole file for Parquet."""
+        """Size of each image in bytes if that is cheap; size of the whole file for Parquet."""
         opened = self._opened()
         if self.files[number].suffix == ".parquet":
             return [self.files[number].stat().st_size] * opened.length(number)
@@ -200,7 +200,8 @@ class _Opened:
         return self._groups[key]
 
     def _require_size(self, number: int, group: int, column: str) -> None:
-        """Raise DataError for a row group whose column would expand beyond the memory, by the file's own numbers."""
+        """Raise DataError for a row group whose column would exceed the memory limit when unpacked, by the file's
+        metadata."""
         stored = self._file(number).metadata.row_group(group)
         parts = [stored.column(index) for index in range(stored.num_columns)]
         size = sum(part.total_uncompressed_size for part in parts if part.path_in_schema.split(".")[0] == column)
@@ -226,7 +227,7 @@ class _Opened:
         return self._tables[number]
 
     def _mapped(self, number: int) -> Any:
-        """A memory-mapped table of Arrow's stream format, which `datasets` writes, or of its file format."""
+        """A memory-mapped table in Arrow's stream format, written by `datasets`, or in its file format."""
         path = str(self.files[number])
         with open_regular(self.files[number]) as file:
             is_file_format = file.read(6) == b"ARROW1"
@@ -254,7 +255,8 @@ def _pyarrow(module: str, path: Path) -> Any:
 
 
 def _image_column(schema: Any, path: Path) -> str:
-    """The column that the metadata calls an image, else one of bytes with a usual name, else the only one of bytes."""
+    """The column that is an image in the metadata, otherwise one of bytes with a usual name, otherwise the only one of
+    bytes."""
     features = _features(schema, path.parent)
     images = [name for name, feature in features.items() if _is(feature, "Image")]
     images = images or [field.name for field in schema if _holds_bytes(field.type)]
@@ -267,7 +269,7 @@ def _image_column(schema: Any, path: Path) -> str:
 
 
 def _class_names(schema: Any, folder: Path) -> dict[str, tuple[str, ...]]:
-    """The names of the class numbers of each column, also of those with lists of numbers."""
+    """The class names of each column, including columns of lists of class numbers."""
     names: dict[str, tuple[str, ...]] = {}
     for column, feature in _features(schema, folder).items():
         inner = _inner(feature)
@@ -286,7 +288,7 @@ def _inner(feature: Any) -> Any:
 
 
 def _features(schema: Any, folder: Path) -> Mapping[str, Any]:
-    """What `datasets` writes of its columns: into the schema, and beside Arrow files."""
+    """The column features written by `datasets` into the schema, and next to Arrow files."""
     text = (schema.metadata or {}).get(b"huggingface")
     if text is not None:
         try:
@@ -305,7 +307,7 @@ def _is(feature: Any, kind: str) -> bool:
 
 
 def _holds_bytes(kind: Any) -> bool:
-    """Whether a column holds bytes, as such or in a struct."""
+    """Whether a column contains bytes, directly or in a struct."""
     text = str(kind)
     return text in ("binary", "large_binary", "binary_view") or (text.startswith("struct") and "binary" in text)
 
@@ -325,7 +327,7 @@ def _below(place: Path, suffix: str) -> list[Path]:
 
 
 def _split_of(name: str) -> str:
-    """The split that a folder or a word of a file's name stands for: "data/train-00000-of-00001", "cifar10-test"."""
+    """The split denoted by a folder or by a word in a file's name: "data/train-00000-of-00001", "cifar10-test"."""
     *folders, file = name.rsplit(".", 1)[0].split("/")
     words = [*folders, *re.split(r"[^A-Za-z]+", file)]
     return next((split for word in words if (split := named_split(word))), "")

@@ -1,7 +1,7 @@
 """Augmentation of single images in the workers of the loader, in this order: random resized crop, flip, RandAugment,
 colour jitter, normalisation, erasing.
 
-Every draw is a function of (seed, epoch, image). `batch_augmentation.py` augments whole batches on the device.
+Every random draw is a function of (seed, epoch, image). `batch_augmentation.py` augments whole batches on the device.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,8 +26,8 @@ ERASED_RATIO = (0.3, 1 / 0.3)  # of height to width
 
 
 class ImageTransform(Protocol):
-    """An image as :func:`saccade.data.images.read_image` returns it, and the numbers that identify this view of it ->
-    the model's input ``[C, H, W]``."""
+    """An image as :func:`saccade.data.images.read_image` returns it, and the integers that identify this view -> the
+    model's input ``[C, H, W]``."""
 
     deterministic: bool
     preprocessing: Preprocessing
@@ -36,7 +36,7 @@ class ImageTransform(Protocol):
 
 
 class EvalTransform:
-    """Preprocessing alone."""
+    """Preprocessing without augmentation."""
 
     deterministic = True
 
@@ -93,7 +93,7 @@ class TrainTransform:
 
 
 def _as_picture(pixels: Any) -> Any:
-    """8-bit levels as a PIL image: changes of colour are Pillow's, and so are their draws and their rounding."""
+    """8-bit levels as a PIL image: colour operations are Pillow's, including their rounding."""
     levels = isinstance(pixels, Tensor) and pixels.dtype == torch.uint8
     return v2.functional.to_pil_image(pixels) if levels else pixels
 
@@ -110,7 +110,7 @@ def _geometry(preprocessing: Preprocessing, config: AugmentationConfig) -> Calla
 
 
 class RandomResizedCrop:
-    """torchvision's, with its draws, resized as the preprocessing resizes."""
+    """torchvision's random resized crop, with the same random draws, resized as in the preprocessing."""
 
     def __init__(self, preprocessing: Preprocessing, scale: tuple[float, float]):
         self.preprocessing = preprocessing

@@ -1,8 +1,9 @@
 """Augmentation of whole batches on the device of the model, in this order: with ``where="batch"`` pad and crop, flip,
 colours; normalisation; with ``where="batch"`` erasing; rotation, translation and scaling; mixup or cutmix.
 
-Every draw is a function of (seed, step) and the row. Random numbers are drawn for the whole batch and each process uses
-those of its rows, so neither the number of processes nor the number of loader workers changes a pixel.
+Every random draw is a function of (seed, step) and the row. Random numbers are drawn for the whole batch and each
+process uses those of its rows, so the result depends neither on the number of processes nor on the number of loader
+workers.
 """
 
 import math
@@ -26,8 +27,8 @@ class BatchAugmentation:
     """Augments and normalises batches.
 
     Args:
-        config: of the run; crops, flips, colours and erasing are applied here only with ``where="batch"``.
-        preprocessing: of the model, for the normalisation.
+        config: config of the run; crops, flips, colours and erasing are applied here only with ``where="batch"``.
+        preprocessing: preprocessing of the model, for the normalisation.
         num_classes: width K of the targets of mixup and cutmix.
         seed: of the run.
     """
@@ -57,8 +58,8 @@ class BatchAugmentation:
 
         Args:
             batch: the images of those rows, on any device: uint8 pixels, or normalised.
-            rows: of the whole batch. For mixup and cutmix `rows.start` and the number of rows must be even.
-            batch_size: rows of the whole batch, over all processes.
+            rows: their rows in the whole batch. For mixup and cutmix `rows.start` and the number of rows must be even.
+            batch_size: number of rows of the whole batch, over all processes.
         """
         images, labels = batch.inputs, batch.labels
         if self.on_batch:
@@ -106,8 +107,8 @@ class BatchAugmentation:
         return images
 
     def _mix(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Mix each image with its neighbour: rows 0 and 1, 2 and 3 … Neighbours in a shuffled batch are random pairs,
-        and are in the same process."""
+        """Mix each image with its neighbour: rows 0 and 1, 2 and 3 … In a shuffled batch these are random pairs, and
+        both are in the same process."""
         partner = torch.arange(len(images), device=images.device) ^ 1
         partner = partner.clamp(max=len(images) - 1)  # the last of an odd number is not mixed
         targets = F.one_hot(labels, self.num_classes).float()
@@ -157,7 +158,7 @@ def erasing_boxes(
 
 
 def erase(images: Tensor, boxes: Tensor, noise: Tensor) -> Tensor:
-    """Images ``[B, C, H, W]`` with the noise ``[C, H, W]`` inside the box of each, ``[B, 4]``."""
+    """Replace the box ``[B, 4]`` of each image ``[B, C, H, W]`` by noise ``[C, H, W]``."""
     top, bottom, left, right = boxes.to(images.device).T[:, :, None, None]
     y = torch.arange(images.shape[-2], device=images.device)[:, None]
     x = torch.arange(images.shape[-1], device=images.device)
@@ -190,7 +191,7 @@ def affine_matrices(
 def warp(images: Tensor, theta: Tensor) -> Tensor:
     """Warp ``[B, C, H, W]`` by affine matrices ``[B, 2, 3]``, with the border repeated.
 
-    Bicubic, because bilinear resampling blurs, and the model is evaluated on sharp images.
+    Bicubic, because bilinear resampling blurs and the model is evaluated on sharp images.
     """
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, mode="bicubic", padding_mode="border", align_corners=False)

@@ -1,4 +1,4 @@
-"""Batches of samples in an order that is a function of the seed: any step can be repeated, by any process.
+"""Batches of samples in an order that is a function of the seed, so that any process can repeat any step.
 
 Step t of a run always has the same images with the same augmentation, whether the run started at step 0 or at t, with 0
 workers or 8, in one process or in four.
@@ -36,19 +36,19 @@ Item = tuple[int, tuple[int, ...]]
 
 @dataclass(frozen=True, eq=False)
 class BalancedClasses:
-    """Balanced sampling: every class has the same number of places in an epoch, whatever its number of images.
+    """Balanced sampling: every class has the same number of samples in an epoch, whatever its number of images.
 
-    A class with fewer images than places has each of them as often as the others of the class, or once more; of a
-    larger class other images are drawn in every epoch. What an epoch holds is a function of the seed and its number.
+    In a class with fewer images than samples, all images are drawn equally often, to within one; from a larger class
+    other images are drawn in every epoch. The samples of an epoch are a function of the seed and the epoch.
 
     Attributes:
-        labels: ``[N]`` int64, the class of each image; a class without images has no place.
+        labels: ``[N]`` int64, the class of each image; a class without images has no samples.
     """
 
     labels: Tensor
 
     def epoch(self, seed: int, epoch: int) -> tuple[Tensor, Tensor]:
-        """(image, how often it was drawn before in this epoch) of each of the N places, ``[N]`` int64 each."""
+        """(image, number of earlier draws in this epoch) of each of the N samples, ``[N]`` int64 each."""
         count = len(self.labels)
         classes = self.labels.unique()
         generator = torch.Generator().manual_seed(mix_seed(seed, epoch, RandomStream.ORDER))
@@ -68,20 +68,20 @@ class BalancedClasses:
 
 @dataclass(frozen=True)
 class TrainOrder:
-    """The order of the training samples: which are in the batch of a step.
+    """The order of the training samples, which determines the batch of every step.
 
     With repeated augmentation an epoch has as many samples as without: `repeats` views each of the first part of the
-    shuffled images, as DeiT's RASampler (Touvron et al., arXiv 2012.12877). 300 epochs then cost the same with and
-    without.
+    shuffled images, as DeiT's RASampler (Touvron et al., arXiv 2012.12877). An epoch then costs the same with and
+    without it.
 
     Attributes:
-        num_images: in the training split.
-        batch_size: of one optimizer step, over all processes.
+        num_images: number of images in the training split.
+        batch_size: batch size of one optimizer step, over all processes.
         seed: of the run.
-        repeats: how often an image appears in its batch, each time with another augmentation.
+        repeats: number of views of an image in its batch, each with another augmentation.
         rank, world: index and number of processes; each has consecutive rows of the batch.
-        classes: draws every class equally often; None for every image once an epoch.
-        subset: indices in the source of the images that are used, `num_images` of them; None for all.
+        classes: samples all classes equally often; None to sample every image once per epoch.
+        subset: indices in the source of the `num_images` images in use; None for all.
     """
 
     num_images: int
@@ -104,13 +104,12 @@ class TrainOrder:
 
     @property
     def images_per_batch(self) -> int:
-        """Different images of the first batch; a later one may have views of one more."""
+        """Number of different images in the first batch; a later batch may have views of one more."""
         return -(-self.batch_size // self.repeats)
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches in as many samples as there are images, at least one; the remainder, another one in every
-        epoch, is dropped."""
+        """Number of full batches in an epoch, at least one; the remainder, different in every epoch, is dropped."""
         return max(1, self.num_images // self.batch_size)
 
     @property
@@ -151,7 +150,7 @@ class TrainOrder:
 
 @lru_cache(maxsize=2)
 def _epoch(count: int, seed: int, epoch: int, classes: BalancedClasses | None) -> tuple[Tensor, Tensor]:
-    """(image, how often it was drawn before) of each place of an epoch, cached for its steps."""
+    """(image, number of earlier draws) of each sample of an epoch, cached for its steps."""
     if classes is not None:
         return classes.epoch(seed, epoch)
     generator = torch.Generator().manual_seed(mix_seed(seed, epoch, RandomStream.ORDER))
@@ -197,7 +196,8 @@ class ImageDataset(Dataset):
 def image_dataset(
     source: ImageSource, transform: ImageTransform, size: tuple[int, int, int], skip_bad: bool = False
 ) -> ImageDataset:
-    """A data set that is cached if its transform is deterministic and it fits; `size` is [C, H, W] of its tensors."""
+    """A data set, cached if its transform is deterministic and it fits into memory; `size` is [C, H, W] of its
+    tensors."""
     channels, height, width = size
     fits = transform.deterministic and len(source) * channels * height * width * 4 <= CACHE_BYTES
     return ImageDataset(source, transform, skip_bad, {} if fits else None)
@@ -291,7 +291,7 @@ def _one_line_errors(loader: DataLoader) -> Iterator[tuple[Batch, list[str]]]:
 def eval_batches(
     dataset: BatchDataset, batch_size: int, *, workers: int = 0, rank: int = 0, world: int = 1
 ) -> Iterator[Batch]:
-    """Every sample once, in order; process `rank` has a consecutive part."""
+    """Batches of every sample once, in order; process `rank` has a consecutive part."""
     count = len(dataset.source)
     indices = range(count * rank // world, count * (rank + 1) // world)
     items = [[(i, ()) for i in indices[start : start + batch_size]] for start in range(0, len(indices), batch_size)]
@@ -355,16 +355,16 @@ def fits_device(dataset: BatchDataset, size: tuple[int, int, int]) -> bool:
 
 
 def default_workers(dataset: BatchDataset) -> int:
-    """0 for a cached data set, else one for each core but one, at most 16; each process that torchrun started on a
-    machine has its part of the cores."""
+    """0 for a cached data set, otherwise the number of cores minus one, at most 16; processes started by torchrun on a
+    machine share the cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     cores //= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return 0 if dataset.cache is not None else max(0, min(cores - 1, 16))
 
 
 def _start_method(workers: int) -> str | None:
-    """How workers start. A process group has threads, and a fork copies the locks that they hold at that moment: a
-    worker that needs one of them hangs. In several processes, workers are forked from a server without threads.
+    """Start method of workers. A process group has threads, and a fork copies the locks that they hold, on which a
+    worker can hang. With several processes, workers are therefore forked from a server without threads.
     """
     if not workers or not (dist.is_available() and dist.is_initialized()):
         return None

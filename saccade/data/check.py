@@ -1,5 +1,5 @@
-"""Check of a data set before a long run: broken files, duplicates across splits, contradicting labels, missing classes;
-of images, and of texts."""
+"""Check of an image or text data set before a long run: broken files, duplicates across splits, contradicting labels,
+missing classes."""
 
 import hashlib
 from collections import Counter
@@ -26,15 +26,15 @@ class DataReport:
     Attributes:
         counts: split -> class -> images.
         broken: name -> error.
-        doubtful: name -> what training leaves out or corrects without an error, such as boxes without area.
+        doubtful: name -> annotations that training silently omits or corrects, such as boxes without area.
         leaks: groups of names with the same bytes in more than one split.
         duplicates: groups of names with the same bytes within one split.
         conflicts: groups of names with the same bytes and different labels or values.
-        coverage: number of images checked, and in all.
+        coverage: number of images checked, and total number.
         sizes: (width, height, number of images), the most frequent first.
         things: "images" or "texts".
-        targets: what conflicts are about: "labels" or "values".
-        notes: what the reader recognised and what it skipped.
+        targets: kind of target in conflicts: "labels" or "values".
+        notes: messages of the reader on recognised and skipped files.
     """
 
     name: str
@@ -61,7 +61,7 @@ class DataReport:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong that would spoil a run."""
+        """Whether there are no errors that would invalidate a run."""
         return not self.errors
 
     @property
@@ -161,7 +161,7 @@ def check_data(
 
 
 def source_channels(source: Source) -> int:
-    """The number of channels of a model for the images of a source, by its first one; 3 where it has no images."""
+    """The number of channels of a source's images, from its first one; 3 if it has no images."""
     if not hasattr(source, "image") or not len(source):
         return 3
     try:
@@ -171,7 +171,7 @@ def source_channels(source: Source) -> int:
 
 
 def _check(sample: tuple[str, Any, int], channels: int) -> tuple[bytes, Examination | str | None]:
-    """The digest of the bytes of a sample; and what reading it shows, its error, or None for a text."""
+    """The digest of the bytes of a sample; and the result of reading it, its error, or None for a text."""
     _, source, index = sample
     try:
         data = source.data(index)
@@ -193,7 +193,7 @@ def _target(source: Source, index: int) -> Hashable:
 
 
 def _counts(parts: Mapping[str, Source]) -> dict[str, dict[str, int]]:
-    """Split -> class -> images; "all" where there are no classes of images (`labels` are 0), or one."""
+    """Split -> class -> images; "all" if there are no classes (`labels` are 0), or only one."""
     if not any(source.labels.any() for source in parts.values()):
         return {split: {"all": len(source)} for split, source in parts.items()}
     counts = {split: Counter(source.labels.tolist()) for split, source in parts.items()}

@@ -1,7 +1,7 @@
-"""Which output of a model each class of a data set is: by name, by ImageNet's synset, or by number.
+"""Matching of a data set's classes to a model's outputs: by name, by ImageNet synset, or by number.
 
-A data set and a checkpoint rarely spell their classes alike: `n01443537`, `goldfish`, "goldfish, Carassius auratus" and
-1 are the same class of ImageNet. A class that fits no output, or several, is an error that names it.
+A data set and a checkpoint rarely spell their classes the same way: `n01443537`, `goldfish`, "goldfish, Carassius
+auratus" and 1 are the same class of ImageNet. A class that matches no output, or several, is an error that names it.
 """
 
 import re
@@ -20,11 +20,11 @@ MAX_SHOWN = 8  # names in a message
 
 @dataclass(frozen=True)
 class ClassMatch:
-    """The outputs of a model that the classes of a data set are.
+    """The outputs of a model for the classes of a data set.
 
     Attributes:
-        index: ``[K]`` int64, for each class of the data its number among the model's labels.
-        note: how they were matched, with examples; "" where the names are equal.
+        index: ``[K]`` int64, the index among the model's labels for each class of the data.
+        note: how they were matched, with examples; "" if the names are equal.
     """
 
     index: np.ndarray
@@ -34,9 +34,9 @@ class ClassMatch:
 def match_classes(classes: Sequence[str], labels: Sequence[str], data: str) -> ClassMatch:
     """Match the classes of a data set to the labels of a model.
 
-    Tried in this order, each for all classes at once: equal names; synsets of ImageNet; numbers from 0 in the order of
-    the model's labels, where these are names; names that differ in capital letters, punctuation, or in the synonyms
-    after a comma.
+    Methods are tried in this order, each for all classes at once: equal names; synsets of ImageNet; numbers from 0 in
+    the order of the model's labels, if these are names; names that differ in capitalisation, punctuation, or the
+    synonyms after a comma.
 
     Args:
         classes: K names of the data's classes.
@@ -44,7 +44,7 @@ def match_classes(classes: Sequence[str], labels: Sequence[str], data: str) -> C
         data: the data's name, for errors.
 
     Raises:
-        DataError: a class fits no label, or several; or two classes fit the same.
+        DataError: a class matches no label, or several; or two classes match the same label.
     """
     if not labels:
         raise DataError(f"{data} has classes, and the model has none")
@@ -65,7 +65,7 @@ def match_classes(classes: Sequence[str], labels: Sequence[str], data: str) -> C
 
 
 def _by_name(classes: Sequence[str], labels: Sequence[str]) -> list[list[int]]:
-    """For each class the labels that it can be: the equal ones; else those that are spelled differently."""
+    """The matching labels of each class: equal ones, otherwise those that are spelled differently."""
     equal: dict[str, list[int]] = {}
     similar: dict[str, list[int]] = {}
     for index, label in enumerate(labels):
@@ -118,13 +118,13 @@ def _refuse_unmatched(
 
 
 def spellings(name: str) -> set[str]:
-    """How a name can be written: its whole and each synonym, in small letters, with spaces for punctuation."""
+    """Spellings of a name: the whole name and each synonym, in lower case, with spaces for punctuation."""
     parts = {name, *name.split(",")}
     return {text for part in parts if (text := " ".join(re.findall(r"\w+", part.lower().replace("_", " "))))}
 
 
 def readable_names(classes: Sequence[str]) -> tuple[str, ...]:
-    """The classes with ImageNet's names in place of its synsets, where all of them are such."""
+    """The classes with ImageNet's names in place of synsets, if all of them are synsets."""
     names = dict(zip(imagenet_synsets(), imagenet_names()))
     return tuple(names[name] for name in classes) if set(classes) <= set(names) else tuple(classes)
 

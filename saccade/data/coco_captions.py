@@ -1,6 +1,6 @@
 """COCO's captions: `annotations/captions_train2017.json` with images in `train2017/`, `images/train2017/` or `images/`.
 
-The split is a word of the file's name.
+The split is part of the file's name.
 """
 
 import os
@@ -17,7 +17,8 @@ from saccade.json_io import read_json_file
 
 
 def caption_files(root: Path) -> list[Path]:
-    """The JSON files of a folder, or of its `annotations/`, that hold captions by their name or, alone, by content."""
+    """The JSON files of a folder, or of its `annotations/`, that contain captions, by name, or by content if there is
+    only one file."""
     named = [path for folder in (root / "annotations", root) for path in sorted(folder.glob("*caption*.json"))]
     return named or [path for path in sorted(root.glob("*.json")) if _has_captions(path)]
 
@@ -28,7 +29,7 @@ def _has_captions(path: Path) -> bool:
 
 
 def read_coco_captions(root: Path, files: list[Path]) -> Records:
-    """The images of all files with a caption each; images without one are skipped with a note.
+    """The images of all files with their captions; images without captions are skipped with a note.
 
     Raises:
         DataError: a file is not of COCO, an annotation has no image or no caption, or an image is missing; the message
@@ -77,7 +78,7 @@ def _image(root: Path, file: Path, name: str, split: str) -> str:
     path = next((f"{place}{name}" for place in places if is_file(root / place / name)), None)
     if path is None:
         shown = ", ".join(place for place in places if place)
-        raise DataError(f"{file} names the image {name}, which is in none of {shown} of {root}")
+        raise DataError(f"{file} names the image {name}, which is not in {shown} of {root}")
     if Path(os.path.realpath(root)) not in Path(os.path.realpath(root / path)).parents:
-        raise DataError(f"{file} names the image {name}, which leads out of {root}")
+        raise DataError(f"{file} names the image {name}, which is outside of {root}")
     return path

@@ -60,8 +60,8 @@ class FileSource:
     """Labelled image files of a storage.
 
     Args:
-        storage: of the files.
-        names: of the files in it.
+        storage: storage of the files.
+        names: names of the files in it.
         labels: ``[len(names)]`` int64, an index into `classes`.
         classes: their names.
         max_pixels: larger images are refused; None for Pillow's limit.
@@ -156,7 +156,7 @@ def _refuse_untrainable(path: str, entries: Sequence[Entry], splits: Sequence[st
 def open_unlabelled(path: str, config: DataConfig | None = None) -> DataSplits:
     """Open images without labels: all files below a folder, in a zip, in tars; labels are all 0.
 
-    Images that :func:`open_data` can open are split as there, so that images held out there are held out here.
+    Images that :func:`open_data` can open are split in the same way, so that the same images are held out.
 
     Raises:
         DataError: there is no such file, or no images.
@@ -196,13 +196,13 @@ def _data_splits(
 
 
 class _Labelled(NamedTuple):
-    """What a reader gives.
+    """Output of a reader.
 
     Attributes:
         storage: the images.
         entries: in the order of the data.
-        classes: if the data defines their order.
-        notes: what was recognised and what is not read.
+        classes: class names, if the data defines their order.
+        notes: messages on recognised and ignored files.
     """
 
     storage: Storage
@@ -267,7 +267,7 @@ def _record_entries(records: Records, labelled: bool) -> _Labelled:
 
 
 def _folder_entries(storage: Storage, place: Path, labelled: bool) -> tuple[list[Entry], tuple[str, ...]]:
-    """(entries with the label of their folder, notes); below a common outer folder if there is one, as in many zips."""
+    """(entries with their folder as label, notes); a common outer folder, as in many zips, is skipped."""
     names = image_names(storage.names)
     parts = [name.split("/") for name in names]
     # A common outer folder is not a class: skip it as long as everything is in one folder of folders.
@@ -301,8 +301,8 @@ OTHER_TASKS = "--task detection reads boxes, --task segmentation masks, --task d
 
 
 def _refuse_other_layouts(storage: Storage, place: Path, parts: Sequence[Sequence[str]], loose: Sequence[str]) -> None:
-    """Folders of splits, with images in no class folder (`loose`), and of images beside boxes or maps, are not
-    classes."""
+    """Raise DataError for folders that are not classes: splits with images outside of class folders (`loose`), and
+    images next to boxes or maps."""
     tops = sorted({p[0] for p in parts})
     if loose:
         raise DataError(
@@ -325,7 +325,7 @@ def _refuse_other_layouts(storage: Storage, place: Path, parts: Sequence[Sequenc
 
 
 def _notes(storage: Storage, entries: Sequence[Entry]) -> tuple[str, ...]:
-    """The files that are not read, by their suffixes."""
+    """Notes on files that are not read, by suffix."""
     notes = []
     images = {name for name, _, _ in entries}
     others = Counter(Path(name).suffix.lower() or Path(name).name for name in storage.names if name not in images)
@@ -348,7 +348,8 @@ def _class_folders(place: Path, entries: Sequence[Entry]) -> tuple[str, ...]:
 
 
 def fingerprint(storage: Storage, entries: Sequence[Entry], splits: Sequence[str]) -> str:
-    """A digest of the size, the label and the split of every file; after a colon, one of the content of some files.
+    """A digest of the size, the label and the split of every file; after a colon, a digest of the content of some
+    files.
 
     Up to 256 files, evenly spaced, are read: all images of a small data set.
     """

@@ -1,4 +1,4 @@
-"""Which image formats are read, and what a file is that is none of them, by its first bytes.
+"""The supported image formats, and identification of other files by their first bytes.
 
 This is the only place that opens an untrusted file with an image library, with an explicit list of formats, so that no
 other decoder runs on unknown bytes (EPS starts an interpreter).
@@ -69,14 +69,14 @@ def is_image_name(name: str) -> bool:
 
 
 def image_names(names: Iterable[str]) -> list[str]:
-    """Those names that are images'. A ``.npy`` beside an image of the same name (its features, its mask) is none."""
+    """The names of image files. A ``.npy`` next to an image of the same name (its features, its mask) is not one."""
     images = [name for name in names if is_image_name(name)]
     pictures = {name.rpartition(".")[0] for name in images if not name.lower().endswith(ARRAY_SUFFIX)}
     return [n for n in images if not n.lower().endswith(ARRAY_SUFFIX) or n.rpartition(".")[0] not in pictures]
 
 
 def kind_of(head: bytes) -> str:
-    """What a file is by its first :data:`HEAD_BYTES`: ``"JPEG"``, ``"HEIC"``, ``"HTML"``, ``"empty"``, …"""
+    """The type of a file by its first :data:`HEAD_BYTES`: ``"JPEG"``, ``"HEIC"``, ``"HTML"``, ``"empty"``, …"""
     if not head:
         return "empty"
     for signature, kind in (*READABLE_SIGNATURES, *OTHER_SIGNATURES):
@@ -125,7 +125,7 @@ NO_PICTURE = ("text", "unknown", "XML", "JSON or other text", "nothing but zeros
 
 
 def not_an_image(name: str, kind: str, reason: str = "") -> ImageError:
-    """The error for a file that no decoder reads: what it is, and what to do."""
+    """The error for a file that no decoder reads: its type, and what to do."""
     content = {
         "empty": "the file is empty",
         "unknown": "its bytes belong to no known format",
@@ -147,10 +147,10 @@ def open_image(
     """An image file, identified by its header, its pixels not yet decoded.
 
     Args:
-        file: of the bytes; it must stay open until the pixels are loaded.
-        name: of the image in errors.
-        formats: that may be decoded, of :data:`FORMATS`; HEIC is read beside the whole list only.
-        max_pixels: refuse larger images; None where the caller decodes none or has a limit of its own.
+        file: binary file; it must stay open until the pixels are loaded.
+        name: name of the image in errors.
+        formats: formats that may be decoded, of :data:`FORMATS`; HEIC is read only with the whole list.
+        max_pixels: largest number of pixels; None if the caller does not decode or has its own limit.
 
     Raises:
         ImageError: not an image, a damaged header, or above `max_pixels`.
@@ -211,8 +211,8 @@ def _open_heic(file: IO[bytes], name: str) -> Image.Image:
 
 
 def has_more_frames(image: Image.Image) -> bool:
-    """Whether there is a second frame. They are not counted: a file of a megabyte can have 100,000, and to find the
-    last takes time that grows with the square of their number."""
+    """Whether there is a second frame. Frames are not counted: a file of a megabyte can have 100,000, and finding the
+    last takes time quadratic in their number."""
     try:
         with quiet_decoders():
             image.seek(1)
@@ -222,9 +222,9 @@ def has_more_frames(image: Image.Image) -> bool:
 
 
 def damage_behind(image: Image.Image) -> str:
-    """What is wrong with the next frame of a GIF or TIFF whose first one is whole; "" if nothing or no frame is there.
+    """The damage of the next frame of a GIF or TIFF whose first frame is intact; "" if there is none.
 
-    Other formats hold no directory of frames.
+    Other formats have no directory of frames.
     """
     if image.format not in ("GIF", "TIFF"):
         return ""
@@ -239,8 +239,8 @@ def damage_behind(image: Image.Image) -> str:
 
 
 def tiff_bands(file: IO[bytes]) -> int:
-    """The number of bands of a TIFF: samples of a pixel, or planes where tifffile wrote an array as pages; 0 where the
-    header is damaged. The file is rewound."""
+    """The number of bands of a TIFF: samples of a pixel, or planes if tifffile wrote an array as pages; 0 if the header
+    is damaged. The file is rewound."""
     bands = _samples_per_pixel(file)
     if bands == 1 and (tifffile := tifffile_library()) is not None:
         try:
@@ -258,7 +258,7 @@ def tiff_bands(file: IO[bytes]) -> int:
 
 
 def tifffile_library() -> Any:
-    """The library of the extra `tiff`; None where it is not installed."""
+    """The library of the extra `tiff`; None if it is not installed."""
     try:
         library = importlib.import_module("tifffile")
     except ImportError:
@@ -270,8 +270,8 @@ def tifffile_library() -> Any:
 
 @contextmanager
 def quiet_decoders() -> Iterator[None]:
-    """Keep Pillow's warnings about damaged files, and what it logs of them, from the terminal: they have no file name,
-    and what cannot be read raises an error."""
+    """Suppress Pillow's warnings and log messages about damaged files: they have no file name, and unreadable files
+    raise an error."""
     logging.getLogger("PIL.TiffImagePlugin").addFilter(_outside_decoders)  # once, however often it is added
     before, DECODING.active = DECODING.active, True
     try:
@@ -284,7 +284,7 @@ def quiet_decoders() -> Iterator[None]:
 
 
 class _Decoding(threading.local):
-    """Whether this thread is inside of :func:`quiet_decoders`."""
+    """Whether this thread is inside :func:`quiet_decoders`."""
 
     active = False
 
@@ -302,7 +302,7 @@ def _samples_per_pixel(file: IO[bytes]) -> int:
 
 
 def _tiff_tags(file: IO[bytes]) -> Mapping[int, Any]:
-    """The tags of a TIFF's first page; {SAMPLESPERPIXEL: 0} where the header is damaged. The file is rewound."""
+    """The tags of a TIFF's first page; {SAMPLESPERPIXEL: 0} if the header is damaged. The file is rewound."""
     try:
         head = file.read(8)
         if head[2] == 43:  # BigTIFF

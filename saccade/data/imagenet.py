@@ -1,4 +1,4 @@
-"""The 1,000 classes of ILSVRC 2012, in the order of their numbers."""
+"""The 1,000 classes of ILSVRC 2012, in index order."""
 
 from functools import cache
 from importlib import resources
@@ -12,5 +12,5 @@ def imagenet_synsets() -> tuple[str, ...]:
 
 @cache
 def imagenet_names() -> tuple[str, ...]:
-    """A short name of each, as torchvision has it; two pairs share one (crane, maillot)."""
+    """A short name of each class, as in torchvision; two pairs of classes share a name (crane, maillot)."""
     return tuple(resources.files("saccade.data").joinpath("imagenet_names.txt").read_text().strip().split("\n"))

@@ -1,7 +1,7 @@
 """Reading of untrusted image files: an upright image with 8 bits per channel, or one clear error.
 
 EXIF orientation is applied once; 16-bit values are divided by 257; transparent images are composited over white;
-palettes and CMYK are converted to RGB; of an animation or a multi-page document the first frame is read. Colour
+palettes and CMYK are converted to RGB; only the first frame of an animation or a multi-page document is read. Colour
 profiles are not applied. Which formats are read is in `image_formats.py`.
 """
 
@@ -64,12 +64,12 @@ def read_image(
 
     Args:
         source: a path, the bytes of an image file, an open file, a PIL image, an array ``[H, W]`` or ``[H, W, C]``
-            (uint8, uint16, or float in [0, 1]), or a tensor ``[C, H, W]`` (uint8, or float in [0, 1]). Files of
-            ``.npy`` hold such an array.
-        channels: of the model: 1 gives mode "L", 3 gives "RGB"; other numbers accept arrays, tensors, ``.npy`` and
-            TIFF with as many bands.
+            (uint8, uint16, or float in [0, 1]), or a tensor ``[C, H, W]`` (uint8, or float in [0, 1]). ``.npy`` files
+            contain such an array.
+        channels: channels of the model: 1 gives mode "L", 3 gives "RGB"; other numbers accept arrays, tensors, ``.npy``
+            and TIFF files with that many bands.
         name: the name of the image in errors; by default its path.
-        max_pixels: refuse larger images.
+        max_pixels: largest number of pixels.
 
     Returns:
         an upright PIL image of mode "L" or "RGB" for files of a model with 1 or 3 channels, and for its arrays and
@@ -85,7 +85,7 @@ def read_image(
 def read_scaled(
     source: ImageLike, *, channels: int = 3, name: str | None = None, max_pixels: int = MAX_PIXELS
 ) -> tuple[Image.Image | Tensor, tuple[int, int]]:
-    """As :func:`read_image`, but a JPEG above `max_pixels` is decoded at 1/2 of its sides, up to four times the limit.
+    """Like :func:`read_image`, but a JPEG of up to four times `max_pixels` is decoded at half its resolution.
 
     Returns:
         the image, and the (H, W) of the upright original in pixels.
@@ -138,8 +138,8 @@ def _decode(
 
 
 def stored_channels(data: bytes) -> int:
-    """The number of channels of a model that reads an image file whole: 3 for a picture, as many as there are bands for
-    a TIFF or a ``.npy`` of other numbers than a picture has."""
+    """The number of channels of a model for an image file: 3 for a picture, the number of bands for a TIFF or ``.npy``
+    that is not a picture."""
     file = io.BytesIO(data)
     kind, bands = kind_of(data[:HEAD_BYTES]), 3
     if kind == "TIFF":
@@ -237,10 +237,10 @@ def wrong_channels(name: str, count: int, channels: int) -> ImageError:
 
 
 def grey_image(pixels: np.ndarray, channels: int, name: str) -> Image.Image:
-    """Generated grey pixels ``[H, W]`` uint8 for a model with this number of channels.
+    """Generated grey pixels ``[H, W]`` uint8 as an image for a model with this number of channels.
 
     Raises:
-        ImageError: the model reads other images than pictures.
+        ImageError: the model does not read grey or RGB images.
     """
     if channels not in (1, 3):
         raise wrong_channels(name, 1, channels)
@@ -248,8 +248,8 @@ def grey_image(pixels: np.ndarray, channels: int, name: str) -> Image.Image:
 
 
 def rgb_pixels(image: Image.Image | Tensor) -> np.ndarray:
-    """An image as :func:`read_image` returns it, for display: ``[H, W, 3]`` uint8; of a tensor with other than three
-    channels the first is shown in grey."""
+    """An image as :func:`read_image` returns it, for display: ``[H, W, 3]`` uint8; for a tensor with another number of
+    channels than three the first one is shown in grey."""
     if isinstance(image, Image.Image):
         return np.asarray(image.convert("RGB"))
     colour = image if image.shape[0] == 3 else image[:1].expand(3, -1, -1)
@@ -257,7 +257,8 @@ def rgb_pixels(image: Image.Image | Tensor) -> np.ndarray:
 
 
 def _eight_bits(values: Tensor) -> Tensor | None:
-    """Pixels of 8 bits as uint8: of uint8, of uint16 as in a PNG, of floats that are all n / 255; otherwise None."""
+    """Pixels as uint8 if they have 8 bits: uint8, uint16 as in a PNG, or floats that are all n / 255; otherwise
+    None."""
     if values.dtype == torch.uint8:
         return values.cpu()
     if values.dtype == torch.uint16:

@@ -1,7 +1,8 @@
-"""Plain JPEGs as tensors of 8-bit levels, for data sets: the bits of Pillow's decoder, without a PIL image on the way.
+"""Plain JPEGs as tensors of 8-bit levels, for data sets: bitwise equal to Pillow's decoder, without an intermediate PIL
+image.
 
-Both libraries call libjpeg-turbo with its defaults. What is no plain JPEG (CMYK, turned by EXIF, several pictures,
-damaged, above the limit of pixels) is read by Pillow, with its result or its error.
+Both libraries call libjpeg-turbo with its defaults. Other files (CMYK, rotated by EXIF, several pictures, damaged,
+above the limit of pixels) are read by Pillow, with its result or error.
 """
 
 import importlib.util
@@ -28,11 +29,11 @@ def read_pixels(
     """Read the bytes of an image file for a data set.
 
     Args:
-        data: of the file.
+        data: bytes of the file.
         channels, name, max_pixels: as for :func:`saccade.data.images.read_image`.
 
     Returns:
-        ``[C, H, W]`` uint8 of an upright JPEG in RGB or grey; of every other file what ``read_image`` returns.
+        ``[C, H, W]`` uint8 of an upright JPEG in RGB or grey; for every other file the result of ``read_image``.
 
     Raises:
         ImageError: as ``read_image``.
@@ -42,7 +43,7 @@ def read_pixels(
 
 
 def _plain_jpeg(data: bytes, channels: int, name: str, max_pixels: int) -> Tensor | None:
-    """``[C, H, W]`` uint8, decoded behind the check of the header; None for what Pillow has to read."""
+    """``[C, H, W]`` uint8, decoded after the check of the header; None for files that Pillow must read."""
     decode = decoder()
     if decode is None:
         return None
@@ -64,8 +65,8 @@ def _plain_jpeg(data: bytes, channels: int, name: str, max_pixels: int) -> Tenso
 
 @cache
 def decoder() -> Callable[[Tensor, int, bool], Tensor] | None:
-    """torchvision's decoder, from its compiled extension alone: importing the package takes as long as PyTorch, in each
-    process that reads images. None where the package or the extension is missing: Pillow then decodes everything."""
+    """torchvision's decoder, from its compiled extension only: importing the package takes as long as PyTorch, in each
+    process that reads images. None if the package or the extension is missing: Pillow then decodes everything."""
     spec = importlib.util.find_spec("torchvision")
     folders = [] if spec is None else spec.submodule_search_locations or []
     for path in (Path(folder) / name for folder in folders for name in EXTENSIONS):

@@ -1,4 +1,4 @@
-"""Names of a model's outputs from a file, for a checkpoint that has none or others.
+"""Class names of a model from a file, for a checkpoint without names or with other names.
 
 classes.txt                  one name per line, in the order of outputs; or lines like "n01440764 tench, Tinca tinca"
 map.csv                      columns index,name (or class_index,class_name, …), in any order, also of some outputs only
@@ -22,11 +22,11 @@ Row = tuple[str, Any, Any]  # where it is, index, name
 
 
 def read_label_file(path: str | Path, labels: Sequence[str]) -> tuple[str, ...]:
-    """The labels of a model with the names of a file.
+    """The labels of a model, replaced by the names in a file.
 
     Args:
         path: .txt, .csv, .tsv or .json, as above.
-        labels: of the model, in the order of its outputs; those that a table or a JSON object does not name stay.
+        labels: labels of the model, in the order of its outputs; those missing in a table or a JSON object are kept.
 
     Raises:
         DataError: the file cannot be read, an index is not one of the model's outputs or has two names, or a list has

@@ -1,7 +1,7 @@
-"""The messages of libtiff, which decodes TIFF inside Pillow and prints on stderr what is wrong with a file.
+"""The messages of libtiff, which decodes TIFF inside Pillow and prints errors of a file on stderr.
 
-They are collected here instead, so that a caller can name the file. Only where Pillow's own copy of the library is
-found, as in its wheels for Linux; elsewhere libtiff prints.
+They are collected here instead, so that a caller can add the file's name. This works only if Pillow's own copy of the
+library is found, as in its wheels for Linux; otherwise libtiff prints.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ Handler = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void
 
 
 class _Collected(threading.local):
-    """The messages of one thread; None where nobody collects them."""
+    """The messages of one thread; None if they are not collected."""
 
     lines: list[str] | None = None
 

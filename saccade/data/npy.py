@@ -1,4 +1,4 @@
-"""Arrays of `.npy` files, their size compared with that of the file before any memory is reserved."""
+"""Arrays of `.npy` files; their size is compared with that of the file before memory is allocated."""
 
 import math
 import tokenize
@@ -17,10 +17,10 @@ DAMAGE = (
 
 
 def npy_shape(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
-    """The shape and the type of the values, from the header at the file's position.
+    """Shape and dtype, from the header at the file's position.
 
     Raises:
-        one of DAMAGE: there is no such header.
+        One of DAMAGE: there is no such header.
     """
     version = np.lib.format.read_magic(file)
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -32,12 +32,12 @@ def read_npy(file: IO[bytes], name: str, max_values: int) -> np.ndarray:
     """The array of a ``.npy`` file.
 
     Args:
-        file: open at its start.
-        name: of the file in errors.
-        max_values: refuse larger arrays.
+        file: open file, at its start.
+        name: name of the file in errors.
+        max_values: largest number of values.
 
     Raises:
-        ImageError: a damaged header, a shape that the file has no bytes for, too many values, or Python objects.
+        ImageError: a damaged header, a truncated file, too many values, or Python objects.
     """
     try:
         shape, dtype = npy_shape(file)

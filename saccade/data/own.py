@@ -1,4 +1,4 @@
-"""A data set of one's own: anything with a length that gives (input, target) pairs by index."""
+"""Your own data set: any object with a length that returns (input, target) pairs by index."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ from saccade.data.samples import Batch
 
 
 class Pairs(Protocol):
-    """Such as a :class:`torch.utils.data.Dataset` or a list."""
+    """An indexable object, such as a :class:`torch.utils.data.Dataset` or a list."""
 
     def __len__(self) -> int: ...
 
@@ -19,10 +19,10 @@ class Pairs(Protocol):
 
 
 class OwnDataset(Dataset):
-    """The data set as the training loop takes it.
+    """The data set in the form of the training loop.
 
     Args:
-        source: gives (input, target) by index; a target is a number, a tensor, or a dict of tensors by name.
+        source: returns (input, target) by index; a target is a number, a tensor, or a dict of tensors by name.
         augment: (input, seed) -> input, for training; the seed is a function of the run's seed, the epoch and the
             index, so that a resumed run repeats it.
     """

@@ -95,7 +95,8 @@ def open_pairs(path: str, config: DataConfig | None = None, *, for_training: boo
 
 
 def has_captions(path: str) -> bool:
-    """Whether the data at this path is images with captions rather than pairs of texts, by its name and its columns."""
+    """Whether the data at this path is images with captions rather than pairs of texts, judged by its name and
+    columns."""
     place = Path(path)
     if path in ("scenes", "strips") or is_dir(place) or place.suffix in CONTAINERS or "::" in path:
         return True

@@ -1,4 +1,4 @@
-"""Image files as upright pictures of 8 bits, mode "L" or "RGB". Loads no torch."""
+"""Image files as upright 8-bit pictures of mode "L" or "RGB". Loads no torch."""
 
 import io
 import logging
@@ -46,10 +46,10 @@ def read_picture(source: FileLike, *, channels: int = 3, max_pixels: int = MAX_P
     Args:
         source: a path, the bytes of an image file, an open file or a PIL image.
         channels: 1 gives mode "L", 3 gives "RGB".
-        max_pixels: refuse larger images, but a JPEG of up to four times as many is decoded at half its resolution.
+        max_pixels: largest number of pixels, but a JPEG of up to four times as many is decoded at half its resolution.
 
     Raises:
-        ImageError: not an image, damaged, above `max_pixels`, or a file of numbers (`.npy`).
+        ImageError: not an image, damaged, above `max_pixels`, or an array file (`.npy`).
     """
     if isinstance(source, Image.Image):
         return picture_of(source, channels, getattr(source, "filename", "") or "the image", max_pixels, True)
@@ -69,10 +69,10 @@ def picture_of(image: Image.Image, channels: int, name: str, max_pixels: int, sc
     """A PIL image as an upright picture for a model of 1 or 3 channels.
 
     Args:
-        image: it may not be decoded yet.
+        image: PIL image, possibly not decoded yet.
         channels: 1 or 3.
-        name: of the image in errors.
-        max_pixels: refuse larger images.
+        name: name of the image in errors.
+        max_pixels: largest number of pixels.
         scaled: whether a JPEG of up to four times `max_pixels` is decoded at half its resolution.
     """
     width, height = image.size
@@ -97,7 +97,7 @@ def picture_of(image: Image.Image, channels: int, name: str, max_pixels: int, sc
     if lines:
         log.warning("%s is damaged in part: %s", name, lines[0])
     elif damage := damage_behind(image):
-        log.warning("%s is damaged behind its first frame, which is read: %s", name, damage)
+        log.warning("%s is damaged after its first frame, which is read: %s", name, damage)
     if log.isEnabledFor(logging.INFO) and has_more_frames(image):
         log.info("%s has several frames; the first is read", name)
     return picture

@@ -1,4 +1,4 @@
-"""The steps of preprocessing, for PIL images and for tensors ``[C, H, W]``, with torchvision's results to the bit.
+"""The steps of preprocessing, for PIL images and for tensors ``[C, H, W]``, bitwise equal to torchvision's.
 
 torchvision is not imported: its operators import PyTorch's compiler, which takes as long as PyTorch itself, and a
 prediction needs neither.
@@ -23,7 +23,7 @@ def get_size(image: Image.Image | Tensor) -> Size:
 
 
 def resize(image: Image.Image | Tensor, size: Sequence[int], interpolation: Interpolation) -> Any:
-    """At a size of (H, W) pixels, with antialiasing where the interpolation is smooth."""
+    """Resize to (H, W) pixels, with antialiasing for smooth interpolations."""
     if get_size(image) == tuple(size):
         return image
     if isinstance(image, Image.Image):
@@ -44,7 +44,7 @@ def resize(image: Image.Image | Tensor, size: Sequence[int], interpolation: Inte
 
 
 def _resizes_bytes(image: Tensor, interpolation: Interpolation) -> bool:
-    """Whether PyTorch interpolates 8-bit levels itself, as fast as others."""
+    """Whether PyTorch interpolates 8-bit levels natively."""
     if image.device.type != "cpu":
         return False
     return interpolation == "bicubic" or (
@@ -53,7 +53,7 @@ def _resizes_bytes(image: Tensor, interpolation: Interpolation) -> bool:
 
 
 def _as_batch(image: Tensor) -> Tensor:
-    """``[1, C, H, W]``. Channels that lie side by side are marked as such, which a batch of one leaves open."""
+    """``[1, C, H, W]``. Interleaved channels are marked as channels last, which is ambiguous for a batch of one."""
     batch = image[None]
     if batch.is_contiguous(memory_format=torch.channels_last) and not batch.is_contiguous():
         return batch.as_strided(batch.shape, (image.numel(), *image.stride()))
@@ -61,27 +61,27 @@ def _as_batch(image: Tensor) -> Tensor:
 
 
 def crop(image: Image.Image | Tensor, top: int, left: int, height: int, width: int) -> Any:
-    """A part that lies inside the image."""
+    """Crop a part that is inside the image."""
     if isinstance(image, Image.Image):
         return image.crop((left, top, left + width, top + height))
     return image[..., top : top + height, left : left + width]
 
 
 def flip(image: Image.Image | Tensor) -> Any:
-    """Left and right exchanged."""
+    """Flip horizontally."""
     if isinstance(image, Image.Image):
         return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return image.flip(-1)
 
 
 def center_crop(image: Image.Image | Tensor, size: Sequence[int]) -> Any:
-    """The middle of an image of at least (H, W) pixels."""
+    """Centre crop of an image of at least (H, W) pixels."""
     top, left = (round((length - inner) / 2.0) for length, inner in zip(get_size(image), size))
     return crop(image, top, left, size[0], size[1])
 
 
 def pad(image: Image.Image | Tensor, size: Size, top: int, left: int, fill: Sequence[float]) -> Any:
-    """The image at a place of a larger one of (H, W) pixels, with a value for each channel around it."""
+    """Pad an image to (H, W) pixels with a value for each channel."""
     height, width = get_size(image)
     if isinstance(image, Image.Image):
         margins = (left, top, size[1] - width - left, size[0] - height - top)
@@ -93,12 +93,12 @@ def pad(image: Image.Image | Tensor, size: Size, top: int, left: int, fill: Sequ
 
 
 def to_tensor(image: Image.Image) -> Tensor:
-    """``[C, H, W]``, with the image's levels."""
+    """``[C, H, W]`` with the image's levels."""
     return torch.from_numpy(np.array(image).reshape(image.height, image.width, -1)).permute(2, 0, 1)
 
 
 def to_unit(pixels: Tensor) -> Tensor:
-    """As float32: levels are divided by the largest of their type; float values remain as they are."""
+    """Convert to float32: integer levels are divided by the largest of their type; float values are not changed."""
     if pixels.is_floating_point():
         return pixels.to(torch.float32)
     largest = 1 if pixels.dtype == torch.bool else torch.iinfo(pixels.dtype).max

@@ -1,7 +1,7 @@
 """Preprocessing of images for evaluation, as plain data that is stored with a model.
 
-An image is resized, cropped, scaled to a range and normalised. The parameters are part of a checkpoint: a model
-evaluated with others is another model. Training adds augmentation (`augmentation.py`) and keeps the rest.
+An image is resized, cropped, scaled to a range and normalised. The parameters are part of a checkpoint: with other
+parameters the model gives other results. Training adds augmentation (`augmentation.py`).
 """
 
 import math
@@ -41,12 +41,12 @@ class Preprocessing(Config):
             longer side follows from the shorter one before that is rounded (transformers); ``inside`` scales it to fit
             inside `size` without padding; ``closest`` scales it so that one side is that of `size`, the one which needs
             the smaller change (DPT), each side rounded to a multiple of `multiple`.
-        crop_pct: the fraction of each side that the centre crop keeps, in (0, 1]; only for ``shortest`` and ``exact``.
-        interpolation: of resizing, with antialiasing when shrinking, as in PIL.
+        crop_pct: fraction of each side that the centre crop keeps, in (0, 1]; only for ``shortest`` and ``exact``.
+        interpolation: interpolation of resizing, with antialiasing when shrinking, as in PIL.
         channels: 1 for greyscale, 3 for RGB; other numbers accept tensors only.
         value_range: the values of black and white before mean and std are applied.
-        multiple: pixels; both sides are rounded to a multiple of it with ``closest``.
-        mean, std: subtracted, and divided by; one number for each channel.
+        multiple: number of pixels; with ``closest`` both sides are rounded to a multiple of it.
+        mean, std: statistics of the normalisation, one number for each channel.
     """
 
     size: tuple[int, int] = (224, 224)
@@ -93,7 +93,7 @@ class Preprocessing(Config):
         return image.convert(mode) if isinstance(image, Image.Image) and mode else image
 
     def fit(self, image: Image.Image | Tensor) -> Image.Image | Tensor:
-        """The image resized, cropped or padded to the model's size, its values unchanged."""
+        """The image resized, cropped or padded to the model's size, without normalisation."""
         height, width = px.get_size(image)
         if self.keeps_aspect:
             return self._resize(image, self.whole_size(height, width))
@@ -109,13 +109,13 @@ class Preprocessing(Config):
 
     @property
     def keeps_aspect(self) -> bool:
-        """Whether the input has the whole image in its own aspect ratio, so that its size depends on the image."""
+        """Whether the input is the whole image in its own aspect ratio, so that its size depends on the image."""
         return self.resize in ("range", "edges", "inside", "closest")
 
     @property
     def resizes_levels(self) -> bool:
-        """Whether tensors of 8-bit levels are resized as PIL images are: on average .01 levels apart, at most 2. Other
-        interpolations are Pillow's alone."""
+        """Whether tensors of 8-bit levels are resized like PIL images: they differ by .01 levels on average, by 2 at
+        most. Other interpolations need Pillow."""
         return self.interpolation in ("bilinear", "bicubic")
 
     def whole_size(self, height: int, width: int) -> tuple[int, int]:
@@ -188,12 +188,13 @@ class Preprocessing(Config):
 
     @property
     def mean_levels(self) -> list[float]:
-        """The level between black (0) and white (1) that becomes 0 by normalisation, for each channel."""
+        """The level between black (0) and white (1) that is normalised to 0, for each channel."""
         low, high = self.value_range
         return [(mean - low) / (high - low) for mean in self.mean]
 
     def box_of(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
-        """The part of an image of (H, W) pixels that the model sees: (left, top, right, bottom) in its pixels.
+        """The part of an image of (H, W) pixels that is the model's input: (left, top, right, bottom) in the image's
+        pixels.
 
         With ``pad`` it extends beyond the image.
         """
@@ -239,15 +240,15 @@ class Preprocessing(Config):
         return resize_image(image, size, self.interpolation)
 
     def _is_too_large(self, size: tuple[int, ...], height: int, width: int) -> bool:
-        """Whether an image would be scaled to more pixels than any input needs."""
+        """Whether an image would be scaled to an excessive number of pixels."""
         allowed = max(MAX_RESIZED, MAX_RATIO * self.size[0] * self.size[1])
         return size[0] * size[1] > max(allowed, height * width)
 
     def _middle(
         self, image: Image.Image | Tensor, scaled: tuple[int, int]
     ) -> tuple[Image.Image | Tensor, tuple[int, int]]:
-        """The middle of a thin image that :meth:`fit` sees, and the size to scale it to: the pixels are those of the
-        whole image scaled to `scaled`, moved by less than one where the factor is no whole number."""
+        """The middle part of a thin image that :meth:`fit` uses, and the size to scale it to: the pixels are those of
+        the whole image scaled to `scaled`, shifted by less than one if the factor is not an integer."""
         height, width = px.get_size(image)
         if max(height, width) > MAX_ASPECT * min(height, width):
             raise ImageError(
@@ -265,7 +266,7 @@ class Preprocessing(Config):
         return px.crop(image, *corners), (size[0], size[1])
 
     def _background(self, image: Image.Image | Tensor) -> list[float]:
-        """The pixel values that become 0 by normalisation."""
+        """The pixel values that are normalised to 0."""
         levels = self.mean_levels
         return levels if _is_float(image) else [round(255 * level) for level in levels]
 
@@ -273,8 +274,9 @@ class Preprocessing(Config):
 def resize_image(image: Image.Image | Tensor, size: Sequence[int], interpolation: Interpolation) -> Any:
     """An image at a size of (H, W) pixels, with antialiasing.
 
-    A tensor of 8-bit levels is rounded between the two passes, as a PIL image. Pillow 13 takes the vertical pass first
-    where more than twice as many rows as columns vanish; so do tensors here, or up to 20 levels would lie between.
+    A tensor of 8-bit levels is rounded between the two passes, like a PIL image. Pillow 13 runs the vertical pass first
+    if the reduction of rows is more than twice that of columns; tensors do the same here, since differences would
+    otherwise reach 20 levels.
     """
     height, width = px.get_size(image)
     levels = isinstance(image, Tensor) and not image.is_floating_point()

@@ -2,7 +2,7 @@
 
 It is not torchvision's, which applies every operation it draws, at a fixed magnitude, with nearest neighbours and black
 borders. Here an operation is applied with probability 0.5, its magnitude is drawn from a normal distribution, geometric
-operations interpolate as the model's preprocessing does, and borders have the mean colour (Cubuk et al., arXiv
+operations use the interpolation of the model's preprocessing, and borders have the mean colour (Cubuk et al., arXiv
 1909.13719; Touvron et al., arXiv 2012.12877, table 9).
 """
 
@@ -33,7 +33,7 @@ def _affine(image: Image.Image, matrix: tuple[float, ...], resample: Image.Resam
 
 
 def _posterize(image: Image.Image, bits: int) -> Image.Image:
-    """The highest bits of every value; 0 bits leave black, which PIL's own function refuses since version 12."""
+    """Keep the highest bits of every value; 0 bits give black, which PIL's function rejects since version 12."""
     mask = 256 - 2 ** (8 - bits)
     return image.point([value & mask for value in range(256)] * len(image.getbands()))
 
@@ -45,7 +45,7 @@ def _solarize_add(image: Image.Image, add: int) -> Image.Image:
 
 
 def _factor(level: float, sign: int) -> float:
-    """Of an enhancement: 1 changes nothing, 0 and 2 are far away in either direction."""
+    """Factor of an enhancement: 1 has no effect, 0 and 2 are the extremes."""
     return max(0.1, 1 + sign * 0.9 * level)
 
 
@@ -84,11 +84,11 @@ class RandAugment:
     """A PIL image, greyscale or RGB -> the image after random operations, drawn with torch's generator.
 
     Attributes:
-        count: operations drawn for an image, with replacement.
+        count: number of operations per image, drawn with replacement.
         magnitude: mean of the magnitudes, in [0, 10].
         std: standard deviation of the magnitudes; each is clipped to [0, 10].
         resample: filter of the geometric operations.
-        fill: colour beyond the border of the image, 0 to 255.
+        fill: colour outside of the image, 0 to 255.
     """
 
     count: int

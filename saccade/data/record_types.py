@@ -25,11 +25,11 @@ class Records:
 
     Attributes:
         storage: the images.
-        rows: one for each image and row of the data.
+        rows: one per image and row of the data.
         origin: the file or folder, for errors.
-        file_columns: columns that name the image.
-        class_names: column -> the names of its numbers; "" is any column.
-        notes: what was recognised and what is not read, for people.
+        file_columns: columns with the image's name.
+        class_names: column -> its class names; "" for any column.
+        notes: messages on recognised and ignored files.
     """
 
     storage: Storage
@@ -45,20 +45,20 @@ class Records:
         return list(dict.fromkeys(name for row in self.rows for name in row.fields))
 
     def names_of(self, column: str) -> tuple[str, ...]:
-        """The names of the numbers in a column; () where they have none."""
+        """The class names of a column; () if it has none."""
         return self.class_names.get(column) or self.class_names.get("", ())
 
 
 def class_name(value: Any, names: Sequence[str], where: str) -> str:
-    """The name of the class that a field holds, as a name or a number; "" for a class that is not published (-1).
+    """The class name in a field, given as a name or a number; "" for an unpublished class (-1).
 
     Args:
-        value: of the field.
-        names: of the numbers; empty where the data does not name them.
-        where: for errors.
+        value: value of the field.
+        names: class names; empty if the data has none.
+        where: position of the field, for errors.
 
     Raises:
-        DataError: there is no value, several, or a number without a name.
+        DataError: the value is missing, there are several, or a number has no name.
     """
     if isinstance(value, list | tuple) and len(value) == 1:
         value = value[0]

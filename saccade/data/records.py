@@ -6,7 +6,7 @@ photos/metadata.jsonl, train/metadata.csv   Hugging Face's imagefolder: file_nam
 data/train-00000-of-00002.parquet           Hugging Face's data sets, as downloaded or written by save_to_disk
 shards/train-{000000..000009}.tar           WebDataset: KEY.jpg and KEY.cls, KEY.json or KEY.txt
 
-A task takes the column that it learns from the fields; what is wrong with a field it reports with the row's `where`.
+A task selects its target column among the fields; errors of a field include the row's `where`.
 """
 
 import os
@@ -34,13 +34,14 @@ MAX_SHOWN = 5  # columns in a message
 
 
 class Target(NamedTuple):
-    """What a task learns.
+    """The target of a task.
 
     Attributes:
         name: the column in the task's own tables, "label".
-        columns: other names of that column, the first that is there is taken.
-        suffixes: of the members of a tar that hold it, the best first; the others of a sample are then not read.
-        any_column: whether the only other column is the target whatever its name.
+        columns: alternative names of that column; the first existing one is used.
+        suffixes: suffixes of tar members that contain it, the preferred one first; other members of a sample are then
+            ignored.
+        any_column: whether a single other column is the target whatever its name.
     """
 
     name: str
@@ -49,10 +50,10 @@ class Target(NamedTuple):
     any_column: bool = True
 
     def column(self, records: Records) -> str:
-        """The column of this data that holds the target: one of the known names, else the only one that there is.
+        """The target column of this data: one of the known names, otherwise the only column.
 
         Raises:
-            DataError: there is none, or several could be it.
+            DataError: there is no such column, or several are possible.
         """
         present = records.columns
         named = next((column for column in (self.name, *self.columns) if column in present), None)
@@ -72,7 +73,7 @@ def read_records(path: str, target: Target) -> Records | None:
     """The images of a data set with their fields; None if it is in none of the layouts above.
 
     Raises:
-        DataError: a file cannot be read, a row names no image or one that is not there, or a split that is none.
+        DataError: a file cannot be read, a row has no image or a missing one, or an invalid split.
     """
     tars = tar_files(path)
     if tars:
@@ -99,7 +100,7 @@ def has_field_layout(path: str) -> bool:
 
 
 class Images:
-    """The image files that the rows of a table name: beside it, in a folder beside it, with their suffix or without."""
+    """The image files of a table's rows: next to the table or in a folder next to it, with or without suffix."""
 
     def __init__(self, table: Path):
         self.table, self.folder = table, table.parent
@@ -134,8 +135,8 @@ class Images:
 
 
 def _index(folder: Path) -> dict[str, list[str]]:
-    """Images of a folder and of those in it, by what a table may call them: the name, or the name without suffix, with
-    or without the folder."""
+    """Images of a folder and its subfolders by the names that a table may use: with or without suffix, with or without
+    the folder."""
     index: dict[str, list[str]] = {}
     for base in ("", *sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())):
         for entry in sorted(os.scandir(folder / base), key=lambda entry: entry.name):
@@ -154,10 +155,10 @@ def file_column(columns: Iterable[str]) -> str | None:
 
 
 def split_of_row(value: Any, where: str) -> str:
-    """The split that a row names; "" for none.
+    """The split of a row; "" for none.
 
     Raises:
-        DataError: it is no split.
+        DataError: the value is not a split.
     """
     text = str(value or "").strip()
     split = named_split(text)
@@ -185,7 +186,7 @@ def _read_table(place: Path, target: str) -> Records:
 
 
 def _table_records(place: Path, target: str, prefix: str) -> tuple[list[Record], tuple[str, ...], Images]:
-    """(rows, the column of the file, where the images are); `prefix` is put in front of the names of files."""
+    """(rows, the file column, the location of the images); `prefix` is put in front of the names of files."""
     columns, rows = _rows(place, target)
     column = file_column(columns)
     if column is None:

@@ -41,25 +41,25 @@ class ImageSource(Source, Protocol):
 
 @runtime_checkable
 class PixelSource(Protocol):
-    """Images that are decoded faster as tensors than as PIL images."""
+    """Images that can be decoded faster as tensors than as PIL images."""
 
     def pixels(self, index: int, channels: int = 3) -> Image.Image | Tensor:
-        """The upright image as :func:`saccade.data.jpeg.read_pixels` returns it: a JPEG's as ``[C, H, W]`` uint8, with
-        the bits of ``image``; raises `ImageError` with its name."""
+        """The upright image as :func:`saccade.data.jpeg.read_pixels` returns it: a JPEG as ``[C, H, W]`` uint8, bitwise
+        equal to ``image``; raises `ImageError` with its name."""
         ...
 
 
 def pixels_of(source: ImageSource, index: int, channels: int = 3) -> Image.Image | Tensor:
-    """An image for a transform, by the faster way where the source has one."""
+    """An image for a transform, decoded as a tensor if the source supports it."""
     return source.pixels(index, channels) if isinstance(source, PixelSource) else source.image(index, channels)
 
 
 class Examination(NamedTuple):
-    """What reading a sample for training shows.
+    """Result of reading a sample as in training.
 
     Attributes:
         size: (height, width) of the image in pixels.
-        problems: what training leaves out or corrects without an error, such as a box without area.
+        problems: annotations that training silently omits or corrects, such as a box without area.
     """
 
     size: tuple[int, int]
@@ -68,16 +68,16 @@ class Examination(NamedTuple):
 
 @runtime_checkable
 class ExaminedSource(Protocol):
-    """Images whose annotations may fail to be read, or may be doubtful."""
+    """Images whose annotations may be unreadable or doubtful."""
 
     def examine(self, index: int, channels: int = 3) -> Examination:
-        """Read a sample with its annotation as training does; raises what training would raise."""
+        """Read a sample with its annotation as in training, with the same errors."""
         ...
 
 
 @runtime_checkable
 class ComparedSource(Protocol):
-    """Samples with another target than a class, which is the same for copies of an image unless one is wrong."""
+    """Samples with a target other than a class, which must be the same for copies of an image."""
 
     target_name: str  # "labels", "values"
 
@@ -108,10 +108,10 @@ class TextSource(Source, Protocol):
 
 
 class BoxTruth(NamedTuple):
-    """The objects of an image as detections are measured against them: all that are annotated, as they are annotated.
+    """The ground truth of an image for evaluation: all annotated objects, unchanged.
 
-    A box may extend beyond its image or have no area. A crowd is a region with an unknown number of objects, whose
-    detection is neither right nor wrong.
+    A box may extend beyond its image or have no area. A crowd is a region with an unknown number of objects; detections
+    in it are neither correct nor wrong.
     """
 
     boxes: np.ndarray  # [m, 4] float64: left, top, right, bottom in pixels
@@ -121,7 +121,7 @@ class BoxTruth(NamedTuple):
 
 
 class BoxedImage(NamedTuple):
-    """An image and its objects, as they are trained on: without crowds, inside the image."""
+    """An image and its objects for training: without crowds, clipped to the image."""
 
     image: Image.Image | Tensor
     boxes: np.ndarray  # [n, 4] float32: left, top, right, bottom in pixels
@@ -130,7 +130,7 @@ class BoxedImage(NamedTuple):
     truth: BoxTruth | None = None  # None: the boxes, none of them a crowd
 
     def measured(self) -> BoxTruth:
-        """The objects as detections are measured against them."""
+        """The ground truth for evaluation."""
         if self.truth is not None:
             return self.truth
         boxes = self.boxes.astype(np.float64)
@@ -187,9 +187,9 @@ class DataSplits:
 
 
 def require_text(classes: Iterable[str], origin: str) -> None:
-    """Raise DataError unless the names of all classes are text: a model's config.json and report could not hold others.
+    """Raise DataError unless the names of all classes are text: a model's config.json and report require it.
 
-    A folder's name may be any bytes; those that are not UTF-8 are surrogates in its text.
+    A folder's name may contain any bytes; bytes that are not UTF-8 become surrogates.
     """
     for name in classes:
         try:
@@ -199,10 +199,10 @@ def require_text(classes: Iterable[str], origin: str) -> None:
 
 
 def same_data(one: str, other: str) -> bool:
-    """Whether two fingerprints can be of the same data.
+    """Whether two fingerprints can belong to the same data.
 
-    A fingerprint is one digest of names, sizes, labels and splits; after a colon there may be one of the content of a
-    sample of the files. Fingerprints of earlier versions have the first alone, and only that is then compared.
+    A fingerprint is one digest of names, sizes, labels and splits; after a colon there may be a second one of the
+    content of some files. Fingerprints of earlier versions have only the first, and only that is then compared.
     """
     names, _, content = one.partition(":")
     other_names, _, other_content = other.partition(":")
@@ -217,7 +217,7 @@ class Batch(NamedTuple):
             ``[B, L]`` int64.
         labels: ``[B]`` int64; or ``[B, K]`` float32 rows that sum to 1, after mixup; or several tensors by name, each
             ``[B, ...]``.
-        names, indices: ``[B]``, of the samples in their source.
+        names, indices: ``[B]``, names and indices of the samples in their source.
     """
 
     inputs: Tensor
@@ -247,6 +247,6 @@ class Batch(NamedTuple):
         return self._replace(inputs=change(self.inputs), labels=new_labels)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Inputs and labels by name, as a file holds them."""
+        """Inputs and labels as named tensors, for a file."""
         labels = {"labels": self.labels} if isinstance(self.labels, Tensor) else self.labels
         return {"inputs": self.inputs, **labels}

@@ -1,7 +1,7 @@
 """Seeds of independent random streams, derived from the seed of a run.
 
-Every random draw of training is a function of a run's seed, a place (the step, or the epoch and the image) and a
-stream, so any step can be repeated, by any process, without the steps before it.
+Every random draw of training is a function of a run's seed, a position (the step, or the epoch and the image) and a
+stream, so any process can repeat any step without the steps before it.
 """
 
 from enum import IntEnum
@@ -10,10 +10,10 @@ GENERATOR_BITS = 2**63
 
 
 class RandomStream(IntEnum):
-    """What random numbers are drawn for. The values are part of every run's result: they never change.
+    """Purpose of random numbers. The values affect the result of every run, so they never change.
 
-    A value may serve two streams where their seeds are mixed from another number of parts, as for CAPTION and MASKING,
-    which belong to one view of one sample instead of to a step.
+    Two streams may share a value if their seeds are mixed from different numbers of parts, as for CAPTION and MASKING,
+    which belong to one view of one sample instead of a step.
     """
 
     ORDER = 0  # (seed, epoch): permutation of the training images

@@ -1,4 +1,4 @@
-"""Write a data set as tar files in the WebDataset layout: few large files in place of many small ones."""
+"""Write a data set as tar files in the WebDataset layout: few large files instead of many small ones."""
 
 import io
 import json
@@ -32,7 +32,7 @@ def write_shards(
     shard_bytes: int = 256 * 2**20,
     on_image: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
-    """Write `train-000000.tar`, … for every split, and the class names beside them. Image files are copied unchanged.
+    """Write `train-000000.tar`, … for every split, and the class names next to them. Image files are copied unchanged.
 
     Args:
         splits: the data; every image stays in its split.

@@ -1,4 +1,4 @@
-"""Splits of a data set into training, validation and test samples, a function of the samples and a seed."""
+"""Splits of a data set into training, validation and test samples, as a function of the samples and a seed."""
 
 import hashlib
 import re
@@ -16,7 +16,7 @@ SPLIT_NAMES = {
 
 
 def named_split(text: str) -> str | None:
-    """The split that the name of a folder or a value in a table stands for: `Train`, `test_set`, `hold-out`."""
+    """The split denoted by a folder name or a table value: `Train`, `test_set`, `hold-out`."""
     letters = re.sub(r"[^a-z]", "", text.lower())
     return SPLIT_NAMES.get(letters) or SPLIT_NAMES.get(re.sub(r"(set|data|images)$", "", letters))
 
@@ -24,12 +24,12 @@ def named_split(text: str) -> str | None:
 def split_indices(own: Sequence[str], config: DataConfig, strata: Sequence[str] | None = None) -> dict[str, list[int]]:
     """The indices of the samples in each split.
 
-    A split that the data has of its own stays as it is. Test samples are held out where the data has neither test nor
-    val samples of its own, validation samples where it has no val samples, both from the training samples. At least one
-    training sample of each stratum is left.
+    Splits defined by the data are kept. Test samples are held out if the data has neither test nor val samples,
+    validation samples if it has no val samples, both from the training samples. At least one training sample of each
+    stratum remains.
 
     Args:
-        own: the split of each sample in the data, "" where the data has none.
+        own: the split of each sample in the data, "" if the data has none.
         config: the fractions to hold out, and the seed.
         strata: a name for each sample, such as its class: each stratum is divided by the same fractions, with a
             generator seeded by its name. None divides all samples at once.
@@ -71,12 +71,12 @@ def assign_splits(own: Sequence[str], config: DataConfig, strata: Sequence[str] 
 
 
 def nested_subset(labels: Sequence[int] | np.ndarray, size: int, seed: int) -> tuple[int, ...]:
-    """`size` of the samples, each class in proportion; a smaller subset is part of every larger one of the same seed.
+    """Select `size` samples, stratified by class; a smaller subset is part of every larger one with the same seed.
 
     Args:
         labels: ``[N]``, the class of each sample.
-        size: from 1 to N.
-        seed: of the draw.
+        size: number of samples, from 1 to N.
+        seed: seed of the draw.
 
     Returns:
         indices in ascending order.

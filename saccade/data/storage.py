@@ -1,6 +1,6 @@
 """Storage of files: a folder, a zip that is read without unpacking, tar files that are read by offset.
 
-All three can be pickled for the workers of a loader: file handles are opened in the process that uses them.
+All of them can be pickled for loader workers: file handles are opened in the process that uses them.
 """
 
 import lzma
@@ -159,7 +159,7 @@ def _refuse_loop(folder: str, resolved: dict[str, str]) -> None:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a part of the name is hidden, or of an archive tool or a network drive rather than of the data."""
+    """Whether a part of the name is hidden, or belongs to an archive tool or a network drive instead of the data."""
     return any(part.startswith((".", "@")) or part == "__MACOSX" for part in name.split("/"))
 
 

@@ -24,15 +24,15 @@ def read_table(place: Path, headerless: Sequence[str] = ()) -> tuple[list[str], 
 def read_numbered_table(
     place: Path, headerless: Sequence[str] = ()
 ) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """The column names in lower case, and the rows by column, each with the number of its last line: empty lines and
-    quoted line breaks count.
+    """The column names in lower case, and the rows by column, each with its last line number, counting empty lines and
+    quoted line breaks.
 
     Args:
-        place: a file whose columns are separated by commas, semicolons, tabs or bars, whichever its first line has.
-        headerless: the names of the columns where the first line has a file name in place of names.
+        place: a file whose columns are separated by commas, semicolons, tabs or bars, depending on its first line.
+        headerless: the column names if the first line has a file name instead of column names.
 
     Raises:
-        DataError: the file cannot be read, or a line has more fields than columns or a quote that is not closed.
+        DataError: the file cannot be read, or a line has more fields than columns or an unclosed quote.
     """
     text = read_text(place, kind="table")
     first = next((line for line in split_lines(text) if line.strip()), "")

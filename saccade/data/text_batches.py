@@ -1,4 +1,4 @@
-"""Samples of texts and how they become a batch: padded token ids.
+"""Text samples, and their collation into batches of padded token ids.
 
 B samples, L and M tokens of source and target.
 """
@@ -31,9 +31,9 @@ def text_batch(
     """Samples as a batch, and a line for each broken image that was skipped.
 
     Args:
-        inputs: of the samples, ``[B, L]`` token ids or images ``[B, C, H, W]``.
-        samples: whose targets are padded to one length, ``[B, M]``.
-        padding: value that fills up the targets.
+        inputs: inputs of the samples, ``[B, L]`` token ids or images ``[B, C, H, W]``.
+        samples: samples whose targets are padded to one length, ``[B, M]``.
+        padding: padding value of the targets.
         labels: further labels by name, ``[B, ...]``.
     """
     target = pad_sequence([s.target for s in samples], batch_first=True, padding_value=padding)

@@ -48,7 +48,7 @@ class TextPairs:
 
 
 class Texts:
-    """Texts in memory; `documents` has the document number of each, in ascending order."""
+    """Texts in memory; `documents` has the document index of each, in ascending order."""
 
     classes: tuple[str, ...] = ()
 

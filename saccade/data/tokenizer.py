@@ -1,7 +1,8 @@
 """CLIP's byte-pair encoding (Sennrich et al., arXiv 1508.07909).
 
-A text is cleaned and cut into words; each word starts as its bytes, and the most frequent pairs of neighbours are
-merged repeatedly. So every text can be encoded, and common words are one token. Needs `pip install saccade[text]`.
+A text is cleaned and split into words; each word starts as its bytes, and the most frequent pairs of neighbours are
+merged repeatedly. Every text can therefore be encoded, and common words are one token. Needs `pip install
+saccade[text]`.
 
 T texts, L tokens of a text.
 """
@@ -72,7 +73,7 @@ class Tokenizer:
 
     @property
     def end(self) -> int:
-        """The largest id, by which the text tower finds the end of a text."""
+        """The largest id, which marks the end of a text for the text encoder."""
         return self.vocab_size - 1
 
     def __call__(self, texts: str | Sequence[str]) -> "Tensor":
@@ -80,7 +81,7 @@ class Tokenizer:
         return torch.from_numpy(self.ids([texts] if isinstance(texts, str) else texts))
 
     def ids(self, texts: Sequence[str]) -> np.ndarray:
-        """The same as an array of NumPy."""
+        """The same as a NumPy array."""
         tokens = np.zeros((len(texts), self.context_length), np.int64)
         encodings = self.inner.encode_batch([words(text) for text in texts], is_pretokenized=True)
         for row, encoding in zip(tokens, encodings):
@@ -101,7 +102,7 @@ class Tokenizer:
         return self.inner.decoder.decode(tokens).strip()
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
-        """The token of each id, for display: bytes that are letters, and a space where a word ends."""
+        """The token of each id, for display: bytes as letters, and a space at the end of a word."""
         return [self.inner.id_to_token(token_id).replace(WORD_END, " ").strip() for token_id in ids]
 
     def files(self) -> dict[str, bytes]:
@@ -188,7 +189,7 @@ def words(text: str) -> list[str]:
 
 
 def byte_letters() -> list[str]:
-    """A letter for each of the 256 bytes: a printable byte is itself, the others are letters from U+0100 on."""
+    """A letter for each of the 256 bytes: printable bytes are themselves, the others are letters from U+0100 on."""
     return list(byte_values())
 
 
@@ -229,7 +230,7 @@ def _installed() -> Path:
 
 @contextmanager
 def library_errors(place: str) -> Iterator[None]:
-    """Raise DataError for the errors of the `tokenizers` package, which has no class of its own for them."""
+    """Raise DataError for errors of the `tokenizers` package, which has no exception class for them."""
     try:
         yield
     except LIBRARY_ERROR as error:

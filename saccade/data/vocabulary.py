@@ -30,7 +30,7 @@ class Vocabulary:
 
     Args:
         inner: a `tokenizers.Tokenizer` with [PAD], [CLS], [SEP] and [MASK].
-        place: where it comes from, for errors.
+        place: its origin, for errors.
 
     Attributes:
         size: number of tokens.
@@ -73,7 +73,7 @@ class Vocabulary:
         return self.inner.decode(text_ids, skip_special_tokens=False)
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
-        """The token of each id, for display; an unprintable byte is shown as the letter that stands for it."""
+        """The token of each id, for display; an unprintable byte is shown as its substitute letter."""
         return [self.inner.id_to_token(token_id).replace("\u0120", " ") for token_id in ids]
 
     def files(self) -> dict[str, bytes]:
@@ -98,7 +98,7 @@ class Vocabulary:
 
 
 def vocabulary_for(files: Mapping[str, bytes], size: int, place: str, *, of_bytes: bool = False) -> Vocabulary:
-    """The vocabulary of a model with an embedding of `size` tokens; bytes for a model `of_bytes` without a file.
+    """The vocabulary of a model with an embedding of `size` tokens; bytes for a byte model (`of_bytes`) without a file.
 
     Raises:
         DataError: there is none, or it is larger than the embedding.
@@ -112,7 +112,7 @@ def vocabulary_for(files: Mapping[str, bytes], size: int, place: str, *, of_byte
 def find_vocabulary(
     files: Mapping[str, bytes], size: int, place: str, *, of_bytes: bool = False
 ) -> "Vocabulary | None":
-    """As :func:`vocabulary_for`; None where there is no vocabulary file of a supported kind."""
+    """Like :func:`vocabulary_for`; None if there is no vocabulary file of a supported kind."""
     if not of_bytes and FILE not in files and WORD_PIECES not in files:
         return None
     return vocabulary_for(files, size, place, of_bytes=of_bytes)

@@ -1,7 +1,8 @@
-"""WebDataset: samples in tars, each the members with one key: KEY.jpg and KEY.cls, KEY.json, KEY.txt.
+"""WebDataset: samples in tar files, each consisting of the members with one key: KEY.jpg and KEY.cls, KEY.json,
+KEY.txt.
 
-A key is the name up to the first dot; with several images of one key the plainest name is the image (KEY.jpg before
-KEY.mask.png and KEY.npy), unless each of them has labels of its own (a.1.jpg, a.1.cls).
+A key is the name up to the first dot; among several images of one key the simplest name is the image (KEY.jpg before
+KEY.mask.png and KEY.npy), unless each of them has its own labels (a.1.jpg, a.1.cls).
 """
 
 import re
@@ -26,7 +27,7 @@ MAX_SHARDS = 1_000_000  # of a pattern with braces
 
 
 def tar_files(path: str) -> list[Path]:
-    """The tars that a path stands for: a tar, a folder of tars or of folders of splits with tars, a pattern with braces
+    """The tar files of a path: a tar, a folder of tars or of folders of splits with tars, a pattern with braces
     (``train-{000000..000009}.tar``) or stars, several of them joined by ``::``; [] if it is none of these.
 
     Raises:
@@ -73,8 +74,8 @@ def read_tars(paths: Sequence[Path], suffixes: Sequence[str] = ()) -> Records:
 
     Args:
         paths: the tars.
-        suffixes: of the members that hold what the task learns, the best first: a sample that has one is not read
-            further. All are read where none is given.
+        suffixes: suffixes of the members with the target, the preferred one first: other members are ignored if a
+            sample has one. All are read if none is given.
 
     Raises:
         DataError: a tar or a member cannot be read, or a sample has several images and none is the plainest.
@@ -145,7 +146,7 @@ def _plainest(images: Sequence[str], key: str) -> str:
 
 
 def _split_of_tar(image: str) -> str:
-    """The split of the tar that an image is in: of its folder, or a word of its name (imagenet-train-000000.tar)."""
+    """The split of an image's tar file: its folder, or a word in its name (imagenet-train-000000.tar)."""
     *folders, tar = image.split(".tar/", 1)[0].split("/")
     for folder in folders:
         if split := named_split(folder):
@@ -168,7 +169,7 @@ def _object(storage: TarStorage, name: str) -> Mapping[str, Any]:
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:
-    """The names of the class numbers, from a file beside the tars."""
+    """The class names, from a file next to the tar files."""
     file = folder / CLASSES_FILE
     if is_file(file):
         names = read_json_file(file)

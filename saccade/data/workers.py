@@ -1,4 +1,4 @@
-"""Errors of a loader's worker processes, as the process that trains raises its own: whole, in one line."""
+"""Errors of loader worker processes, raised like those of the training process: complete, in one line."""
 
 import os
 import signal
@@ -14,9 +14,9 @@ KILLED = "DataLoader worker (pid"
 
 @contextmanager
 def worker_errors() -> Iterator[None]:
-    """Raise the errors of workers without the traceback that PyTorch puts in front of them.
+    """Raise the errors of workers without the traceback that PyTorch prepends.
 
-    PyTorch reports a killed worker from a signal handler, so at any place of the process that loads.
+    PyTorch reports a killed worker from a signal handler, at any point of the loading process.
 
     Raises:
         SaccadeError: of the worker's own class, with its own text; `DataError` for a worker that was killed.
@@ -41,10 +41,10 @@ def worker_errors() -> Iterator[None]:
 
 
 def end_with_parent(worker: int) -> None:
-    """For `worker_init_fn` of a loader: signals that end a run leave its workers to the process that trains.
+    """`worker_init_fn` of a loader: workers ignore signals that end a run and are stopped by the training process.
 
     Ctrl-C, the end of a terminal, `timeout` and schedulers reach every process of a run, but the run still needs the
-    batches of its current step. Its own SIGTERM to a worker ends it, and so does the end of the run.
+    batches of its current step. Workers end by the training process's SIGTERM or with the run.
     """
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

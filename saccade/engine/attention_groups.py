@@ -1,6 +1,6 @@
-"""What the attention of a task's model is over: the contract by which a page or a figure names queries and keys.
+"""Names of the queries and keys of a model's attention, for pages and figures.
 
-A task whose attention is all over the tokens of an image needs none of this: its shapes show it.
+A task whose attention is over the tokens of an image only does not need this: the shapes determine the names.
 """
 
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ from saccade.nn.tokens import TokenLayout
 
 @dataclass(frozen=True, eq=False)
 class Axis:
-    """What the queries, or the keys, of attention are.
+    """The queries, or the keys, of attention.
 
     Attributes:
-        name: of all of them, for people: "patches", "source", "object queries".
-        tokens: the text of each token that has no place in an image: every token of a text, the prefix tokens of an
+        name: their display name: "patches", "source", "object queries".
+        tokens: the text of each token without a position in an image: every token of a text, or the prefix tokens of an
             image.
-        layout: how the tokens behind these lie over the image; None where none does.
-        subset: the layout's tokens that the model reads, in its order, ``[V]``; None where it reads all.
+        layout: how the following tokens are arranged over the image; None if there are none.
+        subset: the layout's tokens that the model reads, in its order, ``[V]``; None if it reads all.
         kind: tokens of the text that the model reads ("input") or generates ("output"); "units" of a model, such as its
-            object queries; "patches" where there is a layout.
+            object queries; "patches" if there is a layout.
     """
 
     name: str
@@ -34,27 +34,27 @@ class Axis:
     kind: Literal["input", "output", "units", "patches"] = "units"
 
     def __len__(self) -> int:
-        """Of the layout where there is one: of all its tokens, also those that the model does not read."""
+        """Number of tokens; with a layout this includes tokens that the model does not read."""
         return len(self.tokens) if self.layout is None else self.layout.num_tokens
 
     @property
     def width(self) -> int:
-        """The tokens that take part in the attention."""
+        """Number of tokens that take part in the attention."""
         return len(self) if self.subset is None else len(self.subset)
 
 
 @dataclass(frozen=True, eq=False)
 class AttentionGroup:
-    """Attentions, one a layer, with the same queries and the same keys.
+    """Attention layers with the same queries and the same keys.
 
     Attributes:
-        name: in addresses.
-        title: for people, in a few words.
-        paths: of the attentions in the model, with wildcards.
-        queries: one axis for both, the same object, in self-attention.
-        keys: see `queries`.
-        taps: paths, with wildcards, of the layers that a head reads; () where that is the last alone.
-        first: the query that is looked at first.
+        name: its name in URLs.
+        title: its display title, in a few words.
+        paths: module paths of the attention layers, with wildcards.
+        queries: axis of the queries; in self-attention the same object as `keys`.
+        keys: axis of the keys.
+        taps: paths, with wildcards, of the layers that a head reads; () if it reads only the last one.
+        first: the query that is shown first.
     """
 
     name: str
@@ -68,26 +68,26 @@ class AttentionGroup:
 
 @runtime_checkable
 class NamesAttention(Protocol):
-    """A task that names what the attention of its models is over."""
+    """A task that names the queries and keys of its models' attention."""
 
     def attention_groups(self, model: nn.Module, outputs: Any, batch: Batch) -> Sequence[AttentionGroup]:
-        """The groups of the run on a batch of one input, the one to look at first in front; none where the shapes of
-        the weights show them.
+        """The groups of the run on a batch of one input, starting with the one to show first; empty if the shapes of
+        the weights determine them.
 
         Args:
-            model: that ran.
-            outputs: of :meth:`Task.eval_step`.
-            batch: of one input.
+            model: the model that ran.
+            outputs: output of :meth:`Task.eval_step`.
+            batch: a batch of one input.
         """
         ...
 
 
 @runtime_checkable
 class PredictsInSteps(Protocol):
-    """A task whose prediction takes many passes through the model, each on what the last one predicted."""
+    """A task whose prediction takes many passes through the model, each on the previous prediction."""
 
     def whole_pass(self, model: nn.Module, outputs: Any, batch: Batch) -> None:
-        """Run the model once on an input and all that was predicted for it, so that a recording holds every attention
+        """Run the model once on an input and its complete prediction, so that a recording contains every attention
         once."""
         ...
 
@@ -111,13 +111,13 @@ class MasksTokens(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class PairRelevance:
-    """What speaks for the similarity of an image and a text.
+    """Relevance for the similarity of an image and a text.
 
     Attributes:
-        cosine: of the two.
-        patches: of the image, not negative, ``[N]``.
+        cosine: their cosine similarity.
+        patches: relevance of the image's patches, non-negative, ``[N]``.
         tokens: of the text.
-        token_values: of the text, not negative, ``[L]``.
+        token_values: relevance of the text's tokens, non-negative, ``[L]``.
     """
 
     cosine: float
@@ -128,7 +128,7 @@ class PairRelevance:
 
 @runtime_checkable
 class ReadsTexts(Protocol):
-    """The part of a model of images and texts that reads a text, with its tokenizer."""
+    """The text side of an image-text model, with its tokenizer."""
 
     def scores(self, images: Tensor, labels: Sequence[str]) -> Tensor:
         """Images ``[B, C, H, W]`` and K labels -> the probability of each label, ``[B, K]``."""
@@ -139,6 +139,6 @@ class ReadsTexts(Protocol):
         ...
 
     def relevance(self, image: Tensor, text: str, budget: int) -> PairRelevance:
-        """What speaks for the similarity of an image ``[1, C, H, W]`` and a text; a recording takes at most `budget`
+        """Relevance for the similarity of an image ``[1, C, H, W]`` and a text; the recording takes at most `budget`
         bytes."""
         ...

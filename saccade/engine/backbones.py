@@ -1,4 +1,4 @@
-"""The model at step 0 of a run that trains a backbone with a head of one vector for each image."""
+"""The model at step 0 of a run that trains a backbone with a head on one feature vector per image."""
 
 from dataclasses import is_dataclass, replace
 from typing import Any
@@ -19,11 +19,11 @@ def starting_backbone(config: Any, labels: tuple[str, ...]) -> LoadedModel:
     """A backbone with fresh weights, or a checkpoint; with one output for each label.
 
     Args:
-        config: of the run; a checkpoint with other labels, or of another task, gets a fresh head.
+        config: config of the run; a checkpoint with other labels, or of another task, gets a new head.
         labels: names of the outputs.
 
     Raises:
-        ConfigError: the checkpoint is of another family, or does not record how images are prepared for it.
+        ConfigError: the checkpoint is of another family, or does not record its preprocessing.
     """
     options = config.model
     torch.manual_seed(mix_seed(config.seed, 0, RandomStream.WEIGHTS))
@@ -58,7 +58,7 @@ def starting_backbone(config: Any, labels: tuple[str, ...]) -> LoadedModel:
 def model_options(options: Any, model_config: Any) -> dict[str, Any]:
     """The run's regularisation (`options`, its section `model`) as fields of this model's config.
 
-    Recipes set stochastic depth, which is left out for networks without it; dropout is refused there.
+    Recipes set stochastic depth, which is ignored for networks without it; dropout is an error for them.
     """
     in_blocks = is_dataclass(getattr(model_config, "block", None))
     changes: dict[str, Any] = {"block.dropout" if in_blocks else "dropout": options.dropout} if options.dropout else {}

@@ -1,4 +1,4 @@
-"""Run a model over a split and keep what comes out, by name: the raw material of every metric."""
+"""Run a model over a split and collect named outputs and targets, from which metrics are computed."""
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -14,7 +14,7 @@ from saccade.nn.mode import evaluation_mode
 
 
 class EvalSteps(Protocol):
-    """How a model is run on a batch, and what is kept of its outputs: :class:`saccade.engine.task.Evaluator`."""
+    """How a model is run on a batch, and which outputs are collected: :class:`saccade.engine.task.Evaluator`."""
 
     def eval_step(self, model: nn.Module, batch: Batch) -> Any: ...
 
@@ -25,12 +25,12 @@ class EvalSteps(Protocol):
 class Collected:
     """Outputs and targets of N inputs by name, on the CPU.
 
-    A tensor has one row an input (``logits [N, K]``), or the rows of all inputs one after the other (``boxes [M, 4]``)
-    beside a tensor that counts them (``num_boxes [N]``); nothing is padded, so parts are joined row by row.
+    A tensor has one row per input (``logits [N, K]``), or the concatenated rows of all inputs (``boxes [M, 4]``) with a
+    tensor of their counts (``num_boxes [N]``). Nothing is padded, so parts are joined row by row.
 
     Attributes:
-        tensors: by name.
-        names: of the N inputs, in their order.
+        tensors: tensors by name.
+        names: names of the N inputs, in order.
     """
 
     tensors: dict[str, Tensor]
@@ -48,7 +48,7 @@ class Collected:
 
     @classmethod
     def joined(cls, parts: Iterable["Collected"]) -> "Collected":
-        """Several parts of a split one after the other; parts without inputs count for nothing."""
+        """Several parts of a split, concatenated; empty parts are ignored."""
         parts = [part for part in parts if part.names]
         if not parts:
             return cls({}, ())
@@ -69,11 +69,11 @@ def collect(
     """The outputs of a model in evaluation mode for every input.
 
     Args:
-        model: each of its modules is left in the mode that it was in.
+        model: the network; the mode of each of its modules is restored.
         batches: inputs of a split in order.
-        device: of the model.
-        task: how the model is run and what is kept of its outputs.
-        precision: entered around the run, such as an autocast; float32 by default.
+        device: device of the model.
+        task: how the model is run and which outputs are collected.
+        precision: context manager around the run, such as an autocast; float32 by default.
         on_inputs: called with the number of inputs done so far.
 
     Raises:

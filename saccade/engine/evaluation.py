@@ -1,4 +1,5 @@
-"""Measure a model on data with targets: which split, and which of the model's classes those of the data are."""
+"""Evaluation of a model on data with targets: choice of the split, and matching of the data's classes to the
+model's."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ OpenData = Callable[[str, DataConfig], DataSplits]
 
 
 class EvaluatedModel(Protocol):
-    """What is measured: a predictor, or another model with its task."""
+    """A model that can be evaluated: a predictor, or another model with its task."""
 
     @property
     def source(self) -> LoadedModel: ...
@@ -55,10 +56,10 @@ class Evaluation:
     """The metrics of a split.
 
     Attributes:
-        metrics: the task's, over all classes of the model.
+        metrics: the task's metrics, over all classes of the model.
         split: "test", "val", "train", or several joined by "+".
-        collected: the outputs behind it.
-        note: why this split, and how the data's classes were matched to the model's, for people.
+        collected: the collected outputs and targets.
+        note: reason for this split, and how the data's classes were matched to the model's, as text.
     """
 
     metrics: Metrics
@@ -81,14 +82,14 @@ def evaluate(
     Args:
         predictor: the model.
         data: as for training: a folder, a CSV, a zip, shards, "digits".
-        split: "train", "val", "test", "all", or "auto": the test split where the data has one of its own or is what
-            the model was trained on (cut the same way, so that no image of its training is in it); else all inputs.
-        batch_size: inputs at once.
+        split: "train", "val", "test", "all", or "auto": held-out inputs (the data's own test split; for the data that
+            the model was trained on, its test or validation split, divided as in training); otherwise all inputs.
+        batch_size: inputs per batch.
         workers: loader processes; chosen for the machine by default.
-        on_inputs: called with (inputs done, inputs in all).
+        on_inputs: called with (inputs done, total number of inputs).
 
     Raises:
-        DataError: the data has a class that the model does not have, or that can be several of the model's.
+        DataError: the data has a class that the model does not have, or one that matches several of the model's.
     """
     collected, parts, note = collect_split(predictor, data, predictor.task, split, batch_size, workers, on_inputs)
     return Evaluation(predictor.task.measure(collected), "+".join(parts), collected, note)
@@ -103,10 +104,11 @@ def collect_split(
     workers: int | None = None,
     on_inputs: Callable[[int, int], None] | None = None,
 ) -> tuple[Collected, tuple[str, ...], str]:
-    """What `evaluator` collects over a split, the splits that it came from, and why these; as :func:`evaluate`.
+    """The collected tensors of a split, the names of the splits, and the reason for them; arguments as for
+    :func:`evaluate`.
 
-    Class numbers of targets are the model's; where the data spells its classes differently, the note shows how they
-    were matched.
+    Class numbers of targets are the model's; if the data spells its classes differently, the note shows how they were
+    matched.
     """
     room, task = predictor.room, predictor.task
     splits, parts, note = choose_split(predictor, data, split)

@@ -1,4 +1,4 @@
-"""What an exported file returns, as results: the contract of a task's decoder. Loads no torch."""
+"""Results from the outputs of an exported file: the contract of a task's decoder. Loads no torch."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,12 +14,12 @@ GraphFunction = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]  # n
 
 @dataclass(frozen=True)
 class ExportedTask:
-    """What a decoder needs of a model, as the exported file has it.
+    """The properties of a model that a decoder needs, from the exported file.
 
     Attributes:
         labels: class names in the order of the outputs.
-        state: what the task needs of its training data, such as thresholds, as plain values.
-        options: of its predictions, such as ``{"top": 3}``.
+        state: values that the task derived from its training data, such as thresholds.
+        options: options of its predictions, such as ``{"top": 3}``.
         vocabulary: the files of its tokenizer, by name.
         parts: the model's other graphs, by name.
     """
@@ -37,11 +37,11 @@ class ResultDecoder(Protocol):
     def decode(
         self, outputs: Mapping[str, np.ndarray], names: Sequence[str], sizes: Sequence[tuple[int, int]]
     ) -> Sequence[Result]:
-        """One result an input.
+        """One result per input.
 
         Args:
-            outputs: of a batch, by name.
-            names: of each input.
+            outputs: outputs of a batch, by name.
+            names: name of each input.
             sizes: (H, W) of each image in its file.
         """
         ...
@@ -49,7 +49,7 @@ class ResultDecoder(Protocol):
 
 @runtime_checkable
 class TextDecoder(ResultDecoder, Protocol):
-    """A decoder of a model that reads texts."""
+    """A decoder for a text model."""
 
     def text_inputs(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
         """The graph's inputs for texts."""

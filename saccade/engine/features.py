@@ -1,7 +1,7 @@
-"""What a frozen backbone sees in every image, computed once and kept on disk.
+"""Features of images from a frozen backbone, computed once and cached on disk.
 
-Probes, searches and clusterings only need the features in front of the head; a backbone that does not change need not
-run twice over the same images.
+Probes, search and clustering need only the features before the head; a frozen backbone need not run twice over the same
+images.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ class Features:
 
 
 class EmbedSteps:
-    """Collects what is in front of the head: ``features [N, D]`` and ``labels [N]``."""
+    """Collects the features before the head: ``features [N, D]`` and ``labels [N]``."""
 
     def eval_step(self, model: nn.Module, batch: Batch) -> Tensor:
         assert isinstance(model, Model)
@@ -71,10 +71,10 @@ def extract(
     Args:
         predictor: the model and its preprocessing.
         source: the images.
-        fingerprint: of the data, as :class:`~saccade.data.samples.DataSplits` has it; a changed image is another.
-        cache: folder that keeps features; None keeps nothing.
-        batch_size: images at once.
-        workers: loader processes; after the machine by default.
+        fingerprint: fingerprint of the data from :class:`~saccade.data.samples.DataSplits`; it changes with any image.
+        cache: folder of cached features; None for no cache.
+        batch_size: images per batch.
+        workers: number of loader processes; chosen for the machine by default.
         on_images: called with the number of images done so far.
     """
     path = None if cache is None else cache / f"{features_key(predictor, source, fingerprint)}.safetensors"
@@ -93,7 +93,7 @@ def extract(
 
 
 def _stored(path: Path, count: int) -> Features | None:
-    """The features in a file of the cache; None, with a warning, where it is damaged: they are computed again."""
+    """The features in a file of the cache; None, with a warning, if it is damaged, and they must be computed again."""
     try:
         tensors = read_tensors(path).tensors
         features, labels = tensors["features"], tensors["labels"]

@@ -1,4 +1,4 @@
-"""Outputs that are not finite stop a measurement: compared with anything, NaN is false, and so would count as a hit."""
+"""Non-finite outputs stop a measurement: comparisons with NaN are false, which could count as a correct prediction."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -13,11 +13,11 @@ SHOWN = 8  # names of inputs in a message
 
 
 def require_finite(outputs: Any, names: Sequence[str]) -> None:
-    """Raise where an output of a model is NaN or infinite.
+    """Raise an error if an output of a model is NaN or infinite.
 
     Args:
         outputs: a tensor, or tensors in tuples, lists, mappings and dataclasses at any depth; integers are ignored.
-        names: of the B inputs of the batch; tensors ``[B, ...]`` tell which of them it was.
+        names: names of the B inputs of the batch; tensors ``[B, ...]`` identify the input.
 
     Raises:
         MeasurementError: a value is not finite; the message has the inputs.

@@ -1,4 +1,4 @@
-"""A task's end of an exported graph: which named results the graph returns, and how they are measured."""
+"""The last part of an exported graph, by task: which named results the graph returns, and how they are measured."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -10,10 +10,10 @@ from saccade.data.samples import Batch
 
 
 class Trial(NamedTuple):
-    """Inputs by which a file of a part is compared with PyTorch.
+    """Inputs for comparing the file of a part with PyTorch.
 
     Attributes:
-        name: for the table, such as "7 tokens".
+        name: its name in the table, such as "7 tokens".
         inputs: by name.
     """
 
@@ -22,13 +22,13 @@ class Trial(NamedTuple):
 
 
 class GraphPart(ABC):
-    """A graph of its own for a part of a model that reads no images, such as an encoder of texts or a decoder's step.
+    """A separate graph for a part of a model without image input, such as a text encoder or a decoder's step.
 
     Attributes:
-        name: of its file, behind the model's; "" where it is the model's file itself.
-        inputs, outputs: their names, in their order.
-        dims: input -> its dimensions of any length, each with a name.
-        vocabulary: the files of the tokenizer that the part reads texts by; {} where that is the model's own.
+        name: suffix of its file name; "" if it is the model's file itself.
+        inputs, outputs: their names, in order.
+        dims: input -> its dynamic dimensions, each with a name.
+        vocabulary: the files of the part's tokenizer; {} if it is the model's own.
     """
 
     name: str
@@ -38,7 +38,7 @@ class GraphPart(ABC):
     vocabulary: Mapping[str, bytes] = {}
 
     def state(self, model: nn.Module) -> dict[str, Any]:
-        """What the decoder needs of the model, as plain values."""
+        """Values of the model that the decoder needs."""
         return {}
 
     @abstractmethod
@@ -47,7 +47,7 @@ class GraphPart(ABC):
 
     @abstractmethod
     def trials(self, model: nn.Module) -> Sequence[Trial]:
-        """Inputs for the comparison with PyTorch, of batches of 1, 2 and 5; the last ones are those to trace with."""
+        """Inputs for the comparison with PyTorch, in batches of 1, 2 and 5; the last ones are used for tracing."""
 
 
 class GraphEnd(ABC):
@@ -65,18 +65,19 @@ class GraphEnd(ABC):
         Args:
             model: the network.
             images: ``[B, C, h, w]``, normalised.
-            valid: ``[B, h, w]`` boolean, which pixels are image; all, unless :attr:`padded`.
-            sizes: ``[2]`` (H, W) of the images before preprocessing, or ``[B, 2]`` where :attr:`padded`; int64.
+            valid: ``[B, h, w]`` boolean, which pixels are image; all True unless :attr:`padded`.
+            sizes: ``[2]`` (H, W) of the images before preprocessing, or ``[B, 2]`` if :attr:`padded`; int64.
         """
 
     def state(self) -> dict[str, Any]:
-        """What the decoder needs beside the task's own state, as plain values."""
+        """Values that the decoder needs in addition to the task's own state."""
         return {}
 
     def parts(self) -> tuple[GraphPart, ...]:
-        """Other graphs of the model, each in a file of its own."""
+        """Other graphs of the model, each in its own file."""
         return ()
 
     @abstractmethod
     def collect(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        """What the task's metrics need of a batch of data with targets, as :meth:`saccade.engine.task.Task.collect`."""
+        """Tensors that the task's metrics need from a batch of data with targets, as
+        :meth:`saccade.engine.task.Task.collect`."""

@@ -1,4 +1,4 @@
-"""Splits of plain images as a model takes them, for every task whose batch is images and one label each."""
+"""Splits of images as model inputs, for every task with one label per image."""
 
 from dataclasses import dataclass
 from typing import Any, cast
@@ -20,11 +20,11 @@ class ImageSplits:
 
 
 def image_splits(config: Any, splits: DataSplits, preprocessing: Preprocessing) -> ImageSplits:
-    """Training images with the augmentation of single images, the others without.
+    """Training images with augmentation of single images, the other splits without.
 
     Args:
         config: of the run.
-        splits: images of one label each.
+        splits: images with one label each.
         preprocessing: of the model.
     """
     size = (preprocessing.channels, *preprocessing.size)
@@ -48,7 +48,7 @@ def eval_images(part: Source, preprocessing: Preprocessing) -> ImageDataset:
 
 
 def fresh_preprocessing(model: Model) -> Preprocessing:
-    """For a model with fresh weights: values in [-1, 1]; small images are used to their edge."""
+    """Preprocessing of a model with fresh weights: values in [-1, 1]; small images are not cropped."""
     size, channels = model.config.image_size, model.config.in_channels
     half = (0.5,) * channels
     return Preprocessing(size, crop_pct=0.875 if min(size) >= 128 else 1.0, channels=channels, mean=half, std=half)

@@ -1,8 +1,8 @@
-"""How uncertain the metrics of a split are: percentile intervals of the bootstrap (Efron, Annals of Statistics, 1979).
+"""Uncertainty of the metrics of a split: percentile intervals of the bootstrap (Efron, Annals of Statistics, 1979).
 
-A split is one sample of the inputs that a model may meet. As many inputs as it has are drawn from it with replacement,
-many times, and every metric is computed for each draw; 95 % of its values are in the interval. The model is the same in
-all of them: the variation between training runs is not included.
+A split is one sample of the possible inputs of a model. Inputs are drawn from it with replacement, as many as it has,
+many times, and every metric is computed for each draw; the interval contains 95 % of the values. The model is the same
+for all draws: the variation between training runs is not included.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ Resampler = Callable[[Tensor], Mapping[str, float]]  # indices of inputs ``[n]``
 
 @dataclass(frozen=True)
 class Interval:
-    """A metric of the whole split, and between which values it lies on other draws."""
+    """A metric of the whole split, and its interval over bootstrap draws."""
 
     value: float
     low: float
@@ -34,10 +34,10 @@ class Intervals:
     """An interval for every metric.
 
     Attributes:
-        metrics: by name.
-        inputs: in the split.
-        level: fraction of the draws whose value lies inside.
-        resamples: draws.
+        metrics: intervals by name.
+        inputs: number of inputs in the split.
+        level: fraction of the draws whose value is in the interval.
+        resamples: number of draws.
         seed: of the draws.
     """
 
@@ -66,10 +66,10 @@ def bootstrap(
     """Intervals of the metrics of a split.
 
     Args:
-        resampler: as :meth:`saccade.engine.task.Task.resampler` returns it. A metric may be missing where it is
-            not defined; draws without it do not count for it.
-        inputs: N in the split.
-        resamples: draws of N inputs.
+        resampler: as :meth:`saccade.engine.task.Task.resampler` returns it. An undefined metric may be missing; draws
+            without it are not used for it.
+        inputs: N, number of inputs in the split.
+        resamples: number of draws of N inputs.
         level: fraction of the draws inside the interval.
         seed: of the draws.
 
@@ -99,7 +99,7 @@ def bootstrap(
 
 
 def remeasure(measure: Callable[[Collected], Metrics], collected: Collected) -> Resampler:
-    """The main metrics of each draw; for tasks whose collected tensors have one row an input."""
+    """The main metrics of each draw; for tasks whose collected tensors have one row per input."""
 
     def resample(index: Tensor) -> Mapping[str, float]:
         names = tuple(collected.names[i] for i in index.tolist())

@@ -1,4 +1,4 @@
-"""Results in a notebook: drawn over their image where that is at hand."""
+"""Results in a notebook, drawn over their image if it is available."""
 
 import copy
 import io
@@ -17,7 +17,7 @@ from saccade.errors import ImageError
 
 class NotebookPicture(ABC):
     """Base of results that a notebook displays as a picture: :meth:`draw` over the file that the result is named after,
-    or over the one image in memory that was predicted. Without either a notebook prints the result."""
+    or over the single image in memory that was predicted. Otherwise a notebook prints the result."""
 
     name: str
     _pixels: Callable[[], np.ndarray] | None = None  # of an image in memory, which is not copied before
@@ -27,10 +27,10 @@ class NotebookPicture(ABC):
         """The result over its image, both ``[H, W, 3]`` uint8."""
 
     def over(self, pixels: Callable[[], np.ndarray]) -> Self:
-        """The same result, which a notebook displays over an image in memory.
+        """A copy of the result that a notebook displays over an image in memory.
 
         Args:
-            pixels: returns the image ``[H, W, 3]`` uint8; called where the result is displayed.
+            pixels: function that returns the image ``[H, W, 3]`` uint8; called when the result is displayed.
         """
         other = copy.copy(self)
         object.__setattr__(other, "_pixels", pixels)

@@ -1,4 +1,4 @@
-"""A prediction for every pixel as a picture, with what its colours mean. Loads no torch."""
+"""A prediction for every pixel as a picture with a legend. Loads no torch."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -11,13 +11,13 @@ MAX_SIDE = 256  # values of the longer side that a page gets
 
 @dataclass(frozen=True)
 class ColourScale:
-    """Colours of a number.
+    """Colour scale of a number.
 
     Attributes:
-        low, high: of the first and the last colour.
+        low, high: values of the first and the last colour.
         unit: "m", or "".
-        name: of the number: "depth".
-        colours: evenly spaced, at least two.
+        name: name of the number, such as "depth".
+        colours: at least two, evenly spaced.
     """
 
     low: float
@@ -32,10 +32,10 @@ class LegendEntry:
     """One class of a picture.
 
     Attributes:
-        value: of its pixels.
+        value: value of its pixels.
         label: its name.
-        colour: in the picture.
-        share: of the pixels, in [0, 1].
+        colour: its colour in the picture.
+        share: fraction of the pixels, in [0, 1].
     """
 
     value: int
@@ -49,12 +49,12 @@ class PixelMap:
     """A prediction for every pixel.
 
     Attributes:
-        picture: in colours, ``[H, W, 3]`` uint8.
-        values: numbers, or class indices, ``[H, W]``; None where the picture itself is the prediction.
-        scale: of numbers; None of others.
-        legend: of classes, the most frequent first; () of others.
-        caption: below the picture, "".
-        of_view: whether the picture is of what the model reads of the image, not of the whole.
+        picture: the coloured prediction, ``[H, W, 3]`` uint8.
+        values: numbers, or class indices, ``[H, W]``; None if the picture itself is the prediction.
+        scale: scale of numbers; None for classes.
+        legend: legend of classes, the most frequent first; () for numbers.
+        caption: caption below the picture, or "".
+        of_view: whether the picture covers only the part of the image that the model reads.
     """
 
     picture: np.ndarray
@@ -65,14 +65,15 @@ class PixelMap:
     of_view: bool = False
 
     def sampled(self) -> np.ndarray:
-        """Values of every s-th pixel, so that no side has more than 256: ``[h, w]`` float32; ``[0, 0]`` of none."""
+        """Values of every s-th pixel, so that no side has more than 256: ``[h, w]`` float32; ``[0, 0]`` if there are
+        none."""
         if self.values is None:
             return np.zeros((0, 0), np.float32)
         step = -(-max(self.values.shape) // MAX_SIDE)
         return self.values[step // 2 :: step, step // 2 :: step].astype(np.float32)
 
     def describe(self) -> dict[str, Any]:
-        """What the colours mean, and the shapes of the picture and of :meth:`sampled`, as JSON holds them."""
+        """Legend, and the shapes of the picture and of :meth:`sampled`, as JSON values."""
         scale = self.scale
         return {
             "scale": scale and {
@@ -100,5 +101,5 @@ class DrawsPixelMap(Protocol):
     """A result that is a prediction for every pixel."""
 
     def pixel_map(self, image: np.ndarray) -> PixelMap:
-        """The prediction as colours, of classes over the image ``[H, W, 3]`` uint8."""
+        """The prediction in colours; classes are drawn over the image ``[H, W, 3]`` uint8."""
         ...

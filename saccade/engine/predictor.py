@@ -38,18 +38,19 @@ SHOWN = 4  # names of inputs in a message
 
 
 class Predictor:
-    """A model with what it needs to be used: its preprocessing, its labels and its task.
+    """A model with its preprocessing, labels and task.
 
     Args:
         source: the loaded model with its architecture, provenance and the report of what was loaded.
-        room: of the model's task.
+        room: room of the model's task.
         device: where the model runs; ``"auto"`` is a GPU if there is one.
-        options: of the task's predictions, such as ``{"threshold": 0.3}``.
-        max_pixels: refuse larger images; a JPEG of up to four times as many is decoded at half its resolution.
+        options: options of the task's predictions, such as ``{"threshold": 0.3}``.
+        max_pixels: largest number of pixels of an image; a JPEG of up to four times as many is decoded at half its
+            resolution.
 
     Attributes:
-        model: the network. It runs in evaluation mode here, whatever mode it is in, and is left in that mode.
-        labels: K class names, in the order of the logits; () where there are none.
+        model: the network. It runs in evaluation mode here, and its own mode is restored.
+        labels: K class names, in the order of the logits; () if there are none.
         task: decodes outputs and measures them; ``task.name`` is one of `saccade.tasks.table.TASKS`.
     """
 
@@ -102,7 +103,7 @@ class Predictor:
         return digest.hexdigest()
 
     def with_options(self, options: Mapping[str, Any]) -> "Predictor":
-        """The same model with other options of the task's predictions; it is not copied.
+        """A predictor with other options of the task's predictions; the model is shared.
 
         Raises:
             ConfigError: the task has no such option.
@@ -118,7 +119,7 @@ class Predictor:
 
     @property
     def preprocess(self) -> Preprocessing:
-        """What turns a picture into a tensor ``[C, H, W]``, as the model was trained.
+        """The preprocessing with which the model was trained: image -> tensor ``[C, H, W]``.
 
         Raises:
             ConfigError: the model reads texts.
@@ -133,7 +134,7 @@ class Predictor:
 
     @property
     def channels(self) -> int:
-        """Of the images."""
+        """Number of channels of the images."""
         return self.preprocess.channels
 
     @overload
@@ -141,20 +142,20 @@ class Predictor:
     @overload
     def predict(self, inputs: Iterable[ImageLike], *, batch_size: int = 32) -> list[Any]: ...
     def predict(self, inputs, *, batch_size=32):
-        """What a model predicts for images, or for texts where it reads texts.
+        """Predict images, or texts with a text model.
 
         Args:
             inputs: a path, the bytes of an image file, an open file, a PIL image, an array ``[H, W]`` or ``[H, W, 3]``
                 uint8, or a tensor ``[C, H, W]`` (uint8, or float in [0, 1]); or a text; or a list, a generator or
                 another iterable of them, or a stack ``[B, ...]``.
-            batch_size: inputs that go through the model at once.
+            batch_size: inputs per batch.
 
         Returns:
-            one result of the model's task for one input, a list for several or a stack.
+            one result of the model's task for a single input, a list of results otherwise.
 
         Raises:
             ImageError: an image cannot be read; the message names it.
-            ConfigError: the model predicts nothing for an input alone; the message says what can be done with it.
+            ConfigError: the model has no prediction for a single input; the message suggests an alternative.
         """
         if is_single(inputs):
             result = next(self.stream([inputs], batch_size=1))
@@ -173,10 +174,10 @@ class Predictor:
         batch_size: int = 32,
         on_error: Callable[[str, ImageError], None] | None = None,
     ) -> Iterator[Result]:
-        """The results of many inputs one after the other, a batch in memory at a time; an iterator is read lazily.
+        """Yield the results of many inputs, with one batch in memory at a time; an iterator is read lazily.
 
-        An image that cannot be read ends the stream, unless `on_error` is given: then that is called with the image's
-        name and the error, and the stream goes on without it.
+        An image that cannot be read ends the stream, unless `on_error` is given: it is then called with the image's
+        name and the error, and the stream continues.
         """
         if batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, not {batch_size}")
@@ -200,8 +201,8 @@ class Predictor:
                 yield from self.decode(self.task.input_batch(prepared, sizes, names))
 
     def read(self, one: ImageLike) -> tuple[Any, tuple[int, int]]:
-        """One input -> what :meth:`Task.input_batch` takes: a prepared image ``[C, h, w]`` and the size (H, W) that it
-        had, or a text and ()."""
+        """One input -> the arguments of :meth:`Task.input_batch`: a prepared image ``[C, h, w]`` and its original size
+        (H, W), or a text and ()."""
         if not self.reads_images:
             if not isinstance(one, str):
                 raise ConfigError(f"this {self.source.architecture} reads texts, not {type(one).__name__}")
@@ -211,12 +212,12 @@ class Predictor:
 
     @torch.inference_mode()
     def decode(self, batch: Batch) -> Sequence[Result]:
-        """A batch of :meth:`Task.input_batch` -> one result an input.
+        """A batch of :meth:`Task.input_batch` -> one result per input.
 
         Raises:
             MeasurementError: outputs are NaN or infinite; the message has the inputs.
-            ConfigError: inputs as they were prepared do not fit the model, such as a size that is no multiple of its
-                patches.
+            ConfigError: the prepared inputs do not fit the model, such as a size that is not a multiple of its patch
+                size.
         """
         batch = batch.to(self.device)
         with matmul_precision(self.matmul_precision), evaluation_mode(self.model):
@@ -237,7 +238,7 @@ class Predictor:
         """The model's input ``[B, C, H, W]`` -> raw outputs ``[B, K]``, on the CPU.
 
         Raises:
-            ConfigError: it is no such batch.
+            ConfigError: the input is not such a batch.
         """
         channels = self.model.config.in_channels
         if self.reads_images and (inputs.ndim != 4 or inputs.shape[1] != channels):
@@ -273,7 +274,7 @@ def choose_device(device: torch.device | str) -> torch.device:
 
 
 def is_single(inputs: ImageLike | Iterable[ImageLike]) -> bool:
-    """Whether this is one input: a stack has one dimension more (``[B, C, H, W]``, or ``[B, H, W, 3]``)."""
+    """Whether this is a single input: a stack has one more dimension (``[B, C, H, W]``, or ``[B, H, W, 3]``)."""
     if isinstance(inputs, np.ndarray | Tensor):
         return inputs.ndim <= 3
     single = isinstance(inputs, str | Path | bytes | bytearray | memoryview | Image.Image | BinaryFile)
@@ -286,7 +287,7 @@ def is_single(inputs: ImageLike | Iterable[ImageLike]) -> bool:
 
 
 def name_of(one: ImageLike, index: int) -> str:
-    """How a result names its input: the path or the text, or its place in the list."""
+    """The name of an input in its result: the path or the text, or its index in the list."""
     if isinstance(one, str | Path):
         return str(one)
     name = getattr(one, "filename", "") or getattr(one, "name", "") if not isinstance(one, Tensor) else ""

@@ -1,4 +1,4 @@
-"""One input as a model of texts reads it: the arguments of its call, the words of its tokens, what it predicts."""
+"""One input of a text model: the arguments of the call, the words of its tokens, its predictions."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,11 +9,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Prediction:
-    """One output of a reading.
+    """One prediction for an input.
 
     Attributes:
-        word: what is predicted.
-        rows: stream of tokens -> the number of the token that the output is read from; None for the mean of all.
+        word: the predicted word.
+        rows: stream of tokens -> the index of the token that the output is computed from; None for the mean of all.
             Streams are those of :meth:`saccade.models.model.Model.attention_streams`.
         score: the model's raw outputs -> the score of the prediction, a scalar with its graph.
     """
@@ -29,11 +29,12 @@ class Reading:
 
     Attributes:
         name: of the input.
-        arguments: of the model's call, ``[1, ...]`` each.
-        words: stream of tokens -> the word, or piece of one, of each.
-        predictions: what the model makes of the input; () where there is nothing to explain.
-        output_words: stream -> what is predicted at each token, where that names its row; the token itself elsewhere.
-        image: among the arguments, ``[C, H, W]``; None of a text alone.
+        arguments: arguments of the model's call, ``[1, ...]`` each.
+        words: stream of tokens -> the word or word piece of each.
+        predictions: the model's predictions; () if there is nothing to explain.
+        output_words: stream -> the label of each token's row: its prediction if there is one, otherwise the token
+            itself.
+        image: the image among the arguments, ``[C, H, W]``; None for a text alone.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a task shows of itself: its section in the report of a run, and the picture of `saccade explain`."""
+"""The contract of a task's report: its section in the report of a run, and the picture of `saccade explain`."""
 
 import io
 from abc import ABC, abstractmethod
@@ -13,7 +13,7 @@ from saccade.engine.results import Metrics
 from saccade.errors import ConfigError
 
 BUDGET = "1 GiB"  # of the attention of one picture in a report
-NO_TEXT = "a text beside the image (--text) is for models of images and texts, such as a CLIP"
+NO_TEXT = "--text is for models of images and texts, such as a CLIP"
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class ReportSection:
     """A task's part of a report.
 
     Attributes:
-        metrics: of the split that was measured.
+        metrics: metrics of the measured split.
         tiles: the metrics at the top of the page, name -> value.
         html: the section with the results.
     """
@@ -33,13 +33,13 @@ class ReportSection:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A matplotlib figure, and lines of text about the inputs in it."""
+    """A matplotlib figure, and lines of text about its inputs."""
 
     figure: Any
     lines: Sequence[str]
 
     def _repr_png_(self) -> bytes:
-        """How a notebook displays it."""
+        """The picture for a notebook."""
         buffer = io.BytesIO()
         self.figure.savefig(buffer, format="png")
         return buffer.getvalue()
@@ -54,7 +54,7 @@ class Study(Protocol):
 
 
 class TaskReport(ABC):
-    """A task's pictures. Loaded only where something is drawn."""
+    """A task's pictures. Loaded only for drawing."""
 
     @abstractmethod
     def section(self, predictor: Predictor, splits: DataSplits, predictions: Mapping[str, Any]) -> ReportSection:
@@ -69,16 +69,16 @@ class TaskReport(ABC):
     def explain(
         self, predictor: Predictor, inputs: Sequence[ImageLike], *, budget: str, score: bool = False
     ) -> Drawing:
-        """A picture of what the model attends to, one row an input.
+        """A picture of what the model attends to, one row per input.
 
         Args:
             predictor: the model.
             inputs: images or texts.
-            budget: memory that the attention of one may take.
-            score: also measure how far the map can be believed, where the model gives an image one class.
+            budget: memory that the attention of one input may take.
+            score: also measure the reliability of the map, for models that predict one class per image.
 
         Raises:
-            ConfigError: there is no such picture for this task; the message says what can be done instead.
+            ConfigError: there is no such picture for this task; the message suggests an alternative.
             RecordingError: the attention is larger than the budget.
         """
         raise ConfigError(
@@ -87,15 +87,15 @@ class TaskReport(ABC):
         )
 
     def reading(self, predictor: Predictor, value: ImageLike, text: str | None = None) -> Reading | None:
-        """One input with the words of its tokens, for maps between words; None for a task that reads images alone.
+        """One input with the words of its tokens, for maps between words; None for a task of images alone.
 
         Args:
             predictor: the model.
-            value: an image, or a text where the model reads texts.
-            text: beside the image, for a model of both; None for maps of the image alone.
+            value: an image, or a text for a text model.
+            text: text in addition to the image, for an image-text model; None for maps of the image alone.
 
         Raises:
-            ConfigError: a text for a model that reads none.
+            ConfigError: a text is given for a model without text input.
         """
         refuse_text(text)
         return None
@@ -104,7 +104,7 @@ class TaskReport(ABC):
         """A model of images and texts as a classifier whose classes are the texts, for maps of a class.
 
         Raises:
-            ConfigError: the model reads no texts beside images.
+            ConfigError: the model takes no texts in addition to images.
         """
         raise ConfigError(NO_TEXT)
 
@@ -128,6 +128,6 @@ class TaskReport(ABC):
 
 
 def refuse_text(text: str | None) -> None:
-    """Raise ConfigError where there is a text beside the input of a model that reads one input."""
+    """Raise ConfigError if a text is given in addition to the input of a model with a single input."""
     if text is not None:
         raise ConfigError(NO_TEXT)

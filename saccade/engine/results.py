@@ -1,4 +1,4 @@
-"""What a task returns, as its callers see it: a result for one input, metrics for a split. Loads no torch."""
+"""The contracts of results for one input and of metrics for a split. Loads no torch."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
@@ -7,23 +7,23 @@ import numpy as np
 
 
 class Result(Protocol):
-    """What a model predicts for one input: printable, drawable, and plain values for programs."""
+    """A model's prediction for one input: printable, drawable, and available as plain values."""
 
     columns: ClassVar[tuple[str, ...]]  # of :meth:`rows`
 
     @property
     def name(self) -> str:
-        """Which input: its path, or its place in the list."""
+        """Name of the input: its path, or its index in the list."""
         ...
 
     def __str__(self) -> str: ...
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as JSON holds them."""
+        """Plain values for JSON."""
         ...
 
     def records(self) -> list[dict[str, Any]]:
-        """What `predict --json` prints for this input: one object, or one for each thing in it."""
+        """Output of `predict --json` for this input: one object, or one for each detected instance."""
         ...
 
     def rows(self) -> list[tuple[Any, ...]]:
@@ -35,16 +35,16 @@ class Result(Protocol):
         ...
 
     def files(self) -> Mapping[str, bytes]:
-        """Further files for programs, such as a depth map: ending of the file name (``"-depth.npy"``) -> content."""
+        """Further data files, such as a depth map: ending of the file name (``"-depth.npy"``) -> content."""
         ...
 
 
 class Metrics(Protocol):
-    """How well a model did on a split."""
+    """Metrics of a model on a split."""
 
     @property
     def count(self) -> int:
-        """Images or texts that were measured."""
+        """Number of images or texts."""
         ...
 
     @property
@@ -54,11 +54,11 @@ class Metrics(Protocol):
 
     @property
     def warning(self) -> str:
-        """What is wrong as a whole, in a sentence, or ""."""
+        """A warning about the result as a whole, in one sentence, or ""."""
         ...
 
     def __str__(self) -> str:
-        """One line for people."""
+        """The metrics in one line."""
         ...
 
     def scalars(self) -> dict[str, float]:
@@ -66,7 +66,7 @@ class Metrics(Protocol):
         ...
 
     def table(self) -> str:
-        """Figures by class as a text table, or ""."""
+        """Metrics by class as a text table, or ""."""
         ...
 
     def to_dict(self) -> dict[str, Any]: ...

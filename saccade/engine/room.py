@@ -1,4 +1,4 @@
-"""The contract of a task's room: everything that commands need of a task, so that none of them names it."""
+"""The contract of a task's room: everything that commands need from a task, so that they depend on no task by name."""
 
 import shlex
 from abc import ABC, abstractmethod
@@ -21,7 +21,7 @@ from saccade.errors import CheckpointError, ConfigError
 
 
 class CheckReport(Protocol):
-    """What `saccade data check` prints."""
+    """Result of `saccade data check`."""
 
     @property
     def ok(self) -> bool:
@@ -35,13 +35,13 @@ class CheckReport(Protocol):
 
 @dataclass(frozen=True)
 class ModelCard:
-    """How a model of this task is described to whoever finds its directory.
+    """Description of a model of this task for the README of its directory.
 
     Attributes:
         hub_task: the task's name on model hubs.
-        description: what it is, "An image classifier".
-        usage: an expression of Python that uses it; PATH_OF_THIS_FOLDER stands for its directory.
-        limits: what it cannot do, in one sentence.
+        description: kind of model, such as "An image classifier".
+        usage: a Python expression that uses it; PATH_OF_THIS_FOLDER stands for its directory.
+        limits: its limitations, in one sentence.
         lists_classes: whether the model's labels are classes.
     """
 
@@ -53,7 +53,7 @@ class ModelCard:
 
 
 class TaskRoom(ABC):
-    """One task: its data, its model, its words."""
+    """One task: its data, its model, its report."""
 
     name: ClassVar[str]  # as in saccade/tasks/table.py
     inputs: ClassVar[str] = "images"  # what a split holds, for people
@@ -63,9 +63,9 @@ class TaskRoom(ABC):
         """Open a data set.
 
         Args:
-            path: of any layout of this task, or the name of a built-in data set.
-            config: how it is cut into splits.
-            source: the model that will read it, where a task reads images or texts depending on the model.
+            path: data in any layout of this task, or the name of a built-in data set.
+            config: how it is divided into splits.
+            source: the model, for a task that reads images or texts depending on the model.
         """
 
     @abstractmethod
@@ -78,17 +78,17 @@ class TaskRoom(ABC):
         fix: bool = False,
         on_input: Callable[[int, int], None] | None = None,
     ) -> CheckReport:
-        """Look for what is wrong with a data set.
+        """Check a data set for errors.
 
         Args:
             path: as for :meth:`open_data`.
             config: as for :meth:`open_data`; the defaults by default.
             mode: "full" opens every input, "sample" some, "auto" all of a small data set.
-            fix: correct what can be corrected, in place; the original is kept.
-            on_input: called with (inputs done, inputs in all).
+            fix: correct errors in place where possible; the original is kept.
+            on_input: called with (inputs done, total number of inputs).
 
         Raises:
-            ConfigError: `fix` where there is nothing that could be corrected.
+            ConfigError: `fix` is not supported for this data.
         """
 
     @abstractmethod
@@ -100,7 +100,8 @@ class TaskRoom(ABC):
             device: where helpers of the task run, such as a teacher.
 
         Raises:
-            DataError, ConfigError, CheckpointError: what does not fit, before anything is computed.
+            DataError, ConfigError, CheckpointError: data, config or checkpoint do not fit; raised before anything is
+                computed.
         """
 
     @abstractmethod
@@ -112,45 +113,45 @@ class TaskRoom(ABC):
             options: of its predictions, such as ``{"threshold": 0.3}``.
 
         Raises:
-            ConfigError: an option that this task does not have.
+            ConfigError: the task has no such option.
         """
 
     @abstractmethod
     def eval_dataset(self, part: Source, source: LoadedModel) -> BatchDataset:
-        """A split as a model takes it in evaluation, with its targets."""
+        """A split as model inputs for evaluation, with targets."""
 
     @abstractmethod
     def card(self) -> ModelCard:
-        """How a model of this task is described."""
+        """Description of a model of this task."""
 
     def graph_end(self, source: LoadedModel) -> GraphEnd:
-        """The end of an exported graph of a model of this task.
+        """The last part of an exported graph for a model of this task.
 
         Raises:
-            ConfigError: such a model is not exported.
+            ConfigError: this kind of model cannot be exported.
         """
-        raise ConfigError(f"models of the task {self.name} are not exported: see docs/export.md for those that are")
+        raise ConfigError(f"models of the task {self.name} cannot be exported: docs/export.md lists those that can")
 
     def text_parts(self, source: LoadedModel) -> tuple[GraphPart, ...]:
-        """The exported graphs of a model of this task that reads texts; the first is the file itself.
+        """The exported graphs of a text model of this task; the first is the file itself.
 
         Raises:
-            ConfigError: such a model is not exported.
+            ConfigError: this kind of model cannot be exported.
         """
-        raise ConfigError(f"models of the task {self.name} are not exported: see docs/export.md for those that are")
+        raise ConfigError(f"models of the task {self.name} cannot be exported: docs/export.md lists those that can")
 
     def next_steps(self, run: Path, config: Any) -> list[str]:
-        """Commands that are useful after a run of this task, for people."""
+        """Commands that are useful after a run of this task."""
         return [command("saccade", "evaluate", run, config.data.path)]
 
 
 def command(*words: object) -> str:
-    """A command for a shell: words with spaces are quoted."""
+    """A shell command; words with spaces are quoted."""
     return shlex.join(str(word) for word in words)
 
 
 def require_preprocessing(source: LoadedModel) -> None:
-    """Raise CheckpointError where a model does not record how images are prepared for it."""
+    """Raise CheckpointError if a model does not record its preprocessing."""
     if source.preprocessing is None:
         raise CheckpointError(
             "this checkpoint does not record how images are prepared for it; load it with "
@@ -159,6 +160,6 @@ def require_preprocessing(source: LoadedModel) -> None:
 
 
 def refuse_fix(name: str, fix: bool) -> None:
-    """Raise ConfigError where a data set was to be corrected and the task can correct none."""
+    """Raise ConfigError if `fix` is requested and the task does not support it."""
     if fix:
-        raise ConfigError(f"--fix corrects boxes of detection data; the task {name} has nothing that it can correct")
+        raise ConfigError(f"--fix corrects boxes of detection data; the task {name} does not support it")

@@ -1,5 +1,5 @@
-"""What a run trains: the data as the model takes it, the model at step 0, the task. Made by a task's room, or by hand
-for a model and a data set of one's own."""
+"""The setup of a run: the data as model inputs, the model at step 0, and the task. Made by a task's room, or by hand
+for your own model and data set."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,27 +17,27 @@ Calibrate = Callable[[Collected], tuple[Task, dict[str, Any]]]
 
 
 class BatchTransform(Protocol):
-    """Makes the model's input of a training batch, on the device: augmentation of whole batches, masks."""
+    """Makes the model's input from a training batch, on the device: augmentation of whole batches, masks."""
 
     def __call__(self, batch: Batch, *, step: int, rows: slice, batch_size: int) -> Batch:
         """Transform this process's part of a batch.
 
         Args:
-            batch: inputs of some rows of the batch of `step`.
-            step: of the run; with the rows, all that random numbers may depend on, so that they are the same however
-                many parts and processes there are.
-            rows: which rows of the whole batch these are.
-            batch_size: rows of the whole batch, over all processes.
+            batch: some rows of the batch of `step`.
+            step: step of the run. Random numbers may depend only on the step and the rows, so that they are the same
+                for any number of parts and processes.
+            rows: indices of these rows in the whole batch.
+            batch_size: number of rows of the whole batch, over all processes.
         """
         ...
 
     def plain(self, batch: Batch) -> Batch:
-        """The batch without augmentation, as evaluation sees it."""
+        """The batch without augmentation, as in evaluation."""
         ...
 
 
 class Unchanged:
-    """No transform: inputs were augmented one by one, since boxes and maps must move with them."""
+    """No transform: inputs have been augmented individually, since boxes and maps must be transformed with them."""
 
     def __call__(self, batch: Batch, *, step: int, rows: slice, batch_size: int) -> Batch:
         return batch
@@ -47,9 +47,9 @@ class Unchanged:
 
 
 def own_model(model: nn.Module, labels: Sequence[str] = ()) -> LoadedModel:
-    """A model of one's own as a run starts with it: any module; what it returns is up to the task.
+    """Your own model at the start of a run: any module; its output is defined by the task.
 
-    Its run directory has the weights (``model/model.safetensors``); the code stays with whoever wrote it.
+    Its run directory has the weights (``model/model.safetensors``); its code is not stored.
     """
     return LoadedModel(model, OWN, tuple(labels), None, task="own")  # type: ignore[arg-type]
 
@@ -61,11 +61,11 @@ class TrainingSetup:
     Attributes:
         start: the model at step 0, with labels and preprocessing.
         task: loss and metrics.
-        train, val, test: the splits as the model takes them; without a `val` the last weights are the result.
-        transform: of whole training batches.
-        splits: the data as it was opened; None for a data set of one's own, which is then not checked before the run.
-        calibrate: outputs of the trained model on `val` -> the task with what it derives from them, such as thresholds,
-            and the values of it that the model directory keeps; None for most tasks.
+        train, val, test: the splits as model inputs; without `val` the last weights are the result.
+        transform: transform of whole training batches.
+        splits: the data as opened; None for your own data set, which is not checked before the run.
+        calibrate: outputs of the trained model on `val` -> the task with values derived from them, such as thresholds,
+            and these values for the model directory; None for most tasks.
     """
 
     start: LoadedModel
@@ -83,5 +83,5 @@ class TrainingSetup:
 
     @property
     def fingerprint(self) -> str:
-        """Changes when a file, a label or the split changes; "" where nobody knows."""
+        """Fingerprint that changes with any file, label or split; "" if unknown."""
         return "" if self.splits is None else self.splits.fingerprint

@@ -1,7 +1,7 @@
 """The contract of a task: the loss in training, the predictions and the metrics in evaluation.
 
-The training loop, the evaluation and the predictor know tasks by this contract alone. What a task needs besides (data,
-model, report) is its room's: :class:`saccade.engine.room.TaskRoom`.
+The training loop, the evaluation and the predictor use tasks only through this contract. Everything else of a task
+(data, model, report) belongs to its room: :class:`saccade.engine.room.TaskRoom`.
 """
 
 from abc import ABC, abstractmethod
@@ -22,7 +22,7 @@ Counts = Mapping[str, Tensor]  # name -> how many such things a batch holds, a s
 
 
 class LossTerm(NamedTuple):
-    """One term of the loss, or one figure, over a part of a batch."""
+    """One term of the loss, or one metric, over a part of a batch."""
 
     total: Tensor  # [] sum over the things in this part; 0, with a gradient, where there are none
     count: str  # name of the count that divides it: of the whole batch, over all parts and processes
@@ -31,58 +31,58 @@ class LossTerm(NamedTuple):
 
 @dataclass(frozen=True)
 class LossTerms:
-    """What a training step computes on a part of a batch: sums, never means.
+    """Loss terms of a part of a batch: sums, never means.
 
-    The mean over a whole batch is then the same however the batch is cut into parts and processes: a part with few
-    boxes weighs less than a part with many.
+    The mean over a whole batch then does not depend on how the batch is divided into parts and processes: a part with
+    few boxes weighs less than a part with many.
 
     Attributes:
         loss: the terms of the loss.
-        metrics: to show while training, without a gradient.
+        metrics: metrics to show during training, without a gradient.
     """
 
     loss: Mapping[str, LossTerm]
     metrics: Mapping[str, LossTerm] = field(default_factory=dict)
 
     def value(self, counts: Counts) -> Tensor:
-        """This part's share of the loss of the whole batch, a scalar.
+        """This part's contribution to the loss of the whole batch, a scalar.
 
         Args:
-            counts: of the whole batch, over all parts and processes.
+            counts: counts of the whole batch, over all parts and processes.
         """
         terms = [t.weight * t.total / torch.where(counts[t.count] > 0, counts[t.count], 1) for t in self.loss.values()]
         return torch.stack(terms).sum()
 
 
 class Evaluator(Protocol):
-    """How a model is run on a batch in evaluation, and what is kept of its outputs."""
+    """How a model is run on a batch in evaluation, and which outputs are collected."""
 
     def eval_step(self, model: nn.Module, batch: Batch) -> Any:
         """The model's raw outputs for a batch."""
         ...
 
     def collect(self, outputs: Any, batch: Batch) -> dict[str, Tensor]:
-        """What metrics need of a batch, by name, on the CPU: see :class:`~saccade.engine.collect.Collected`."""
+        """Tensors of a batch that metrics need, by name, on the CPU: see :class:`~saccade.engine.collect.Collected`."""
         ...
 
 
 class Task(Evaluator, Protocol):
-    """One kind of question that a model answers about its inputs."""
+    """One kind of prediction, such as classification or detection."""
 
     @property
     def name(self) -> str:
-        """As in the table of tasks."""
+        """Name in the table of tasks."""
         ...
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Class names in the order of the logits; () where there are none."""
+        """Class names in the order of the logits; () if there are none."""
         ...
 
     @property
     def class_targets(self) -> tuple[str, ...]:
         """Names of the collected tensors that hold class numbers of the data, which evaluation maps to the model's;
-        ``("target",)`` where an input has one class, ``[N]``, beside ``logits [N, K]``."""
+        ``("target",)`` if an input has one class, ``[N]``, in addition to ``logits [N, K]``."""
         ...
 
     @property
@@ -91,23 +91,23 @@ class Task(Evaluator, Protocol):
         ...
 
     def counts(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """How many images, boxes, words, … a batch holds: the divisors of its loss terms, known from the targets."""
+        """Number of images, boxes, words, … in a batch: the divisors of its loss terms, determined by the targets."""
         ...
 
     def train_step(self, model: nn.Module, batch: Batch) -> LossTerms:
-        """The loss terms of a whole batch in one process; for most tasks also of a part of one."""
+        """The loss terms of a whole batch in one process; for most tasks also of a part of a batch."""
         ...
 
     def train_parts(self, model: nn.Module, parts: Sequence[Batch], world: int) -> Iterator[LossTerms]:
-        """The loss terms of each part of a batch, in their order; :class:`IndependentParts` for most tasks.
+        """The loss terms of each part of a batch, in order; :class:`IndependentParts` for most tasks.
 
         Backward runs on the terms of a part before those of the next are computed, so that the activations of one part
         are in memory at a time. The gradients of all parts in all processes add up to that of the whole batch.
 
         Args:
             model: possibly wrapped by DDP or FSDP.
-            parts: what this process has of the batch, the same number of inputs in each.
-            world: processes that share the batch; each has as many parts.
+            parts: this process's parts of the batch, with the same number of inputs each.
+            world: processes that share the batch; each has the same number of parts.
         """
         ...
 
@@ -125,16 +125,16 @@ class Task(Evaluator, Protocol):
         ...
 
     def rows(self, collected: Collected) -> list[dict[str, Any]]:
-        """Each prediction beside its target as plain values: the rows of `predictions.json`."""
+        """Each prediction with its target as plain values: the rows of `predictions.json`."""
         ...
 
     def input_batch(self, inputs: Sequence[Any], sizes: Sequence[tuple[int, int]], names: Sequence[str]) -> Batch:
         """Inputs without targets as a batch.
 
         Args:
-            inputs: images ``[C, h, w]`` as the model's preprocessing made them; or texts.
-            sizes: (H, W) of each image before that; () for texts.
-            names: of each.
+            inputs: preprocessed images ``[C, h, w]``, or texts.
+            sizes: (H, W) of each image before preprocessing; () for texts.
+            names: name of each input.
         """
         ...
 
@@ -144,7 +144,8 @@ class Task(Evaluator, Protocol):
 
 
 class IndependentParts(ABC):
-    """For tasks whose loss of an input does not depend on the other inputs: a part of a batch is a batch."""
+    """For tasks in which the loss of an input does not depend on the other inputs: a part of a batch is itself a
+    batch."""
 
     @abstractmethod
     def train_step(self, model: nn.Module, batch: Batch) -> LossTerms: ...
@@ -185,16 +186,16 @@ class MasksPatches(Protocol):
 
 @runtime_checkable
 class MakesTargets(Protocol):
-    """A task that makes its own targets, so that two models may be measured on different ones."""
+    """A task that makes its own targets, so that two models may be measured on different targets."""
 
     def incomparable_metrics(self, other: "Task") -> Mapping[str, str]:
-        """Names of metrics that mean something else for another model of this task, each with the reason."""
+        """Names of metrics that are not comparable with another model of this task, each with the reason."""
         ...
 
 
 @runtime_checkable
 class RefinesInStages(Protocol):
-    """A task whose model predicts several times, each time better."""
+    """A task whose model refines its prediction in several stages."""
 
     def earlier_stages(self, outputs: Any) -> Sequence[Any]:
         """The raw outputs of every stage but the last, for :meth:`Task.decode`."""

@@ -1,6 +1,6 @@
 """Activation checkpointing: less memory for a third more computation (Chen et al., arXiv 1604.06174).
 
-The forward pass keeps the inputs of each part alone; the backward pass computes the part again, with the same dropout.
+The forward pass keeps only the inputs of each part; the backward pass recomputes the part, with the same dropout.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,10 +15,11 @@ from saccade.nn.batch_norm import frozen_statistics
 
 @contextmanager
 def recomputed(parts: Sequence[nn.Module]) -> Iterator[None]:
-    """Inside the `with`, a backward pass recomputes the activations of these modules, of which none is in another.
+    """Inside the `with` block, the backward pass recomputes the activations of these modules, none of which contains
+    another.
 
-    Outputs and gradients keep their bits: random numbers are drawn again from the same state, and batch norms update
-    their running statistics in the first pass only.
+    Outputs and gradients are bitwise the same: random numbers are drawn again from the same state, and batch norms
+    update their running statistics in the first pass only.
     """
     for part in parts:
         part.forward = partial(  # type: ignore[method-assign]
@@ -32,5 +33,5 @@ def recomputed(parts: Sequence[nn.Module]) -> Iterator[None]:
 
 
 def _contexts(part: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
-    """What surrounds the first pass and the second."""
+    """Context managers of the first and the second pass."""
     return nullcontext(), frozen_statistics(part)

@@ -1,4 +1,4 @@
-"""torch.compile in training, and after how many steps it pays."""
+"""torch.compile in training, and the number of steps after which it pays off."""
 
 import os
 import shutil
@@ -30,15 +30,15 @@ def require_compiler() -> None:
 def compile_in_place(model: nn.Module, gradients: Callable[[], object], total_steps: int) -> str:
     """Compile a model, and compare a step's forward and backward pass before and after.
 
-    Weights, buffers and gradients are afterwards those of before.
+    Weights, buffers and gradients are restored afterwards.
 
     Args:
-        model: the network; in several processes that inside of DDP.
-        gradients: computes the gradients of one batch.
-        total_steps: of the run that are left.
+        model: the network; with several processes the module inside DDP.
+        gradients: function that computes the gradients of one batch.
+        total_steps: remaining steps of the run.
 
     Returns:
-        what it cost and what it brings, in one line.
+        cost and gain of compilation, in one line.
     """
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     gradients()

@@ -1,4 +1,5 @@
-"""What a run is, as plain data: read from a recipe, a file and the command line, written whole into the run directory.
+"""The config of a run as plain data: read from a recipe, a file and the command line, and written completely into the
+run directory.
 
     recipe (defaults)  <-  --config file.yaml  <-  options and --set optimizer.lr=3e-4
 
@@ -45,7 +46,7 @@ BUILT_IN = ("digits", "scenes", "numbers", "strips")  # data sets with options o
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which model, and how it starts."""
+    """The model and its initial weights."""
 
     name: str = "vit_ti16"  # one of `saccade models`; "": that of `init`, which has no name
     init: str = ""  # a checkpoint of any format to start from; "": fresh weights
@@ -73,7 +74,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """How long, and the learning rate over it: linear warm-up, then down."""
+    """Length of the run and its learning rate: linear warm-up, then decay."""
 
     epochs: Count = 100  # passes over the training data
     steps: Count | None = None  # optimizer steps; instead of epochs
@@ -94,7 +95,7 @@ class SAMConfig:
 
 @dataclass(frozen=True)
 class TrackingConfig:
-    """Experiment trackers that the run's numbers are sent to besides metrics.jsonl."""
+    """Experiment trackers that receive the run's metrics in addition to metrics.jsonl."""
 
     to: tuple[Literal["tensorboard", "mlflow", "wandb", "trackio"], ...] = ()  # which ones; none by default
     project: str = "saccade"  # that the run is listed under
@@ -103,7 +104,7 @@ class TrackingConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that decides what a run computes, and where it computes it.
+    """Everything that determines what a run computes, and on which device.
 
     The options of the run's task are written under the name of the task: ``detection: {loss_ce: 3.0}``.
     """
@@ -136,13 +137,13 @@ class RunConfig:
 
     @property
     def peak_lr(self) -> float:
-        """The learning rate at the top of the schedule: `lr`, or in proportion to the batch (``lr_batch``)."""
+        """The peak learning rate of the schedule: `lr`, or scaled with the batch size (``lr_batch``)."""
         optimizer = self.optimizer
         return optimizer.lr if optimizer.lr_batch is None else optimizer.lr * self.batch_size / optimizer.lr_batch
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values; tuples become lists, as YAML and JSON know no others. Of the built-in data sets only the one
-        that is trained on has its options here."""
+        """Plain values; tuples become lists, since YAML and JSON have no tuples. Only the built-in data set that is
+        trained on has its options here."""
         values = _plain(asdict(self))
         options = values.pop("options")
         if not values["schedule"]["earlier"]:
@@ -167,9 +168,9 @@ RUN_KEYS = tuple(f.name for f in fields(RunConfig))
 def resolve(
     recipe: str = "", *, file: str | Path | None = None, overrides: Mapping[str, Any] | None = None
 ) -> RunConfig:
-    """A run's config from a recipe, a YAML file over it, and single values by dotted names over both.
+    """A run's config from a recipe, overridden by a YAML file, and both by single values with dotted names.
 
-    The recipe is the one explicit, else the file's, else the default of the task for this data and model.
+    The recipe is the explicit one, otherwise the file's, otherwise the task's default for this data and model.
 
     Raises:
         ConfigError: no such recipe or task, a key that does not exist (with the nearest), a value of the wrong kind.
@@ -185,7 +186,7 @@ def resolve(
 
 
 def explicit_values(file: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> set[str]:
-    """Dotted names of the values that a file and single values set, which nothing else may change."""
+    """Dotted names of the values set by a file or individually, which are never changed automatically."""
     return {*(_flat({} if file is None else _read_config_file(Path(file)))), *(overrides or {})}
 
 
@@ -203,7 +204,7 @@ def from_dict(values: Mapping[str, Any]) -> RunConfig:
 
 
 def read_config(path: Path) -> RunConfig:
-    """The resolved config that a run wrote, also one of an earlier version."""
+    """The resolved config written by a run, of this or an earlier version."""
     return from_dict(_read_config_file(path))
 
 
@@ -228,7 +229,7 @@ def read_recipe(name: str) -> dict[str, Any]:
 
 
 def differences(one: RunConfig, other: RunConfig) -> list[str]:
-    """Where two configs differ, as "optimizer.lr: 0.001 -> 0.002"."""
+    """Differences between two configs, as "optimizer.lr: 0.001 -> 0.002"."""
     a, b = _flat(one.to_dict()), _flat(other.to_dict())
     return [f"{key}: {a.get(key)} -> {b.get(key)}" for key in dict.fromkeys((*a, *b)) if a.get(key) != b.get(key)]
 
@@ -256,7 +257,7 @@ def parse_override(text: str) -> tuple[str, Any]:
 
 
 def _place(path: str, task: str, options: set[str]) -> list[str]:
-    """Where a dotted name belongs: an option of the task may be named without the task's name in front."""
+    """The full form of a dotted name: the task's name may be omitted for options of the task."""
     parts = path.split(".")
     return [task, *parts] if parts[0] in options and parts[0] not in RUN_KEYS else parts
 
@@ -266,13 +267,13 @@ def _task_of_recipe(recipe: str | None) -> str:
 
 
 def _default_recipe(task: str, values: Mapping[str, Any]) -> str:
-    """The recipe of a task where none is given."""
+    """The default recipe of a task."""
     data, model = values.get("data") or {}, values.get("model") or {}
     return table.config_class(task).default_recipe(data.get("path"), model)
 
 
 def _read_config_file(path: Path) -> dict[str, Any]:
-    """A config's values under today's names."""
+    """A config's values under their current names."""
     values = _read_yaml(path)
     return upgrade_config(values) if is_old_config(values) else values
 

@@ -19,7 +19,7 @@ from saccade.nn.transformer import Block
 
 @dataclass(frozen=True)
 class Processes:
-    """Which of how many processes this is, and the device it computes on."""
+    """Rank, number of processes, and the device of this process."""
 
     rank: int
     world: int
@@ -36,7 +36,7 @@ class Processes:
         return values
 
     def gather(self, value: Any) -> list[Any]:
-        """The objects of all processes, in the order of their ranks, in each of them."""
+        """The objects of all processes, ordered by rank, in each of them."""
         if self.world == 1:
             return [value]
         values: list[Any] = [None] * self.world
@@ -54,7 +54,7 @@ class Processes:
 
 @contextmanager
 def joined_processes(device: str = "auto") -> Iterator[Processes]:
-    """Join the processes that torchrun started; alone if it did not."""
+    """Join the processes that torchrun started; a single process otherwise."""
     world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     place = training_device(device, int(os.environ.get("LOCAL_RANK", "0")))
     if place.type == "cuda":
@@ -76,7 +76,7 @@ def training_device(device: str, local_rank: int) -> torch.device:
 
 
 def wrap(model: nn.Module, processes: Processes, *, shard: bool) -> nn.Module:
-    """The model as several processes train it: a copy in each (DDP), or a part in each (FSDP2)."""
+    """The model wrapped for distributed training: replicated (DDP) or sharded (FSDP2)."""
     if processes.world == 1:
         return model
     if not shard:
@@ -94,19 +94,19 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def without_sync(model: nn.Module, *, last: bool) -> AbstractContextManager:
-    """Keep gradients here until the last part of a batch."""
+    """Skip gradient synchronisation until the last part of a batch."""
     if last or not isinstance(model, DistributedDataParallel):
         return nullcontext()
     return model.no_sync()
 
 
 def full_tensor(tensor: Tensor) -> Tensor:
-    """A tensor in full; every process must ask for the same one."""
+    """The full tensor; every process must call this for the same tensor."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def copy_full(target: Tensor, source: Tensor) -> None:
-    """Copy a full tensor into one that may be shared out over processes."""
+    """Copy a full tensor into one that may be sharded over processes."""
     with torch.no_grad():
         if isinstance(target, DTensor):
             source = distribute_tensor(source.to(target.device), target.device_mesh, target.placements)

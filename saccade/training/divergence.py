@@ -15,7 +15,7 @@ TASK_OPTION = 1000.0  # of weights of losses and the like
 
 
 def unusual_options(config: RunConfig) -> list[str]:
-    """The options whose values are known to end in NaN or infinite numbers, with the values, the likeliest first."""
+    """The options whose values are known to cause NaN or infinity, with these values, the most likely first."""
     optimizer, sam = config.optimizer, config.sam
     options = []
     if config.peak_lr > LR:
@@ -28,7 +28,7 @@ def unusual_options(config: RunConfig) -> list[str]:
     if config.peak_lr * optimizer.weight_decay > SHRINK:
         part = config.peak_lr * optimizer.weight_decay
         options.append(
-            f"optimizer.weight_decay={optimizer.weight_decay:g} (each step takes {part:g} of a weight off it)"
+            f"optimizer.weight_decay={optimizer.weight_decay:g} (each step reduces a weight by a fraction of {part:g})"
         )
     if optimizer.backbone_lr > BACKBONE_LR:
         options.append(

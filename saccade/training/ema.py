@@ -1,4 +1,5 @@
-"""An exponential moving average of the weights: it generalises better than the last ones (Polyak & Juditsky 1992)."""
+"""An exponential moving average of the weights, which generalises better than the last weights (Polyak & Juditsky
+1992)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +14,12 @@ class ExponentialMovingAverage:
     Buffers are averaged too: the running statistics of a batch norm belong to the weights that produced them. Integer
     buffers, such as the number of batches that a batch norm has seen, are copied.
 
-    The decay grows with the steps, ``min(decay, (1 + t) / (10 + t))``, so that the random start is soon forgotten.
+    The decay grows with the steps, ``min(decay, (1 + t) / (10 + t))``, so that the random initial weights lose their
+    influence quickly.
 
     Args:
         model: its parameters and buffers are the first values.
-        decay: fraction of the average that stays at each step, in (0, 1).
+        decay: fraction of the average that is kept at each step, in (0, 1).
     """
 
     def __init__(self, model: nn.Module, decay: float):
@@ -27,7 +29,7 @@ class ExponentialMovingAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Take in the weights after optimizer step `step`, counted from 0."""
+        """Update the average with the weights after optimizer step `step`, counted from 0."""
         decay = min(self.decay, (1 + step) / (10 + step))
         parameters = [p.detach() for p in model.parameters()]
         torch._foreach_lerp_(list(self.tensors.values()), parameters, 1 - decay)
@@ -40,7 +42,7 @@ class ExponentialMovingAverage:
 
     @contextmanager
     def swapped_in(self, model: nn.Module) -> Iterator[None]:
-        """Inside the `with` the model has the average, and after it its own weights again."""
+        """Inside the `with` block the model has the averaged weights; afterwards its own weights are restored."""
         self._swap(model)
         try:
             yield
@@ -48,7 +50,7 @@ class ExponentialMovingAverage:
             self._swap(model)
 
     def pairs(self, model: nn.Module) -> list[tuple[Tensor, Tensor]]:
-        """Each parameter and buffer of the model beside its average."""
+        """Each parameter and buffer of the model with its average."""
         parameters = [(parameter, self.tensors[name]) for name, parameter in model.named_parameters()]
         return parameters + [(buffer, self.buffers[name]) for name, buffer in persistent_buffers(model).items()]
 

@@ -1,4 +1,4 @@
-"""The events of a run, for whoever watches it: the command line's display, a test, a notebook."""
+"""The events of a run, for its observers: the command line's display, a test, a notebook."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class RunStarted:
-    """Before the first step."""
+    """Sent before the first step."""
 
     run: str  # the run directory
     total_steps: int
@@ -17,7 +17,7 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class StepDone:
-    """After every optimizer step."""
+    """Sent after every optimizer step."""
 
     step: int  # steps done, from 1
     epoch: float  # passes over the images done
@@ -29,7 +29,7 @@ class StepDone:
 
 @dataclass(frozen=True)
 class EpochDone:
-    """After every pass over the images: one line of `metrics.jsonl`."""
+    """Sent after every epoch: one line of `metrics.jsonl`."""
 
     epoch: int
     row: dict[str, Any] = field(default_factory=dict)
@@ -37,12 +37,12 @@ class EpochDone:
 
 @dataclass(frozen=True)
 class Note:
-    """One sentence for people.
+    """A message of one sentence.
 
     Attributes:
         text: the sentence.
         warning: whether something may be wrong.
-        detail: whether only a verbose display prints it.
+        detail: whether it is printed only with --verbose.
     """
 
     text: str
@@ -52,7 +52,7 @@ class Note:
 
 @dataclass(frozen=True)
 class RunEnded:
-    """After the model is measured and written; not where a signal stopped the run."""
+    """Sent after the model is measured and written; not sent if a signal stopped the run."""
 
     split: str  # "test", else "val"
     metrics: dict[str, float]  # of that split; {} where the data leaves neither

@@ -1,4 +1,4 @@
-"""A resumed run with another length: the schedule that it continues with, recorded with those before it."""
+"""Resuming a run with another length: the schedule of the remaining steps, recorded with the earlier ones."""
 
 from dataclasses import replace
 
@@ -10,20 +10,20 @@ from saccade.training.schedules import lr_factor, schedule_length
 def resumed_schedule(
     stored: ScheduleConfig, config: RunConfig, step: int, steps_per_epoch: int
 ) -> tuple[ScheduleConfig, str]:
-    """The schedule of a resumed run, and a sentence about it where its length is new.
+    """The schedule of a resumed run, and a sentence about it if its length has changed.
 
-    A run with another number of epochs joins the schedule of that length at the step where it stands: the learning
-    rate of the next step is that of a run which had this length from the start. The lengths before it stay in
-    `schedule.earlier`, so that the config gives the learning rate of every step that the run took.
+    A run with another number of epochs continues in the schedule of that length at its current step: the learning rate
+    of the next step is that of a run which had this length from the start. Earlier lengths are kept in
+    `schedule.earlier`, so that the config determines the learning rate of every step of the run.
 
     Args:
         stored: the schedule in the run's directory.
         config: of the resumed run.
-        step: optimizer steps done.
-        steps_per_epoch: of the data.
+        step: number of optimizer steps done.
+        steps_per_epoch: number of steps per epoch.
 
     Returns:
-        (the schedule, the sentence or "" for the length that the run had).
+        (the schedule, the sentence or "" if the length is unchanged).
 
     Raises:
         ConfigError: more steps are done than the new length has.

@@ -1,6 +1,6 @@
-"""What follows the size of a data set where the user gives nothing else: batch, epochs, model and size of the images.
+"""Defaults that depend on the size of a data set: batch size, epochs, model and image size.
 
-The result is plain numbers in a config, which `config.yaml` then has: a run with that file is the same run.
+The result is plain numbers in the config, which are written to `config.yaml`: a run with that file is the same run.
 """
 
 import math
@@ -21,12 +21,12 @@ PATCHED_SIDE = 112  # images of up to so many pixels a side keep their size with
 
 @dataclass(frozen=True)
 class DataSize:
-    """How much there is to train on.
+    """Size of the training data.
 
     Attributes:
-        images: or texts, in the training split.
+        images: number of images or texts in the training split.
         sides: longest side in pixels of some training images; () for texts.
-        classes: how many.
+        classes: number of classes.
     """
 
     images: int
@@ -35,15 +35,15 @@ class DataSize:
 
 
 def fit_to_data(config: RunConfig, explicit: Collection[str], size: DataSize) -> tuple[RunConfig, list[str]]:
-    """A config for this much data, and a line for each kind of change.
+    """A config for data of this size, and a line for each kind of change.
 
     Args:
-        config: resolved from a recipe and what the user gave.
-        explicit: dotted names of the values that the user gave, which stay.
-        size: of the data.
+        config: config resolved from a recipe and the user's values.
+        explicit: dotted names of the values set by the user, which are not changed.
+        size: size of the data.
 
     Returns:
-        the config; what follows the data, and whether the run is too short to learn much.
+        the config; lines on the values derived from the data, and on a run that is too short.
     """
     changes = []
     if "model.name" not in explicit and not config.model.init and "model.image_size" not in explicit:
@@ -79,13 +79,13 @@ def fit_to_data(config: RunConfig, explicit: Collection[str], size: DataSize) ->
 
 
 def batch_for(images: int, largest: int) -> int:
-    """A power of two that leaves eight batches in an epoch, from 8 to `largest`, and no more than there are images."""
+    """A power of two with which an epoch has eight batches, from 8 to `largest`, and at most the number of images."""
     batch = max(SMALLEST_BATCH, 2 ** int(math.log2(max(images // BATCHES, 1))))
     return min(largest, batch, 2 ** int(math.log2(max(images, 1))))
 
 
 def _model_for(config: RunConfig, size: DataSize) -> ModelConfig | None:
-    """The recipe's ViT at the size of small images, or a small ViT for very small ones; None where it stays."""
+    """The recipe's ViT at the size of small images, or a small ViT for very small ones; None for no change."""
     if not size.sides or config.model.name != "vit_ti16" or config.model.image_size is not None:
         return None
     side = sorted(size.sides)[len(size.sides) // 2]

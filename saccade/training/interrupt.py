@@ -1,4 +1,5 @@
-"""Ctrl-C, SIGTERM and SIGHUP end a run at a step's end, with everything saved; a second Ctrl-C ends it at once."""
+"""Ctrl-C, SIGTERM and SIGHUP stop a run at the end of a step, with everything saved; a second Ctrl-C stops it
+immediately."""
 
 import signal
 import threading
@@ -6,7 +7,7 @@ from types import FrameType
 
 
 class StopRequest:
-    """Inside the `with` a first SIGINT, SIGTERM or SIGHUP only sets `signal` to its number; 0 before."""
+    """Inside the `with` block a first SIGINT, SIGTERM or SIGHUP only sets `signal` to its number; 0 before."""
 
     def __init__(self) -> None:
         self.signal = 0

@@ -1,7 +1,7 @@
-"""The one training loop, from the first batch to the model directory.
+"""The training loop, from the first batch to the model directory.
 
-Every step is a function of the config, its number and the state before it; so a run that was killed and resumed
-computes the same bits as one that was not.
+Every step is a function of the config, its index and the previous state, so a run that was killed and resumed computes
+the same bits as an uninterrupted one.
 """
 
 import copy
@@ -65,16 +65,16 @@ def train(
     """Train a model and write its run directory.
 
     Args:
-        config: of the run; of a resumed run, the config in its directory, or one that differs in `schedule.epochs` or
-            `schedule.steps`: the run then goes on with a schedule of that length.
+        config: config of the run; for a resumed run, the config in its directory, or one that differs in
+            `schedule.epochs` or `schedule.steps`: the run then continues with a schedule of that length.
         make_setup: (config, device) -> data, model and task; the same in every process.
         run: its directory; made when everything else fits, by default.
-        output: where it is made; under `runs/`, after the data, by default.
-        resume: go on from the run's last whole checkpoint.
-        on_event: called with everything that happens, in the first process.
+        output: path of the directory; `runs/NAME`, named after the data, by default.
+        resume: continue from the run's last complete checkpoint.
+        on_event: called with every event, in the first process.
 
     Raises:
-        DataError, ConfigError, CheckpointError: something does not fit; nothing was computed.
+        DataError, ConfigError, CheckpointError: data, config or checkpoint do not fit; nothing was computed.
         TrainingError: the loss became NaN or infinite, or the disk is full; the run can be resumed.
     """
     require_trackers(config)
@@ -163,7 +163,7 @@ class _Run:
         ema: ExponentialMovingAverage | None,
         stop: StopRequest,
     ) -> int:
-        """Train to the last step; returns the signal that stopped it before, or 0."""
+        """Train to the last step; returns the signal that stopped the run earlier, or 0."""
         plan, order, progress = self.plan, self.plan.order, self.progress
         self.notify(
             RunStarted(
@@ -227,7 +227,7 @@ class _Run:
         return 0
 
     def end_epoch(self, model: nn.Module, ema: ExponentialMovingAverage | None, lr: float, loader: Batches) -> None:
-        """Measure on the validation split, save the best weights if they are the result, write the epoch's metrics."""
+        """Measure on the validation split, save the weights if they are the best, write the epoch's metrics."""
         progress, setup = self.progress, self.setup
         epoch = -(-progress.step // self.plan.order.steps_per_epoch)
         row: dict[str, Any] = {
@@ -265,7 +265,7 @@ class _Run:
             self.notify(Note(metrics.warning, warning=True))
 
     def save(self, files: Files, name: str | None = None) -> None:
-        """Write a checkpoint from the first process; an error there is an error in all."""
+        """Write a checkpoint from the first process; an error in it is raised in all."""
         self.progress.phase_seconds = dict(self.clock)
         self.progress.cpu_seconds = cpu_seconds() - self.cpu_start
         error = None
@@ -294,7 +294,7 @@ class _Run:
                 for name, tensor in result.state_dict().items():
                     copy_full(tensor, files["model"][name])
             except CheckpointError as error:
-                self.notify(Note(f"{error} The last weights are taken instead of the best.", warning=True))
+                self.notify(Note(f"{error} The last weights are used instead of the best.", warning=True))
         split = "test" if setup.test is not None else "val"
         dataset = setup.test or setup.val
         task, start, metrics = setup.task, setup.start, None
@@ -328,7 +328,7 @@ class _Run:
         )  # fmt: skip
 
     def collected(self, model: nn.Module, dataset: BatchDataset) -> Collected:
-        """The model's outputs for a split, each process its part, all of them in each process."""
+        """The model's outputs for a split; each process computes a part and gets all of them."""
         processes = self.processes
         network = unwrapped(model)
         if self.config.shard and processes.world > 1:  # its parts would wait for each other at every call
@@ -361,7 +361,7 @@ class _Run:
 
     @contextmanager
     def timed(self, what: str) -> Iterator[None]:
-        """Add the seconds inside the `with` to a share of the run's time."""
+        """Add the seconds inside the `with` block to a phase of the run."""
         start = time.perf_counter()
         try:
             yield
@@ -369,7 +369,7 @@ class _Run:
             self.clock[what] += time.perf_counter() - start  # type: ignore[assignment]
 
     def rate(self) -> float:
-        """Inputs a second over the run so far."""
+        """Inputs per second over the run so far."""
         return self.progress.step * self.config.batch_size / max(self.progress.seconds, 1e-9)
 
     @property

@@ -1,4 +1,4 @@
-"""AdamW with its two kinds of exceptions: what is not decayed, and layers that learn more slowly."""
+"""AdamW with parameter groups: parameters without weight decay, and layers with lower learning rates."""
 
 import torch
 from torch import nn
@@ -21,8 +21,8 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Ada
 
 
 def freeze_untrained(model: nn.Module, config: OptimizerConfig) -> None:
-    """Switch off the gradients of `config.frozen`, of what the model's output does not depend on, and of a backbone
-    whose learning rate is 0: a step then takes a third of the time there.
+    """Freeze `config.frozen`, the parameters that the output does not depend on, and a backbone whose learning rate is
+    0, for which a step then takes a third of the time.
 
     Raises:
         ConfigError: no parameter of the model has such a path.
@@ -40,7 +40,8 @@ def freeze_untrained(model: nn.Module, config: OptimizerConfig) -> None:
 
 
 def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict]:
-    """Matrices are decayed; biases, norms, tokens and positions are not. Rates shrink from layer to layer downward."""
+    """Parameter groups: matrices are decayed; biases, norms, tokens and positions are not. Learning rates decrease from
+    layer to layer towards the input."""
     scales = layer_scales(model, config.layer_decay)
     groups: dict[tuple[float, float], dict] = {}
     for name, parameter in model.named_parameters():
@@ -56,16 +57,17 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict]:
 
 
 def is_decayed(name: str, parameter: torch.Tensor) -> bool:
-    """Weights of linear maps and convolutions; a token or a table of positions is a point, not a map."""
+    """Whether a parameter is decayed: weights of linear maps and convolutions are; tokens and tables of positions are
+    not."""
     return name.endswith(".weight") and parameter.ndim >= 2
 
 
 def layer_scales(model: nn.Module, layer_decay: float) -> dict[str, float]:
-    """The factor of each parameter's learning rate: 1 for the head, and `layer_decay` times less from each layer of
+    """The factor of each parameter's learning rate: 1 for the head, multiplied by `layer_decay` from each layer of
     :meth:`Model.layer_groups` to the one below (BEiT, arXiv 2106.08254), as timm's ``param_groups_layer_decay``.
 
     Raises:
-        ConfigError: the model does not say which layers it has.
+        ConfigError: the model does not define its layers.
     """
     if layer_decay == 1:
         return {name: 1.0 for name, _ in model.named_parameters()}
@@ -80,6 +82,6 @@ def layer_scales(model: nn.Module, layer_decay: float) -> dict[str, float]:
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Give every group this learning rate times its own factor."""
+    """Set the learning rate of every group to this value times the group's factor."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group["lr_scale"]

@@ -1,4 +1,4 @@
-"""From a config and a setup to what the loop needs: the order of the batches, the number of steps, the precision."""
+"""The plan of a run from its config and setup: the order of the batches, the number of steps, the precision."""
 
 import math
 from collections.abc import Iterator
@@ -45,15 +45,15 @@ class Batches(Protocol):
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """A run that can start.
+    """A checked run, ready to start.
 
     Attributes:
         setup: data, model, task.
-        order: which inputs are in which step.
-        total_steps: of the run.
+        order: the inputs of each step.
+        total_steps: number of steps of the run.
         workers: loader processes.
         precision: "float32" or "bfloat16".
-        recomputed: parts of the model whose activations the backward pass computes again.
+        recomputed: parts of the model whose activations are recomputed in the backward pass.
     """
 
     setup: TrainingSetup
@@ -69,12 +69,12 @@ class TrainingPlan:
 
     @property
     def preprocessing(self) -> Preprocessing | None:
-        """How images are prepared; None for texts."""
+        """The preprocessing of images; None for texts."""
         return self.setup.start.preprocessing
 
     @property
     def is_resident(self) -> bool:
-        """Whether the pixels of the training split stay on the device, where nothing is done to them before."""
+        """Whether the pixels of the training split are kept on the device, since the loader does not transform them."""
         preprocessing = self.preprocessing
         if preprocessing is None:
             return False
@@ -94,10 +94,10 @@ class TrainingPlan:
 
 
 def plan_run(config: RunConfig, setup: TrainingSetup, processes: Processes) -> TrainingPlan:
-    """Check that the batch can be cut as the config says, and count the steps.
+    """Check that the batch can be divided as configured, and count the steps.
 
     Raises:
-        ConfigError: what does not fit, before anything is computed.
+        ConfigError: options do not fit each other; raised before anything is computed.
     """
     freeze_untrained(setup.start.model, config.optimizer)
     subset = train_subset(config, setup)
@@ -109,10 +109,10 @@ def plan_run(config: RunConfig, setup: TrainingSetup, processes: Processes) -> T
     mixes = config.augmentation.mixup or config.augmentation.cutmix
     if per_process % config.accumulation:
         raise ConfigError(
-            f"{per_process} inputs a process cannot be cut into accumulation={config.accumulation} equal parts"
+            f"{per_process} inputs per process cannot be divided into accumulation={config.accumulation} equal parts"
         )
     if mixes and processes.world > 1 and per_process % 2:
-        raise ConfigError(f"mixup and cutmix mix neighbours: {per_process} images a process must be an even number")
+        raise ConfigError(f"mixup and cutmix mix neighbours: {per_process} images per process must be an even number")
     if config.compile and (config.shard or config.activation_checkpointing):
         other = "shard" if config.shard else "activation_checkpointing"
         raise ConfigError(f"compile and {other} cannot be combined: leave one of them off")
@@ -130,15 +130,15 @@ def plan_run(config: RunConfig, setup: TrainingSetup, processes: Processes) -> T
 
 
 def workers_for(load: float, step: float, most: int) -> int:
-    """How many processes load inputs as fast as they are trained on, with a quarter to spare.
+    """The number of processes that load inputs as fast as training consumes them, with a margin of a quarter.
 
     Args:
         load: seconds to load an input.
-        step: seconds of a step for each of its inputs.
-        most: that there may be.
+        step: seconds of a step per input.
+        most: maximum number of processes.
 
     Returns:
-        0 where loading takes less than a fiftieth of the time.
+        0 if loading takes less than a fiftieth of the time.
     """
     return 0 if load < NEGLIGIBLE * step else min(math.ceil(SPARE * load / step), most)
 
@@ -161,10 +161,10 @@ def train_subset(config: RunConfig, setup: TrainingSetup) -> tuple[int, ...] | N
 def balanced_classes(
     config: RunConfig, setup: TrainingSetup, subset: tuple[int, ...] | None = None
 ) -> BalancedClasses | None:
-    """The classes of the training inputs where they are sampled equally often; None where each input is, once.
+    """The classes of the training inputs if all classes are sampled equally often; None if every input is sampled once.
 
     Raises:
-        ConfigError: balanced sampling of inputs that have no classes.
+        ConfigError: balanced sampling needs inputs with classes.
     """
     if config.data.sampling == "shuffled":
         return None
@@ -179,5 +179,6 @@ def balanced_classes(
 
 
 def _workers(setup: TrainingSetup, processes: Processes) -> int:
-    """The default number; 0 for data of one's own in several processes, where each worker imports the user's script."""
+    """The default number; 0 for your own data in several processes, since each worker would import the user's
+    script."""
     return 0 if processes.world > 1 and isinstance(setup.train, OwnDataset) else default_workers(setup.train)

@@ -27,11 +27,11 @@ SHOWN_CLASSES = 12  # names of classes in the line about the data
 
 @dataclass(frozen=True)
 class Expectation:
-    """What is expected of a run.
+    """Expected resources of a run.
 
     Attributes:
-        predicted_memory: peak bytes of this process, of now and :func:`saccade.training.resources.predicted_memory`;
-            None: not known.
+        predicted_memory: peak bytes of this process: the current ones plus
+            :func:`saccade.training.resources.predicted_memory`; None if unknown.
         workers: loader processes.
     """
 
@@ -41,7 +41,7 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """Seconds for one input: in a step, and to load it in the process that trains."""
+    """Seconds per input: in a step, and for loading it in the training process."""
 
     step: float
     load: float
@@ -56,7 +56,7 @@ def check_before(
         note: called with each finding and whether it is a warning.
 
     Returns:
-        the predicted memory, and how many processes are to load data.
+        the predicted memory, and the number of loader processes.
 
     Raises:
         DataError: images are broken (with `bad_images: stop`) or carry several labels.
@@ -91,7 +91,7 @@ def check_before(
 def judge_data(
     report: DataReport, classes: tuple[str, ...], config: RunConfig, note: Callable[[str, bool], None]
 ) -> None:
-    """Stop on errors in the data; report warnings, and which classes there are."""
+    """Stop on errors in the data; report warnings and the classes."""
     tolerated = set(report.errors[:1]) if report.broken and config.data.bad_images == "skip" else set()
     serious = [error for error in report.errors if error not in tolerated]
     if serious:
@@ -108,7 +108,7 @@ def judge_data(
 
 
 def overfit_one_batch(plan: TrainingPlan, device: torch.device, note: Callable[[str, bool], None]) -> Rehearsal:
-    """Overfit one batch with a copy of the model; returns the seconds that an input takes.
+    """Overfit one batch with a copy of the model; returns the seconds per input.
 
     Raises:
         TrainingError: the loss does not fall, so that no number of epochs would help.
@@ -149,5 +149,5 @@ def overfit_one_batch(plan: TrainingPlan, device: torch.device, note: Callable[[
     if learned:
         note(f"one batch overfits: {progress}", False)
     else:
-        note(f"not known whether one batch overfits: {progress}, then {SECONDS:.0f} s were over", True)
+        note(f"unknown whether one batch can be overfitted: {progress}, stopped after {SECONDS:.0f} s", True)
     return Rehearsal(sorted(times)[len(times) // 2] / len(batch.names), load)

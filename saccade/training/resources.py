@@ -1,4 +1,4 @@
-"""What a run takes of its machine: processor time and memory, so far and predicted."""
+"""Processor time and memory of a run, used and predicted."""
 
 import os
 import resource
@@ -26,7 +26,8 @@ def cpu_seconds() -> float:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Most bytes so far: allocated by PyTorch on a GPU, else resident in this process, without its loader processes."""
+    """Peak bytes so far: allocated by PyTorch on a GPU, otherwise resident in this process, without its loader
+    processes."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -34,7 +35,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 def resident_memory(device: torch.device) -> int:
-    """Bytes of now, of the same kind as :func:`peak_memory`."""
+    """Current bytes, of the same kind as :func:`peak_memory`."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
     if not Path("/proc/self/statm").exists():  # not on Linux
@@ -45,16 +46,16 @@ def resident_memory(device: torch.device) -> int:
 def predicted_memory(
     config: RunConfig, plan: TrainingPlan, processes: Processes, recomputed: Sequence[nn.Module] = ()
 ) -> int | None:
-    """Bytes that training will take at its peak, beside those of now; None for a model of one's own.
+    """Additional bytes that training will take at its peak; None for your own model.
 
-    With P bytes of weights, A of the activations of an input, and b inputs in a part of the batch::
+    With P bytes of weights, A bytes of activations per input, and b inputs in a part of the batch::
 
         state = 3 P, or 4 P with a moving average    weights, AdamW's two moments, the average
         peak  = state + max(b A, P, state on a CPU) - P + 32 MiB on a CPU
 
-    A step's peak is at the end of the forward pass, when its gradients (P) are not there yet; the backward pass frees
-    activations while it makes gradients. A checkpoint is written from a copy of the state in the host's memory. The
-    weights themselves are loaded when this is predicted. The 32 MiB are code and buffers of kernels at their first use.
+    A step's peak is at the end of the forward pass, before its gradients (P) exist; the backward pass frees activations
+    while it computes gradients. A checkpoint is written from a copy of the state in the host's memory. The weights
+    themselves are loaded when this is predicted. The 32 MiB are code and buffers of kernels at their first use.
 
     Args:
         config, plan, processes: the run.

@@ -1,4 +1,4 @@
-"""What a finished run leaves behind besides its weights."""
+"""Results of a finished run in addition to its weights."""
 
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -18,16 +18,16 @@ class RunResult:
 
     Attributes:
         run: its directory.
-        metrics: of the test split, else of the validation split; None where the data leaves neither, or for a run
-            that was stopped.
-        split: which of the two.
-        seconds: of training.
-        phase_seconds: seconds by what they went to.
-        stopped_by: the number of the signal; 0 for a run that came to its end.
+        metrics: metrics of the test split, otherwise of the validation split; None if the data has neither, or the run
+            was stopped.
+        split: the measured split.
+        seconds: seconds of training.
+        phase_seconds: seconds by phase.
+        stopped_by: the number of the signal; 0 for a run that reached its end.
         is_first: whether this is the first of several processes, the one that writes files.
         cpu_seconds: processor time of training, over all threads and loader processes of this process.
         memory: peak bytes of this process, see :func:`saccade.training.resources.peak_memory`.
-        predicted_memory: what was expected before the run; None: not known.
+        predicted_memory: the prediction before the run; None if unknown.
         data_wait: fraction of the training time in which the steps waited for data.
     """
 
@@ -49,19 +49,19 @@ class RunResult:
 
 
 def predictions(task: Task, split: str, collected: Collected, metrics: Metrics) -> dict[str, Any]:
-    """The content of `predictions.json`: the metrics of a split, and each prediction beside its target."""
+    """The content of `predictions.json`: the metrics of a split, and each prediction with its target."""
     return {"split": split, "metrics": metrics.to_dict(), "predictions": task.rows(collected)}
 
 
 def summary(split: str, metrics: Metrics) -> dict[str, Any]:
-    """The result in a few numbers, for the model directory."""
+    """Summary of the result, for the model directory."""
     return {"split": split, **metrics.scalars(), "images": metrics.count}
 
 
 def provenance(
     config: RunConfig, setup: TrainingSetup, progress: Progress, *, environment: dict[str, Any], memory: int
 ) -> dict[str, Any]:
-    """Where the weights come from; goes into the model directory."""
+    """Origin of the weights, for the model directory."""
     datasets = {"train": setup.train, "val": setup.val, "test": setup.test}
     counts = {name: len(dataset.source) for name, dataset in datasets.items() if dataset is not None}
     counts["train"] = config.data.train_size or counts["train"]

@@ -1,4 +1,4 @@
-"""What a resumed run must share with the run that it continues, and the machine that both run on."""
+"""Checks of a resumed run: config, data and machine compared with those of the run that it continues."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ from saccade.training.run_directory import CONFIG, ENVIRONMENT, METRICS, Checkpo
 
 @contextmanager
 def locked(run: RunDirectory, processes: Processes) -> Iterator[None]:
-    """Keep a run's folder to the processes of one start.
+    """Lock a run's folder for the processes of one start.
 
     Raises:
         TrainingError: another process is training this run.
@@ -51,10 +51,10 @@ def resumed_config(
     checkpoint: Checkpoint | None,
     notify: Callable[[Event], None],
 ) -> RunConfig:
-    """The config that a resumed run goes on with, after the run's files were compared with those of the checkpoint.
+    """The config of a resumed run, after comparing the run's files with those of the checkpoint.
 
-    Every checkpoint has a copy of the run's config, environment and metrics under its checksums. A config that has
-    been edited since is refused; the other two are restored, with a warning. Another length is a new schedule.
+    Every checkpoint has a checksummed copy of the run's config, environment and metrics. A config that has been edited
+    since is an error; the other two are restored with a warning. Another length starts a new schedule.
 
     Raises:
         ConfigError: the config has been edited, or more steps are done than the new length has.
@@ -80,7 +80,7 @@ def resumed_config(
 
 
 def _restore(run: RunDirectory, checkpoint: Checkpoint, notify: Callable[[Event], None]) -> ScheduleConfig:
-    """Compare the files of a run with their copies in a checkpoint; returns the schedule that is stored there."""
+    """Compare the files of a run with their copies in a checkpoint; returns the stored schedule."""
     files = checkpoint.run_files
     schedule = run.config().schedule
     if CONFIG in files:
@@ -117,7 +117,7 @@ def choose_environment(
     *,
     resume: bool,
 ) -> Any:
-    """Choose the precision of matrix products, once in a run's life, and store the machine that it runs on.
+    """Choose the precision of matrix products, once per run, and store its machine.
 
     Returns:
         the precision, for :func:`saccade.nn.matmul_precision.matmul_precision`.

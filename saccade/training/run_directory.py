@@ -1,4 +1,4 @@
-"""The files of a run. A new run never writes into an old one's folder.
+"""The files of a run. A new run never writes into the folder of an old one.
 
 runs/NAME/
   config.yaml         the resolved config: `saccade train --config` runs it again
@@ -45,7 +45,7 @@ PROGRESS, CONFIG, ENVIRONMENT, METRICS = "progress.json", "config.yaml", "env.js
 
 @dataclass
 class Progress:
-    """Where a run stands. Goes into every checkpoint."""
+    """Progress of a run; part of every checkpoint."""
 
     step: int = 0  # optimizer steps done
     best: float | None = None  # of the validation metric
@@ -61,7 +61,7 @@ class Progress:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Progress":
-        """What a checkpoint holds; those before 0.2 counted every metric by images."""
+        """Progress from a checkpoint; before 0.2 every metric was counted by images."""
         if "shares" in values:
             values["phase_seconds"] = values.pop("shares")
         if "figure_sums" in values:
@@ -72,14 +72,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint whose checksums hold.
+    """A checkpoint with verified checksums.
 
     Attributes:
         path: its folder.
         files: the tensors.
-        progress: where the run stood.
-        run_files: the run's config, environment and metrics when it was written, as text by name; {} in checkpoints of
-            earlier versions.
+        progress: progress of the run.
+        run_files: the run's config, environment and metrics at that time, as text by name; {} in checkpoints of earlier
+            versions.
     """
 
     path: Path
@@ -101,7 +101,7 @@ class RunDirectory:
 
     @classmethod
     def create(cls, config: RunConfig, output: str | Path | None = None) -> "RunDirectory":
-        """A new folder: `output`, or `runs/NAME`, `runs/NAME-2`, … after the data.
+        """A new folder: `output`, or `runs/NAME`, `runs/NAME-2`, …, named after the data.
 
         Raises:
             ConfigError: `output` already exists.
@@ -177,7 +177,7 @@ class RunDirectory:
 
     @property
     def is_finished(self) -> bool:
-        """Whether it has its model and its report."""
+        """Whether the run has its model and its report."""
         return self.model.is_dir() and self.report.is_file()
 
     def config(self) -> RunConfig:
@@ -188,9 +188,9 @@ class RunDirectory:
 
     @contextmanager
     def removed_unless_started(self) -> Iterator[None]:
-        """Remove the new folder if the `with` ends in an error: a run that never began is no run.
+        """Remove the new folder if the `with` block raises an error before the run has started.
 
-        A folder that was there before, empty, is emptied again.
+        An existing empty folder is emptied again instead.
         """
         began = False
         try:
@@ -208,17 +208,17 @@ class RunDirectory:
     def save(
         self, files: Files, progress: Progress, name: str | None = None, infinite_buffers: Collection[str] = ()
     ) -> Path:
-        """Write a checkpoint whole or not at all, then remove those before the last two.
+        """Write a checkpoint atomically, then remove all but the last two.
 
         Args:
             files: the tensors.
-            progress: where the run stands.
-            name: of its folder; after the step by default.
+            progress: progress of the run.
+            name: name of its folder; made from the step by default.
             infinite_buffers: names of tensors that may be infinite.
 
         Raises:
-            TrainingError: a tensor is not finite, so that no run could go on from it, or the disk is full; what was
-                saved before is untouched. Or the run's folder is gone.
+            TrainingError: a tensor is not finite, the disk is full, or the run's folder no longer exists. Earlier
+                checkpoints are unchanged.
         """
         self._require_present()
         self._require_finite(files, progress.step, infinite_buffers)
@@ -243,7 +243,7 @@ class RunDirectory:
         return sorted(p for p in self.checkpoints.glob("step-*") if p.is_dir())
 
     def load_latest(self, on_note: Callable[[str], None]) -> Checkpoint | None:
-        """The last checkpoint that is whole; None if there is none. Damaged ones are named and passed over."""
+        """The last complete checkpoint; None if there is none. Damaged ones are reported and skipped."""
         for path in reversed(self.steps()):
             try:
                 return self.load(path)
@@ -264,7 +264,7 @@ class RunDirectory:
         return Checkpoint(path, files, progress, texts)
 
     def clean(self) -> None:
-        """Remove what a killed process left half-written."""
+        """Remove incomplete files of a killed process."""
         for folder in (self.path, self.checkpoints):
             remove_leftovers(folder)
 
@@ -303,7 +303,7 @@ class RunDirectory:
             file.write(dump_json(row, indent=None) + "\n")
 
     def metrics(self, until: int | None = None) -> list[dict[str, Any]]:
-        """The rows so far, or up to a step; a last line that was cut off by a kill does not count."""
+        """The rows so far, or up to a step; a truncated last line of a killed process is ignored."""
         path = self.path / METRICS
         rows = []
         content = read_bytes(path, error=DataError) if is_file(path) else b""
@@ -322,7 +322,7 @@ class RunDirectory:
         write_atomic(self.path / METRICS, "".join(dump_json(row, indent=None) + "\n" for row in rows).encode())
 
     def environment(self) -> dict[str, Any]:
-        """Versions and machine of its first start; {} before it."""
+        """Versions and machine of the first start; {} before it."""
         return read_json(self.path / ENVIRONMENT)
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
@@ -330,7 +330,7 @@ class RunDirectory:
 
 
 def environment() -> dict[str, Any]:
-    """Versions and machine, for whoever wants to repeat a run."""
+    """Versions and machine, for repeating a run."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "saccade": __version__,
@@ -346,7 +346,7 @@ def environment() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The processor's name, as far as the system tells it."""
+    """The processor's name, if the system provides it."""
     if is_file(Path("/proc/cpuinfo")):
         for line in Path("/proc/cpuinfo").read_text().split("\n"):
             if line.startswith("model name"):

@@ -1,4 +1,4 @@
-"""Sharpness-aware minimisation (SAM; Foret et al., arXiv 2010.01412): a minimum that is low all around.
+"""Sharpness-aware minimisation (SAM; Foret et al., arXiv 2010.01412): flat minima by gradients at perturbed weights.
 
 Perturb the weights w by e, along the gradient, to the highest loss nearby; take the gradient there and step from w:
 
@@ -20,12 +20,12 @@ from saccade.training.distributed import full_tensor
 
 @contextmanager
 def perturbed_weights(model: nn.Module, rho: float, *, adaptive: bool = False) -> Iterator[None]:
-    """Inside the `with` the weights are w + e; after it w again, bit for bit.
+    """Inside the `with` block the weights are w + e; afterwards they are w again, bit for bit.
 
     Args:
-        model: its parameters have the gradient of the whole batch, over all its parts and processes. Sharded
+        model: the network, whose parameters have the gradient of the whole batch, over all parts and processes. Sharded
             parameters (FSDP2) are perturbed shard by shard, with the norm of the whole.
-        rho: ρ, radius of the ball; 0 perturbs nothing.
+        rho: ρ, radius of the ball; 0 for no perturbation.
         adaptive: ASAM instead of SAM.
     """
     parameters = [p for p in model.parameters() if p.grad is not None]
@@ -53,6 +53,6 @@ def scaled(parameter: nn.Parameter) -> Tensor:
 
 
 def norm_of(tensors: list[Tensor]) -> Tensor:
-    """The Euclidean norm of all tensors together, as float64; of sharded tensors that of the whole."""
+    """The joint Euclidean norm of all tensors, as float64; sharded tensors count in full."""
     squares = [full_tensor(torch.linalg.vector_norm(t)).double().square() for t in tensors]
     return torch.stack(squares).sum().sqrt()

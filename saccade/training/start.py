@@ -1,4 +1,4 @@
-"""The model at step 0 of a run that began with a checkpoint: the run keeps it, and continues without that file."""
+"""A run's own copy of the checkpoint that it started from, so that it can be resumed without the original file."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +10,13 @@ from saccade.training.run_directory import RunDirectory
 
 
 def save_start(run: RunDirectory, config: RunConfig, setup: TrainingSetup) -> None:
-    """Write the run's copy, once; a run with fresh weights has none."""
+    """Write the run's copy once; a run with fresh weights has none."""
     if config.model.init and setup.start.architecture != OWN and not run.start.exists():
         save_model_dir(run.start, setup.start)
 
 
 def config_of_setup(config: RunConfig, run: RunDirectory | None) -> RunConfig:
-    """The config to set a run up with: the run's copy in place of a checkpoint that is no longer there.
+    """The config for setting up a run, with the run's copy in place of a checkpoint that no longer exists.
 
     All weights come from the run's last checkpoint afterwards; the copy has the architecture, labels and preprocessing.
     """

@@ -1,6 +1,6 @@
-"""What training changes, as named tensors: weights, the optimizer's moments, the moving average. No pickle.
+"""The state of training as named tensors: weights, the optimizer's moments, the moving average. No pickle.
 
-Tensors go by the names of their parameters, so the files do not depend on the order of groups or the number of
+Tensors have the names of their parameters, so the files do not depend on the order of groups or the number of
 processes.
 """
 
@@ -19,7 +19,7 @@ Files = dict[str, dict[str, Tensor]]  # file -> name -> tensor
 
 
 def state_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, ema: ExponentialMovingAverage | None) -> Files:
-    """Everything that the next step depends on. Every process must call it; each gets the whole."""
+    """Everything that the next step depends on. Every process must call it and gets the full state."""
     files: Files = {"model": model_tensors(model)}
     files["optimizer"] = {
         f"{name}.{key}": _stored(value)
@@ -48,7 +48,7 @@ def non_finite_names(tensors: Mapping[str, Tensor], exempt: Collection[str] = ()
 def load_state(
     files: Files, model: nn.Module, optimizer: torch.optim.Optimizer, ema: ExponentialMovingAverage | None
 ) -> None:
-    """Restore what :func:`state_tensors` gave, bit for bit; names of earlier versions are understood."""
+    """Restore the result of :func:`state_tensors`, bit for bit; names of earlier versions are accepted."""
     files = {kind: upgrade(model, tensors) for kind, tensors in files.items()}
     for name, tensor in model.state_dict().items():
         copy_full(tensor, _need(files["model"], name))
@@ -78,5 +78,5 @@ def _stored(tensor: Tensor) -> Tensor:
 
 def _need(tensors: dict[str, Tensor], name: str) -> Tensor:
     if name not in tensors:
-        raise CheckpointError(f"the checkpoint has no {name}: it is of another model")
+        raise CheckpointError(f"the checkpoint has no {name}: it belongs to another model")
     return tensors[name]

@@ -26,7 +26,7 @@ from saccade.training.sam import perturbed_weights
 
 
 class Fraction(NamedTuple):
-    """A figure as a sum and what divides it, so that those of several steps add up."""
+    """A metric as a sum and its divisor, so that several steps can be added."""
 
     total: float
     count: float
@@ -49,11 +49,11 @@ class Gradients(NamedTuple):
 
 
 class TrainStep:
-    """Takes the steps of one run in one process.
+    """Computes the steps of a run in one process.
 
     Args:
         config, plan, processes: the run.
-        folder: where a batch with a loss that is not finite is saved.
+        folder: folder in which a batch with a non-finite loss is saved.
         timed: (name) -> a context that adds its seconds to a phase of the run.
     """
 
@@ -107,7 +107,7 @@ class TrainStep:
         return StepResult(loss, metrics, stop_signal)
 
     def batch_counts(self, model: nn.Module, batch: Batch) -> Counts:
-        """How many images, boxes, … the whole batch holds over all processes, before the first backward pass."""
+        """Number of images, boxes, … in the whole batch over all processes, before the first backward pass."""
         own = self.plan.setup.task.counts(unwrapped(model), batch)
         device = self.processes.device
         totals = torch.stack([torch.as_tensor(c, dtype=torch.float64, device=device) for c in own.values()])
@@ -116,7 +116,7 @@ class TrainStep:
     def backward(self, model: nn.Module, batch: Batch, counts: Counts, step: int) -> Gradients:
         """Accumulate the gradient of the whole batch's loss, part by part.
 
-        The same step draws the same dropout however often it is computed.
+        A step draws the same dropout every time it is computed.
         """
         plan, config, task = self.plan, self.config, self.plan.setup.task
         torch.manual_seed(mix_seed(config.seed, step, self.processes.rank, RandomStream.REGULARIZATION))
@@ -140,7 +140,7 @@ class TrainStep:
         return Gradients(loss, totals, dict(names))
 
     def gradients(self, model: nn.Module, batch: Batch, step: int) -> Callable[[], Gradients]:
-        """A function that computes the gradients of a batch as the step with this number does, without an update."""
+        """A function that computes the gradients of a batch like the step of this index, without an update."""
         config = self.config
         batch = self.plan.setup.transform(batch, step=step, rows=self.plan.order.rows, batch_size=config.batch_size)
         counts = self.batch_counts(model, batch)
@@ -152,7 +152,7 @@ class TrainStep:
         return run
 
     def refuse(self, batch: Batch, step: int, own_loss: float, loss: float, norm: float) -> None:
-        """Stop at a loss or a gradient that is not finite, and save the batch that led to it."""
+        """Stop at a non-finite loss or gradient, and save the batch."""
         path = self.folder / f"bad_batch_rank{self.processes.rank}.safetensors"
         save_file({name: tensor.cpu().contiguous() for name, tensor in batch.tensors().items()}, path)
         what = f"the loss became {loss}" if loss != loss or abs(loss) == float("inf") else f"the gradient became {norm}"
@@ -164,5 +164,5 @@ class TrainStep:
 
 
 def clip(model: nn.Module, max_norm: float) -> Tensor:
-    """Scale the gradient to a norm of at most `max_norm` (0: leave it) and return its norm before."""
+    """Scale the gradient to a norm of at most `max_norm` (0: leave it) and return the original norm."""
     return torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm or float("inf"))

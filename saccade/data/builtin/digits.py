@@ -20,7 +20,7 @@ TEST_FRACTION, SPLIT_SEED = 0.2, 0  # fixed, so that all published results are o
 
 
 class DigitsSource:
-    """Some of the digits, by their index in the package's order."""
+    """A subset of the digits, by their index in scikit-learn's order."""
 
     def __init__(self, indices: np.ndarray):
         pixels, labels = _digits()
@@ -55,7 +55,7 @@ def digits_splits(val: int = 0) -> DataSplits:
     """1,437 training and 360 test digits, stratified by class.
 
     Args:
-        val: number of training digits that are held out for validation, stratified by class; 0 for none.
+        val: number of training digits to hold out for validation, stratified by class; 0 for none.
 
     Raises:
         ConfigError: `val` is neither 0 nor in [10, 1000].

@@ -1,4 +1,4 @@
-"""Numbers in words, English and French: a small language with a known grammar, so that the best result is known too.
+"""Numbers in words, English and French: a small language with a known grammar, for which the optimal result is known.
 
 342 781    three hundred and forty-two thousand seven hundred and eighty-one
            trois cent quarante-deux mille sept cent quatre-vingt-un

@@ -52,7 +52,7 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Scene:
-    """An image and its objects, the farthest one first.
+    """An image and its objects, ordered from the farthest to the nearest.
 
     Attributes:
         image: ``[H, W, 3]`` uint8.
@@ -70,7 +70,7 @@ class Scene:
 
 
 def compose(number: int, split: str, config: ScenesConfig) -> Scene:
-    """The scene of a number."""
+    """The scene of an index."""
     random = np.random.default_rng([config.seed, SPLIT_NUMBERS[split], number])
     height, width = config.size
     light = _light(random, height, width)
@@ -109,8 +109,8 @@ class _Placement(NamedTuple):
 def _place(random: np.random.Generator, split: str, config: ScenesConfig) -> list[_Placement]:
     """The digits of a scene, the farthest first.
 
-    A digit stands on the ground: the lower its foot, the nearer it is. A digit that would hide too much of another, or
-    be hidden too much, is placed again, and omitted if there is no room.
+    A digit stands on the ground: the lower its base in the image, the nearer it is. A digit that would hide too much of
+    another, or be hidden too much, is placed again, and omitted if there is no room.
     """
     source = digits_by_split()[split]
     height, width = config.size
@@ -202,8 +202,8 @@ def _box(mask: np.ndarray) -> tuple[float, float, float, float]:
 
 
 def caption(objects: Sequence[SceneObject], plain: bool = False) -> str:
-    """One sentence from a small grammar: the largest object, its relation to the next, and the others; if `plain`,
-    without sizes and colours."""
+    """A caption from a small grammar: the largest object, its relation to the next, and the others; if `plain`, without
+    sizes and colours."""
     if not objects:
         return "an empty ground"
     first, *rest = sorted(objects, key=lambda t: -t.mask.sum())
@@ -226,7 +226,7 @@ def relation(one: SceneObject, other: SceneObject) -> str:
 
 
 class SceneSource:
-    """The scenes of a split as images with boxes, masks and depth; as many as fit into 64 MB are kept in memory."""
+    """The scenes of a split as images with boxes, masks and depth; up to 64 MB of them are cached in memory."""
 
     def __init__(self, split: str, count: int, config: ScenesConfig, *, labelled: bool = False):
         self.split, self.count, self.config = split, count, config
@@ -247,7 +247,7 @@ class SceneSource:
         return self._labels
 
     def scene(self, index: int) -> Scene:
-        """The scene of a number; a later epoch finds it composed."""
+        """The scene of an index, cached for later epochs."""
         scene = self._scenes.get(index)
         if scene is None:
             scene = compose(index, self.split, self.config)
@@ -284,13 +284,13 @@ class SceneSource:
         return CaptionedImage(grey_image(scene.image, channels, self.names[index]), self._captions(scene))
 
     def _captions(self, scene: Scene) -> tuple[str, ...]:
-        """The captions of a scene; evaluation uses the exact one alone, since a plain one matches many scenes."""
+        """The captions of a scene; evaluation uses only the exact one, since a plain one matches many scenes."""
         with_plain = self.config.plain_captions and self.split == "train"
         return (scene.caption, caption(scene.objects, plain=True)) if with_plain else (scene.caption,)
 
 
 def scene_splits(config: ScenesConfig, *, labelled: bool = False) -> DataSplits:
-    """Scenes for training, validation and testing; if `labelled`, with the class of their first digit."""
+    """Scenes for training, validation and testing; if `labelled`, with the class of their first digit as label."""
     if not 0 < config.scale[0] <= config.scale[1] <= 1:
         raise ConfigError(f"data.scenes.scale must be two fractions of the side, the smaller first, not {config.scale}")
     if not 0 <= config.digits[0] <= config.digits[1]:

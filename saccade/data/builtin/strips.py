@@ -1,4 +1,4 @@
-"""Strips of handwritten digits with their reading: scikit-learn's digits in a row, "three seven one"."""
+"""Strips of handwritten digits with their transcription: scikit-learn's digits in a row, "three seven one"."""
 
 import hashlib
 import io

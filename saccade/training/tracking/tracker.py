@@ -1,4 +1,4 @@
-"""What an experiment tracker is to a run: a place for numbers by step, opened with the run's config."""
+"""The contract of an experiment tracker: it receives metrics by step and is opened with the run's config."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ from typing import Any, ClassVar, Protocol
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """A run as a tracker shows it.
+    """Description of a run for a tracker.
 
     Attributes:
-        project: that it is listed under.
-        name: of the run.
-        config: by dotted names, plain values.
+        project: project of the run.
+        name: name of the run.
+        config: config of the run, plain values by dotted names.
         folder: the run directory.
-        identity: by which the tracker finds the run again that is resumed; "" for a new one.
-        step: that it goes on from; 0 for a new one.
+        identity: id of a resumed run in the tracker; "" for a new run.
+        step: step from which it continues; 0 for a new run.
     """
 
     project: str
@@ -28,20 +28,20 @@ class TrackedRun:
 
 
 class Tracker(Protocol):
-    """An adapter of one tracker. It is opened by its constructor, which takes a :class:`TrackedRun`."""
+    """An adapter of one tracker, opened by its constructor, which takes a :class:`TrackedRun`."""
 
     package: ClassVar[str]  # that it needs
     identity: str  # by which the run is found again
     errors: tuple[type[Exception], ...]  # of its library, which end the tracking and not the run
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        """Numbers of a step."""
+        """Log the metrics of a step."""
         ...
 
     def describe(self, texts: Mapping[str, str]) -> None:
-        """Texts of the run, such as where its model card is."""
+        """Log texts about the run, such as the path of its model card."""
         ...
 
     def close(self, *, finished: bool) -> None:
-        """End the run; one that was stopped or failed is not finished."""
+        """End the run; a stopped or failed run is not marked as finished."""
         ...

@@ -1,4 +1,4 @@
-"""Send what happens in a run to experiment trackers: `tracking.to` in its config. Off unless named there."""
+"""Send the events of a run to experiment trackers, listed in `tracking.to` of its config; none by default."""
 
 import importlib.util
 import json
@@ -30,7 +30,7 @@ Watcher = Callable[[Event], None]
 
 
 def require_trackers(config: RunConfig) -> None:
-    """Raise ConfigError where the package of a tracker is missing, before anything is written."""
+    """Raise ConfigError if the package of a tracker is missing, before anything is written."""
     for name in config.tracking.to:
         if importlib.util.find_spec(TRACKERS[name].package) is None:
             raise ConfigError(f"tracking.to: {name} needs one more package: pip install {TRACKERS[name].package}")
@@ -38,14 +38,15 @@ def require_trackers(config: RunConfig) -> None:
 
 @contextmanager
 def tracked(config: RunConfig, folder: Path, notify: Watcher) -> Iterator[Watcher]:
-    """A watcher that passes events on to `notify` and to the trackers of the config, which are closed at the end.
+    """An observer that passes events to `notify` and to the trackers of the config, which are closed at the end.
 
-    A tracker that fails, such as one whose server is gone, ends with a warning, and the run goes on.
+    A tracker that fails, for example because its server is unreachable, is dropped with a warning, and the run
+    continues.
 
     Args:
         config: of the run.
         folder: the run directory.
-        notify: who else watches.
+        notify: further observer.
 
     Raises:
         ConfigError: a tracker cannot be opened.
@@ -87,7 +88,7 @@ class Session:
                 self.each(lambda tracker: tracker.describe({"model card": card}))
 
     def open(self, step: int) -> None:
-        """Open every tracker, each with the run that it had before where this one is resumed."""
+        """Open every tracker, with its earlier run if this one is resumed."""
         path = self.folder / IDENTITIES
         identities = read_json(path) if path.is_file() else {}
         for name in self.config.tracking.to:
@@ -112,14 +113,14 @@ class Session:
         self.each(lambda tracker: tracker.log(numbers, step))
 
     def each(self, call: Callable[[Tracker], None]) -> None:
-        """Call every tracker; one that fails is left out from then on."""
+        """Call every tracker; one that fails is not called again."""
         for name, tracker in list(self.trackers.items()):
             try:
                 call(tracker)
             except tracker.errors as error:
                 del self.trackers[name]
                 text = " ".join(str(error).split())
-                self.notify(Note(f"{name} failed, and the run goes on without it: {text}", warning=True))
+                self.notify(Note(f"{name} failed, and the run continues without it: {text}", warning=True))
 
     def close(self) -> None:
         self.each(lambda tracker: tracker.close(finished=self.finished))
