@@ -1,6 +1,6 @@
-"""What the channels of a network respond to in one image: its strongest feature maps, layer by layer.
+"""The strongest feature maps of a network for one image, layer by layer.
 
-As the lectures show them for AlexNet: edges early, parts of objects late.
+In AlexNet, early layers respond to edges and late layers to parts of objects.
 """
 
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ class Activations:
         name: of the image.
         image: the model's input, ``[H, W, 3]`` uint8.
         layers: their names.
-        channels: of each layer the numbers of K channels, the strongest first.
-        maps: of each layer ``[K, h, w]``.
+        channels: indices of K channels of each layer, the strongest first.
+        maps: their maps, ``[K, h, w]`` for each layer.
     """
 
     columns: ClassVar[tuple[str, ...]] = ("layer", "name", "channel", "mean", "largest")
@@ -64,8 +64,8 @@ def activations(predictor: Predictor, image: ImageLike, *, count: int = 16, laye
     Args:
         predictor: any model with feature maps or patches.
         image: the image.
-        count: channels of each layer.
-        layer: number of one layer, negative from the end; all by default.
+        count: number of channels of each layer.
+        layer: index of one layer, negative from the end; all by default.
 
     Raises:
         ConfigError: the model reads texts, there is no such layer, or no channel was requested.

@@ -1,4 +1,4 @@
-"""How far a head looks: the mean distance between a query's patch and what it attends to.
+"""Attention distance: the mean distance between a query's patch and the patches that it attends to.
 
 Figure 7 of Dosovitskiy et al., arXiv 2010.11929: the receptive field of attention. In pixels of the model's input.
 
@@ -26,12 +26,12 @@ SMALLEST_FRACTION = 1e-6  # of a query's attention; what is below is rounding of
 
 @dataclass(frozen=True)
 class AttentionDistance:
-    """How far each head looks, on average over the queries of an image.
+    """Mean attention distance of each head, over the queries of an image.
 
     Attributes:
         layers: the paths of the layers.
         per_image: ``[I, L, H]`` pixels of the model's input; NaN for a head that attends to prefix tokens only.
-        note: which images, for people.
+        note: description of the images.
     """
 
     columns: ClassVar[tuple[str, ...]] = ("layer", "path", "head", "mean_pixels", "std_pixels", "images")
@@ -42,7 +42,7 @@ class AttentionDistance:
 
     @property
     def pixels(self) -> np.ndarray:
-        """``[L, H]``, the mean over the images for which the distance is defined; NaN where there are none."""
+        """``[L, H]``, the mean over the images for which the distance is defined; NaN if there are none."""
         return self._over_images(np.ma.mean)
 
     @property
@@ -88,7 +88,7 @@ class AttentionDistance:
 def query_distances(weights: Tensor, layout: TokenLayout) -> Tensor:
     """Self-attention ``[..., N, N]`` -> the expected distance of each patch's query, ``[..., h*w]`` pixels.
 
-    Prefix tokens are left out, and what remains of a row is taken as the whole; NaN where nothing remains.
+    Prefix tokens are left out, and each row is renormalised; NaN if nothing remains.
     """
     centres = layout.centres()
     distance = torch.cdist(centres, centres)  # [h*w, h*w]
@@ -104,7 +104,7 @@ def attention_distance(attention: Mapping[str, Tensor], layout: TokenLayout) -> 
     Args:
         attention: module path -> ``[B, H, N, N]``, as a recording gives it. A query without attention to patches does
             not count, and a head without any other query has NaN.
-        layout: how the tokens lie over the image.
+        layout: how the tokens are arranged over the image.
     """
     means = [query_distances(weights, layout).nanmean(dim=-1).cpu() for weights in attention.values()]  # [B, H] each
     heads = max(mean.shape[1] for mean in means)
@@ -113,7 +113,7 @@ def attention_distance(attention: Mapping[str, Tensor], layout: TokenLayout) -> 
 
 
 def placed_distance(blocks: Sequence[PlacedBlock]) -> AttentionDistance:
-    """The same of local and axial attention; a head's queries are the places of its layer's map."""
+    """The same for local and axial attention; a head's queries are the positions of its layer's map."""
     attentions = [attention for block in blocks for attention in block.attentions]
     means = [attention.distances().mean(dim=-1) for attention in attentions]  # [B, H] each
     return AttentionDistance(tuple(a.path for a in attentions), torch.stack(means, dim=1).numpy())
@@ -130,9 +130,9 @@ def measure_attention_distance(
 
     Args:
         predictor: a model with self-attention over patches, or with local or axial attention.
-        images: to run it on.
+        images: input images.
         budget: memory that the attention of one batch may take.
-        on_images: called with (images done, images in all).
+        on_images: called with (images done, total number of images).
 
     Raises:
         RecordingError: the model has no self-attention over patches, or the recording is larger than the budget.

@@ -1,9 +1,8 @@
 """Attention flow: how much of each input token can reach an output token, as a maximum flow.
 
 Abnar & Zuidema, arXiv 2005.00928: the tokens of all layers are the nodes of a graph, the attention weights (mean over
-heads, half identity for the residual path) the capacities of its edges. Rollout multiplies along paths; the flow
-through a path is limited by its narrowest edge, so that a token which everything passes through cannot give more than
-it takes.
+heads, half identity for the residual path) the capacities of its edges. Rollout multiplies weights along paths; the
+flow through a path is limited by its smallest capacity, so that a token cannot pass on more than it receives.
 
 L layers, N tokens.
 """
@@ -23,15 +22,15 @@ def attention_flow(weights: Sequence[Tensor], query: int, *, residual: float = 0
     """The maximum flow from each input token to one output token.
 
     Args:
-        weights: of each layer from first to last, ``[H, N, N]`` of one image, rows that sum to 1.
+        weights: attention weights of each layer from first to last, ``[H, N, N]`` for one image, rows sum to 1.
         query: the output token.
-        residual: the fraction of a token that goes past the attention, in [0, 1).
+        residual: fraction of a token in the residual path, in [0, 1).
 
     Returns:
         ``[N]``, each in [0, 1]. The flows of different inputs share edges, so they do not sum to 1.
 
     Raises:
-        ValueError: there are no layers, or they are not whole self-attention; there is no such token.
+        ValueError: there are no layers, their attention is not square, or there is no such token.
     """
     if not weights:
         raise ValueError("a flow needs the attention of at least one layer")

@@ -1,4 +1,4 @@
-"""Whether a classifier's probabilities are right: expected calibration error, and a temperature that corrects it.
+"""Calibration of a classifier: expected calibration error, and temperature scaling that corrects it.
 
 Guo et al., arXiv 1706.04599: one number by which all logits are divided, fitted on validation images, changes no
 prediction and brings confidence and accuracy together.
@@ -30,13 +30,13 @@ class Calibration:
 
     Attributes:
         temperature: fitted on the validation images; above 1 for an overconfident model.
-        fitted_on: images behind it.
-        images: on which the rest is measured.
-        accuracy: does not depend on the temperature.
+        fitted_on: number of images used for the fit.
+        images: number of images used for the other measurements.
+        accuracy: accuracy, which does not depend on the temperature.
         error, error_after: expected calibration error over 15 equal bins, in [0, 1].
         nll, nll_after: mean negative log likelihood in nats.
         bins, bins_after: (mean confidence, accuracy, images) of each bin that has images.
-        note: which images.
+        note: description of the images.
     """
 
     columns: ClassVar[tuple[str, ...]] = ("temperature", "confidence", "accuracy", "images")
@@ -77,7 +77,7 @@ def calibration(
     Args:
         val_logits, val_targets: ``[M, K]`` and ``[M]`` int64, to fit on.
         logits, targets: ``[N, K]`` and ``[N]``, to measure on.
-        note: which images, for people.
+        note: description of the images.
     """
     temperature = fit_temperature(val_logits, val_targets)
     before, after = logits.double(), logits.double() / temperature

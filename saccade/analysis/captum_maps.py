@@ -1,4 +1,4 @@
-"""Maps by way of captum: integrated gradients and occlusion. Needs the extra `attribution`.
+"""Maps computed by captum: integrated gradients and occlusion. Needs the extra `attribution`.
 
 H x W pixels.
 """
@@ -21,7 +21,7 @@ STEPS = 50  # of the path of integrated gradients
 
 
 def captum_map(predictor: Predictor, inputs: Tensor, method: CaptumMethod, target: int | None = None) -> GradientMap:
-    """What pixels contribute to the score of a class.
+    """Contribution of pixels to the score of a class.
 
     Args:
         predictor: a classifier.
@@ -31,11 +31,11 @@ def captum_map(predictor: Predictor, inputs: Tensor, method: CaptumMethod, targe
         target: number of the class; the best one by default.
 
     Returns:
-        ``values [H, W]``; negative where pixels speak against the class. Of integrated gradients the sum over channels;
-        of occlusion in every pixel of a patch what the score loses without the patch.
+        ``values [H, W]``; negative where pixels are evidence against the class. For integrated gradients the sum over
+        channels; for occlusion every pixel of a patch has the loss of the score without the patch.
 
     Raises:
-        ConfigError: captum is not installed, or the model gives no scores of classes.
+        ConfigError: captum is not installed, or the model has no class scores.
     """
     try:
         from captum.attr import IntegratedGradients, Occlusion

@@ -1,8 +1,8 @@
 """Common corruptions of images: noise, blur, weather, digital; five severities each.
 
 The definitions of Hendrycks & Dietterich, arXiv 1903.12261 (ImageNet-C), which are for 224 x 224 pixels; lengths in
-pixels are scaled with the shorter side. Written anew on tensors and seeded, so single pixels differ from the published
-files. In place of frost, which is made of photographs of frozen panes, stands rime, whose crystals are drawn.
+pixels are scaled with the shorter side. This is a seeded reimplementation on tensors, so single pixels differ from the
+published files. Frost, which uses photographs of frozen panes, is replaced by rime, whose crystals are synthetic.
 
 B images, C channels, H x W pixels; values in [0, 1].
 """

@@ -1,6 +1,6 @@
-"""What a model costs at several sizes of images or lengths of texts: counted and measured.
+"""Cost of a model at several image sizes or text lengths, counted and measured.
 
-Attention multiplies each of N tokens with each: its share grows with N², where everything else grows with N.
+Attention multiplies all pairs of N tokens: its cost grows with N², everything else with N.
 """
 
 import statistics
@@ -27,11 +27,11 @@ class SizeCost:
 
     Attributes:
         height, width: pixels; None of a text.
-        tokens: of the image or text; None for a model without tokens.
+        tokens: number of tokens of the image or text; None for a model without tokens.
         gmacs: multiply-adds in units of 10⁹.
-        attention_gmacs: those of queries with keys and weights with values, quadratic in the tokens.
-        activation_mb: what a float32 training step keeps for the backward pass, in units of 10⁶ bytes.
-        milliseconds: of the forward pass for each input, the median of five runs; None where time was not measured.
+        attention_gmacs: multiply-adds of queries with keys and weights with values, quadratic in the number of tokens.
+        activation_mb: activations that a float32 training step keeps for the backward pass, in units of 10⁶ bytes.
+        milliseconds: time of the forward pass per input, the median of five runs; None if it was not measured.
     """
 
     height: int | None
@@ -44,7 +44,7 @@ class SizeCost:
 
     @property
     def size(self) -> str:
-        """For people."""
+        """The size as text."""
         return f"{self.tokens} tokens" if self.height is None else f"{self.height} x {self.width}"
 
 

@@ -1,4 +1,4 @@
-"""Points of an image: as people give them, in the model's input, and on a grid of patches."""
+"""Points of an image: as given by the user, in the model's input, and on a grid of patches."""
 
 from saccade.data.preprocessing import Preprocessing
 from saccade.errors import RecordingError
@@ -31,7 +31,7 @@ def point_in_input(
     place = (x + 0.5 - left) / (right - left), (y + 0.5 - top) / (bottom - top)
     if not all(0 <= value <= 1 for value in place):
         raise RecordingError(
-            f"pixel {x:g}, {y:g} is cropped away: the model sees columns {left:.0f} to {right:.0f} and rows {top:.0f} "
+            f"pixel {x:g}, {y:g} is cropped away: the input is columns {left:.0f} to {right:.0f} and rows {top:.0f} "
             f"to {bottom:.0f} of the image"
         )
     return place

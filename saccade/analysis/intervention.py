@@ -1,12 +1,12 @@
-"""See what a part does: switch it off, and look at what changes. The counterpart of :func:`saccade.record`.
+"""Interventions: switch off parts of a model and measure the effect. The counterpart of :func:`saccade.record`.
 
     with saccade.intervene(model, heads={-1: [0, 2]}):                  # two heads of the last layer switched off
         logits = model(images)
-    with saccade.intervene(model, tokens=[layout.index(3, 4)]):         # as if the patch were not there
+    with saccade.intervene(model, tokens=[layout.index(3, 4)]):         # as if the patch were absent
         logits = model(images)
 
-An intervention acts on the modules that it names and on nothing else: without one the output keeps its bits. It works
-together with a recording, which then holds the weights of the changed run. Other threads run the model as it is.
+An intervention acts only on the specified modules; without one, outputs are bitwise unchanged. It can be combined with
+a recording, which then contains the weights of the changed run. Other threads run the unchanged model.
 """
 
 import threading
@@ -48,29 +48,29 @@ def intervene(
     layers: Selection | None = None,
     patch: Mapping[str, Tensor] | None = None,
 ) -> Iterator[None]:
-    """Change what a model computes, for as long as the context lasts.
+    """Change the computation of a model inside the `with` block.
 
     Args:
         model: any model of this package; one under ``torch.compile`` runs eagerly meanwhile.
         heads: heads to switch off, by layer: an index in the order of the attentions (-1 is the last) or a path with
-            wildcards. What such a head adds is zero.
+            wildcards. The output of such a head is zero.
         blocks: transformer blocks to switch off, in the same way: their input is their output.
         tokens: patches to hide: token indices, as :meth:`TokenLayout.index` gives them, or a boolean map ``[h, w]`` or
             ``[B, h, w]``, True where hidden. Of a model of texts, indices of the tokens that it reads.
-        fill: what becomes of them. ``"drop"``: no token attends to them, and no mean over the patches counts them, as
-            if they were not there. Otherwise their pixels are replaced: ``"zero"`` by 0 after normalisation (the mean
-            colour of the training data), ``"mean"`` by the mean colour of the image, ``"blur"`` by the image blurred
-            with the standard deviation of a patch's side.
-        attention: who may attend to whom in `layers`: boolean, True where it may, or a bias that is added to the
+        fill: treatment of hidden patches. ``"drop"``: no token attends to them, and no mean over the patches includes
+            them, as if they were absent. Otherwise their pixels are replaced: ``"zero"`` by 0 after normalisation (the
+            mean colour of the training data), ``"mean"`` by the mean colour of the image, ``"blur"`` by the image
+            blurred with the standard deviation of a patch's side.
+        attention: attention mask in `layers`: boolean, True where it may, or a bias that is added to the
             scores; broadcastable to ``[B, heads, Q, K]``.
         temperature: divides the scores of attention in `layers`: above 1 flatter, below 1 sharper.
         layers: where `attention` and `temperature` act; everywhere by default.
-        patch: activations of another run, as a recording holds them: path of a block -> its output ``[B, N, D]``, path
+        patch: activations of another run, as in a recording: path of a block -> its output ``[B, N, D]``, path
             of an attention -> its weights ``[B, heads, Q, K]``.
 
     Raises:
-        InterventionError: something does not exist or cannot be changed in this model; or an intervention inside an
-            intervention on the same part.
+        InterventionError: a part does not exist or cannot be changed in this model, or another intervention is active
+            on it.
         RecordingError: no such layer.
     """
     inner = getattr(model, "_orig_mod", model)

@@ -1,4 +1,4 @@
-"""Error against model and data size at once, and how to divide a budget between them.
+"""Scaling law of the error in model size and data size, and the optimal division of a budget between them.
 
 E = a + b N^-p + c D^-q for N parameters and D training inputs (Hoffmann et al., arXiv 2203.15556). With a budget
 C = k N D the error is least where the two terms fall at the same rate, which gives N and D in closed form.
@@ -45,7 +45,7 @@ class JointScalingLaw:
         a, b, p, c, q: the parameters.
         params, inputs, errors: ``[R]``, N, D and E of each run.
         scatter: standard deviation of the logarithm of measured over fitted error.
-        notes: what the runs do not determine, in sentences.
+        notes: sentences about parameters that the runs do not determine.
         draws: ``[S, 5]``, the parameters of each draw of the bootstrap.
         residuals: ``[R]``, logarithms of measured over fitted error, scaled for the degrees of freedom.
         seed: of the draws.

@@ -1,7 +1,7 @@
 """How reliable one map of one image is: its deletion and insertion areas and those of random maps.
 
-The scores of :mod:`saccade.analysis.faithfulness` for a single image, with fewer steps: quick enough to be shown with a
-picture. An interval needs more images; here the spread of random maps is the scale.
+The scores of :mod:`saccade.analysis.faithfulness` for a single image, with fewer steps: fast enough to accompany a
+picture. An interval needs more images; here the spread of random maps is the reference.
 
 h x w grid of patches, R random maps.
 """
@@ -27,15 +27,15 @@ RANDOM_MAPS = 5
 
 @dataclass(frozen=True)
 class MapScore:
-    """The scores of one map of one image, beside maps that know nothing of the model.
+    """The scores of one map of one image, with those of maps that do not depend on the model.
 
     Attributes:
         deletion: area under the probability of the class while the largest places are hidden first, in [0, 1]; lower
             is better.
         insertion: likewise while they are shown first; higher is better.
         saco: whether more salience means more effect, in [-1, 1]; higher is better.
-        random_deletion, random_insertion: of R random maps.
-        blob_deletion, blob_insertion: of a blob in the middle.
+        random_deletion, random_insertion: the same for R random maps.
+        blob_deletion, blob_insertion: the same for a central blob.
         target: number of the class.
     """
 
@@ -81,9 +81,9 @@ def score_map(
     steps: int = STEPS,
     seed: int = 0,
 ) -> MapScore:
-    """Score any map of one image by what hiding and showing its places does to the probability of a class.
+    """Score any map of one image by the effect of hiding and revealing its patches on the probability of a class.
 
-    Takes about 2 S (R + 2) passes of the model in batches of 32: 160 with the defaults.
+    Takes about 2 S (R + 2) forward passes in batches of 32: 160 with the defaults.
 
     Args:
         predictor: a classifier.

@@ -1,4 +1,4 @@
-"""Attention of places to some places of their map: a window around each, or its row and column.
+"""Local and axial attention of positions to part of their map: a window, or a row and column.
 
 Local and axial attention have no matrix over all places. What a recording holds of them is brought into one form, and
 rollout and relevance go backward through it, from the output's share in each place to that of every input place, at the

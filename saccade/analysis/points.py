@@ -1,4 +1,4 @@
-"""What one point of an image attends to, in every layer.
+"""Attention of one point of an image, in every layer.
 
 L layers, N tokens, h x w grid of patches.
 """
@@ -38,7 +38,7 @@ class PointAttention:
 def point_attention(
     predictor: Predictor, image: ImageLike, point: tuple[float, float], *, budget: str | int = "4 GiB"
 ) -> PointAttention:
-    """Run the model on one image and record what the patch at a point attends to.
+    """Run the model on one image and record the attention of the patch at a point.
 
     Args:
         predictor: any model with attention among patches: a ViT, a DPT, the encoder of a DETR; or with local or axial

@@ -1,4 +1,4 @@
-"""Which positions a model takes for neighbours: cosine similarity of position embeddings.
+"""Cosine similarity of position embeddings.
 
 Figure 7 of Dosovitskiy et al., arXiv 2010.11929. Learned positions at the size of their table or resampled; sinusoids
 at any size.
@@ -25,7 +25,7 @@ from saccade.nn.positions import FixedPositions, FourierPositions, LearnedPositi
 
 @dataclass(frozen=True)
 class PositionSimilarity:
-    """How alike positions are.
+    """Similarity of positions.
 
     Attributes:
         values: ``[h, w, h, w]`` in [-1, 1], each place of the grid with every other; h is 1 for the tokens of a text.
@@ -78,7 +78,8 @@ def measure_positions(
     Args:
         model: with positions.
         image_size: (H, W) in pixels, whose grid is taken; the model's own by default.
-        max_side: places in a row or a column at most; of a larger grid every second, third, ... is taken.
+        max_side: maximum number of positions in a row or a column; from a larger grid every second, third, ... position
+            is used.
 
     Raises:
         ConfigError: the model has no such positions.
@@ -98,7 +99,7 @@ def measure_text_positions(model: Model, *, max_tokens: int | None = None) -> Po
 
     Args:
         model: an encoder-decoder, a BERT, a Perceiver of bytes, the text encoder of a CLIP.
-        max_tokens: at most; of a longer text every second, third, ... is taken.
+        max_tokens: maximum number of tokens; from a longer text every second, third, ... token is used.
 
     Raises:
         ConfigError: the model has no texts.
@@ -128,8 +129,8 @@ def position_table(model: Model, image_size: tuple[int, int] | None = None) -> t
         return model.positions(like.to(place), None)[0].flatten(1).T, layout.grid, kind
     if module is None or layout is None:
         raise ConfigError(
-            f"this {type(model).__name__} has no positions on a grid of patches; shift and shuffle measure what it "
-            "makes of places"
+            f"this {type(model).__name__} has no positions on a grid of patches; shift and shuffle measure "
+            "its dependence on positions"
         )
     kind = {LearnedPositions: "learned", FixedPositions: "sinusoidal", FourierPositions: "Fourier"}[type(module)]
     grid = module.grid if image_size is None else layout.grid

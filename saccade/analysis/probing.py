@@ -1,9 +1,9 @@
-"""What frozen features are worth: k nearest neighbours, few-shot ridge regression, a linear classifier.
+"""Probes of frozen features: k nearest neighbours, few-shot ridge regression, a linear classifier.
 
-Three questions with one answer each and no training of the backbone (Dosovitskiy et al., arXiv 2010.11929, 4.1). The
+Three measures of features without training the backbone (Dosovitskiy et al., arXiv 2010.11929, 4.1). The
 few-shot protocol is that of big_vision's `evaluators/fewshot_lsr.py`, but for the choice of the ridge.
 
-N images to learn from, M to measure on, D features, K classes.
+N training images, M test images, D features, K classes.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ class ShotResult:
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """How well simple classifiers read the classes off frozen features; shares in [0, 1].
+    """Accuracy of simple classifiers on frozen features, in [0, 1].
 
     Attributes:
         knn: of the weighted vote of the nearest neighbours.
@@ -65,7 +65,7 @@ def probe(
     shots: Sequence[int] = (1, 5, 10, 25),
     seeds: Sequence[int] = (0, 1, 2),
 ) -> ProbeResult:
-    """All three probes. Every choice (ridge, regularisation) is made on the images to learn from.
+    """Run all three probes. Every choice (ridge, regularisation) is made on the training images.
 
     Args:
         train, test: features ``[N, D]`` and ``[M, D]``.
@@ -75,7 +75,7 @@ def probe(
     """
     smallest = int(train_labels.bincount(minlength=int(train_labels.max()) + 1).min())
     if smallest == 0 or not set(test_labels.tolist()) <= set(train_labels.tolist()):
-        raise DataError("a class has no image to learn from")
+        raise DataError("a class has no training image")
     few_shot = []
     for count in (s for s in shots if s <= smallest):
         accuracies = tuple(

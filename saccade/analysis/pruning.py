@@ -1,4 +1,4 @@
-"""Take heads and blocks out of a transformer: a smaller model with the outputs of the large one without them."""
+"""Remove heads and blocks from a transformer: a smaller model with the outputs of the large one without them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,8 +19,8 @@ def prune(model: Model, architecture: str, *, heads: Sequence[Sequence[int]] = (
     Args:
         model: with one stack of self-attention blocks: ViT, DeiT, a convolutional stem with blocks.
         architecture: of the catalogue.
-        heads: for each block of the model the heads to take out, the same number in each.
-        blocks: to take out, from 0.
+        heads: heads to remove from each block, the same number in each.
+        blocks: indices of blocks to remove, from 0.
 
     Raises:
         ConfigError: the model has no such stack or part, or nothing would be left of it.
@@ -31,7 +31,7 @@ def prune(model: Model, architecture: str, *, heads: Sequence[Sequence[int]] = (
     remaining = [i for i in range(len(encoder)) if i not in set(blocks)]
     if not set(blocks) <= set(range(len(encoder))) or not remaining:
         raise ConfigError(
-            f"blocks {sorted(blocks)} cannot be taken out: they are 0 to {len(encoder) - 1}, and one must stay"
+            f"blocks {sorted(blocks)} cannot be removed: they are 0 to {len(encoder) - 1}, and one must stay"
         )
     heads = list(heads) or [[]] * len(encoder)
     counts = {len(set(part)) for part in heads}
@@ -64,7 +64,7 @@ def single_stack(model: Model) -> tuple[str, Encoder]:
     stacks = [(path, module) for path, module in model.named_modules() if isinstance(module, Encoder)]
     config = model.config
     if len(stacks) != 1 or not isinstance(getattr(config, "block", None), BlockConfig) or stacks[0][1][0].positions:
-        raise ConfigError(f"{type(model).__name__} has no single stack of self-attention blocks to take parts out of")
+        raise ConfigError(f"{type(model).__name__} has no single stack of self-attention blocks to remove parts from")
     return stacks[0]
 
 

@@ -1,7 +1,7 @@
-"""Which pixels the middle of a layer depends on, measured by the gradient: the effective receptive field.
+"""Effective receptive field: the pixels that the centre of a layer depends on, measured by the gradient.
 
 Luo et al., arXiv 1701.04128. The theoretical field of a ConvNet grows with its depth, the effective one is a small part
-of it; that of a ViT is global from the first block where its heads look far.
+of it; that of a ViT is global from the first block with large attention distances.
 
 L layers, H x W pixels.
 """
@@ -23,7 +23,7 @@ THRESHOLD = 1 - 0.9545  # of the largest gradient: pixels above are inside (two 
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """The effective receptive field of the middle of every layer.
+    """The effective receptive field of the centre of every layer.
 
     Attributes:
         model: its name.

@@ -1,6 +1,6 @@
 """Relevance of tokens for one output: attention weighted by its gradient, through all layers.
 
-Chefer et al., arXiv 2103.15679. Of each layer only the weights count whose growth would raise the output: Ā = mean over
+Chefer et al., arXiv 2103.15679. Only weights whose increase would raise the output count: Ā = mean over
 heads of max(0, ∂output/∂A * A).
 
 Q queries, K keys, N tokens of a stream.

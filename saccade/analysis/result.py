@@ -1,4 +1,4 @@
-"""What every analysis returns: a line or table for people, plain values for JSON, rows for CSV."""
+"""The contract of an analysis's result: text, plain values for JSON, rows for CSV."""
 
 import math
 from typing import Any, ClassVar, Protocol
@@ -7,16 +7,16 @@ import numpy as np
 
 
 class AnalysisResult(Protocol):
-    """The numbers of one analysis. How they are drawn is a function of `saccade.reporting`."""
+    """The numbers of one analysis. Functions of `saccade.reporting` draw them."""
 
     columns: ClassVar[tuple[str, ...]]  # of :meth:`rows`
 
     def __str__(self) -> str:
-        """A summary for people."""
+        """A text summary."""
         ...
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as JSON holds them: None for what is not defined."""
+        """Plain values for JSON; None for undefined values."""
         ...
 
     def rows(self) -> list[tuple[Any, ...]]:

@@ -1,7 +1,7 @@
-"""Attention rollout: how much of each input token reaches each output token through all layers.
+"""Attention rollout: the share of each input token in each output token, through all layers.
 
 Abnar & Zuidema, arXiv 2005.00928: mean over heads, half identity for the residual path, product over the layers. It
-leaves out values and MLPs, so it shows where information can have come from, not what was made of it.
+ignores values and MLPs, so it shows possible sources of information, not how the information is used.
 """
 
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ def attention_rollout(weights: Sequence[Tensor], *, residual: float = 0.5) -> Te
     """Multiply the attention of every layer.
 
     Args:
-        weights: of each layer from first to last, ``[B, H, N, N]``, rows that sum to 1.
-        residual: the fraction of a token that goes past the attention, in [0, 1).
+        weights: attention weights of each layer from first to last, ``[B, H, N, N]``, rows sum to 1.
+        residual: fraction of a token in the residual path, in [0, 1).
 
     Returns:
         ``[B, N, N]``: rows (output tokens) that sum to 1 over the input tokens.

@@ -1,7 +1,7 @@
-"""How the error falls with what is spent: power laws fitted to measured runs, with intervals and predictions.
+"""Scaling laws: power laws of the error in a cost, fitted to measured runs, with intervals and predictions.
 
 One cost C, such as the compute of a run: E = a + b (C + c)^-d (Zhai et al., Scaling Vision Transformers, arXiv
-2106.04560). a is the error that no budget removes, c accounts for the error of an untrained model.
+2106.04560). a is the irreducible error, c accounts for the error of an untrained model.
 
 The fit minimises the logarithms of measured over fitted error, so that a small error counts as much as a large one,
 from many starts; a soft L1 loss bounds the influence of a failed run. Intervals come from a bootstrap of the residuals.
@@ -30,7 +30,7 @@ LogError = Callable[[np.ndarray], np.ndarray]  # parameters [P] -> logarithms of
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of a law, and between which values it lies on other draws of the noise."""
+    """A parameter of a law, and its interval over draws of the noise."""
 
     value: float
     low: float
@@ -82,7 +82,7 @@ class ScalingLaw:
         a, b, c, d: the parameters.
         costs, errors: ``[N]``, what it was fitted to.
         scatter: standard deviation of the logarithm of measured over fitted error.
-        notes: what the points do not determine, in sentences.
+        notes: sentences about parameters that the points do not determine.
         held_out: runs that were predicted and then compared.
         draws: ``[R, 4]``, the parameters of each draw of the bootstrap.
         residuals: ``[N]``, logarithms of measured over fitted error, scaled for the degrees of freedom.
@@ -213,7 +213,7 @@ def least_deviation(
     noise: float,
     at: Sequence[float] | np.ndarray,
 ) -> np.ndarray:
-    """How precisely runs can determine a law: the Cramér-Rao bound.
+    """Precision with which runs can determine a law: the Cramér-Rao bound.
 
     No unbiased fit to runs at these costs, whose errors scatter by a factor of exp(`noise` times a standard normal
     variable), has a smaller standard deviation. So it also states, before anything is run, what a grid of costs can

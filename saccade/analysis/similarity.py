@@ -1,4 +1,4 @@
-"""How alike the layers of one or two models represent the same images: linear centred kernel alignment (CKA).
+"""Similarity of layers of one or two models: linear centred kernel alignment (CKA) of their representations.
 
 Kornblith et al., arXiv 1905.00414. The unbiased estimate over batches of Nguyen et al., arXiv 2010.15327, which needs
 the representations of one batch at a time: Raghu et al., arXiv 2108.08810, compare ViTs with ResNets by it.
@@ -109,7 +109,7 @@ def layer_similarity(
 ) -> LayerSimilarity:
     """Linear CKA of every layer with every other.
 
-    A layer's representation is all of its patches, one after the other, or all of its feature map.
+    A layer's representation is the concatenation of all of its patches, or its whole feature map.
 
     Args:
         first: the model whose layers are the rows.

@@ -1,8 +1,8 @@
-"""Which words attend to which, and through all layers what a prediction of a model of texts depends on.
+"""Maps of text models: attention between words, and what a prediction depends on through all layers.
 
 Every map is between the tokens of two streams (words of a text, patches of an image): attention as it was recorded,
-rollout and flow (Abnar & Zuidema, arXiv 2005.00928), relevance (Chefer et al., arXiv 2103.15679). Of a CLIP each
-encoder has its own, with the similarity of image and text as the prediction.
+rollout and flow (Abnar & Zuidema, arXiv 2005.00928), relevance (Chefer et al., arXiv 2103.15679). For a CLIP each
+encoder has its own maps, with the similarity of image and text as the prediction.
 
 L layers, H heads, Q queries, K keys.
 """
@@ -133,7 +133,7 @@ def token_maps(
     heads: Sequence[int] | None = None,
     budget: str | int = "4 GiB",
 ) -> TokenMaps:
-    """Run a model of texts on one input and draw up its maps.
+    """Run a text model on one input and compute its maps.
 
     Args:
         predictor: of the reading.

@@ -1,7 +1,7 @@
-"""How large tokens are, layer by layer, and which are outliers.
+"""Norms of tokens by layer, and outliers.
 
-Darcet et al., arXiv 2309.16588: large models turn patches without content into stores of global features, which show as
-patch tokens with a norm far above the others; registers take them over.
+Darcet et al., arXiv 2309.16588: large models use patches without content to store global features, which appear as
+patch tokens with a norm far above the others; registers take over this role.
 
 I images, L layers, N patches.
 """

@@ -1,7 +1,7 @@
-"""The patches of images as colours: the first three principal components of their tokens.
+"""Patches of images as colours: the first three principal components of their tokens.
 
-As the figures of DINOv2 (Oquab et al., arXiv 2304.07193): patches of one colour have alike features, in one image and
-across images.
+As in the figures of DINOv2 (Oquab et al., arXiv 2304.07193): patches of the same colour have similar features, within
+an image and across images.
 
 I images, N patches, D width, h x w grid.
 """
