@@ -1,9 +1,9 @@
-"""Predictions of any number of images into one file: in parts that are kept, so that a killed job continues.
+"""Predictions of any number of images into one file, in parts, so that a killed job can continue.
 
 The parts of a job are next to its file: `results.parquet.parts/000017.jsonl` has the predictions of a range of the
-inputs, one line an input, and is written whole or not at all. When every part is there, they become the file, in the
-order of the inputs, and are removed. A job that is killed at any moment and started again gives the same bytes.
-`results-job.json` stays: the model, the options and the inputs of the file. A job that is done is not done again.
+inputs, one line per input, and is written atomically. When all parts exist, they are merged into the file in the order
+of the inputs, and removed. A job that is killed at any moment and started again gives the same bytes.
+`results-job.json` stays: the model, the options and the inputs of the file. A finished job is not repeated.
 """
 
 import csv
@@ -33,7 +33,7 @@ Stream = Callable[..., Iterator[Result]]
 
 @dataclass(frozen=True)
 class Shard:
-    """Which parts of a job one process does: those whose number is `index` modulo `count`."""
+    """The parts of a job for one process: those whose number is `index` modulo `count`."""
 
     index: int = 0
     count: int = 1
@@ -53,11 +53,11 @@ class Shard:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a job did.
+    """Result of a job.
 
     Attributes:
-        inputs: of the job, or of this shard.
-        failed: inputs that could not be read; they have lines in the file of errors.
+        inputs: number of inputs of the job, or of this shard.
+        failed: number of inputs that could not be read; they are listed in the file of errors.
         complete: whether the file is written; not while other shards have parts to do.
     """
 
@@ -71,9 +71,9 @@ class BatchJob:
 
     Args:
         output: the file: .parquet, .csv or .jsonl.
-        inputs: names of image files in their order, or texts.
-        description: of the model and its options; a job is not continued by another model.
-        part_size: inputs of a part.
+        inputs: names of image files in order, or texts.
+        description: description of the model and its options; another model cannot continue a job.
+        part_size: number of inputs per part.
 
     Raises:
         ConfigError: the file already exists and is not of this job, or has another ending.
@@ -116,7 +116,7 @@ class BatchJob:
     def run(
         self, stream: Stream, *, batch_size: int, shard: Shard, on_inputs: Callable[[int], None] = lambda done: None
     ) -> Outcome:
-        """Do the parts that are missing, then write the file if no part is.
+        """Run the missing parts, then write the file if all parts exist.
 
         Args:
             stream: of a predictor.
@@ -186,7 +186,7 @@ def read_part(path: Path) -> Iterator[dict[str, Any]]:
         for number, text in enumerate(file, 1):
             content = parse_json(text, f"{path}, line {number}")
             if not isinstance(content, dict) or "name" not in content:
-                raise DataError(f"{path}, line {number} is no line of a job: remove the file, and it is done again")
+                raise DataError(f"{path}, line {number} is not a line of a job: remove the file to compute it again")
             yield content
 
 
@@ -199,7 +199,7 @@ def write_jsonl(parts: Iterable[Path], path: Path) -> None:
 
 
 def write_csv(parts: Iterable[Path], path: Path) -> None:
-    """One row a thing, with the columns of `predict --csv`."""
+    """One row per instance, with the columns of `predict --csv`."""
     with text_file(path) as file:
         writer, header = csv.writer(file, lineterminator="\n"), False
         for part in parts:

@@ -1,4 +1,4 @@
-"""Build the ways to run a model, measure them in turn, and compare each with the plain model."""
+"""Build a model with every backend, measure them in turn, and compare each with the plain model."""
 
 import logging
 import statistics
@@ -32,14 +32,14 @@ FAILURES = (RuntimeError, ValueError, TypeError, AssertionError, AttributeError,
 
 @dataclass(frozen=True)
 class Measurement:
-    """One way to run a model.
+    """Measurement of one backend.
 
     Attributes:
         name: of the backend.
-        seconds: of a batch, the faster quartile of the rounds; None where it was not measured.
+        seconds: time per batch, the faster quartile of the rounds; None if it was not measured.
         error: largest difference from the plain model's output, relative to its largest value.
-        agreement: share of images with the plain model's class; None for outputs that are no logits.
-        refusal: why it is not used; "" where it may be.
+        agreement: fraction of images with the plain model's class; None for outputs that are not logits.
+        refusal: reason not to use it; "" if it may be used.
     """
 
     name: str
@@ -79,7 +79,7 @@ def installed(package: str) -> bool:
 
 @contextmanager
 def quiet_exporters() -> Iterator[None]:
-    """Exporters warn of what does not concern a user of the result."""
+    """Suppress warnings of exporters that do not concern the user."""
     loggers = [logging.getLogger(name) for name in ("", "onnxscript", "torch.onnx", "torch.export", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     try:
@@ -116,7 +116,7 @@ def measure(
 
     Args:
         part: the rewritten model.
-        plain: the model as it is, which says what is right.
+        plain: the unmodified model, as reference.
         batches: real images ``[B, C, H, W]`` each.
         backends: ways to run it.
         precision: of the ways.
@@ -176,10 +176,10 @@ def difference(expected: Sequence[Sequence[Tensor]], outputs: Sequence[Sequence[
 
 
 def judge(error: float, agreement: float | None, precision: Precision, merges: bool = False) -> str:
-    """Why a way with this error may not be used; "" where it may.
+    """Reason not to use a backend with this error; "" if it may be used.
 
-    Where tokens are merged, rounding decides between pairs that are equally similar, so that in float32 too single
-    images differ by more than rounding: such a way is judged by its classes.
+    With token merging, rounding decides between equally similar pairs, so that even in float32 single images differ by
+    more than rounding; such models are compared by predicted classes.
     """
     if precision == "f32" and not merges:
         return "" if error <= LARGEST_ERROR else f"its error {error:.0e} is above {LARGEST_ERROR:.0e}"

@@ -1,4 +1,4 @@
-"""Which backend was the fastest for a model on this machine, kept between processes."""
+"""Cache of the fastest backend of a model on this machine."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ def choices_folder() -> Path:
 
 
 def clear_choices() -> int:
-    """Remove every choice; returns how many there were."""
+    """Remove every choice; returns their number."""
     folder = choices_folder()
     count = len(list(folder.glob("*.json"))) if folder.is_dir() else 0
     shutil.rmtree(folder, ignore_errors=True)
@@ -52,7 +52,7 @@ def processor() -> str:
 
 
 def stored_choice(key: str) -> str | None:
-    """The name of a backend that an earlier process chose."""
+    """The backend chosen by an earlier process."""
     path = choices_folder() / f"{key}.json"
     if not is_file(path):
         return None
@@ -64,7 +64,7 @@ def stored_choice(key: str) -> str | None:
 
 
 def store_choice(key: str, backend: str, report: str) -> None:
-    """Keep a choice; a folder that cannot be written keeps nothing."""
+    """Store a choice; does nothing if the folder cannot be written."""
     folder = choices_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -43,14 +43,14 @@ CALIBRATION_IMAGES = {"f32": 2, "bf16": 64, "int8": 64}  # at least, and one bat
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen, and why.
+    """The chosen backend, with the measurements.
 
     Attributes:
         backend: name of the backend.
         precision: of its products.
-        measurements: of every candidate, the fastest first; () where an earlier process had measured.
+        measurements: measurement of every candidate, the fastest first; () if the choice comes from the cache.
         batch_shape: of the images ``[B, C, H, W]`` for which it was built.
-        any_batch: whether it takes other B too.
+        any_batch: whether it supports other B.
     """
 
     backend: str
@@ -62,7 +62,7 @@ class Choice:
     def __str__(self) -> str:
         head = f"fast: {self.backend}, {self.precision}, batches of {list(self.batch_shape)}"
         if not self.measurements:
-            return f"{head} (measured before; `saccade doctor --clear-cache` forgets it)"
+            return f"{head} (measured before; `saccade doctor --clear-cache` deletes it)"
         lines = []
         for m in self.measurements:
             facts = [] if m.seconds is None else [f"{1000 * m.seconds:.1f} ms a batch"]
@@ -138,21 +138,22 @@ def optimize(
 ) -> Any:
     """The fastest way to run a model on this machine, within 1e-5 of the output's scale.
 
-    A model that merges tokens is compared by its classes, as other precisions are: rounding decides between pairs of
-    tokens that are equally similar.
+    A model with token merging is compared by its predicted classes, as other precisions are, since rounding decides
+    between equally similar pairs of tokens.
 
     Args:
-        model: a predictor, as :func:`saccade.load` returns it, or a model of images.
-        method: what is to be fast: the output, or the features in front of the head. Of a CLIP its images.
-        precision: "f32"; "bf16" or "int8" where 95 % of the classes of calibration images stay the same.
-        batch_size: B, of the calls that are to be fast.
-        image_size: (H, W) in pixels, likewise; the model's own by default.
+        model: a predictor, as :func:`saccade.load` returns it, or an image model.
+        method: method to accelerate: the output, or the features before the head. For a CLIP, its image encoder.
+        precision: "f32"; or "bf16" or "int8", used only if 95 % of the predicted classes of calibration images stay the
+            same.
+        batch_size: B, batch size to optimise for.
+        image_size: (H, W) in pixels to optimise for; the model's own by default.
         images: real images to compare with the plain model on: of a predictor what it predicts, of a model its inputs
             ``[N, C, H, W]``; crops of photographs by default.
         backends: candidates, of "torch", "torch with packed weights", "openvino", "onnxruntime" and "inductor"; all
-            that are installed but the last by default.
-        seconds: for measuring.
-        cache: whether the choice is kept in ``~/.cache/saccade/optimize``, and one from there is used.
+            installed ones except the last by default.
+        seconds: time for the measurements.
+        cache: whether the choice is stored in, and read from, ``~/.cache/saccade/optimize``.
 
     Returns:
         a predictor, or an :class:`OptimizedModel` (a CLIP with one as its image encoder); ``choice`` of the model has
@@ -166,9 +167,9 @@ def optimize(
     if not isinstance(network, Model) or isinstance(network, OptimizedModel):
         raise ConfigError(f"optimize takes a predictor or a plain model of saccade, not a {type(network).__name__}")
     if network.config.image_size is None:
-        raise ConfigError(f"a {type(network).__name__} reads texts: fast ways are for models of images")
+        raise ConfigError(f"a {type(network).__name__} reads texts: only image models can be optimised")
     if next(iter(network.parameters())).device.type != "cpu":
-        raise ConfigError("fast ways are for the CPU: use torch.compile on another device")
+        raise ConfigError("optimize is for the CPU: use torch.compile on another device")
     if precision not in CALIBRATION_IMAGES:
         raise ConfigError(f"precision must be f32, bf16 or int8, not {precision!r}")
     if precision == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
@@ -196,7 +197,7 @@ def optimize(
 
 
 def choice_of(model: Model) -> Choice:
-    """What :func:`optimize` chose for its result."""
+    """The choice of :func:`optimize` for its result."""
     fast = model.backbone if isinstance(model, CLIP) else model
     assert isinstance(fast, OptimizedModel)
     return fast.choice
@@ -218,14 +219,14 @@ def _fastest(
         try:
             run = build(known[before], part, example, precision)
         except FAILURES as error:
-            log.info("the stored choice %s does not run here any more: %s", before, error)
+            log.info("the stored choice %s no longer runs here: %s", before, error)
     name = before
     if run is None:
         measurements, runs = measure(part, reference, batches, backends, precision, seconds, merge_count(plain) > 0)
         name = measurements[0].name
         if name not in runs:
             raise ConfigError(
-                f"no fast way in {precision} is exact enough: "
+                f"no backend in {precision} is exact enough: "
                 + "; ".join(f"{m.name}: {m.refusal}" for m in measurements)
             )
         run = runs[name]
@@ -257,7 +258,7 @@ def _batches(
     elif isinstance(images, Tensor):
         stack = images
     elif predictor is None:
-        raise ConfigError("a model alone is compared on its inputs: give images as a tensor [N, C, H, W]")
+        raise ConfigError("a plain model is compared on its inputs: give images as a tensor [N, C, H, W]")
     else:
         stack = torch.stack([predictor.prepare(one) for one in images])
     if tuple(stack.shape[-2:]) != tuple(size):

@@ -7,10 +7,10 @@ from saccade.errors import ConfigError
 
 
 def start_ray(address: str | None) -> Any:
-    """Ray, connected to a cluster, or to a new one on this machine.
+    """Ray, connected to a running or a new local cluster.
 
     Args:
-        address: HOST:PORT, or auto for the one on this machine; a new one on this machine by default.
+        address: HOST:PORT, or auto for a running local cluster; a new local cluster by default.
 
     Raises:
         ConfigError: Ray is missing, or there is no cluster at the address.

@@ -1,7 +1,7 @@
-"""A job of many predictions on a Ray cluster, by Ray Data: its parts are the rows, and actors with a model do them.
+"""A prediction job on a Ray cluster, by Ray Data: its parts are the rows, processed by actors with a model each.
 
-An actor that dies is started again by Ray, which gives it the part once more. Parts are written whole or not at all and
-under their number, so that a part that is done twice is there once. Every node must see the folder of the job.
+Ray restarts an actor that dies and repeats its part. Parts are written atomically under their number, so a repeated
+part exists once. Every node needs access to the folder of the job.
 """
 
 import logging
@@ -21,7 +21,7 @@ ray_data = Deferred("ray.data")
 
 
 class PartWriter:
-    """What an actor does: it opens the model once, and writes the parts that it is given.
+    """An actor: it opens the model once, and writes its parts.
 
     Args:
         open_stream: -> what predicts.

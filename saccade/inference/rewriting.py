@@ -29,8 +29,8 @@ def rewritten(model: Model, rewrites: Sequence[Rewrite] = REWRITES) -> Model:
     """A copy of a model that computes the same output in fewer steps, in evaluation mode.
 
     Args:
-        model: any model of this package; it is left alone.
-        rewrites: in their order; those of :data:`WITH_WEIGHTS` keep the weights of every attention.
+        model: any model of this package; it is not changed.
+        rewrites: rewrites in order; those of :data:`WITH_WEIGHTS` keep the weights of every attention.
 
     Returns:
         a model of the same class with the same call. Its weights are constants: it cannot be trained or saved.

@@ -18,20 +18,20 @@ T = TypeVar("T", Predictor, nn.Module)
 
 
 def merge_count(model: nn.Module) -> int:
-    """How many tokens a model loses in each block; 0 for one without merging."""
+    """Number of tokens merged in each block of a model; 0 without merging."""
     return max((module.count for module in model.modules() if isinstance(module, MergingEncoder)), default=0)
 
 
 def merge_tokens(model: T, r: int) -> T:
-    """A faster model for inference, whose encoder has r tokens less after each block (Bolya et al., arXiv 2210.09461).
+    """A faster model for inference, whose encoder has r fewer tokens after each block (Bolya et al., arXiv 2210.09461).
 
-    Tokens are merged, not dropped: similar patches become their mean, which attention counts as often as it has
-    patches. Where all patches are needed at the end (mean
-    pooling, depth, segmentation), merged ones are spread over their places again.
+    Tokens are merged, not dropped: similar patches are replaced by their mean, which attention weights by its number of
+    patches. If all patches are needed at the end (mean pooling, depth, segmentation), merged tokens are spread over
+    their patches again.
 
     Args:
         model: a ViT, a DeiT or a DPT on one, or a predictor of one; it is unchanged, and its weights are shared.
-        r: tokens to lose in each block; 0 for none. At most half of the patches are merged in a block.
+        r: number of tokens to merge in each block; 0 for none. At most half of the patches are merged in a block.
 
     Returns:
         the same kind; `saccade.record` records it as attention over all patches.
@@ -40,7 +40,7 @@ def merge_tokens(model: T, r: int) -> T:
         ConfigError: r is negative, or the model has no encoder whose tokens can be merged.
     """
     if r < 0:
-        raise ConfigError(f"r is the number of tokens to lose in a block: 0 or more, not {r}")
+        raise ConfigError(f"r is the number of tokens to merge in a block: 0 or more, not {r}")
     if isinstance(model, Predictor):
         predictor = copy.copy(model)
         predictor.model = merge_tokens(model.model, r)
@@ -56,7 +56,7 @@ def merge_tokens(model: T, r: int) -> T:
     for encoder in encoders:
         if encoder.rotary is not None or encoder.config.pad:
             kind = "rotary positions" if encoder.rotary is not None else "padded images"
-            raise ConfigError(f"token merging does not fit {kind}: a merged token has no single place")
+            raise ConfigError(f"token merging does not fit {kind}: a merged token has no single position")
         blocks = [block for block in encoder.blocks if isinstance(block, Block)]
         encoder.blocks = MergingEncoder(blocks, r, encoder.config.num_prefix)  # type: ignore[assignment]
     return merging

@@ -33,24 +33,25 @@ def load(
 ) -> Predictor:
     """Open a model directory, a run directory or a published checkpoint, ready to predict.
 
-    What was loaded, resized, new and unused is printed on stderr, unless it is everything of one of our directories.
+    A report of loaded, resized, new and unused tensors is printed on stderr, unless a model directory of this package
+    is loaded completely.
 
     Args:
         path: ``runs/NAME``, a model directory, a Hugging Face folder, a file (.safetensors, .npz, .pth), or
             ``hub:ORG/NAME``.
-        num_classes: put a fresh head of this width on it.
+        num_classes: replace the head by a new one of this width.
         image_size: (H, W) in pixels; positions are resampled.
         in_channels: of the images; the first convolution is adapted as by timm, and mean and std of preprocessing.
-        strict: refuse a file with keys that have no place in the model.
+        strict: raise an error for a file with keys that the model does not have.
         device: where the model runs; ``"auto"`` is a GPU if there is one.
-        options: of the task's predictions, such as ``{"top": 10}`` or ``{"threshold": 0.3}``.
+        options: options of the task's predictions, such as ``{"top": 10}`` or ``{"threshold": 0.3}``.
         labels: names of the model's classes instead of its own: a list in the order of its outputs, or a file (see
             :mod:`saccade.data.label_file`).
 
     Raises:
         DataError: names do not fit the model's outputs.
-        CheckpointError: what cannot be read, placed or verified, and what to do.
-        ConfigError: the model's task is not known, or has no such option.
+        CheckpointError: the checkpoint cannot be read, matched or verified; the message states what to do.
+        ConfigError: the model's task is unknown, or has no such option.
     """
     if unknown:
         raise argument_error("load", unknown)
@@ -67,7 +68,7 @@ def load(
 
 
 def named_outputs(own: tuple[str, ...], labels: str | Path | Sequence[str]) -> tuple[str, ...]:
-    """A model's labels with other names: those of a file, or a list of as many.
+    """A model's labels with other names, from a file or a list of the same length.
 
     Raises:
         DataError: the names do not fit the model's outputs.
@@ -87,17 +88,17 @@ def predictor_of(
 
 
 def read_tokens(predictor: Predictor, value: ImageLike, text: str | None = None) -> Reading:
-    """One input as a model of texts reads it, for :func:`saccade.analysis.token_maps.token_maps`.
+    """One input of a text model, for :func:`saccade.analysis.token_maps.token_maps`.
 
     Args:
         predictor: of a model that reads or generates texts.
-        value: a text, or an image where the model reads images.
-        text: beside the image, for a CLIP.
+        value: a text, or an image for an image model.
+        text: text in addition to the image, for a CLIP.
 
     Raises:
-        ConfigError: the model reads images alone, or a text is missing or too much.
+        ConfigError: the model takes only images, or a text is missing or not allowed.
     """
     reading = table.report(predictor.task.name).reading(predictor, value, text)
     if reading is None:
-        raise ConfigError(f"this {predictor.source.architecture} has no words here: use the maps of images")
+        raise ConfigError(f"this {predictor.source.architecture} has no maps of words: use the maps of images")
     return reading

@@ -88,7 +88,7 @@ def test_a_backend_that_is_wrong_or_fails_is_never_taken(monkeypatch: pytest.Mon
     assert fast.choice.backend == "torch"
     assert refusals["wrong"] == "its error 1e-03 is above 1e-05"
     assert refusals["broken"] == "does not run: operator not supported"
-    with pytest.raises(ConfigError, match=r"no fast way in f32 is exact enough: wrong: its error 1e-03"):
+    with pytest.raises(ConfigError, match=r"no backend in f32 is exact enough: wrong: its error 1e-03"):
         optimize(model, backends=["wrong"], cache=False)
 
 

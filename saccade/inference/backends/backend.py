@@ -1,4 +1,4 @@
-"""What a backend is: it makes a function of a model and of one size of batch."""
+"""The contract of a backend: it compiles a model for one batch shape into a function."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ Run = Callable[[Tensor], list[Tensor]]  # images [B, C, H, W] float32 -> the out
 
 @dataclass(frozen=True)
 class Backend:
-    """A way to run a model.
+    """A backend that runs a model.
 
     Attributes:
-        name: for messages and the cache.
-        packages: that must be installed.
-        precisions: that it has.
+        name: name for messages and the cache.
+        packages: required packages.
+        precisions: supported precisions.
         any_batch: whether the function takes batches of other lengths than the example's.
         build: (the model's part, example images [B, C, H, W], precision) -> a function of such images.
     """

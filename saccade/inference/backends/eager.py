@@ -1,7 +1,7 @@
-"""PyTorch as it is, with linear maps whose weights are in memory as oneDNN reads them.
+"""Eager PyTorch, with weights of linear maps packed in oneDNN's layout.
 
-The weights are packed once; GELU is computed while the product's result is in the cache. On a processor where PyTorch
-multiplies float32 with MKL this takes oneDNN, which is faster on AMD's.
+The weights are packed once; GELU is computed while the product's result is in the cache. If PyTorch multiplies float32
+with MKL, this uses oneDNN instead, which is faster on AMD processors.
 """
 
 import copy
@@ -17,11 +17,11 @@ ACTIVATIONS = {"none": "none", "tanh": "tanh"}  # of nn.GELU -> of oneDNN
 
 
 class PackedLinear(nn.Module):
-    """A linear map with packed weights, and optionally a GELU behind it.
+    """A linear map with packed weights, optionally followed by a GELU.
 
     Args:
         linear: the map ``[D, K]``.
-        rows: tokens of a call, for which the weights are packed; other numbers work too.
+        rows: number of tokens per call for which the weights are packed; other numbers work too.
         gelu: None, or the form of the GELU: "none" (exact) or "tanh".
     """
 

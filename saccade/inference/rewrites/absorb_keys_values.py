@@ -1,12 +1,12 @@
-"""Keys and values of few queries: their projections move to the side of the queries.
+"""Keys and values for few queries: their projections are applied to the queries instead.
 
     q (W_k x + b_k)ᵀ  =  (q W_k) xᵀ + constant of the row, which the softmax cancels
     a (W_v x + b_v)   =  W_v (a x) + b_v, since the rows of a sum to 1
 
-So the products ``x W_k`` and ``x W_v`` over all N tokens vanish where few tokens are queries: the class token in the
-last block, and the learned query of an attention pool. It pays while queries x heads < 2 · width of a head.
+The products ``x W_k`` and ``x W_v`` over all N tokens are then unnecessary if few tokens are queries: the class token
+in the last block, and the learned query of an attention pool. This is faster if queries x heads < 2 · width of a head.
 
-A recording cannot see the keys and values of that attention, nor the rows of the other queries: it is refused.
+The keys and values of that attention, and the rows of the other queries, do not exist, so it cannot be recorded.
 
 B batch, Q queries, N tokens, H heads, D width of the tokens, d width of a head's keys, e of its values.
 """
@@ -65,7 +65,7 @@ class AbsorbedAttention(Unrecordable, Attention):
         """``query [B, Q, D]`` attends to ``key [B, N, D]`` -> ``[B, Q, D]``; as :meth:`MultiHeadAttention.forward`.
 
         Raises:
-            ValueError: every token asks, or another argument is given.
+            ValueError: every token is a query, or another argument is given.
         """
         if key is None or value is not None or cache is not None or rotation is not None:
             raise ValueError("this model is optimised for its pooled output: use the plain one for maps of tokens")

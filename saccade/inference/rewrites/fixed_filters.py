@@ -1,6 +1,6 @@
 """Standardised filters (BiT, the stems of the hybrids) computed once instead of in each call.
 
-A recording sees the same attention and the same tokens.
+Recorded attention and tokens are the same.
 """
 
 import torch

@@ -2,7 +2,7 @@
 
     γ (W * x + b − μ) / σ + β  =  (γ / σ W) * x + β + γ (b − μ) / σ
 
-A recording sees the same attention and the same tokens; a hook on a batch norm sees its input unchanged.
+Recorded attention and tokens are the same; a hook on a batch norm receives its input unchanged.
 """
 
 import torch
@@ -26,7 +26,7 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def fold(conv: nn.Module, norm: nn.Module) -> nn.Module:
-    """What remains of the norm; the convolution is changed in place where a norm follows it."""
+    """The replacement of the norm; a convolution that a norm follows is changed in place."""
     # a subclass computes its filters in each call
     if not isinstance(conv, nn.Conv2d) or type(conv) not in (nn.Conv2d, PointConv2d):
         return norm

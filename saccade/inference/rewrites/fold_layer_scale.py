@@ -1,6 +1,6 @@
 """LayerScale inside the linear map in front of it: γ ⊙ (W x + b) = (diag γ W) x + γ ⊙ b.
 
-A recording sees the same attention and the same tokens.
+Recorded attention and tokens are the same.
 """
 
 import torch

@@ -2,7 +2,7 @@
 
     W (γ ⊙ z + β) + b  =  (W diag γ) z + (b + W β)
 
-A recording sees the same attention and the same tokens; a hook on a norm sees its output before factor and offset.
+Recorded attention and tokens are the same; a hook on a norm receives its output before factor and offset.
 
 Applies to the norms in front of a pre-norm block's attention and MLP. B batch, N tokens, D width.
 """

@@ -19,7 +19,7 @@ class DistillationConfig:
 
 @dataclass(frozen=True)
 class ClassificationConfig:
-    """How classes are learned."""
+    """Options of classification."""
 
     class_weights: Literal["none", "balanced"] = "none"  # balanced: images / (classes x images of the class)
     label_smoothing: Part = 0.0  # fraction of the target spread evenly over all classes

@@ -31,15 +31,15 @@ def one_head(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class DistillationTask(ClassificationTask):
-    """One class an image, and the teacher's logits for the same augmented image.
+    """Classification with distillation from the teacher's logits for the same augmented image.
 
     Args:
         labels: K class names, in the order of the logits.
-        teacher: images as the student sees them ``[B, C, H, W]`` -> the teacher's logits ``[B, K]`` for these classes.
-        kind: whether the teacher's best class counts, or all of its probabilities.
+        teacher: the student's input images ``[B, C, H, W]`` -> the teacher's logits ``[B, K]`` for these classes.
+        kind: whether the target is the teacher's best class, or all of its probabilities.
         alpha: α in [0, 1], the weight of the teacher's term; at 0 the teacher is not run.
         temperature: τ of the soft kind.
-        label_smoothing, class_weights: of the labels' term.
+        label_smoothing, class_weights: label smoothing and class weights of the labels' term.
         heads: the student's logits for the labels and for the teacher, each ``[B, K]``.
     """
 
@@ -65,7 +65,7 @@ class DistillationTask(ClassificationTask):
 
     @property
     def smallest_loss(self) -> float:
-        """Of a student that agrees with labels and teacher."""
+        """The loss of a student that agrees with labels and teacher."""
         return (1 - self.alpha) * super().smallest_loss
 
     def train_step(self, model: nn.Module, batch: Batch) -> LossTerms:

@@ -14,7 +14,7 @@ class ClassificationDecoder:
     """The best classes of each image, or its embedding.
 
     Args:
-        task: its option `top` is the number of classes of a result, 5 by default.
+        task: its option `top` is the number of classes in a result, 5 by default.
     """
 
     def __init__(self, task: ExportedTask):

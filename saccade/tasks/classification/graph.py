@@ -1,4 +1,5 @@
-"""The end of an exported classifier: the probability of each class; of an encoder without a head its features."""
+"""The last part of an exported classifier: the probability of each class, or the features of an encoder without a
+head."""
 
 from collections.abc import Mapping
 

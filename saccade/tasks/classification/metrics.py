@@ -1,4 +1,4 @@
-"""How well a classifier does: accuracy, each class, confusion, calibration."""
+"""Metrics of classification: accuracy, metrics by class, confusion, calibration."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -20,7 +20,7 @@ MATRIX = 20  # most classes whose confusion matrix is printed
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """One class among the others. `support` images are of it; the rest are fractions in [0, 1]."""
+    """Metrics of one class. `support` is its number of images; the others are fractions in [0, 1]."""
 
     label: str
     precision: float
@@ -31,17 +31,17 @@ class ClassMetrics:
 
 @dataclass(frozen=True)
 class ClassificationMetrics:
-    """How well a classifier did on labelled images.
+    """Metrics of a classifier on labelled images.
 
     Attributes:
-        accuracy: fraction of images whose best class is right.
+        accuracy: fraction of images whose best class is correct.
         top5: fraction whose class is among the five best; None with fewer than six classes.
         nll: mean of -log(probability of the right class), in nats.
-        calibration_error: how far confidence and accuracy lie apart on average over 15 equal bins of confidence
-            (expected calibration error, Guo et al., arXiv 1706.04599), in [0, 1].
-        images: how many.
+        calibration_error: mean difference between confidence and accuracy over 15 equal bins of confidence (expected
+            calibration error, Guo et al., arXiv 1706.04599), in [0, 1].
+        images: number of images.
         per_class: in the order of the labels.
-        confusion: images, as ``[true class][predicted class]``.
+        confusion: numbers of images, ``[true class][predicted class]``.
         reliability: (mean confidence, accuracy, images) of each bin that has images.
     """
 
@@ -61,7 +61,7 @@ class ClassificationMetrics:
 
     @property
     def macro_precision(self) -> float:
-        """Mean over the classes that occur, each with the same weight; so are the next two."""
+        """Unweighted mean over the classes that occur, as in the next two."""
         return self._macro("precision")
 
     @property
@@ -106,7 +106,7 @@ class ClassificationMetrics:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ClassificationMetrics":
-        """What :meth:`to_dict` gave, also after a way through JSON."""
+        """The inverse of :meth:`to_dict`, also after a JSON round trip."""
         return cls(
             accuracy=values["accuracy"],
             top5=values["top5"],
@@ -161,7 +161,8 @@ def classification_metrics(logits: Tensor, targets: Tensor, labels: Sequence[str
 def classification_resampler(logits: Tensor, targets: Tensor, num_classes: int) -> Resampler:
     """Logits ``[N, K]`` and class numbers ``[N]`` -> a function from a draw of images to its main metrics.
 
-    What does not depend on the draw is computed once, so that a thousand draws of 50,000 images take a minute.
+    Everything that does not depend on the draw is computed once, so that a thousand draws of 50,000 images take a
+    minute.
     """
     log_probabilities = logits.double().log_softmax(1)
     confidence, predicted = log_probabilities.exp().max(1)

@@ -1,4 +1,4 @@
-"""What a report shows of a classifier: confusion, calibration, classes, mistakes, and where the model looked."""
+"""Report of a classifier: confusion, calibration, classes, mistakes and attention maps."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -92,7 +92,8 @@ def explained(
 
 
 def map_scores(predictor: Predictor, source: ImageSource) -> Faithfulness:
-    """How far the rollout can be believed, beside a random map and a blob; a more expensive model on fewer images."""
+    """Reliability of the rollout, compared with a random map and a blob; expensive models are measured on fewer
+    images."""
     passes = 3 * (3 * STEPS + 3)  # of three maps: two curves and the groups of SaCo
     count = round(SCORE_GMACS / (passes * max(measure_cost(predictor.model).gmacs, 1e-6)))
     images = split_images(predictor, source, limit=min(max(count, LEAST_SCORED), SCORED))
@@ -120,11 +121,11 @@ def classification_section(
     """The results.
 
     Args:
-        metrics: of the split.
+        metrics: metrics of the split.
         labels: class names.
         mistakes: the most confident first.
-        examples: some right answers, so that mistakes can be compared.
-        believed: scores of the maps beside them.
+        examples: some correct predictions, for comparison with the mistakes.
+        believed: scores of the maps.
     """
     small = len(labels) <= LARGEST_CONFUSION
     return Markup(
@@ -144,7 +145,7 @@ def classification_section(
 
 
 def classes_table(metrics: ClassificationMetrics) -> Markup:
-    """Each class's figures, lowest F1 first."""
+    """Metrics of each class, lowest F1 first."""
     rows = metrics.per_class
 
     def percent(name: str, values: Sequence[float]) -> Column:
@@ -159,7 +160,7 @@ def classes_table(metrics: ClassificationMetrics) -> Markup:
 
 
 def calibration(metrics: ClassificationMetrics) -> str:
-    """What the reliability diagram shows, in a sentence, from the calibration error and its direction."""
+    """A sentence about the reliability diagram, from the calibration error and its direction."""
     error = metrics.calibration_error
     measured = sum(count for *_, count in metrics.reliability)
     confidence = sum(c * count for c, _, count in metrics.reliability) / max(measured, 1)
@@ -177,7 +178,7 @@ def calibration(metrics: ClassificationMetrics) -> str:
 def common_confusions(
     confusion: Sequence[Sequence[int]], labels: Sequence[str], most: int = 12
 ) -> list[tuple[str, str, int]]:
-    """(true class, predicted class, images), the commonest first."""
+    """(true class, predicted class, number of images), the most frequent first."""
     pairs = [(labels[i], labels[j], n) for i, row in enumerate(confusion) for j, n in enumerate(row) if i != j and n]
     return sorted(pairs, key=lambda pair: -pair[2])[:most]
 
@@ -189,7 +190,7 @@ def score_row(one: MapScores) -> dict[str, Any]:
 
 
 def card(explanation: Explanation, truth: str) -> dict[str, str]:
-    """A picture beside where the model looked, with what it says."""
+    """An image with its attention map and prediction."""
     return {
         "name": explanation.name,
         "label": explanation.label,

@@ -1,4 +1,4 @@
-"""What a classifier predicts for one image."""
+"""Result of classification."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Classification(NotebookPicture):
     """The best classes of one image.
 
     Attributes:
-        name: of the image.
+        name: name of the image.
         label: the best class.
         score: the probability of that class.
         top: (class, probability), best first.

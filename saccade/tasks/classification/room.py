@@ -22,7 +22,7 @@ from saccade.tasks.classification.task import ClassificationTask
 
 
 class ClassificationRoom(TaskRoom):
-    """One class an image."""
+    """Image classification: one class per image."""
 
     name = "classification"
 

@@ -1,5 +1,5 @@
-"""Data, model and task of a classification run: a folder per class, a head with as many logits; with a teacher where
-one is given."""
+"""Data, model and task of a classification run: a folder per class, a head with as many logits; and a teacher if there
+is one."""
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,7 @@ def make_setup(config: RunConfig, device: torch.device, splits: DataSplits | Non
 
 
 def class_weights(config: RunConfig, splits: DataSplits) -> Tensor | None:
-    """How much an image of each class counts in the loss; None for all alike.
+    """Weight of each class in the loss; None for equal weights.
 
     Raises:
         ConfigError: classes are balanced twice, by weights and by sampling.
@@ -45,7 +45,7 @@ def class_weights(config: RunConfig, splits: DataSplits) -> Tensor | None:
         return None
     if config.data.sampling == "balanced":
         raise ConfigError(
-            "class_weights=balanced and data.sampling=balanced each make up for small classes, and both together count "
+            "class_weights=balanced and data.sampling=balanced each compensate for small classes, and together count "
             "them twice: set one of them"
         )
     return balanced_weights(torch.from_numpy(splits.train.labels), len(splits.classes))
@@ -54,7 +54,7 @@ def class_weights(config: RunConfig, splits: DataSplits) -> Tensor | None:
 def make_task(
     config: RunConfig, start: LoadedModel, device: torch.device, weights: Tensor | None = None
 ) -> ClassificationTask:
-    """Classification, with a teacher where the config names one, and with weights of the classes ``[K]``."""
+    """Classification, with a teacher if the config has one, and with class weights ``[K]``."""
     options = config.options
     assert isinstance(options, ClassificationConfig)
     distillation = options.distillation

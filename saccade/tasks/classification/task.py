@@ -1,4 +1,4 @@
-"""Which of K classes an image shows: cross-entropy, softmax, accuracy.
+"""Image classification: cross-entropy, softmax, accuracy.
 
 B images, K classes.
 """
@@ -26,16 +26,16 @@ from saccade.tasks.contrastive.results import Embedding
 
 
 class ClassificationTask(IndependentParts):
-    """One class an image.
+    """Classification of images into K classes.
 
     Args:
         labels: K class names, in the order of the logits; () for a model without a head, which predicts its
             features.
         label_smoothing: fraction of the target that is spread evenly over all classes (Szegedy et al., arXiv
             1512.00567).
-        class_weights: ``[K]`` float32, how much an image of each class counts in the loss, whose mean is weighted
-            accordingly, as in :class:`torch.nn.CrossEntropyLoss`; None: all alike.
-        top: classes of each result, best first.
+        class_weights: ``[K]`` float32, weight of each class in the loss, whose mean is weighted accordingly, as in
+            :class:`torch.nn.CrossEntropyLoss`; None for equal weights.
+        top: number of classes in each result, best first.
     """
 
     name = "classification"
@@ -60,7 +60,7 @@ class ClassificationTask(IndependentParts):
 
     @property
     def smallest_loss(self) -> float:
-        """The entropy of the smoothed target; with class weights that of the class where it is smallest."""
+        """The entropy of the smoothed target; with class weights, the smallest over classes."""
         count = len(self.labels)
         other = self.label_smoothing / count
         right = 1 - self.label_smoothing + other
@@ -151,6 +151,6 @@ def balanced_weights(labels: Tensor, count: int) -> Tensor:
 
 @torch.no_grad()
 def correct(logits: Tensor, batch: Batch) -> Tensor:
-    """How many images of the batch are classified correctly; with mixed targets the larger part counts."""
+    """Number of correctly classified images of the batch; with mixed targets the larger component counts."""
     target = batch.classes if batch.classes.ndim == 1 else batch.classes.argmax(1)
     return (logits.argmax(1) == target).sum()

@@ -1,4 +1,4 @@
-"""The teacher of a distilled run: any checkpoint with the classes, run on images prepared as it requires."""
+"""The teacher of a distillation run: any checkpoint with the classes, with its own preprocessing."""
 
 from pathlib import Path
 
@@ -12,16 +12,16 @@ from saccade.errors import ConfigError
 
 
 class Teacher:
-    """Images as the student sees them ``[B, C, H, W]`` -> the teacher's logits for the student's classes ``[B, K]``.
+    """The student's input images ``[B, C, H, W]`` -> the teacher's logits for the student's classes ``[B, K]``.
 
     Args:
         path: a run, a model directory, a published file or hub:ORG/NAME.
         classes: the student's; the teacher must have each by name, and may have more.
-        student: how the student's images are prepared; they are brought to the teacher's size and statistics.
+        student: the student's preprocessing; images are converted to the teacher's size and statistics.
         device: where both run.
 
     Raises:
-        ConfigError: the teacher lacks a class, or does not record how images are prepared for it.
+        ConfigError: the teacher lacks a class, or does not record its preprocessing.
     """
 
     def __init__(self, path: str | Path, classes: tuple[str, ...], student: Preprocessing, device: torch.device):
@@ -40,7 +40,7 @@ class Teacher:
         return self.model(self.translated(images))[:, self.columns]
 
     def translated(self, images: Tensor) -> Tensor:
-        """From the student's statistics, channels and size to the teacher's."""
+        """Convert images from the student's statistics, channels and size to the teacher's."""
         images = self.student.levels(images)
         if self.own.channels != self.student.channels:
             images = images.mean(dim=1, keepdim=True).expand(-1, self.own.channels, -1, -1)

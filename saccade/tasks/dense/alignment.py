@@ -1,6 +1,6 @@
-"""Fit a predicted depth map to the ground truth, as far as its loss leaves scale and shift open.
+"""Fit a predicted depth map to the ground truth, if its loss does not determine scale or shift.
 
-A pixel without a depth is NaN in the target and does not count.
+Pixels without depth are NaN in the target and are ignored.
 """
 
 import torch
@@ -16,7 +16,7 @@ def best_scale_and_shift(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         pred: ``[B, ...]``.
-        target: ``[B, ...]``, NaN where it is not known.
+        target: ``[B, ...]``, NaN where unknown.
 
     Returns:
         s and t, ``[B, 1]`` each; s is 0 for an image whose prediction is constant.
@@ -33,7 +33,8 @@ def best_scale_and_shift(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def median(values: Tensor) -> Tensor:
-    """The median over the last dimension, of an even count the mean of the two in the middle; torch's is the lower one.
+    """The median over the last dimension; for an even count the mean of the two middle values, of which torch takes the
+    lower one.
 
     Args:
         values: ``[..., n]``, n at least 1.
@@ -43,7 +44,7 @@ def median(values: Tensor) -> Tensor:
 
 
 def measurable(target: Tensor, max_depth: float | None) -> Tensor:
-    """The ground truth in metres with NaN where it is not nearer than `max_depth`."""
+    """The ground truth in metres, with NaN at and beyond `max_depth`."""
     return target if max_depth is None else torch.where(target < max_depth, target, torch.nan)
 
 
@@ -57,8 +58,8 @@ def aligned_depth(
         target: ``[H, W]`` metres, NaN where it is not known.
         alignment: "none"; "scale", the ratio of the medians; "scale-shift", least squares on the inverse depth.
         inverse: whether `pred` is an inverse depth, which only "scale-shift" turns into metres.
-        max_depth: metres; pixels whose target is not nearer take no part in the fit, and farther predictions are set to
-            it. Without it the fit of an inverse depth may reach 1,000 m, and few such pixels are most of an RMSE.
+        max_depth: metres; pixels with a farther target are excluded from the fit, and farther predictions are clamped
+            to it. Without it the fit of an inverse depth may reach 1,000 m, and few such pixels dominate the RMSE.
 
     Returns:
         ``[H, W]`` metres, float32, at least 0.001.

@@ -1,4 +1,5 @@
-"""Check depth maps and class masks before training: unreadable, of another size than their image, without a value."""
+"""Check depth maps and class masks before training: unreadable maps, maps of another size than their image, empty
+maps."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -25,10 +26,10 @@ class MapReport:
         images: split -> images.
         values: split -> class -> pixels; or, of depth, "nearest", "median" and "farthest" in metres.
         holes: split -> fraction of pixels without a value.
-        broken: image -> the error of reading it or its map.
+        broken: image -> error of reading it or its map.
         empty: images whose mask has no class at all; a depth map without a value is in `broken`.
         warnings: probable problems of the whole data set.
-        examined: how many images were opened, of how many.
+        examined: number of images opened, and total number.
         notes: the layout, the file that names the classes, and files that were skipped.
     """
 
@@ -79,9 +80,9 @@ def check_maps(
 
     Args:
         splits: from :func:`saccade.tasks.dense.sources.open_dense`.
-        kind: which maps.
+        kind: kind of the maps.
         mode: "full"; "sample", an even sample of 2,000; "auto", full up to 20,000 images.
-        on_image: called with (images done, images in all).
+        on_image: called with (images done, total number of images).
     """
     parts = {name: part for name in SPLITS if (part := getattr(splits, name)) is not None}
     total = sum(len(part) for part in parts.values())

@@ -1,4 +1,4 @@
-"""Which class a number or a colour of a mask is: files that name the classes of a segmentation data set.
+"""Files that map numbers or colours of masks to the classes of a segmentation data set.
 
 classes.json            a list of names in the order of their numbers, or a map of numbers to names
 class_dict.csv          name,r,g,b: the colour of each class (Kaggle's CamVid, DeepGlobe)
@@ -54,7 +54,7 @@ class ClassTable:
     """The classes of masks.
 
     Attributes:
-        file: the name of the file that defines them, for messages.
+        file: name of the file that defines them, for messages.
         names: number in a mask -> class; several numbers may share one.
         colours: colour in a mask -> number; {}: masks hold numbers.
     """

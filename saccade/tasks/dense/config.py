@@ -12,7 +12,7 @@ Alignment = Literal["none", "scale", "scale-shift"]
 
 @dataclass(frozen=True)
 class DepthConfig:
-    """How depth is learned and measured."""
+    """Options of depth estimation."""
 
     # "silog": metres, partly invariant to their common scale (Eigen et al., arXiv 1406.2283); "l1": metres;
     # both of these: inverse depth up to scale and shift, for data of unknown scale. "ssitrim": Ranftl et al. (arXiv
@@ -40,7 +40,7 @@ class DepthConfig:
 
 @dataclass(frozen=True)
 class SegmentationConfig:
-    """How segmentation is learned."""
+    """Options of segmentation."""
 
     auxiliary_weight: NotNegative = 0.2  # weight of the auxiliary head's loss (Zhao et al., arXiv 1612.01105)
 

@@ -1,6 +1,6 @@
-"""How far each pixel is: losses that leave open what cannot be known, and metrics after the alignment that fits them.
+"""Depth estimation: losses that are invariant to unknown scale or shift, and metrics after the matching alignment.
 
-Pixels without a depth (NaN) do not count. B images, H x W pixels.
+Pixels without depth (NaN) are ignored. B images, H x W pixels.
 """
 
 from collections.abc import Sequence
@@ -34,14 +34,14 @@ STRIDES = (1, 2, 4, 8)  # of the scales at which the ssi and ssitrim losses comp
 
 
 class DepthOutput(Protocol):
-    """What a model returns."""
+    """Output of a depth model."""
 
     @property
     def values(self) -> Tensor: ...  # [B, H, W]
 
 
 class DepthTask(IndependentParts):
-    """A depth for every pixel, in metres; or its inverse up to scale and shift, with the ssi and ssitrim losses."""
+    """Depth of every pixel in metres, or inverse depth up to scale and shift with the ssi and ssitrim losses."""
 
     name = "depth"
     labels: tuple[str, ...] = ()
@@ -58,12 +58,12 @@ class DepthTask(IndependentParts):
 
     @property
     def unit(self) -> str:
-        """Of the model's predictions: "m" for metres, "" for an inverse depth."""
+        """Unit of the predictions: "m" for metres, "" for an inverse depth."""
         return "" if self.predicts_inverse else "m"
 
     @property
     def alignment(self) -> Alignment:
-        """What is fitted to the ground truth before measuring."""
+        """The alignment to the ground truth before measuring."""
         return "scale-shift" if self.predicts_inverse else self.config.alignment
 
     def aligned(self, pred: Tensor, target: Tensor) -> Tensor:
@@ -133,7 +133,7 @@ class DepthTask(IndependentParts):
         return terms
 
     def attention_groups(self, model: nn.Module, outputs: DepthOutput, batch: Batch) -> list[AttentionGroup]:
-        """Of a DPT: its patches, with the layers that the decoder reads."""
+        """The patches of a DPT, with the layers that the decoder reads."""
         return tapped_groups(model, batch)
 
     def eval_step(self, model: nn.Module, batch: Batch) -> DepthOutput:

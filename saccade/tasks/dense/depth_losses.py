@@ -1,4 +1,4 @@
-"""Losses of depth, as sums that a mean is made of.
+"""Losses of depth, as sums from which means are computed.
 
     silog    sqrt(mean(g²) - λ mean(g)²), g = log pred - log target, of an image     (Eigen et al., arXiv 1406.2283)
     ssitrim  trimmed mean of |d - d*|, both moved to a median of 0 and scaled to a mean absolute deviation of 1
@@ -6,8 +6,8 @@
     ssi      |s d + t - d*| after the scale s and shift t of the inverse depth with the least squared error
 
 The root and λ = 0.85 of silog follow Lee et al. (arXiv 1907.10326). ssitrim with the gradient term is the loss that
-MiDaS was trained with. ssi is none of Ranftl's: its errors are not trimmed, and have the unit of the ground truth.
-Pixels without a depth (NaN) do not count. B images, H x W pixels.
+MiDaS was trained with. ssi is not one of Ranftl's losses: its errors are not trimmed, and have the unit of the ground
+truth. Pixels without depth (NaN) are ignored. B images, H x W pixels.
 """
 
 import torch

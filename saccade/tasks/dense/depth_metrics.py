@@ -1,4 +1,4 @@
-"""How well depth is predicted: the errors of an image, and their mean over images (Eigen et al., arXiv 1406.2283)."""
+"""Metrics of depth: the errors of an image, and their mean over images (Eigen et al., arXiv 1406.2283)."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -18,17 +18,17 @@ ALIGNED = dict(zip(get_args(Alignment), ("in metres", "up to a factor", "up to s
 
 @dataclass(frozen=True)
 class DepthMetrics:
-    """The mean over images.
+    """Depth metrics, means over images.
 
     Attributes:
         abs_rel: mean of |pred - target| / target.
         rmse: root mean squared error in metres.
         silog: standard deviation of log(pred) - log(target), times 100.
         delta1, delta2, delta3: fraction of pixels within a factor 1.25, 1.25², 1.25³.
-        alignment: what was fitted to the ground truth before.
-        images: how many.
+        alignment: alignment to the ground truth before measuring.
+        images: number of images.
         log10: mean of |log10(pred) - log10(target)|; None in metrics that earlier versions stored.
-        max_depth: metres from which ground truth was left out and to which predictions were limited; None: no limit.
+        max_depth: metres beyond which ground truth was excluded and predictions were clamped; None for no limit.
     """
 
     warning = ""
@@ -67,7 +67,7 @@ class DepthMetrics:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "DepthMetrics":
-        """What :meth:`to_dict` gave, also after a way through JSON."""
+        """The inverse of :meth:`to_dict`, also after a JSON round trip."""
         return cls(**values)
 
     def __str__(self) -> str:

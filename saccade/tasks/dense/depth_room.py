@@ -25,7 +25,7 @@ INVERSE: Mapping[str, Any] = {"loss": "ssi"}  # published files predict the inve
 
 
 class DepthRoom(TaskRoom):
-    """The distance of every pixel."""
+    """Depth estimation: the distance of every pixel."""
 
     name = "depth"
 

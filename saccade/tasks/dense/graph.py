@@ -1,4 +1,4 @@
-"""The ends of exported dense models: maps at the size of the image."""
+"""The last parts of exported dense models: maps at the size of the image."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

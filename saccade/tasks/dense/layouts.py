@@ -1,4 +1,4 @@
-"""Which files are an image and its map: the layouts of folders.
+"""Folder layouts of images and their maps.
 
 images/a.jpg              masks/a.png             also labels/, annotations/, gt/, SegmentationClass/ …; depth/
 train/images/a.jpg        train/masks/a.png       a folder for each split, or

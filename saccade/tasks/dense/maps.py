@@ -15,7 +15,7 @@ MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif")
 HEADER_LINE = 256  # bytes of a line in the header of a PFM
 DEPTH_SUFFIXES = (".png", ".pfm", ".npy")
 WITHOUT_TABLE = (
-    "nothing says which class each colour is: put class_dict.csv with the columns name,r,g,b (or labelmap.txt of CVAT, "
+    "no file maps colours to classes: put class_dict.csv with the columns name,r,g,b (or labelmap.txt of CVAT, "
     "label_colors.txt of CamVid) into the folder of the data, or set data.class_table to such a file"
 )
 

@@ -1,4 +1,4 @@
-"""What a model predicts for every pixel of one image."""
+"""Results of dense prediction."""
 
 import io
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ class Depth(NotebookPicture):
     """A depth map.
 
     Attributes:
-        name: of the image.
+        name: name of the image.
         depth: ``[H, W]`` float32 at the size of the image: metres; or an inverse depth up to scale and shift, largest
             where it is nearest.
         unit: "m", or "" for an inverse depth.
@@ -90,7 +90,7 @@ class Segmentation(NotebookPicture):
     """A class map.
 
     Attributes:
-        name: of the image.
+        name: name of the image.
         classes: ``[H, W]`` int64 at the size of the image, indices of `labels`.
         labels: K class names.
     """

@@ -1,4 +1,4 @@
-"""Which class each pixel shows: cross-entropy over the labelled pixels, mean intersection over union.
+"""Semantic segmentation: cross-entropy over the labelled pixels, mean intersection over union.
 
 B images, H x W pixels, K classes.
 """
@@ -26,7 +26,7 @@ TOP = 5  # classes of an image in predictions.json
 
 
 class SegmentationOutput(Protocol):
-    """What a model returns."""
+    """Output of a segmentation model."""
 
     @property
     def values(self) -> Tensor: ...  # [B, K, H, W] logits
@@ -36,12 +36,12 @@ class SegmentationOutput(Protocol):
 
 
 class SegmentationTask(IndependentParts):
-    """A class for every pixel.
+    """Semantic segmentation: a class for every pixel.
 
     Args:
         labels: K class names, in the order of the logits.
         config: weights of the losses.
-        auxiliary_head: whether the model has one: a DPT, which takes `auxiliary=True` then.
+        auxiliary_head: whether the model has an auxiliary head, as a DPT with `auxiliary=True`.
     """
 
     name = "segmentation"
@@ -72,7 +72,7 @@ class SegmentationTask(IndependentParts):
         return LossTerms(loss, {"pixel accuracy": LossTerm(correct, "labelled pixels")})
 
     def attention_groups(self, model: nn.Module, outputs: SegmentationOutput, batch: Batch) -> list[AttentionGroup]:
-        """Of a DPT: its patches, with the layers that the decoder reads."""
+        """The patches of a DPT, with the layers that the decoder reads."""
         return tapped_groups(model, batch)
 
     def eval_step(self, model: nn.Module, batch: Batch) -> SegmentationOutput:

@@ -1,4 +1,4 @@
-"""How well pixels are classified: intersection over union of each class, pixel accuracy."""
+"""Metrics of segmentation: intersection over union of each class, pixel accuracy."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -57,7 +57,7 @@ class SegmentationMetrics:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "SegmentationMetrics":
-        """What :meth:`to_dict` gave, also after a way through JSON."""
+        """The inverse of :meth:`to_dict`, also after a JSON round trip."""
         return cls(**{**values, "per_class": tuple(ClassIoU(**row) for row in values["per_class"])})
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What a report shows of segmentation: the classes, and the worst images and their ground truth."""
+"""Report of segmentation: the classes, and the worst images with their ground truth."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -23,7 +23,7 @@ from saccade.tasks.dense.sources import DenseSource, RenumberedMasks, open_dense
 
 
 class SegmentationRoom(TaskRoom):
-    """The class of every pixel."""
+    """Semantic segmentation: the class of every pixel."""
 
     name = "segmentation"
 

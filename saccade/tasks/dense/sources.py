@@ -174,7 +174,7 @@ def open_dense(path: str, kind: Kind, config: DataConfig | None = None) -> DataS
             names the classes.
 
     Raises:
-        DataError: there is no such folder, an image has no map, or nothing names the classes of the masks.
+        DataError: there is no such folder, an image has no map, or no file names the classes of the masks.
     """
     config = config or DataConfig()
     if path == "scenes":
@@ -242,8 +242,8 @@ def _mask_reader(root: Path, pairs: Pairs, masks: Sequence[Path], config: DataCo
         notes.append(f"no file names the classes: they are {' and '.join(FOREGROUND)}")
     else:
         raise DataError(
-            f"nothing names the classes of the masks of {root}, which hold {_shown(numbers)}: put classes.json, a list "
-            "of their names in the order of their numbers, into it, or set data.class_table to such a file"
+            f"no file names the classes of the masks of {root}, which contain {_shown(numbers)}: put classes.json, a "
+            "list of their names in the order of their numbers, into it, or set data.class_table to such a file"
         )
     if file is not None:
         notes.append(f"{len(table.classes)} classes by {file.name}")

@@ -1,4 +1,4 @@
-"""Images with boxes as padded batches: what `batching.py` does for images with one label.
+"""Images with boxes as padded batches.
 
 Boxes are transformed with their image (torchvision's transforms v2). A batch is padded to its largest image, and its
 `valid` mask marks the pixels that belong to an image.
@@ -53,7 +53,7 @@ class BoxSample:
 
 
 class TransformedBoxes(NamedTuple):
-    """What :class:`BoxTransform` makes of an image; boxes are centre x, centre y, width, height as fractions of it."""
+    """Output of :class:`BoxTransform`; boxes are centre x, centre y, width, height as fractions of the image."""
 
     image: Tensor  # [C, h, w]
     boxes: Tensor  # [n, 4]
@@ -68,7 +68,7 @@ class BoxTransform:
     Args:
         preprocessing: of the model.
         config: flip, colour jitter, and `crop_scale` of IoU-based random crops; None for evaluation.
-        multi_scale: resize each training image to another size, as DETR; see `multi_scale.py`.
+        multi_scale: resize each training image to another size, as in DETR; see `multi_scale.py`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What may be wrong with the numbers of a box, and what was probably meant."""
+"""Possible errors in the coordinates of a box, and their probable corrections."""
 
 from typing import Literal
 

@@ -1,5 +1,5 @@
-"""Coordinates of boxes: centre and size as fractions of the image, where models predict them; corners in pixels, where
-they are measured and drawn."""
+"""Coordinates of boxes: centre and size as fractions of the image for models, corners in pixels for metrics and
+drawing."""
 
 import torch
 from torch import Tensor
@@ -42,8 +42,8 @@ def valid_sizes(valid: Tensor) -> Tensor:
 
 
 def inside_crowds(boxes: Tensor, crowd_boxes: Tensor) -> Tensor:
-    """``[B, n]`` boolean, whether more than half of a box lies in one crowd, where COCO's evaluation at IoU 0.5 counts
-    it neither as right nor as wrong.
+    """``[B, n]`` boolean, whether more than half of a box is in one crowd, where COCO's evaluation at IoU 0.5 counts it
+    neither as correct nor as wrong.
 
     Args:
         boxes: ``[B, n, 4]`` centre x, centre y, width, height.

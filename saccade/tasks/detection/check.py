@@ -1,6 +1,6 @@
 """Check boxes before training: empty, inverted, outside their image, corners in place of a width and height.
 
-One invalid box in thousands is enough to spoil the loss of a detector.
+One invalid box in thousands can corrupt the loss of a detector.
 """
 
 from collections import Counter
@@ -41,11 +41,11 @@ class BoxReport:
     Attributes:
         counts: split -> class -> boxes.
         images: split -> images.
-        checked: images that were opened.
+        checked: number of images that were opened.
         problems: invalid boxes.
-        broken: image -> why it cannot be read.
+        broken: image -> error of reading it.
         rewritten: annotations that were corrected.
-        notes: the layout.
+        notes: notes on the layout.
     """
 
     counts: dict[str, dict[str, int]]
@@ -93,8 +93,8 @@ def check_boxes(
 
     Args:
         splits: from :func:`saccade.tasks.detection.sources.open_boxes`.
-        mode: "full" opens every image, "sample" some 2,000, "auto" all of up to 20,000.
-        on_image: called with (images done, images in all).
+        mode: "full" opens every image, "sample" about 2,000, "auto" all of up to 20,000.
+        on_image: called with (images done, total number of images).
     """
     parts = {name: part for name in SPLITS if (part := getattr(splits, name)) is not None}
     counts, problems, broken = {}, [], {}
@@ -127,7 +127,7 @@ def check_boxes(
 def fix_coco(root: Path, report: BoxReport) -> list[Path]:
     """Rewrite COCO annotations with corrected boxes, without those that cannot be corrected.
 
-    The original of each changed file is saved beside it as `NAME.json.orig`.
+    The original of each changed file is saved as `NAME.json.orig` next to it.
 
     Returns:
         the rewritten files.

@@ -12,7 +12,7 @@ from saccade.config_io import Count, NotNegative
 class DetectionConfig:
     """Costs and weights, by default those of Carion et al. (arXiv 2005.12872).
 
-    The costs, `loss_ce`, `loss_bbox`, `eos_coef` and the `aux` options are DETR's alone; FCOS has `loss_giou`.
+    The costs, `loss_ce`, `loss_bbox`, `eos_coef` and the `aux` options apply only to DETR; FCOS has `loss_giou`.
     """
 
     cost_class: NotNegative = 1.0  # of the probability of the target's class, in the matcher

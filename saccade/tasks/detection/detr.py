@@ -31,7 +31,7 @@ IGNORED = -100  # the target of queries without a loss
 
 
 class SetPrediction(Protocol):
-    """What a model of this kind returns."""
+    """Output of a set-prediction detector."""
 
     @property
     def logits(self) -> Tensor: ...  # [B, Q, K + 1], the last class is "no object"
@@ -78,11 +78,11 @@ class DetrTask(DetectionTask):
     def train_step(self, model: nn.Module, batch: Batch) -> LossTerms:
         """Cross-entropy, L1 and generalised IoU after every decoder layer, and of masks where there are some.
 
-        A query that is matched to no object, and of whose predicted box more than half lies in a crowd, has no loss:
-        whether it is right is not known. The divisors do not depend on it.
+        An unmatched query whose predicted box is more than half inside a crowd has no loss, since its correctness is
+        unknown. The divisors do not depend on this.
 
         The metrics are these terms of the last layer, the mean IoU of matched boxes, and the fraction of them with the
-        right class and an IoU above 0.5 (`recall`).
+        correct class and an IoU above 0.5 (`recall`).
         """
         outputs: SetPrediction = forward(model, batch)
         targets = targets_of(batch)
@@ -151,7 +151,7 @@ class DetrTask(DetectionTask):
         return tensors
 
     def postprocess(self, outputs: SetPrediction, batch: Batch) -> list[PredictedBoxes]:
-        """Every query is a box, with the most probable class but "no object"."""
+        """One box per query, with the most probable class other than "no object"."""
         scores, labels = outputs.logits.float().softmax(-1)[..., :-1].max(-1)
         boxes = boxes_to_pixels(outputs.boxes, targets_of(batch)["sizes"])
         return [PredictedBoxes(*rows) for rows in zip(boxes, scores, labels)]
@@ -175,7 +175,7 @@ class DetrTask(DetectionTask):
         ]
 
     def decode(self, outputs: SetPrediction, batch: Batch) -> Sequence[Result]:
-        """Boxes, with their masks where the model has a mask head."""
+        """Boxes, with masks if the model has a mask head."""
         predictions = self.postprocess(outputs, batch)
         detections = []
         for name, pred in zip(batch.names, predictions):
@@ -197,7 +197,7 @@ class DetrTask(DetectionTask):
 
 @torch.no_grad()
 def box_metrics(outputs: SetPrediction, classes: Tensor, boxes: Tensor, matches: Matches) -> dict[str, Tensor]:
-    """Sums over matched pairs: their IoU, and how many have the right class and an IoU above 0.5."""
+    """Sums over matched pairs: their IoU, and the number with the correct class and an IoU above 0.5."""
     pred, truth = matched_boxes(outputs, boxes, matches)
     iou, _ = box_ious(box_cxcywh_to_xyxy(pred), box_cxcywh_to_xyxy(truth))
     pred_classes = outputs.logits[matches.image, matches.query].argmax(-1)

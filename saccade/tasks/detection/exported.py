@@ -14,10 +14,11 @@ LEAST = 0.01  # score of a box before suppression
 
 
 class DetectionDecoder:
-    """The boxes of each image: of a graph of object queries all of them, else those that suppression leaves.
+    """The boxes of each image: all of them for a graph of object queries, otherwise those left by non-maximum
+    suppression.
 
     Args:
-        task: its option `threshold` is the score from which a box counts, 0.5 by default.
+        task: its option `threshold` is the lowest score of a box, 0.5 by default.
     """
 
     def __init__(self, task: ExportedTask):

@@ -1,11 +1,11 @@
 """FCOS: a dense one-stage detector without anchors (Tian et al., arXiv 1904.01355), trained and decoded.
 
 Every location of the feature maps predicts a class and the distances to the four edges of its box. Several locations
-find the same object, so non-maximum suppression keeps the box with the highest score of those that overlap.
+predict the same object, so non-maximum suppression keeps the box with the highest score among overlapping ones.
 
-It differs from the paper. Only locations near the middle of an object learn it (centre sampling, as in the authors'
-later code), in place of a centre-ness branch. An object belongs to the finest map whose stride fits its size, in place
-of five ranges of distances. Boxes are learned by their generalised IoU (Rezatofighi et al., arXiv 1902.09630).
+Differences from the paper: only locations near the centre of an object are positive (centre sampling, as in the
+authors' later code), instead of a centre-ness branch. An object belongs to the finest map whose stride fits its size,
+in place of five ranges of distances. Boxes are learned by their generalised IoU (Rezatofighi et al., arXiv 1902.09630).
 
 B images, P locations of all maps, K classes, n objects in the image that has most.
 """
@@ -30,7 +30,7 @@ TOP_CANDIDATES = 300  # boxes with the highest scores, before non-maximum suppre
 
 
 class DensePrediction(Protocol):
-    """What a model of this kind returns."""
+    """Output of a dense detector."""
 
     @property
     def logits(self) -> Tensor: ...  # [B, P, K]
@@ -46,7 +46,7 @@ class DensePrediction(Protocol):
 
 
 class DenseDetector(Protocol):
-    """A model that knows its locations before it runs."""
+    """A model whose locations can be computed without running it."""
 
     def locations(self, image_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """``[P, 2]`` and ``[P]``: the locations and their strides for inputs of (H, W) pixels."""
@@ -76,7 +76,7 @@ class FcosTask(DetectionTask):
         self.nms_iou_threshold, self.score_threshold = nms_iou_threshold, score_threshold
 
     def counts(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """The positive locations: those that learn an object."""
+        """Number of positive locations, those with an assigned object."""
         height, width = batch.inputs.shape[-2:]
         locations, strides = cast(DenseDetector, model).locations((height, width))
         assigned = self.assigned(batch, locations.to(batch.inputs.device), strides.to(batch.inputs.device))
@@ -86,7 +86,7 @@ class FcosTask(DetectionTask):
         """The focal loss (Lin et al., arXiv 1708.02002) of the classes of all locations, since nearly all of them are
         background, and one minus the generalised IoU of the positive ones; in training also their mean IoU.
 
-        A location in a crowd that learns no object has no loss: whether it is background is not known."""
+        A location in a crowd without an assigned object has no loss, since it may not be background."""
         outputs: DensePrediction = forward(model, batch)
         targets = targets_of(batch)
         assigned = self.assigned(batch, outputs.locations, outputs.strides)
@@ -117,13 +117,13 @@ class FcosTask(DetectionTask):
         return ((points > crowds[..., :2]) & (points < crowds[..., 2:])).all(-1).any(-1)
 
     def assigned(self, batch: Batch, locations: Tensor, strides: Tensor) -> Tensor:
-        """The object that each location of each image learns, ``[B, P]``; -1 for background."""
+        """The object assigned to each location of each image, ``[B, P]``; -1 for background."""
         targets = targets_of(batch)
         boxes = boxes_to_pixels(targets["boxes"], valid_sizes(targets["valid"]))
         return assign_targets(locations, strides, boxes, targets["classes"])
 
     def postprocess(self, outputs: DensePrediction, batch: Batch) -> list[PredictedBoxes]:
-        """The boxes that non-maximum suppression leaves, at most 100 an image."""
+        """The boxes after non-maximum suppression, at most 100 per image."""
         boxes = boxes_to_pixels(outputs.boxes, targets_of(batch)["sizes"])
         predictions = []
         for logits, candidates in zip(outputs.logits.float(), boxes):
@@ -133,14 +133,14 @@ class FcosTask(DetectionTask):
         return predictions
 
     def suppressed(self, candidates: PredictedBoxes) -> PredictedBoxes:
-        """What non-maximum suppression leaves of the candidates of one image, highest score first."""
+        """The candidates of one image that remain after non-maximum suppression, highest score first."""
         boxes, scores, labels = (rows[candidates.scores > self.score_threshold] for rows in candidates)
         left = batched_nms(boxes, scores, labels, self.nms_iou_threshold)[:MAX_DETECTIONS]
         return PredictedBoxes(boxes[left], scores[left], labels[left])
 
 
 def assign_targets(locations: Tensor, strides: Tensor, boxes: Tensor, classes: Tensor) -> Tensor:
-    """The object that each location learns, ``[B, P]``, -1 for background; of several objects the smallest.
+    """The object assigned to each location, ``[B, P]``, -1 for background; of several objects the smallest.
 
     Args:
         locations: ``[P, 2]`` x, y in pixels.

@@ -1,4 +1,4 @@
-"""The ends of exported detectors: boxes in pixels of the image, scores and classes."""
+"""The last parts of exported detectors: boxes in pixels of the image, scores and classes."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager

@@ -1,4 +1,4 @@
-"""How well a detector does: average precision by COCO's own code (pycocotools), confusion, errors of single images."""
+"""Metrics of detection: average precision by COCO's own code (pycocotools), confusion, errors of single images."""
 
 import contextlib
 import io
@@ -42,17 +42,18 @@ class ClassAP:
 
 @dataclass(frozen=True)
 class DetectionMetrics:
-    """How well a detector did, by COCO's definitions; -1 where there was nothing to measure.
+    """Metrics of a detector by COCO's definitions; -1 if undefined.
 
     Attributes:
         ap: average precision, the mean over classes and over IoU thresholds 0.50, 0.55 … 0.95.
-        ap50, ap75: at one IoU threshold.
-        ap_small, ap_medium, ap_large: of objects with an area up to 32² pixels, from there to 96², and above.
+        ap50, ap75: average precision at one IoU threshold.
+        ap_small, ap_medium, ap_large: average precision of objects with an area up to 32² pixels, up to 96² pixels, and
+            above.
         recall: average recall over classes and IoU thresholds, with up to 100 boxes an image.
-        images, boxes: how many images, and objects in them without crowds.
+        images, boxes: number of images, and of objects in them without crowds.
         per_class: in the order of the labels.
-        mask_iou: mean IoU of the masks of matched queries and objects, where masks are learned.
-        recall_1, recall_10: as `recall` with up to 1 and 10 boxes an image.
+        mask_iou: mean IoU of the masks of matched queries and objects, if masks are learned.
+        recall_1, recall_10: as `recall`, with up to 1 and 10 boxes per image.
         recall_small, recall_medium, recall_large: as `recall`, of objects of these areas.
     """
 
@@ -115,7 +116,7 @@ class DetectionMetrics:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "DetectionMetrics":
-        """What :meth:`to_dict` gave, also after a way through JSON."""
+        """The inverse of :meth:`to_dict`, also after a JSON round trip."""
         rows = [ClassAP(**{**row, "precision": tuple(row["precision"])}) for row in values["per_class"]]
         return cls(**{**values, "per_class": tuple(rows)})
 
@@ -129,7 +130,7 @@ class DetectionMetrics:
 
 
 def format_figure(value: float) -> str:
-    """A figure of COCO for people; it is -1 where there was nothing to measure."""
+    """A COCO metric as text; -1 means undefined."""
     return f"{value:.3f}" if value >= 0 else "undefined"
 
 
@@ -304,8 +305,8 @@ def confusion_matrix(images: Sequence[tuple[Sequence[Box], Sequence[Box]]], labe
 
 
 def without_crowds(pred: Sequence[Box], target: Sequence[Box], crowds: Sequence[Box]) -> tuple[Box, ...]:
-    """The predicted boxes of an image that are right or wrong: all but those that lie in a crowd of their class, half
-    of their area or more, and are the detection of no object of it."""
+    """The predicted boxes of an image that count as correct or wrong: all except unmatched ones with at least half of
+    their area in a crowd of their class."""
     if not crowds:
         return tuple(pred)
     counted = []

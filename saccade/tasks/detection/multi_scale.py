@@ -23,7 +23,7 @@ CROP_PROBABILITY = 0.5
 
 
 class RandomSizeCrop(torch.nn.Module):
-    """Half of the time the image is resized and a rectangle of random sides cut out of it, with its boxes and masks.
+    """With probability 0.5, resize the image and crop a rectangle with random sides, with its boxes and masks.
 
     Args:
         preprocessing: of the model, with ``resize="range"``.
@@ -54,7 +54,7 @@ class RandomSizeCrop(torch.nn.Module):
 
 
 def random_size(preprocessing: Preprocessing) -> Preprocessing:
-    """The preprocessing with another shorter side; the longer one is limited as before."""
+    """The preprocessing with another shorter side and the same limit of the longer one."""
     if preprocessing.resize not in ("range", "edges"):
         raise ConfigError(
             "detection.multi_scale needs a model whose images keep their aspect ratio (resize: range), not "

@@ -37,9 +37,9 @@ class PanopticTask(DetrTask):
 
     Args:
         labels: K class names.
-        stuff: names of classes that are not counted, such as grass: all of one image is one segment. None: of the 250
-            classes of COCO's panoptic task those from 91 on, of any others none.
-        threshold: score above which a query takes part.
+        stuff: names of classes of stuff, such as grass, with one segment per class and image. None: classes 91 and
+            above of COCO's panoptic task with 250 classes, none otherwise.
+        threshold: lowest score of a query.
     """
 
     class_targets = ("target_labels", "segment_classes")
@@ -123,7 +123,7 @@ def overlaps_of(collected: Collected) -> list[SegmentOverlaps]:
 
 
 def merge_masks(masks: Tensor, classes: Sequence[int], stuff: Collection[int] = ()) -> tuple[Tensor, list[int]]:
-    """Each pixel goes to the query with the highest logit there; queries of one class of stuff share a segment.
+    """Assign each pixel to the query with the highest logit; queries of the same class of stuff share a segment.
 
     Args:
         masks: logits of the confident queries ``[Q, H, W]``.

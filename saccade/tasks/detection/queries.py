@@ -1,4 +1,4 @@
-"""What the object queries of a DETR attend to, and where in the image the objects are that each query predicts.
+"""Object queries of a DETR: their cross-attention, and the positions of the objects that each query predicts.
 
 After Carion et al. (arXiv 2005.12872), figures 6 and 7.
 
@@ -25,7 +25,7 @@ class QueryAttention:
     """One predicted object, its query, and the cross-attention of that query in the last decoder layer.
 
     Attributes:
-        query: its number.
+        query: its index.
         box: in pixels of the model's input.
         attention: ``[h, w]``, the mean over heads; sums to 1.
     """
@@ -65,7 +65,7 @@ def object_queries(
         predictor: a DETR.
         image: the image.
         threshold: score from which an object is in the result.
-        top: most objects.
+        top: maximum number of objects.
         budget: memory that the recording may take.
 
     Raises:

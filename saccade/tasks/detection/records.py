@@ -19,7 +19,7 @@ from saccade.tasks.detection.segmentations import rasterize, segmentation_proble
 
 class Crowd(NamedTuple):
     """A region with an unknown number of objects (COCO's `iscrowd`), or an object that does not count (`difficult` of
-    Pascal VOC): it is not trained on, and a detection in it is neither right nor wrong."""
+    Pascal VOC): it is not trained on, and a detection in it is neither correct nor wrong."""
 
     box: Box
     name: str  # of the class
@@ -40,7 +40,7 @@ class Record:
 
 
 class Contents(NamedTuple):
-    """What a data set on disk holds."""
+    """Contents of a data set on disk."""
 
     records: dict[str, list[Record]]  # by split
     classes: tuple[str, ...]

@@ -1,5 +1,5 @@
-"""What a report shows of a detector: AP by class, precision over recall, confusion, the images with most errors, and
-of a DETR its object queries."""
+"""Report of a detector: AP by class, precision over recall, confusion, the images with most errors, and the object
+queries of a DETR."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -169,7 +169,7 @@ def precision_recall_curves(metrics: DetectionMetrics) -> str:
 
 
 def queries_figure(images: Sequence[ObjectQueries]) -> Figure:
-    """One row an image: its predicted boxes, then for each object the cross-attention of its query."""
+    """One row per image: its predicted boxes, then for each object the cross-attention of its query."""
     axes, figure = image_grid(len(images), 1 + max((len(i.objects) for i in images), default=0))
     for row, one in zip(axes, images):
         pixels = enlarge(one.image)

@@ -1,5 +1,4 @@
-"""What a detector predicts for one image: boxes with classes, and with a mask head their masks or one segment for every
-pixel."""
+"""Results of detection: boxes with classes, with masks or a panoptic segmentation from models with a mask head."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -39,11 +38,11 @@ class Detection(NotebookPicture):
     """The objects in one image.
 
     Attributes:
-        name: of the image.
+        name: name of the image.
         boxes: highest score first.
         labels: the class names of the model.
         best_score: the highest score of all predicted boxes; None if there are none.
-        threshold: score from which a box is in `boxes`.
+        threshold: lowest score of `boxes`.
     """
 
     columns: ClassVar[tuple[str, ...]] = ("image", "label", "score", "left", "top", "right", "bottom")
@@ -131,7 +130,7 @@ class PanopticSegmentation(NotebookPicture):
     """One segment for every pixel of an image.
 
     Attributes:
-        name: of the image.
+        name: name of the image.
         ids: ``[H, W]`` int64, the segment of every pixel; 0 where no query is confident.
         segments: by their ids.
         labels: the class names of the model.

@@ -27,7 +27,7 @@ from saccade.tasks.detection.task import DetectionTask
 
 
 class DetectionRoom(TaskRoom):
-    """Boxes with classes."""
+    """Object detection: boxes with classes."""
 
     name = "detection"
 

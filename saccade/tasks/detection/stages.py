@@ -1,5 +1,4 @@
-"""Does a detector need non-maximum suppression? Measured after each decoder layer of a DETR, and on the candidates of a
-dense detector.
+"""Effect of non-maximum suppression, after each decoder layer of a DETR and on the candidates of a dense detector.
 
 Carion et al. (arXiv 2005.12872, figure 4): after the first layer suppression helps, because queries cannot yet see each
 other's predictions; after the last it does not. A dense detector depends on it.
@@ -35,7 +34,7 @@ class Stage:
     Attributes:
         stage: "decoder layer 1" …, or "candidates".
         plain, suppressed: metrics of all boxes, and of those that suppression leaves.
-        boxes_per_image: boxes from the score threshold on, without suppression.
+        boxes_per_image: boxes above the score threshold, without suppression.
         duplicates: fraction of these that suppression removes, in [0, 1].
     """
 

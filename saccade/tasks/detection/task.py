@@ -1,5 +1,5 @@
-"""What every detector has: predicted boxes with classes and scores, in pixels of the original image, and their average
-precision. The losses are in `detr.py` and `fcos.py`.
+"""The base of all detectors: predicted boxes with classes and scores, in pixels of the original image, and their
+average precision. The losses are in `detr.py` and `fcos.py`.
 
 B images, n boxes of an image, N boxes of all images.
 """
@@ -32,12 +32,12 @@ class PredictedBoxes(NamedTuple):
 
 
 class DetectionTask(IndependentParts):
-    """Boxes with classes.
+    """Detection: boxes with classes.
 
     Args:
         labels: K class names, in the order of the logits.
         config: costs and weights of the loss.
-        threshold: score from which a box is in a result; metrics are computed from all boxes.
+        threshold: lowest score of a box in a result; metrics are computed from all boxes.
     """
 
     name = "detection"
@@ -116,7 +116,7 @@ class DetectionTask(IndependentParts):
         return BoxDataset.collate(samples)[0]
 
     def decode(self, outputs: Any, batch: Batch) -> Sequence[Result]:
-        """The boxes of each image from the threshold on, highest score first."""
+        """The boxes of each image above the threshold, highest score first."""
         return [self.detection(name, pred) for name, pred in zip(batch.names, self.postprocess(outputs, batch))]
 
     def detection(self, name: str, pred: PredictedBoxes) -> Detection:
@@ -145,8 +145,8 @@ def crowds_of(batch: Batch) -> Tensor:
 
 
 def truth_of(batch: Batch) -> dict[str, Tensor]:
-    """What detections are measured against, by name, as :meth:`BoxDataset.collate` makes it; the boxes that are trained
-    on for a batch without a truth of its own."""
+    """The ground truth for evaluation, by name, as :meth:`BoxDataset.collate` makes it; the training boxes for a batch
+    without separate ground truth."""
     labels = targets_of(batch)
     if "truth_boxes" in labels:
         return labels

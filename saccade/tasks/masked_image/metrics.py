@@ -1,4 +1,4 @@
-"""How well masked patches are predicted. Loads no torch."""
+"""Metrics of masked image modelling. Loads no torch."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,7 +10,7 @@ class MaskedImageMetrics:
 
     Attributes:
         loss: mean over the masked patches: squared error of pixels, or cross-entropy of colours in nats.
-        images: how many.
+        images: number of images.
     """
 
     warning = ""

@@ -1,4 +1,4 @@
-"""What a report shows of masked image modelling: held-out images and their reconstructions."""
+"""Report of masked image modelling: held-out images and their reconstructions."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast

@@ -1,4 +1,4 @@
-"""What a masked model predicts for one image: the reconstruction of its masked patches."""
+"""Result of masked image modelling: the reconstruction of the masked patches of an image."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,9 +21,9 @@ class Reconstruction(NotebookPicture):
         name: of the image.
         loss: mean over the masked patches: squared error of pixels, or cross-entropy of colours in nats.
         num_masked, num_patches: patches that are masked, and all.
-        original: the image as the model's preprocessing made it, ``[H, W, 3]`` uint8.
-        masked: with its masked patches grey.
-        reconstruction: with its masked patches as predicted.
+        original: the preprocessed image, ``[H, W, 3]`` uint8.
+        masked: the image with its masked patches in grey.
+        reconstruction: the image with its masked patches as predicted.
     """
 
     columns: ClassVar[tuple[str, ...]] = ("image", "loss", "masked_patches", "patches")

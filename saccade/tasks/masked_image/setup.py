@@ -1,4 +1,4 @@
-"""Data, model and task of masked image modelling: images without labels, and the noise by which patches are masked."""
+"""Data, model and task of masked image modelling: images without labels, and the noise that selects masked patches."""
 
 import torch
 from torch import Tensor
@@ -74,7 +74,7 @@ def make_task(source: LoadedModel) -> MaskedImageTask:
 
     Raises:
         ConfigError: the model masks no patches.
-        CheckpointError: it does not record how images are prepared for it.
+        CheckpointError: it does not record its preprocessing.
     """
     require_preprocessing(source)
     model, preprocessing = source.model, source.preprocessing

@@ -111,14 +111,14 @@ class MaskedImageTask(IndependentParts):
         return (self.errors(outputs, images) * outputs.mask).sum(dim=1).float()
 
     def targets(self) -> str:
-        """What is predicted of each masked patch, for people."""
+        """Description of the targets."""
         (height, width), (rows, columns) = self.patch_size, self.preprocessing.size
         scale = ", ".join(f"{value:.3g}" for value in (*self.preprocessing.mean, *self.preprocessing.std))
         places = f"patches of {height} x {width} in images of {rows} x {columns}"
         return f"{self.target_kind} of {places} (mean and std {scale})"
 
     def incomparable_metrics(self, other: Task) -> Mapping[str, str]:
-        """The loss, where the targets differ."""
+        """The loss, if the targets differ."""
         assert isinstance(other, MaskedImageTask)
         if self.targets() == other.targets():
             return {}

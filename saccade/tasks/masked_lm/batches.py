@@ -22,7 +22,7 @@ IGNORE_INDEX = -1  # the target of a token that is not predicted
 
 @dataclass(frozen=True)
 class TokenMasking:
-    """Which tokens of a text are predicted (Devlin et al., arXiv 1810.04805, section 3.1).
+    """Selection of the masked tokens of a text (Devlin et al., arXiv 1810.04805, section 3.1).
 
     Attributes:
         mask_ratio: probability with which each token is selected for prediction.

@@ -1,5 +1,5 @@
-"""The Bayes-optimal accuracy of masked language modelling where the texts are numbers in words: no model can predict
-more masked tokens in expectation.
+"""The Bayes-optimal accuracy of masked language modelling for numbers in words: no model can predict more masked tokens
+in expectation.
 
 A number is drawn uniformly and its words are masked with noise. By Bayes' rule the posterior of a number is
 proportional to the likelihood of the input under it, and that of a masked word to the sum over the numbers that have it
@@ -27,7 +27,7 @@ class BayesOptimum:
     Attributes:
         expected: mean posterior probability of the most probable word.
         actual: fraction of these masked tokens that the most probable word equals.
-        tokens: how many masked tokens.
+        tokens: number of masked tokens.
     """
 
     expected: float
@@ -47,7 +47,7 @@ def bayes_optimum(
     Args:
         dataset: numbers in words with masked tokens, as they are measured.
         limit: numbers are drawn uniformly below it.
-        max_texts: how many of the texts are used; all by default.
+        max_texts: number of texts in use; all by default.
         on_text: called with the number of texts done so far.
     """
     by_length = _sentences(dataset.vocabulary, limit, dataset.length - 2)

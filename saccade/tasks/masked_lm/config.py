@@ -14,7 +14,7 @@ MaskRatio = Annotated[float, Range(0, 1, above=True, below=True)]
 
 @dataclass(frozen=True)
 class MaskedLMConfig:
-    """How texts become tokens, and which of them are masked (Devlin et al., arXiv 1810.04805, section 3.1)."""
+    """Options of tokenization and masking (Devlin et al., arXiv 1810.04805, section 3.1)."""
 
     vocabulary: VocabularyKind = "word"  # what a token is; learned from the training texts unless model.init brings one
     vocab_size: Count = 8000  # tokens at most

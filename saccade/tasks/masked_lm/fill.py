@@ -16,13 +16,14 @@ def fill(predictor: Predictor, texts: Sequence[str], *, top: int = 5, batch_size
     """Predict the tokens at every [MASK] of some texts.
 
     Args:
-        predictor: of a masked language model, such as a BERT.
-        texts: with one or more "[MASK]"; pairs of sentences with "[SEP]" between.
-        top: tokens for each [MASK], the most probable first.
-        batch_size: texts that go through the model at once.
+        predictor: a masked language model, such as a BERT.
+        texts: texts with one or more "[MASK]"; "[SEP]" separates pairs of sentences.
+        top: number of tokens for each [MASK], the most probable first.
+        batch_size: texts per batch.
 
     Raises:
-        ConfigError: the model is none, a text has no [MASK], or it is longer than the model's context.
+        ConfigError: the model is not a masked language model, a text has no [MASK], or it is longer than the model's
+            context.
     """
     masked_language_model(predictor)
     return predictor.with_options({"top": top}).predict(texts, batch_size=batch_size)
@@ -32,7 +33,7 @@ def masked_language_model(predictor: Predictor) -> tuple[Model, MaskedLMTask]:
     """The model and its task.
 
     Raises:
-        ConfigError: the model is no masked language model.
+        ConfigError: the model is not a masked language model.
     """
     if not isinstance(predictor.task, MaskedLMTask):
         raise ConfigError(

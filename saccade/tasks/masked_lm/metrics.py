@@ -1,4 +1,4 @@
-"""How well masked tokens are predicted."""
+"""Metrics of masked language modelling."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class MaskedLMMetrics:
-    """How well a masked language model did on texts.
+    """Metrics of a masked language model on texts.
 
     Attributes:
-        loss: mean of -log(probability of the right token) over the masked tokens, in nats.
-        accuracy: fraction of masked tokens whose most probable prediction is right.
+        loss: mean of -log(probability of the correct token) over the masked tokens, in nats.
+        accuracy: fraction of masked tokens whose most probable prediction is correct.
         follows: accuracy of next-sentence prediction; None without pairs.
-        images: how many texts.
-        hidden: how many masked tokens.
+        images: number of texts.
+        hidden: number of masked tokens.
     """
 
     warning = ""
@@ -43,7 +43,7 @@ class MaskedLMMetrics:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "MaskedLMMetrics":
-        """What :meth:`to_dict` gave, also after a way through JSON."""
+        """The inverse of :meth:`to_dict`, also after a JSON round trip."""
         return cls(**values)
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What a report shows of a masked language model: some held-out texts with its predictions."""
+"""Report of a masked language model: some held-out texts with predictions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class PassageToken:
 
 
 class MaskedLMReport(TaskReport):
-    """Passages with predictions; the Bayes optimum where the grammar of the texts is known."""
+    """Passages with predictions; the Bayes optimum if the grammar of the texts is known."""
 
     def section(self, predictor: Predictor, splits: DataSplits, predictions: Mapping[str, Any]) -> ReportSection:
         metrics = MaskedLMMetrics.from_dict(predictions["metrics"])

@@ -1,4 +1,4 @@
-"""What a masked language model predicts for one text."""
+"""Result of masked language modelling."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,7 +14,7 @@ class MaskPrediction:
     """The most probable tokens at one [MASK].
 
     Attributes:
-        position: among the tokens of the text, special ones included.
+        position: index among the tokens of the text, including special tokens.
         tokens: (token, probability), the most probable first.
     """
 
@@ -31,7 +31,7 @@ class FilledText:
 
     Attributes:
         name: the text.
-        masks: one for each [MASK], in their order.
+        masks: predictions for each [MASK], in order.
     """
 
     columns: ClassVar[tuple[str, ...]] = ("text", "position", "rank", "token", "probability")

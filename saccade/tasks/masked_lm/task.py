@@ -44,8 +44,8 @@ class MaskedLMTask(IndependentParts):
 
     Args:
         vocabulary: of the texts; None for a model without one, which reads token ids only.
-        max_length: tokens of a text at most, special ones included.
-        top: predictions for each [MASK], the most probable first.
+        max_length: maximum number of tokens in a text, including special tokens.
+        top: number of predictions for each [MASK], the most probable first.
     """
 
     name = "masked_lm"
@@ -71,7 +71,7 @@ class MaskedLMTask(IndependentParts):
         """Tokens and their ids.
 
         Raises:
-            ConfigError: the model came without a vocabulary.
+            ConfigError: the model has no vocabulary.
         """
         if self._vocabulary is None:
             raise ConfigError(
@@ -107,7 +107,7 @@ class MaskedLMTask(IndependentParts):
 
     @torch.no_grad()
     def correct(self, outputs: TokenLogits, batch: Batch) -> Tensor:
-        """At which masked tokens the most probable prediction is right: ``[B, T]`` boolean."""
+        """Masked tokens whose most probable prediction is correct, ``[B, T]`` boolean."""
         target = labels_of(batch)["target"]
         return (token_logits(outputs).argmax(-1) == target) & (target != IGNORE_INDEX)
 
@@ -156,7 +156,7 @@ class MaskedLMTask(IndependentParts):
         return batch
 
     def text_batch(self, texts: Sequence[str], names: Sequence[str]) -> Batch:
-        """The same, of texts that need no [MASK]."""
+        """The same for texts that need no [MASK]."""
         vocabulary = self.vocabulary
         ids = []
         for text in texts:

@@ -1,4 +1,4 @@
-"""Check images with several labels before training: the images as for every task, and how often each label occurs."""
+"""Check images with several labels before training: the images as for every task, and the frequency of each label."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -59,5 +59,5 @@ def check_multilabel(splits: DataSplits, *, mode: str = "full", on_image: Any = 
             warnings.append(f"no image in {split} of {', '.join(missing[:8])}")
     everywhere = [label for label, count in labels["train"].items() if count == len(splits.train)]
     if everywhere:
-        warnings.append(f"every training image has {', '.join(everywhere[:8])}: there is nothing to tell apart")
+        warnings.append(f"every training image has {', '.join(everywhere[:8])}: such labels cannot be learned")
     return MultiLabelReport(images, labels, unlabelled, warnings)

@@ -9,7 +9,7 @@ from saccade.config_io import Part, Positive
 
 @dataclass(frozen=True)
 class MultiLabelConfig:
-    """How the labels of an image are learned, each by itself."""
+    """Options of multi-label classification."""
 
     label_smoothing: Part = 0.0  # targets are moved from 0 and 1 towards 0.5 by this fraction, in [0, 1)
     class_weights: Literal["none", "balanced"] = "none"  # balanced: a positive counts negatives / positives times

@@ -13,8 +13,8 @@ class MultiLabelDecoder:
     """The labels of each image.
 
     Args:
-        task: its options are `top`, labels of a result, and `threshold`, the score from which a label counts, instead
-            of the model's own.
+        task: its options are `top`, the number of labels in a result, and `threshold`, the lowest score of a label,
+            instead of the model's own.
     """
 
     def __init__(self, task: ExportedTask):

@@ -1,4 +1,4 @@
-"""The end of an exported multi-label model: the score of each label."""
+"""The last part of an exported multi-label model: the score of each label."""
 
 from collections.abc import Mapping
 

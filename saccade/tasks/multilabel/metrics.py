@@ -1,4 +1,4 @@
-"""How well a multi-label model does: average precision of each label, F1 at its threshold."""
+"""Metrics of multi-label classification: average precision of each label, F1 at its threshold."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -27,15 +27,15 @@ class LabelMetrics:
 
 @dataclass(frozen=True)
 class MultiLabelMetrics:
-    """How well labels were predicted.
+    """Metrics of a multi-label model.
 
     Attributes:
         mean_ap: mean of the average precisions of the labels that occur (mAP); None if none occurs.
         micro_f1: F1 over all pairs of image and label, at the thresholds.
         macro_f1: mean F1 of the labels that occur.
-        exact: fraction of images whose labels are all right.
+        exact: fraction of images whose labels are all correct.
         loss: binary cross-entropy in nats, mean over images and labels.
-        images: how many.
+        images: number of images.
         per_label: in the order of the logits.
     """
 
@@ -81,7 +81,7 @@ class MultiLabelMetrics:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "MultiLabelMetrics":
-        """What :meth:`to_dict` gave, also after a way through JSON."""
+        """The inverse of :meth:`to_dict`, also after a JSON round trip."""
         return cls(**{**values, "per_label": tuple(LabelMetrics(**row) for row in values["per_label"])})
 
     def __str__(self) -> str:
@@ -101,7 +101,7 @@ def multilabel_metrics(
         logits: ``[N, K]``.
         targets: ``[N, K]`` boolean.
         labels: K names.
-        thresholds: ``[K]`` scores in [0, 1] from which a label counts as predicted.
+        thresholds: ``[K]`` lowest scores in [0, 1] of predicted labels.
 
     Raises:
         ConfigError: the split is empty.

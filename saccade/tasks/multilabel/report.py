@@ -1,4 +1,4 @@
-"""What a report shows of a multi-label model: a table of labels, and the images with the most confident errors."""
+"""Report of a multi-label model: a table of labels, and the images with the most confident errors."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -34,7 +34,7 @@ REPORT = MultiLabelReport()
 
 
 def labels_table(metrics: MultiLabelMetrics) -> Markup:
-    """Each label's figures, lowest average precision first."""
+    """Metrics of each label, lowest average precision first."""
     rows = metrics.per_label
 
     def column(name: str, values: Sequence[float | None], form: str) -> Column:
@@ -60,7 +60,7 @@ def multilabel_tiles(metrics: MultiLabelMetrics) -> Mapping[str, str]:
 
 
 def error_cards(source: ImageSource, rows: Sequence[Mapping[str, Any]], channels: int = 3) -> list[dict[str, Any]]:
-    """The images with the most labels too many or missing."""
+    """The images with the most wrong or missing labels."""
     index = {name: number for number, name in enumerate(source.names)}
     wrong = sorted(rows, key=lambda row: -len(set(row["labels"]) ^ set(row["truth"])))[:EXAMPLES]
     return [

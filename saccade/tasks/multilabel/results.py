@@ -1,4 +1,4 @@
-"""What a multi-label model predicts for one image."""
+"""Result of multi-label classification."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class MultiLabel(NotebookPicture):
     """The labels of one image.
 
     Attributes:
-        name: of the image.
+        name: name of the image.
         labels: those whose score reaches their threshold, best first; () for none.
         top: (label, score), best first. A score is the sigmoid of a logit, in [0, 1]; scores do not sum to 1.
     """

@@ -1,4 +1,4 @@
-"""Which of K labels an image has: binary cross-entropy for each, sigmoid, average precision.
+"""Multi-label classification: binary cross-entropy, sigmoid, average precision.
 
 B images, K labels.
 """
@@ -26,9 +26,9 @@ class MultiLabelTask(IndependentParts):
     Args:
         labels: K names, in the order of the logits.
         label_smoothing: targets 0 and 1 are moved towards 0.5 by this fraction.
-        positive_weights: ``[K]``, how many times a positive counts; None: once.
-        thresholds: ``[K]`` or a number: scores in [0, 1] from which a label counts as predicted.
-        top: labels of each result, best first.
+        positive_weights: ``[K]``, weight of positive targets; None for 1.
+        thresholds: ``[K]`` or a number: lowest scores in [0, 1] of predicted labels.
+        top: number of labels in each result, best first.
     """
 
     name = "multilabel"
@@ -89,7 +89,7 @@ class MultiLabelTask(IndependentParts):
         return remeasure(self.measure, collected)
 
     def calibrate(self, collected: Collected) -> tuple["MultiLabelTask", dict[str, Any]]:
-        """The task with the thresholds of the best F1 on these images, and what a model directory keeps of them."""
+        """The task with the thresholds of the best F1 on these images, and their values for the model directory."""
         thresholds = best_thresholds(collected["logits"].numpy(), collected["target"].numpy() > 0.5).tolist()
         task = MultiLabelTask(
             self.labels, label_smoothing=self.label_smoothing, positive_weights=self.positive_weights,
@@ -125,7 +125,7 @@ def positive_weights(targets: np.ndarray, largest: float) -> Tensor:
 
 
 def thresholds_of(state: Mapping[str, Any], count: int) -> list[float] | float:
-    """The thresholds that a model directory keeps; 0.5 where it keeps none.
+    """The thresholds of a model directory; 0.5 if it has none.
 
     Raises:
         ConfigError: there are not as many as labels.

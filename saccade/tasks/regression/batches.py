@@ -15,7 +15,7 @@ from saccade.tasks.regression.sources import ValueSource
 
 @dataclass(frozen=True)
 class ValueScale:
-    """Mean and standard deviation of the training values: what a model predicts are (value - mean) / std."""
+    """Mean and standard deviation of the training values: a model predicts (value - mean) / std."""
 
     mean: float
     std: float
@@ -37,7 +37,7 @@ class ValueScale:
 
 
 class ValueDataset(ImageDataset):
-    """Images as the model takes them, with their standardised value in place of a class.
+    """Images as model inputs, with their standardised value as target.
 
     Args:
         images: of a :class:`~saccade.tasks.regression.sources.ValueSource`.
@@ -56,7 +56,7 @@ class ValueDataset(ImageDataset):
 
     @staticmethod
     def collate(samples: Sequence[tuple[Any, Any, str, int, str]]) -> tuple[Batch, list[str]]:
-        """Values in float64, so that targets come back to their last digit."""
+        """Values in float64, so that targets are recovered exactly."""
         batch, skipped = ImageDataset.collate(samples)
         return batch._replace(labels=torch.tensor([value for _, value, *_ in samples], dtype=torch.float64)), skipped
 

@@ -20,7 +20,7 @@ class ValueReport:
     Attributes:
         images: broken files, and files with the same bytes.
         values: split -> "smallest", "mean", "largest", "std".
-        errors: what training refuses in the values.
+        errors: values that training rejects.
         warnings: probable problems of the values.
     """
 
@@ -50,7 +50,7 @@ class ValueReport:
 
 
 def check_values(splits: DataSplits, *, mode: str = "full", on_image: Any = None) -> ValueReport:
-    """Open images and look at their values.
+    """Open images and check their values.
 
     Args:
         splits: from :func:`saccade.tasks.regression.sources.open_values`.

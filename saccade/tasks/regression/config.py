@@ -9,7 +9,7 @@ from saccade.config_io import Positive
 
 @dataclass(frozen=True)
 class RegressionConfig:
-    """How a number for each image is learned. Losses are computed on standardised values."""
+    """Options of regression. Losses are computed on standardised values."""
 
     loss: Literal["mse", "l1", "huber"] = "mse"  # squared error; absolute error; squared up to huber_delta, then linear
     huber_delta: Positive = 1.0  # in standard deviations of the training values

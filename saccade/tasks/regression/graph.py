@@ -1,4 +1,4 @@
-"""The end of an exported regression model: a number in the unit of the training values."""
+"""The last part of an exported regression model: a number in the unit of the training values."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""How well numbers are predicted: R², errors in the unit of the values, rank correlation."""
+"""Metrics of regression: R², errors in the unit of the values, rank correlation."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,15 +11,15 @@ from saccade.errors import ConfigError
 
 @dataclass(frozen=True)
 class RegressionMetrics:
-    """Over the images of a split.
+    """Regression metrics over the images of a split.
 
     Attributes:
         mae: mean absolute error.
         rmse: root mean squared error.
-        r2: coefficient of determination, 1 - mean squared error / variance of the targets: 1 is perfect, 0 as good as
-            predicting their mean. None where all targets are the same.
-        spearman: rank correlation in [-1, 1]. None where all targets or all predictions are the same.
-        images: how many.
+        r2: coefficient of determination, 1 - mean squared error / variance of the targets: 1 is perfect, 0 is as good
+            as predicting the mean. None if all targets are the same.
+        spearman: rank correlation in [-1, 1]. None if all targets or all predictions are the same.
+        images: number of images.
     """
 
     mae: float
@@ -34,7 +34,7 @@ class RegressionMetrics:
 
     @property
     def selection(self) -> float:
-        """On one split the order by R² is the order by RMSE, which is always defined."""
+        """The negative RMSE, which is always defined and orders models on a split as R² does."""
         return -self.rmse
 
     @property
@@ -55,7 +55,7 @@ class RegressionMetrics:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "RegressionMetrics":
-        """What :meth:`to_dict` gave, also after a way through JSON."""
+        """The inverse of :meth:`to_dict`, also after a JSON round trip."""
         return cls(**values)
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What a report shows of regression: predictions against true values, residuals, the images with the largest errors."""
+"""Report of regression: predictions over true values, residuals, the images with the largest errors."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -128,7 +128,7 @@ def scatter_plot(pred: np.ndarray, target: np.ndarray, label: str) -> str:
 
 
 def residual_histogram(residuals: np.ndarray, label: str) -> str:
-    """How often each error ``[N]`` occurs, as SVG."""
+    """Histogram of the errors ``[N]``, as SVG."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.8, 3.6), layout="constrained")
         axes = figure.subplots()

@@ -1,4 +1,4 @@
-"""What a regression model predicts for one image."""
+"""Result of regression."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ class Regression(NotebookPicture):
     """A number for one image.
 
     Attributes:
-        name: of the image.
-        value: in the unit of the training values.
-        label: what it is: the name of the column of the training values.
+        name: name of the image.
+        value: predicted value in the unit of the training values.
+        label: name of the value, from the column of the training values.
     """
 
     columns: ClassVar[tuple[str, ...]] = ("image", "value")

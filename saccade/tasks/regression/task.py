@@ -1,4 +1,4 @@
-"""A number for each image: squared, absolute or Huber loss on standardised values; R², MAE, RMSE.
+"""Regression: squared, absolute or Huber loss on standardised values; R², MAE, RMSE.
 
 B images.
 """

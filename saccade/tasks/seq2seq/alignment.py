@@ -1,4 +1,4 @@
-"""Which token of the source, or which part of the image, each generated token attends to: the decoder's cross-attention
+"""Alignment: the decoder's cross-attention from each generated token to the source tokens or image parts
 (Bahdanau et al., arXiv 1409.0473, figure 3; Vaswani et al., arXiv 1706.03762)."""
 
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ class Alignment:
     """A source, the text generated from it, and the cross-attention between them.
 
     Attributes:
-        name: of the source.
-        tokens: of the generated text, the end token included.
+        name: name of the source.
+        tokens: tokens of the generated text, including the end token.
         weights: ``[len(tokens), keys]``, the mean over heads; rows sum to 1.
-        source: tokens of a source text; () of an image.
-        image: ``[H, W, 3]`` uint8 as the model saw it; None of a text.
-        grid: how the keys lie over the image, (rows, columns); None of a text.
+        source: tokens of a source text; () for an image.
+        image: the model's input, ``[H, W, 3]`` uint8; None for a text.
+        grid: (rows, columns) of the keys over the image; None for a text.
         layer: path of the attention.
     """
 
@@ -45,7 +45,7 @@ def align(predictor: Predictor, source: ImageLike, *, layer: int = -1, budget: s
     Args:
         predictor: of an encoder-decoder model.
         source: a text, or an image.
-        layer: which of the decoder's blocks, the last by default.
+        layer: index of the decoder's block, the last by default.
         budget: largest memory of the recording.
 
     Raises:

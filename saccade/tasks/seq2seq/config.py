@@ -12,7 +12,7 @@ MaxLength = Annotated[int, Range(3, 2**20)]
 
 @dataclass(frozen=True)
 class Seq2SeqConfig:
-    """How texts become tokens, and the loss."""
+    """Options of tokenization and loss."""
 
     vocabulary: VocabularyKind = "word"  # what a token is; learned from the training texts, one for source and target
     vocab_size: Count = 8000  # tokens at most

@@ -14,7 +14,7 @@ class TextDecoder:
     """The text of each source.
 
     Args:
-        task: its state has the ids of the special tokens and the length of a text at most.
+        task: its state has the ids of the special tokens and the maximum length of a text.
     """
 
     def __init__(self, task: ExportedTask):
@@ -46,7 +46,7 @@ class TextDecoder:
         return [Text(name, self.vocabulary.decode(ids)) for name, ids in zip(names, self.greedy(outputs))]
 
     def greedy(self, outputs: Mapping[str, np.ndarray]) -> list[list[int]]:
-        """The most probable next token, again and again, until each text has its end."""
+        """Greedy decoding until every text has its end token."""
         state, chosen = dict(outputs), []
         done = np.zeros(len(outputs["log_probs"]), bool)
         inputs = {name: outputs[name] for name in ("memory_keys", "memory_values")}

@@ -1,4 +1,4 @@
-"""How well texts are generated: exact matches, BLEU, chrF, and the loss under teacher forcing."""
+"""Metrics of generated texts: exact matches, BLEU, chrF, and the loss under teacher forcing."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -9,15 +9,15 @@ from saccade.errors import DataError
 
 @dataclass(frozen=True)
 class Seq2SeqMetrics:
-    """How well a model did on pairs of source and target.
+    """Metrics of a model on pairs of source and target.
 
     Attributes:
-        loss: mean of -log(probability of the right next token) under teacher forcing, in nats.
+        loss: mean of -log(probability of the correct next token) under teacher forcing, in nats.
         exact: fraction of generated texts that equal their target.
-        bleu, chrf: of the whole corpus by sacrebleu, in [0, 100].
-        images: how many pairs.
-        truncated: how many references have more tokens than the model can generate. They are compared whole; `loss` is
-            that of the tokens before.
+        bleu, chrf: corpus metrics by sacrebleu, in [0, 100].
+        images: number of pairs.
+        truncated: number of references with more tokens than the model can generate. They are compared whole; `loss`
+            covers the tokens up to that length.
     """
 
     loss: float
@@ -42,7 +42,7 @@ class Seq2SeqMetrics:
 
     @property
     def selection(self) -> float:
-        """Exact matches; chrF tells better from worse where there are none yet."""
+        """Exact matches; chrF ranks models without any."""
         return self.exact + self.chrf / 100
 
     def scalars(self) -> dict[str, float]:
@@ -56,7 +56,7 @@ class Seq2SeqMetrics:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Seq2SeqMetrics":
-        """What :meth:`to_dict` gave, also after a way through JSON."""
+        """The inverse of :meth:`to_dict`, also after a JSON round trip."""
         return cls(**values)
 
     def __str__(self) -> str:
@@ -72,10 +72,10 @@ def seq2seq_metrics(
     """The metrics of N generated texts.
 
     Args:
-        generated: one text a source.
-        targets: the right texts, in the same order.
+        generated: one text per source.
+        targets: the target texts, in the same order.
         loss: mean over all tokens of the targets, in nats.
-        truncated: how many targets are longer than the model's context.
+        truncated: number of targets longer than the model's context.
 
     Raises:
         DataError: the package sacrebleu is not installed.

@@ -1,4 +1,4 @@
-"""What a report shows of generated texts: the mistakes, and the alignment of some."""
+"""Report of generated texts: mistakes, and the alignment of some texts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -96,7 +96,7 @@ def seq2seq_section(mistakes: Sequence[Mistake], alignments: Sequence[Alignment]
 
 
 def alignment_figure(alignments: Sequence[Alignment]) -> Figure:
-    """For each text a matrix, with a row a generated token and a column a source token; for each image a picture for
+    """For each text a matrix with a row per generated token and a column per source token; for each image a picture for
     every generated token, bright where its attention is high."""
     with mpl.rc_context({**STYLE, "axes.grid": False}):
         sizes = [_size(alignment) for alignment in alignments]

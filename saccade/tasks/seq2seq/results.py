@@ -1,4 +1,4 @@
-"""What a sequence-to-sequence model generates for one source."""
+"""Result of sequence to sequence."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ class Text(NotebookPicture):
     """A generated text.
 
     Attributes:
-        name: of the source: the path of an image, or the source text itself.
-        text: without special tokens.
+        name: the path of the source image, or the source text.
+        text: generated text without special tokens.
     """
 
     columns: ClassVar[tuple[str, ...]] = ("source", "text")

@@ -26,7 +26,7 @@ from saccade.tasks.seq2seq.task import Seq2SeqTask
 
 
 class Seq2SeqRoom(TaskRoom):
-    """A text for a text, or for an image."""
+    """Sequence to sequence: a text for a text or an image."""
 
     name = "seq2seq"
     inputs = "pairs"

@@ -1,7 +1,7 @@
-"""A text for a text, or for an image: cross-entropy of the next token (Vaswani et al., arXiv 1706.03762).
+"""Sequence to sequence, from texts or images: cross-entropy of the next token (Vaswani et al., arXiv 1706.03762).
 
-Training uses teacher forcing: the tokens before each are given, and all are predicted at once. Evaluation measures the
-same loss and also generates texts by autoregressive decoding, greedily or with beam search.
+Training uses teacher forcing: each token is predicted from the preceding target tokens, all in parallel. Evaluation
+measures the same loss and also generates texts by autoregressive decoding, greedily or with beam search.
 
 B sources, L tokens of a source, M tokens of a target with its begin and end tokens, V tokens of the vocabulary.
 """
@@ -33,7 +33,7 @@ UNKNOWN_TARGET = "\ufffd"  # stands in a target for an unknown token, which no g
 
 
 class Generation(NamedTuple):
-    """What a model computes for a batch in evaluation."""
+    """Output of a model for a batch in evaluation."""
 
     tokens: tuple[tuple[int, ...], ...]  # of each generated text, without begin and end
     scores: Tensor  # [B], of the generated texts
@@ -44,14 +44,14 @@ class Seq2SeqTask(IndependentParts):
     """Batches have the label `target` ``[B, M]``: begin token, tokens, end token, padding.
 
     Args:
-        vocabulary: of source and target; None for a model without one, which reads token ids only.
+        vocabulary: vocabulary of source and target; None for a model without one, which takes only token ids.
         reads_images: whether sources are images; texts otherwise.
         label_smoothing: fraction of the target that is spread evenly over the vocabulary (Szegedy et al., arXiv
             1512.00567).
-        max_length: tokens of a source text, and of a generated text, at most.
-        num_beams: hypotheses that grow side by side in beam search; 1 decodes greedily.
-        length_penalty: of beam search: scores are divided by the length to this power.
-        early_stopping: of beam search: see :func:`saccade.nn.generation.beam_search`.
+        max_length: maximum number of tokens in a source text and in a generated text.
+        num_beams: number of beams; 1 decodes greedily.
+        length_penalty: in beam search, scores are divided by the length to this power.
+        early_stopping: stopping rule of beam search, see :func:`saccade.nn.generation.beam_search`.
     """
 
     name = "seq2seq"
@@ -83,7 +83,7 @@ class Seq2SeqTask(IndependentParts):
         """Tokens and their ids.
 
         Raises:
-            ConfigError: the model came without a vocabulary.
+            ConfigError: the model has no vocabulary.
         """
         if self._vocabulary is None:
             raise ConfigError(
@@ -125,7 +125,7 @@ class Seq2SeqTask(IndependentParts):
         return target_of(batch)[:, 1:] != self.vocabulary.pad
 
     def eval_step(self, model: nn.Module, batch: Batch) -> Generation:
-        """Generated texts; and the logits under teacher forcing where there are targets."""
+        """Generated texts, and the logits under teacher forcing if there are targets."""
         has_target = isinstance(batch.labels, dict) and "target" in batch.labels
         logits = model(batch.inputs, target_of(batch)[:, :-1]) if has_target else None
         net: Any = model  # an AutoregressiveModel
@@ -213,7 +213,7 @@ class Seq2SeqTask(IndependentParts):
         model(batch.inputs, target)
 
     def incomparable_metrics(self, other: Task) -> Mapping[str, str]:
-        """The loss of each token, where the vocabularies differ; what compares texts remains."""
+        """The loss per token, if the vocabularies differ; metrics that compare texts remain."""
         assert isinstance(other, Seq2SeqTask)
         if self._vocabulary is None or other._vocabulary is None or self._vocabulary.same_tokens(other._vocabulary):
             return {}

@@ -25,12 +25,12 @@ def translate(
     """Generate a text for each source.
 
     Args:
-        predictor: of an encoder-decoder model.
-        sources: texts, or images of any kind, as the model reads the one or the other.
-        num_beams: hypotheses that grow side by side in beam search; 1 decodes greedily.
-        length_penalty: of beam search: scores are divided by the length to this power.
-        early_stopping: of beam search: see :func:`saccade.nn.generation.beam_search`.
-        batch_size: sources that go through the model at once.
+        predictor: an encoder-decoder model.
+        sources: texts or images, depending on the model.
+        num_beams: number of beams; 1 decodes greedily.
+        length_penalty: in beam search, scores are divided by the length to this power.
+        early_stopping: stopping rule of beam search, see :func:`saccade.nn.generation.beam_search`.
+        batch_size: sources per batch.
 
     Raises:
         ConfigError: the model generates no texts, or a text is empty.

@@ -82,7 +82,7 @@ def test_the_classes_of_pascal_voc_are_not_assumed_of_other_folders(tmp_path: Pa
     write_png(root / "SegmentationClass" / "a.png", np.maximum(numbers(), 3))
     written(root / "ImageSets" / "Segmentation" / "train.txt", "a\n")
     (root / "classes.json").unlink()
-    with pytest.raises(DataError, match="nothing names the classes"):
+    with pytest.raises(DataError, match="no file names the classes"):
         open_dense(str(root), "masks")
 
 
