@@ -42,22 +42,22 @@ ELSEWHERE = {
     "facebook_detr": STORED, "openai_clip": "open_clip and stored outputs", "huggingface_clip": OWN,
     "huggingface_bert": OWN, "huggingface_marian": OWN, "huggingface_perceiver_text": OWN,
     "facebook_convnext": OWN, "facebook_dinov3": OWN, "huggingface_dinov3": OWN, "huggingface_dinov3_convnext": OWN,
-    "timm_dinov3": OWN,
+    "timm_dinov3": OWN, "depthanything": OWN, "huggingface_depth_anything": OWN,
 }  # fmt: skip
 CONFORMANCE = ROOT / "tests" / "conformance"
 
 
 def write_costs() -> None:
     """Measure every model and write the table of the package."""
+    rows: list[tuple[object, ...]] = [("name", "params", "macs", "height", "width", "tokens")]
+    for name in ZOO:
+        with torch.device("meta"):
+            net = saccade.create(name)
+        cost, size = measure_cost(net), net.config.image_size
+        shape = ("", "", net.config.context_length) if size is None else (*size, "")
+        rows.append((name, cost.params, cost.macs, *shape))
     with open(ROOT / "saccade" / "models" / "costs.csv", "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("name", "params", "macs", "height", "width", "tokens"))
-        for name in ZOO:
-            with torch.device("meta"):
-                net = saccade.create(name)
-            cost, size = measure_cost(net), net.config.image_size
-            shape = ("", "", net.config.context_length) if size is None else (*size, "")
-            writer.writerow((name, cost.params, cost.macs, *shape))
+        csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 def models() -> list[str]:

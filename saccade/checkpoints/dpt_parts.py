@@ -1,13 +1,15 @@
-"""What the two publishers of DPT share."""
+"""What the publishers of DPT and Depth Anything share."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from saccade.checkpoints.mapping import Rule
 from saccade.checkpoints.metadata import CheckpointMetadata
 from saccade.errors import CheckpointError
 
-TAPS = {12: (2, 5, 8, 11), 24: (5, 11, 17, 23)}  # depth -> blocks of the published models
+# depth -> blocks of the published models: DPT, and Depth Anything V2, which is built on DINOv2
+TAPS = {12: (2, 5, 8, 11), 24: (5, 11, 17, 23)}
+DINOV2_TAPS = {12: (2, 5, 8, 11), 24: (4, 11, 17, 23)}
 
 
 def under(prefix: str, rules: list[Rule], their_prefix: str = "") -> list[Rule]:
@@ -18,14 +20,20 @@ def under(prefix: str, rules: list[Rule], their_prefix: str = "") -> list[Rule]:
     ]
 
 
-def taps(out_indices: Any, depth: int, hybrid: bool, metadata: CheckpointMetadata) -> tuple[int, ...]:
+def taps(
+    out_indices: Any,
+    depth: int,
+    metadata: CheckpointMetadata,
+    *,
+    count: int = 4,
+    published: Mapping[int, tuple[int, ...]] = TAPS,
+) -> tuple[int, ...]:
     """Blocks that are tapped, which no tensor shows: the caller's, the config's, those of the published depths."""
     blocks: Sequence[int] | None = metadata.options.get("taps") or out_indices
-    count = 2 if hybrid else 4
     if blocks is not None:
         return tuple(int(i) for i in blocks)[-count:]
-    if depth not in TAPS:
+    if depth not in published:
         raise CheckpointError(
             f"which blocks of {depth} are tapped is not visible in the tensors: give it with options={{'taps': (…)}}"
         )
-    return TAPS[depth][-count:]
+    return published[depth][-count:]

@@ -123,6 +123,8 @@ def _load_published(
             unused = [name for name in unused if not publisher.ignored(name)]
         preprocessing = publisher.preprocessing(config, metadata)
         task, task_state = head_task(metadata)
+        if hasattr(publisher, "task_state"):
+            task_state = publisher.task_state(config)
         default_labels = publisher.labels(config) if hasattr(publisher, "labels") else None
         names = class_names(metadata)
     report = MappingReport(unused=unused, notes=[*content.notes, *metadata.notes], format=publisher.NAME)

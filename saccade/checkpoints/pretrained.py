@@ -8,6 +8,7 @@ from saccade.checkpoints.loading import adapt
 from saccade.checkpoints.mapping import MappingReport, place
 from saccade.errors import CheckpointError
 from saccade.models.backbone import WithBackbone
+from saccade.models.dpt import DPTConfig
 from saccade.models.vit import VisionTransformer
 from saccade.models.zoo import build
 
@@ -71,7 +72,7 @@ def with_backbone(
         backbone_of(source), image_size=start.model.config.image_size, in_channels=in_channels, options=options
     )
     statistics, config = backbone.preprocessing, start.model.config
-    if start.architecture == "dpt":
+    if isinstance(config, DPTConfig):
         _check_dpt(config, backbone)
     model = build(
         start.architecture,

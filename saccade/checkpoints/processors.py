@@ -135,6 +135,14 @@ def to_huggingface(preprocessing: Preprocessing) -> dict[str, Any]:
     crop = {"do_center_crop": True, "crop_size": {"height": height, "width": width}}
     if preprocessing.resize == "exact" and preprocessing.crop_pct == 1:
         return {**content, "image_processor_type": "ViTImageProcessor", "size": {"height": height, "width": width}}
+    if preprocessing.resize == "closest":
+        return {
+            **content,
+            "image_processor_type": "DPTImageProcessor",
+            "size": {"height": height, "width": width},
+            "keep_aspect_ratio": True,
+            "ensure_multiple_of": preprocessing.multiple,
+        }
     resize_size = preprocessing.resize_size
     if preprocessing.resize == "exact":
         size = {"height": resize_size[0], "width": resize_size[1]}

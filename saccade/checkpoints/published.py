@@ -35,6 +35,10 @@ def _dinov3(name: str) -> Published:
     return Published(f"hub:facebook/dinov3-{name}-pretrain-lvd1689m", "huggingface_dinov3", "DINOv3 License")
 
 
+def _depth_anything(size: str, licence: str) -> Published:
+    return Published(f"hub:depth-anything/Depth-Anything-V2-{size}-hf", "huggingface_depth_anything", licence)
+
+
 PUBLISHED: dict[str, Published] = {
     "vit_ti16": _timm("vit_tiny_patch16_224.augreg_in21k_ft_in1k", "timm_vit"),
     "vit_s16": _timm("vit_small_patch16_224.augreg_in21k_ft_in1k", "timm_vit"),
@@ -71,6 +75,9 @@ PUBLISHED: dict[str, Published] = {
     "dpt_l_seg": Published("hub:Intel/dpt-large-ade", "huggingface_dpt", APACHE),
     "dpt_hybrid": Published("hub:Intel/dpt-hybrid-midas", "huggingface_dpt", APACHE),
     "dpt_hybrid_seg": Published("dpt_hybrid-ade20k-53898607.pt of github.com/isl-org/DPT", "isl_dpt", MIT),
+    "depth_anything_v2_s": _depth_anything("Small", APACHE),
+    "depth_anything_v2_b": _depth_anything("Base", "CC-BY-NC-4.0"),
+    "depth_anything_v2_l": _depth_anything("Large", "CC-BY-NC-4.0"),
     "detr_r50": Published("hub:facebook/detr-resnet-50", "huggingface_detr", APACHE),
     "detr_r50_dc5": Published("hub:facebook/detr-resnet-50-dc5", "huggingface_detr", APACHE),
     "detr_r101": Published("hub:facebook/detr-resnet-101", "huggingface_detr", APACHE),

@@ -18,7 +18,7 @@ from saccade.data import pixels as px
 from saccade.data.pixels import Interpolation
 from saccade.errors import ConfigError, ImageError
 
-Resize = Literal["shortest", "exact", "pad", "range", "edges", "inside", "closest"]
+Resize = Literal["shortest", "exact", "pad", "range", "edges", "inside", "closest", "cover"]
 
 MAX_SIDE = 2**14  # pixels of the model's input
 # A thin image is scaled until its shorter side fits, and the rest is cut off: where that has more than so many pixels,
@@ -40,12 +40,13 @@ class Preprocessing(Config):
             is less (detectors), so that the input has the aspect ratio of the image; ``edges`` is the same, but the
             longer side follows from the shorter one before that is rounded (transformers); ``inside`` scales it to fit
             inside `size` without padding; ``closest`` scales it so that one side is that of `size`, the one which needs
-            the smaller change (DPT), each side rounded to a multiple of `multiple`.
+            the smaller change (DPT), and ``cover`` so that no side is shorter than that of `size` (Depth Anything);
+            both round each side to a multiple of `multiple`.
         crop_pct: fraction of each side that the centre crop keeps, in (0, 1]; only for ``shortest`` and ``exact``.
         interpolation: interpolation of resizing, with antialiasing when shrinking, as in PIL.
         channels: 1 for greyscale, 3 for RGB; other numbers accept tensors only.
         value_range: the values of black and white before mean and std are applied.
-        multiple: number of pixels; with ``closest`` both sides are rounded to a multiple of it.
+        multiple: number of pixels; with ``closest`` and ``cover`` both sides are rounded to a multiple of it.
         mean, std: statistics of the normalisation, one number for each channel.
     """
 
@@ -110,7 +111,7 @@ class Preprocessing(Config):
     @property
     def keeps_aspect(self) -> bool:
         """Whether the input is the whole image in its own aspect ratio, so that its size depends on the image."""
-        return self.resize in ("range", "edges", "inside", "closest")
+        return self.resize in ("range", "edges", "inside", "closest", "cover")
 
     @property
     def resizes_levels(self) -> bool:
@@ -125,7 +126,10 @@ class Preprocessing(Config):
         factors = self.size[0] / height, self.size[1] / width
         if self.resize == "inside":
             return max(1, int(height * min(factors))), max(1, int(width * min(factors)))
-        factor = factors[1] if abs(1 - factors[1]) < abs(1 - factors[0]) else factors[0]
+        if self.resize == "cover":
+            factor = max(factors)
+        else:
+            factor = factors[1] if abs(1 - factors[1]) < abs(1 - factors[0]) else factors[0]
         rows, columns = (max(1, round(factor * length / self.multiple)) for length in (height, width))
         return rows * self.multiple, columns * self.multiple
 

@@ -61,6 +61,9 @@ class DPTConfig(WithBackbone):
         if self.backbone_config.position_resampling != "bilinear":  # that of both publishers, whatever the ViT is from
             backbone_config = replace(self.backbone_config, position_resampling="bilinear")
             object.__setattr__(self, "backbone_config", backbone_config)
+        self.check_taps()
+
+    def check_taps(self) -> None:
         num_taps = 2 if self.backbone == "hybrid" else 4
         if len(self.taps) != num_taps:
             raise ValueError(f"a {self.backbone} backbone gives {num_taps} of the maps: taps must be {num_taps} blocks")
@@ -92,14 +95,15 @@ class DPT(Model):
         self.reassemble = nn.ModuleList(Reassemble(dim, c, s, config.readout) for c, s in zip(channels, scales))
         self.narrow = nn.ModuleList(nn.Conv2d(c, features, 3, padding=1, bias=False) for c in config.channels)
         self.fuse = nn.ModuleList(Fusion(features, config.batch_norm) for _ in config.channels)
-        self.head = depth_head(features) if config.head == "depth" else class_head(features, config.num_classes)
+        head = depth_head(features) if config.head == "depth" else class_head(features, config.num_classes)
         if config.head == "segmentation":
-            self.head.append(Doubled())
+            head.append(Doubled())
         else:  # a head that starts with less than nothing would stay there behind its last nonlinearity
-            last = self.head[4]
+            last = head[4]
             assert isinstance(last, nn.Conv2d)
             assert last.bias is not None
             nn.init.ones_(last.bias)
+        self.head: nn.Module = head
         self.aux_head = class_head(features, config.num_classes) if config.auxiliary else None
 
     def forward(self, images: Tensor, auxiliary: bool = False) -> DPTOutput:
@@ -143,7 +147,11 @@ class DPT(Model):
         assert isinstance(backbone, VisionTransformer | HybridViT)
         maps = list(backbone.stem(images)) if isinstance(backbone, HybridViT) else []
         encoded = backbone.encoder(maps[-1].features if maps else images, taps=self.config.taps)
-        return [m.features for m in maps[:2]], encoded.taps, encoded.layout
+        return [m.features for m in maps[:2]], self.tapped_tokens(backbone, encoded.taps), encoded.layout
+
+    def tapped_tokens(self, backbone: VisionTransformer | HybridViT, taps: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """What the decoder reads of the tokens ``[B, N, D]`` after each tapped block: here the tokens themselves."""
+        return taps
 
     def attention_streams(self) -> AttentionStreams:
         return streams_below("backbone", self.backbone)

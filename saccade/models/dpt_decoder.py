@@ -13,6 +13,8 @@ from saccade.nn.tokens import TokenLayout
 
 Readout = Literal["ignore", "add", "project"]
 
+HEAD_CHANNELS = 32  # before the last convolution of a head for depth
+
 
 class Reassemble(nn.Module):
     """Tokens ``[B, N, D]`` -> a map ``[B, C, s h, s w]`` for a grid h x w of patches.
@@ -68,13 +70,14 @@ class Fusion(nn.Module):
         self.fused = ResidualUnit(features, batch_norm)
         self.out = nn.Conv2d(features, features, 1)
 
-    def forward(self, x: Tensor, finer: Tensor | None = None) -> Tensor:
-        """``[B, F, h, w]`` and a map of that size -> ``[B, F, 2h, 2w]``."""
+    def forward(self, x: Tensor, finer: Tensor | None = None, size: tuple[int, int] | None = None) -> Tensor:
+        """``[B, F, h, w]`` and a map of that size -> ``[B, F, *size]``, or ``[B, F, 2h, 2w]`` without a size."""
         if finer is not None:
             if finer.shape[-2:] != x.shape[-2:]:  # an odd number of patches
                 finer = F.interpolate(finer, size=x.shape[-2:], mode="bilinear", align_corners=False)
             x = x + self.added(finer)
-        return self.out(doubled(self.fused(x)))
+        x = self.fused(x)
+        return self.out(doubled(x) if size is None else resized(x, size))
 
 
 class Doubled(nn.Module):
@@ -89,12 +92,18 @@ def doubled(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
 
 
+def resized(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Another height and width, bilinear, corners on corners."""
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
+
+
 def depth_head(features: int) -> nn.Sequential:
     """``[B, F, h, w]`` -> ``[B, 1, 2h, 2w]``, non-negative."""
     half = nn.Conv2d(features, features // 2, 3, padding=1)
     return nn.Sequential(
-        half, Doubled(), nn.Conv2d(features // 2, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 1, 1), nn.ReLU()
-    )
+        half, Doubled(), nn.Conv2d(features // 2, HEAD_CHANNELS, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(HEAD_CHANNELS, 1, 1), nn.ReLU(),
+    )  # fmt: skip
 
 
 def class_head(features: int, num_classes: int) -> nn.Sequential:

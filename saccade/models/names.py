@@ -38,12 +38,13 @@ PATTERNS = (
     (r"detr[_-]resnet-?(\d+)(-dc5)?", "detr_r{}"),
     (r"wide_resnet(\d+)_(\d)", "wide_resnet{}_{}"),
     (r"dpt[_-](large|base|small|tiny)", "dpt_{}"),
+    (r"depth[-_]anything[-_]v2(?:[-_]metric[-_]\w+)?[-_](?:vit)?(small|base|large|[sbl])\b", "depth_anything_v2_{}"),
     (r"bert-(base|large)", "bert_{}"),
 )
 # Who publishes what opens here: ORG/NAME of others may be a path.
 PUBLISHERS = (
     "google", "google-bert", "facebook", "openai", "timm", "microsoft", "apple", "laion", "intel", "deepmind",
-    "helsinki-nlp", "nateraw",
+    "helsinki-nlp", "nateraw", "depth-anything",
 )  # fmt: skip
 HUB_NAME = re.compile(rf"(?:{'|'.join(PUBLISHERS)})/[\w.-]+", re.IGNORECASE)
 # Argument of timm, torchvision or transformers -> what it is here.

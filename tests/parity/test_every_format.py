@@ -36,7 +36,8 @@ def test_outputs_equal_the_official_ones(case: Case, tmp_path: Path) -> None:
 
 def test_no_format_is_left_out() -> None:
     """Google's, Meta's DETR and DINOv2 and isl-org's DPT have no code in a package: see `test_google.py`,
-    `test_detr.py`, `test_other_sizes.py`, `test_dpt.py`. All formats of DINOv3 are in `test_dinov3.py`. CLIP and BERT
+    `test_detr.py`, `test_other_sizes.py`, `test_dpt.py`. All formats of DINOv3 are in `test_dinov3.py`, those of
+    Depth Anything in `test_depth_anything.py`. CLIP and BERT
     are not called with images alone: `test_clip.py`, `test_bert.py`, and Marian's translators and Perceivers of texts
     neither: `test_seq2seq.py`, `test_perceiver_text.py`."""
     named = {f.__name__.rsplit(".", 1)[1] for f in FORMATS}
@@ -48,6 +49,8 @@ def test_no_format_is_left_out() -> None:
         "facebook_dino",
         "facebook_dinov3",
         "facebook_convnext",
+        "depthanything",
+        "huggingface_depth_anything",
         "huggingface_dinov3",
         "huggingface_dinov3_convnext",
         "timm_dinov3",

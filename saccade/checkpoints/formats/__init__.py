@@ -11,6 +11,7 @@ Each file has the same names:
     resampling(config, metadata)     how its publisher resamples positions, where the config has an option for it
     ignored(name)                    tensors without a use after training, which are left out
     task(config)                     what the model does, where that is not to classify
+    task_state(config)               what its task needs to know of the training, where that is not the default
     labels(config)                   the classes of its published models, where files do not name them
     unsupported(config)              options whose value its library does not have -> what it has
     describe(config)                 the `config.json` of the same network, where the project writes one
@@ -21,6 +22,7 @@ from types import ModuleType
 from torch import Tensor
 
 from saccade.checkpoints.formats import (
+    depthanything,
     facebook_convnext,
     facebook_detr,
     facebook_dino,
@@ -34,6 +36,7 @@ from saccade.checkpoints.formats import (
     huggingface_clip,
     huggingface_convnext,
     huggingface_deit,
+    huggingface_depth_anything,
     huggingface_detr,
     huggingface_dinov2,
     huggingface_dinov3,
@@ -75,6 +78,8 @@ FORMATS: tuple[ModuleType, ...] = (
     huggingface_marian,
     facebook_detr,
     huggingface_detr,
+    depthanything,
+    huggingface_depth_anything,
     isl_dpt,
     huggingface_dpt,
     google_hybrid,

@@ -55,7 +55,7 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> DPTConfig:
     return DPTConfig(
         backbone_config=replace(backbone, num_classes=0, pre_logits=None, position_resampling="bilinear"),
         backbone="hybrid" if hybrid else "vit",
-        taps=taps(config_json.get("backbone_out_indices"), backbone.depth, hybrid, metadata),
+        taps=taps(config_json.get("backbone_out_indices"), backbone.depth, metadata, count=2 if hybrid else 4),
         channels=(channels[0], channels[1], channels[2], channels[3]),
         features=shapes["neck.convs.0.weight"][0],
         readout="project" if first in shapes else config_json.get("readout_type", "ignore"),
@@ -81,6 +81,14 @@ def rules(config: DPTConfig) -> list[Rule]:
     rules += rename_both(projection, f"{ours}.patch_embed.proj") + rename_both("dpt.layernorm", f"{ours}.norm")
     for i in range(inner.depth):
         rules += huggingface_layer(f"dpt.encoder.layer.{i}", f"{ours}.blocks.{i}", inner.block)
+    rules += neck(config)
+    rules += class_head("head.head", "head") if config.head == "segmentation" else depth_head("head.head")
+    return rules + (class_head("auxiliary_head.head", "aux_head") if config.auxiliary else [])
+
+
+def neck(config: DPTConfig) -> list[Rule]:
+    """Reassembly and fusion."""
+    rules = []
     for index in range(len(config.taps)):
         number = index + 4 - len(config.taps)
         theirs, part = f"neck.reassemble_stage.layers.{number}", f"reassemble.{index}"
@@ -99,8 +107,7 @@ def rules(config: DPTConfig) -> list[Rule]:
                 rules += [] if config.batch_norm else [rename(f"{conv}.bias", f"{part}.{name}.conv{n}.bias")]
                 norm = f"{theirs}.{unit}.batch_norm{n}"
                 rules += batch_norm(norm, f"{part}.{name}.norm{n}") if config.batch_norm else []
-    rules += class_head("head.head", "head") if config.head == "segmentation" else depth_head("head.head")
-    return rules + (class_head("auxiliary_head.head", "aux_head") if config.auxiliary else [])
+    return rules
 
 
 def task(config: DPTConfig) -> str:

@@ -46,7 +46,7 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> DPTConfig:
     return DPTConfig(
         backbone_config=replace(backbone, num_classes=0, pre_logits=None, position_resampling="bilinear"),
         backbone="hybrid" if hybrid else "vit",
-        taps=taps(metadata.config.get("hooks"), backbone.depth, hybrid, metadata),
+        taps=taps(metadata.config.get("hooks"), backbone.depth, metadata, count=2 if hybrid else 4),
         channels=(channels[0], channels[1], channels[2], channels[3]),
         features=shapes["scratch.layer1_rn.weight"][0],
         readout=readout,
@@ -66,20 +66,27 @@ def rules(config: DPTConfig) -> list[Rule]:
         rules += rename_both(f"{theirs}.3", f"{ours}.project")
         if index + 4 - len(config.taps) != 2:  # the map of stride 16 is not resized
             rules += rename_both(f"{theirs}.4", f"{ours}.resize")
-    for level in range(4):
-        rules.append(rename(f"scratch.layer{level + 1}_rn.weight", f"narrow.{level}.weight"))
-        theirs, ours = f"scratch.refinenet{level + 1}", f"fuse.{level}"
-        rules += rename_both(f"{theirs}.out_conv", f"{ours}.out")
-        for unit, part in (("resConfUnit1", "added"), ("resConfUnit2", "fused")):
-            for n in (1, 2):
-                rules += _conv(f"{theirs}.{unit}.conv{n}", f"{ours}.{part}.conv{n}", bias=not config.batch_norm)
-                rules += batch_norm(f"{theirs}.{unit}.bn{n}", f"{ours}.{part}.norm{n}") if config.batch_norm else []
+    rules += scratch(config)
     rules += (
         class_head("scratch.output_conv", "head")
         if config.head == "segmentation"
         else depth_head("scratch.output_conv")
     )
     return rules + (class_head("auxlayer", "aux_head") if config.auxiliary else [])
+
+
+def scratch(config: DPTConfig, prefix: str = "") -> list[Rule]:
+    """Fusion, below a prefix of their names."""
+    rules = []
+    for level in range(4):
+        rules.append(rename(f"{prefix}scratch.layer{level + 1}_rn.weight", f"narrow.{level}.weight"))
+        theirs, ours = f"{prefix}scratch.refinenet{level + 1}", f"fuse.{level}"
+        rules += rename_both(f"{theirs}.out_conv", f"{ours}.out")
+        for unit, part in (("resConfUnit1", "added"), ("resConfUnit2", "fused")):
+            for n in (1, 2):
+                rules += _conv(f"{theirs}.{unit}.conv{n}", f"{ours}.{part}.conv{n}", bias=not config.batch_norm)
+                rules += batch_norm(f"{theirs}.{unit}.bn{n}", f"{ours}.{part}.norm{n}") if config.batch_norm else []
+    return rules
 
 
 def depth_head(theirs: str) -> list[Rule]:

@@ -147,9 +147,10 @@ class GraphPreprocessing(nn.Module):
         if p.resize == "inside":
             factor = torch.minimum(p.size[0] / h, p.size[1] / w)
             return (h * factor).trunc().clamp(min=1), (w * factor).trunc().clamp(min=1)
-        if p.resize == "closest":
+        if p.resize in ("closest", "cover"):
             across, down = p.size[1] / w, p.size[0] / h
-            factor = torch.where((1 - across).abs() < (1 - down).abs(), across, down)
+            nearer = across > down if p.resize == "cover" else (1 - across).abs() < (1 - down).abs()
+            factor = torch.where(nearer, across, down)
             sides = ((factor * side / p.multiple).round().clamp(min=1) * p.multiple for side in (h, w))
             return next(sides), next(sides)
         short, long = float(min(p.size)), float(max(p.size))

@@ -30,7 +30,7 @@ class DepthConfig:
     DATA: ClassVar[str] = 'a folder of images/ and depth/, or "scenes"'
     LABELLED: ClassVar[bool] = True  # `saccade pretrain` trains the tasks without labels
     STEPS: ClassVar[int] = 1000  # optimizer steps that fresh weights need at least to learn something of use
-    ARCHITECTURES: ClassVar[tuple[str, ...]] = ("dpt",)
+    ARCHITECTURES: ClassVar[tuple[str, ...]] = ("dpt", "depth_anything")
 
     @staticmethod
     def default_recipe(data: str | None, model: Mapping[str, Any]) -> str:

@@ -50,7 +50,7 @@ class DepthRoom(TaskRoom):
     def task(self, source: LoadedModel, options: Mapping[str, Any] | None = None) -> DepthTask:
         refuse_options(self.name, options, ("max_depth",))
         stored = source.provenance.get("options") or source.provenance.get("depth")  # runs before 0.2 wrote "depth"
-        return DepthTask(DepthConfig(**{**(stored or INVERSE), **(options or {})}))
+        return DepthTask(DepthConfig(**{**(stored or source.task_state or INVERSE), **(options or {})}))
 
     def eval_dataset(self, part: Source, source: LoadedModel) -> BatchDataset:
         if source.preprocessing is None:

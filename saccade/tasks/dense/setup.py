@@ -74,17 +74,17 @@ def starting_model(config: RunConfig, classes: tuple[str, ...], head: Mapping[st
     options = config.model
     torch.manual_seed(mix_seed(config.seed, 0, RandomStream.WEIGHTS))
     loaded = load_model(options.init) if options.init else None
-    if loaded is not None and loaded.architecture == "dpt":
+    architectures = type(config.options).ARCHITECTURES
+    if loaded is not None and loaded.architecture in architectures:
         if loaded.task != config.task:
             raise ConfigError(f"{options.init} was trained for {loaded.task}, not for {config.task}")
         if loaded.labels != classes:
             loaded = adapt(adapt(loaded, num_classes=0), num_classes=len(classes))
         loaded = adapt(loaded, image_size=options.image_size, in_channels=options.in_channels, options=options.options)
         return replace(loaded, labels=classes)
-    if architecture_of(options.name) != "dpt":
-        raise ConfigError(
-            f"{options.name} predicts no value for each pixel: choose one of {', '.join(list_models('dpt*'))}"
-        )
+    if architecture_of(options.name) not in architectures:
+        names = (name for name in list_models() if architecture_of(name) in architectures)
+        raise ConfigError(f"{options.name} is no model for {config.task}: choose one of {', '.join(names)}")
     changes = {**head, **options.options, **({"drop_path": options.drop_path} if options.drop_path else {})}
     model = create(
         options.name, num_classes=len(classes), image_size=options.image_size, in_channels=options.in_channels,
@@ -92,5 +92,5 @@ def starting_model(config: RunConfig, classes: tuple[str, ...], head: Mapping[st
     )  # fmt: skip
     assert isinstance(model, DPT)
     preprocessing = replace(fresh_preprocessing(model), resize="exact", crop_pct=1.0)
-    start = LoadedModel(model, "dpt", classes, preprocessing, task=config.task)
+    start = LoadedModel(model, architecture_of(options.name), classes, preprocessing, task=config.task)
     return start if loaded is None else with_backbone(start, loaded, options.drop_path, options.in_channels)

@@ -13,6 +13,7 @@ from PIL import Image
 import saccade
 from saccade.checkpoints.loading import load_model
 from saccade.cli.main import main
+from saccade.data.preprocessing import Preprocessing
 from saccade.engine.evaluation import evaluate
 from saccade.errors import CheckpointError, ConfigError, DataError
 from saccade.reporting.draw import class_colour
@@ -115,6 +116,20 @@ def test_a_depth_model_keeps_its_unit(tmp_path: Path) -> None:
     published = DEPTH_ROOM.task(replace(source, provenance={"source": "dpt_large.pt", "format": "isl-org DPT"}))
     assert (published.unit, published.alignment) == ("", "scale-shift")
     assert DEPTH_ROOM.task(source, {"max_depth": 10.0}).config.max_depth == 10
+
+
+def test_depth_anything_trains_in_metres_from_a_model_of_inverse_depth(tmp_path: Path) -> None:
+    block = {"block.embed_dim": 24, "block.num_heads": 3, "block.mlp_dim": 32, "depth": 4}
+    small = {"taps": (0, 1, 2, 3), "channels": (8, 8, 8, 8), "features": 16}
+    options = small | {f"backbone_config.{name}": value for name, value in block.items()}
+    net, prepared = saccade.create("depth_anything_v2_s", image_size=56, options=options), Preprocessing((56, 56))
+    saccade.save(net, tmp_path / "inverse", task="depth", preprocessing=prepared)
+    changes = {"model.init": str(tmp_path / "inverse"), "model.image_size": [42, 42], "schedule.steps": 1}
+    run = small_run(tmp_path / "run", "depth", **changes, **{"model.options": {"max_depth": 20.0}})
+    predictor = saccade.load(run.path)
+    result = predictor.predict(torch.rand(3, 60, 40))
+    assert (predictor.source.architecture, result.unit) == ("depth_anything", "m")
+    assert 0 < result.depth.min() <= result.depth.max() < 20
 
 
 def test_masks_are_matched_to_the_model_by_the_names_of_classes(tmp_path: Path) -> None:
