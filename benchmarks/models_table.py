@@ -32,7 +32,7 @@ from saccade.models.catalogue import ARCHITECTURES, ZOO  # noqa: E402
 from saccade.models.cost import measure_cost  # noqa: E402
 from saccade.models.cost_table import read_costs  # noqa: E402
 from saccade.models.zoo import architecture_of  # noqa: E402
-from saccade.tasks.table import task_of  # noqa: E402
+from saccade.tasks.table import task_of_model  # noqa: E402
 from tests.parity.cases import CASES  # noqa: E402
 
 # compared in tests/parity/test_detr.py and test_clip.py
@@ -69,7 +69,7 @@ def models() -> list[str]:
         gmacs = f"{cost.gmacs:.3f}" if cost.gmacs >= 0.001 else f"{cost.gmacs:.6f}"
         published = PUBLISHED.get(name)
         weights, licence = (f"`{published.source}`", published.licence) if published else ("", "")
-        task = task_of(architecture_of(name))
+        task = task_of_model(name, architecture_of(name))
         rows.append(f"| `{name}` | {task} | {size} | {cost.params:,} | {gmacs} | {weights} | {licence} |")
     return rows
 

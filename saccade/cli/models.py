@@ -11,7 +11,7 @@ from saccade.errors import ConfigError
 from saccade.json_io import dump_json
 from saccade.models.cost_table import CostRow, read_costs
 from saccade.models.zoo import architecture_of, list_models, near_names
-from saccade.tasks.table import TASKS, task_of, trains
+from saccade.tasks.table import TASKS, task_of_model, trains
 
 TASK_HELP = f"Only models for this task: {', '.join(TASKS)}."
 
@@ -46,7 +46,7 @@ def _row(cost: CostRow) -> dict[str, Any]:
     published = PUBLISHED.get(cost.name)
     return {
         "name": cost.name,
-        "task": task_of(architecture),
+        "task": task_of_model(cost.name, architecture),
         "architecture": architecture,
         "params": cost.params,
         "gmacs": round(cost.gmacs, 3),
@@ -94,7 +94,7 @@ def _nothing(name: str, task: str | None) -> str:
     """Why no model is listed, and what to do."""
     matching = list_models(name)
     if matching:
-        tasks = dict.fromkeys(task_of(architecture_of(model)) for model in matching)
+        tasks = dict.fromkeys(task_of_model(model, architecture_of(model)) for model in matching)
         return f"no model whose name has {name!r} is for {task}; there are some for {', '.join(tasks)}"
     close = near_names(name)
     hint = f"did you mean {' or '.join(close)}?" if close else "`saccade models` lists them all"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +106,12 @@ def decoder(name: str) -> "DecoderMaker":
 def task_of(architecture: str) -> str:
     """The task that an architecture is trained for; backbones are trained as classifiers."""
     return next((n for n in TASKS if architecture in config_class(n).ARCHITECTURES), next(iter(TASKS)))
+
+
+def task_of_model(name: str, architecture: str) -> str:
+    """The task of a model of the catalogue: among tasks that share its architecture, the one whose `NAMES` match."""
+    named = (n for n in TASKS if fnmatchcase(name, getattr(config_class(n), "NAMES", "")))
+    return next(named, task_of(architecture))
 
 
 def trains(name: str, architecture: str) -> bool:

@@ -49,6 +49,7 @@ class SegmentationConfig:
     LABELLED: ClassVar[bool] = True  # `saccade pretrain` trains the tasks without labels
     STEPS: ClassVar[int] = 1000  # optimizer steps that fresh weights need at least to learn something of use
     ARCHITECTURES: ClassVar[tuple[str, ...]] = ("dpt",)
+    NAMES: ClassVar[str] = "*_seg"  # of its models in the catalogue; the others of the architecture estimate depth
 
     @staticmethod
     def default_recipe(data: str | None, model: Mapping[str, Any]) -> str:
