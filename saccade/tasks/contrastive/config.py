@@ -24,7 +24,7 @@ class ContrastiveConfig:
     context_length: Count = 48
     texts: Count = 1
 
-    SUMMARY: ClassVar[str] = "which caption belongs to which image"
+    SUMMARY: ClassVar[str] = "matching of images and captions"
     DATA: ClassVar[str] = 'a CSV or JSONL of image,caption, captions of COCO, tar shards, or "scenes"'
     LABELLED: ClassVar[bool] = True  # `saccade pretrain` trains the tasks without labels
     STEPS: ClassVar[int] = 1000  # optimizer steps that fresh weights need at least to learn something of use
