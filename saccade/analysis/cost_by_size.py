@@ -203,7 +203,7 @@ def synchronize(device: torch.device) -> None:
 
 
 def describe(device: torch.device) -> str:
-    """The device for people."""
+    """The device as text."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type} with {torch.get_num_threads()} threads"

@@ -36,7 +36,7 @@ class PlacedAttention:
         path: of the module.
         weights: ``[B, H, N, K]``.
         keys: ``[N, K]``, the number of each key's place; -1 for none.
-        layout: how the places lie over the image.
+        layout: how the positions are arranged over the image.
     """
 
     path: str

@@ -19,7 +19,7 @@ def stream_relevance(steps: Sequence[Step], stream: str | None = None) -> dict[s
 
     Self-attention passes on what its tokens have gathered: R_si ← R_si + Ā R_si for every stream i, from the identity.
     Attention from s to k adds what is taken from k, seen through the relevance on both sides, R_sk ← R_sk + R̄_ssᵀ Ā
-    R̄_kk, and what k has gathered from others, R_si ← R_si + Ā R_ki. In R̄ the rows beside the identity sum to 1.
+    R̄_kk, and what k has gathered from others, R_si ← R_si + Ā R_ki. In R̄ the rows without the identity sum to 1.
 
     Args:
         steps: from the first to the last, with the gradients of one output.

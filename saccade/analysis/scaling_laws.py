@@ -63,7 +63,7 @@ class HeldOut:
 
     @property
     def inside(self) -> bool:
-        """Whether the measured error lies in the interval of the prediction."""
+        """Whether the measured error is in the interval of the prediction."""
         return self.predicted.low <= self.measured <= self.predicted.high
 
     def __str__(self) -> str:

@@ -107,7 +107,7 @@ def write_manifest(folder: str | Path) -> dict[str, str]:
 
 
 def check_manifest(folder: str | Path) -> None:
-    """Raise CheckpointError, with the name of the file, unless every file of the manifest is there and unchanged."""
+    """Raise CheckpointError with the file's name unless every file of the manifest exists and is unchanged."""
     folder = Path(folder)
     if not is_file(folder / MANIFEST):
         raise CheckpointError(f"{folder} has no {MANIFEST}: it is incomplete, or not a checkpoint.")
@@ -125,13 +125,13 @@ def check_manifest(folder: str | Path) -> None:
 
 
 def _temporary_beside(path: Path) -> Path:
-    """A name that no other file has, and that is no longer than a file system allows."""
+    """An unused name, within the length limit of file systems."""
     name = os.fsdecode(os.fsencode(path.name)[:MAX_NAME_BYTES])
     return path.with_name(f".{name}.{uuid.uuid4().hex[:12]}.tmp")
 
 
 def _flush(path: Path) -> None:
-    """Force a file's content, or a folder's list of names, onto the disk."""
+    """Flush a file's content, or a folder's list of names, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

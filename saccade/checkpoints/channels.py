@@ -1,4 +1,4 @@
-"""A trained model for images with another number of channels, as timm's `adapt_input_conv` does it."""
+"""Adaptation of a trained model to another number of channels, as in timm's `adapt_input_conv`."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,7 +14,7 @@ def adapt_channels(weight: Tensor, channels: int) -> Tensor:
     """The first convolution of a model for another number of channels: ``[D, C, p, q]`` -> ``[D, channels, p, q]``.
 
     One channel gets the sum of the kernels. Several get the kernels in turn (1, 2, 3, 1, 2, ... of an RGB model), times
-    C / channels, so that an image whose channels are all the same has the output that it had.
+    C / channels, so that an image with identical channels has the same output as before.
     """
     old = weight.shape[1]
     if channels == 1:
@@ -40,17 +40,17 @@ def adapt_tensors(
     """Adapt the tensors that depend on the number of channels, in place.
 
     Args:
-        tensors: of the trained model.
-        new_state: of a new model with `channels` channels, otherwise of the same shapes.
-        old_channels: of the trained model.
-        channels: of the new one.
-        report: `resized` is added to.
+        tensors: tensors of the trained model.
+        new_state: state dict of a new model with `channels` channels and otherwise the same shapes.
+        old_channels: number of channels of the trained model.
+        channels: number of channels of the new model.
+        report: adapted tensors are added to `resized`.
 
     Returns:
         names of the tensors that predict pixels (of a masked autoencoder), which must be new.
 
     Raises:
-        CheckpointError: the model reads pixels by another layer than a convolution.
+        CheckpointError: the first layer of the model is not a convolution.
     """
     fresh = []
     for name, tensor in tensors.items():
@@ -65,7 +65,7 @@ def adapt_tensors(
         else:
             raise CheckpointError(
                 f"in_channels={channels}: {name} of this model reads the {old_channels} channels of a pixel together "
-                "with its position and cannot be adapted to others: train it afresh, or use a model that begins with a "
+                "with its position and cannot be adapted: train it from scratch, or use a model that begins with a "
                 "convolution"
             )
     return tuple(fresh)

@@ -1,7 +1,7 @@
 """Convert a model to the format of another project: its names and layouts, its config and preprocessing.
 
-The result is read back and compared before it is moved to its place: every tensor bit by bit, and the config. So an
-option that the other project does not have is an error, and nothing is lost silently.
+The result is read back and compared before it is moved to its destination: every tensor bit by bit, and the config. An
+option that the other project does not have is therefore an error, and nothing is lost silently.
 """
 
 import json
@@ -113,8 +113,9 @@ def convert(
         source: anything that :func:`saccade.load` opens.
         out: a new folder; a new `.pth` file for torchvision and openai.
         to: saccade (a model directory), huggingface, timm (a folder as on the hub), torchvision, or openai (CLIP).
-        image_size: (H, W) in pixels, if it should differ; positions are resampled.
-        options: of the model that its file does not show, as for :func:`~saccade.checkpoints.loading.load_model`.
+        image_size: new (H, W) in pixels; positions are resampled.
+        options: options of the model that its file does not determine, as for
+            :func:`~saccade.checkpoints.loading.load_model`.
 
     Returns:
         messages, one sentence each.
@@ -243,7 +244,7 @@ def _uninferable(config: Any) -> dict[str, Any]:
 
 
 def _flat_options(values: dict[str, Any], path: str = "") -> dict[str, Any]:
-    """The options of a config that affect inference, flat; of a layer scale only whether there is one."""
+    """The options of a config that affect inference, flat; for a layer scale only its presence."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if key in TRAINING_ONLY:

@@ -1,4 +1,4 @@
-"""What of a model another project has: options that it lacks are named, fixed positions are written as numbers."""
+"""Checks and changes before conversion: errors name unsupported options, and fixed positions become a table."""
 
 from collections.abc import Iterable
 from dataclasses import MISSING, fields, is_dataclass, replace
@@ -26,11 +26,11 @@ def with_written_positions(loaded: LoadedModel, *, class_position: bool) -> tupl
     """A ViT with a learned table that holds the numbers of its fixed positions, and a note; other models unchanged.
 
     Args:
-        loaded: is not changed.
-        class_position: whether the class token has a position too: zeros, where it had none.
+        loaded: the model; it is not changed.
+        class_position: whether the class token has a position too; zeros if it had none.
 
     Raises:
-        CheckpointError: positions that are not added to tokens, so that no table has them.
+        CheckpointError: positions are not added to tokens, so they cannot be stored as a table.
     """
     config = loaded.model.config
     if not isinstance(config, ViTConfig):
@@ -62,12 +62,12 @@ def with_written_positions(loaded: LoadedModel, *, class_position: bool) -> tupl
 
 
 def require_place(loaded: LoadedModel, project: str, writer: ModuleType, names: Iterable[str]) -> None:
-    """Raise CheckpointError, naming the options, unless a project's format has exactly these of our tensors.
+    """Raise CheckpointError with the options in the message unless a project's format has exactly these tensors.
 
     Args:
         loaded: the model.
-        project: in the message.
-        writer: its format.
+        project: its name in the message.
+        writer: format of the project.
         names: our tensors that the rules of the format write.
     """
     config, architecture = loaded.model.config, loaded.architecture

@@ -1,4 +1,4 @@
-"""What Meta's and Hugging Face's DETR files share: the backbone behind a prefix, the box head, the mask head."""
+"""Rules shared by Meta's and Hugging Face's DETR files: the backbone behind a prefix, the box head, the mask head."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from saccade.models.resnet import ResNetConfig
 
 
 def backbone_rules(rules: list[Rule], prefix: str) -> list[Rule]:
-    """The rules of a classifier for the backbone in a detector, whose batch norms are frozen and count nothing."""
+    """The rules of a classifier for the backbone in a detector, whose frozen batch norms have no counters."""
     return [
         Rule(tuple(prefix + name for name in rule.theirs), tuple(f"backbone.{name}" for name in rule.ours), rule.steps)
         for rule in rules
@@ -30,7 +30,8 @@ def dilated(backbone: ResNetConfig, metadata: CheckpointMetadata) -> ResNetConfi
 
 
 def num_heads(dim: int, metadata: CheckpointMetadata) -> int:
-    """Heads are not visible in packed weights: the caller's, the config's, else 32 features each, as published."""
+    """Packed weights do not determine the number of heads: the caller's, the config's, otherwise 32 features each, as
+    published."""
     heads = metadata.options.get("block.num_heads")
     heads = heads or metadata.config.get("nheads") or metadata.config.get("encoder_attention_heads")
     if heads is None:
@@ -44,7 +45,7 @@ def box_head(theirs: str) -> list[Rule]:
 
 
 def mask_head(attention: str, head: str) -> list[Rule]:
-    """What a detector with masks has more."""
+    """The mask head of a detector."""
     rules = rename_both(f"{attention}.q_linear", "bbox_attention.q")
     rules += rename_both(f"{attention}.k_linear", "bbox_attention.k")
     for number, ours in enumerate(("first", "second", "refine.0", "refine.1", "refine.2"), 1):

@@ -1,10 +1,10 @@
-"""The model directory: everything that is needed to use a model, in files without code.
+"""The model directory: all files needed to use a model, without code.
 
 config.json               architecture and its config, task, labels, preprocessing, provenance
 model.safetensors         the weights
 fingerprint.safetensors   example inputs and the output for them when the directory was written
 vocab.json, merges.txt    the tokenizer of a text model; or tokenizer.json, vocab.txt
-README.md, report.html    for people; not read
+README.md, report.html    documentation; not read
 """
 
 import json
@@ -40,15 +40,15 @@ FINGERPRINT_TOLERANCE = 1e-3  # of the output's scale: other processors round ot
 
 @dataclass
 class LoadedModel:
-    """A model with everything that is needed to use it.
+    """A model with all data needed to use it.
 
     Attributes:
         model: the network, in evaluation mode.
-        architecture: its name in the zoo, such as "vit"; `model.config` is its config.
+        architecture: its name in the catalogue, such as "vit"; `model.config` is its config.
         labels: class names in the order of the logits.
-        preprocessing: of images; None if the checkpoint does not define it.
-        task: its name.
-        task_state: what the task needs of its training data, such as the scale of its targets, as plain values.
+        preprocessing: preprocessing of images; None if the checkpoint does not define it.
+        task: name of the task.
+        task_state: values that the task derived from its training data, such as the scale of its targets.
         provenance: the origin of the weights, as plain values.
         report: which tensors were loaded, resized, new and unused.
         vocabulary: the files of its tokenizer, by name, if it has one.
@@ -69,7 +69,7 @@ TYPES = {"architecture": str, "task": str, "task_state": dict, "labels": list, "
 
 
 def save_own_weights(path: Path, model: nn.Module) -> Path:
-    """Write the weights of a model whose code is not ours, whole or not at all."""
+    """Write the weights of a user-defined model atomically."""
     with new_directory(path) as folder:
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
         save_file(state, folder / WEIGHTS, {"format": "pt"})
@@ -80,7 +80,7 @@ def save_model_dir(path: str | Path, loaded: LoadedModel) -> Path:
     """Write a model directory atomically; an existing one is replaced.
 
     Raises:
-        CheckpointError: the numbers of labels and logits differ, or no catalogue has the architecture.
+        CheckpointError: the numbers of labels and logits differ, or the architecture is not in the catalogue.
     """
     path = Path(path)
     if loaded.architecture not in ARCHITECTURES:
@@ -163,8 +163,8 @@ def is_model_dir(path: Path) -> bool:
 
 
 def max_values(tensors: Mapping[str, Tensor]) -> int:
-    """How many parameters and buffers a model may have whose weights are these tensors: some are computed, and an
-    earlier version stored fewer."""
+    """Maximum number of parameters and buffers of a model with these tensors: some are computed, and earlier versions
+    stored fewer."""
     return 2 * sum(tensor.numel() for tensor in tensors.values()) + 10**6
 
 
@@ -176,7 +176,7 @@ def fingerprint(model: Model) -> dict[str, Tensor]:
 
 
 def check_fingerprint(model: Model, path: Path) -> None:
-    """Raise CheckpointError unless the model gives the stored output for the stored input."""
+    """Raise CheckpointError unless the model computes the stored output for the stored input."""
     stored = upgrade_fingerprint(model, read_tensors(path / FINGERPRINT).tensors)
     try:
         expected = stored["output"]

@@ -1,4 +1,4 @@
-"""What the publishers of DPT and Depth Anything share."""
+"""Rules shared by the publishers of DPT and Depth Anything."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,7 +28,7 @@ def taps(
     count: int = 4,
     published: Mapping[int, tuple[int, ...]] = TAPS,
 ) -> tuple[int, ...]:
-    """Blocks that are tapped, which no tensor shows: the caller's, the config's, those of the published depths."""
+    """Tapped blocks, which tensors do not determine: the caller's, the config's, those of the published depths."""
     blocks: Sequence[int] | None = metadata.options.get("taps") or out_indices
     if blocks is not None:
         return tuple(int(i) for i in blocks)[-count:]

@@ -1,4 +1,4 @@
-"""Open a model: from a run, a model directory, or a checkpoint of another project."""
+"""Open a model from a run, a model directory, or a checkpoint of another project."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -56,12 +56,12 @@ def load_model(
         path: a run, a model directory, a Hugging Face folder, a file (.safetensors, .npz, .pth), or `hub:ORG/NAME`.
         num_classes: replace the head by a new one of this width, with labels "0", "1", …
         image_size: (H, W) in pixels; positions are resampled, and preprocessing is adapted.
-        in_channels: of the images; the first convolution and preprocessing are adapted (:mod:`.channels`).
+        in_channels: channels of the images; the first convolution and preprocessing are adapted (:mod:`.channels`).
         strict: raise if the file has tensors that the model does not have, or the model tensors that the file does not.
         options: fields of the model's config that cannot be inferred from a file: ``{"block.num_heads": 4}``.
 
     Raises:
-        CheckpointError: the checkpoint cannot be read, matched or verified; the message has what to do.
+        CheckpointError: the checkpoint cannot be read, matched or verified; the message states what to do.
     """
     path = download(str(path)) if is_hub_name(path) else Path(path)
     if not path.exists():
@@ -78,14 +78,14 @@ def load_model(
 
 
 def _advice(name: str) -> str:
-    """What to give in place of a path that does not exist."""
+    """Advice for a path that does not exist."""
     if name in ZOO:
         return f"saccade.create({name!r}) builds this model with fresh weights; load opens trained ones"
     return name_hint(name) or "give a run, a model directory or a weights file"
 
 
 def _inside_run(path: Path) -> Path:
-    """The model directory of a run; the path itself for anything else."""
+    """The model directory of a run; any other path unchanged."""
     if not (path / "config.yaml").is_file():
         return path
     if not (path / "model" / CONFIG).is_file():
@@ -101,8 +101,8 @@ def _load_published(
     content = read_tensors(path)
     if OWN_HEADER in content.metadata:
         raise CheckpointError(
-            f"{path} has the weights of a model directory, and its {CONFIG}, which states what they belong to, is not "
-            "in the same folder: copy both into one folder, or give the folder that `saccade train` wrote"
+            f"{path} has the weights of a model directory, without its {CONFIG} in the same folder, "
+            "which states what they belong to: copy both into one folder, or give the folder that `saccade train` wrote"
         )
     try:
         publisher, theirs = detect(content.tensors)
@@ -130,7 +130,7 @@ def _load_published(
     report = MappingReport(unused=unused, notes=[*content.notes, *metadata.notes], format=publisher.NAME)
     if names is not None and len(names) != config.num_classes:
         report.notes.append(
-            f"{len(names)} class names beside the file are not used: it has {config.num_classes} outputs"
+            f"{len(names)} class names next to the file are not used: it has {config.num_classes} outputs"
         )
     try:
         model = build(publisher.ARCHITECTURE, config.to_dict(), max_values(content.tensors))
@@ -153,7 +153,7 @@ def _load_published(
 
 @contextmanager
 def _interpreted(path: Path, name: str) -> Iterator[None]:
-    """Errors of values that a publisher's files have in the place of others, such as a list for a number."""
+    """Convert errors of unexpected values in a publisher's files, such as a list for a number."""
     try:
         yield
     except KeyError as error:
@@ -170,15 +170,15 @@ def adapt(
     in_channels: int | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> LoadedModel:
-    """The model with another image size, other numbers of classes or channels, other options; itself if nothing does.
+    """The model with another image size, number of classes or channels, or other options; itself if nothing changes.
 
     Args:
-        loaded: is not changed.
+        loaded: the model; it is not changed.
         num_classes: a new head of this width, if it differs; 0 for none.
         image_size: (H, W) in pixels; positions are resampled by the model's method, and preprocessing is adapted.
-        in_channels: of the images; the first convolution and preprocessing are adapted.
-        options: other fields of the model's config; if the number of queries of a detector changes they are new, and an
-            optional head that is switched on is new.
+        in_channels: channels of the images; the first convolution and preprocessing are adapted.
+        options: other fields of the model's config; if the number of a detector's queries changes, the queries are new,
+            and so is an optional head that is added.
     """
     config = loaded.model.config
     changes: dict[str, Any] = dict(options or {})

@@ -1,8 +1,9 @@
-"""Names and layouts of one project's tensors <-> ours: a table of rules that runs in both directions.
+"""Mapping between another project's tensor names and layouts and ours: a table of rules that applies in both
+directions.
 
-A rule takes some of their tensors, turns each by the same steps, joins them along the first axis and cuts the result
-into ours. Most rules are a renaming; Google's query, key and value kernels are three tensors that are turned and become
-our one. Every step has an inverse that moves numbers and computes nothing, so a round trip is identical to the bit.
+A rule transforms some of their tensors by the same steps, joins them along the first axis and splits the result into
+ours. Most rules only rename; Google's query, key and value kernels are three tensors that are transposed and joined.
+Every step has an inverse and only rearranges numbers, so a round trip is bitwise identical.
 """
 
 from collections.abc import Iterable, Mapping
@@ -31,7 +32,7 @@ class Transpose:
 
 @dataclass(frozen=True)
 class Reshape:
-    """Merge or part axes: a tensor of shape `before` in their file has the shape `after` here."""
+    """Merge or split axes: a tensor of shape `before` in their file has the shape `after` here."""
 
     before: tuple[int, ...]
     after: tuple[int, ...]
@@ -48,14 +49,14 @@ Step = Transpose | Reshape
 
 @dataclass(frozen=True)
 class Rule:
-    """Some of their tensors are some of ours.
+    """A rule: some of their tensors correspond to some of ours.
 
     Attributes:
         theirs: names in the file, in the order in which they are joined along the first axis.
-        ours: names in the model; more than one cuts the joined tensor into equal parts along the first axis.
+        ours: names in the model; with more than one, the joined tensor is split into equal parts along the first axis.
         steps: applied to each of theirs, in this order, before joining.
-        sizes: of theirs along the first axis, where they are not equal.
-        steps_after: for each of ours, what is applied to it after cutting; none by default.
+        sizes: sizes of theirs along the first axis, if they are not equal.
+        steps_after: for each of ours, the steps applied to it after splitting; none by default.
     """
 
     theirs: tuple[str, ...]
@@ -78,15 +79,15 @@ def split(theirs: str, ours: Iterable[str], *steps: Step) -> Rule:
 
 
 def rename_both(theirs: str, ours: str) -> list[Rule]:
-    """The weight and the bias of a layer whose tensors need no turning."""
+    """Rules for the weight and the bias of a layer whose tensors are only renamed."""
     return [rename(f"{theirs}.{part}", f"{ours}.{part}") for part in ("weight", "bias")]
 
 
 def to_ours(tensors: Mapping[str, Tensor], rules: Iterable[Rule]) -> tuple[dict[str, Tensor], list[str]]:
-    """(tensors under our names, names in `tensors` that no rule could use).
+    """(tensors under our names, unused names in `tensors`).
 
-    A rule of which some tensors are missing is not applied: what it would have given is missing in the result.
-    Raises CheckpointError where a tensor does not have the shape that its rule needs.
+    A rule with missing tensors is not applied, so its tensors are missing in the result. Raises CheckpointError if a
+    tensor does not have the shape that its rule needs.
     """
     named: dict[str, Tensor] = {}
     used: set[str] = set()
@@ -151,14 +152,14 @@ def _cut(rule: Rule, tensor: Tensor, count: int) -> tuple[Tensor, ...]:
 
 @dataclass
 class MappingReport:
-    """What became of every tensor of the file and of the model. Printable.
+    """Report of the mapping: the use of every tensor of the file and of the model. Printable.
 
     Attributes:
-        loaded: our names that got a tensor of the file, also the resized ones.
-        resized: our name -> what was done, as "14 x 14 -> 24 x 24 positions".
+        loaded: our names that were loaded from the file, including resized ones.
+        resized: our name -> the change, such as "14 x 14 -> 24 x 24 positions".
         new: our names that keep their fresh initial values.
-        unused: names in the file that the model has no place for.
-        notes: assumptions that were made, one sentence each.
+        unused: names in the file that the model does not have.
+        notes: assumptions, one sentence each.
         format: the project whose names the file uses.
     """
 
@@ -187,12 +188,12 @@ def place(
     """Copy tensors under our names into the model, in the model's dtype, and fill the report.
 
     Args:
-        model: its parameters and buffers are overwritten where `tensors` has them.
-        tensors: by our names; one that the model lacks counts as unused.
-        report: `loaded`, `new` and `unused` are added to.
-        fresh: our names that are meant to stay new (a head for other classes).
-        strict: raise CheckpointError, listing both sides, when anything else is new or unused, and leave the model as
-            it was. A shape that does not fit is always an error.
+        model: the network, whose parameters and buffers in `tensors` are overwritten.
+        tensors: tensors by our names; those that the model lacks count as unused.
+        report: `loaded`, `new` and `unused` are extended.
+        fresh: our names that should stay new (a head for other classes).
+        strict: raise CheckpointError, listing both sides, when anything else is new or unused, and leave the model
+            unchanged. A wrong shape is always an error.
     """
     state = model.state_dict()
     fresh = set(fresh)

@@ -18,14 +18,14 @@ class CheckpointMetadata:
     """Properties of a checkpoint that its tensors do not determine.
 
     Attributes:
-        config: the content of a `config.json` or `open_clip_config.json` beside the weights, else of a `NAME.json`; {}
-            if there is none.
+        config: the content of a `config.json` or `open_clip_config.json` next to the weights, otherwise of a
+            `NAME.json`; {} if there is none.
         processor: the image processor of a `preprocessor_config.json` or `processor_config.json`, {} if there is none.
-        file_name: of the weights, lower case.
+        file_name: name of the weights file, in lower case.
         image_size: (H, W) given by the caller; determines a grid of positions that is not square.
         options: fields of the model's config given by the caller, by their names with dots.
-        trainer: of the program that wrote the file, if the file shows it: `open_clip`, the name of the run.
-        names: of all tensors of the file, also of those that are of no use.
+        trainer: program that wrote the file, if the file identifies it: `open_clip`, the name of the run.
+        names: names of all tensors of the file, including unused ones.
         notes: assumptions made while the config is inferred are appended here, one sentence each.
     """
 
@@ -39,7 +39,8 @@ class CheckpointMetadata:
     notes: list[str] = field(default_factory=list)
 
     def size(self, default: tuple[int, int]) -> tuple[int, int]:
-        """(H, W) of a network whose tensors have no size: the caller's, else that of timm's config, else `default`."""
+        """(H, W) of a network whose tensors do not determine it: the caller's, otherwise timm's config, otherwise
+        `default`."""
         if self.image_size is not None:
             return self.image_size
         input_size = (self.config.get("pretrained_cfg") or {}).get("input_size")  # channels, height, width
@@ -85,7 +86,8 @@ def count_layers(shapes: Shapes, pattern: str) -> int:
 
 
 def num_heads(embed_dim: int, depth: int, metadata: CheckpointMetadata) -> int:
-    """The number of heads, which weights do not show: the caller's, that of the published size, else dim / 64."""
+    """The number of heads, which weights do not determine: the caller's, that of the published size, otherwise dim /
+    64."""
     if "block.num_heads" in metadata.options:
         return metadata.options["block.num_heads"]
     for dim, layers, _, heads in SIZES.values():
@@ -103,7 +105,7 @@ def num_heads(embed_dim: int, depth: int, metadata: CheckpointMetadata) -> int:
 def image_size(num_positions: int, patch_size: tuple[int, int], metadata: CheckpointMetadata) -> tuple[int, int]:
     """(H, W) in pixels of the images that a table of `num_positions` positions is for.
 
-    The caller's size if it has so many patches, else a square.
+    The caller's size if it has that number of patches, otherwise a square.
     """
     size = metadata.image_size
     if size is not None and size[0] // patch_size[0] * (size[1] // patch_size[1]) == num_positions:
@@ -117,7 +119,7 @@ def image_size(num_positions: int, patch_size: tuple[int, int], metadata: Checkp
 
 
 def read_processor(folder: Path) -> dict[str, Any]:
-    """The image processor beside a weights file: `preprocessor_config.json`, or the part of a `processor_config.json`
+    """The image processor next to a weights file: `preprocessor_config.json`, or the part of a `processor_config.json`
     in which version 5 of transformers writes it."""
     content = read_json(folder / "processor_config.json")
     nested = content.get("image_processor")
@@ -129,7 +131,7 @@ def read_processor(folder: Path) -> dict[str, Any]:
 def read_metadata(
     weights: Path, image_size: tuple[int, int] | None, options: Mapping[str, Any], trainer: Mapping[str, str]
 ) -> CheckpointMetadata:
-    """The metadata beside a weights file, or in its folder."""
+    """The metadata next to a weights file, or in its folder."""
     folder = weights if weights.is_dir() else weights.parent
     names = ["config.json", "open_clip_config.json"]
     if weights.name.startswith("open_clip"):  # folders of the hub may have CLIP in both layouts

@@ -1,5 +1,5 @@
-"""Objects without weights that training scripts save with them: read as empty placeholders, so that no code of theirs
-runs. Whatever is not in this list makes a file an error."""
+"""Objects other than weights in the files of training scripts: they are read as empty placeholders, so that none of
+their code runs. Any object outside this list is an error."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -35,7 +35,7 @@ DICTIONARIES = (
 
 
 class Placeholder:
-    """Stands for an object of the list: takes every argument and state, and keeps none."""
+    """Placeholder of an object in the list: accepts every argument and state, and stores none."""
 
     def __new__(cls, *arguments: Any) -> Self:
         return super().__new__(cls)
@@ -48,21 +48,21 @@ class Placeholder:
 
 
 class PlainDict(OrderedDict):
-    """Stands for the dictionaries of other libraries."""
+    """Placeholder of the dictionaries of other libraries."""
 
     def __new__(cls, *arguments: Any) -> Any:  # an OrderedDict itself, which alone the weights-only reader fills
         return OrderedDict()
 
 
 class PlainList(list):
-    """Stands for other sequences that are filled item by item."""
+    """Placeholder of other sequences that are filled item by item."""
 
     def __new__(cls, *arguments: Any) -> Any:
         return []
 
 
 def safe_globals() -> list[Callable | tuple[Callable, str]]:
-    """For `torch.serialization.safe_globals`: what stands for each name."""
+    """For `torch.serialization.safe_globals`: the placeholder of each name."""
     names = [*(f"numpy.{name}" for name in NUMPY), *(f"pathlib.{name}" for name in PATHS), *OTHERS]
     names += [f"pathlib._local.{name}" for name in PATHS]
     pairs = [(PlainList, "collections.deque"), *((PlainDict, name) for name in DICTIONARIES)]

@@ -1,4 +1,4 @@
-"""Transfer of trained weights to a new model: of an encoder to a classifier, of a backbone to a detector or a DPT."""
+"""Transfer of trained weights to a new model: an encoder to a classifier, a backbone to a detector or a DPT."""
 
 from dataclasses import replace
 from typing import Any
@@ -34,7 +34,7 @@ def as_classifier(loaded: LoadedModel) -> LoadedModel:
 
 def backbone_of(source: LoadedModel) -> LoadedModel:
     """The backbone for a new detector or DPT: that of a trained one, an encoder trained without labels, or any other
-    model of images of the catalogue without its head.
+    image model of the catalogue without its head.
 
     Raises:
         CheckpointError: it reads texts.
@@ -59,10 +59,10 @@ def with_backbone(
     """A new detector or DPT on a trained backbone, with the image statistics of that backbone.
 
     Args:
-        start: the new model; its config determines all that does not depend on the backbone.
+        start: the new model; its config determines everything that does not depend on the backbone.
         source: see :func:`backbone_of`.
         drop_path: stochastic depth of a ViT's last block.
-        in_channels: of the images; None for those of the backbone.
+        in_channels: channels of the images; None for those of the backbone.
 
     Raises:
         CheckpointError: the backbone does not match the DPT.

@@ -39,11 +39,11 @@ def from_huggingface(size: tuple[int, int], channels: int, metadata: CheckpointM
     half = (0.5,) * channels
     final, resize, crop_pct = target_size(config, size)
     if config.get("do_resize", True) is False:
-        metadata.notes.append("do_resize is false: here images of other sizes than the model's are resized")
+        metadata.notes.append("do_resize is false: Saccade resizes images of other sizes than the model's")
     if resize == "shortest" and not config.get("do_center_crop") and config.get("crop_pct") is None:
-        metadata.notes.append("the processor keeps the whole image in its aspect ratio: here its middle is taken")
+        metadata.notes.append("the processor keeps the whole image in its aspect ratio: Saccade uses a centre crop")
     if config.get("do_pad") and config.get("size_divisor"):
-        metadata.notes.append(f"the processor pads to a multiple of {config['size_divisor']} pixels: here it does not")
+        metadata.notes.append(f"the processor pads to a multiple of {config['size_divisor']} pixels: Saccade does not")
     multiple = config.get("ensure_multiple_of") or 1
     if config.get("keep_aspect_ratio"):
         resize = "closest"
@@ -80,7 +80,7 @@ def value_range(config: dict[str, Any]) -> tuple[float, float]:
 
 
 def statistic(config: dict[str, Any], name: str, default: Sequence[float], channels: int) -> tuple[float, ...]:
-    """A processor's mean or std, for each channel; what changes nothing if it does not normalise."""
+    """A processor's mean or std for each channel; 0 and 1 if it does not normalise."""
     if not config.get("do_normalize", True):
         return (0.0 if name == "mean" else 1.0,) * channels
     values = config.get(f"image_{name}") or default

@@ -59,7 +59,7 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
 
 
 class _Attributes:
-    """Stands for any object of the program."""
+    """Placeholder of any object of the program."""
 
     def __setstate__(self, state: object) -> None:
         self.state = state

@@ -232,7 +232,7 @@ def _read(path: str, *, labelled: bool) -> _Labelled:
 
 
 def _in_class_folders(records: Records) -> bool:
-    """Whether metadata beside class folders has other fields than classes, such as captions."""
+    """Whether metadata next to class folders has other fields than classes, such as captions."""
     if {LABEL.name, *LABEL.columns} & set(records.columns) or isinstance(records.storage, TarStorage):
         return False
     folders = [[part for part in row.file.split("/")[:-1] if named_split(part) is None] for row in records.rows]

@@ -43,7 +43,7 @@ class Shard:
         """From "0/4".
 
         Raises:
-            ConfigError: it is no such text.
+            ConfigError: the text is not a shard.
         """
         index, slash, count = text.partition("/")
         if not slash or not index.isdecimal() or not count.isdecimal() or not int(index) < int(count):
@@ -154,7 +154,7 @@ class BatchJob:
 
 
 def write_part(path: Path, stream: Stream, inputs: Sequence[str], batch_size: int) -> None:
-    """Write the part of some inputs, whole or not at all."""
+    """Write the part of some inputs atomically."""
     write_atomic(path, "".join(part_lines(stream, inputs, batch_size)).encode("utf-8", "surrogateescape"))
 
 

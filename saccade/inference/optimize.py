@@ -241,7 +241,7 @@ def _batches(
     predictor: Predictor | None, network: Model, images: Sequence[ImageLike] | Tensor | None, size: Size,
     batch_size: int, least: int,
 ) -> list[Tensor]:  # fmt: skip
-    """Real images as inputs ``[batch_size, C, H, W]``, at least so many images in all."""
+    """Real images as inputs ``[batch_size, C, H, W]``, with at least that many images in total."""
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, not {batch_size}")
     count = max(least, batch_size)

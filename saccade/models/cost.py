@@ -73,8 +73,7 @@ class PartCost:
 
 
 def measure_cost(model: Model, size: tuple[int, int] | int | None = None, recomputed: Sequence[nn.Module] = ()) -> Cost:
-    """The cost of one image of (H, W) pixels, or of one text of so many tokens; the size in the model's config unless
-    given.
+    """The cost of one image of (H, W) pixels, or of one text of that many tokens; the config's size by default.
 
     Measured in evaluation mode, without the masks that dropout would keep. The model's weights, mode and gradients do
     not change.
@@ -131,7 +130,7 @@ def measure_parts(model: Model, size: tuple[int, int] | int | None = None) -> tu
 
 
 def sized_inputs(model: Model, size: tuple[int, int] | int | None, batch_size: int = 1) -> tuple[Tensor, ...]:
-    """Example inputs: images of (H, W) pixels, or texts of so many tokens; of the config's size by default."""
+    """Example inputs: images of (H, W) pixels, or texts of that many tokens; of the config's size by default."""
     if not isinstance(size, int):
         return model.example_inputs(batch_size, size)
     return tuple(tokens[:, :size] for tokens in model.example_inputs(batch_size))

@@ -56,7 +56,8 @@ def sine_positions_masked(
     """DETR's positions over the valid part of padded images (arXiv 2005.12872): ``[B, h, w]`` -> ``[B, dim, h, w]``.
 
     Args:
-        valid: boolean, True inside the image; counting starts anew in every image, so padding does not shift positions.
+        valid: boolean, True inside the image; counting starts again in every image, so padding does not shift
+            positions.
         dim: width, a multiple of 4; the first half encodes y, the second x, sine and cosine interleaved.
         temperature: the longest wavelength is 2π times this.
         normalize: whether each image's extent is mapped to ``0 ... scale``.

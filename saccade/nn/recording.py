@@ -2,7 +2,7 @@
 
     with saccade.record(model, layers=[-1], queries=[0], budget="200 MB") as trace:
         logits = model(images)                    # the fused result, bit for bit the one without recording
-    trace.attention["encoder.blocks.11.attn"]     # [B, heads, 1, keys], computed from the very q and k that ran
+    trace.attention["encoder.blocks.11.attn"]     # [B, heads, 1, keys], computed from the q and k of this run
 
 Every :class:`Attention` and :class:`Block` has a slot for a tap, normally empty. A recording attaches taps to the
 chosen ones and removes them at the end; nothing is replaced, and a model that is not recorded has no overhead. A tap

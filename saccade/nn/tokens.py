@@ -21,7 +21,7 @@ torch.fx.wrap("require_tokens")  # depends on sizes, which torch.fx does not fol
 
 @dataclass(frozen=True)
 class TokenLayout:
-    """How a sequence of ``num_prefix + rows * columns`` tokens lies over an image.
+    """How a sequence of ``num_prefix + rows * columns`` tokens is arranged over an image.
 
     Attributes:
         num_prefix: number of tokens in front that belong to no position in the image.

@@ -110,7 +110,7 @@ def parse_bytes(size: str | int) -> int:
 
 
 def format_bytes(nbytes: int) -> str:
-    """Bytes for people, in decimal units: ``9.7 GB``."""
+    """Bytes as text in decimal units: ``9.7 GB``."""
     size, unit = float(nbytes), "B"
     for larger in ("kB", "MB", "GB", "TB"):
         if size < 1000:

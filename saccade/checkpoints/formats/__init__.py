@@ -2,7 +2,7 @@
 
 Each file has the same names:
 
-    NAME, ARCHITECTURE               for people, and in the zoo
+    NAME, ARCHITECTURE               display name, and name in the catalogue
     canonical(tensors)               where a project has had several layouts: the tensors in the one that the rules know
     matches(names)                   whether these tensor names are its own
     infer(shapes, metadata)          the architecture's config from names, shapes and the metadata of the checkpoint

@@ -32,7 +32,7 @@ def matches(names: set[str]) -> bool:
 def infer(shapes: Shapes, metadata: CheckpointMetadata) -> BiTConfig:
     for name, value in ONLY.items():
         if metadata.config.get(name, value) != value:
-            raise CheckpointError(f"a BiT with {name}={metadata.config[name]!r} is not known here, only {value!r}")
+            raise CheckpointError(f"a BiT with {name}={metadata.config[name]!r} is not supported, only {value!r}")
     width, in_channels = shapes["bit.embedder.convolution.weight"][:2]
     stages = count_layers(shapes, BLOCK.format("{}", 0) + ".conv3.weight")
     first = BLOCK.format("{}", "{{}}") + ".conv3.weight"

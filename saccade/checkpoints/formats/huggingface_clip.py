@@ -131,7 +131,7 @@ def task(config: CLIPConfig) -> str:
 
 
 def preprocessing(config: CLIPConfig, metadata: CheckpointMetadata) -> Preprocessing:
-    """As `preprocessor_config.json` says; without it OpenAI's."""
+    """From `preprocessor_config.json`; without it OpenAI's."""
     processor = metadata.processor
     final, resize, crop_pct = (
         target_size(processor, config.image_size) if processor else (config.image_size, "shortest", 1.0)

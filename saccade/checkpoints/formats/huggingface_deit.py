@@ -26,7 +26,7 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> DeiTConfig:
     return DeiTConfig(
         block=huggingface_vit.block_config(shapes, "deit.encoder.layer.0", depth, metadata),
         depth=depth,
-        image_size=huggingface_vit.told_size(shapes["deit.embeddings.position_embeddings"][1] - 2, patch, metadata),
+        image_size=huggingface_vit.image_size_of(shapes["deit.embeddings.position_embeddings"][1] - 2, patch, metadata),
         patch_size=patch,
         in_channels=in_channels,
         num_classes=shapes["cls_classifier.weight"][0],

@@ -92,7 +92,7 @@ def task(config: DETRConfig) -> str:
 
 
 def preprocessing(config: DETRConfig, metadata: CheckpointMetadata) -> Preprocessing:
-    """As the processor beside the file, with DETR's defaults: 800 and 1333 pixels, ImageNet's statistics."""
+    """From the processor next to the file, with DETR's defaults: 800 and 1333 pixels, ImageNet's statistics."""
     if not metadata.processor:
         return plain((800, 1333), config.in_channels, metadata, resize="edges", crop_pct=1.0, interpolation="bilinear")
     processor: dict[str, Any] = {"image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD, **metadata.processor}

@@ -58,7 +58,7 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ViTConfig:
     return ViTConfig(
         block=block,
         depth=depth,
-        image_size=huggingface_vit.told_size(
+        image_size=huggingface_vit.image_size_of(
             shapes[f"{prefix}.embeddings.position_embeddings"][1] - 1, patch, metadata
         ),
         patch_size=patch,
@@ -117,5 +117,5 @@ def resampling(config: ViTConfig, metadata: CheckpointMetadata) -> Resampling:
 
 
 def preprocessing(config: ViTConfig, metadata: CheckpointMetadata) -> Preprocessing:
-    """As `preprocessor_config.json` says; DINOv2 is published with a crop smaller than the size of its positions."""
+    """From `preprocessor_config.json`; DINOv2 is published with a crop smaller than the size of its positions."""
     return from_huggingface(config.image_size, config.in_channels, metadata)

@@ -144,7 +144,7 @@ def unsupported(config: ViTConfig) -> dict[str, str]:
 
 
 def preprocessing(config: ViTConfig, metadata: CheckpointMetadata) -> Preprocessing:
-    """As `preprocessor_config.json` says; without one the processor's defaults, ImageNet's statistics."""
+    """From `preprocessor_config.json`; without one the processor's defaults, ImageNet's statistics."""
     if metadata.processor:
         return from_huggingface(config.image_size, config.in_channels, metadata)
     size, channels = config.image_size, config.in_channels

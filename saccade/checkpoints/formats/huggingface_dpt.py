@@ -38,7 +38,7 @@ def as_vit(name: str) -> str:
 def infer(shapes: Shapes, metadata: CheckpointMetadata) -> DPTConfig:
     config_json = metadata.config
     if config_json.get("head_in_index", -1) not in (-1, 3) or config_json.get("add_projection"):
-        raise CheckpointError("a DPT whose head looks elsewhere than at the last map is not known here")
+        raise CheckpointError("a DPT whose head uses another map than the last is not supported")
     inner = {as_vit(name): shape for name, shape in shapes.items() if name.startswith("dpt.")}
     hybrid = f"{HYBRID}.embedder.convolution.weight" in shapes
     about = CheckpointMetadata(
@@ -48,7 +48,7 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> DPTConfig:
     )
     backbone = huggingface_hybrid.infer(inner, about) if hybrid else huggingface_vit.infer(inner, about)
     if hybrid:  # the JSON's size is that of the image, the projection's patch one place of the map
-        backbone = replace(backbone, image_size=huggingface_vit.told_size(0, (16, 16), about))
+        backbone = replace(backbone, image_size=huggingface_vit.image_size_of(0, (16, 16), about))
     segments = "head.head.1.running_mean" in shapes
     channels = [shapes[f"neck.convs.{level}.weight"][1] for level in range(4)]
     first = f"neck.reassemble_stage.readout_projects.{2 if hybrid else 0}.0.weight"

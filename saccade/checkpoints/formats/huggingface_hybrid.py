@@ -33,7 +33,7 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> HybridConfig:
         block=huggingface_vit.block_config(shapes, huggingface_vit.LAYER, depth, metadata),
         depth=depth,
         stem=resnet,
-        image_size=huggingface_vit.told_size(shapes["vit.embeddings.position_embeddings"][1] - 1, pixels, metadata),
+        image_size=huggingface_vit.image_size_of(shapes["vit.embeddings.position_embeddings"][1] - 1, pixels, metadata),
         patch_size=(patch_size[0], patch_size[1]),
         in_channels=in_channels,
         num_classes=shapes["classifier.weight"][0] if "classifier.weight" in shapes else 0,

@@ -48,7 +48,7 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> MAEConfig:
         decoder=decoder,
         depth=depth,
         decoder_depth=count_layers(shapes, LAYERS + "{}.layernorm_before.weight"),
-        image_size=huggingface_vit.told_size(shapes["vit.embeddings.position_embeddings"][1] - 1, patch, metadata),
+        image_size=huggingface_vit.image_size_of(shapes["vit.embeddings.position_embeddings"][1] - 1, patch, metadata),
         patch_size=patch,
         in_channels=in_channels,
         mask_ratio=config_json.get("mask_ratio", 0.75),

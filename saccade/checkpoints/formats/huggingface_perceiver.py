@@ -23,7 +23,7 @@ def matches(names: set[str]) -> bool:
 
 
 def infer(shapes: Shapes, metadata: CheckpointMetadata) -> PerceiverConfig:
-    """The config; what shapes do not tell (heads, passes, the size of images) is DeepMind's without a JSON."""
+    """The config; values that shapes do not determine (heads, passes, image size) are DeepMind's without a JSON."""
     config_json = metadata.config
     num_classes = shapes[FINAL][0]
     reading: Reading = "pixels"

@@ -29,7 +29,7 @@ def matches(names: set[str]) -> bool:
 
 def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ResNetConfig:
     if metadata.config.get("downsample_in_bottleneck") or metadata.config.get("downsample_in_first_stage"):
-        raise CheckpointError("a ResNet that halves the map in another place than torchvision's is not known here")
+        raise CheckpointError("a ResNet with strides in other layers than torchvision's is not supported")
     bottleneck = f"{BLOCK.format(0, 0)}.layer.2.convolution.weight" in shapes
     width = shapes[f"{ROOT}.convolution.weight"][0]
     stages = count_layers(shapes, BLOCK.format("{}", 0) + ".layer.0.convolution.weight")

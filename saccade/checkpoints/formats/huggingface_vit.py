@@ -38,7 +38,7 @@ def matches(names: set[str]) -> bool:
 
 
 def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ViTConfig:
-    """The config: what the JSON does not say is read off the shapes, with the defaults of `ViTConfig` there."""
+    """The config: values missing in the JSON are inferred from the shapes, with the defaults of `ViTConfig`."""
     _, in_channels, *patch_size = shapes["vit.embeddings.patch_embeddings.projection.weight"]
     depth = count_layers(shapes, "vit.encoder.layer.{}.layernorm_before.weight")
     distilled = "vit.embeddings.distillation_token" in shapes
@@ -47,7 +47,7 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ViTConfig:
     return ViTConfig(
         block=block_config(shapes, LAYER, depth, metadata),
         depth=depth,
-        image_size=told_size(shapes["vit.embeddings.position_embeddings"][1] - 1 - distilled, patch, metadata),
+        image_size=image_size_of(shapes["vit.embeddings.position_embeddings"][1] - 1 - distilled, patch, metadata),
         patch_size=patch,
         in_channels=in_channels,
         num_classes=shapes["classifier.weight"][0] if "classifier.weight" in shapes else 0,
@@ -74,12 +74,12 @@ def block_config(shapes: Shapes, layer: str, depth: int, metadata: CheckpointMet
 def activation(config_json: dict[str, Any]) -> Activation:
     name = config_json.get("hidden_act", "gelu")
     if name not in ACTIVATIONS:
-        raise CheckpointError(f"the activation {name!r} is not known here")
+        raise CheckpointError(f"the activation {name!r} is not supported")
     return ACTIVATIONS[name]
 
 
-def told_size(places: int, patch_size: tuple[int, int], metadata: CheckpointMetadata) -> tuple[int, int]:
-    """(H, W) as the JSON says, else as the number of positions shows."""
+def image_size_of(places: int, patch_size: tuple[int, int], metadata: CheckpointMetadata) -> tuple[int, int]:
+    """(H, W) from the JSON, otherwise from the number of positions."""
     size = metadata.config.get("image_size")
     if size is None:
         return image_size(places, patch_size, metadata)
@@ -139,5 +139,5 @@ def resampling(config: Any, metadata: CheckpointMetadata) -> Resampling:
 
 
 def preprocessing(config: ViTConfig, metadata: CheckpointMetadata) -> Preprocessing:
-    """As `preprocessor_config.json` says; without it what `ViTImageProcessor` does by default."""
+    """From `preprocessor_config.json`; without it what `ViTImageProcessor` does by default."""
     return from_huggingface(config.image_size, config.in_channels, metadata)

@@ -49,7 +49,7 @@ def unit(theirs: str, ours: str, first: bool) -> list[Rule]:
 
 
 def preprocessing(config: BiTConfig, metadata: CheckpointMetadata) -> Preprocessing:
-    """As timm's `config.json` says; for a bare file mean and std 0.5, bilinear."""
+    """From timm's `config.json`; for a bare file mean and std 0.5, bilinear."""
     return from_timm(config.image_size, config.in_channels, metadata) or plain(
         config.image_size, config.in_channels, metadata, interpolation="bilinear", mean=HALF, std=HALF
     )

@@ -44,7 +44,7 @@ def rules(config: ConvMixerConfig) -> list[Rule]:
 
 
 def preprocessing(config: ConvMixerConfig, metadata: CheckpointMetadata) -> Preprocessing:
-    """As timm's `config.json` says; for a bare file ImageNet's statistics, crop 0.96."""
+    """From timm's `config.json`; for a bare file ImageNet's statistics, crop 0.96."""
     return from_timm(config.image_size, config.in_channels, metadata) or plain(
         config.image_size, config.in_channels, metadata, crop_pct=0.96
     )

@@ -44,7 +44,7 @@ def rules(config: ConvNeXtConfig) -> list[Rule]:
 
 
 def preprocessing(config: ConvNeXtConfig, metadata: CheckpointMetadata) -> Preprocessing:
-    """As timm's `config.json` says; for a bare file ImageNet's statistics."""
+    """From timm's `config.json`; for a bare file ImageNet's statistics."""
     return from_timm(config.image_size, config.in_channels, metadata) or plain(
         config.image_size, config.in_channels, metadata, crop_pct=0.875 if max(config.image_size) < 384 else 1.0
     )

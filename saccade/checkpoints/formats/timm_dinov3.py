@@ -81,6 +81,6 @@ def unsupported(config: ViTConfig) -> dict[str, str]:
 
 
 def preprocessing(config: ViTConfig, metadata: CheckpointMetadata) -> Preprocessing:
-    """As timm's `config.json` says; for a bare file ImageNet's statistics and the whole image."""
+    """From timm's `config.json`; for a bare file ImageNet's statistics and the whole image."""
     size, channels = config.image_size, config.in_channels
     return from_timm(size, channels, metadata) or plain(size, channels, metadata, resize="exact", crop_pct=1.0)

@@ -72,7 +72,7 @@ def resampling(config: HybridConfig, metadata: CheckpointMetadata) -> Resampling
 
 
 def preprocessing(config: HybridConfig, metadata: CheckpointMetadata) -> Preprocessing:
-    """As timm's `config.json` says; for a bare file what its ViTs were evaluated with."""
+    """From timm's `config.json`; for a bare file what its ViTs were evaluated with."""
     crop = 0.9 if max(config.image_size) < 384 else 1.0
     return from_timm(config.image_size, config.in_channels, metadata) or plain(
         config.image_size, config.in_channels, metadata, crop_pct=crop, mean=HALF, std=HALF

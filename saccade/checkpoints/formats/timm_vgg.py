@@ -31,5 +31,5 @@ def rules(config: VGGConfig) -> list[Rule]:
 
 
 def preprocessing(config: VGGConfig, metadata: CheckpointMetadata) -> Preprocessing:
-    """As timm's `config.json` says; for a bare file as torchvision's."""
+    """From timm's `config.json`; for a bare file as torchvision's."""
     return from_timm(config.image_size, config.in_channels, metadata) or torchvision_vgg.preprocessing(config, metadata)

@@ -15,7 +15,7 @@ def matches(names: set[str]) -> bool:
 
 
 def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ConvNeXtConfig:
-    """Odd places hold stages, even ones what stands between them."""
+    """Odd indices are stages, even ones the downsampling layers between them."""
     depths, widths = [], []
     while f"features.{2 * len(depths) + 1}.0.layer_scale" in shapes:
         stage = 2 * len(depths) + 1

@@ -84,7 +84,7 @@ def unsupported(config: ResNetConfig) -> dict[str, str]:
 
 
 def preprocessing(config: ResNetConfig, metadata: CheckpointMetadata) -> Preprocessing:
-    """What a `config.json` of timm says beside it; else the middle of 256 pixels with ImageNet's statistics, or whole
+    """From timm's `config.json` next to it; otherwise the centre of 256 pixels with ImageNet's statistics, or whole
     images of 32 pixels with those of CIFAR."""
     described = from_timm(config.image_size, config.in_channels, metadata)
     if described is not None:

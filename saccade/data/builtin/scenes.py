@@ -109,8 +109,8 @@ class _Placement(NamedTuple):
 def _place(random: np.random.Generator, split: str, config: ScenesConfig) -> list[_Placement]:
     """The digits of a scene, the farthest first.
 
-    A digit stands on the ground: the lower its base in the image, the nearer it is. A digit that would hide too much of
-    another, or be hidden too much, is placed again, and omitted if there is no room.
+    Digits are placed on the ground: the lower its base in the image, the nearer it is. A digit that would hide too much
+    of another, or be hidden too much, is placed again, and omitted if there is no room.
     """
     source = digits_by_split()[split]
     height, width = config.size

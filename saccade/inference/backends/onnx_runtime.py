@@ -35,8 +35,8 @@ def build(part: Part, images: Tensor, precision: Precision) -> Run:
 
 
 def quantize(path: Path, excluded: Sequence[str] = ()) -> Path:
-    """Dynamic quantisation of the matrix products, but for some nodes, beside the file. Seven bits of the weights'
-    eight are used: on processors without VNNI the sums of two products of eight bits would not fit into sixteen."""
+    """Dynamic quantisation of matrix products except in some nodes; the result is written next to the file. Weights use
+    seven of eight bits: on processors without VNNI the sum of two 8-bit products would overflow 16 bits."""
     result = path.with_name("int8.onnx")
     graph = onnx.load(path).graph
     matrices = {weight.name for weight in graph.initializer if len(weight.dims) == 2}

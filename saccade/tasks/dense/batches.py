@@ -76,7 +76,7 @@ class DenseTransform:
 
 
 def _crop(picture: Image.Image | Tensor, scale: tuple[float, float]) -> tuple[int, int, int, int]:
-    """(top, left, height, width) of a random crop whose fraction of the area lies within `scale`."""
+    """(top, left, height, width) of a random crop whose fraction of the area is within `scale`."""
     side = float(torch.empty(1).uniform_(*scale)) ** 0.5
     full_height, full_width = size_of(picture)
     height, width = max(1, round(full_height * side)), max(1, round(full_width * side))

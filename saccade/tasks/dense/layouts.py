@@ -175,7 +175,7 @@ def _two_folders(root: Path, kind: Kind, notes: list[str]) -> tuple[Path, Path] 
 
 
 def _beside(root: Path, folder: Path, kind: Kind) -> tuple[Path, Path] | None:
-    """`train_labels`, `trainannot` beside `train`; `train_masks` beside `train_images`."""
+    """`train_labels`, `trainannot` next to `train`; `train_masks` next to `train_images`."""
     begin = re.sub(rf"[_-]?({'|'.join(IMAGE_FOLDERS)})$", "", folder.name.lower())
     names = [f"{begin}{gap}{word}" for word in MAP_FOLDERS[kind] for gap in ("_", "", "-")]
     maps = [child for child in sorted(root.iterdir()) if child.is_dir() and child.name.lower() in names]

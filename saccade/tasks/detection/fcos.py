@@ -111,7 +111,7 @@ class FcosTask(DetectionTask):
         return LossTerms(loss, {**metrics, "IoU": LossTerm(iou, "positives")})
 
     def in_crowds(self, batch: Batch, locations: Tensor) -> Tensor:
-        """``[B, P]`` boolean, whether a location lies in a crowd."""
+        """``[B, P]`` boolean, whether a location is in a crowd."""
         crowds = boxes_to_pixels(crowds_of(batch), valid_sizes(targets_of(batch)["valid"]))[:, None]  # [B, 1, c, 4]
         points = locations[:, None]  # [P, 1, 2]
         return ((points > crowds[..., :2]) & (points < crowds[..., 2:])).all(-1).any(-1)

@@ -65,7 +65,7 @@ class SuppressionStudy:
 
 
 class StageEvaluator:
-    """Collects the boxes of every stage: ``"1.boxes"``, ``"2.boxes"``, … beside the targets."""
+    """Collects the boxes of every stage: ``"1.boxes"``, ``"2.boxes"``, …, and the targets."""
 
     def __init__(self, task: DetectionTask):
         self.task = task

@@ -201,7 +201,7 @@ def _read_records(records: Records) -> tuple[set[str], list[Entry], tuple[str, .
 
 
 def _flag(value: Any) -> bool | None:
-    """Whether a field says that an image has a label; None where it says neither."""
+    """Whether a field marks a label as present; None if it is neither present nor absent."""
     return ZERO_ONE.get(str(value).lower())
 
 

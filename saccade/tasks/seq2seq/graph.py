@@ -138,7 +138,7 @@ class CaptionGraph(GraphEnd):
 
 
 def token_ids(config: EncoderDecoderConfig) -> dict[str, int]:
-    """What greedy decoding needs: the special tokens, and the length of a text at most."""
+    """State for greedy decoding: the special tokens, and the maximum length of a text."""
     return {"begin": config.begin, "end": config.end, "pad": config.pad, "length": config.context_length}
 
 

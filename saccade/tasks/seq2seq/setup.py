@@ -75,8 +75,8 @@ def starting_model(
         config: of the run.
         splits: whose training texts a fresh model's vocabulary is learned from.
         architecture: "seq2seq" or "image_to_text".
-        initial: the checkpoint of `model.init`: a model of this architecture, whose training goes on, or a vision
-            encoder for a fresh one; None for fresh weights.
+        initial: the checkpoint of `model.init`: a model of this architecture, whose training continues, or a vision
+            encoder for a new one; None for fresh weights.
     """
     model_config, options = config.model, config.options
     torch.manual_seed(mix_seed(config.seed, 0, RandomStream.WEIGHTS))

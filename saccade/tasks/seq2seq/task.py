@@ -140,7 +140,7 @@ class Seq2SeqTask(IndependentParts):
         return Generation(tuple(hypothesis.tokens for hypothesis in hypotheses), scores, logits)
 
     def collect(self, outputs: Generation, batch: Batch) -> dict[str, Tensor]:
-        """`generated` and `reference`, the token ids of all texts one after the other, beside `num_generated [N]` and
+        """`generated` and `reference`, the concatenated token ids of all texts, with `num_generated [N]` and
         `num_reference [N]`; `loss [N]`, in nats, summed over the `num_target [N]` tokens of each target that the model
         can read, the end included."""
         next_tokens, is_token = target_of(batch)[:, 1:], self.is_token(batch)

@@ -42,7 +42,7 @@ class ImageTree:
             folders: tried in this order; then the whole tree is searched for the last part of the name.
 
         Raises:
-            DataError: there is no such image, several have its name, or it lies outside the folder.
+            DataError: there is no such image, several have its name, or it is outside the folder.
         """
         name = name.replace("\\", "/")
         for folder in folders:
@@ -62,7 +62,7 @@ class ImageTree:
         return self._by_stem.get(stem, [])
 
     def checked(self, path: Path, annotation: Path) -> Path:
-        """The path, if the file lies in this folder after all symbolic links are followed."""
+        """The path, if the file is in this folder after resolving symbolic links."""
         if self._resolved_root not in Path(os.path.realpath(path)).parents:
             raise DataError(
                 f"{annotation} names the image {path}, which leads out of {self.root} by a link or by '..': copy the "

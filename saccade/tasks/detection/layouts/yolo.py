@@ -26,7 +26,7 @@ MAX_FRACTION = 2.0
 
 
 def yolo_files(root: Path) -> list[Path]:
-    """The YAML files in a folder that name classes; else `classes.txt` beside `labels/`, as Label Studio has it."""
+    """The YAML files in a folder that name classes; otherwise `classes.txt` next to `labels/`, as in Label Studio."""
     files = [path for path in sorted(root.iterdir()) if path.suffix.lower() in SUFFIXES and _names_classes(path)]
     text = root / "classes.txt"
     return files or ([text] if text.is_file() and (root / "labels").is_dir() else [])
@@ -167,7 +167,7 @@ def _in_folder(folder: Path) -> list[Path]:
 
 
 def _label_file(image: Path) -> Path:
-    """`labels` in place of the last folder `images` in its path, else beside the image."""
+    """`labels` in place of the last folder `images` in its path, otherwise next to the image."""
     parts = list(image.parts)
     if "images" in parts[:-1]:
         last = len(parts) - 1 - parts[::-1].index("images")
