@@ -1,4 +1,4 @@
-"""What mkdocs calls while it builds the site: generated pages come in, links and the navigation are completed."""
+"""Hooks of mkdocs that add generated pages to the site and complete links and navigation."""
 
 import re
 from fnmatch import fnmatch
@@ -39,7 +39,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Links of a page as the site needs them; a lecture or tutorial also links to its notebook."""
+    """Links of a page as the site needs them; lectures and tutorials link to a notebook, lectures have a command."""
     place = page.file.src_uri
     if place == config.extra["first_page"]:
         page.meta["hide"] = ["navigation"]
@@ -50,7 +50,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     if ROOT / path in notebook_sources():
         name = notebook_name(ROOT / path).rpartition("/")[2]
         title, _, rest = text.partition("\n")
-        text = f"{title}\n\n[Download this page as a notebook]({name})\n{rest}"
+        number = re.match(r"lectures/(\d+)", place)
+        run = f", or run it from a checkout: `python -m benchmarks.lecture_pictures {number[1]}`" if number else ""
+        text = f"{title}\n\n[Download this page as a notebook]({name}){run}\n{rest}"
     return text
 
 
