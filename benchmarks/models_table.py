@@ -36,8 +36,8 @@ from saccade.tasks.table import task_of_model  # noqa: E402
 from tests.parity.cases import CASES  # noqa: E402
 
 # compared in tests/parity/test_detr.py and test_clip.py
-STORED = "official outputs, where they are at hand"
-OWN = "in tests of its own"  # what is not called with images alone
+STORED = "official outputs, if available"
+OWN = "separate tests"  # for models that are not called with images alone
 ELSEWHERE = {
     "facebook_detr": STORED, "openai_clip": "open_clip and stored outputs", "huggingface_clip": OWN,
     "huggingface_bert": OWN, "huggingface_marian": OWN, "huggingface_perceiver_text": OWN,
@@ -135,7 +135,7 @@ for each model, with the licence that its publisher states.
 What opens (by the tensors' names), and the largest difference from the official code on the same weights, over the
 output's scale (float32, CPU; random weights, small and published sizes, images that are not square where the
 architecture allows them). Google's hybrids and BiT have no official code in a package: a small official hybrid is
-compared in the tests where its file is at hand, and files in Google's layouts are read by timm's reader as well as by
+compared in the tests if its file is available, and files in Google's layouts are read by timm's reader as well as by
 ours, with equal outputs.
 
 {chr(10).join(formats())}

@@ -1,7 +1,8 @@
 """Words that the project's texts do without: python -m docsite.words
 
-Pages, the help of commands, messages of errors and templates of reports are plain technical English: machines print,
-return and require; they do not say, ask, tell, think or know. `tests/site/test_words.py` keeps the list.
+Pages, the help of commands, messages of errors, docstrings and templates of reports are plain technical English:
+machines print, return and require; they do not say, ask, tell, think or know. `tests/site/test_words.py` keeps the
+list.
 """
 
 import ast
@@ -31,6 +32,18 @@ BANNED = {
     r"\b(simply|obviously|of course)\b": "nothing",
     r"\b(in order to|make use of|due to the fact)\b": "to, use, because",
     r"\b(lecture's own words|riddle)\b": "the term",
+    r"\bunless given\b": "by default",
+    r"\bof one's own\b": "your own",
+    r"\bnext to nothing\b": "almost nothing",
+    r"\bthe very (q|queries|weights|same)\b": "the same",
+    r"\b(drawn|starts?|measures?|written) anew\b": "again, randomised",
+    r"\bthe zoo\b": "the catalogue",
+    r"\bby the clock\b": "in wall-clock time",
+    r"\bat hand\b": "available, in use",
+    r"\bwhole or not at all\b": "atomically",
+    r"\b(of a text|of it|an image) at most\b": "maximum number of",
+    r"\b(where|how far) (the|a|each|every) (model|head|query|network) look(s|ed)\b": "attention map or distance",
+    r"\bafter a way through\b": "after a round trip through",
 }
 QUOTED = re.compile(r"`[^`]*`|\"[^\"\n]*\"|“[^”]*”|\]\([^)]*\)|<[^>]*>|\{%.*?%\}|\{\{.*?\}\}", re.DOTALL)
 STYLE = re.compile(r"<(style|script)\b.*?</\1>", re.DOTALL)
@@ -48,7 +61,10 @@ def texts() -> Iterator[tuple[str, str]]:
         yield str(path.relative_to(ROOT)), STYLE.sub("", path.read_text(encoding="utf-8"))
     for path in sorted((ROOT / "saccade").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                where = f"{path.relative_to(ROOT)}, docstring of {getattr(node, 'name', 'the module')}"
+                yield where, ast.get_docstring(node) or ""
+            elif isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
                 yield f"{path.relative_to(ROOT)}:{node.lineno}", message(node.exc)
             elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "ModelCard":
                 yield f"{path.relative_to(ROOT)}:{node.lineno}", message(node)

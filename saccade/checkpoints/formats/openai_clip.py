@@ -35,7 +35,8 @@ def matches(names: set[str]) -> bool:
 
 
 def infer(shapes: Shapes, metadata: CheckpointMetadata) -> CLIPConfig:
-    """The config; the JSON beside the file has the activation and the number of heads, else OpenAI's are assumed."""
+    """The config; the JSON next to the file has the activation and the number of heads, otherwise OpenAI's are
+    assumed."""
     act, model_cfg = activation(metadata), metadata.config.get("model_cfg") or metadata.config
     vocab_size, width = shapes["token_embedding.weight"]
     depth = count_layers(shapes, "transformer.resblocks.{}.ln_1.weight")
@@ -70,7 +71,7 @@ OTHER = (
 
 
 def activation(metadata: CheckpointMetadata) -> Activation:
-    """Of both towers: the caller's for the text tower; by open_clip's JSON beside the file; else GELU for a file of
+    """Of both towers: the caller's for the text tower; by open_clip's JSON next to the file; else GELU for a file of
     open_clip's training, and OpenAI's for others."""
     if "text.block.activation" in metadata.options:
         return metadata.options["text.block.activation"]

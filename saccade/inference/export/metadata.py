@@ -26,12 +26,12 @@ class Metadata:
         task, task_state, labels: of its predictions.
         preprocessing: that is in the graph, as plain values.
         outputs: names of the graph's outputs, in their order.
-        padded: whether the graph takes ``sizes``, (H, W) of each image in a padded batch, beside ``images``.
+        padded: whether the graph takes ``sizes``, (H, W) of each image in a padded batch, in addition to ``images``.
         attention: output of the graph -> path of the attention whose weights it has.
         provenance: the origin of the weights.
         vocabulary: the files of a tokenizer, in base64.
         precision: of the weights: f32, bf16 or int8.
-        parts: names of the model's other graphs, whose files are beside this one.
+        parts: names of the model's other graphs, whose files are next to this one.
         format: of these fields.
     """
 
@@ -110,5 +110,5 @@ def exported_file(path: str | Path) -> Path | None:
 
 
 def part_file(path: Path, name: str) -> Path:
-    """The file of a part beside that of the model: ``model.onnx`` -> ``model-text.onnx``."""
+    """The file of a part next to that of the model: ``model.onnx`` -> ``model-text.onnx``."""
     return path.with_name(f"{path.stem}-{name}{path.suffix}") if name else path

@@ -22,7 +22,7 @@ def write_onnx(program: torch.export.ExportedProgram, names: tuple[str, ...], me
         program: of :func:`saccade.inference.export.graph.trace_graph`.
         names: of its inputs.
         metadata: that travels in the file.
-        path: of the file; weights of more than 2 GB are written beside it.
+        path: of the file; weights of more than 2 GB are written next to it.
     """
     logger = logging.getLogger("torch.onnx")
     level = logger.level

@@ -16,7 +16,7 @@ def write_openvino(onnx_path: Path, metadata: Metadata, path: Path) -> None:
     Args:
         onnx_path: of the file.
         metadata: that travels in the new file.
-        path: of the ``.xml`` file; the weights are written beside it.
+        path: of the ``.xml`` file; the weights are written next to it.
 
     Raises:
         ConfigError: OpenVINO is not installed.

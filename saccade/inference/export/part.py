@@ -1,4 +1,4 @@
-"""A graph of numbers beside that of images: the encoder of texts, or the parts of one that generates texts."""
+"""A graph without image input: the text encoder, or the parts of a model that generates texts."""
 
 from collections.abc import Mapping, Sequence
 

@@ -35,7 +35,7 @@ def calibration_images(channels: int) -> list[Image.Image]:
 
 @dataclass(frozen=True)
 class PrecisionCheck:
-    """A file of fewer bits beside the model.
+    """Comparison of a file in lower precision with the model.
 
     Attributes:
         precision: of its weights.
@@ -107,7 +107,7 @@ def shorten_weights(path: Path) -> None:
 def check_precision(
     graph: ExportGraph, session: Session, images: Sequence[Image.Image], precision: Precision, sizes: tuple[int, int]
 ) -> PrecisionCheck:
-    """Run a file on images beside the model.
+    """Run a file on images and compare it with the model.
 
     Args:
         graph: of the plain model.

@@ -227,6 +227,6 @@ def rows_first(rows: Axis, columns: Axis) -> Tensor:
 
 
 def inside(axis: Axis, out: int) -> Tensor:
-    """Which output pixels lie in the resized image, ``[B, out]`` boolean."""
+    """Which output pixels are in the resized image, ``[B, out]`` boolean."""
     place = axis.start[:, None] + torch.arange(out, dtype=torch.float64)
     return (place >= 0) & (place < axis.scaled[:, None])

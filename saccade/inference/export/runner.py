@@ -54,7 +54,7 @@ class ExportedPredictor:
         return self.metadata.channels
 
     def digest(self) -> str:
-        """Hexadecimal digits that change with the file, and with the weights beside it."""
+        """Hexadecimal digits that change with the file, and with the weights next to it."""
         files = [part_file(self.file, name) for name in ("", *self.metadata.parts)]
         weights = [file.with_suffix(".bin") for file in files]
         return "".join(sha256_of(path) for path in (*files, *weights) if path.is_file())
@@ -73,8 +73,8 @@ class ExportedPredictor:
         """The results of many images one after the other; images of one size run together, of several where the graph
         takes padded batches.
 
-        An image that cannot be read ends the stream, unless `on_error` is given: then that is called with the image's
-        name and the error, and the stream goes on without it.
+        An image that cannot be read ends the stream, unless `on_error` is given: it is then called with the image's
+        name and the error, and the stream continues.
         """
         if batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, not {batch_size}")

@@ -64,7 +64,7 @@ class OpenVinoSession:
     """A file of OpenVINO on the CPU.
 
     Args:
-        path: of the ``.xml`` file; its weights are beside it in ``.bin``.
+        path: of the ``.xml`` file; its weights are next to it in ``.bin``.
         threads: of one inference; those of the machine by default.
     """
 
