@@ -90,9 +90,9 @@ def run(
     gpus: float = 0.0,
     verbose: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Run what is left of a study, then write its report. The exit code is 1 if a run failed.
+    """Run the unfinished part of a study, then write its report. The exit code is 1 if a run failed.
 
-    A study that was stopped or killed continues where it was. Several drivers of one study share its runs.
+    A study that was stopped or killed continues from its last state. Several drivers of one study share its runs.
 
     Parameters
     ----------
@@ -106,10 +106,9 @@ def run(
         Threads of PyTorch in each process (default: the cores divided by the processes); with --ray the
         cores of a run (default: 1).
     ray
-        Do the runs as tasks of a Ray cluster: of the one at this address (HOST:PORT, or auto), or without a value of
-        one that is started on this machine.
+        Run as tasks of a Ray cluster: at this address (HOST:PORT, or auto), or without a value in a new local cluster.
     gpus
-        GPUs of a run, with --ray; a fraction lets several runs share one.
+        Number of GPUs per run, with --ray; a fraction lets several runs share one.
     verbose
         Print every epoch of the runs of this process.
     """
@@ -200,7 +199,7 @@ def tune(study: str, /, *, output: Path | None = None, threads: int | None = Non
     """Search options with an equal number of trials for each side of a study, on the validation split.
 
     Writes tuned.yaml: the study with the best options of each side, for `saccade lab run`. A search that was stopped or
-    killed continues where it was.
+    killed continues from its last state.
 
     Parameters
     ----------
@@ -244,7 +243,7 @@ def tune(study: str, /, *, output: Path | None = None, threads: int | None = Non
 
 
 def study_folder(study: str, output: Path | None) -> Path:
-    """Where a study's runs are: beside a file that lies in its folder, else in studies/NAME."""
+    """The folder of a study's runs: next to a file in its folder, otherwise studies/NAME."""
     name = Path(study).stem
     return output or (Path(study).parent if name == "study" else Path("studies") / name)
 

@@ -1,6 +1,6 @@
-"""What the tabs of the page show of a model, as JSON holds it: positions, filters, cost, attention distance.
+"""Content of the page's tabs as JSON values: positions, filters, cost, attention distance.
 
-N places, K filters, L layers, H heads.
+N positions, K filters, L layers, H heads.
 """
 
 import base64
@@ -30,8 +30,9 @@ MAX_SIDE = 32  # places in a row or column of a map of positions, so that all ma
 
 
 def describe_positions(model: Model) -> dict[str, Any]:
-    """Tables of positions, ``sets``: of patches, then of the tokens of a text. Each has its kind, its grid, and
-    ``cosine``: ``[N, N]`` bytes in base64, of which 0 stands for -1 and 255 for 1.
+    """Tables of positions, ``sets``: those of patches, then those of the tokens of a text. Each has its kind, its grid,
+    and
+    ``cosine``: ``[N, N]`` bytes in base64, where 0 means -1 and 255 means 1.
 
     Raises:
         ConfigError: the model has no positions.
@@ -88,8 +89,8 @@ def describe_cost(predictor: Predictor) -> dict[str, Any]:
 
 
 def describe_distance(recording: Recording) -> dict[str, Any]:
-    """How far the heads of a recorded run look, ``sets``: over the patches of an image in pixels, else over each text
-    in tokens.
+    """Attention distance of the heads of a recorded run, ``sets``: over the patches of an image in pixels, otherwise
+    over each text in tokens.
 
     Raises:
         RecordingError: the model has no self-attention over patches or over a text.
@@ -118,7 +119,7 @@ def _stream_distance(stream: Stream) -> dict[str, Any]:
 
 
 def distance_dict(distance: AttentionDistance, layout: TokenLayout | None) -> dict[str, Any]:
-    """The numbers, and beside them the distance of a head that attends to all patches evenly."""
+    """The numbers, and the distance of a head with uniform attention."""
     uniform = None
     if layout is not None and layout.num_patches > 1:
         uniform = uniform_distance(layout)
@@ -153,7 +154,7 @@ def describe_about(predictor: Predictor, what: str) -> dict[str, Any]:
 
 
 def describe_all(predictor: Predictor) -> dict[str, Any]:
-    """Every tab by name, for a file; of a tab with nothing to show why there is nothing."""
+    """Every tab by name, for a file; an empty tab has the reason instead."""
     tabs: dict[str, Any] = {}
     for name in ABOUT:
         try:

@@ -1,4 +1,4 @@
-"""The explorer as a web application: the page, and what it fetches."""
+"""The explorer as a web application: the page and its endpoints."""
 
 import mimetypes
 from importlib.resources import files
@@ -125,7 +125,7 @@ class Explorer:
         return Response(values.numpy().astype("<f4").tobytes(), media_type=BINARY)
 
     async def pair(self, request: Request) -> Response:
-        """What in the image and in the label of the parameter `label` speaks for their similarity."""
+        """Relevance of the image and of the label in the parameter `label` for their similarity."""
         model, image = request.path_params["model"], request.path_params["image"]
         label, change = request.query_params.get("label", ""), change_of(request, "label")
         return JSONResponse(describe_pair(await run_in_threadpool(self.session.pair, model, image, label, change)))
@@ -157,11 +157,11 @@ class Explorer:
         return JSONResponse(await run_in_threadpool(describe))
 
     async def distance(self, request: Request) -> Response:
-        """How far the heads of a run look."""
+        """Attention distance of the heads of a run."""
         return JSONResponse(await run_in_threadpool(describe_distance, await self._recording(request)))
 
     async def score(self, request: Request) -> Response:
-        """How far a map can be believed: parameters show, layer, head, query, label, and those of a change."""
+        """Reliability of a map; parameters show, layer, head, query, label, and those of a change."""
         model, image, values = request.path_params["model"], request.path_params["image"], request.query_params
         change = change_of(request, "show", "layer", "head", "query", "label")
         layer, head = (number_of(values.get(name, "0"), name) for name in ("layer", "head"))
@@ -184,7 +184,8 @@ class Explorer:
         return Response(half_rows(rows), media_type=BINARY)
 
     async def grid(self, request: Request) -> Response:
-        """The rows of every head of every layer for one query, a byte a weight: see :mod:`saccade.explorer.wire`."""
+        """The rows of every head of every layer for one query, one byte per weight: see
+        :mod:`saccade.explorer.wire`."""
         rows = (await self._stream(request)).all_rows(query_of(request))
         return Response(byte_rows(rows), media_type=BINARY)
 
@@ -209,7 +210,7 @@ def change_of(request: Request, *others: str) -> Change:
     """The change that a request's parameters describe.
 
     Raises:
-        ConfigError: a parameter that is neither of a change nor one of the others.
+        ConfigError: an unknown parameter.
     """
     unknown = sorted(set(request.query_params) - {*PARAMETERS, *others})
     if unknown:
@@ -221,7 +222,7 @@ def number_of(text: str, name: str) -> int:
     """A parameter that is a number.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is not a number.
     """
     if not text.isdecimal() or len(text) > 9:
         raise ConfigError(f"{name} must be a number from 0 on, not {text!r}")
@@ -229,7 +230,7 @@ def number_of(text: str, name: str) -> int:
 
 
 def query_of(request: Request) -> int | str:
-    """The parameter `query`: a token's index or a name; 0 unless given."""
+    """The parameter `query`: a token's index or a name; 0 by default."""
     text = request.query_params.get("query", "0")
     return int(text) if text.isdecimal() and len(text) < 10 else text
 
@@ -241,7 +242,7 @@ def printable(encoded: str) -> str:
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """The body of a request, read no further than the limit.
+    """The body of a request, read up to the limit.
 
     Raises:
         HTTPException: 413, a larger one.

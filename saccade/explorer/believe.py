@@ -1,4 +1,4 @@
-"""The score of the map on show: how far it can be believed."""
+"""The reliability score of the displayed map."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ RUNS = 2 * STEPS * (RANDOM_MAPS + 2)  # of the model, about
 
 @dataclass(frozen=True)
 class ShownMap:
-    """Which map of a recorded run is on show.
+    """The displayed map of a recorded run.
 
     Attributes:
         show: one of :data:`SHOWS`.
-        layer, head: of the maps of a layer.
-        query: the token whose row it is, or "mean".
-        label: the class of a relevance map; of other maps the class that is predicted counts.
+        layer, head: layer and head of an attention map.
+        query: the token whose row is shown, or "mean".
+        label: the class of a relevance map; other maps use the predicted class.
     """
 
     show: str
@@ -40,7 +40,7 @@ class ShownMap:
 
 
 def score_shown(session: Session, model: str, image: str, change: Change, shown: ShownMap) -> dict[str, Any]:
-    """Deletion, insertion and SaCo of a map of one image, beside random maps and a blob.
+    """Deletion, insertion and SaCo of a map of one image, with those of random maps and a blob.
 
     Raises:
         ConfigError: the model has no classes, or there is no such class.

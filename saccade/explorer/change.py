@@ -1,4 +1,4 @@
-"""What a person changes in a run: hidden patches, heads and blocks that are switched off, another temperature."""
+"""Changes of a run: hidden patches, heads and blocks that are switched off, another temperature."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -20,13 +20,13 @@ PARAMETERS = ("hide", "fill", "heads", "blocks", "temperature")
 
 @dataclass(frozen=True)
 class Change:
-    """Differences from the model as it is; without arguments none.
+    """Changes of a run; none by default.
 
     Attributes:
-        hide: patches by their place in the grid, row by row, from 0; or the tokens of a text.
-        fill: what becomes of them, as in :func:`saccade.intervene`.
+        hide: indices of patches in the grid, row by row, from 0; or of the tokens of a text.
+        fill: treatment of hidden patches, as in :func:`saccade.intervene`.
         heads: (attention, head), by index among the model's attentions.
-        blocks: by index among the model's blocks.
+        blocks: indices among the model's blocks.
         temperature: the scores of every attention are divided by it.
     """
 
@@ -75,7 +75,7 @@ class Change:
 
     @classmethod
     def from_query(cls, query: Mapping[str, str]) -> Self:
-        """From the parameters of an address: ``hide=0-3,9&fill=zero&heads=0.3,11.2&blocks=4&temperature=2``.
+        """From the parameters of a URL: ``hide=0-3,9&fill=zero&heads=0.3,11.2&blocks=4&temperature=2``.
 
         Raises:
             ConfigError: a value that does not parse.

@@ -1,4 +1,4 @@
-"""What the page shows of a model."""
+"""Description of models for the page."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from saccade.explorer.session import OpenModel
 
 
 def describe_model(key: str, model: OpenModel) -> dict[str, Any]:
-    """A model as JSON holds it, by its key in addresses."""
+    """A model as JSON values, by its key in URLs."""
     predictor = model.predictor
     return {
         "key": key,
@@ -25,7 +25,7 @@ def describe_model(key: str, model: OpenModel) -> dict[str, Any]:
 
 
 def describe_pair(pair: PairRelevance) -> dict[str, Any]:
-    """The relevance of an image and a text as JSON holds it."""
+    """The relevance of an image and a text as JSON values."""
     return {
         "cosine": pair.cosine,
         "patches": pair.patches.tolist(),

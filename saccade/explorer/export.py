@@ -1,4 +1,4 @@
-"""The explorer's page as one self-contained file: what was recorded is inside, and nothing is fetched."""
+"""The explorer's page as one self-contained file with the recorded data, which fetches nothing."""
 
 import base64
 import hashlib
@@ -29,8 +29,8 @@ EXPORT = re.compile(r"^export (?=async function |function |class |const |let )",
 def export_page(session: Session) -> str:
     """HTML with every model on every image of a session.
 
-    Attention is kept in a byte a weight, scaled to the maximum of its row, and compressed. The page's content security
-    policy allows the scripts and styles in it alone, and no request.
+    Attention is stored with one byte per weight, scaled to the maximum of its row, and compressed. The page's content
+    security policy allows the scripts and styles in it alone, and no request.
 
     Raises:
         ImageError, RecordingError: as for :meth:`Session.recording`.
@@ -85,7 +85,7 @@ def assemble_page(
 
 
 def pack(recording: Recording) -> dict[str, Any]:
-    """A recording as JSON holds it: its description with the images and the weights inside."""
+    """A recording as JSON values: its description with images and weights."""
     described = recording.describe()
     for values, stream in zip(described["streams"], recording.streams):
         values["weights"] = [packed(byte_rows([layer.weights.flatten(0, 1)])) for layer in stream.layers]
@@ -131,7 +131,7 @@ def assemble(data: str) -> str:
 
 
 def bundle(name: str) -> str:
-    """A module and all that it imports as one script. Names at the top level of the page's modules are unique."""
+    """A module and all its imports as one script. Names at the top level of the page's modules are unique."""
     parts: dict[str, str] = {}
 
     def visit(module: str) -> None:

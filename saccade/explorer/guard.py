@@ -1,4 +1,4 @@
-"""Who may talk to the explorer: pages that it served itself, on this machine."""
+"""Access to the explorer: only pages that it served itself, on this machine."""
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
@@ -12,7 +12,7 @@ HOSTS = ("127.0.0.1", "localhost")
 class Guard:
     """Refuses requests for another host name (DNS rebinding) or from another site's page, and sets the headers above.
 
-    A link from elsewhere may open the page itself; nothing else answers to another site.
+    A link from another site may open the page itself; all other requests from other sites are refused.
     """
 
     def __init__(self, app: ASGIApp):
@@ -40,9 +40,9 @@ def refusal(headers: Headers, path: str, method: str) -> str | None:
         return f"the explorer serves {' and '.join(HOSTS)} only"
     origin = headers.get("origin")
     if origin is not None and origin != f"http://{host}":
-        return "the explorer answers to its own page only"
+        return "the explorer accepts requests of its own page only"
     site = headers.get("sec-fetch-site", "none")
     opens_page = path == "/" and method == "GET" and headers.get("sec-fetch-mode") == "navigate"
     if site not in ("same-origin", "none") and not opens_page:
-        return "the explorer answers to its own page only"
+        return "the explorer accepts requests of its own page only"
     return None

@@ -1,4 +1,4 @@
-"""Measurements that take longer than a page waits: one at a time, with progress, and stopped on request."""
+"""Long measurements: one at a time, with progress, stopped on request."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,14 +27,14 @@ class StopRequest(Exception):  # noqa: N818
 
 @dataclass
 class Measurement:
-    """One of them.
+    """A measurement.
 
     Attributes:
-        key: what is measured: model, kind and images.
+        key: model, kind and images of the measurement.
         state: "running", "done", "stopped" or "failed".
         done, total: steps.
-        result: once it is done, as JSON holds it.
-        error: why it failed.
+        result: result as JSON values, once it is done.
+        error: error message if it failed.
     """
 
     key: Mapping[str, Any]
@@ -46,7 +46,7 @@ class Measurement:
     stopping: threading.Event = field(default_factory=threading.Event, repr=False)
 
     def describe(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """The measurement as JSON values."""
         return {
             "key": dict(self.key), "state": self.state, "done": self.done, "total": self.total,
             "result": self.result, "error": self.error,
@@ -56,7 +56,7 @@ class Measurement:
 class Measurements:
     """The measurements of a session.
 
-    Between two steps runs that the page requests go first, so that looking goes on while something is measured.
+    Runs requested by the page have priority between two steps, so that the page stays responsive.
     """
 
     def __init__(self, session: Session):
@@ -76,7 +76,7 @@ class Measurements:
             model: key of the model.
             kind: "distance" or "importance".
             images: "here", those of the page; or "data", the data set of the session.
-            limit: images of the data set at most.
+            limit: maximum number of images of the data set.
 
         Raises:
             ConfigError: no such kind or images, the limit is out of range, or another measurement runs.
@@ -102,7 +102,7 @@ class Measurements:
         return measurement
 
     def stop(self) -> None:
-        """Stop the one that runs, at its next step; nothing where none does."""
+        """Stop the current measurement at its next step, if there is one."""
         for one in self.list():
             one.stopping.set()
 
@@ -125,7 +125,7 @@ class Measurements:
             measurement.state, measurement.error = "failed", str(error)
         finally:
             if measurement.state == "running":  # a defect, whose traceback the thread prints
-                measurement.state, measurement.error = "failed", "an error that the terminal of the explorer shows"
+                measurement.state, measurement.error = "failed", "an error; the explorer's terminal has the details"
 
     def _images(self, predictor: Predictor, images: str, limit: int) -> ImageBatches:
         if images == "data":
@@ -150,7 +150,7 @@ def measure_by_targets(predictor: Predictor, images: ImageBatches, advance: Adva
 
 
 def measure_by_output(predictor: Predictor, images: ImageBatches, advance: Advance) -> dict[str, Any]:
-    """Importance of heads and blocks by what the model predicts itself."""
+    """Importance of heads and blocks for the model's own prediction."""
     return importance_dict(measure_dependence(predictor, images, on_parts=advance))
 
 

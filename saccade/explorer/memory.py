@@ -38,7 +38,7 @@ class Memory(Generic[Item]):
         return len(self._items)
 
     def items(self) -> list[tuple[Hashable, Item]]:
-        """What is kept, the least recently used first."""
+        """The items, the least recently used first."""
         with self._lock:
             return list(self._items.items())
 
@@ -49,7 +49,7 @@ class Memory(Generic[Item]):
             return self._items.get(key)
 
     def put(self, key: Hashable, item: Item) -> None:
-        """Keep an item, and drop the least recently used others while they do not fit beside it.
+        """Store an item, and drop the least recently used others until it fits.
 
         Raises:
             RecordingError: the item alone is larger than the budget.

@@ -1,4 +1,4 @@
-"""The explorer inside a notebook: a recorded run as a page that holds all of it.
+"""The explorer in a notebook: a recorded run as a self-contained page.
 
 with saccade.record(model) as trace:
     logits = model(images)
@@ -58,15 +58,15 @@ def show(trace: Trace, model: nn.Module, images: Tensor, *, names: Sequence[str]
     """The interactive view of a recorded run.
 
     Args:
-        trace: of all heads and queries of the chosen layers.
-        model: that ran.
-        images: what it ran on, ``[B, C, H, W]``. They are displayed with their own smallest value black and their
-            largest white, because a model does not know how its images were normalised.
-        names: of the images; their numbers unless given.
+        trace: trace with all heads and queries of the chosen layers.
+        model: the model that ran.
+        images: its input images, ``[B, C, H, W]``. They are displayed with their smallest value in black and their
+            largest in white, because a model alone has no record of the normalisation.
+        names: names of the images; their indices by default.
 
     Raises:
         ConfigError: the images are not those of the trace.
-        RecordingError: no recorded attention lies over the images.
+        RecordingError: no recorded attention is over the images.
     """
     inner = getattr(model, "_orig_mod", model)
     batch = next((len(weights) for weights in trace.attention.values()), 0)
@@ -116,7 +116,7 @@ def show_texts(predictor: Predictor, texts: Sequence[str]) -> Page:
 
 @torch.no_grad()
 def recording_of(trace: Trace, model: nn.Module, image: Tensor, index: int) -> Recording:
-    """What the page needs of one image ``[C, H, W]`` of the batch of a trace."""
+    """The recording of one image ``[C, H, W]`` in the batch of a trace."""
     config = getattr(model, "config", None)
     one = replace(trace, attention={path: w[index : index + 1].detach() for path, w in trace.attention.items()})
     layout = trace.layout
@@ -139,7 +139,7 @@ def recording_of(trace: Trace, model: nn.Module, image: Tensor, index: int) -> R
 
 
 def model_entry(model: nn.Module) -> dict[str, object]:
-    """A module without a predictor, as the page describes models."""
+    """The page's description of a module without a predictor."""
     name = type(model).__name__
     count = sum(parameter.numel() for parameter in model.parameters())
     entry: dict[str, object] = dict.fromkeys(("masksPatches", "masksTokens", "readsTexts", "readsLabels"), False)

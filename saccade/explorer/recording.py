@@ -42,7 +42,7 @@ class OpenImage:
     """An image by its name: a path, or the content of an upload.
 
     Attributes:
-        model: key of the model that the page opens it with; "" for the one that is on show.
+        model: key of the model that the page opens it with; "" for the current one.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Recording:
     """One run of one model on one image or one text.
 
     Attributes:
-        streams: its attention, the one to look at first in front.
+        streams: its attention, the initially displayed one first.
         size: (H, W) in pixels of the model's input; (0, 0) of a text.
         view: what the model reads of the image: left, top, right, bottom in pixels of the original.
         shown: the part of the image that the model reads, as PNG or WebP; empty of a text.
@@ -104,7 +104,7 @@ class Recording:
         raise RecordingError(f"there is no stream {name!r}; there are {', '.join(s.name for s in self.streams)}")
 
     def describe(self) -> dict[str, Any]:
-        """What the page needs to know, as JSON holds it."""
+        """The recording as JSON values for the page."""
         return {
             "size": list(self.size),
             "view": list(self.view),
@@ -216,9 +216,9 @@ def run_batch(
 
     Args:
         predictor: the model.
-        task: decodes its outputs.
-        batch: of :meth:`Task.input_batch`.
-        change: of the run.
+        task: task that decodes its outputs.
+        batch: batch of :meth:`Task.input_batch`.
+        change: change of the run.
         layout: of the model's tokens over the image; None of a text.
         budget: bytes of attention in float16.
     """

@@ -17,7 +17,7 @@ def serve(session: Session, listener: socket.socket, on_start: Callable[[str], N
     Args:
         session: models and images.
         listener: of :func:`saccade.web.open_socket`.
-        on_start: is called with the address of the page.
+        on_start: called with the URL of the page.
     """
     on_start(f"http://{HOST}:{listener.getsockname()[1]}/")
     uvicorn.Server(configuration(session)).run(sockets=[listener])

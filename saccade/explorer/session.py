@@ -1,4 +1,4 @@
-"""The models and inputs of one explorer, and what was recorded of them."""
+"""The models and inputs of one explorer, and their recordings."""
 
 import hashlib
 import threading
@@ -43,7 +43,7 @@ class OpenModel:
     """A model by the name under which it was opened.
 
     Attributes:
-        texts: of a model of images and texts, what reads the texts.
+        texts: text reader of an image-text model.
     """
 
     name: str
@@ -86,21 +86,21 @@ class Session:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """One run at a time: a context in which no other run happens."""
+        """Context manager in which no other run happens."""
         with self._running:
             yield
 
     def give_way(self) -> None:
-        """Within :meth:`running`: let a run that waits go first."""
+        """Within :meth:`running`: let a waiting run go first."""
         self._running.release()
         time.sleep(0.002)  # a lock is not fair: without a pause the one that waits may not get it
         self._running.acquire()
 
     def add_image(self, name: str, content: bytes) -> str:
-        """Keep an uploaded image; the same content has the same name in addresses.
+        """Store an uploaded image; the same content has the same name in URLs.
 
         Raises:
-            ImageError: the content is no image that can be read.
+            ImageError: the content is not a readable image.
             RecordingError: it is too large for the memory.
         """
         read_scaled(content, name=name, max_pixels=MAX_PIXELS)
@@ -109,7 +109,7 @@ class Session:
         return key
 
     def add_text(self, text: str) -> str:
-        """Keep a text that was typed; the same text has the same name in addresses.
+        """Store a typed text; the same text has the same name in URLs.
 
         Raises:
             DataError: it is empty, or longer than 20,000 characters.
@@ -176,7 +176,7 @@ class Session:
         return [{"label": label, "score": score} for label, score in ranked]
 
     def reader(self, model: str) -> ReadsTexts:
-        """What reads the texts of a model of images and texts.
+        """The text reader of an image-text model.
 
         Raises:
             ConfigError: it is none.
@@ -189,7 +189,7 @@ class Session:
 
     @torch.no_grad()
     def pair(self, model: str, image: str, label: str, change: Change) -> PairRelevance:
-        """What in an image and in a label speaks for their similarity, under a change.
+        """Relevance of an image and a label for their similarity, under a change.
 
         Raises:
             ConfigError: the model reads no texts.

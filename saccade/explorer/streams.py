@@ -1,4 +1,4 @@
-"""The attention of one recorded run, ordered for a person who looks at it: streams of layers over an image or a text.
+"""The attention of one recorded run for display: streams of layers over an image or a text.
 
 L layers, H heads, Q queries, K keys, N tokens, h x w grid of patches.
 """
@@ -87,7 +87,7 @@ class Stream:
         return sum(layer.weights.nbytes for layer in self.layers) + rollout
 
     def rows(self, layer: int, query: int | str) -> Tensor:
-        """What a query attends to in one layer: ``[H, K]`` float16.
+        """Attention of a query in one layer: ``[H, K]`` float16.
 
         Raises:
             RecordingError: no such layer or query.
@@ -105,11 +105,11 @@ class Stream:
         return self.layers[layer].weights
 
     def all_rows(self, query: int | str) -> list[Tensor]:
-        """What a query attends to in every layer."""
+        """Attention of a query in every layer."""
         return [self._row(layer.weights, query) for layer in self.layers]
 
     def rollout(self, query: int | str) -> Tensor:
-        """What reaches a token through all layers (Abnar & Zuidema, arXiv 2005.00928): ``[K]`` float16.
+        """Attention rollout to a token through all layers (Abnar & Zuidema, arXiv 2005.00928): ``[K]`` float16.
 
         Raises:
             RecordingError: queries are not the keys.
@@ -129,7 +129,7 @@ class Stream:
         return weights[..., query, :]
 
     def describe(self) -> dict[str, Any]:
-        """What the page needs to know, as JSON holds it."""
+        """The stream as JSON values for the page."""
         layout = self.keys.layout
         return {
             "name": self.name,

@@ -1,4 +1,4 @@
-"""The content of a study's file, as plain data. Loads no torch."""
+"""The content of a study's file as plain data. Loads no torch."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -23,7 +23,7 @@ class PanelConfig:
 
 @dataclass(frozen=True)
 class StageConfig:
-    """A run before those of the grid, which start from its model: pre-training, or a teacher."""
+    """A run whose model the runs of the grid start from: pre-training, or a teacher."""
 
     recipe: str = ""  # that it starts from; "": the default of the task, data and model
     set: dict[str, Any] = field(default_factory=dict)  # its options, by dotted name; those of the grid are not its own
@@ -32,7 +32,7 @@ class StageConfig:
 
 @dataclass(frozen=True)
 class ExpectationConfig:
-    """What is expected before the runs are done: an order of the levels of an axis by a number of the runs."""
+    """An expectation stated before the runs: an order of the levels of an axis by a metric."""
 
     claim: str  # in words, such as "A ConvNet needs less data than a ViT"
     metric: str

@@ -1,7 +1,7 @@
-"""Do the jobs of a study: in this process, in several, or at the same time as other drivers of the same study.
+"""Run the jobs of a study: in this process, in several, or concurrently with other drivers of the same study.
 
-Every process takes the next job that is neither done nor locked. There is no queue and no server: locks and results on
-the disk are all that the processes share, so that any of them may be killed at any moment.
+Every process takes the next job that is neither done nor locked. There is no queue and no server: processes share only
+locks and results on the disk, so any of them may be killed at any moment.
 """
 
 import multiprocessing
@@ -24,7 +24,7 @@ GLANCE = 0.3  # seconds after which a job that was locked is looked at again: `l
 
 @dataclass(frozen=True)
 class JobEnded:
-    """A job came to its end in this process."""
+    """A job ended in this process."""
 
     job: Job
     result: JobResult | None  # None: it failed
@@ -36,13 +36,13 @@ Watcher = Callable[[JobEnded], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a driver ended.
+    """Result of a driver.
 
     Attributes:
-        done: jobs of the study that are done, by whoever.
+        done: number of finished jobs of the study, by any process.
         failed: message of each job that failed in this process, by id.
-        elsewhere: jobs that another process is doing.
-        stopped: whether a signal ended it.
+        elsewhere: number of jobs running in other processes.
+        stopped: whether a signal stopped it.
     """
 
     done: int
@@ -60,15 +60,15 @@ def run_study(
     on_job: Watcher = lambda ended: None,
     on_event: Callable[[Event], None] | None = None,
 ) -> Outcome:
-    """Do every job that is not done.
+    """Run every unfinished job.
 
     Args:
         study: its jobs.
         path: the study's folder, new or old.
-        processes: that do jobs at once, this one included.
-        threads: of PyTorch in each; the cores divided by the processes unless given.
+        processes: number of processes that run jobs, including this one.
+        threads: PyTorch threads of each process; the cores divided by the processes by default.
         on_job: called at the end of every job of this process.
-        on_event: called with everything that happens in this process's runs.
+        on_event: called with every event of this process's runs.
 
     Raises:
         ConfigError: the folder has something else.
@@ -93,7 +93,7 @@ def run_study(
 
 
 def work(path: str, threads: int, parent: int) -> None:
-    """What a worker process does: jobs, until there are none or the driver is gone."""
+    """Main function of a worker process: runs jobs until there are none or the driver has ended."""
     torch.set_num_threads(threads)
     folder, study = StudyDirectory.existing(Path(path))
     take_jobs(folder, study, {}, lambda ended: None, None, parent)
@@ -107,7 +107,7 @@ def take_jobs(
     on_event: Callable[[Event], None] | None,
     parent: int | None = None,
 ) -> bool:
-    """Do jobs that are neither done nor locked until there are none; returns whether a signal ended it.
+    """Run jobs that are neither done nor locked until there are none; returns whether a signal stopped it.
 
     Args:
         folder: of the study.
@@ -152,6 +152,6 @@ def take_jobs(
 
 
 def is_locked(folder: StudyDirectory, job: Job) -> bool:
-    """Whether another process is doing a job."""
+    """Whether another process is running a job."""
     with folder.lock(job) as mine:
         return not mine

@@ -1,4 +1,4 @@
-"""What was expected of a study and what its runs show: confirmed, contradicted, or not decided by these seeds."""
+"""Expectations of a study compared with its runs: confirmed, contradicted, or undecided by these seeds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ class Finding:
 
 
 def findings(study: Study, pairs: Sequence[tuple[Job, JobResult]]) -> list[Finding]:
-    """Each expectation of a study beside its runs.
+    """Each expectation of a study with the comparisons of its runs.
 
     Raises:
         ConfigError: runs have no such number, or it is one for each layer and the axis is another.
@@ -68,7 +68,7 @@ def findings(study: Study, pairs: Sequence[tuple[Job, JobResult]]) -> list[Findi
 
 
 def first_paragraph(results: Sequence[Finding], seeds: int) -> str:
-    """What went against expectation first, then what is open, then what went as expected."""
+    """Contradicted expectations first, then undecided ones, then confirmed ones."""
     if not results:
         return "The study's file states no expectation that its runs could contradict."
     heads = {

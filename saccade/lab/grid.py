@@ -149,7 +149,7 @@ class _Grid:
 
 
 def job_id(words: Sequence[Any], seed: int, config: RunConfig) -> str:
-    """Words for people and a digest of the config: "vit-64-s0-1f3a9c02d4".
+    """Readable words and a digest of the config: "vit-64-s0-1f3a9c02d4".
 
     The digest is of what differs from the defaults, so that an option which a later version adds changes no id.
     """

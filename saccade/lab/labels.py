@@ -40,7 +40,7 @@ SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
 
 def label(name: str) -> str:
-    """A name for people: "accuracy_at_24x24" -> "accuracy at 24 x 24 pixels"; one that is not known has spaces."""
+    """A display name: "accuracy_at_24x24" -> "accuracy at 24 x 24 pixels"; unknown names get spaces."""
     if name in LABELS:
         return LABELS[name]
     if at := re.fullmatch(r"(.+)_at_(\d+)x(\d+)(_on_.+)?", name):

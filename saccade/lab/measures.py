@@ -1,4 +1,4 @@
-"""What is measured of a finished model beyond the metrics of its test split. Loads no torch.
+"""Measures of a finished model beyond the metrics of its test split. Loads no torch.
 
 measures:                                         # in the file of a study
   - attention_distance                            # a kind of measure with its defaults
@@ -32,9 +32,9 @@ class EvaluationOptions:
 
 @dataclass(frozen=True)
 class AttentionDistanceOptions:
-    """Mean distance between a query's patch and what it attends to, in pixels of the model's input, by layer:
-    `attention_distance` (mean over heads), `attention_distance_nearest_head`, `attention_distance_farthest_head`; and
-    `attention_distance_mean` over the layers."""
+    """Mean distance between a query's patch and the patches that it attends to, in pixels of the model's input, by
+    layer: `attention_distance` (mean over heads), `attention_distance_nearest_head`,
+    `attention_distance_farthest_head`; and `attention_distance_mean` over the layers."""
 
     images: Count = 64
     image_size: Size | None = None
@@ -58,7 +58,7 @@ class CalibrationOptions:
 
 @dataclass(frozen=True)
 class HeadImportanceOptions:
-    """How much worse the model is without a part, by layer, in the metric that selects weights: `head_importance` (mean
+    """Loss of the metric that selects weights without a part, by layer: `head_importance` (mean
     over the heads), `head_importance_highest`, `block_importance`."""
 
     images: Count = 256

@@ -35,12 +35,12 @@ def run_on_ray(
     gpus: float = 0.0,
     on_job: Watcher = lambda ended: None,
 ) -> Outcome:
-    """Do every job that is not done, as tasks of a Ray cluster.
+    """Run every unfinished job as a task of a Ray cluster.
 
     Args:
         study: its jobs.
         path: the study's folder, which every node sees under this path.
-        address: of a cluster: HOST:PORT, or auto for the one on this machine; a new one on this machine unless given.
+        address: of a cluster: HOST:PORT, or auto for the one on this machine; a new local cluster by default.
         threads: cores of a job, which Ray counts.
         gpus: of a job; a fraction lets several jobs share one.
         on_job: called at the end of every job.
@@ -77,7 +77,7 @@ def run_on_ray(
 
 
 def collected(ray: Any, ready: list[Any], references: dict[str, Any]) -> list[Ended]:
-    """What tasks gave; one that Ray gave up is a job that failed."""
+    """Results of tasks; a task that Ray gave up is a failed job."""
     results: list[Ended] = []
     for reference in ready:
         id = next(id for id, other in references.items() if other == reference)
@@ -90,7 +90,7 @@ def collected(ray: Any, ready: list[Any], references: dict[str, Any]) -> list[En
 
 
 def do_job(path: str, id: str, threads: int, *before: Ended) -> Ended:
-    """What a task does: one job, after those that it starts from."""
+    """A task: one job, after those that it starts from."""
     torch.set_num_threads(threads)
     folder, study = StudyDirectory.existing(Path(path))
     job = next(job for job in study.runs if job.id == id)
@@ -101,7 +101,7 @@ def do_job(path: str, id: str, threads: int, *before: Ended) -> Ended:
 
 
 def with_lock(folder: StudyDirectory, job: Job, run: Callable[[], JobResult | None]) -> Ended:
-    """Do a job as soon as no other process has it, at most so long."""
+    """Run a job as soon as no other process has locked it, up to a time limit."""
     until = time.monotonic() + PATIENCE
     while True:
         with folder.lock(job) as mine:

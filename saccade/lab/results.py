@@ -1,4 +1,4 @@
-"""What a study's jobs gave: means over seeds with intervals, and how long the rest will take."""
+"""Results of a study's jobs: means over seeds with intervals, and the remaining time."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Status:
-    """How far a study is.
+    """Progress of a study.
 
     Attributes:
         points: for each point of the grid: levels, jobs done, running and in all.
@@ -218,6 +218,6 @@ def number(value: Value | None) -> float:
 
 
 def value_name(panel: PanelConfig) -> str:
-    """What a panel shows, such as "accuracy" or "error (1 - accuracy)"."""
+    """The value of a panel, such as "accuracy" or "error (1 - accuracy)"."""
     name = label(panel.metric)
     return f"error (1 - {name})" if panel.as_error else name

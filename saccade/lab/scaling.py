@@ -1,4 +1,4 @@
-"""Scaling laws of a study's runs: fitted line by line, checked against the largest cost; what a budget should buy."""
+"""Scaling laws of a study's runs: fitted line by line, checked on the largest cost; and the optimal use of a budget."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -14,7 +14,7 @@ def read_columns(path: Path, names: Sequence[str]) -> list[list[float]]:
 
     Raises:
         ConfigError: no such column.
-        DataError: no such file, or a cell that is no number, with its line.
+        DataError: no such file, or a cell that is not a number, with its line.
     """
     try:
         with io.StringIO(read_text(path), newline="") as file:

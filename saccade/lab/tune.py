@@ -5,7 +5,7 @@ STUDY/
   tune/jobs/ID/         the run directory of a trial
   tuned.yaml            the study with the best options of each side
 
-The next trial of a side is a function of the file of trials and the seed. So a search that was killed proposes the same
+The next trial of a side is a function of the file of trials and the seed, so a search that was killed proposes the same
 trial again, whose run continues from its last checkpoint.
 """
 
@@ -57,7 +57,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Tuning:
-    """How a search ended.
+    """Result of a search.
 
     Attributes:
         best: side -> its best trial.
@@ -73,7 +73,7 @@ class Tuning:
 
 
 def tune_study(study: Study, path: Path, *, on_trial: Callable[[Trial], None] = lambda trial: None) -> Tuning:
-    """Do the trials that are missing, then write the study with the best options of each side.
+    """Run the missing trials, then write the study with the best options of each side.
 
     Args:
         study: with `tune` in its file.
@@ -220,7 +220,7 @@ def best_trial(tune: TuneConfig, side: Any, trials: Sequence[Trial]) -> Trial:
 
 
 def edge_options(tune: TuneConfig, options: Mapping[str, Any]) -> tuple[str, ...]:
-    """Options whose value is at an end of their range: a better one may lie outside."""
+    """Options whose value is at an end of their range: a better one may be outside."""
     names = []
     for name, values in tune.space.items():
         if not isinstance(values, dict):

@@ -1,4 +1,4 @@
-"""CLIP's ResNet tower: three convolutions in front, strides that first blur, attention instead of the last mean.
+"""CLIP's ResNet tower: a stem of three convolutions, blurred strides, attention pooling instead of the final mean.
 
 Radford et al. (arXiv 2103.00020, 2.4), after ResNet-D (He et al., arXiv 1812.01187) and blur-pooling (Zhang, arXiv
 1904.11486).
@@ -43,7 +43,7 @@ class ClipResNetConfig(Config):
 
 
 class BlurredBottleneck(nn.Module):
-    """1 x 1, 3 x 3, mean over the stride, 1 x 1: the mean keeps what a stride would skip."""
+    """1 x 1, 3 x 3, mean over the stride, 1 x 1: the mean uses the values that a stride would skip."""
 
     expansion = 4
 
@@ -70,7 +70,7 @@ class BlurredBottleneck(nn.Module):
 
 
 class AttentionPool2d(nn.Module):
-    """The mean of the map is the query, every place a key: ``[B, C, h, w]`` -> ``[B, E]``."""
+    """Attention pooling: the mean of the map is the query, every position a key: ``[B, C, h, w]`` -> ``[B, E]``."""
 
     def __init__(self, grid: tuple[int, int], dim: int, num_heads: int, out_dim: int):
         super().__init__()

@@ -37,8 +37,8 @@ class Server:
     """The models of a server with their queues, and its endpoints.
 
     Args:
-        settings: of the server.
-        models: that are served.
+        settings: settings of the server.
+        models: models to serve.
     """
 
     def __init__(self, settings: ServerSettings, models: Sequence[ServedModel]):
@@ -64,12 +64,12 @@ class Server:
                 task.cancel()
 
     async def predict(self, name: str, inputs: Sequence[bytes | str], request: Request) -> list[Result]:
-        """What a model predicts for the inputs of a request.
+        """Predict the inputs of a request.
 
         Raises:
             HTTPException: 400, 404, 413.
-            QueueFullError: there is no place.
-            DeadlineError: it took too long.
+            QueueFullError: the queue is full.
+            DeadlineError: the deadline has passed.
         """
         require_places(inputs, self.settings.limits)
         work = asyncio.ensure_future(self.batchers[name].predict(inputs, self.timeout(request)))
@@ -84,10 +84,10 @@ class Server:
             gone.cancel()
 
     def timeout(self, request: Request) -> float:
-        """Seconds that a request may take: the header X-Timeout-Ms, at most the server's.
+        """Timeout of a request in seconds: the header X-Timeout-Ms, at most the server's.
 
         Raises:
-            HTTPException: 400, it is no number.
+            HTTPException: 400, not a number.
         """
         text = request.headers.get("x-timeout-ms")
         if text is None:
@@ -97,7 +97,7 @@ class Server:
         return min(int(text[:9]) / 1000, self.settings.limits.timeout)
 
     def model(self, request: Request) -> ServedModel:
-        """The model that an address names.
+        """The model of a URL.
 
         Raises:
             HTTPException: 404.
@@ -126,7 +126,7 @@ class Server:
         return Response(dump_json(content, indent=None), media_type="application/json")
 
     async def beside(self, call: Any, *arguments: Any) -> Any:
-        """A call on the thread of the models, between their batches."""
+        """Run a function on the models' thread, between batches."""
         return await asyncio.get_running_loop().run_in_executor(self.running, call, *arguments)
 
     async def list_v1(self, request: Request) -> Response:
@@ -142,7 +142,7 @@ class Server:
         return JSONResponse({"live": True})
 
     async def ready(self, request: Request) -> Response:
-        """Models are loaded and warm, and none is stuck in a batch."""
+        """Models are loaded and warmed up, and none is stuck in a batch."""
         stuck = [name for name, batcher in self.batchers.items() if batcher.is_stuck()]
         return JSONResponse({"ready": not stuck, "stuck": stuck}, status_code=503 if stuck else 200)
 
@@ -153,7 +153,7 @@ class Server:
         return JSONResponse(document(list(self.models.values()), bool(self.settings.token)))
 
     def route_of(self, path: str) -> str:
-        """The route of a path for figures and logs, where a stranger's paths would be without number."""
+        """The route of a path for metrics and logs, which bounds the number of different paths."""
         for name in self.models:
             if path in (f"/v1/models/{name}:predict", f"/v1/models/{name}", f"/v2/models/{name}/infer"):
                 return path
@@ -161,7 +161,7 @@ class Server:
 
 
 class ClientGoneError(Exception):
-    """The client closed its connection before its answer."""
+    """The client closed its connection before the response."""
 
 
 def make_app(settings: ServerSettings, models: Sequence[ServedModel]) -> Starlette:
@@ -191,7 +191,7 @@ def make_app(settings: ServerSettings, models: Sequence[ServedModel]) -> Starlet
 
 
 def plain(result: Result) -> dict[str, Any]:
-    """A result without the name of its input, which the client knows."""
+    """A result without the name of its input."""
     return {key: value for key, value in result.to_dict().items() if key not in ("image", "name")}
 
 
@@ -199,7 +199,7 @@ def layer_of(request: Request) -> int | None:
     """The parameter `attention`.
 
     Raises:
-        HTTPException: 400, it is no number of a layer.
+        HTTPException: 400, not the index of a layer.
     """
     text = request.query_params.get("attention")
     if text is None:
@@ -230,7 +230,7 @@ async def refuse_http(request: Request, error: Exception) -> Response:
 
 
 async def refuse_input(request: Request, error: Exception) -> Response:
-    """What is wrong with an input, in one line."""
+    """The error of an input, in one line."""
     return error_response(400, " ".join(str(error).split())[:500], number_of(request))
 
 

@@ -1,6 +1,6 @@
 """Dynamic batching: requests of many clients go through a model together.
 
-A request takes a place in a bounded queue before anything is decoded, so that a flood costs no more than its refusals.
+A request enters a bounded queue before anything is decoded, so excess requests cost only a refusal.
 Inputs that are ready wait a few milliseconds for others; the batch runs on the one thread that all models share.
 """
 
@@ -17,10 +17,10 @@ from saccade.serving.settings import Limits
 
 
 class QueueFullError(Exception):
-    """There is no place for these inputs.
+    """The queue has no room for these inputs.
 
     Attributes:
-        retry_after: whole seconds after which there probably is one.
+        retry_after: whole seconds after which there probably is room.
     """
 
     def __init__(self, retry_after: int):
@@ -29,7 +29,7 @@ class QueueFullError(Exception):
 
 
 class DeadlineError(Exception):
-    """The answer took longer than the request allows."""
+    """The response took longer than the request allows."""
 
 
 @dataclass(eq=False)
@@ -44,12 +44,12 @@ class Batcher:
     """The queue of one model.
 
     Args:
-        prepare: one input as it was sent -> what `run` takes; called on the threads of `preparing`.
-        run: prepared inputs -> one result each; called on the thread of `running`, a batch after the other.
-        preparing: decodes.
-        running: one thread.
-        limits: of the queue and its batches.
-        monitor: counts.
+        prepare: one input as received -> the input of `run`; called on the threads of `preparing`.
+        run: prepared inputs -> one result each; called on the thread of `running`, one batch at a time.
+        preparing: executor for decoding.
+        running: executor with one thread.
+        limits: limits of the queue and its batches.
+        monitor: metrics of the queue.
     """
 
     def __init__(
@@ -74,13 +74,13 @@ class Batcher:
         """The result of each input.
 
         Args:
-            inputs: of one request, which are admitted together or not at all.
+            inputs: inputs of one request, which are admitted all together or not at all.
             timeout: seconds.
 
         Raises:
-            QueueFullError: there are not as many places.
-            DeadlineError: it took longer.
-            Exception: of `prepare` or `run` for one of the inputs.
+            QueueFullError: the queue does not have room for all of them.
+            DeadlineError: the timeout has passed.
+            Exception: raised by `prepare` or `run` for one of the inputs.
         """
         if self.places + len(inputs) > self.limits.max_queue:
             self.monitor.refused.inc(len(inputs))
@@ -120,7 +120,7 @@ class Batcher:
         return max(1, math.ceil(batches * self.batch_seconds))
 
     def is_stuck(self) -> bool:
-        """Whether the batch that runs has been running for too long."""
+        """Whether the current batch has been running for too long."""
         since = self.running_since
         return since is not None and asyncio.get_running_loop().time() - since > self.limits.stuck_seconds
 
@@ -138,7 +138,7 @@ class Batcher:
                 await self._run(batch)
 
     async def _wait_for_more(self) -> None:
-        """Until the batch is full, nobody else is about to join it, or the wait is over."""
+        """Wait until the batch is full, no other input is being prepared, or the time is up."""
         loop = asyncio.get_running_loop()
         end = loop.time() + self.limits.max_wait_ms / 1000
         while len(self.ready) < self.limits.max_batch and (left := end - loop.time()) > 0:
@@ -166,7 +166,8 @@ class Batcher:
                 one.result.set_result(outcome)
 
     async def outcomes(self, prepared: Sequence[Any]) -> list[Any]:
-        """A result or an exception for each input: a batch that fails is halved until the guilty inputs are alone."""
+        """A result or an exception for each input: a batch that fails is halved until the failing inputs are
+        isolated."""
         future = asyncio.get_running_loop().run_in_executor(self.running, self.run, prepared)
         await asyncio.wait((future,))
         error = future.exception()

@@ -1,4 +1,4 @@
-"""What clients send: images as they are, in forms, or as base64 in JSON; texts in JSON. Nothing is ever fetched."""
+"""Request bodies: image files, images in forms or as base64 in JSON, texts in JSON. No URL is ever fetched."""
 
 import asyncio
 import base64
@@ -126,7 +126,7 @@ def image_of(one: Any) -> bytes:
 
 
 def from_base64(text: str) -> bytes:
-    """The bytes that a base64 text stands for.
+    """The bytes of a base64 text.
 
     Raises:
         HTTPException: 400.
@@ -138,7 +138,7 @@ def from_base64(text: str) -> bytes:
 
 
 def require_places(inputs: Sequence[Any], limits: Limits) -> None:
-    """Refuse a request that would never have enough places.
+    """Refuse a request with more inputs than the queue can hold.
 
     Raises:
         HTTPException: 413.

@@ -1,4 +1,4 @@
-"""What is true of every request: who may send it, its number, its line in the log, the headers of its answer."""
+"""Handling of every request: access, its id, its line in the log, the headers of the response."""
 
 import hmac
 import json
@@ -24,7 +24,7 @@ Refusal = tuple[int, str]
 
 
 class Guard:
-    """Refuses what may not pass, and writes one line per request."""
+    """Refuses requests that are not allowed, and logs one line per request."""
 
     def __init__(self, app: ASGIApp, settings: ServerSettings, monitor: Monitor, route_of: Callable[[str], str]):
         self.app, self.settings, self.monitor, self.route_of = app, settings, monitor, route_of
@@ -53,7 +53,7 @@ class Guard:
             self.record(scope["method"], scope["path"], status, time.perf_counter() - start, number)
 
     def refusal(self, headers: Headers, path: str) -> Refusal | None:
-        """(Status, reason) why a request does not pass; None if it does."""
+        """(Status, reason) of a refusal; None if the request is allowed."""
         settings = self.settings
         name = headers.get("host", "").removesuffix("]").rpartition(":")[0] or headers.get("host", "")
         if settings.host in LOOPBACK and not settings.token and name.strip("[]") not in LOOPBACK:

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, version 2, over HTTP: what Triton's and KServe's clients speak.
+"""The Open Inference Protocol, version 2, over HTTP, as used by the clients of Triton and KServe.
 
 A model of images has one input, `image`, of BYTES: image files, in JSON as base64. A model of texts has `text`. The one
 output is `result`: for each input the JSON that `saccade predict --json` prints.
@@ -65,7 +65,7 @@ class OpenInference:
         return JSONResponse({"ready": not stuck}, status_code=503 if stuck else 200)
 
     async def infer(self, request: Request) -> Response:
-        """Predict; the outputs are bytes behind the JSON where the request wants that."""
+        """Predict; the outputs are bytes after the JSON if the request asks for the binary extension."""
         model = self._model(request)
         header, tail = split_body(await read_body(request), request.headers.get(HEADER_LENGTH))
         tensor = the_tensor(header, input_name(model))
@@ -175,7 +175,7 @@ def text_of(content: bytes) -> str:
 
 
 def wants_bytes(header: dict[str, Any]) -> bool:
-    """Whether outputs are to follow the JSON as bytes.
+    """Whether the outputs should follow the JSON as bytes.
 
     Raises:
         HTTPException: 400, an output that does not exist.

@@ -1,4 +1,4 @@
-"""The description of the server for programs: OpenAPI 3.1."""
+"""The OpenAPI 3.1 description of the server."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ ERROR = {
     },
 }  # fmt: skip
 ERRORS = {
-    "400": "the input is wrong; the message states how", "401": "the token is missing or wrong",
+    "400": "the input is invalid; the message states why", "401": "the token is missing or wrong",
     "403": "from another site", "404": "there is no such model", "405": "another method",
     "408": "the body was too slow", "413": "the body, or the number of inputs, is too large",
     "415": "another content type", "503": "the queue is full; Retry-After has the seconds", "504": "it took too long",
@@ -27,8 +27,8 @@ def document(models: Sequence[ServedModel], needs_token: bool) -> dict[str, Any]
     names = [model.name for model in models]
     name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "enum": names}}
     paths: dict[str, Any] = {
-        "/live": {"get": operation("Whether the process answers", "live")},
-        "/ready": {"get": operation("Whether every model can answer", "ready")},
+        "/live": {"get": operation("Whether the process responds", "live")},
+        "/ready": {"get": operation("Whether every model is ready", "ready")},
         "/metrics": {"get": operation("Figures for Prometheus", "metrics", kind="text/plain")},
         "/v1/models": {"get": operation("The models", "models")},
         "/v1/models/{name}": {"get": operation("One model", "model", parameters=[name])},

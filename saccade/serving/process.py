@@ -34,7 +34,7 @@ KEEP_ALIVE = 5  # seconds without a request
 
 
 class BoundedProtocol(H11Protocol):
-    """Ends a connection whose header does not arrive, or whose body is a flood of chunks."""
+    """Closes a connection whose header does not arrive, or whose body has too many chunks."""
 
     header_seconds = 10.0
     timer: asyncio.TimerHandle | None = None
@@ -73,7 +73,7 @@ class BoundedProtocol(H11Protocol):
 
 
 class GracefulServer(uvicorn.Server):
-    """Ends its requests after the first signal, and at once after the second, whichever they are."""
+    """Completes requests after the first signal, and stops immediately after the second."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.should_exit:
@@ -85,7 +85,7 @@ def load_app(settings: ServerSettings) -> Starlette:
     """The application, with every model loaded and run once.
 
     Raises:
-        SaccadeError: a model cannot be opened, or predicts nothing for an input alone.
+        SaccadeError: a model cannot be opened, or has no prediction for a single input.
     """
     models = []
     for name, path in settings.models.items():
@@ -110,7 +110,7 @@ def worker_app(settings: ServerSettings, threads: int, parent: int) -> Starlette
 
 
 def start_log() -> None:
-    """A line a request on stderr."""
+    """Log one line per request on stderr."""
     log = logging.getLogger("saccade.serving")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
@@ -119,13 +119,13 @@ def start_log() -> None:
 
 
 def serve(settings: ServerSettings, listener: socket.socket, workers: int, on_start: Callable[[], None]) -> None:
-    """Serve until the process is interrupted or terminated; requests in flight are answered first.
+    """Serve until the process is interrupted or terminated; requests in flight are completed first.
 
     Args:
         settings: of the server.
         listener: of :func:`saccade.web.open_socket`.
-        workers: processes, each with its own copy of the models; a process that dies is replaced.
-        on_start: is called once models are loaded; at once where workers load them.
+        workers: number of processes, each with its own copy of the models; a process that dies is replaced.
+        on_start: called once models are loaded; immediately if workers load them.
     """
     config = partial(
         uvicorn.Config, http=BoundedProtocol, log_level="warning", access_log=False,

@@ -26,7 +26,7 @@ class Prepared(NamedTuple):
 
 
 class ServedModel:
-    """A model by its name in addresses. Its methods run on the server's threads, never on its event loop."""
+    """A model with its name in URLs. Its methods run on the server's threads, never on its event loop."""
 
     def __init__(self, name: str, predictor: Predictor):
         self.name, self.predictor = name, predictor
@@ -40,13 +40,13 @@ class ServedModel:
         """The content of an image file, or a text, as the model's input.
 
         Raises:
-            ImageError: it is no image, or too large.
+            ImageError: it is not an image, or too large.
         """
         value, size = self.predictor.read(io.BytesIO(content) if isinstance(content, bytes) else content)
         return Prepared(value, size, "input")
 
     def run(self, inputs: Sequence[Prepared]) -> Sequence[Result]:
-        """One result an input."""
+        """One result per input."""
         values, sizes, names = zip(*inputs)
         return self.predictor.decode(self.predictor.task.input_batch(values, sizes, names))
 
@@ -54,7 +54,7 @@ class ServedModel:
         """Run the model once, so that the first request is not slower than the next.
 
         Raises:
-            SaccadeError: the model predicts nothing for an input alone.
+            SaccadeError: the model has no prediction for a single input.
         """
         one: bytes | str = "a"
         if self.reads_images:
@@ -82,7 +82,7 @@ class ServedModel:
         return image_map(self.predictor, content, "attention", layer=layer).values.tolist()
 
     def describe(self) -> dict[str, Any]:
-        """What `/v1/models/NAME` answers."""
+        """The response of `/v1/models/NAME`."""
         predictor = self.predictor
         size = predictor.model.config.image_size
         return {

@@ -1,4 +1,4 @@
-"""What a server serves, and its limits."""
+"""Settings of a server: its models and limits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,16 +11,16 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 @dataclass(frozen=True)
 class Limits:
-    """What one client, and all of them, can make the server hold.
+    """Limits of requests and queues.
 
     Attributes:
-        max_queue: inputs of one model that wait for their batch; more are refused with 503.
-        max_batch: inputs that go through a model at once.
+        max_queue: maximum number of queued inputs of one model; more are refused with 503.
+        max_batch: maximum number of inputs in a batch.
         max_wait_ms: how long a batch waits for more inputs, in milliseconds.
-        timeout: seconds from the arrival of a request to its answer; the header X-Timeout-Ms shortens it.
-        body_bytes: of a request; larger ones are refused with 413 while they are read.
-        body_seconds: for the whole body of a request.
-        stuck_seconds: a batch that takes longer makes `/ready` answer 503.
+        timeout: seconds from the arrival of a request to its response; the header X-Timeout-Ms shortens it.
+        body_bytes: maximum size of a request body; larger ones are refused with 413 while they are read.
+        body_seconds: time limit for the whole body of a request.
+        stuck_seconds: with a batch that takes longer, `/ready` returns 503.
     """
 
     max_queue: int = 64
@@ -44,14 +44,14 @@ class ServerSettings:
     """One server.
 
     Attributes:
-        models: name in addresses -> a run, a model directory or a published file.
-        limits: of requests and queues.
-        host: the address to listen at.
-        token: that every request must carry, as `Authorization: Bearer TOKEN`; "" for none.
+        models: name in URLs -> a run, a model directory or a published file.
+        limits: limits of requests and queues.
+        host: the address to listen on.
+        token: token that every request must have, as `Authorization: Bearer TOKEN`; "" for none.
         device: where the models run.
         image_size: side in pixels instead of the models' own; None for their own.
-        options: of the tasks' predictions.
-        json_log: log a JSON object a request instead of a line of text.
+        options: options of the tasks' predictions.
+        json_log: log a JSON object per request instead of a line of text.
     """
 
     models: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""Embeddings from the outputs of an exported graph, and of texts from the graph beside it. Loads no torch."""
+"""Embeddings from the outputs of an exported graph, and of texts from a second graph. Loads no torch."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +11,7 @@ from saccade.tasks.contrastive.results import Embedding
 
 
 class EmbeddingDecoder:
-    """The embedding of each image, and of texts by the tower beside it."""
+    """The embedding of each image, and of texts by the text encoder's graph."""
 
     def __init__(self, task: ExportedTask):
         refuse_options("contrastive", task.options)

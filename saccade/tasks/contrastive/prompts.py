@@ -10,7 +10,7 @@ TEMPLATE = "a photo of a {}."
 
 
 def check_prompts(labels: tuple[str, ...], templates: tuple[str, ...]) -> None:
-    """Raise ConfigError where there are no labels, one is there twice, or a template has no place for it."""
+    """Raise ConfigError if there are no labels, one is repeated, or a template has no placeholder."""
     if not labels or len(set(labels)) != len(labels):
         raise ConfigError(f"give at least one class, each once, not {', '.join(labels) or 'none'}")
     for template in templates:

@@ -1,4 +1,4 @@
-"""What a report shows of images and captions: the cosines of some pairs, and the images with the worst ranks."""
+"""Report of images and captions: the cosines of some pairs, and the images with the worst ranks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,14 +31,14 @@ MAX_CAPTION = 40  # characters of a caption beside the matrix
 
 @dataclass(frozen=True)
 class Retrieved:
-    """An image with a bad rank.
+    """An image with a low rank.
 
     Attributes:
         name: of the image.
         image: ``[H, W, 3]`` uint8.
         caption: its own.
         nearest: the nearest of the captions in the matrix.
-        rank: how many captions of other images rank before its own.
+        rank: number of captions of other images that rank before its own.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a model of images and texts, or an encoder without a head, predicts for an image: its embedding."""
+"""Result of a model of images and texts, or of an encoder without a head: the embedding of an image."""
 
 import io
 from collections.abc import Mapping
