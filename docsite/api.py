@@ -12,16 +12,16 @@ WITHOUT = ("cli",)  # its commands have pages of their own
 FIRST = ("nn", "models", "checkpoints", "data", "engine", "tasks", "training", "analysis", "reporting")
 TITLES = {
     "nn": "attention, blocks, positions, patches",
-    "models": "a config and a module a file",
+    "models": "one config and one module per file",
     "checkpoints": "model directories and published formats",
     "data": "images, texts, splits, augmentation",
-    "engine": "the contract of a task and what runs on it",
-    "tasks": "the table of tasks",
+    "engine": "the task interface and the loops that use it",
+    "tasks": "the registry of tasks",
     "training": "config, loop, resume",
-    "analysis": "what attention does, as typed results",
+    "analysis": "analyses of models, as typed results",
     "reporting": "reports, plots, model card",
     "lab": "studies of many runs",
-    "explorer": "the page of saccade look",
+    "explorer": "the page that saccade look opens",
 }
 
 

@@ -32,10 +32,10 @@ class PointConv2d(nn.Conv2d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.conv2d(every_place(input, self.stride), self.weight, self.bias)
+        return F.conv2d(at_every_position(input, self.stride), self.weight, self.bias)
 
 
-def every_place(x: Tensor, stride: tuple[int, ...]) -> Tensor:
+def at_every_position(x: Tensor, stride: tuple[int, ...]) -> Tensor:
     """The positions that a strided 1 x 1 convolution reads: ``[B, C, H, W]`` -> ``[B, C, H / s, W / s]``, rounded
     up."""
     return x[..., :: stride[0], :: stride[1]]
@@ -105,7 +105,7 @@ class StdConv2d(nn.Conv2d):
         variance, mean = torch.var_mean(self.weight, dim=(1, 2, 3), keepdim=True, correction=0)
         weight = (self.weight - mean) * torch.rsqrt(variance + self.eps)
         if self.kernel_size == (1, 1) and self.in_channels < ONEDNN_BLOCK:  # see PointConv2d
-            return F.conv2d(every_place(x, self.stride), weight, self.bias)
+            return F.conv2d(at_every_position(x, self.stride), weight, self.bias)
         if self.same:
             x = pad_same(x, self.kernel_size, self.stride)
         return F.conv2d(x, weight, self.bias, self.stride, self.padding)

@@ -18,8 +18,8 @@ class MultiLabelConfig:
 
     SUMMARY: ClassVar[str] = "any number of labels for an image"
     DATA: ClassVar[str] = (
-        "a CSV of file,labels (a;b or a|b) or of file and a column of 0 and 1 for each label, a folder with one folder "
-        "a label where an image can be in several, or the categories of COCO, Pascal VOC or YOLO"
+        "a CSV of file,labels (a;b or a|b) or of file and a column of 0 and 1 for each label, a folder with one "
+        "subfolder per label, where an image may be in several, or the categories of COCO, Pascal VOC or YOLO"
     )
     LABELLED: ClassVar[bool] = True  # `saccade pretrain` trains the tasks without labels
     STEPS: ClassVar[int] = 500  # optimizer steps that fresh weights need at least to learn something of use

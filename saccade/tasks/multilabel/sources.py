@@ -2,7 +2,7 @@
 
 labels.csv with file,labels[,split]     labels as a;b or a|b; an empty cell is an image without labels
 labels.csv with file,cat,dog,…[,split]  a column of 0 and 1 for each label
-photos/cat/1.jpg, photos/dog/1.jpg      one folder a label; a link, or a copy, in several folders is one image
+photos/cat/1.jpg, photos/dog/1.jpg      one folder per label; a link, or a copy, in several folders is one image
 metadata.jsonl, Parquet, tars           with a field of lists, or a field of 0 and 1 for each label
 COCO, Pascal VOC, YOLO                  the classes of the objects in an image; no box is needed for its label
 """
@@ -84,7 +84,7 @@ def open_multilabel(path: str, config: DataConfig | None = None, labels: tuple[s
     """Open images with labels and split them.
 
     Args:
-        path: a CSV or TSV, a folder with one folder a label, or detection data.
+        path: a CSV or TSV, a folder with one subfolder per label, or detection data.
         config: fractions and seed for splits that the data set does not define.
         labels: of a model: the order of the targets; the data's own labels in the order of their names by default.
 
@@ -103,7 +103,7 @@ def open_multilabel(path: str, config: DataConfig | None = None, labels: tuple[s
         names = {label for entry in entries for label in entry.labels}
         return _splits(place, FolderStorage(place), entries, _numbers(names, labels, path), config)
     if not exists(place):
-        raise DataError(f"there is no {path}: give a CSV of file,labels, a folder with one folder a label, or COCO")
+        raise DataError(f"there is no {path}: give a CSV of file,labels, a folder per label, or COCO")
     return _of_objects(path, config, labels)
 
 
