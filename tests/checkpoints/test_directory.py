@@ -165,7 +165,7 @@ def test_the_weights_file_alone_is_refused_with_what_is_missing(saved: Path, tmp
     alone.write_bytes((saved / "model.safetensors").read_bytes())
     for path in (alone, alone.parent):
         with pytest.raises(
-            CheckpointError, match=r"weights of a model directory, and without its config.json in the same folder"
+            CheckpointError, match=r"weights of a model directory, without its config.json in the same folder"
         ):
             load_model(path)
     save_file(load_file(alone), alone)  # as versions before 0.2 wrote it
