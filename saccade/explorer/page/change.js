@@ -1,4 +1,4 @@
-// "Change it": hide patches, switch heads and blocks off, turn the temperature.
+// "Interventions": hide patches, switch heads and blocks off, turn the temperature.
 
 import { $, choices, element } from "./controls.js";
 import { state } from "./state.js";
@@ -40,7 +40,7 @@ function build(change) {
   $("change").replaceChildren(
     element("fieldset", { id: "tool" }, element("legend", {}, "Click to")),
     element("p", { class: "note", id: "tool-note" }),
-    element("fieldset", { id: "fill" }, element("legend", {}, "Hide by")),
+    element("fieldset", { id: "fill" }, element("legend", {}, "Hiding method")),
     element("label", { class: "field slider" }, "Temperature ", slider, element("output", { id: "temperature-text" })),
     element("ul", { id: "change-list" }));
 }

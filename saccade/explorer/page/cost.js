@@ -21,7 +21,7 @@ export async function showCost(model) {
     element("section", {}, element("p", {}, `${params.toLocaleString("en")} parameters; ${compact(macs)} multiply-adds for ${texts ? `one text of ${own.tokens} tokens` : `one image of ${own.height} × ${own.width} pixels`}. FLOPs are twice as many.`),
       table("Cost by part", [["part", "text"], ["parameters", "number"], ["multiply-adds", "number"]], [...rows, ["all", compact(params), compact(macs)]])),
     element("section", {}, element("h3", {}, texts ? "By length of the text" : "By image size"),
-      element("p", { class: "note" }, "Attention multiplies every token with every other: its part grows with the square of the tokens, the rest with their number."),
+      element("p", { class: "note" }, "Attention compares every token with every other: its cost grows with the square of the number of tokens, everything else linearly."),
       bars, element("p", { class: "key" }, element("i", { class: "attention" }), "scores and values of attention ", element("i", { class: "rest" }), "everything else"),
       table(texts ? "Cost by length of the text" : "Cost by image size", [...(texts ? [["tokens", "text"]] : [["pixels", "text"], ["tokens", "number"]]), ["multiply-adds", "number"], ["of that attention", "number"], ["share", "number"], ["activations in training", "number"]], bySize)),
   ];

@@ -46,10 +46,10 @@ function drawn({ mean_pixels: means, std_pixels: spreads, uniform_pixels: unifor
       ...(uniform ? [svgElement("line", { class: "uniform", x1: left, x2: width - right, y1: y(uniform), y2: y(uniform) })] : []),
       svgElement("polyline", { class: "mean", points: means.map((row, i) => (Number.isFinite(mean(row)) ? `${x(i)},${y(mean(row))}` : "")).join(" ") }),
       ...means.flatMap((row, layer) => row.map((value, head) => (value === null ? "" : dot(x(layer), y(value), layer, head, value, images > 1 ? spreads[layer][head] : null, { unit, stream, on }))))]);
-  const all = unit === "tokens" ? (causal ? "all tokens up to the own one" : "all tokens") : "all patches";
-  const line = uniform ? `The dashed line is attention that is even over ${all} (${uniform.toFixed(1)} ${unit}). ` : "";
+  const all = unit === "tokens" ? (causal ? "all tokens up to the query" : "all tokens") : "all patches";
+  const line = uniform ? `The dashed line is uniform attention over ${all} (${uniform.toFixed(1)} ${unit}). ` : "";
   const where = images === 1 ? `in this ${unit === "tokens" ? "text" : "image"}` : note || `${images} images`;
-  return [chart, element("p", { class: "note" }, `A dot is a head, the line their mean; ${where}. ${line}Click a dot to look at its head.`)];
+  return [chart, element("p", { class: "note" }, `Each dot is a head, and the line is their mean (${where}). ${line}Click a dot to see its head.`)];
 }
 
 function dot(cx, cy, layer, head, value, spread, { unit, stream, on }) {

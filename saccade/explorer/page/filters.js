@@ -6,7 +6,7 @@ import { view } from "./view.js";
 
 const MEANING = {
   true: "The directions in which the filters of the patch embedding differ most, the strongest first. Under each: its share of the variance.",
-  false: "Weights as colours; grey is 0, each filter is scaled to its largest weight. Under each: its share in the sum of squares.",
+  false: "Weights as colours; grey is 0, each filter is scaled to its largest weight. Under each: its share of the sum of squares.",
 };
 
 export async function showFilters(model) {

@@ -15,7 +15,7 @@ export async function relevanceOf(run, label) {
 
 function showPair({ cosine, tokens, tokenValues }, label) {
   $("label-pair").replaceChildren(element("h3", {}, "Relevance of the text"), valuedTokens(tokens, tokenValues, `Relevance of the tokens for ${label}`),
-    element("p", { class: "note" }, `Cosine ${cosine.toFixed(3)}. Which tokens, and in the image which patches, raise it: attention of each encoder weighted by the gradient of the cosine. “Text tokens” under Layers and heads shows the attention within the text.`));
+    element("p", { class: "note" }, `Cosine ${cosine.toFixed(3)}. The marked tokens, and the marked patches of the image, raise it: attention of each encoder weighted by the gradient of the cosine. “Text tokens” under Layers and heads shows the attention within the text.`));
 }
 
 /** Add the attention within the chosen label to the streams on show; take that of another label away. */

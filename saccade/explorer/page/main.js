@@ -105,7 +105,7 @@ const open = newest(async () => {
     notice("");
   } catch (error) {
     if (change && view.original?.key === key) notice(error.message);
-    else { view.recording = view.original = null; showState("error", "This cannot be shown", error.message); }
+    else { view.recording = view.original = null; showState("error", "The input cannot be shown", error.message); }
     document.body.dataset.loaded = "error";
     return;
   } finally {

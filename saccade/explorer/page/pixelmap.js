@@ -14,7 +14,7 @@ export function pixelMap(recording, address, title, values, on) {
   const marker = element("i", { class: "place", "aria-hidden": "true", hidden: true });
   const picture = element("img", { src: address, class: "drawn", alt: `${caption || `${scale ? scale.name : "Classes"} of every pixel`}${title && `, ${title}`}` });
   picture.classList.toggle("tiny", Math.max(...size) <= 128);
-  const under = element("p", { class: "note under" }, caption || `Point at a place to read its ${scale ? "value" : "class"}.`);
+  const under = element("p", { class: "note under" }, caption || `Point at a pixel to read its ${scale ? "value" : "class"}.`);
   const frame = element("div", { class: "map-frame" }, picture, marker);
   const place = (event) => {
     const box = picture.getBoundingClientRect();

@@ -81,7 +81,7 @@ function ofPatches({ kind, grid, every, cosine }) {
     if (document.activeElement !== column) column.value = c + 1;
     let best = place === 0 ? 1 : 0;
     for (let i = 0; i < count; i++) if (i !== place && values[i] > values[best]) best = i;
-    readout.textContent = count === 1 ? "The model has one place." : `Row ${r + 1}, column ${c + 1} is most like row ${Math.floor(best / columns) + 1}, column ${(best % columns) + 1}: cosine ${level(values[best] + low).toFixed(2)}.`;
+    readout.textContent = count === 1 ? "The model has one position." : `Row ${r + 1}, column ${c + 1} is most like row ${Math.floor(best / columns) + 1}, column ${(best % columns) + 1}: cosine ${level(values[best] + low).toFixed(2)}.`;
     map.dataset.place = place;
     if (!keep) return;
     state.place = place;
@@ -103,10 +103,10 @@ function ofPatches({ kind, grid, every, cosine }) {
   show(fixed(), false);
   const part = every > 1 ? ` Every ${every}th place of the model is shown.` : "";
   return [
-    element("section", {}, element("p", {}, `${kind[0].toUpperCase()}${kind.slice(1)} positions, ${rows} × ${columns} places.${part} Point at a place; click to keep it.`),
+    element("section", {}, element("p", {}, `${kind[0].toUpperCase()}${kind.slice(1)} positions, ${rows} × ${columns}.${part} Point at a position; click to keep it.`),
       frame, legend(low),
       readout, element("div", { class: "fields" }, element("label", { class: "field" }, "Row ", row), element("label", { class: "field" }, "Column ", column))),
-    ...(picture ? [element("section", {}, element("h3", {}, "All maps"), element("p", { class: "note" }, "Each small map belongs to the place where it stands."), picture.frame)] : []),
+    ...(picture ? [element("section", {}, element("h3", {}, "All maps"), element("p", { class: "note" }, "Each small map is that of the position where it is drawn."), picture.frame)] : []),
   ];
 }
 

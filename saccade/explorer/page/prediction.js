@@ -17,7 +17,7 @@ const SHOWN = 6;
 export function showPrediction(original, changed, drawn, onBox, onClass) {
   const panel = $("prediction");
   if (!original) {
-    panel.replaceChildren(element("p", { class: "note" }, $("labels-form").hidden ? "No prediction for an image alone." : "Type labels and press Enter."));
+    panel.replaceChildren(element("p", { class: "note" }, $("labels-form").hidden ? "This model makes no prediction from an image alone." : "Type labels and press Enter."));
   } else if (original.top) {
     panel.replaceChildren(...classRows(original.top, changed?.top ?? null, onClass));
   } else if (original.boxes) {

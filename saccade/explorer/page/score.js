@@ -1,4 +1,4 @@
-// How far the map on show can be believed: what hiding and showing its places does to the class.
+// Faithfulness of the map on show: how the class changes when its patches are hidden or shown.
 
 import { $, element } from "./controls.js";
 import { state } from "./state.js";
@@ -44,9 +44,9 @@ function lines(score) {
   const span = (values) => `${Math.min(...values).toFixed(2)} to ${Math.max(...values).toFixed(2)}`;
   const count = score.random_deletion.length, hides = score.deletion < Math.min(...score.random_deletion), shows = score.insertion > Math.max(...score.random_insertion);
   const verdict = hides && shows ? `Better than ${count} random maps: the patches that it marks matter for ${score.label}.`
-    : hides ? `Better than ${count} random maps in part: without the patches that it marks ${score.label} falls faster, but they alone do not raise it.`
-      : shows ? `Better than ${count} random maps in part: the patches that it marks raise ${score.label}, but without them it does not fall faster.`
-        : `Not better than ${count} random maps: do not read this map as the reason for ${score.label}.`;
+    : hides ? `Partly better than ${count} random maps: without the patches that it marks, ${score.label} falls faster, but these patches alone do not raise it.`
+      : shows ? `Partly better than ${count} random maps: the patches that it marks raise ${score.label}, but without them it does not fall faster.`
+        : `Not better than ${count} random maps: this map does not explain ${score.label}.`;
   return [element("b", {}, verdict), element("dl", {},
     ...row("Deletion", score.deletion, `lower is better; random ${span(score.random_deletion)}, blob ${score.blob_deletion.toFixed(2)}`),
     ...row("Insertion", score.insertion, `higher is better; random ${span(score.random_insertion)}, blob ${score.blob_insertion.toFixed(2)}`),

@@ -103,7 +103,7 @@ export class Server {
 
   distance(run) { return this.read(this.address(run, "/distance"), null); }
 
-  /** How far the map on show can be believed. */
+  /** The faithfulness of the map on show. */
   score(run, { show, layer, head, query, label }) {
     const address = this.address(run, "/score", query), values = new URLSearchParams({ show, layer, head, label: show === "relevance" ? label : "" });
     return this.read(`${address}&${values}`, null);

@@ -40,7 +40,7 @@ export function showLegend(stream, row, query, boxes) {
   $("uniform").hidden = uniform > max || max === 0;
   $("uniform").style.left = `${(100 * uniform) / max}%`;
   $("uniform-text").textContent = `uniform ${percent(uniform)}`;
-  const whole = boxes ? competitionText(boxes, row) : stream.overImage ? `In sum: ${sums(stream, row)}.` : "";
+  const whole = boxes ? competitionText(boxes, row) : stream.overImage ? `Total: ${sums(stream, row)}.` : "";
   const text = max > 0 ? `${tokenName(stream, query)} attends most to ${keyName(stream, best)}. ${whole}` : `${tokenName(stream, query)} is masked: the encoder does not read it.`;
   $("readout").textContent = text[0].toUpperCase() + text.slice(1);
   announce(`${$("readout").textContent} Maximum ${percent(max)}.`);

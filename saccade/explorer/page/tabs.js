@@ -10,12 +10,12 @@ import { showPositions } from "./positions.js";
 import { state, writeAddress } from "./state.js";
 import { currentModel, view } from "./view.js";
 
-// name -> [title, what it shows of a model of images, of one of texts ("" if nothing), how it is drawn, whether it is measured by a running explorer alone]
+// name -> [title, what it shows of a model of images, of one of texts ("" if nothing), how it is drawn, whether only a running explorer can measure it]
 const TABS = {
   "": ["Image", "", "Text", null, false],
-  positions: ["Positions", "Which places the model takes for neighbours: the cosine similarity of its position embeddings.", "Which tokens the model takes for neighbours: the cosine similarity of its positions.", showPositions, false],
-  filters: ["Filters", "What the first layer looks for in a patch.", "", showFilters, false],
-  distance: ["Attention distance", "How far each head looks: the mean distance between a patch and what it attends to.", "How far each head looks: the mean distance between a token and what it attends to.", showDistance, false],
+  positions: ["Positions", "Cosine similarity of the position embeddings: which positions the model treats as neighbours.", "Cosine similarity of the positions: which tokens the model treats as neighbours.", showPositions, false],
+  filters: ["Filters", "What the first layer computes from a patch.", "", showFilters, false],
+  distance: ["Attention distance", "Mean distance between a patch and the patches that it attends to, for each head.", "Mean distance between a token and the tokens that it attends to, for each head.", showDistance, false],
   importance: ["Head importance", "What the model loses without each head and each block.", "", showImportance, true],
   cost: ["Cost", "Parameters and multiply-adds, by part and by image size.", "Parameters and multiply-adds, by part and by the length of the text.", showCost, false],
 };
