@@ -25,7 +25,7 @@ class Layers:
 
     Attributes:
         outputs: layer -> tokens ``[B, N, D]`` after the block with this path; or a feature map ``[B, C, h, w]``.
-        layout: how the tokens lie over the image; None for feature maps.
+        layout: the grid of image positions of the tokens; None for feature maps.
     """
 
     outputs: dict[str, Tensor]
@@ -78,7 +78,7 @@ def has_blocks(reader: nn.Module) -> bool:
 
 
 def patch_tokens(trace: Trace) -> dict[str, Tensor]:
-    """The recorded blocks whose tokens lie over the image: path -> ``[B, N, D]``."""
+    """The recorded blocks whose tokens have image positions: path -> ``[B, N, D]``."""
     if trace.layout is None:
         return {}
     return {path: x for path, x in trace.tokens.items() if x.shape[1] == trace.layout.num_tokens}

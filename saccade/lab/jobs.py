@@ -1,4 +1,4 @@
-"""The runs of a study on disk, and who does which.
+"""The runs of a study on disk, and their locks.
 
 STUDY/
   study.yaml            as it was read
@@ -46,7 +46,7 @@ TRAINING_PASSES = 3  # a training step costs a forward pass, and a backward pass
 
 @dataclass(frozen=True)
 class JobResult:
-    """What a finished job gave.
+    """Result of a finished job.
 
     Attributes:
         id, levels, seed: of the job.
@@ -99,7 +99,7 @@ class StudyDirectory:
 
     @classmethod
     def create(cls, path: Path, study: Study) -> "StudyDirectory":
-        """Make the folder, or go on in one. A study may have grown since; runs of before stay.
+        """Create the folder, or continue in an existing one. If the study has grown, earlier runs are kept.
 
         Raises:
             ConfigError: the folder has something else.
@@ -117,18 +117,18 @@ class StudyDirectory:
         """The folder of a study that was started, and the study.
 
         Raises:
-            ConfigError: it is no such folder.
+            ConfigError: it is not the folder of a study.
         """
         if not (path / "study.yaml").is_file():
             raise ConfigError(f"{path} is no study: it has no study.yaml; start one with saccade lab run STUDY.yaml")
         return cls(path), read_study(path / "study.yaml")
 
     def result(self, job: Job) -> JobResult | None:
-        """What a job gave; None before its training is done. Measures may be missing until the job is."""
+        """Result of a job; None before its training is done. Measures may be missing until the job is finished."""
         return self.result_of(job.id)
 
     def result_of(self, id: str) -> JobResult | None:
-        """What the job of an id gave."""
+        """Result of the job with an id."""
         path = self.results / f"{id}.json"
         return build_config(JobResult, read_json(path), f"{path}: ") if path.is_file() else None
 
@@ -143,7 +143,7 @@ class StudyDirectory:
         return result is not None and all(measure.key in result.measures for measure in job.measures)
 
     def ready(self, job: Job) -> bool:
-        """Whether the models that a job starts from are there."""
+        """Whether the models that a job starts from exist."""
         return all((self.results / f"{id}.json").is_file() for id in job.needs.values())
 
     def config(self, job: Job) -> RunConfig:
@@ -152,7 +152,7 @@ class StudyDirectory:
 
     @contextmanager
     def lock(self, job: Job) -> Iterator[bool]:
-        """Whether this process now has the job; until the end of the `with`, or of the process."""
+        """Whether this process has locked the job, until the end of the `with` block or of the process."""
         descriptor = os.open(self.locks / job.id, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             try:
@@ -173,7 +173,7 @@ class StudyDirectory:
 def run_job(
     folder: StudyDirectory, job: Job, on_event: Callable[[Event], None] | None = None, *, report: bool = False
 ) -> JobResult | None:
-    """Do a job whose lock this process has, from where it was left; None if a signal stopped it.
+    """Run or continue a job that this process has locked; None if a signal stopped it.
 
     Args:
         folder: of the study.
@@ -215,7 +215,7 @@ def train_job(
     path, config, room = folder.jobs / job.id, folder.config(job), table.room(job.config.task)
 
     def setup(config: RunConfig, device: torch.device) -> TrainingSetup:
-        """Data and model, after a look whether the model can give what is measured at the end."""
+        """Data and model, after checking that the model supports the study's measures."""
         content = room.setup(config, device)
         for measure in job.measures:
             require(measure, content)

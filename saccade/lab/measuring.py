@@ -1,4 +1,4 @@
-"""Take the measures of a study: which model, which numbers.
+"""Compute the measures of a study.
 
 The analyses are those of `saccade.analysis`; here each gets a model and the data of its run, and gives numbers by name.
 """
@@ -62,7 +62,7 @@ def take(measure: Measure, model: Path, config: RunConfig, *, workers: int = 0) 
         workers: loader processes.
 
     Raises:
-        SaccadeError: the model cannot give it.
+        SaccadeError: the model does not support it.
     """
     loaded = load_model(model) if measure.weights == "trained" else initial_model(config)
     size = asdict(measure.options).get("image_size")
@@ -73,7 +73,7 @@ def take(measure: Measure, model: Path, config: RunConfig, *, workers: int = 0) 
 
 
 def require(measure: Measure, setup: TrainingSetup) -> None:
-    """Raise ConfigError where the model of a run cannot give a measure; nothing was trained yet."""
+    """Raise ConfigError if the model of a run does not support a measure, before training."""
     kind, model = measure.kind, setup.start.model
     if kind in ("attention_distance", "head_importance") and not any(isinstance(m, Attention) for m in model.modules()):
         raise ConfigError(f"the measure {kind} needs a model with attention, which {name(setup)} has not; {ADVICE}")

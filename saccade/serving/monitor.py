@@ -1,4 +1,4 @@
-"""Figures of a server in Prometheus' format."""
+"""Metrics of a server in Prometheus' format."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 @dataclass(frozen=True)
 class ModelMonitor:
-    """The figures of one model's queue."""
+    """The metrics of one model's queue."""
 
     queue: Gauge
     refused: Counter
@@ -21,7 +21,7 @@ class ModelMonitor:
 
 
 class Monitor:
-    """The figures of one process."""
+    """The metrics of one process."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
@@ -29,18 +29,18 @@ class Monitor:
             "saccade_requests", "Requests by route and status.", ("route", "status"), registry=registry
         )
         self.request_seconds = Histogram(
-            "saccade_request_seconds", "From arrival to answer.", ("route",), buckets=SECONDS, registry=registry
+            "saccade_request_seconds", "From arrival to response.", ("route",), buckets=SECONDS, registry=registry
         )
         model = ("model",)
-        self._queue = Gauge("saccade_queue", "Inputs that wait.", model, registry=registry)
-        self._refused = Counter("saccade_refused", "Inputs without a place in the queue.", model, registry=registry)
+        self._queue = Gauge("saccade_queue", "Inputs waiting.", model, registry=registry)
+        self._refused = Counter("saccade_refused", "Inputs refused: the queue was full.", model, registry=registry)
         self._expired = Counter("saccade_expired", "Inputs past their deadline.", model, registry=registry)
         self._skipped = Counter("saccade_skipped", "Inputs whose client left.", model, registry=registry)
-        self._size = Histogram("saccade_batch_size", "Inputs a batch.", model, buckets=SIZES, registry=registry)
-        self._seconds = Histogram("saccade_batch_seconds", "A batch.", model, buckets=SECONDS, registry=registry)
+        self._size = Histogram("saccade_batch_size", "Inputs per batch.", model, buckets=SIZES, registry=registry)
+        self._seconds = Histogram("saccade_batch_seconds", "Time per batch.", model, buckets=SECONDS, registry=registry)
 
     def of_model(self, name: str) -> ModelMonitor:
-        """The figures of one model."""
+        """The metrics of one model."""
         return ModelMonitor(
             self._queue.labels(name),
             self._refused.labels(name),
@@ -51,5 +51,5 @@ class Monitor:
         )
 
     def text(self) -> bytes:
-        """What `/metrics` answers."""
+        """The response of `/metrics`."""
         return generate_latest(self.registry)

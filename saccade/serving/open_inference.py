@@ -65,7 +65,7 @@ class OpenInference:
         return JSONResponse({"ready": not stuck}, status_code=503 if stuck else 200)
 
     async def infer(self, request: Request) -> Response:
-        """Predict; the outputs are bytes after the JSON if the request asks for the binary extension."""
+        """Predict; the outputs are bytes after the JSON if the request sets the binary extension."""
         model = self._model(request)
         header, tail = split_body(await read_body(request), request.headers.get(HEADER_LENGTH))
         tensor = the_tensor(header, input_name(model))
