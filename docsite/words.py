@@ -1,6 +1,6 @@
 """Words that the project's texts do without: python -m docsite.words
 
-Pages, the help of commands, messages of errors and templates of reports are plain technical English:
+Pages, the help of commands, messages of errors, docstrings and templates of reports are plain technical English:
 machines print, return and require; they do not say, ask, tell, think or know. `tests/site/test_words.py` keeps the
 list.
 """
@@ -61,7 +61,10 @@ def texts() -> Iterator[tuple[str, str]]:
         yield str(path.relative_to(ROOT)), STYLE.sub("", path.read_text(encoding="utf-8"))
     for path in sorted((ROOT / "saccade").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                where = f"{path.relative_to(ROOT)}, docstring of {getattr(node, 'name', 'the module')}"
+                yield where, ast.get_docstring(node) or ""
+            elif isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
                 yield f"{path.relative_to(ROOT)}:{node.lineno}", message(node.exc)
             elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "ModelCard":
                 yield f"{path.relative_to(ROOT)}:{node.lineno}", message(node)

@@ -1,4 +1,4 @@
-"""What a classifier attends to in one picture: the rollout of all layers, and each head of the last."""
+"""Attention maps of a classifier for one image: the rollout of all layers, and each head of the last layer."""
 
 from dataclasses import dataclass
 
@@ -23,15 +23,15 @@ from saccade.nn.trace import Trace
 
 @dataclass(frozen=True)
 class Explanation:
-    """One picture and where the model looked.
+    """One image with its attention maps.
 
     Attributes:
-        name: of the picture.
-        label, score: what the model says, and its probability; "no classes" and None for a model without a head.
-        image: what the model saw, ``[H, W, 3]`` uint8.
-        rollout: ``[h, w]``, the share of each patch in what the head reads, through all layers; sums to 1 or less
-            (the rest came from prefix tokens).
-        heads: ``[heads, h, w]``, the last layer's attention of what the head reads; likewise.
+        name: name of the image.
+        label, score: the prediction and its probability; "no classes" and None for a model without a head.
+        image: the model's input, ``[H, W, 3]`` uint8.
+        rollout: ``[h, w]``, the share of each patch in the head's input, through all layers; sums to at most 1 (the
+            rest comes from prefix tokens).
+        heads: ``[heads, h, w]``, the last layer's attention from the head's input token; likewise.
         layer: the last layer's path.
     """
 
@@ -45,12 +45,12 @@ class Explanation:
 
 
 def explain(predictor: Predictor, image: ImageLike, *, budget: str | int = "4 GiB") -> Explanation:
-    """Predict one picture and record what every layer attended to.
+    """Predict one image and record the attention of every layer.
 
     Raises:
-        ImageError: the picture cannot be read.
-        RecordingError: the model has no self-attention over patches, or answers another question than what an image
-            shows; or the recording is larger than the budget.
+        ImageError: the image cannot be read.
+        RecordingError: the model has no self-attention over patches, does not classify images, or the recording is
+            larger than the budget.
     """
     inputs = predictor.prepare(image)[None]
     logits, maps = attention_maps(image_reader(predictor), inputs.to(predictor.device), budget=budget)
@@ -81,7 +81,7 @@ class AttentionMaps:
 def attention_maps(
     model: Model | Embedder, images: Tensor, *, budget: str | int = "4 GiB"
 ) -> tuple[Tensor, AttentionMaps]:
-    """Logits ``[B, K]`` for images ``[B, C, H, W]``, and where the model looked.
+    """Logits ``[B, K]`` for images ``[B, C, H, W]``, and the attention maps.
 
     What the head reads is the class token; the mean of the patches in a model without one, or that pools them, and of
     the places of local or axial attention, whose rollout and last layer have grids of their own; in a Perceiver the
@@ -124,7 +124,7 @@ def _through_latents(trace: Trace, looks: list[tuple[str, Tensor]], layout: Toke
 
 
 def self_attention(trace: Trace, model: Model | Embedder) -> tuple[TokenLayout, dict[str, Tensor]]:
-    """How a recorded model's tokens lie over the image, and what they attended to among themselves: path ->
+    """The layout of a recorded model's tokens over the image, and their self-attention: path ->
     ``[B, heads, N, N]``, at least one.
 
     Raises:

@@ -1,4 +1,4 @@
-"""One query's attention over an image, for every layer and every head.
+"""Attention of one query over an image, for every layer and every head.
 
 L layers, H heads, N tokens, Q queries, h x w grid of patches.
 """
@@ -27,15 +27,15 @@ Query = Literal["cls", "mean"] | int | tuple[float, float]
 
 @dataclass(frozen=True)
 class AttentionView:
-    """Where one query of an image looks.
+    """The attention of one query over an image.
 
     Attributes:
         name: of the image.
         image: the model's input, ``[H, W, 3]`` uint8.
-        query: what looks, for people: "class token", "point 0.30, 0.70", "query 4", "mean over queries".
-        point: (x, y) of the middle of the query's patch as fractions of the image; None for a query without a place.
+        query: description of the query: "class token", "point 0.30, 0.70", "query 4", "mean over queries".
+        point: (x, y) of the centre of the query's patch as fractions of the image; None for a query without a position.
         layers: the paths of the L attentions.
-        heads: their numbers.
+        heads: indices of the heads.
         maps: ``[L, H, h, w]``; each sums to 1 or less, the rest goes to prefix tokens.
     """
 
@@ -88,18 +88,18 @@ def attention_view(
     heads: Sequence[int] | None = None,
     budget: str | int = "4 GiB",
 ) -> AttentionView:
-    """Run the model on one image and take one query's row of every attention over the image.
+    """Run the model on one image and select one query's row of every attention over the image.
 
     Args:
         predictor: any model with attention over the patches of an image. The layers of a network of local or axial
             attention have maps of several sizes: all are shown on the grid of the finest.
         image: the image.
-        query: what looks: ``"cls"`` the class token, ``"mean"`` the mean over all queries, a point (x, y) as for
-            :func:`saccade.analysis.image_points.point_in_input`, or the number of a query, such as an object query of a
-            DETR or a latent of a Perceiver. The class token where the head reads it, else the mean, by default.
-        layers: indices or paths as for :func:`saccade.nn.recording.record`. Unless given, the self-attentions over the
-            patches; for a query by number the cross-attentions, where there are any.
-        heads: head indices; all by default.
+        query: ``"cls"`` for the class token, ``"mean"`` the mean over all queries, a point (x, y) as for
+            :func:`saccade.analysis.image_points.point_in_input`, or the index of a query, such as an object query of a
+            DETR or a latent of a Perceiver. By default the class token if the head reads it, otherwise the mean.
+        layers: indices or paths as for :func:`saccade.nn.recording.record`. By default the self-attention layers over
+            the patches; for a query by index the cross-attention layers, if there are any.
+        heads: indices of heads; all by default.
         budget: memory that the recording may take.
 
     Raises:

@@ -172,14 +172,14 @@ def attnlrp_map(
     point: tuple[float, float] | None = None,
     pixels: bool = False,
 ) -> GradientMap:
-    """Relevance of the patches for one output by AttnLRP; signed: what is negative speaks against it.
+    """Relevance of the patches for one output by AttnLRP; negative values are evidence against the output.
 
-    It is read where the patches enter the first block, position included: in front of that the embedding of a patch
-    passes relevance to single pixels, and their sums are less faithful (docs/decisions.md). A model without such a
-    block, such as a Perceiver, has the sums.
+    It is computed at the input of the first block, after the positions are added: before that, the patch embedding
+    distributes relevance to single pixels, whose sums are less faithful (docs/decisions.md). For a model without such a
+    block, such as a Perceiver, it is the sum over pixels.
 
     Args:
-        predictor: with attention over patches: a classifier, a DETR, a DPT.
+        predictor: a model with attention over patches: a classifier, a DETR, a DPT.
         inputs: one image ``[1, C, H, W]``, prepared.
         target: number of the class; the best one by default.
         query, point: of a detector or a dense model, see :func:`saccade.analysis.outputs.class_score`.

@@ -1,7 +1,7 @@
 """Two classifiers on the same images: which is better, by how much, and where they disagree.
 
-The images are the same, so the comparison is paired: what counts are the images that one model has right and the other
-has wrong (McNemar, Psychometrika, 1947).
+The images are the same, so the comparison is paired: only images that one model classifies correctly and the other
+wrongly matter (McNemar, Psychometrika, 1947).
 
 N images.
 """
@@ -32,14 +32,14 @@ class ModelSummary:
     """One of the two models.
 
     Attributes:
-        name, architecture: of the model.
-        accuracy: with its 95 % interval.
+        name, architecture: name and architecture of the model.
+        accuracy: accuracy with its 95 % interval.
         nll: mean negative log likelihood in nats.
         calibration_error: over 15 bins, in [0, 1].
         params: number of parameters.
-        gmacs: multiply-adds of an image in units of 10⁹.
-        activation_mb: what a training step keeps for each image, in units of 10⁶ bytes.
-        milliseconds: of the forward pass of one image.
+        gmacs: multiply-adds per image in units of 10⁹.
+        activation_mb: activations kept by a training step per image, in units of 10⁶ bytes.
+        milliseconds: time of the forward pass of one image.
     """
 
     name: str
@@ -68,14 +68,14 @@ class Comparison:
     """Two classifiers on the same images.
 
     Attributes:
-        models: the two.
+        models: the two models.
         difference: accuracy of the first minus that of the second, with the 95 % interval of the paired bootstrap.
-        only_first, only_second: images that one alone has right.
-        both, neither: images that both or none have right.
+        only_first, only_second: number of images that only one of them classifies correctly.
+        both, neither: number of images that both or none of them classifies correctly.
         p_value: of McNemar's exact test that both are equally good.
-        disagreements: the most certain first.
+        disagreements: images with different predictions, the most confident first.
         images: N.
-        note: which images, and where time was measured.
+        note: description of the images, and device of the timing.
     """
 
     columns: ClassVar[tuple[str, ...]] = (
@@ -144,14 +144,14 @@ def compare(
     Args:
         first, second: classifiers of the same classes; their numbers may differ.
         data: as for :func:`saccade.engine.evaluation.evaluate`.
-        names: of the models; their architectures by default.
-        split: likewise. With "auto" each model has the images that it was not trained on, and those of both count.
+        names: names of the models; their architectures by default.
+        split: likewise. With "auto", the images that neither model was trained on.
         batch_size: images at once.
         workers: loader processes; chosen for the machine by default.
         on_inputs: called with (images done, images in all), for each model.
 
     Raises:
-        ConfigError: the models have different classes, or are no classifiers with one class an image.
+        ConfigError: the models have different classes, or are not classifiers with one class per image.
         DataError: no image was measured for both.
     """
     if set(first.labels) != set(second.labels):

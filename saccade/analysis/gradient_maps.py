@@ -1,4 +1,4 @@
-"""Maps of one image for one output by gradients: relevance through attention, Grad-CAM on tokens or feature maps.
+"""Gradient maps of one image for one output: relevance through attention, Grad-CAM on tokens or feature maps.
 
 N tokens, D width, h x w places.
 """
@@ -38,7 +38,7 @@ class GradientMap:
     """A map for one class.
 
     Attributes:
-        values: ``[h, w]``; not negative but for the methods that say so.
+        values: ``[h, w]``; non-negative except for signed methods.
         logits: ``[K]``, of which one was explained.
     """
 
@@ -58,8 +58,8 @@ def relevance_map(
     """Relevance of the patches for one output (Chefer et al. 2021).
 
     Args:
-        predictor: with attention from the output back to the patches: a classifier (global, local or axial attention, a
-            Perceiver), a DETR, a DPT.
+        predictor: a model with attention from the output back to the patches: a classifier (global, local or axial
+            attention, a Perceiver), a DETR, a DPT.
         inputs: one image ``[1, C, H, W]``, prepared.
         target: number of the class; the best one by default.
         query, point: of a detector or a dense model, see :func:`saccade.analysis.outputs.class_score`.
@@ -103,10 +103,10 @@ def relevance_map(
 
 
 def output_reader(predictor: Predictor) -> Model:
-    """The model with its head, of which a gradient is taken.
+    """The model with its head, for computing a gradient.
 
     Raises:
-        ConfigError: it reads texts, alone or beside the image.
+        ConfigError: it takes texts, alone or in addition to the image.
         RecordingError: it has no head.
     """
     reader = predictor.model if isinstance(predictor.model, DPT) else image_reader(predictor)
@@ -186,9 +186,9 @@ def grad_cam(
         predictor: a classifier, a detector, a dense model.
         inputs: one image ``[1, C, H, W]``, prepared.
         target: number of the class; the best one by default.
-        layer: block whose tokens are the features, from 0, negative from the end. Unless given the last one whose
-            patches the class depends on: the last but one where the head reads a class token. Of a network without
-            blocks the last feature map.
+        layer: block whose tokens are the features, from 0, negative from the end. By default the last one whose
+            patches the class depends on: the last but one if the head reads a class token; the last feature map of a
+            network without blocks.
         query, point: of a detector or a dense model, see :func:`saccade.analysis.outputs.class_score`.
         budget: memory that the recording may take.
 

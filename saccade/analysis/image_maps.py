@@ -1,4 +1,4 @@
-"""One map over one image, by any method that makes one: what `saccade explain --method` draws.
+"""One map over one image, by any method, as drawn by `saccade explain --method`.
 
 h x w grid of patches, K classes.
 """
@@ -53,12 +53,12 @@ class ImageMap:
         name: of the image.
         image: the model's input, ``[H, W, 3]`` uint8.
         values: ``[h, w]`` float32.
-        method: that made it, with its options, for people.
+        method: its method with options, as text.
         label, score: the model's prediction and its probability; "" and None for a model that gives no single class.
-            There is no probability where it has one class alone.
+            There is no probability if the model has a single class.
         inputs: ``[1, C, H, W]``, the image as the model read it.
         target: number of the class that the map is for; None for the predicted one.
-        of_class: whether it is of what a classifier reads or predicts of the whole image, not of a query or a point.
+        of_class: whether it explains a classifier's prediction for the whole image, not a query or a point.
     """
 
     columns: ClassVar[tuple[str, ...]] = ("row", "column", "value")
@@ -105,22 +105,22 @@ def image_map(
     masks: RiseMasks | None = None,
     budget: str | int = "4 GiB",
 ) -> ImageMap:
-    """Run the model on one image and draw up one map.
+    """Run the model on one image and compute one map.
 
     Args:
         predictor: a classifier, a detector or a dense model; "attention", "rollout" and "flow" need attention over
             patches and no classes.
         image: the image.
-        method: "attention" of one layer, "rollout" or "flow" through all layers up to `layer`, of what the head reads;
-            or for a class "relevance", "attnlrp", "grad-cam", "rise", "integrated-gradients" or "occlusion" (the last
-            two by captum).
-        target: name of the class for those; the predicted one by default.
-        layer: number of the layer, from 0; negative from the end.
-        head: number of the head, for "attention"; the mean of all by default.
-        query: number of a detector's query or location.
+        method: "attention" of one layer, "rollout" or "flow" through all layers up to `layer`, from the head's input
+            token; or for a class "relevance", "attnlrp", "grad-cam", "rise", "integrated-gradients" or "occlusion" (the
+            last two by captum).
+        target: name of the class for these methods; the predicted one by default.
+        layer: index of the layer, from 0; negative from the end.
+        head: index of the head, for "attention"; the mean of all by default.
+        query: index of a detector's query or location.
         point: (x, y) as for :func:`saccade.analysis.image_points.point_in_input`: the patch whose attention is shown;
-            for a class the place of a dense output, or the box around it of a detector.
-        masks: of "rise"; 1,000 by default.
+            for a class, the point of a dense output, or inside a detector's box.
+        masks: masks of "rise"; 1,000 by default.
         budget: memory that the recording may take.
 
     Raises:

@@ -54,7 +54,7 @@ class ImageRun:
 
     @property
     def layout(self) -> TokenLayout | None:
-        """How the tokens lie over the image; None for a network without tokens."""
+        """The grid of image positions of the tokens; None for a network without tokens."""
         return self.trace.layout
 
     @property
@@ -87,7 +87,7 @@ def run_images(
         grad: whether outputs depend on what is recorded in the graph of autograd.
 
     Raises:
-        ConfigError: the model reads texts, alone or beside the image.
+        ConfigError: the model reads texts, alone or with an image.
         RecordingError: it has no attention, or the recording is larger than the budget.
     """
     reader = image_reader(predictor) if reader is None else reader

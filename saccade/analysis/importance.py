@@ -1,4 +1,5 @@
-"""What a model loses without each of its heads and blocks (Michel et al., arXiv 1905.10650), with paired intervals."""
+"""Importance of heads and blocks: the loss of a metric without each of them (Michel et al., arXiv 1905.10650), with
+paired intervals."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -34,8 +35,8 @@ class Part:
     Attributes:
         path: of the attention or the block.
         head: from 0; None for a block.
-        change: of the metric when the part is off.
-        low, high: between which the change lies in 95 % of the draws of the images.
+        change: change of the metric when the part is switched off.
+        low, high: 95 % interval of the change over draws of the images.
         selection: change of the number by which training selects weights, which is better when higher.
     """
 
@@ -48,7 +49,7 @@ class Part:
 
     @property
     def matters(self) -> bool:
-        """Whether the interval leaves out 0."""
+        """Whether the interval excludes 0."""
         return self.low > 0 or self.high < 0
 
 
@@ -58,10 +59,10 @@ class Importance:
 
     Attributes:
         metric: its name.
-        value: of the whole model.
+        value: value for the whole model.
         parts: heads by layer, then blocks.
-        images: that were measured.
-        note: which images, for people.
+        images: number of images.
+        note: description of the images.
     """
 
     columns: ClassVar[tuple[str, ...]] = ("path", "head", "change", "low", "high")
@@ -127,7 +128,7 @@ def measure_importance(
 
     Args:
         predictor: the model.
-        images: with targets; they are held in memory.
+        images: images with targets; they are kept in memory.
         metric: one of the task's main metrics; the first by default.
         seed: of the draws of images.
         on_parts: called with (parts measured, parts in all).
@@ -172,14 +173,14 @@ def measure_importance(
 def measure_dependence(
     predictor: Predictor, images: ImageBatches, *, seed: int = 0, on_parts: Callable[[int, int], None] | None = None
 ) -> Importance:
-    """Measure how much a model's own output depends on each head and each block: for images without targets.
+    """Measure how much a model's output depends on each head and each block, for images without targets.
 
-    Of a classifier the change is that of the probability of the class which the whole model predicts. Of other models
-    it is minus the relative change of the outputs, |f'(x) - f(x)| / |f(x)|, from the value 1.
+    For a classifier it is the change of the probability of the class that the whole model predicts. For other models it
+    is minus the relative change of the outputs, |f'(x) - f(x)| / |f(x)|, from the value 1.
 
     Args:
         predictor: the model.
-        images: to run it on; they are held in memory.
+        images: input images; they are kept in memory.
         seed: of the draws of images behind the intervals; of one image the interval is the value itself.
         on_parts: called with (parts measured, parts in all).
 

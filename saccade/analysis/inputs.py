@@ -59,7 +59,7 @@ def image_reader(predictor: Predictor) -> Model | Embedder:
     autoencoder hides parts of the image and a CLIP also reads texts.
 
     Raises:
-        ConfigError: the model reads texts, alone or beside the image.
+        ConfigError: the model reads texts, alone or with an image.
     """
     require_images(predictor)
     model = predictor.model
@@ -119,7 +119,7 @@ def open_images(
         predictor: the model, which prepares them.
         data: an image file, a pattern with ``*``, or a data set as for :func:`saccade.engine.evaluation.evaluate`.
         split: of a data set, as for `evaluate`.
-        limit: at most so many images, evenly spaced; all by default.
+        limit: maximum number of images, evenly spaced; all by default.
         batch_size: images at once.
         workers: loader processes; chosen for the machine by default.
 
@@ -151,7 +151,7 @@ def split_images(
     """Images of a split that is open already, evenly spaced; as the model reads them in evaluation, in this process.
 
     Raises:
-        ConfigError: the model reads texts, alone or beside the image.
+        ConfigError: the model reads texts, alone or with an image.
     """
     image_reader(predictor)
     indices = spaced(len(part), limit)

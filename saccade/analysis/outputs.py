@@ -1,4 +1,4 @@
-"""Which output of a model a map explains: the score of a class, of an image, a box or a place; the depth at a place.
+"""The output that a map explains: the score of a class for an image, a box or a point, or the depth at a point.
 
 B images, K classes, Q queries, P locations, H x W pixels.
 """
@@ -43,7 +43,7 @@ def class_score(
     if dense is not None:
         return _dense_score(dense, target, point)
     if not isinstance(outputs, Tensor) or outputs.ndim != 2:
-        raise ConfigError("the model gives no scores of classes, whose gradient could be taken")
+        raise ConfigError("the model has no class scores, whose gradient could be computed")
     if point is not None:
         raise ConfigError("a point is for dense outputs and detectors: this model classifies the whole image")
     return _chosen(outputs[0], target)

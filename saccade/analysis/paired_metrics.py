@@ -1,7 +1,7 @@
 """Two models of any task on the same inputs: the difference of every main metric, with a paired interval.
 
-The inputs are the same, so they are drawn together: each draw of the bootstrap computes a metric of both models on the
-same inputs, and the interval is that of the difference. What varies between inputs and is alike for both cancels.
+The inputs are the same, so the bootstrap is paired: each draw computes a metric of both models on the same inputs, and
+the interval is that of the difference. Variation between inputs that affects both models equally cancels.
 
 N inputs in common.
 """
@@ -52,7 +52,7 @@ class PairedMetric:
 
     @property
     def differs(self) -> bool:
-        """Whether the interval of the difference leaves out 0."""
+        """Whether the interval of the difference excludes 0."""
         return not self.difference.low <= 0 <= self.difference.high
 
 
@@ -144,7 +144,7 @@ def compare_metrics(
         first, second: models of one task with the same classes.
         data: as for :func:`saccade.engine.evaluation.evaluate`.
         names: of the models; their architectures by default.
-        split: likewise. With "auto" each model has the inputs that it was not trained on, and those of both count.
+        split: likewise. With "auto", the inputs that neither model was trained on.
         batch_size: inputs at once.
         workers: loader processes; chosen for the machine by default.
         resamples: draws of the bootstrap, with seed 0.
@@ -193,7 +193,7 @@ def compare_metrics(
 
 
 def without(excluded: Mapping[str, str], measure: Resampler) -> Resampler:
-    """The metrics that mean the same for both models.
+    """The metrics that are comparable between both models.
 
     Raises:
         ConfigError: there are none; the message has the reason.

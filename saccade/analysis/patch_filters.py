@@ -1,7 +1,7 @@
-"""What the first layer has learned to see: the filters of a ConvNet, the principal components of a patch embedding.
+"""Filters of the first layer: those of a ConvNet, or the principal components of a patch embedding.
 
-Figure 7 of Dosovitskiy et al., arXiv 2010.11929: the components look like a basis for what is in a patch. Figure 3 of
-Krizhevsky et al. 2012: the filters of AlexNet are edges and colours.
+Figure 7 of Dosovitskiy et al., arXiv 2010.11929: the components resemble a basis for the content of a patch. Figure 3
+of Krizhevsky et al. 2012: the filters of AlexNet are edges and colours.
 """
 
 from dataclasses import dataclass

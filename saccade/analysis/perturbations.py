@@ -154,7 +154,7 @@ def perturbation_curve(
     Args:
         predictor: a model with one vector an image: logits or features.
         images: to run it on; accuracy is measured where they have classes.
-        kind: "shift" by so many pixels, "shuffle" of so many tiles a side, "occlusion" of a fraction of the patches.
+        kind: "shift" by a number of pixels, "shuffle" of tiles per side, "occlusion" of a fraction of the patches.
         levels: 0 to 8 pixels and a whole patch; 1, 2, 4, ... tiles to one for each patch; 0 to 0.9, by default. The
             level that changes nothing is added in front.
         name: of the model; its architecture by default.

@@ -68,16 +68,16 @@ def random_masks(count: int, size: tuple[int, int], masks: RiseMasks, generator:
 def rise_map(
     predictor: Predictor, inputs: Tensor, target: int | None = None, *, masks: RiseMasks | None = None
 ) -> GradientMap:
-    """How probable a class stays where a pixel is visible.
+    """Mean probability of a class over the masks that leave a pixel visible.
 
     Args:
         predictor: a classifier.
         inputs: one image ``[1, C, H, W]``, prepared; what a mask hides has the mean colour.
         target: number of the class; the predicted one by default.
-        masks: how many, and of which kind; 1,000 of the paper's by default.
+        masks: number and kind of masks; 1,000 of the paper's masks by default.
 
     Returns:
-        ``values [H, W]``: where nothing matters, they are the mean probability of the class over the masks.
+        ``values [H, W]``: at pixels without influence, the mean probability of the class over the masks.
 
     Raises:
         ConfigError: the model gives no scores of classes, or has a single one.

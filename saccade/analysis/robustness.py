@@ -1,7 +1,7 @@
-"""How a classifier's accuracy holds when images are corrupted: the error of each corruption and severity.
+"""Robustness of a classifier to corrupted images: the error for each corruption and severity.
 
-Hendrycks & Dietterich, arXiv 1903.12261: the corruption error (CE) is the mean error over five severities, in relation
-to that of another model; the paper's is AlexNet.
+Hendrycks & Dietterich, arXiv 1903.12261: the corruption error (CE) is the mean error over five severities, relative to
+that of another model, AlexNet in the paper.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ class Robustness:
     Attributes:
         model: its name.
         corruptions: names of the N corruptions.
-        clean: the error on the images as they are, in [0, 1].
+        clean: the error on the original images, in [0, 1].
         errors: ``[N, 5]`` by severity.
         images: how many.
         reference: the errors of another model on the same images; None without one.
@@ -73,7 +73,7 @@ class Robustness:
             last = "" if relative is None else f" {relative[n]:>7.2f}"
             lines.append(f"{name:<20} {cells}  {self.errors[n].mean():>6.1%}{last}")
         if relative is not None and self.reference is not None:
-            lines.append(f"mean corruption error {np.nanmean(relative):.2f} in relation to {self.reference.model}")
+            lines.append(f"mean corruption error {np.nanmean(relative):.2f} relative to {self.reference.model}")
         return "\n".join(line for line in lines if line)
 
     def to_dict(self) -> dict[str, Any]:

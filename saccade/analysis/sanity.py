@@ -1,6 +1,6 @@
 """The sanity check of maps by randomised weights (Adebayo et al., arXiv 1810.03292).
 
-From the head down to the input, the weights of one part after the other are drawn anew. A map that shows what the model
+From the head down to the input, the weights of one part after another are randomised. A map that shows what the model
 has learned changes; one that stays as it was, like an edge detector, shows the image.
 """
 

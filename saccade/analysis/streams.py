@@ -1,8 +1,8 @@
-"""Which tokens attend to which in a recorded run, and what goes through all of it: rollout and flow.
+"""Attention streams of a recorded run, and maps through all of its layers: rollout and flow.
 
-The tokens of a model are in streams: the patches of an image, the words of a text, latents, object queries. An
-attention leads from one stream to another or to itself, and its residual connection past it. Rollout goes backward
-through these steps, from output tokens to the inputs, so that no matrix is larger than the steps themselves.
+The tokens of a model form streams: the patches of an image, the words of a text, latents, object queries. An attention
+leads from one stream to another or to itself, with a residual connection around it. Rollout goes backward through these
+steps, from output tokens to the inputs, so that no matrix is larger than the steps themselves.
 
 H heads, Q queries, K keys, R output tokens that are of interest.
 """

@@ -102,7 +102,7 @@ class CLIP(Model):
 
     def clamp_parameters(self) -> None:
         """Keep the factor of the cosines in [1, 100], as open_clip does: a clamp in the forward pass would leave a
-        parameter beyond it without a gradient, and so for ever."""
+        parameter beyond it without a gradient, and so for all later steps."""
         with torch.no_grad():
             self.logit_scale.clamp_(0.0, math.log(LARGEST_SCALE))
 

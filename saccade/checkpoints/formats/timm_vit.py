@@ -141,7 +141,7 @@ def unsupported(config: ViTConfig) -> dict[str, str]:
 
 
 def preprocessing(config: ViTConfig, metadata: CheckpointMetadata) -> Preprocessing:
-    """As timm's `config.json` says; for a bare file, what its publisher used by its name."""
+    """From timm's `config.json`; for a bare file, what its publisher used for models of that name."""
     stored = from_timm(config.image_size, config.in_channels, metadata)
     small = max(config.image_size) < 384
     if stored is not None:

@@ -34,7 +34,7 @@ class CaptionDataset(Dataset):
     them in evaluation.
 
     Attributes:
-        texts: captions of an image in training; an image with exactly so many has them all, in their order.
+        texts: captions of an image in training; an image with exactly this number has them all, in order.
     """
 
     source: CaptionSource

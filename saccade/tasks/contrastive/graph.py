@@ -1,4 +1,4 @@
-"""The ends of an exported CLIP: the embedding of each image, and of each text."""
+"""The last parts of an exported CLIP: the embedding of each image, and of each text."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

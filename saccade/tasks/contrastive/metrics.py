@@ -1,4 +1,4 @@
-"""How well images and texts retrieve each other: recall in both directions, and whether training has collapsed.
+"""Metrics of retrieval: recall in both directions, and collapse of training.
 
 N images, M captions, E width of the common space.
 """
@@ -22,9 +22,9 @@ class ContrastiveMetrics:
     Attributes:
         image_to_text, text_to_image: recall at 1, 5 and 10 (of an image any of its captions counts).
         alike: mean cosine between the embeddings of different images.
-        images, captions: how many.
-        ranks: of each image, how many captions of other images rank before the first of its own.
-        warning: what is wrong as a whole, or "".
+        images, captions: number of images and captions.
+        ranks: for each image, the number of captions of other images that rank before the first of its own.
+        warning: a warning about the whole result, or "".
     """
 
     image_to_text: tuple[float, ...]
@@ -99,7 +99,7 @@ def retrieval_metrics(images: Tensor, texts: Tensor, owner: Tensor) -> Contrasti
 def retrieval_resampler(images: Tensor, texts: Tensor, num_texts: Tensor) -> Resampler:
     """Unit vectors of a split -> the recalls of any draw of images with their texts as queries.
 
-    Every query is ranked among the whole split: an image that is drawn twice is no competitor of itself.
+    Every query is ranked among the whole split, so an image that is drawn twice does not compete with itself.
 
     Args:
         images, texts: ``[N, E]`` and ``[M, E]``.
@@ -126,9 +126,10 @@ def retrieval_resampler(images: Tensor, texts: Tensor, num_texts: Tensor) -> Res
 
 
 def ranks(images: Tensor, texts: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
-    """How many other texts rank before the best of an image's own ``[N]``, and images before a text's own ``[M]``.
+    """Number of other texts that rank before the best of an image's own ``[N]``, and of images before a text's own
+    ``[M]``.
 
-    Ties rank before: where all vectors are equal, the recall is 0.
+    Ties count against the target: if all vectors are equal, the recall is 0.
 
     Args:
         images, texts: unit vectors ``[N, E]`` and ``[M, E]``.

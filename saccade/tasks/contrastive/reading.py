@@ -50,7 +50,7 @@ class TextReader:
         return ZeroShot(self.predictor, labels, (self.template,), self.tokenizer).scores(images)
 
     def tokens(self, label: str) -> Tensor:
-        """The prompt of a label from its begin to its end token, ``[1, L]``: no token attends to what stands behind."""
+        """The prompt of a label up to its end token, ``[1, L]``: no token attends to later ones."""
         ids = self.tokenizer([self.template.replace("{}", label)])
         return ids[:, : int(ids[0].argmax()) + 1].to(self.predictor.device)
 
@@ -67,7 +67,7 @@ class TextReader:
         return [AttentionGroup("text", "text tokens", ("text.*",), axis, axis, first=len(axis) - 1)]
 
     def relevance(self, image: Tensor, text: str, budget: int) -> PairRelevance:
-        """Which patches of an image and which tokens of a text speak for their similarity (Chefer et al., arXiv
+        """Which patches of an image and which tokens of a text support their similarity (Chefer et al., arXiv
         2103.15679, section 3.3: self-attention of each encoder, weighted by the gradient of the cosine).
 
         Args:

@@ -134,7 +134,7 @@ def embed(model: nn.Module, batch: Batch, seed: int | None = None) -> Embeddings
     Args:
         model: returns unit vectors of images and of texts, and the scale.
         batch: with as many texts for each image.
-        seed: of dropout and stochastic depth; the current state of PyTorch's generator unless given.
+        seed: of dropout and stochastic depth; by default the current state of PyTorch's generator.
     """
     if seed is not None:
         torch.manual_seed(seed)

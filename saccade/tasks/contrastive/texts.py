@@ -1,4 +1,4 @@
-"""How a CLIP reads: its tokenizer, and texts as vectors."""
+"""Text embedding with a CLIP: its tokenizer, and texts as vectors."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ def tokenizer_of(predictor: Predictor, vocabulary: str = "") -> Tokenizer:
 
     Args:
         predictor: the model.
-        vocabulary: path of the tokenizer's files; the files in the model's folder unless given, else OpenAI's.
+        vocabulary: path of the tokenizer's files; by default those in the model's folder, otherwise OpenAI's.
 
     Raises:
         ConfigError: the model has no text encoder, or the vocabulary's size is not the model's.

@@ -40,7 +40,7 @@ class ZeroShot:
         predictor: a CLIP.
         labels: K class names.
         templates: M prompts with ``{}`` in place of the class name.
-        tokenizer: of the model; the one in its folder, or OpenAI's from an installed package, unless given.
+        tokenizer: tokenizer of the model; by default that in its folder, or OpenAI's from an installed package.
 
     Raises:
         ConfigError: the model has no text encoder, or a template has no ``{}``.
@@ -99,7 +99,7 @@ def zero_shot_classifier(predictor: Predictor, texts: Sequence[str]) -> Predicto
         texts: K classes, as they are: the logits are the similarities of an image with them.
 
     Raises:
-        ConfigError: the model has no text encoder, or a text is there twice or empty.
+        ConfigError: the model has no text encoder, or a text is repeated or empty.
     """
     if not texts or len(set(texts)) != len(texts) or not all(text.strip() for text in texts):
         raise ConfigError(f"give at least one text, each once, not {', '.join(map(repr, texts)) or 'none'}")
@@ -115,9 +115,9 @@ class ZeroShotEvaluation:
     """The metrics of zero-shot classification.
 
     Attributes:
-        single: with the first template alone.
-        ensemble: with the mean of all templates.
-        split, note: what was measured, and why that.
+        single: metrics with the first template alone.
+        ensemble: metrics with the mean of all templates.
+        split, note: the measured split, and the reason for it.
     """
 
     single: ClassificationMetrics
@@ -143,7 +143,7 @@ def evaluate_zero_shot(
     Args:
         predictor: a CLIP.
         data: as for training a classifier.
-        labels: a name for each class of the data, in its order; the data's own names unless given.
+        labels: a name for each class of the data, in order; the data's own names by default.
         templates: prompts with ``{}`` in place of the class name.
         vocabulary: see :func:`~saccade.tasks.contrastive.texts.tokenizer_of`.
         split: as for :func:`~saccade.engine.evaluation.evaluate`.
@@ -152,7 +152,7 @@ def evaluate_zero_shot(
         on_images: called with the number of images done so far.
 
     Raises:
-        ConfigError: other than one name a class.
+        ConfigError: not exactly one name per class.
     """
     tokenizer = tokenizer_of(predictor, vocabulary)
     splits, parts, note = choose_split(predictor, data, split, partial(open_data, for_training=False))
