@@ -9,6 +9,19 @@ class ConfigError(SaccadeError):
     """An option, a configuration key or a name does not exist or does not fit (exit code 2)."""
 
 
+class OptionError(ConfigError):
+    """An option of a model does not exist or does not fit; the message begins with its name, dotted in nested configs.
+
+    Attributes:
+        option: the name.
+        problem: the rest of the message.
+    """
+
+    def __init__(self, option: str, problem: str):
+        super().__init__(f"{option} {problem}")
+        self.option, self.problem = option, problem
+
+
 class DataError(SaccadeError):
     """A data set, a file list or a label is missing or invalid."""
 

@@ -100,8 +100,7 @@ def train_task(
 ) -> RunResult:
     """Train a model as a config describes, for a task of the table; arguments as for
     :func:`saccade.training.loop.train`."""
-    room = table.room(config.task)
-    result = run_loop(config, room.setup, run, output=output, resume=resume, on_event=on_event)
+    result = run_loop(config, table.setup, run, output=output, resume=resume, on_event=on_event)
     if result.finished and result.is_first:
         write_task_report(result.run)
     return result
@@ -174,7 +173,7 @@ def plan_task(config: RunConfig) -> TrainingPlan:
     """Data, model and order of the steps of a run, without training; raises the errors that :func:`train_task` raises
     before its first step."""
     with joined_processes(config.device) as processes:
-        return plan_run(config, table.room(config.task).setup(config, processes.device), processes)
+        return plan_run(config, table.setup(config, processes.device), processes)
 
 
 def write_report(run: RunDirectory) -> Path:

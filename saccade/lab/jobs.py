@@ -212,11 +212,11 @@ def train_job(
     folder: StudyDirectory, job: Job, on_event: Callable[[Event], None] | None, *, report: bool
 ) -> JobResult | None:
     """The training of a job, from its last checkpoint if there is one; arguments as for :func:`run_job`."""
-    path, config, room = folder.jobs / job.id, folder.config(job), table.room(job.config.task)
+    path, config = folder.jobs / job.id, folder.config(job)
 
     def setup(config: RunConfig, device: torch.device) -> TrainingSetup:
         """Data and model, after checking that the model supports the study's measures."""
-        content = room.setup(config, device)
+        content = table.setup(config, device)
         for measure in job.measures:
             require(measure, content)
         return content

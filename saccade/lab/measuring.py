@@ -125,7 +125,7 @@ def at_size(loaded: LoadedModel, size: tuple[int, int]) -> LoadedModel:
 
 def initial_model(config: RunConfig) -> LoadedModel:
     """The model of a run at step 0, with the data that it is going to be trained on as its provenance."""
-    setup = table.room(config.task).setup(config, torch.device("cpu"))
+    setup = table.setup(config, torch.device("cpu"))
     origin = {"name": setup.data_name, "path": config.data.path, "fingerprint": setup.fingerprint}
     return replace(setup.start, provenance={"data": {**origin, "config": asdict(config.data)}})
 

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Never, get_type_hints
 
 from saccade.config_io import convert_value
-from saccade.errors import ConfigError
+from saccade.errors import ConfigError, OptionError
 from saccade.models.catalogue import ARCHITECTURES, ZOO
 from saccade.models.names import argument_error, name_hint
 
@@ -130,8 +130,10 @@ def read_config(architecture: str, config: Mapping[str, Any]) -> Any:
         raise ConfigError(f"invalid config of the architecture {architecture!r}: {error}") from error
 
 
-def change_config(config: Any, changes: Mapping[str, Any]) -> Any:
+def change_config(config: Any, changes: Mapping[str, Any], path: str = "") -> Any:
     """A copy of a (nested) config dataclass with fields changed; nested fields are addressed with dots.
+
+    ``path`` is the prefix of names in errors, such as ``"block."``.
 
     A config may have `ALIASES`: other names of nested fields, such as `image_size` of a detector's backbone.
     """
@@ -139,38 +141,45 @@ def change_config(config: Any, changes: Mapping[str, Any]) -> Any:
     flat: dict[str, Any] = {}
     names = {f.name for f in fields(config)}
     aliases: Mapping[str, str] = getattr(config, "ALIASES", {})
-    for path, value in changes.items():
-        head, _, rest = aliases.get(path, path).partition(".")
+    for name, value in changes.items():
+        head, _, rest = aliases.get(name, name).partition(".")
         if not rest and isinstance(value, Mapping) and head in names and is_dataclass(getattr(config, head)):
             nested.setdefault(head, {}).update(value)  # {"text": {"depth": 1}} as well as {"text.depth": 1}
             continue
         if head not in names or bool(rest) != is_dataclass(getattr(config, head)):
             close = get_close_matches(head, names, n=1)
             hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(names))}"
-            raise ConfigError(f"{type(config).__name__} has no option {path!r}; {hint}")
+            raise OptionError(path + name, f"is no option of {type(config).__name__}; {hint}")
         if rest:
             nested.setdefault(head, {})[rest] = value
         else:
             flat[head] = tuple(value) if isinstance(value, list) else value
-    _check_numbers(flat)
+    _check_numbers(flat, path)
     hints = get_type_hints(type(config))
-    flat = {head: convert_value(hints[head], value, head) for head, value in flat.items()}
-    flat |= {head: change_config(getattr(config, head), inner) for head, inner in nested.items()}
+    for head, value in flat.items():
+        try:
+            flat[head] = convert_value(hints[head], value, path + head)
+        except ConfigError as error:
+            option, _, problem = str(error).partition(" ")
+            raise OptionError(option, problem) from error
+    flat |= {head: change_config(getattr(config, head), inner, f"{path}{head}.") for head, inner in nested.items()}
     try:
         return replace(config, **flat)
     except ValueError as error:
         raise ConfigError(str(error)) from error
 
 
-def _check_numbers(changes: Mapping[str, Any]) -> None:
-    """Raise ConfigError for invalid numbers of classes, channels and pixels."""
+def _check_numbers(changes: Mapping[str, Any], path: str) -> None:
+    """Raise OptionError for invalid numbers of classes, channels and pixels."""
     for name, least in (("num_classes", 0), ("in_channels", 1)):
         value = changes.get(name, least)
         if not isinstance(value, int) or value < least:
-            raise ConfigError(f"{name} must be a whole number of at least {least}, not {value!r}")
+            raise OptionError(path + name, f"must be a whole number of at least {least}, not {value!r}")
     size = changes.get("image_size")
-    if size is not None and (len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size)):
-        raise ConfigError(f"image_size must be a height and a width in pixels, such as (224, 224), not {size}")
+    is_pair = isinstance(size, tuple | list) and len(size) == 2
+    if size is not None and not (is_pair and all(isinstance(n, int) and n > 0 for n in size)):
+        rule = f"must be a height and a width in pixels, such as (224, 224), not {size}"
+        raise OptionError(f"{path}image_size", rule)
 
 
 def _model(architecture: str, config: Any) -> "Model":
@@ -180,7 +189,7 @@ def _model(architecture: str, config: Any) -> "Model":
 
 
 def _check_counts(config: Any, path: str) -> None:
-    """Raise ConfigError for a negative count or width in a model's config, or an image without pixels."""
+    """Raise OptionError for a negative count or width in a model's config, or an image without pixels."""
     for f in fields(config):
         name, value = f"{path}{f.name}", getattr(config, f.name)
         if is_dataclass(value):
@@ -189,7 +198,7 @@ def _check_counts(config: Any, path: str) -> None:
         counts = [n for n in (value if isinstance(value, tuple) else (value,)) if type(n) is int]
         most = MAX_REPEATS if f.name in REPEATED else MAX_PIXELS if f.name in SIZES else MAX_WIDTH
         if any(count > most for count in counts):
-            raise ConfigError(f"{name} must be at most {most:,}, not {value}")
+            raise OptionError(name, f"must be at most {most:,}, not {value}")
         least = 1 if f.name in ("image_size", "patch_size", "in_channels", "embed_dim", "mlp_dim", "num_heads") else 0
         if any(count < least for count in counts):
-            raise ConfigError(f"{name} must be at least {least}, not {value}")
+            raise OptionError(name, f"must be at least {least}, not {value}")

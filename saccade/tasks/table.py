@@ -6,13 +6,16 @@ from fnmatch import fnmatchcase
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from saccade.errors import ConfigError
+from saccade.errors import ConfigError, OptionError
 from saccade.upgrade import TASKS as OLD_TASKS
 
 if TYPE_CHECKING:
+    import torch
+
     from saccade.engine.exported import DecoderMaker
     from saccade.engine.report import TaskReport
     from saccade.engine.room import TaskRoom
+    from saccade.engine.setup import TrainingSetup
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,22 @@ def config_class(name: str) -> type[Any]:
 
 def room(name: str) -> "TaskRoom":
     return _load(row(name).room)
+
+
+def setup(config: Any, device: "torch.device") -> "TrainingSetup":
+    """Data, model and task of a run.
+
+    Raises:
+        ConfigError: as :meth:`~saccade.engine.room.TaskRoom.setup`; an option of the model is named as in the run's
+            config, ``model.options.depth``.
+    """
+    try:
+        return room(config.task).setup(config, device)
+    except OptionError as error:
+        first = error.option.partition(".")[0]
+        is_nested = any(name.partition(".")[0] == first for name in config.model.options)
+        section = "model.options" if is_nested or not hasattr(config.model, first) else "model"
+        raise OptionError(f"{section}.{error.option}", error.problem) from error
 
 
 def report(name: str) -> "TaskReport":
