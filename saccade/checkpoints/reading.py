@@ -194,6 +194,10 @@ def _refuse_bomb(path: Path, members: list[zipfile.ZipInfo]) -> None:
 def _read_safetensors(path: Path) -> Tensors:
     _check_header(path)
     try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise CheckpointError(f"{path} is not UTF-8, as paths of safetensors files must be: rename it.") from None
+    try:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)

@@ -1,4 +1,4 @@
-"""File names that are no text, and things that are no files, in every command that takes a folder."""
+"""File names that are no text, and things that are no files, in every command that takes a path."""
 
 import json
 import os
@@ -9,9 +9,16 @@ import pytest
 from benchmarks.attack.data import NAMES
 from benchmarks.attack.terminal import problem_of_command, problem_of_output, run_command
 from saccade.checkpoints.atomic import write_atomic
+from saccade.cli.serve import named
+from saccade.lab.jobs import StudyDirectory
+from saccade.lab.study import read_study
+from saccade.serving.process import load_app
+from saccade.serving.settings import ServerSettings
 from tests.opens.data import picture
 
-MODEL = str(Path(__file__).parents[1] / "golden" / "runs" / "classify")
+RUNS = Path(__file__).parents[1] / "golden" / "runs"
+MODEL, CLIP = str(RUNS / "classify"), str(RUNS / "contrast")
+STUDY = Path(__file__).parents[1] / "lab" / "tiny.yaml"
 PICTURES = (
     "no UTF-8", "surrogates", "a line break", "an escape sequence", "255 letters", "direction marks",
     "stars and brackets", "a dash",
@@ -35,6 +42,7 @@ COMMANDS = (
     ("evaluate", MODEL, "DATA", "--split", "all"),
     ("predict", MODEL, "DATA"),
     ("probe", MODEL, "DATA", "--no-cache", "--shots", "1", "--seeds", "0"),
+    ("zeroshot", CLIP, "DATA", "--labels", "0,1"),
     ("search", MODEL, "DATA", "IMAGE", "--no-cache", "--top", "20"),
     ("compare", MODEL, MODEL, "DATA", "--split", "all", "-o", "OUT.html", "--no-corruptions", "--resamples", "10"),
     ("prune", MODEL, "DATA", "--split", "all", "--heads", "1", "--output", "OUT"),
@@ -42,8 +50,27 @@ COMMANDS = (
     ("analyze", "distance", MODEL, "DATA", "-o", "OUT.png"),
     TRAIN,
 )  # fmt: skip
-DRAWS = (("predict", MODEL, "DATA", "--draw", "OUT", "--json"), ("explain", MODEL, "DATA", "-o", "OUT.png"))
-READS_BROKEN = ("evaluate", "probe", "search")
+DRAWS = (
+    ("predict", MODEL, "DATA", "--draw", "OUT", "--json"),
+    ("explain", MODEL, "DATA", "-o", "OUT.png"),
+    ("look", MODEL, "IMAGES", "--export", "OUT.html"),
+)
+READS_BROKEN = ("evaluate", "probe", "search", "zeroshot")
+# Commands that take one file or folder, as FILE; FILE of the wrong kind is refused.
+PATHS = (
+    ("lab", "fit", "FILE", "--resamples", "20", "-o", "OUT.png"),
+    ("lab", "run", "FILE", "--output", "OUT"),
+    ("lab", "tune", "FILE", "--output", "OUT"),
+    ("lab", "status", "FILE"),
+    ("lab", "report", "FILE"),
+    ("look", "FILE", "--export", "OUT.html"),
+    ("look", MODEL, "FILE", "--export", "OUT.html"),
+    ("serve", "FILE", "--port", "0"),
+    ("serve", "model=FILE", "--port", "0"),
+    ("serve", MODEL, "--port", "0", "--token-file", "FILE"),
+    ("zeroshot", "FILE", "FILE", "--labels", "0,1"),
+    ("zeroshot", CLIP, "IMAGE", "--labels", "FILE"),
+)
 
 
 def class_folders(folder: Path, count: int) -> Path:
@@ -74,8 +101,8 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def words_of(command: tuple[str, ...], folder: Path, out: Path) -> list[str]:
-    places = {"DATA": str(folder), "IMAGE": str(folder / "1" / "0.png"), "OUT": str(out)}
-    return [places.get(word, word.replace("OUT.", f"{out}.")) for word in command]
+    places = {"DATA": [folder], "IMAGE": [folder / "1" / "0.png"], "IMAGES": folder.glob("*/*"), "OUT": [out]}
+    return [str(part) for word in command for part in places.get(word, [word.replace("OUT.", f"{out}.")])]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command[:2]).replace(MODEL, ""))
@@ -86,7 +113,7 @@ def test_names_that_are_no_text(
     monkeypatch.chdir(tmp_path)
     code, out, err = run_command(words_of(command, photos, tmp_path / "out"))
     assert (code, problem_of_output(code, out, err)) == (0, None), err
-    if command[0] in ("predict", "search"):
+    if command[0] in ("predict", "search", "zeroshot"):
         assert len(out.splitlines()) == 16
 
 
@@ -107,6 +134,48 @@ def test_things_that_are_no_files(kind: str, tmp_path: Path, monkeypatch: pytest
     NAMES[kind](folder / "0")
     for command in (command for command in COMMANDS if command[0] in READS_BROKEN):
         assert problem_of_command(words_of(command, folder, tmp_path / "out")) is None, command[0]
+
+
+@pytest.mark.parametrize("command", PATHS, ids=lambda command: " ".join(command).replace(str(RUNS), ""))
+def test_paths_of_no_use(command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images and what is no file, under every name, where another kind of file belongs: one line of error, or a class
+    of this name."""
+    monkeypatch.chdir(tmp_path)
+    image = tmp_path / "image.png"
+    picture(image)
+    for kind in NO_FILES[:3] if command[0] == "look" else (*PICTURES, *NO_FILES):
+        folder = tmp_path / kind
+        folder.mkdir()
+        NAMES[kind](folder)
+        file = os.path.join(folder, os.listdir(folder)[0])
+        words = [word.replace("FILE", file).replace("IMAGE", str(image)) for word in command]
+        code, out, err = run_command([word.replace("OUT", str(tmp_path / "out")) for word in words])
+        assert (code == 0) <= (command[-1] == "FILE" and command[0] == "zeroshot"), kind
+        assert problem_of_output(code, out, err) is None, kind
+        assert len(err.splitlines()) == (code != 0), kind
+
+
+@pytest.mark.parametrize("name", [b"--caf\xe9", b"\x1b[31m\x07\nsaccade: forged", b"x" * 255])
+def test_models_and_studies_with_names_that_are_no_text(
+    name: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/" + name)
+    image = tmp_path / "image.png"
+    picture(image)
+    for model, command in ((CLIP, ("zeroshot", "--labels", "0,1")), (MODEL, ("look", "--export", "x.html"))):
+        os.symlink(model, path)
+        code, out, err = run_command([command[0], path, str(image), *command[1:]])
+        assert problem_of_output(code, out, err) is None, err
+        if name.isascii():
+            assert code == 0, err
+            load_app(ServerSettings(named([f"model={path}"])))
+        else:
+            assert "is not UTF-8, as paths of safetensors files must be: rename it" in err
+        os.unlink(path)
+    StudyDirectory.create(Path(path), read_study(STUDY))
+    for command in ("status", "report"):
+        assert problem_of_command(["lab", command, path]) is None, command
 
 
 def test_classes_with_names_that_are_no_text(tmp_path: Path) -> None:
