@@ -153,7 +153,10 @@ def test_label_smoothing_stays_out_of_what_is_measured() -> None:
 
 def test_the_metrics_of_a_draw_are_the_metrics_of_its_images() -> None:
     generator = torch.Generator().manual_seed(0)
-    logits, target = torch.randn(40, 7, generator=generator), torch.randint(7, (40,), generator=generator)
+    logits, target = torch.randn(40, 7, generator=generator), torch.randint(6, (40,), generator=generator)
+    logits[torch.arange(40), target] += 1
+    target[target == 4] = 3  # in these images class 4 is predicted and never there, 5 never predicted, 6 neither
+    logits[:, 5:] = -9.0
     draw = torch.randint(20, (40,), generator=generator)
     metrics = classification_metrics(logits[draw], target[draw], "abcdefg")
     assert classification_resampler(logits, target, 7)(draw) == pytest.approx(
@@ -165,10 +168,35 @@ def test_the_metrics_of_a_draw_are_the_metrics_of_its_images() -> None:
     )  # fmt: skip
 
 
+def test_the_table_has_the_classes_that_occur_and_their_confusion() -> None:
+    logits = torch.eye(3)[torch.tensor([0, 1, 1])]
+    whole = (
+        classification_metrics(logits, torch.tensor([0, 1, 2]), ("ant", "a longer name", "cat")).table().splitlines()
+    )
+    assert [line.split() for line in whole[1:5]] == [
+        ["ant", "100.0%", "100.0%", "100.0%", "1"],
+        ["a", "longer", "name", "50.0%", "100.0%", "66.7%", "1"],
+        ["cat", "0.0%", "0.0%", "0.0%", "1"],
+        ["mean", "50.0%", "66.7%", "55.6%"],
+    ]
+    assert [line.split()[-3:] for line in whole[-3:]] == [["1", ".", "."], [".", "1", "."], [".", "1", "."]]
+    assert len({len(line) for line in whole[:4]}) == 1  # columns
+    part = classification_metrics(logits, torch.tensor([0, 1, 1]), LABELS).table()
+    assert "cat" not in part
+    assert "confusion" not in part
+    many = classification_metrics(torch.eye(21), torch.arange(21), tuple(map(str, range(21)))).table()
+    assert "confusion" not in many
+    assert "confusion" in classification_metrics(torch.eye(20), torch.arange(20), tuple(map(str, range(20)))).table()
+
+
 def test_top_five() -> None:
     logits = torch.arange(8.0).repeat(2, 1)
     metrics = classification_metrics(logits, torch.tensor([3, 2]), [str(i) for i in range(8)])
     assert metrics.top5 == 0.5
+    for count, is_there in ((5, False), (6, True)):  # of five classes all are among five
+        logits, target = torch.eye(count), torch.arange(count)
+        assert (classification_metrics(logits, target, "abcdef"[:count]).top5 is not None) == is_there
+        assert ("top-5" in classification_resampler(logits, target, count)(target)) == is_there
 
 
 def test_reliability_bins() -> None:

@@ -11,7 +11,7 @@ from saccade.data.samples import Batch
 from saccade.engine.collect import Collected
 from saccade.errors import ConfigError
 from saccade.models.clip import ClipOutput
-from saccade.tasks.contrastive.metrics import ranks, retrieval_resampler
+from saccade.tasks.contrastive.metrics import ContrastiveMetrics, ranks, retrieval_metrics, retrieval_resampler
 from saccade.tasks.contrastive.task import ContrastiveTask, keys_of
 
 SIDE, WORDS, WIDTH = 6, 5, 4
@@ -122,6 +122,29 @@ def test_collapse_is_a_warning() -> None:
     assert bad.alike > 0.98
     with pytest.raises(ConfigError, match="no pairs"):
         task.measure(Collected({}, ()))
+
+
+def test_alike_is_the_mean_cosine_of_two_different_images() -> None:
+    images = F.normalize(torch.randn(6, 4, generator=torch.Generator().manual_seed(1)), dim=-1)
+    cosines = (images @ images.T)[~torch.eye(6, dtype=torch.bool)]
+    assert retrieval_metrics(images, images, torch.arange(6)).alike == pytest.approx(cosines.mean().item(), abs=1e-6)
+    alone = retrieval_metrics(images[:1], images[:1], torch.arange(1))
+    assert (alone.alike, alone.warning) == (pytest.approx(0, abs=1e-6), "")
+    assert "collapsed" in retrieval_metrics(images[[0, 0]], images[[0, 0]], torch.arange(2)).warning
+    scalars = ContrastiveMetrics((0.2, 0.4, 0.6), (0.4, 0.8, 1.0), 0.1, 5, 5, ()).scalars()
+    assert scalars == pytest.approx({"R@1": 0.3, "R@10": 0.8, "chance": 0.2, "alike": 0.1})
+
+
+def test_a_draw_of_every_image_has_the_metrics_of_the_split() -> None:
+    generator = torch.Generator().manual_seed(4)
+    images = F.normalize(torch.randn(12, 3, generator=generator), dim=-1)
+    num_texts = torch.tensor([1, 2, 3] * 4)
+    texts = F.normalize(torch.randn(24, 3, generator=generator), dim=-1)
+    metrics = retrieval_metrics(images, texts, torch.arange(12).repeat_interleave(num_texts))
+    draw = retrieval_resampler(images, texts, num_texts)(torch.arange(12))
+    for way, values in (("image to text", metrics.image_to_text), ("text to image", metrics.text_to_image)):
+        assert len(set(values)) == 3
+        assert [draw[f"{way} R@{most}"] for most in (1, 5, 10)] == pytest.approx(list(values))
 
 
 def test_every_caption_counts_in_evaluation() -> None:

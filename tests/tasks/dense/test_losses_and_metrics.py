@@ -15,7 +15,8 @@ from saccade.models.dpt import DPTOutput
 from saccade.tasks.dense.alignment import aligned_depth, best_scale_and_shift, median
 from saccade.tasks.dense.config import DepthConfig, SegmentationConfig
 from saccade.tasks.dense.depth import DepthTask
-from saccade.tasks.dense.depth_metrics import DepthMetrics
+from saccade.tasks.dense.depth_losses import gradient_means, normalized, ssitrim_loss
+from saccade.tasks.dense.depth_metrics import DepthMetrics, depth_resampler
 from saccade.tasks.dense.segmentation import SegmentationTask
 from saccade.tasks.dense.segmentation_metrics import SegmentationMetrics
 from saccade.tasks.dense.sources import IGNORE
@@ -124,6 +125,36 @@ def test_silog_and_l1() -> None:
         assert (pred.grad == 0).all(), loss
 
 
+def test_ssitrim_written_out_with_loops_over_pixels() -> None:
+    """Ranftl et al., arXiv 1907.01341, equations 5 to 7 and 11: images of 55 and of 2 valid pixels, and of none."""
+    generator = torch.Generator().manual_seed(0)
+    pred, target = (torch.rand(3, 8, 9, generator=generator, dtype=torch.float64) for _ in range(2))
+    valid = torch.ones(3, 8, 9, dtype=torch.bool)
+    valid[0, 2:5, :5], valid[0, 7, 7:], valid[1], valid[2] = False, False, False, False
+    valid[1, 0, :2] = True
+    trimmed, gradients = 0.0, 0.0
+    for image in range(2):
+        maps = []
+        for disparity in (pred[image].numpy(), target[image].numpy()):
+            known = disparity[valid[image].numpy()]
+            deviation = np.mean([abs(d - np.median(known)) for d in known])
+            maps.append((disparity - np.median(known)) / deviation)
+        error, known = maps[0] - maps[1], valid[image].numpy()
+        count = int(known.sum())
+        trimmed += sum(sorted(abs(error[known]))[: int(0.8 * count)]) / (2 * count)
+        for i, j in np.argwhere(known):
+            for k, m in ((i + 1, j), (i, j + 1)):
+                if k < 8 and m < 9 and known[k, m]:
+                    gradients += abs(error[k, m] - error[i, j]) / count
+    error = normalized(pred, valid) - normalized(target, valid)
+    assert not error[~valid].any()
+    assert ssitrim_loss(error, valid).item() == pytest.approx(trimmed, rel=1e-9)
+    assert gradient_means(error, valid).item() == pytest.approx(gradients, rel=1e-9)
+    one = torch.zeros(1, 1, 2, dtype=torch.bool)
+    one[..., 0] = True
+    assert ssitrim_loss(torch.tensor([[[3.0, 9.0]]]), one).item() == 0  # 80 % of one pixel are none
+
+
 def test_silog_is_the_mean_over_images_that_have_a_depth() -> None:
     target = torch.rand(3, 4, 4) + 0.5
     target[0, 1:], target[1] = NAN, NAN  # 4, 0 and 16 valid pixels
@@ -135,6 +166,8 @@ def test_silog_is_the_mean_over_images_that_have_a_depth() -> None:
     logs = (pred[0, 0].log() - target[0, 0].log()).double()
     expected = (logs.square().mean() - 0.85 * logs.mean().square()).sqrt().item()
     assert alone[0] == pytest.approx(expected, rel=1e-5)
+    one = torch.tensor([[[2.0, NAN]]])
+    assert depth_loss("silog", 3 * one, one).item() == pytest.approx(math.log(3) * math.sqrt(0.15), rel=1e-4)
 
 
 def test_depth_metrics_in_closed_form() -> None:
@@ -146,6 +179,12 @@ def test_depth_metrics_in_closed_form() -> None:
     logs = np.log([1.1, 1.0, 1.5])
     assert metrics.silog == pytest.approx(100 * logs.std(), rel=1e-4)
     assert (metrics.delta1, metrics.delta2) == pytest.approx((2 / 3, 1.0))
+    assert metrics.log10 == pytest.approx((math.log10(1.1) + math.log10(1.5)) / 3, rel=1e-5)
+    assert metrics.scalars()["log10"] == metrics.log10
+    # The ratio is below 1.25, its square 1.56 and its cube 1.95: strictly
+    for ratio, deltas in ((1.25, [0, 1, 1]), (1.7, [0, 0, 1]), (2.2, [0, 0, 0])):
+        own = measure(DepthTask(), DPTOutput(torch.tensor([[[ratio]]])), torch.ones(1, 1, 1))
+        assert [own.delta1, own.delta2, own.delta3] == deltas
     assert DepthMetrics.from_dict(metrics.to_dict()) == metrics
     factor = DepthTask(DepthConfig(alignment="scale"))
     assert measure(factor, DPTOutput(5 * target.nan_to_num(1.0)), target).delta1 == 1.0
@@ -160,6 +199,9 @@ def test_images_without_a_depth_are_left_out() -> None:
     collected = Collected(task.collect(outputs, batch_of(target)), ("a", "b"))
     assert collected["valid_pixels"].tolist() == [2, 0]
     assert task.measure(collected).abs_rel == pytest.approx(0.05, rel=1e-5)
+    resample = depth_resampler(collected.tensors)
+    assert resample(torch.tensor([1, 0, 1]))["AbsRel"] == pytest.approx(0.05, rel=1e-5)
+    assert resample(torch.tensor([1, 1])) == {}
     rows = task.rows(collected)
     assert rows[0]["figures"]["delta1"] == 1.0
     assert rows[1]["figures"] == dict.fromkeys(rows[0]["figures"])
@@ -207,6 +249,13 @@ def test_pixels_without_a_class_do_not_count() -> None:
     assert metrics.accuracy == pytest.approx(2 / 3)
     assert SegmentationMetrics.from_dict(metrics.to_dict()) == metrics
     assert metrics.table().splitlines()[1].split() == ["a", "0.500", "1.000", "1"]
+    assert [row.recall for row in metrics.per_class] == [1.0, 0.5, -1.0]
+    one = measure(SegmentationTask(("a", "b")), DPTOutput(logits[:, :2, 1:, :1]), target[:, 1:, :1])
+    assert (one.miou, one.accuracy, one.per_class[0].recall) == (1.0, 1.0, -1.0)
+    wrong = measure(SegmentationTask(("a", "b")), DPTOutput(logits[:, :2, :1]), target[:, :1] * 0 + 1)
+    assert [line.split() for line in wrong.table().splitlines()[1:]] == [
+        ["a", "0.000", "-", "0"], ["b", "0.000", "0.000", "2"]
+    ]  # fmt: skip
     nothing, _, _ = step(task, DPTOutput(logits.requires_grad_()), torch.full((1, 2, 2), IGNORE))
     nothing.backward()
     assert nothing.item() == 0

@@ -36,6 +36,20 @@ def test_losses_by_hand() -> None:
     # alpha 0.25 (foreground) or 0.75 (background) times (1/2)^2 ln 2, half of the pixels each.
     assert sums["loss_mask"].item() == pytest.approx((0.25 + 0.75) / 2 * 0.25 * np.log(2), rel=1e-5)
     assert mask_iou(torch.stack((logits[0], logits[0].T)), target).tolist() == pytest.approx([1.0, 1.0])
+    # Bilinear, without aligned corners: of a row a, b to a, (3 a + b) / 4, (a + 3 b) / 4, b. A mask is what is above 0.
+    twice = torch.tensor([[1.0, 0.0], [0.75, 0.25], [0.25, 0.75], [0.0, 1.0]])
+    small = torch.tensor([[0.4, -1.2], [0.4, 0.4]])
+    large = twice @ small @ twice.T
+    assert (large == 0).any()
+    for truth in (large > 0, large > -0.5):
+        expected = ((large > 0) & truth).sum() / ((large > 0) | truth).sum()
+        assert mask_iou(small[None], truth[None]).tolist() == pytest.approx([expected.item()])
+    probability = large.sigmoid()
+    dice = (2 * (probability * truth).sum() + 1) / (probability.sum() + truth.sum() + 1)
+    assert mask_losses(small[None], truth[None])["loss_dice"].item() == pytest.approx(1 - dice.item(), rel=1e-5)
+    one = torch.tensor([[[1.0, -1.0]]])
+    assert mask_iou(one, one > 0).tolist() == [1.0]
+    assert mask_iou(-one.abs(), one > 9).tolist() == [0.0]
     empty = mask_losses(logits[:0].requires_grad_(), target[:0])
     assert sum(part.item() for part in empty.values()) == 0.0
 

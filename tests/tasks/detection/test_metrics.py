@@ -11,6 +11,7 @@ from saccade.tasks.detection.metrics import (
     count_errors,
     detection_metrics,
     detection_resampler,
+    format_figure,
     without_crowds,
 )
 from saccade.tasks.detection.results import Box
@@ -45,6 +46,9 @@ def test_perfect_boxes_have_ap_one_and_a_second_answer_costs() -> None:
     assert (perfect.images, perfect.boxes) == (2, 3)
     assert [row.boxes for row in perfect.per_class] == [1, 2, 0, 0]
     assert perfect.selection == perfect.ap
+    assert [row.ap for row in perfect.per_class] == pytest.approx([1, 1, -1, -1])
+    assert [row.ap50 for row in perfect.per_class] == pytest.approx([1, 1, -1, -1])
+    assert (format_figure(0.0), format_figure(-1.0)) == ("0.000", "undefined")
     assert perfect.table().splitlines()[1].split() == ["ant", "1.000", "1.000", "1"]
     twice = [[*pred[0], [10.0, 10, 50, 40, 0.95, 0]], pred[1]]  # the right place, another class, a higher score
     assert detection_metrics(collected_of(twice, target), LABELS).ap < 1
@@ -53,6 +57,32 @@ def test_perfect_boxes_have_ap_one_and_a_second_answer_costs() -> None:
     assert (nothing.ap, nothing.boxes) == (0.0, 3)
     with pytest.raises(ConfigError, match="no images"):
         detection_metrics(Collected({}, ()), LABELS)
+
+
+def test_the_precision_of_a_class_is_that_of_all_sizes_and_of_a_hundred_boxes() -> None:
+    """Of one class it is the AP: small objects are found, more than ten in an image, and large ones are not."""
+    small = [[10.0 * i, 0, 10.0 * i + 8, 8 + i % 3, 0] for i in range(14)]
+    large = [[0.0, 50.0 + 100 * i, 99, 149.0 + 100 * i, 0] for i in range(3)]
+    pred = [[*row[:4], 0.9 - 0.01 * i, 0] for i, row in enumerate(small)] + [[0.0, 50, 60, 149, 0.3, 0]]
+    metrics = detection_metrics(collected_of([pred], [small + large]), ("ant",))
+    (ant,) = metrics.per_class
+    assert (ant.ap, ant.ap50) == pytest.approx((metrics.ap, metrics.ap50))
+    assert metrics.ap_small > metrics.ap50 > metrics.ap > metrics.ap_large
+    assert len(ant.precision) == 21  # of 101 levels of recall
+    assert ant.precision[16] == pytest.approx(1.0)
+    assert ant.precision[18] == 0
+
+
+def test_half_an_object_is_enough_and_the_next_one_is_another() -> None:
+    """IoU 0.5 exactly; several objects of one class."""
+    half = Box("a", 0.9, (0.0, 0.0, 10.0, 5.0))
+    objects = [Box("a", 1.0, THERE), Box("a", 1.0, HERE)]
+    assert confusion_matrix([([half], objects)], ("a",)) == [[1, 1], [0, 0]]
+    assert count_errors([half], objects) == (1, 0)
+    assert count_errors([half, Box("a", 0.8, THERE)], objects) == (0, 0)
+    crowd = [Box("a", 1.0, (0.0, 0.0, 10.0, 5.0))]
+    assert without_crowds([half], objects, crowd) == (half,)
+    assert without_crowds([half], objects[:1], crowd) == ()
 
 
 def test_confusion_counts_the_background() -> None:

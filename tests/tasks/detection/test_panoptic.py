@@ -166,6 +166,28 @@ def test_the_masks_of_the_data_have_panoptic_quality_one() -> None:
         task.collect(DetrOutput(torch.zeros(3, 5, 11), torch.zeros(3, 5, 4)), batch._replace(labels={}))
 
 
+def test_segments_of_one_pixel_count_and_those_of_none_do_not() -> None:
+    """True positive of one pixel; a predicted and a true segment without pixels; a predicted one of another class."""
+    pixels = torch.zeros(4, 4, dtype=torch.int64)
+    pixels[1, 1], pixels[3, 0], pixels[3, 3] = 1, 1, 3
+    pred, target = torch.tensor([CAT, CAT, GRASS]), torch.tensor([CAT, CAT, CAT])
+    image = SegmentOverlaps(pred, target, torch.zeros(3, dtype=torch.bool), pixels)
+    metrics = panoptic_metrics([image], ("cat", "grass", "sky"), stuff=(1,))
+    cat, grass, sky = metrics.per_class
+    assert (cat.true_positives, cat.false_positives, cat.false_negatives) == (1, 0, 1)
+    assert (cat.pq, cat.sq, cat.rq) == pytest.approx((2 / 3, 1, 2 / 3))
+    assert (grass.pq, grass.sq, grass.rq, grass.false_positives) == (0, 0, 0, 1)
+    assert (sky.pq, sky.sq, sky.rq) == (-1, -1, -1)
+    assert (metrics.pq, metrics.pq_stuff, metrics.segments) == (pytest.approx(1 / 3), 0, 2)
+    assert metrics.scalars()["PQ stuff"] == 0
+    assert [line.split()[0] for line in metrics.table().splitlines()] == ["class", "cat", "grass"]
+    missed = panoptic_metrics([image._replace(pred_labels=pred + 1)], ("cat", "grass", "sky"))
+    assert (missed.pq, missed.warning) == (0, "")
+    nothing = panoptic_metrics([image._replace(pixels=pixels * 0)], ("cat",) * 3)
+    assert (nothing.pq, nothing.scalars()) == (-1, {})
+    assert "undefined" in nothing.warning
+
+
 def test_the_panoptic_quality_of_a_model(tmp_path, capsys) -> None:
     """The command gives that of the predicted maps and the masks of the images; classes of the data go under the
     numbers that they have in the model."""
