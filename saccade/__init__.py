@@ -5,6 +5,7 @@
     predictor = saccade.load("runs/digits")               # a model directory, a run or any published file
     with saccade.record(net) as trace:                    # the exact weights of every attention layer
         net(images)
+    trace.show()                                          # in a notebook: hover a patch, see what it attends to
     saccade.evaluate(predictor, "photos").metrics         # on data with targets
     saccade.explain(predictor, "cat.jpg").figure          # what it attends to
     saccade.save(predictor, "model")                      # a model directory
@@ -26,10 +27,10 @@ if TYPE_CHECKING:
     from saccade.checkpoints.convert import convert
     from saccade.engine.predictor import Predictor
     from saccade.explorer.notebook import show, show_images, show_texts
+    from saccade.explorer.recorder import record
     from saccade.inference.optimize import optimize
     from saccade.inference.token_merging import merge_tokens
     from saccade.models.zoo import create, list_models
-    from saccade.nn.recording import record
     from saccade.runs import train
     from saccade.tasks.loading import load
 
@@ -50,7 +51,7 @@ _HOMES = {
     "load": "saccade.tasks.loading",
     "optimize": "saccade.inference.optimize",
     "merge_tokens": "saccade.inference.token_merging",
-    "record": "saccade.nn.recording",
+    "record": "saccade.explorer.recorder",
     "save": "saccade.api",
     "show": "saccade.explorer.notebook",
     "show_images": "saccade.explorer.notebook",

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from saccade.analysis.image_maps import Method, image_map
-from saccade.analysis.inputs import without_probability
+from saccade.analysis.inputs import has_attention, without_probability
 from saccade.analysis.map_score import BETWEEN_WORDS, NOT_OF_CLASS, ScoredMap, scored
 from saccade.analysis.points import point_attention
 from saccade.analysis.rise import RiseMasks
@@ -189,8 +189,9 @@ def explain(
 ) -> Drawing:
     """Draw what a model attends to: a matplotlib figure with a row for each image.
 
-    For a classifier: the rollout of all layers and each head of the last layer; for a detector: its objects and the
-    cross-attention of their queries; for a model that generates texts: the cross-attention of each token. With `point`,
+    For a classifier: the rollout of all layers and each head of the last layer; for a DETR: its objects and the
+    cross-attention of their queries; for a model that generates texts: the cross-attention of each token; for other
+    models: the rollout, and Grad-CAM of a network without attention. With `point`,
     the attention of one patch in every layer of any model with self-attention over patches; with `method`, `layer`,
     `head` or `query`, one map per image, as :func:`saccade.analysis.image_maps.image_map` computes it. For numbers
     instead of a picture, use `saccade.analysis` and :func:`saccade.record`.
@@ -226,6 +227,14 @@ def explain(
     if not inputs:
         raise ConfigError("there is no image to explain: the list is empty")
     with evaluation_mode(predictor.model):
+        if (method, target, layer, head, query, point) == (None, None, None, None, None, None):
+            if not has_attention(predictor.model):
+                method = "grad-cam"
+            else:
+                own = table.report(predictor.task.name).explain(predictor, inputs, budget=str(budget), score=score)
+                if own is not None:
+                    return Drawing(own.figure, [*own.lines, *unscored(without_probability(predictor), score)])
+                method = "rollout"
         if (method, target, layer, head, query) != (None, None, None, None, None):
             words = None
             if query is None and point is None:
@@ -244,9 +253,7 @@ def explain(
             ]  # fmt: skip
             results = [scored(predictor, one) if score else ScoredMap(one, None) for one in maps]
             return Drawing(map_figure(results), _lines(results))
-        if point is None:
-            drawing = table.report(predictor.task.name).explain(predictor, inputs, budget=str(budget), score=score)
-            return Drawing(drawing.figure, [*drawing.lines, *unscored(without_probability(predictor), score)])
+        assert point is not None
         points = [point_attention(predictor, image, point, budget=budget) for image in inputs]
     lines = [f"{p.name}: {point[0]:g}, {point[1]:g} in every layer" for p in points]
     return Drawing(point_figure(points), [*lines, *unscored(NOT_OF_CLASS, score)])

@@ -114,7 +114,7 @@ def for_every_file(check: Callable[[Path], None]) -> Callable[[], None]:
 
 
 def imported_modules(tree: ast.AST) -> Iterator[tuple[str, int]]:
-    """(module, line) of every import, those for the type checker alone left out."""
+    """(module, line) of every import, those for the type checker alone left out and those of ``Deferred`` included."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             continue
@@ -128,6 +128,9 @@ def imported_modules(tree: ast.AST) -> Iterator[tuple[str, int]]:
                 whole = (ROOT / name.replace(".", "/")).with_suffix(".py").is_file()
                 yield (name if whole else node.module), node.lineno
         else:
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "Deferred":
+                name = node.args[0]
+                yield (str(name.value) if isinstance(name, ast.Constant) else ""), node.lineno
             yield from imported_modules(node)
 
 

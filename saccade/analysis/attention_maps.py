@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saccade.analysis.inputs import Embedder, image_reader, inner_model
+from saccade.analysis.inputs import Embedder, image_reader, inner_model, instead_of_attention
 from saccade.analysis.placed_attention import map_grids, placed_blocks, placed_rollout
 from saccade.analysis.rollout import attention_rollout
-from saccade.analysis.streams import IMAGE, WITHOUT_ATTENTION, stream_paths
+from saccade.analysis.streams import IMAGE, stream_paths
 from saccade.engine.predictor import ImageLike, Predictor, name_of
 from saccade.errors import RecordingError
 from saccade.models.backbone import WithBackbone
@@ -134,7 +134,7 @@ def self_attention(trace: Trace, model: Model | Embedder) -> tuple[TokenLayout, 
     if layout is None:
         raise RecordingError(
             f"this {name} has no self-attention over an image: what reads the image is convolutional; "
-            + WITHOUT_ATTENTION
+            + instead_of_attention(model)
         )
     layers = {
         path: trace.attention[path].cpu()

@@ -14,10 +14,9 @@ from torch import Tensor
 from saccade.analysis.attention_maps import reads_class_token, to_pixels
 from saccade.analysis.image_points import patch_at, point_in_input
 from saccade.analysis.image_run import ImageRun, run_images
-from saccade.analysis.inputs import require_images
+from saccade.analysis.inputs import instead_of_attention, require_images
 from saccade.analysis.placed_attention import PlacedAttention, on_one_grid
 from saccade.analysis.result import to_plain
-from saccade.analysis.streams import WITHOUT_ATTENTION
 from saccade.engine.predictor import ImageLike, Predictor, name_of
 from saccade.errors import RecordingError
 from saccade.nn.tokens import TokenLayout
@@ -117,7 +116,8 @@ def attention_view(
         layout = run.layout
         if layout is None:
             raise RecordingError(
-                f"this {predictor.source.architecture} has no attention over patches of an image; {WITHOUT_ATTENTION}"
+                f"this {predictor.source.architecture} has no attention over patches of an image; "
+                + instead_of_attention(run.reader)
             )
         default: Query = "cls" if reads_class_token(run.reader, layout) else "mean"
         look = default if query is None else query

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saccade.analysis.gradient_maps import GradientMap, output_reader
+from saccade.analysis.inputs import has_attention
 from saccade.analysis.outputs import class_score
 from saccade.engine.predictor import Predictor
 from saccade.errors import ConfigError, RecordingError
@@ -191,10 +192,10 @@ def attnlrp_map(
     """
     reader = output_reader(predictor)
     layout = reader.token_layout((inputs.shape[-2], inputs.shape[-1]))
-    if layout is None or not any(isinstance(module, Attention) for module in reader.modules()):
-        raise RecordingError(
-            f"this {predictor.source.architecture} has no tokens over an image: use relevance or grad-cam"
-        )
+    attends = has_attention(reader)
+    if layout is None or not attends:
+        instead = "relevance or grad-cam" if attends else "grad-cam"
+        raise RecordingError(f"this {predictor.source.architecture} has no tokens over an image: use {instead}")
     leaf = inputs.to(predictor.device).requires_grad_()
     tokens: list[Tensor] = []
     thread = threading.get_ident()

@@ -6,7 +6,7 @@ wrongly matter (McNemar, Psychometrika, 1947).
 N images.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -20,11 +20,17 @@ from saccade.analysis.cost_by_size import describe, forward_milliseconds
 from saccade.analysis.logits import class_logits
 from saccade.engine.intervals import Interval
 from saccade.engine.predictor import Predictor
+from saccade.engine.task import Direction
 from saccade.errors import ConfigError, DataError
 from saccade.models.cost import measure_cost
 
 RESAMPLES = 2000
 ROUNDS = 3  # of the interleaved timing
+WIDTHS = (8, 8, 12, 9, 12)  # of the columns behind the accuracy, in characters
+BETTER: Mapping[str, Direction] = {
+    "accuracy": "higher", "nll": "lower", "calibration_error": "lower", "params": "lower", "gmacs": "lower",
+    "activation_mb": "lower", "milliseconds": "lower",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -94,29 +100,50 @@ class Comparison:
     images: int
     note: str
 
+    def best(self, measure: str) -> int | None:
+        """Which of the models is better by a field of theirs; None where both are alike, or where 0 is inside the
+        interval of the difference in accuracy."""
+        if measure == "accuracy":
+            differs = not self.difference.low <= 0 <= self.difference.high
+            return better_of(self.difference.value, 0, "higher") if differs else None
+        first, second = (getattr(model, measure) for model in self.models)
+        return better_of(first, second, BETTER[measure])
+
     def __str__(self) -> str:
         width = max(6, *(len(model.name) for model in self.models))
-        lines = [
-            self.note,
-            f"{'':<{width}}  accuracy                    NLL     ECE  parameters     GMAC  ms an image",
-        ]
-        for m in self.models:
-            share = f"{m.accuracy.value:.2%} ({m.accuracy.low:.1%} to {m.accuracy.high:.1%})"
-            lines.append(
-                f"{m.name:<{width}}  {share:<25} {m.nll:>5.3f} {m.calibration_error:>7.2%} {m.params:>11,} "
-                f"{m.gmacs:>8.3f} {m.milliseconds:>12.2f}"
-            )
+        lines = [self.note]
+        titles = "NLL", "ECE", "parameters", "GMAC", "ms an image"
+        for first, *rest in (("accuracy", *titles), ("higher is better", *["lower"] * len(titles))):
+            lines.append(f"{'':<{width}}  {first:<25} " + " ".join(f"{word:>{n}}" for word, n in zip(rest, WIDTHS)))
+        for i, m in enumerate(self.models):
+            share = f"{m.accuracy.value:.2%}{self._mark('accuracy', i)} ({m.accuracy.low:.1%} to {m.accuracy.high:.1%})"
+            cells = {
+                "nll": f"{m.nll:.3f}", "calibration_error": f"{m.calibration_error:.2%}", "params": f"{m.params:,}",
+                "gmacs": f"{m.gmacs:.3f}", "milliseconds": f"{m.milliseconds:.2f}",
+            }  # fmt: skip
+            marked = [text + (self._mark(name, i) or " ") for name, text in cells.items()]
+            row = " ".join(f"{text:>{n}}" for text, n in zip(marked, WIDTHS))
+            lines.append(f"{m.name:<{width}}  {share:<25} {row}".rstrip())
         d = self.difference
         first, second = (model.name for model in self.models)
         lines += [
             f"difference {100 * d.value:+.2f} points ({100 * d.low:+.2f} to {100 * d.high:+.2f}); only {first} right "
             f"{self.only_first}, only {second} right {self.only_second}, both {self.both}, neither {self.neither}",
             f"McNemar's exact test: p = {self.p_value:.3g}",
+            "* is better; of accuracies where 0 is outside the interval of the difference",
         ]
         return "\n".join(lines)
 
+    def _mark(self, measure: str, model: int) -> str:
+        return "*" if self.best(measure) == model else ""
+
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        best = {name: self.best(name) for name in BETTER}
+        ranking = {
+            name: {"better": direction, "best": None if (b := best[name]) is None else self.models[b].name}
+            for name, direction in BETTER.items()
+        }
+        return {**asdict(self), "ranking": ranking}
 
     def rows(self) -> list[tuple[Any, ...]]:
         return [
@@ -192,6 +219,18 @@ def common(first: Sequence[str], second: Sequence[str]) -> tuple[list[int], list
     place = {name: number for number, name in enumerate(second)}
     pairs = [(number, place[name]) for number, name in enumerate(first) if name in place]
     return [a for a, _ in pairs], [b for _, b in pairs]
+
+
+def better_of(first: float, second: float, better: Direction | None) -> int | None:
+    """0 where the first value is the better one, 1 where the second is; None where they are equal, or no quality."""
+    if better is None or first == second:
+        return None
+    return int((second > first) == (better == "higher"))
+
+
+def title_with_direction(name: str, better: Direction | None) -> str:
+    """The name of a metric, and which value of it is better."""
+    return name if better is None else f"{name} ({better} is better)"
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

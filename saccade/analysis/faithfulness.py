@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from saccade.analysis.image_maps import BY_CLASS, METHODS, Method, map_values
-from saccade.analysis.inputs import ImageBatches, without_probability
+from saccade.analysis.inputs import ImageBatches, class_probabilities, image_reader, without_probability
 from saccade.analysis.perturbations import tile_grid
 from saccade.analysis.rise import RiseMasks
 from saccade.engine.intervals import Interval
@@ -158,7 +158,7 @@ def probabilities(predictor: Predictor, inputs: Tensor) -> Tensor:
     logits = torch.cat([predictor.run(part) for part in inputs.split(32)])
     if logits.ndim != 2:
         raise ConfigError(f"this {predictor.source.architecture} gives no class to a whole image")
-    return logits.softmax(dim=1)
+    return class_probabilities(predictor, logits)
 
 
 def curves(
@@ -233,10 +233,11 @@ def blob(grid: tuple[int, int]) -> Tensor:
 
 
 def require_one_class(predictor: Predictor) -> None:
-    """Raise ConfigError for a model that does not give an image one of several classes."""
+    """Raise ConfigError for a model that does not give an image the probability of one of several classes."""
+    image_reader(predictor)
     reason = without_probability(predictor)
     if reason:
-        raise ConfigError(reason)
+        raise ConfigError(f"{reason}; the analysis sanity checks maps without probabilities")
 
 
 def on_grid(values: Tensor, grid: tuple[int, int]) -> Tensor:

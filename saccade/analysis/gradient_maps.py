@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from saccade.analysis.attention_maps import reads_class_token, self_attention
 from saccade.analysis.image_run import run_images
-from saccade.analysis.inputs import Embedder, image_reader
+from saccade.analysis.inputs import Embedder, has_attention, image_reader, instead_of_attention
 from saccade.analysis.layers import has_blocks, patch_tokens
 from saccade.analysis.outputs import best_query, class_area, class_score, dense_values, pixel_at
 from saccade.analysis.placed_attention import placed_relevance
@@ -111,7 +111,8 @@ def output_reader(predictor: Predictor) -> Model:
     """
     reader = predictor.model if isinstance(predictor.model, DPT) else image_reader(predictor)
     if isinstance(reader, Embedder):
-        named = "give a text, for relevance to it (--text)" if isinstance(reader.model, CLIP) else "use rollout"
+        instead = "use rollout" if has_attention(reader) else instead_of_attention(reader)
+        named = "give a text, for relevance to it (--text)" if isinstance(reader.model, CLIP) else instead
         raise RecordingError(f"this model has no classes, of which a gradient could be taken: {named}")
     return reader
 
@@ -256,7 +257,8 @@ def _feature_maps(predictor: Predictor, reader: Model, inputs: Tensor) -> tuple[
         for handle in handles:
             handle.remove()
     if not maps:
+        instead = "relevance" if has_attention(reader) else "a larger image (--image-size)"
         raise ConfigError(
-            f"this {predictor.source.architecture} has no feature map of more than one place; use relevance"
+            f"this {predictor.source.architecture} has no feature map of more than one place; use {instead}"
         )
     return maps, outputs

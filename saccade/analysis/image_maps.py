@@ -16,7 +16,7 @@ from saccade.analysis.captum_maps import CAPTUM_METHODS, captum_map
 from saccade.analysis.gradient_maps import grad_cam, relevance_map
 from saccade.analysis.image_points import patch_at, point_in_input
 from saccade.analysis.image_run import ImageRun, run_images
-from saccade.analysis.inputs import gives_one_class, require_images
+from saccade.analysis.inputs import class_probabilities, gives_one_class, gives_probabilities, require_images
 from saccade.analysis.outputs import dense_values, pixel_at
 from saccade.analysis.placed_attention import PlacedBlock, placed_rollout
 from saccade.analysis.result import to_plain
@@ -42,7 +42,7 @@ METHODS: tuple[Method, ...] = get_args(Method)
 BY_CLASS = ("relevance", "attnlrp", "grad-cam", *CAPTUM_METHODS, "rise")
 OF_LAYERS = ("attention", "rollout", "flow", "grad-cam")
 FLOW_OF_MEAN = "a flow goes to one token, and the head of this model reads the mean of all; use rollout"
-BY_PLACE = "relevance, attnlrp or grad-cam"  # methods for one output of many, for messages
+BY_PLACE = "grad-cam"  # a method for one output of many that every such model has, for messages
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,10 +136,11 @@ def image_map(
         budget=budget,
     )  # fmt: skip
     label, score = "", None
-    if logits is not None and gives_one_class(predictor) and len(logits) == len(predictor.labels):
-        scores = logits.softmax(0)
+    if logits is not None and gives_probabilities(predictor) and len(logits) == len(predictor.labels):
+        scores = class_probabilities(predictor, logits)
         best = int(scores.argmax())
-        label, score = predictor.labels[best], scores[best].item() if len(scores) > 1 else None
+        certain = len(scores) == 1 and gives_one_class(predictor)
+        label, score = predictor.labels[best], None if certain else scores[best].item()
     at = None if point is None else f"{point[0]:g}, {point[1]:g}"
     options = {"for": target, "layer": layer, "head": head, "query": query, "at": at, "masks": masks and masks.count}
     words = [method, *(f"{name} {value}" for name, value in options.items() if value is not None)]
@@ -152,7 +153,7 @@ def image_map(
         score=score,
         inputs=prepared[None],
         target=number,
-        of_class=gives_one_class(predictor) and query is None and point is None,
+        of_class=gives_probabilities(predictor) and query is None and point is None,
     )
 
 

@@ -8,13 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saccade.analysis.inputs import Embedder, image_reader
+from saccade.analysis.inputs import Embedder, has_attention, image_reader, instead_of_attention
 from saccade.analysis.placed_attention import Grids, PlacedBlock, map_grids, placed_blocks
-from saccade.analysis.streams import WITHOUT_ATTENTION
 from saccade.engine.predictor import Predictor
 from saccade.errors import RecordingError
 from saccade.models.model import Model
-from saccade.nn.attention import Attention
 from saccade.nn.matmul_precision import matmul_precision
 from saccade.nn.mode import evaluation_mode
 from saccade.nn.passes import Selection
@@ -91,8 +89,8 @@ def run_images(
         RecordingError: it has no attention, or the recording is larger than the budget.
     """
     reader = image_reader(predictor) if reader is None else reader
-    if not any(isinstance(module, Attention) for module in reader.modules()):
-        raise RecordingError(f"this {predictor.source.architecture} has no attention; {WITHOUT_ATTENTION}")
+    if not has_attention(reader):
+        raise RecordingError(f"this {predictor.source.architecture} has no attention; {instead_of_attention(reader)}")
     prefix = "model." if isinstance(reader, Embedder) else ""
     if layers is not None and prefix:
         layers = [f"{prefix}{layer}" if isinstance(layer, str) else layer for layer in layers]

@@ -10,14 +10,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from saccade.analysis.inputs import ImageBatches, image_reader
+from saccade.analysis.inputs import (
+    ImageBatches,
+    class_probabilities,
+    gives_probabilities,
+    has_attention,
+    image_reader,
+    instead_of_attention,
+)
 from saccade.analysis.intervention import intervene
 from saccade.analysis.result import to_plain
 from saccade.data.samples import Batch
 from saccade.engine.collect import Collected, collect
 from saccade.engine.finite import floating_tensors
 from saccade.engine.predictor import Predictor
-from saccade.errors import ConfigError
+from saccade.errors import ConfigError, RecordingError
 from saccade.nn.attention import Attention
 from saccade.nn.matmul_precision import matmul_precision
 from saccade.nn.mode import evaluation_mode
@@ -135,8 +142,10 @@ def measure_importance(
 
     Raises:
         ConfigError: no such metric, or fewer than two images.
+        DataError: the classes of the data are not the model's.
         RecordingError: the model has no attention.
     """
+    images.require_targets()
     batches = list(images.batches)
     candidates = _heads_and_blocks(predictor)
     whole = _collected(predictor, batches, images)
@@ -194,14 +203,15 @@ def measure_dependence(
     with _running_modules(predictor.model) as running:
         whole = [_outputs(predictor, inputs) for inputs in batches]
     candidates = [part for part in _heads_and_blocks(predictor) if any(p.startswith(f"{part[0]}.") for p in running)]
-    classes = bool(predictor.labels) and all(len(one) == 1 and one[0].ndim == 2 for one in whole)
-    reference = torch.cat([_remaining(one, one, classes) for one in whole])
+    classes = gives_probabilities(predictor) and all(len(one) == 1 and one[0].ndim == 2 for one in whole)
+    reference = torch.cat([_remaining(predictor, one, one, classes) for one in whole])
     generator = np.random.default_rng(seed)
     draws, tail = generator.integers(len(reference), size=(DRAWS, len(reference))), (1 - LEVEL) / 2
     parts = []
     for path, head in candidates:
         with _without(predictor, path, head):
-            rows = [_remaining(one, _outputs(predictor, inputs), classes) for one, inputs in zip(whole, batches)]
+            changed = [_outputs(predictor, inputs) for inputs in batches]
+            rows = [_remaining(predictor, *pair, classes) for pair in zip(whole, changed)]
         changes = (torch.cat(rows) - reference).numpy()  # [I]
         low, high = np.quantile(changes[draws].mean(axis=1), (tail, 1 - tail))
         parts.append(Part(path, head, float(changes.mean()), float(low), float(high), float(changes.mean())))
@@ -234,17 +244,24 @@ def _outputs(predictor: Predictor, inputs: Tensor) -> list[Tensor]:
         return [tensor.float().cpu() for tensor in floating_tensors(reader(inputs))]
 
 
-def _remaining(whole: list[Tensor], changed: list[Tensor], classes: bool) -> Tensor:
+def _remaining(predictor: Predictor, whole: list[Tensor], changed: list[Tensor], classes: bool) -> Tensor:
     """What is left of the outputs in a changed run, ``[B]`` float64; see :func:`measure_dependence`."""
     if classes:
         best = whole[0].argmax(dim=1, keepdim=True)
-        return changed[0].double().softmax(dim=1).gather(1, best)[:, 0]
+        return class_probabilities(predictor, changed[0].double()).gather(1, best)[:, 0]
     before, after = (torch.cat([t.double().flatten(1) for t in outputs], dim=1) for outputs in (whole, changed))
     return 1 - (after - before).norm(dim=1) / before.norm(dim=1).clamp(min=1e-12)
 
 
 def _heads_and_blocks(predictor: Predictor) -> list[tuple[str, int | None]]:
-    """Every head by the path of its attention, then every block: (path, None)."""
+    """Every head by the path of its attention, then every block: (path, None).
+
+    Raises:
+        RecordingError: the model has no attention.
+    """
+    if not has_attention(predictor.model):
+        instead = instead_of_attention(image_reader(predictor))
+        raise RecordingError(f"this {predictor.source.architecture} has no attention heads; {instead}")
     attentions = choose_layers(predictor.model, Attention, "attention")
     heads = [(path, head) for path, attention in attentions.items() for head in range(_num_heads(attention))]
     return [*heads, *((path, None) for path, m in predictor.model.named_modules() if isinstance(m, Block))]
@@ -257,7 +274,12 @@ def _without(predictor: Predictor, path: str, head: int | None) -> AbstractConte
 
 
 def measure_metric(predictor: Predictor, images: ImageBatches, metric: str) -> float:
-    """One of the task's main metrics."""
+    """One of the task's main metrics.
+
+    Raises:
+        DataError: the classes of the data are not the model's.
+    """
+    images.require_targets()
     collected = _collected(predictor, list(images.batches), images)
     return float(predictor.task.resampler(collected)(torch.arange(len(collected)))[metric])
 

@@ -11,15 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from saccade.data.batching import BatchDataset, default_workers, eval_batches
+from saccade.data.class_names import match_classes
 from saccade.data.images import is_image_name
 from saccade.data.samples import Batch, Source
-from saccade.engine.evaluation import choose_split, class_index
+from saccade.engine.evaluation import choose_split
 from saccade.engine.predictor import Predictor
-from saccade.errors import ConfigError
+from saccade.engine.task import GivesProbabilities
+from saccade.errors import ConfigError, DataError
+from saccade.models.clip import CLIP
 from saccade.models.model import Model
+from saccade.nn.attention import Attention
 from saccade.nn.tokens import TokenLayout
 
-SINGLE_CLASS = "where there is only one, it is 1 whatever is hidden; give two or more classes, or texts (--text)"
+SINGLE_CLASS = "where there is only one, it is 1 whatever is hidden"
 
 
 class Embedder(nn.Module):
@@ -41,6 +45,17 @@ class Embedder(nn.Module):
 def inner_model(reader: Model | Embedder) -> Model:
     """The model that a reader runs."""
     return reader.model if isinstance(reader, Embedder) else reader
+
+
+def has_attention(model: nn.Module) -> bool:
+    """Whether any of a model's modules is an attention."""
+    return any(isinstance(module, Attention) for module in model.modules())
+
+
+def instead_of_attention(reader: Model | Embedder) -> str:
+    """What there is of a network without attention over an image, for messages."""
+    by_class = "" if isinstance(reader, Embedder) else "grad-cam, or "
+    return f"use {by_class}the analyses field and activations"
 
 
 def require_images(predictor: Predictor) -> None:
@@ -76,14 +91,42 @@ def image_reader(predictor: Predictor) -> Model | Embedder:
 def without_probability(predictor: Predictor) -> str:
     """Why maps of a model cannot be scored by the probability of an image's class; "" where they can."""
     scored_by = "maps are scored by the probability of an image's class"
-    if not gives_one_class(predictor):
-        return f"{scored_by}, and a model for {predictor.task.name} gives none"
-    return f"{scored_by}: {SINGLE_CLASS}" if len(predictor.labels) == 1 else ""
+    if not gives_probabilities(predictor):
+        return f"{scored_by}, and this model for {predictor.task.name} gives none"
+    single = gives_one_class(predictor) and len(predictor.labels) == 1
+    return f"{scored_by}: {SINGLE_CLASS}" if single else ""
+
+
+def gives_probabilities(predictor: Predictor) -> bool:
+    """Whether the model gives each class of an input a probability."""
+    return bool(predictor.labels) and isinstance(predictor.task, GivesProbabilities)
+
+
+def class_probabilities(predictor: Predictor, logits: Tensor) -> Tensor:
+    """The probabilities of the classes, ``[..., K]`` for logits ``[..., K]``.
+
+    Raises:
+        ConfigError: the model gives none.
+    """
+    if not isinstance(predictor.task, GivesProbabilities):
+        raise ConfigError(without_probability(predictor))
+    return predictor.task.probabilities(logits)
 
 
 def gives_one_class(predictor: Predictor) -> bool:
     """Whether the model gives an input one of its classes: then the softmax of its logits are their probabilities."""
     return bool(predictor.labels) and predictor.task.class_targets == ("target",)
+
+
+def require_one_class(predictor: Predictor, analysis: str) -> None:
+    """Raise ConfigError for a model that does not give an image one of its classes, by its logits."""
+    if not gives_one_class(predictor):
+        instead = "saccade evaluate measures it"
+        if isinstance(predictor.model, CLIP):
+            instead = "give the classes as texts (--text, several times)"
+        elif predictor.task.class_targets == ("target",):  # it has no head
+            instead = "saccade probe measures its features"
+        raise ConfigError(f"{analysis} is for classifiers with one class an image, and this model is none: {instead}")
 
 
 @dataclass(frozen=True)
@@ -96,12 +139,19 @@ class ImageBatches:
         note: which images, for people.
         class_index: for each class of the data its number among the model's classes, ``[K]`` int64; None for data
             without classes that the model has.
+        unmatched: why the classes of the data are not the model's; "" where they are, or where there are none.
     """
 
     batches: Iterable[Batch]
     count: int
     note: str
     class_index: Tensor | None = None
+    unmatched: str = ""
+
+    def require_targets(self) -> None:
+        """Raise DataError where the classes of the data are not the model's."""
+        if self.unmatched:
+            raise DataError(self.unmatched)
 
 
 def open_images(
@@ -112,8 +162,9 @@ def open_images(
     limit: int | None = None,
     batch_size: int = 32,
     workers: int | None = None,
+    texts: bool = False,
 ) -> ImageBatches:
-    """The images that an analysis runs on.
+    """The images that an analysis runs on. Their classes need not be the model's: most analyses use none.
 
     Args:
         predictor: the model, which prepares them.
@@ -122,12 +173,14 @@ def open_images(
         limit: maximum number of images, evenly spaced; all by default.
         batch_size: images at once.
         workers: loader processes; chosen for the machine by default.
+        texts: whether the analysis also runs on texts: then the inputs of a model of texts are these.
 
     Raises:
-        ConfigError: the model reads texts, or the limit is below 1.
+        ConfigError: the model reads texts and the analysis does not, or the limit is below 1.
         DataError, ImageError: what cannot be opened.
     """
-    image_reader(predictor)
+    if not texts:
+        image_reader(predictor)
     if limit is not None and limit < 1:
         raise ConfigError(f"the number of images must be at least 1, not {limit}")
     files = image_files(data)
@@ -135,14 +188,18 @@ def open_images(
         files = [files[i] for i in spaced(len(files), limit)]
         return ImageBatches(_file_batches(predictor, files, batch_size), len(files), f"{len(files)} files of {data}")
     splits, parts, note = choose_split(predictor, data, split)
-    index = None
+    index, unmatched = None, ""
     if predictor.task.class_targets:
-        index = torch.from_numpy(class_index(splits.classes, predictor.labels, data))
+        try:
+            index = torch.from_numpy(match_classes(splits.classes, predictor.labels, data).index)
+        except DataError as error:
+            unmatched = str(error)
     name = "+".join(parts)
     total = sum(len(part) for part in parts.values())
     indices = spaced(total, limit)
     batches = _set_batches(predictor, parts, indices, batch_size, workers)
-    return ImageBatches(batches, len(indices), f"{len(indices)} images of {data}, {name} ({note})", index)
+    described = f"{len(indices)} {predictor.room.inputs} of {data}, {name} ({note})"
+    return ImageBatches(batches, len(indices), described, index, unmatched)
 
 
 def split_images(

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from saccade.analysis.inputs import ImageBatches
+from saccade.analysis.inputs import ImageBatches, class_probabilities
 from saccade.analysis.layers import image_blocks
 from saccade.analysis.result import to_plain
 from saccade.engine.predictor import Predictor
@@ -97,7 +97,7 @@ def logit_lens(
     for batch in images.batches:
         lens = layer_logits(predictor, batch.inputs)
         names = tuple(lens)
-        probabilities.append(torch.stack([logits.softmax(-1) for logits in lens.values()]))  # [L, B, K]
+        probabilities.append(class_probabilities(predictor, torch.stack(list(lens.values()))))  # [L, B, K]
         if images.class_index is not None and isinstance(batch.labels, Tensor):
             targets.append(images.class_index[batch.labels])
         done += len(batch.names)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from saccade.analysis.inputs import require_one_class
 from saccade.engine.evaluation import choose_split, collect_split
 from saccade.engine.predictor import Predictor
 from saccade.errors import ConfigError
@@ -41,12 +42,9 @@ def class_logits(
     Raises:
         ConfigError: the model does not give one class to an image.
     """
+    require_one_class(predictor, "this analysis")
     collected, parts, note = collect_split(predictor, data, predictor.task, split, batch_size, workers, on_inputs)
-    logits, targets = collected.tensors.get("logits"), collected.tensors.get("target")
-    if logits is None or targets is None or logits.ndim != 2 or targets.ndim != 1 or not predictor.labels:
-        raise ConfigError(f"this is for classifiers with one class an image, not for the task {predictor.task.name}")
-    if targets.is_floating_point():
-        raise ConfigError(f"this is for classifiers with one class an image, not for the task {predictor.task.name}")
+    logits, targets = collected["logits"], collected["target"]
     described = f"{len(collected)} images of {data}, {'+'.join(parts)} ({note})"
     return ClassLogits(logits, targets, collected.names, tuple(parts), described)
 

@@ -53,7 +53,7 @@ def require_one_class(outputs: Any, method: str) -> None:
     """Raise ConfigError where a model does not classify the whole image."""
     if not isinstance(outputs, Tensor) or outputs.ndim != 2:
         raise ConfigError(
-            f"{method} explains the class of a whole image; for a box or a place use relevance or grad-cam"
+            f"{method} explains the class of a whole image; use grad-cam for a box or, with --point, for a place"
         )
 
 

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saccade.analysis.comparison import common, interleaved_milliseconds
+from saccade.analysis.comparison import better_of, common, interleaved_milliseconds, title_with_direction
 from saccade.analysis.cost_by_size import describe
 from saccade.engine.evaluation import collect_split
 from saccade.engine.intervals import Interval, Resampler
 from saccade.engine.predictor import Predictor
-from saccade.engine.task import MakesTargets
+from saccade.engine.task import Direction, MakesTargets, RanksMetrics
 from saccade.errors import ConfigError, DataError
 from saccade.models.cost import measure_cost
 
@@ -43,17 +43,28 @@ class ModelCost:
 
 @dataclass(frozen=True)
 class PairedMetric:
-    """A metric of both models, each with its 95 % interval, and the first minus the second with the paired one."""
+    """A metric of both models, each with its 95 % interval, and the first minus the second with the paired one.
+
+    Attributes:
+        better: whether the higher or the lower value is; None of what is no quality.
+    """
 
     name: str
     first: Interval
     second: Interval
     difference: Interval
+    better: Direction | None = None
 
     @property
     def differs(self) -> bool:
         """Whether the interval of the difference excludes 0."""
         return not self.difference.low <= 0 <= self.difference.high
+
+    @property
+    def best(self) -> int | None:
+        """0 where the first model is better, 1 where the second is; None where 0 is inside the interval of the
+        difference."""
+        return better_of(self.first.value, self.second.value, self.better) if self.differs else None
 
 
 @dataclass(frozen=True)
@@ -96,18 +107,21 @@ class TaskComparison:
 
     def __str__(self) -> str:
         first, second = (model.name for model in self.models)
-        width = max(6, *(len(metric.name) for metric in self.metrics))
+        titles = [title_with_direction(metric.name, metric.better) for metric in self.metrics]
+        width = max(6, *map(len, titles))
         lines = [
             self.note,
-            f"95 % intervals of {self.resamples} draws of the bootstrap; difference: {first} minus {second}, paired",
+            f"95 % intervals of {self.resamples} draws of the bootstrap; difference: {first} minus {second}, paired; "
+            "* is better, where 0 is outside its interval",
             f"{'metric':<{width}}  {first:<28} {second:<28} difference",
         ]
-        for metric in self.metrics:
-            cells = [f"{x.value:.4f} ({x.low:.4f} to {x.high:.4f})" for x in (metric.first, metric.second)]
+        for title, metric in zip(titles, self.metrics):
+            pair = enumerate((metric.first, metric.second))
+            cells = [f"{x.value:.4f}{'*' * (i == metric.best)} ({x.low:.4f} to {x.high:.4f})" for i, x in pair]
             d = metric.difference
             mark = "" if metric.differs else ", 0 is inside"
             change = f"{d.value:+.4f} ({d.low:+.4f} to {d.high:+.4f}{mark})"
-            lines.append(f"{metric.name:<{width}}  {cells[0]:<28} {cells[1]:<28} {change}")
+            lines.append(f"{title:<{width}}  {cells[0]:<28} {cells[1]:<28} {change}")
         for model in self.models:
             time = "" if model.milliseconds is None else f", {model.milliseconds:.2f} ms a forward pass"
             lines.append(
@@ -116,7 +130,8 @@ class TaskComparison:
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        best = [{"best": None if m.best is None else self.models[m.best].name} for m in self.metrics]
+        return {**asdict(self), "metrics": [{**asdict(m), **one} for m, one in zip(self.metrics, best)]}
 
     def rows(self) -> list[tuple[Any, ...]]:
         return [
@@ -182,14 +197,17 @@ def compare_metrics(
     return TaskComparison(
         task=first.task.name,
         models=(models[0], models[1]),
-        metrics=paired_bootstrap(measures, (left, right), resamples=resamples, on_draws=on_draws),
+        metrics=paired_bootstrap(
+            measures, (left, right), first.task.better if isinstance(first.task, RanksMetrics) else None,
+            resamples=resamples, on_draws=on_draws,
+        ),
         headline=headline,
         largest=largest,
         inputs=len(left),
         resamples=resamples,
         note=f"{len(left)} {first.room.inputs} of {data} that both models are measured on{place}"
         + "".join(f"; without {name}: {reason}" for name, reason in excluded.items()),
-    )
+    )  # fmt: skip
 
 
 def without(excluded: Mapping[str, str], measure: Resampler) -> Resampler:
@@ -212,6 +230,7 @@ def without(excluded: Mapping[str, str], measure: Resampler) -> Resampler:
 def paired_bootstrap(
     measures: tuple[Resampler, Resampler],
     rows: tuple[Tensor, Tensor],
+    better: Mapping[str, Direction] | None = None,
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -222,6 +241,7 @@ def paired_bootstrap(
     Args:
         measures: of each model, from a draw of its inputs to its metrics.
         rows: ``[N]`` each, the inputs in common, by their numbers in each model's collection.
+        better: of which metrics the higher or the lower value is; of none unless given.
         resamples: draws of N inputs; those for which a metric is not defined do not count for it.
         seed: of the draws.
         on_draws: called with (draws done, draws in all).
@@ -253,6 +273,7 @@ def paired_bootstrap(
                 _interval(whole[0][name], pair[:, 0]),
                 _interval(whole[1][name], pair[:, 1]),
                 _interval(whole[0][name] - whole[1][name], pair[:, 0] - pair[:, 1]),
+                (better or {}).get(name),
             )
         )
     return tuple(metrics)

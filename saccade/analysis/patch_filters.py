@@ -69,7 +69,9 @@ def first_filters(model: Model, count: int = 96) -> PatchFilters:
     """
     path, conv = next(((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d)), ("", None))
     if conv is None or conv.in_channels != model.config.in_channels:
-        raise ConfigError(f"no convolution of this {type(model).__name__} reads the image")
+        raise ConfigError(
+            f"no convolution of this {type(model).__name__} reads an image; use relevance, which leads to its inputs"
+        )
     weight = conv.weight.detach().float().cpu()  # [D, C, p, q]
     energy = weight.square().flatten(1).sum(dim=1)
     strongest = energy.topk(min(count, len(weight))).indices.sort().values

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saccade.analysis.inputs import ImageBatches, image_reader
+from saccade.analysis.inputs import ImageBatches, gives_one_class, gives_probabilities, image_reader
 from saccade.analysis.result import to_plain
+from saccade.engine.finite import floating_tensors
 from saccade.engine.predictor import Predictor
 from saccade.errors import ConfigError
 from saccade.nn.matmul_precision import matmul_precision
@@ -36,7 +37,8 @@ class PerturbationCurve:
         model: its name.
         kind: of the perturbation.
         levels: ``[S]``; the first leaves the image as it is.
-        change: ``[S]``, the mean over images of |f(x') - f(x)| / |f(x)|, of the logits or the features.
+        change: ``[S]``, the mean over images of |f(x') - f(x)| / |f(x)|, of the logits or the features; of a detector
+            of all its outputs.
         change_std: ``[S]``.
         agreement: ``[S]``, the share of images whose best class is that of the image as it is; None without classes.
         accuracy: ``[S, 3]``, value and 95 % interval; None without targets.
@@ -152,7 +154,7 @@ def perturbation_curve(
     """The output of a model while its images are perturbed more and more.
 
     Args:
-        predictor: a model with one vector an image: logits or features.
+        predictor: a model of images.
         images: to run it on; accuracy is measured where they have classes.
         kind: "shift" by a number of pixels, "shuffle" of tiles per side, "occlusion" of a fraction of the patches.
         levels: 0 to 8 pixels and a whole patch; 1, 2, 4, ... tiles to one for each patch; 0 to 0.9, by default. The
@@ -162,7 +164,7 @@ def perturbation_curve(
         on_images: called with (images done, images in all).
 
     Raises:
-        ConfigError: there is no such kind, a level is out of range, or the model has no vector for an image.
+        ConfigError: there is no such kind, a level is out of range, or the model reads more than an image.
     """
     if kind not in KINDS:
         raise ConfigError(f"there is no perturbation {kind!r}: choose {', '.join(KINDS)}")
@@ -178,17 +180,15 @@ def perturbation_curve(
             generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
             changed = perturbed(inputs, kind, level, grid, generator)
             with torch.inference_mode(), evaluation_mode(predictor.model), matmul_precision(predictor.matmul_precision):
-                output = reader(changed)
-            if not isinstance(output, Tensor) or output.ndim != 2:
-                raise ConfigError(f"this {predictor.source.architecture} has no vector for a whole image")
-            outputs.append(output.float().cpu())
+                tensors = [x for x in floating_tensors(reader(changed)) if len(x) == len(inputs)]  # of each image
+            outputs.append(torch.cat([x.float().cpu().flatten(1) for x in tensors], dim=1))
         stacked = torch.stack(outputs)  # [S, B, K]
         scale = stacked[0].norm(dim=-1).clamp(min=1e-12)
         changes.append((stacked - stacked[0]).norm(dim=-1) / scale)
-        if predictor.labels:
+        if gives_probabilities(predictor):
             best = stacked.argmax(dim=-1)
             agreements.append(best == best[0])
-            if images.class_index is not None and isinstance(batch.labels, Tensor):
+            if images.class_index is not None and gives_one_class(predictor) and isinstance(batch.labels, Tensor):
                 rights.append(best == images.class_index[batch.labels])
         done += len(batch.names)
         if on_images is not None:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from saccade.analysis.gradient_maps import GradientMap, output_reader
-from saccade.analysis.inputs import SINGLE_CLASS
+from saccade.analysis.inputs import SINGLE_CLASS, class_probabilities, gives_one_class, gives_probabilities
 from saccade.analysis.outputs import class_score, require_one_class
 from saccade.engine.predictor import Predictor
 from saccade.errors import ConfigError
@@ -25,6 +25,7 @@ from saccade.nn.matmul_precision import matmul_precision
 from saccade.nn.mode import evaluation_mode
 
 BATCH = 32  # masked images at once
+MAPS = "grad-cam or integrated-gradients"  # which need no probability, for messages
 
 
 @dataclass(frozen=True)
@@ -90,13 +91,16 @@ def rise_map(
     with evaluation_mode(predictor.model), matmul_precision(predictor.matmul_precision):
         outputs = reader(image)
         require_one_class(outputs, "rise")
-        if outputs.shape[1] == 1:
-            raise ConfigError(f"rise weighs masks by the probability of a class: {SINGLE_CLASS}")
+        if not gives_probabilities(predictor):
+            raise ConfigError(f"rise weighs masks by the probability of a class, and this model gives none; use {MAPS}")
+        if outputs.shape[1] == 1 and gives_one_class(predictor):
+            raise ConfigError(f"rise weighs masks by the probability of a class: {SINGLE_CLASS}; use {MAPS}")
         _, logits = class_score(outputs, target)
         number = int(logits.argmax()) if target is None else target
         while done < masks.count:
             part = random_masks(min(BATCH, masks.count - done), (height, width), masks, generator)
-            chances = reader(image * part.to(image)).float().softmax(dim=1)[:, number].cpu()
+            chances = reader(image * part.to(image)).float()
+            chances = class_probabilities(predictor, chances)[:, number].cpu()
             total += (chances[:, None, None] * part[:, 0]).sum(dim=0)
             done += len(part)
             if masks.on_masks is not None:

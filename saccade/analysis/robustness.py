@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from saccade.analysis.corruptions import BENCHMARK, CORRUPTIONS, SEVERITIES, corrupt
-from saccade.analysis.inputs import ImageBatches, image_reader
+from saccade.analysis.inputs import ImageBatches, image_reader, require_one_class
 from saccade.analysis.perturbations import wilson
 from saccade.analysis.result import to_plain
 from saccade.engine.predictor import Predictor
@@ -117,13 +117,16 @@ def robustness(
 
     Raises:
         ConfigError: the images have no classes, the model is no classifier, or there is no such corruption.
+        DataError: their classes are not the model's.
     """
     names = BENCHMARK if corruptions is None else tuple(corruptions)
     for one in names:
         if one not in CORRUPTIONS:
             raise ConfigError(f"there is no corruption {one!r}: choose {', '.join(CORRUPTIONS)}")
+    require_one_class(predictor, "robustness")
+    images.require_targets()
     if images.class_index is None:
-        raise ConfigError("robustness is measured on images with classes, by a classifier")
+        raise ConfigError("robustness is measured on images with classes; images alone have shift and occlusion")
     reader, preprocessing = image_reader(predictor), predictor.preprocess
     wrong = np.zeros((len(names), len(SEVERITIES)))
     clean, done = 0, 0

@@ -15,11 +15,14 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from saccade.analysis.image_maps import BY_CLASS, Method, map_values
-from saccade.analysis.outputs import require_one_class
+from saccade.analysis.image_points import point_in_input
+from saccade.analysis.inputs import Embedder, image_reader
+from saccade.analysis.outputs import best_query, class_score
 from saccade.analysis.result import to_plain
 from saccade.engine.predictor import ImageLike, Predictor, name_of
-from saccade.errors import ConfigError
+from saccade.models.detr import DetrOutput
 from saccade.models.model import parameter_depths
+from saccade.models.yolo import YoloOutput
 from saccade.nn.matmul_precision import matmul_precision
 from saccade.nn.mode import evaluation_mode
 
@@ -71,26 +74,34 @@ def sanity_check(
     image: ImageLike,
     methods: Sequence[Method] = ("attention", "rollout", "relevance", "grad-cam"),
     *,
+    query: int | None = None,
+    point: tuple[float, float] | None = None,
     seed: int = 0,
 ) -> SanityCheck:
     """Randomise a copy of the model from the head to the input, and compare its maps with the model's.
 
     Args:
-        predictor: a classifier; it is not changed.
-        image: the image; the class is the one that the trained model predicts.
+        predictor: a model of images; it is not changed.
+        image: the image; the class, and of a detector the box, are those that the trained model predicts.
         methods: names, as for :func:`saccade.analysis.image_maps.image_map`.
+        query: number of a detector's query or location.
+        point: (x, y) as there, of a dense output or a detector.
         seed: of the new weights.
 
     Raises:
-        ConfigError: the model gives an image no classes, or its parameters have no order by depth.
+        ConfigError: there is no such map or output, or the model's parameters have no order by depth.
     """
-    if not predictor.labels:
-        raise ConfigError("the sanity check needs a classifier: this model has no classes")
-    inputs = predictor.prepare(image)[None]
+    reader = image_reader(predictor)
+    prepared, size = predictor.read(image)
+    inputs = prepared[None]
+    place = None if point is None else point_in_input(point, size, predictor.preprocess)
     with torch.inference_mode(), evaluation_mode(predictor.model), matmul_precision(predictor.matmul_precision):
-        outputs = predictor.model(inputs.to(predictor.device))
-    require_one_class(outputs, "the sanity check")
-    target = int(outputs[0].argmax())
+        outputs = reader(inputs.to(predictor.device))
+    target = None
+    if any(method in BY_CLASS for method in methods) and not isinstance(reader, Embedder):
+        if isinstance(outputs, DetrOutput | YoloOutput):
+            query, place = best_query(outputs, query, place), None
+        target = int(class_score(outputs, None, query, place)[1].argmax())
     depths = parameter_depths(predictor.model)
     changed = copy.copy(predictor)
     changed.model = copy.deepcopy(predictor.model)
@@ -98,7 +109,10 @@ def sanity_check(
     generator = torch.Generator().manual_seed(STREAM + seed)
 
     def maps() -> list[Tensor]:
-        return [map_values(changed, inputs, m, target if m in BY_CLASS else None)[0] for m in methods]
+        return [
+            map_values(changed, inputs, m, target if m in BY_CLASS else None, query=query, point=place)[0]
+            for m in methods
+        ]
 
     trained = maps()
     stages, columns = ["nothing"], [[correlation(a, a) for a in trained]]

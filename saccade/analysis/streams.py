@@ -16,14 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from saccade.analysis.attention_flow import attention_flow
-from saccade.analysis.inputs import Embedder, inner_model
+from saccade.analysis.inputs import Embedder, inner_model, instead_of_attention
 from saccade.errors import RecordingError
 from saccade.models.model import Model
 from saccade.nn.tokens import TokenLayout
 from saccade.nn.trace import Trace
 
 IMAGE = "image"
-WITHOUT_ATTENTION = "use the maps grad-cam and occlusion, or the analysis field"  # for messages
 LARGEST_FLOW = 4096  # tokens of all streams
 
 
@@ -82,7 +81,7 @@ def recorded_steps(trace: Trace, reader: Model | Embedder, gradients: Mapping[st
         steps.append(Step(path, queries, keys, *tensors))
     if not steps:
         name = type(inner_model(reader)).__name__
-        raise RecordingError(f"this {name} has no attention between tokens; {WITHOUT_ATTENTION}")
+        raise RecordingError(f"this {name} has no attention between tokens; {instead_of_attention(reader)}")
     return steps
 
 

@@ -62,7 +62,7 @@ def prune(
 
     predictor = load(model, device=device)
     depth = len(single_stack(predictor.model)[1])
-    opened = open_images(predictor, data, split=split, limit=images)
+    opened = open_images(predictor, data, split=split, limit=images, texts=True)
     opened = replace(opened, batches=list(opened.batches))
     with counting("parts") as advance:
         importance = measure_importance(predictor, opened, metric=metric, on_parts=advance)

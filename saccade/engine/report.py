@@ -68,8 +68,8 @@ class TaskReport(ABC):
 
     def explain(
         self, predictor: Predictor, inputs: Sequence[ImageLike], *, budget: str, score: bool = False
-    ) -> Drawing:
-        """A picture of what the model attends to, one row per input.
+    ) -> Drawing | None:
+        """A picture of what the model attends to, one row per input; None for a task without one of its own.
 
         Args:
             predictor: the model.
@@ -78,13 +78,9 @@ class TaskReport(ABC):
             score: also measure the reliability of the map, for models that predict one class per image.
 
         Raises:
-            ConfigError: there is no such picture for this task; the message suggests an alternative.
             RecordingError: the attention is larger than the budget.
         """
-        raise ConfigError(
-            f"explain has no picture of a whole image for the task {predictor.task.name}: choose a point of the image "
-            "(--point 0.5 0.5), or record the attention in Python with saccade.record"
-        )
+        return None
 
     def reading(self, predictor: Predictor, value: ImageLike, text: str | None = None) -> Reading | None:
         """One input with the words of its tokens, for maps between words; None for a task of images alone.

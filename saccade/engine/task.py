@@ -7,7 +7,7 @@ The training loop, the evaluation and the predictor use tasks only through this 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from saccade.engine.results import Metrics, Result
 from saccade.errors import ConfigError
 
 Counts = Mapping[str, Tensor]  # name -> how many such things a batch holds, a scalar
+Direction = Literal["higher", "lower"]
 
 
 class LossTerm(NamedTuple):
@@ -191,6 +192,22 @@ class MakesTargets(Protocol):
     def incomparable_metrics(self, other: "Task") -> Mapping[str, str]:
         """Names of metrics that are not comparable with another model of this task, each with the reason."""
         ...
+
+
+@runtime_checkable
+class GivesProbabilities(Protocol):
+    """A task whose model gives each class of an input a probability."""
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Of the classes, ``[..., K]`` for logits ``[..., K]``."""
+        ...
+
+
+@runtime_checkable
+class RanksMetrics(Protocol):
+    """A task that states of which metrics the higher or the lower value is better; the others are no qualities."""
+
+    better: Mapping[str, Direction]
 
 
 @runtime_checkable

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from saccade.errors import RecordingError
 from saccade.nn.attention import Attention, attention_weights
 from saccade.nn.passes import Selection, choose_layers, eager_execution, on_pass
-from saccade.nn.trace import Trace, TraceStore, parse_bytes, unused_name
+from saccade.nn.trace import PassView, Trace, TraceStore, Viewer, parse_bytes, unused_name
 from saccade.nn.transformer import Block
 
 LOCK = threading.Lock()  # held while a tap is put on or taken off
@@ -41,6 +41,7 @@ def record(
     tokens: bool = True,
     grad: bool = True,
     verify: bool = False,
+    viewer: Viewer | None = None,
 ) -> Iterator[Trace]:
     """Record attention weights and token activations of any model of this package while it runs.
 
@@ -62,6 +63,8 @@ def record(
             the fused kernel, which differs by rounding. Attention weights of a layer that drops some of them at random
             (training with ``attention_dropout``) have no gradient.
         verify: also compute ``weights @ v`` and keep its distance from the fused output in ``trace.errors``.
+        viewer: what ``trace.show()`` calls; that of the explorer in the public :func:`saccade.record`. With it, a trace
+            of all heads and queries refers to the images of the last pass.
 
     Raises:
         RecordingError: no such layer, a recording inside a recording, or more bytes than the budget (from the model's
@@ -75,6 +78,8 @@ def record(
 
     def begin(images: Tensor | None) -> None:
         store.clear()
+        if viewer is not None and images is not None and heads is None and queries is None:
+            store.trace.view = PassView(viewer, inner, images)
         if layout_of is not None and images is not None:
             store.trace.layout = layout_of((images.shape[-2], images.shape[-1]))
 

@@ -2,13 +2,39 @@
 
 import math
 import re
+import weakref
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from saccade.errors import RecordingError
 from saccade.nn.tokens import TokenLayout
+
+
+class Viewer(Protocol):
+    """Makes the view of a trace; the public :func:`saccade.record` brings that of the explorer."""
+
+    def __call__(
+        self, trace: "Trace", model: nn.Module, images: Tensor, *, names: Sequence[str] | None = None
+    ) -> Any: ...
+
+
+class PassView:
+    """The view of the last pass, with what it needs besides the trace: the images, without a copy, and the model.
+
+    The reference to the model is weak, so that a trace outlives its model without keeping its weights in memory.
+    """
+
+    def __init__(self, viewer: Viewer, model: nn.Module, images: Tensor):
+        self.viewer, self.model, self.images = viewer, weakref.ref(model), images.detach()
+
+    def __call__(self, trace: "Trace", names: Sequence[str] | None) -> Any:
+        model = self.model()
+        if model is None:
+            raise RecordingError("the model of this trace no longer exists; use saccade.show(trace, model, images)")
+        return self.viewer(trace, model, self.images, names=names)
 
 
 @dataclass(repr=False)
@@ -22,6 +48,7 @@ class Trace:
         layout: how the tokens are arranged over the image, if the model provides it.
         nbytes: size of the recording in bytes.
         errors: module path -> max |weights @ v - fused output|, with ``record(verify=True)``.
+        view: of the last pass, see :meth:`show`; not pickled.
     """
 
     attention: dict[str, Tensor] = field(default_factory=dict)
@@ -29,6 +56,28 @@ class Trace:
     layout: TokenLayout | None = None
     nbytes: int = 0
     errors: dict[str, float] = field(default_factory=dict)
+    view: PassView | None = field(default=None, compare=False)
+
+    def show(self, names: Sequence[str] | None = None) -> Any:
+        """The interactive view of the last pass over images, which a notebook displays and ``.save(path)`` writes.
+
+        Args:
+            names: of the images; their numbers unless given.
+
+        Raises:
+            ConfigError: there are not as many names as images.
+            RecordingError: the recording has no view (it is not of :func:`saccade.record`, not of all heads and
+                queries, or of a pass without images), its model no longer exists, or no attention lies over the images.
+        """
+        if self.view is None:
+            raise RecordingError(
+                "this trace has no view: it needs saccade.record of all heads and queries, and a pass over images; of "
+                "texts there is saccade.show_texts(predictor, texts)"
+            )
+        return self.view(self, names)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "view": None}
 
     def __repr__(self) -> str:
         """Paths and shapes, not the numbers."""
@@ -43,7 +92,7 @@ class Trace:
         self.attention.clear()
         self.tokens.clear()
         self.errors.clear()
-        self.nbytes = 0
+        self.nbytes, self.view = 0, None
 
 
 class TraceStore:

@@ -9,10 +9,11 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from saccade.analysis.comparison import Comparison, Disagreement
+from saccade.analysis.comparison import BETTER, Comparison, Disagreement
 from saccade.analysis.image_maps import ImageMap
 from saccade.analysis.perturbations import Perturbation
 from saccade.analysis.robustness import Robustness
+from saccade.reporting.better import ComparedRow, compared_row, cost_rows
 from saccade.reporting.draw import enlarge, overlay
 from saccade.reporting.perturbation_plots import perturbation_figure
 from saccade.reporting.plots import COLOURS, STYLE, to_svg
@@ -43,6 +44,7 @@ def comparison_page(
     d = comparison.difference
     section = template("saccade.reporting", "comparison").render(
         comparison=comparison,
+        rows=[*quality_rows(comparison), *cost_rows(comparison.models)],
         plot=Markup(to_svg(accuracy_cost_figure(comparison))),
         shift="" if shift is None else Markup(to_svg(perturbation_figure(shift))),
         robustness="" if robustness is None else Markup(to_svg(robustness_figure(robustness))),
@@ -62,6 +64,21 @@ def comparison_page(
             environment=environment or {}, command=command,
         )
     )  # fmt: skip
+
+
+def quality_rows(comparison: Comparison) -> list[ComparedRow]:
+    """Accuracy with its interval, negative log likelihood, calibration error."""
+    models = comparison.models
+    cells = {
+        "accuracy": ("accuracy", [f"{m.accuracy.value:.2%}" for m in models]),
+        "negative log likelihood": ("nll", [f"{m.nll:.3f}" for m in models]),
+        "calibration error": ("calibration_error", [f"{m.calibration_error:.2%}" for m in models]),
+    }
+    intervals = {"accuracy": [f"{m.accuracy.low:.1%} to {m.accuracy.high:.1%}" for m in models]}
+    return [
+        compared_row(title, texts, comparison.best(name), BETTER[name], intervals.get(name, ("", "")))
+        for title, (name, texts) in cells.items()
+    ]
 
 
 def accuracy_cost_figure(comparison: Comparison) -> Figure:

@@ -10,7 +10,9 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from saccade.analysis.paired_metrics import InputDifference, TaskComparison
+from saccade.analysis.comparison import title_with_direction
+from saccade.analysis.paired_metrics import InputDifference, PairedMetric, TaskComparison
+from saccade.reporting.better import ComparedRow, compared_row, cost_rows
 from saccade.reporting.draw import enlarge
 from saccade.reporting.plots import COLOURS, INK, STYLE, figure_of, new_axes, to_svg
 from saccade.reporting.report import Report, picture, render_report, template
@@ -48,6 +50,8 @@ def task_comparison_page(
         comparison=comparison,
         unit=unit,
         rows=comparison.largest[:ROWS],
+        metrics=[(metric, metric_row(metric)) for metric in comparison.metrics],
+        costs=cost_rows(comparison.models),
         plot=Markup(to_svg(difference_figure(comparison))),
         pictures=[
             {
@@ -74,6 +78,15 @@ def task_comparison_page(
     )  # fmt: skip
 
 
+def metric_row(metric: PairedMetric) -> ComparedRow:
+    """Both values with their intervals."""
+    pair = metric.first, metric.second
+    return compared_row(
+        metric.name, [f"{x.value:.4f}" for x in pair], metric.best, metric.better,
+        [f"{x.low:.4f} to {x.high:.4f}" for x in pair],
+    )  # fmt: skip
+
+
 def difference_figure(comparison: TaskComparison) -> Figure:
     """The differences of all metrics with their paired intervals."""
     with mpl.rc_context(STYLE):
@@ -89,7 +102,8 @@ def draw_differences(comparison: TaskComparison, ax: Axes | None = None) -> Axes
         reach = [[max(value - low, 0)], [max(high - value, 0)]]
         axes.errorbar([value], [row], xerr=reach, fmt="o", color=COLOURS[0] if metric.differs else INK, markersize=4)
     axes.axvline(0, color=INK, alpha=0.4, linewidth=1)
-    axes.set_yticks(range(len(comparison.metrics)), [metric.name for metric in comparison.metrics])
+    names = [title_with_direction(metric.name, metric.better) for metric in comparison.metrics]
+    axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(comparison.metrics) - 0.4, -0.6)
     first, second = (model.name for model in comparison.models)
     axes.set_xlabel(f"{first} minus {second}, in units of the larger")

@@ -6,7 +6,7 @@ import pytest
 
 from saccade.analysis.image_maps import image_map
 from saccade.errors import SaccadeError
-from tests.analysis.cells import ANALYSES, REFUSALS
+from tests.analysis.cells import ANALYSES, OTHERWISE, REFUSALS, alternatives
 from tests.analysis.families import FAMILIES, build, image
 
 AT_ANY_SIZE = ("distance", "attention", "rollout", "relevance", "grad-cam")
@@ -25,6 +25,10 @@ def test_every_cell(name: str) -> None:
         message = str(refusal.value)
         assert re.search(instead, message), f"{analysis}: {message}"
         assert len(message.splitlines()) == 1
+        others = alternatives(message) - {analysis}
+        assert others or any(option in message for option in OTHERWISE), f"{analysis}: {message}"
+        for other in others:
+            assert name not in REFUSALS[other], f"{analysis} suggests {other}, which is refused too: {message}"
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in predictor.model.modules())
 
 

@@ -1,5 +1,7 @@
 """Two classifiers on the same images: known tests and intervals, a whole report."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import torch
 
 from saccade.analysis.comparison import common, compare, mcnemar, paired_interval
 from saccade.cli.main import main
+from saccade.engine.intervals import Interval
 from saccade.errors import ConfigError
 from tests.analysis.test_attention_distance import save
 from tests.analysis.test_points import created
@@ -51,6 +54,11 @@ def test_counts_agree_with_the_predictions() -> None:
     assert result.disagreements
     assert all(row.labels[0] != row.labels[1] for row in result.disagreements)
     assert len(result.rows()) == 2
+    clear = replace(result, difference=Interval(-0.1, -0.2, -0.05))
+    assert (clear.best("accuracy"), replace(clear, difference=Interval(-0.1, -0.2, 0.05)).best("accuracy")) == (1, None)
+    ranking = clear.to_dict()["ranking"]
+    assert ranking["accuracy"] == {"better": "higher", "best": "b"}
+    assert ranking["params"] == {"better": "lower", "best": None}  # both have as many
     same = compare(first, first, "digits", split="test")
     assert (same.p_value, same.difference.low, len(same.disagreements)) == (1, 0, 0)
 
@@ -83,10 +91,17 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pyt
         config.write_text(text)
     options = ["--split", "test", "--images", "8", "--pictures", "2"]
     assert main(["compare", *models, "digits", *options]) == 0
-    assert "McNemar" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "McNemar" in printed
+    (costs,) = (line for line in printed.splitlines() if line.startswith("lenet "))
+    assert re.search(r" [\d,]+\* +\d\.\d+\* ", costs), costs  # fewer parameters and multiply-adds than the ViT
     page = Path("compare.html").read_text()
     for part in ("vit_digits", "lenet", "Shifts", "Corruptions", "Disagreements", "paired 95 % interval"):
         assert part in page
+    rows = dict(re.findall(r"<tr><td>([^<]+)</td>(.*?)</tr>", page))
+    assert rows["accuracy"].endswith("<td>higher</td>")
+    assert rows["calibration error"].endswith("<td>lower</td>")
+    assert [i for i, cell in enumerate(rows["parameters"].split("</td>")) if 'aria-label="better"' in cell] == [1]
     assert 'src="http' not in page
     assert 'href="http' not in page
     assert main(["compare", *models, "digits", "-o", "x.pdf"]) == 2

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,8 @@ def test_what_both_models_share_cancels() -> None:
     assert metric.difference.value == pytest.approx(0.1)
     assert (metric.difference.low, metric.difference.high) == (pytest.approx(0.1), pytest.approx(0.1))
     assert metric.differs
+    assert metric.best is None  # of a metric without a direction
+    assert (replace(metric, better="higher").best, replace(metric, better="lower").best) == (0, 1)
     assert metric.first.high - metric.first.low > 0.5
     alone = bootstrap(mean_of(errors), 200, resamples=300).metrics["error"]  # the same draws
     assert (metric.first.low, metric.first.high) == (pytest.approx(alone.low), pytest.approx(alone.high))
@@ -57,6 +60,7 @@ def test_inputs_are_matched_by_their_numbers() -> None:
     (metric,) = paired_bootstrap((mean_of(values), mean_of(values[order])), rows, resamples=50)
     assert (metric.difference.low, metric.difference.value, metric.difference.high) == (0, 0, 0)
     assert not metric.differs
+    assert replace(metric, better="lower").best is None
     changed = values[order].clone()
     changed[rows[1][4]] += 2.0
     changed[rows[1][1]] -= 1.0
@@ -101,6 +105,7 @@ def test_two_detectors(tmp_path: Path, capsys: pytest.CaptureFixture[str], monke
     assert metrics["AP50"]["difference"]["value"] == pytest.approx(
         metrics["AP50"]["first"]["value"] - metrics["AP50"]["second"]["value"]
     )
+    assert {metric["better"] for metric in metrics.values()} == {"higher"}
     page = Path("compare.html").read_text()
     for part in ("Metrics", "AP50", "forward pass", "Largest differences", "saccade compare a b"):
         assert part in page

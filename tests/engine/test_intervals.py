@@ -18,6 +18,7 @@ from saccade.data.batching import eval_batches
 from saccade.data.preprocessing import Preprocessing
 from saccade.engine.collect import collect
 from saccade.engine.intervals import Interval, bootstrap
+from saccade.engine.task import RanksMetrics
 from saccade.errors import ConfigError
 from saccade.tasks import table
 from tests.golden.cases import config_of
@@ -88,6 +89,8 @@ def test_metrics_of_every_task(name: str) -> None:
     whole, scalars = resample(torch.arange(count)), measured.scalars()
     common = whole.keys() & scalars.keys()
     assert common or config.task == "contrastive"
+    assert isinstance(setup.task, RanksMetrics)
+    assert whole.keys() - {"alike"} <= setup.task.better.keys()  # the mean cosine of two images is no quality
     for key in common:
         assert whole[key] == pytest.approx(scalars[key], abs=1e-6), key
     if config.task == "contrastive":

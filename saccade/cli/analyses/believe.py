@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from saccade.cli.analyses.options import DataOptions, ModelOptions, OutputOptions
+from saccade.cli.analyses.options import DataOptions, ModelOptions, OutputOptions, PlaceOptions, Texts, reader
 from saccade.cli.options import MapMethod
 
 if TYPE_CHECKING:
@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from saccade.engine.predictor import Predictor
 
 Methods = Annotated[list[MapMethod] | None, Parameter(consume_multiple=True, negative="")]
-TEXTS = "For a model of images and texts: the texts that are the classes of the images; repeat the option for each."
-Texts = Annotated[list[str] | None, Parameter(negative="", help=TEXTS)]
 
 
 def faithfulness(
@@ -64,11 +62,13 @@ def sanity(
     /,
     *,
     methods: Methods = None,
-    text: Texts = None,
+    place: PlaceOptions | None = None,
     opened: ModelOptions | None = None,
     result: OutputOptions | None = None,
 ) -> None:
     """Sanity check of maps: their similarity while the weights are randomised from the head to the input.
+
+    Of a detector the maps are of its best box, or of --query; of depth of the place at --point.
 
     Parameters
     ----------
@@ -84,26 +84,22 @@ def sanity(
     from saccade.analysis.sanity import sanity_check
     from saccade.reporting.faithfulness_plots import sanity_figure
 
-    predictor = reader((opened or ModelOptions()).load(model), text)
-    made = sanity_check(predictor, image, methods or default_methods(predictor))
+    places = place or PlaceOptions()
+    predictor = reader((opened or ModelOptions()).load(model), places.text)
+    made = sanity_check(predictor, image, methods or default_methods(predictor), query=places.query, point=places.point)
     delivery.deliver("sanity", made, lambda: sanity_figure(made))
-
-
-def reader(predictor: "Predictor", texts: list[str] | None) -> "Predictor":
-    """The model; a model of images and texts becomes a classifier whose classes are the texts."""
-    from saccade.tasks import table
-
-    return table.report(predictor.task.name).classifier(predictor, texts) if texts else predictor
 
 
 def default_methods(predictor: "Predictor") -> "list[Method]":
     """Methods for which a network has maps."""
     from saccade.analysis.attnlrp import has_rules
+    from saccade.analysis.inputs import Embedder, has_attention, image_reader
     from saccade.models.perceiver import Perceiver
-    from saccade.nn.attention import Attention
 
-    if not any(isinstance(module, Attention) for module in predictor.model.modules()):
+    if not has_attention(predictor.model):
         return ["grad-cam"]
+    if isinstance(image_reader(predictor), Embedder):  # no classes
+        return ["attention", "rollout"]
     tokens = predictor.model.token_layout(predictor.model.config.image_size) is not None
     rules: list[Method] = ["attnlrp"] if tokens and has_rules(predictor.model) else []
     maps: list[Method] = [] if isinstance(predictor.model, Perceiver) else ["grad-cam"]  # latents lie at no places

@@ -113,12 +113,15 @@ def token_pca(
     """
     delivery = result or OutputOptions()
     delivery.check()
+    from saccade.analysis.inputs import require_images
     from saccade.analysis.token_pca import token_colours
     from saccade.cli.predict import expand
     from saccade.reporting.layer_plots import colours_figure
 
+    predictor = (opened or ModelOptions()).load(model)
+    require_images(predictor)
     paths = list(dict.fromkeys(path for text in images for path in expand(text)))
-    made = token_colours((opened or ModelOptions()).load(model), paths, layer=layer)
+    made = token_colours(predictor, paths, layer=layer)
     delivery.deliver("token-pca", made, lambda: colours_figure(made))
 
 

@@ -25,6 +25,8 @@ POINT = (
     "such as 120 64. Selects the patch whose attention is shown, or the depth, class or box at this point as the "
     "output to explain."
 )
+TEXTS = "For a model of images and texts: the texts that are the classes of the images; repeat the option for each."
+Texts = Annotated[list[str] | None, Parameter(negative="", help=TEXTS)]
 SUFFIXES = (".png", ".svg", ".pdf", ".jpg")
 
 
@@ -99,12 +101,13 @@ class DataOptions:
     workers: int | None = None
     """Processes that load images."""
 
-    def open(self, predictor: "Predictor", data: str) -> "ImageBatches":
+    def open(self, predictor: "Predictor", data: str, *, texts: bool = False) -> "ImageBatches":
         from saccade.analysis.inputs import open_images
 
         return open_images(
-            predictor, data, split=self.split, limit=self.images, batch_size=self.batch_size, workers=self.workers
-        )
+            predictor, data, split=self.split, limit=self.images, batch_size=self.batch_size, workers=self.workers,
+            texts=texts,
+        )  # fmt: skip
 
 
 @Parameter(name="*")
@@ -172,3 +175,10 @@ def to_csv(result: "AnalysisResult") -> str:
     writer.writerow(result.columns)
     writer.writerows(result.rows())
     return buffer.getvalue()
+
+
+def reader(predictor: "Predictor", texts: list[str] | None) -> "Predictor":
+    """The model; a model of images and texts becomes a classifier whose classes are the texts."""
+    from saccade.tasks import table
+
+    return table.report(predictor.task.name).classifier(predictor, texts) if texts else predictor

@@ -17,7 +17,8 @@ def heads(
 ) -> None:
     """Change of a metric without each attention head and each block, with paired 95 % intervals.
 
-    On images without targets, the change of the probability of the predicted class, or of the output.
+    Also for models of texts. On images without targets, and for encoders without classes, the change of the
+    probability of the predicted class, or of the output.
 
     Parameters
     ----------
@@ -38,10 +39,10 @@ def heads(
     from saccade.reporting.attention_plots import importance_figure
 
     predictor = (opened or ModelOptions()).load(model)
-    images = (inputs or DataOptions()).open(predictor, data)
-    targetless = bool(image_files(data))
+    images = (inputs or DataOptions()).open(predictor, data, texts=True)
+    targetless = bool(image_files(data)) or (predictor.task.class_targets == ("target",) and not predictor.labels)
     if targetless and metric is not None:
-        raise ConfigError(f"--metric {metric} needs targets, and {data} is images without any")
+        raise ConfigError(f"--metric {metric} needs targets, and {data} has none for this model: leave it out")
     with counting("parts") as advance:
         if targetless:
             importance = measure_dependence(predictor, images, seed=seed, on_parts=advance)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from saccade.cli.analyses.options import DataOptions, ModelOptions, OutputOptions
+from saccade.cli.analyses.options import DataOptions, ModelOptions, OutputOptions, Texts, reader
 from saccade.errors import ConfigError
 
 
@@ -17,6 +17,7 @@ def calibration(
     split: str = "auto",
     batch_size: int = 32,
     workers: int | None = None,
+    text: Texts = None,
     opened: ModelOptions | None = None,
     result: OutputOptions | None = None,
 ) -> None:
@@ -45,7 +46,7 @@ def calibration(
     from saccade.cli.counting import counting
     from saccade.reporting.reliability_plots import calibration_figure
 
-    predictor = (opened or ModelOptions()).load(model)
+    predictor = reader((opened or ModelOptions()).load(model), text)
     with counting("images") as advance:
         test = class_logits(predictor, data, split, batch_size, workers, advance)
         if has_validation(predictor, data) and "val" not in test.parts:
@@ -63,6 +64,7 @@ def robustness(
     *,
     other: str | None = None,
     corruptions: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    text: Texts = None,
     opened: ModelOptions | None = None,
     inputs: DataOptions | None = None,
     result: OutputOptions | None = None,
@@ -90,7 +92,7 @@ def robustness(
     options, source = opened or ModelOptions(), inputs or DataOptions()
     results = []
     for path in (model, *([other] if other else [])):
-        predictor = options.load(path)
+        predictor = reader(options.load(path), text)
         images = source.open(predictor, data)
         with counting("images") as advance:
             results.append(measure(predictor, images, corruptions=corruptions, name=Path(path).name, on_images=advance))

@@ -4,7 +4,7 @@ B images, K classes.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from saccade.data.samples import Batch
 from saccade.engine.collect import Collected
 from saccade.engine.intervals import Resampler
-from saccade.engine.task import IndependentParts, LossTerm, LossTerms, image_batch
+from saccade.engine.task import Direction, IndependentParts, LossTerm, LossTerms, image_batch
 from saccade.errors import ConfigError
 from saccade.tasks.classification.metrics import (
     ClassificationMetrics,
@@ -39,6 +39,10 @@ class ClassificationTask(IndependentParts):
     """
 
     name = "classification"
+    better: Mapping[str, Direction] = {
+        "loss": "lower", "accuracy": "higher", "top-5": "higher", "negative log likelihood": "lower",
+        "calibration error": "lower", "macro precision": "higher", "macro recall": "higher", "macro F1": "higher",
+    }  # fmt: skip
     class_targets = ("target",)
 
     def __init__(
@@ -109,6 +113,9 @@ class ClassificationTask(IndependentParts):
         if not len(collected):
             raise ConfigError("there are no images to measure on")
         return classification_metrics(collected["logits"], collected["target"], self.labels)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        return logits.softmax(dim=-1)
 
     def resampler(self, collected: Collected) -> Resampler:
         return classification_resampler(collected["logits"], collected["target"], len(self.labels))

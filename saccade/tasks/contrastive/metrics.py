@@ -12,6 +12,7 @@ from torch import Tensor
 from saccade.engine.intervals import Resampler
 
 RECALLS = (1, 5, 10)
+WAYS = ("image to text", "text to image")
 COLLAPSED = 0.98  # mean cosine between different images above which they are all the same
 
 

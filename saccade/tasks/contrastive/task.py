@@ -13,7 +13,7 @@ again and backpropagates its own. Both passes draw the same dropout.
 B images of a part, N of the whole batch, n texts of each in training, M captions, E width of the common space.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -25,10 +25,10 @@ from torch.distributed.nn.functional import all_gather
 from saccade.data.samples import Batch
 from saccade.engine.collect import Collected
 from saccade.engine.intervals import Resampler
-from saccade.engine.task import LossTerm, LossTerms, image_batch
+from saccade.engine.task import Direction, LossTerm, LossTerms, image_batch
 from saccade.errors import ConfigError
 from saccade.nn.batch_norm import frozen_statistics
-from saccade.tasks.contrastive.metrics import ContrastiveMetrics, retrieval_metrics, retrieval_resampler
+from saccade.tasks.contrastive.metrics import RECALLS, WAYS, ContrastiveMetrics, retrieval_metrics, retrieval_resampler
 from saccade.tasks.contrastive.results import Embedding
 
 PAIRS = "pairs"  # the count that divides the loss
@@ -56,6 +56,7 @@ class ContrastiveTask:
 
     name = "contrastive"
     labels: tuple[str, ...] = ()
+    better: Mapping[str, Direction] = dict.fromkeys((f"{way} R@{most}" for way in WAYS for most in RECALLS), "higher")
     class_targets: tuple[str, ...] = ()
     smallest_loss = 0.0
 

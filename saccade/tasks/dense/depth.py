@@ -3,7 +3,7 @@
 Pixels without depth (NaN) are ignored. B images, H x W pixels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -14,7 +14,7 @@ from saccade.data.samples import Batch
 from saccade.engine.attention_groups import AttentionGroup
 from saccade.engine.collect import Collected
 from saccade.engine.intervals import Resampler
-from saccade.engine.task import IndependentParts, LossTerm, LossTerms, image_batch
+from saccade.engine.task import Direction, IndependentParts, LossTerm, LossTerms, image_batch
 from saccade.tasks.dense.alignment import aligned_depth, measurable
 from saccade.tasks.dense.config import Alignment, DepthConfig
 from saccade.tasks.dense.depth_losses import (
@@ -26,7 +26,14 @@ from saccade.tasks.dense.depth_losses import (
     silog_loss,
     ssitrim_loss,
 )
-from saccade.tasks.dense.depth_metrics import ERRORS, DepthMetrics, depth_errors, depth_metrics, depth_resampler
+from saccade.tasks.dense.depth_metrics import (
+    BETTER,
+    ERRORS,
+    DepthMetrics,
+    depth_errors,
+    depth_metrics,
+    depth_resampler,
+)
 from saccade.tasks.dense.results import Depth
 from saccade.tasks.dense.taps import tapped_groups
 
@@ -45,6 +52,7 @@ class DepthTask(IndependentParts):
 
     name = "depth"
     labels: tuple[str, ...] = ()
+    better: Mapping[str, Direction] = BETTER
     class_targets: tuple[str, ...] = ()
     smallest_loss = 0.0
 

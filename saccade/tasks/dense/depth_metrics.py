@@ -8,11 +8,15 @@ import torch
 from torch import Tensor
 
 from saccade.engine.intervals import Resampler
+from saccade.engine.task import Direction
 from saccade.errors import ConfigError
 from saccade.tasks.dense.config import Alignment
 
 ERRORS = ("abs_rel", "rmse", "log10", "silog", "delta1", "delta2", "delta3")
 NAMES = dict(zip(ERRORS, ("AbsRel", "RMSE", "log10", "SILog", "delta1", "delta2", "delta3")))  # for people
+BETTER: Mapping[str, Direction] = {
+    name: "higher" if error.startswith("delta") else "lower" for error, name in NAMES.items()
+}
 ALIGNED = dict(zip(get_args(Alignment), ("in metres", "up to a factor", "up to scale and shift")))
 
 

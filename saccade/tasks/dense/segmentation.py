@@ -3,7 +3,7 @@
 B images, H x W pixels, K classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -14,7 +14,7 @@ from saccade.data.samples import Batch
 from saccade.engine.attention_groups import AttentionGroup
 from saccade.engine.collect import Collected
 from saccade.engine.intervals import Resampler, remeasure
-from saccade.engine.task import IndependentParts, LossTerm, LossTerms, image_batch
+from saccade.engine.task import Direction, IndependentParts, LossTerm, LossTerms, image_batch
 from saccade.tasks.dense.config import SegmentationConfig
 from saccade.tasks.dense.depth import sizes_of, target_of
 from saccade.tasks.dense.results import Segmentation
@@ -45,6 +45,7 @@ class SegmentationTask(IndependentParts):
     """
 
     name = "segmentation"
+    better: Mapping[str, Direction] = {"mIoU": "higher", "pixel accuracy": "higher"}
     class_targets: tuple[str, ...] = ()  # masks are renumbered when they are read
     smallest_loss = 0.0
 

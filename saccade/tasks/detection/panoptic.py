@@ -3,7 +3,7 @@
 Q queries, K classes, h x w of the mask head, H x W pixels of the image.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from saccade.data.samples import Batch
 from saccade.engine.collect import Collected
 from saccade.engine.intervals import Resampler
+from saccade.engine.task import Direction
 from saccade.errors import ConfigError
 from saccade.tasks.detection.boxes import valid_sizes
 from saccade.tasks.detection.detr import DetrTask, SetPrediction
@@ -42,6 +43,7 @@ class PanopticTask(DetrTask):
         threshold: lowest score of a query.
     """
 
+    better: Mapping[str, Direction] = dict.fromkeys(("PQ", "SQ", "RQ", "PQ things", "PQ stuff"), "higher")
     class_targets = ("target_labels", "segment_classes")
 
     def __init__(self, labels: Sequence[str], *, stuff: Collection[str] | None = None, threshold: float = THRESHOLD):

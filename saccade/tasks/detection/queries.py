@@ -111,4 +111,4 @@ def detr_of(predictor: Predictor) -> DETR:
     """
     if isinstance(predictor.model, DETR):
         return predictor.model
-    raise ConfigError(f"this {predictor.source.architecture} has no object queries: only a DETR has")
+    raise ConfigError(f"this {predictor.source.architecture} has no object queries: use --method grad-cam")

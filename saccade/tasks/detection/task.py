@@ -5,7 +5,7 @@ B images, n boxes of an image, N boxes of all images.
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +15,7 @@ from saccade.data.samples import Batch
 from saccade.engine.collect import Collected
 from saccade.engine.intervals import Resampler
 from saccade.engine.results import Result
-from saccade.engine.task import IndependentParts, LossTerms
+from saccade.engine.task import Direction, IndependentParts, LossTerms
 from saccade.tasks.detection.batches import BoxDataset, BoxSample
 from saccade.tasks.detection.boxes import boxes_to_pixels
 from saccade.tasks.detection.config import DetectionConfig
@@ -41,6 +41,9 @@ class DetectionTask(IndependentParts):
     """
 
     name = "detection"
+    better: Mapping[str, Direction] = dict.fromkeys(
+        ("AP", "AP50", "AP75", "AP small", "AP medium", "AP large", "AR", "mask IoU"), "higher"
+    )
     class_targets: tuple[str, ...] = ("target_labels",)
     smallest_loss = 0.0
 

@@ -22,7 +22,7 @@ from saccade.data.samples import Batch
 from saccade.engine.attention_groups import AttentionGroup, Axis
 from saccade.engine.collect import Collected
 from saccade.engine.intervals import Resampler, remeasure
-from saccade.engine.task import IndependentParts, LossTerm, LossTerms, Task, image_batch
+from saccade.engine.task import Direction, IndependentParts, LossTerm, LossTerms, Task, image_batch
 from saccade.errors import ConfigError
 from saccade.models.mae import MaskedAutoencoder
 from saccade.nn.patches import Size, patchify, unpatchify
@@ -66,6 +66,7 @@ class MaskedImageTask(IndependentParts):
 
     name = "masked_image"
     labels: tuple[str, ...] = ()
+    better: Mapping[str, Direction] = {"loss": "lower"}
     class_targets: tuple[str, ...] = ()
     smallest_loss = 0.0
     target_kind: str  # what a model predicts of a patch

@@ -18,7 +18,7 @@ from saccade.data.vocabulary import MASK, Vocabulary
 from saccade.engine.attention_groups import AttentionGroup, Axis
 from saccade.engine.collect import Collected
 from saccade.engine.intervals import Resampler, remeasure
-from saccade.engine.task import IndependentParts, LossTerm, LossTerms, Task
+from saccade.engine.task import Direction, IndependentParts, LossTerm, LossTerms, Task
 from saccade.errors import ConfigError
 from saccade.models.perceiver_text import PerceiverText
 from saccade.tasks.masked_lm.batches import IGNORE_INDEX
@@ -50,6 +50,9 @@ class MaskedLMTask(IndependentParts):
 
     name = "masked_lm"
     labels: tuple[str, ...] = ()
+    better: Mapping[str, Direction] = {
+        "loss": "lower", "accuracy": "higher", "next-sentence accuracy": "higher",
+    }  # fmt: skip
     class_targets: tuple[str, ...] = ()
     smallest_loss = 0.0
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from saccade.data.samples import Batch
 from saccade.engine.collect import Collected
 from saccade.engine.intervals import Resampler, remeasure
-from saccade.engine.task import IndependentParts, LossTerm, LossTerms, image_batch
+from saccade.engine.task import Direction, IndependentParts, LossTerm, LossTerms, image_batch
 from saccade.errors import ConfigError
 from saccade.tasks.multilabel.metrics import MultiLabelMetrics, best_thresholds, multilabel_metrics
 from saccade.tasks.multilabel.results import MultiLabel
@@ -32,6 +32,7 @@ class MultiLabelTask(IndependentParts):
     """
 
     name = "multilabel"
+    better: Mapping[str, Direction] = {"loss": "lower", "mAP": "higher", "micro F1": "higher"}
     class_targets: tuple[str, ...] = ()  # columns of targets are in the model's order: see the room's open_data
 
     def __init__(
@@ -84,6 +85,9 @@ class MultiLabelTask(IndependentParts):
             raise ConfigError("there are no images to measure on")
         logits, target = collected["logits"].numpy(), collected["target"].numpy() > 0.5
         return multilabel_metrics(logits, target, self.labels, self.thresholds)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        return logits.sigmoid()
 
     def resampler(self, collected: Collected) -> Resampler:
         return remeasure(self.measure, collected)

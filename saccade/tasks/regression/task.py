@@ -3,7 +3,7 @@
 B images.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from saccade.data.samples import Batch
 from saccade.engine.collect import Collected
 from saccade.engine.intervals import Resampler, remeasure
-from saccade.engine.task import IndependentParts, LossTerm, LossTerms, image_batch
+from saccade.engine.task import Direction, IndependentParts, LossTerm, LossTerms, image_batch
 from saccade.errors import ConfigError
 from saccade.tasks.regression.batches import ValueScale
 from saccade.tasks.regression.config import RegressionConfig
@@ -31,6 +31,7 @@ class RegressionTask(IndependentParts):
     """
 
     name = "regression"
+    better: Mapping[str, Direction] = {"R2": "higher", "MAE": "lower", "RMSE": "lower", "Spearman": "higher"}
     class_targets: tuple[str, ...] = ()
     smallest_loss = 0.0
 

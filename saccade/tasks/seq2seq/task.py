@@ -21,7 +21,7 @@ from saccade.data.vocabulary import UNKNOWN, Vocabulary
 from saccade.engine.attention_groups import AttentionGroup, Axis
 from saccade.engine.collect import Collected
 from saccade.engine.intervals import Resampler
-from saccade.engine.task import IndependentParts, LossTerm, LossTerms, Task, image_batch
+from saccade.engine.task import Direction, IndependentParts, LossTerm, LossTerms, Task, image_batch
 from saccade.errors import ConfigError
 from saccade.models.image_to_text import ImageToText
 from saccade.nn.generation import EarlyStopping, beam_search, greedy
@@ -56,6 +56,9 @@ class Seq2SeqTask(IndependentParts):
 
     name = "seq2seq"
     labels: tuple[str, ...] = ()
+    better: Mapping[str, Direction] = {
+        "loss": "lower", "exact": "higher", "BLEU": "higher", "chrF": "higher",
+    }  # fmt: skip
     class_targets: tuple[str, ...] = ()
 
     def __init__(
