@@ -1,9 +1,10 @@
-"""The explorer as a person meets it: latency of a hover, size of the page, of an export and of a recording.
+"""The explorer as a person meets it: latency of a hover, size of the page and of an export, memory of the server.
 
     python benchmarks/explorer.py --model vit_b16
 
 Needs the extras `look` and `test`, and chromium. The weights are random: sizes and times do not depend on them. A hover
 is measured in the browser, from the pointer's event to the row on the image, over patches that were not fetched before.
+Memory is the resident memory of the server's process (Linux).
 """
 
 import argparse
@@ -15,8 +16,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import uvicorn
+from growth import memory
 from machine import describe
 from playwright.sync_api import Page, sync_playwright
 from sklearn.datasets import load_sample_image
@@ -34,6 +37,9 @@ from saccade.models.catalogue import ZOO
 from saccade.tasks.loading import predictor_of
 from saccade.web import open_socket
 
+BUDGET = 256 * 2**20  # bytes of recordings and uploads, `saccade look --memory`
+IMAGES = 60  # of which recordings are made one after the other
+
 WATCH = """() => {
   window.times = [];
   let start = 0;
@@ -50,8 +56,9 @@ def session_of(name: str) -> Session:
     size = model.config.image_size
     labels = tuple(f"class {index}" for index in range(model.config.num_classes))
     predictor = predictor_of(LoadedModel(model, ZOO[name], labels, Preprocessing(size=size)))
-    image = OpenImage("flower.jpg", encode(load_sample_image("flower.jpg")))
-    return Session([OpenModel(name, predictor)], [image], 2**30)
+    flower = load_sample_image("flower.jpg")
+    images = [OpenImage(f"flower {n}.jpg", encode(np.roll(flower, 8 * n, axis=1))) for n in range(IMAGES)]
+    return Session([OpenModel(name, predictor)], images, BUDGET)
 
 
 def hover_times(page: Page, grid: tuple[int, int], hovers: int) -> list[float]:
@@ -71,6 +78,7 @@ def hover_times(page: Page, grid: tuple[int, int], hovers: int) -> list[float]:
 
 def measure(name: str, hovers: int) -> dict[str, Any]:
     session = session_of(name)
+    before = memory("VmRSS")
     listener = open_socket(HOST, 0)
     server = uvicorn.Server(configuration(session))
     threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True).start()
@@ -81,12 +89,17 @@ def measure(name: str, hovers: int) -> dict[str, Any]:
         page.goto(f"http://{HOST}:{listener.getsockname()[1]}/")
         page.wait_for_selector('body[data-loaded="ready"]', timeout=120_000)
         first = time.perf_counter() - start
+        one_image = memory("VmRSS")
         recording = session.recording("0", "0", Change())
         layout = recording.streams[0].keys.layout
         assert layout is not None
         times = hover_times(page, layout.grid, hovers)
         browser.close()
+    for key in session.inputs:
+        session.recording("0", key, Change())
+    all_images = memory("VmRSS")
     server.should_exit = True
+    session.inputs = {"0": session.inputs["0"]}  # that is exported
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "page.html"
         file.write_text(export_page(session))
@@ -96,6 +109,10 @@ def measure(name: str, hovers: int) -> dict[str, Any]:
         "hover, 95th percentile": f"{statistics.quantiles(times, n=20)[-1]:.0f} ms",
         "from the address to the first row": f"{first:.1f} s",
         "recording in memory": f"{recording.nbytes / 1e6:.1f} MB",
+        "server: libraries and the model": f"{before / 1e6:.0f} MB",
+        "server, one image opened": f"{one_image / 1e6:.0f} MB",
+        f"server, {IMAGES} images opened, --memory 256MiB": f"{all_images / 1e6:.0f} MB, {len(session.recordings)} "
+        f"recordings of {session.recordings.nbytes / 1e6:.0f} MB",
         "export of one image": f"{exported / 1e6:.2f} MB",
         "the page without images": f"{sum(len(page_text(each).encode()) for each in page_names()) / 1e3:.0f} kB",
     }

@@ -12,11 +12,10 @@ from saccade.engine.task import Direction
 
 @dataclass(frozen=True)
 class ComparedRow:
-    """A measure of two models: its name, their values, and when it is better ("" for what is no quality)."""
+    """A measure of two models: its name with which value is better, and their values."""
 
-    title: str
+    title: Markup
     cells: tuple[Markup, Markup]
-    better: str
 
 
 def compared_row(
@@ -27,7 +26,8 @@ def compared_row(
     for number, (text, small) in enumerate(zip(texts, below)):
         value = Markup('<b><span role="img" aria-label="better">✓</span> {}</b>' if number == best else "{}")
         cells.append(value.format(text) + (Markup("<br><small>{}</small>").format(small) if small else ""))
-    return ComparedRow(title, (cells[0], cells[1]), better or "")
+    direction = Markup("<br><small>{} is better</small>").format(better) if better else Markup("")
+    return ComparedRow(Markup("{}").format(title) + direction, (cells[0], cells[1]))
 
 
 def cost_rows(models: Sequence[ModelSummary] | Sequence[ModelCost]) -> list[ComparedRow]:

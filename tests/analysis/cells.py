@@ -139,7 +139,7 @@ REFUSALS: dict[str, dict[str, str]] = {
     "flow": {**WITHOUT_ATTENTION, **MEAN},
     "relevance": {**WITHOUT_ATTENTION, **WITHOUT_CLASSES},
     "grad-cam": {**WORDS, **WITHOUT_CLASSES, "perceiver": "use relevance"},
-    "attnlrp": {**dict.fromkeys(WITHOUT_ATTENTION, "grad-cam"), **WORDS, **WITHOUT_CLASSES, "local": "grad-cam", "axial": "grad-cam"},
+    "attnlrp": {**dict.fromkeys((*WITHOUT_ATTENTION, "local", "axial"), "grad-cam"), **WORDS, **WITHOUT_CLASSES},
     "occlusion map": {**WORDS, **WITHOUT_CLASSES, **ONE_CLASS},
     "positions": {**PLACES, "perceiver": "shift and shuffle"},
     "token-pca": {**TEXTS, **LATENTS},

@@ -12,6 +12,7 @@ from saccade.analysis.activations import activations
 from saccade.analysis.faithfulness import area, blob, curves, faithfulness, interval, saco, saco_of
 from saccade.analysis.inputs import open_images
 from saccade.analysis.map_score import score_map
+from saccade.analysis.outputs import best_query
 from saccade.analysis.sanity import correlation, randomise, sanity_check
 from saccade.cli.analyses.believe import default_methods
 from saccade.cli.main import main
@@ -113,10 +114,13 @@ def test_the_default_methods_are_those_that_a_network_has() -> None:
     assert default_methods(build("perceiver")) == ["attention", "rollout", "relevance", "attnlrp"]
 
 
-@pytest.mark.parametrize("name", ["detr", "yolo", "segmentation"])
-def test_models_without_a_class_of_the_image_have_no_sanity_check(name: str) -> None:
-    with pytest.raises(ConfigError, match="the class of a whole image"):
-        sanity_check(build(name), IMAGE, ["grad-cam"])
+def test_the_sanity_check_of_a_box_is_of_one_query() -> None:
+    """The best of the trained model, whichever is the best of the randomised one."""
+    predictor = build("yolo", 32)
+    best = best_query(predictor.model(predictor.prepare(IMAGE)[None]))
+    first, same = (sanity_check(predictor, IMAGE, ["grad-cam"], query=query).correlation for query in (None, best))
+    np.testing.assert_array_equal(first, same)
+    assert first[0, 0] == pytest.approx(1)
 
 
 def test_activations_of_a_text_are_refused() -> None:

@@ -99,7 +99,7 @@ def test_a_single_text_has_no_probability() -> None:
         lambda: image_map(predictor, image(), "rise", masks=RiseMasks(4)),
         lambda: score_map(predictor, predictor.prepare(image())[None], torch.rand(4, 4)),
     ):
-        with pytest.raises(ConfigError, match="give two or more classes, or texts"):
+        with pytest.raises(ConfigError, match="where there is only one, it is 1"):
             refused()
     for texts in ((), ("a", "a"), ("a", " ")):
         with pytest.raises(ConfigError, match="each once"):
@@ -141,6 +141,6 @@ def test_explain_without_a_method_scores_the_rollout_or_names_the_reason() -> No
     values = torch.from_numpy(image_map(predictor, image(), "rollout").values)
     assert str(score_map(predictor, predictor.prepare(image())[None], values)) in line
     assert "rollout" not in explain(predictor, [image()]).lines[0]
-    for name, reason in (("detr", "a model for detection gives none"), ("depth", "of a place or a query")):
+    for name, reason in (("detr", "this model for detection gives none"), ("depth", "of a place or a query")):
         point = (0.5, 0.5) if name == "depth" else None
         assert reason in explain(build(name), [image()], point=point, score=True).lines[-1]

@@ -18,7 +18,6 @@ from saccade.engine.evaluation import evaluate
 from saccade.errors import CheckpointError, ConfigError, DataError
 from saccade.reporting.draw import class_colour
 from saccade.runs import write_task_report
-from saccade.tasks import table
 from saccade.tasks.dense.depth_room import ROOM as DEPTH_ROOM
 from saccade.tasks.dense.sources import open_dense
 from saccade.training.config import resolve
@@ -92,8 +91,7 @@ def test_the_whole_way(task: str, tmp_path: Path, capsys: pytest.CaptureFixture[
         assert "no option max_depth" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="no option top"):
         saccade.load(run.path, options={"top": 3})
-    with pytest.raises(ConfigError, match="--point"):
-        table.report(task).explain(predictor, [picture], budget="1 GiB")
+    assert "; rollout over" in saccade.explain(predictor, [picture]).lines[0]
 
 
 def test_a_batch_holds_images_of_several_sizes(tmp_path: Path) -> None:
