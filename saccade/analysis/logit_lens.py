@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from saccade.analysis.inputs import ImageBatches, class_probabilities
+from saccade.analysis.inputs import ImageBatches, class_probabilities, gives_probabilities
 from saccade.analysis.layers import image_blocks
 from saccade.analysis.result import to_plain
 from saccade.engine.predictor import Predictor
@@ -88,9 +88,9 @@ def logit_lens(
     Raises:
         ConfigError: the model has no classes, or no blocks over an image.
     """
-    if not predictor.labels:
+    if not gives_probabilities(predictor):
         raise ConfigError(
-            "the logit lens needs a classifier: this model has no classes; the analysis cka compares its layers"
+            "the logit lens needs classes of a whole image, and this model has none; the analysis cka compares its layers"
         )
     names: tuple[str, ...] = ()
     probabilities, targets, done = [], [], 0
