@@ -90,7 +90,7 @@ def logit_lens(
     """
     if not gives_probabilities(predictor):
         raise ConfigError(
-            "the logit lens needs classes of a whole image, and this model has none; the analysis cka compares its layers"
+            "the logit lens needs a class of the image, and this model has none; the analysis cka compares its layers"
         )
     names: tuple[str, ...] = ()
     probabilities, targets, done = [], [], 0
