@@ -12,7 +12,7 @@ from saccade.engine.collect import Collected
 from saccade.engine.task import LossTerms, Task
 from saccade.errors import ConfigError
 from saccade.models.dpt import DPTOutput
-from saccade.tasks.dense.alignment import aligned_depth, best_scale_and_shift, median
+from saccade.tasks.dense.alignment import aligned_depth, best_scale_and_shift, measurable, median
 from saccade.tasks.dense.config import DepthConfig, SegmentationConfig
 from saccade.tasks.dense.depth import DepthTask
 from saccade.tasks.dense.depth_losses import gradient_means, normalized, ssitrim_loss
@@ -219,6 +219,11 @@ def test_an_inverse_depth_becomes_metres_only_by_scale_and_shift() -> None:
     assert aligned.flatten().tolist() == pytest.approx([1, 2, 4, 8], rel=1e-4)
     with pytest.raises(ValueError, match="scale-shift"):
         aligned_depth(pred, target, "scale", inverse=True)
+    metres = aligned_depth(1 / pred, target, "scale-shift", inverse=False)
+    assert metres.flatten().tolist() == pytest.approx([1, 2, 4, 8], rel=1e-4)
+    limited = aligned_depth(pred, target, "scale-shift", inverse=True, max_depth=5.0)
+    assert limited.flatten().tolist() == pytest.approx([1, 2, 4, 5], rel=1e-4)
+    assert measurable(target, 2.0).isnan().tolist() == [[False, True], [True, True]]
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 8])

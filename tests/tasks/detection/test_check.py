@@ -23,7 +23,13 @@ from tests.tasks.detection.test_sources import WHOLE, write_coco, write_voc
     [
         ((2.0, 3.0, 12.0, 9.0), None, None),
         ((0.0, 0.0, 40.5, 24.0), None, None),
+        ((-1.0, 0.0, 41.0, 25.0), None, None),  # a pixel beyond an edge is rounding
         ((5.0, 5.0, 5.0, 9.0), "empty", None),
+        ((5.0, 9.0, 9.0, 9.0), "empty", None),
+        ((3.0, 24.0, 9.0, 40.0), "outside", None),
+        ((0.0, 5.0, 41.0, 30.0), "corners", (0.0, 5.0, 40.0, 24.0)),
+        ((20.0, 5.0, 40.0, 30.0), "outside", (20.0, 5.0, 40.0, 24.0)),  # as corners it would be empty
+        ((5.0, 14.0, 45.0, 28.0), "outside", (5.0, 14.0, 40.0, 24.0)),
         ((12.0, 3.0, 2.0, 9.0), "negative", (2.0, 3.0, 12.0, 9.0)),
         ((-6.0, 3.0, 12.0, 9.0), "outside", (0.0, 3.0, 12.0, 9.0)),
         ((3.0, -6.0, 12.0, 9.0), "outside", (3.0, 0.0, 12.0, 9.0)),

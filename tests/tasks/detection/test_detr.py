@@ -88,12 +88,12 @@ def test_several_queries_for_an_object() -> None:
 def test_the_number_of_matches_follows_from_the_targets(repeats: int) -> None:
     """Images with no object, some, and more than there are queries."""
     torch.manual_seed(0)
-    logits, boxes, targets = torch.randn(5, 4, 5), random_boxes(5, 4), random_boxes(5, 6)
+    logits, boxes, targets = torch.randn(5, 5, 5), random_boxes(5, 5), random_boxes(5, 6)
     classes = torch.full((5, 6), -1)
     for image, count in enumerate((0, 1, 2, 4, 6)):
         classes[image, :count] = 1
     matches = HungarianMatcher()(logits, boxes, classes, targets, repeats=repeats)
-    assert num_matches(classes, 4, repeats).item() == len(matches.image)
+    assert num_matches(classes, 5, repeats).item() == len(matches.image)
 
 
 def test_the_loss_equals_hugging_faces() -> None:

@@ -40,6 +40,39 @@ def test_a_location_learns_what_is_near_and_of_its_size() -> None:
     both = assign_targets(locations, strides, nested, torch.tensor([[0, 3]]))[0]
     assert both[:64].max() == 1  # the smaller one wins where both fit
     assert (assign_targets(locations, strides, boxes, torch.full((1, 3), -1)) == -1).all()
+    # Locations on the edges of a box are inside; beyond one edge they are not, nor above or below.
+    edges = torch.tensor([[[12.0, 12.0, 20.0, 28.0]]])
+    inside = assign_targets(locations, strides, edges, torch.tensor([[0]]))[0, :64] == 0
+    assert locations[:64][inside].tolist() == [[12, 12], [20, 12], [12, 20], [20, 20], [12, 28], [20, 28]]
+    # Up to three strides from the middle to the farthest edge a box belongs to the finer map.
+    for half, is_fine in ((24.0, True), (24.5, False)):
+        box = torch.tensor([[[32 - half, 30.0, 32 + half, 34.0]]])
+        fine = (assign_targets(locations, strides, box + 4.0, torch.tensor([[0]]))[0, :64] == 0).any()
+        assert bool(fine) == is_fine
+
+
+def test_the_loss_by_hand() -> None:
+    """Two locations, each in the middle of an object: focal loss of every class everywhere, 1 - GIoU of these boxes."""
+    target = torch.tensor([[[0.25, 0.25, 0.5, 0.5], [0.75, 0.75, 0.5, 0.5]]])
+    batch = batch_of(torch.tensor([[0, 3]]), target)
+    logits = torch.randn(1, 3, 4, generator=torch.Generator().manual_seed(0))
+    pred = torch.tensor([[[0.25, 0.25, 0.25, 0.5], [0.75, 0.75, 0.5, 0.5], [0.5, 0.5, 0.1, 0.1]]])
+    locations = torch.tensor([[1.0, 1.0], [3.0, 3.0], [-9.0, 3.0]])
+    outputs = YoloOutput(logits, pred, locations, torch.ones(3))
+    task = FcosTask(LABELS)
+    batch.labels["valid"] = torch.ones(1, 4, 4, dtype=torch.bool)  # type: ignore[index]
+    terms = task.train_step(lambda images, valid: outputs, batch)  # type: ignore[arg-type]
+    is_class = torch.zeros(3, 4)
+    is_class[0, 0], is_class[1, 3] = 1.0, 1.0
+    p = torch.where(is_class > 0, logits[0].sigmoid(), 1 - logits[0].sigmoid())
+    focal = -torch.where(is_class > 0, 0.25, 0.75) * (1 - p) ** 2 * p.log()
+    assert terms.loss["loss_focal"].total.item() == pytest.approx(focal.sum().item(), rel=1e-5)
+    assert terms.loss["loss_giou"].total.item() == pytest.approx(0.5, rel=1e-5)  # IoU 1/2 and 1
+    assert terms.metrics["IoU"].total.item() == pytest.approx(1.5, rel=1e-5)
+    assert (terms.loss["loss_giou"].weight, terms.metrics["loss_giou"].weight) == (2.0, 1.0)
+    crowds = {**batch.labels, "crowd_boxes": torch.tensor([[[0.25, 0.25, 0.5, 0.5]]])}  # type: ignore[dict-item]
+    crowded = task.train_step(lambda images, valid: outputs, batch._replace(labels=crowds))  # type: ignore[arg-type]
+    assert crowded.loss["loss_focal"].total.item() == pytest.approx(focal.sum().item(), rel=1e-5)  # it has an object
 
 
 def test_suppression_leaves_one_box_of_many() -> None:

@@ -44,6 +44,12 @@ def test_a_patch_is_compared_without_its_brightness_and_contrast() -> None:
     task = MaskedPixelsTask((2, 2), PLAIN)
     plain, brighter = (masked_loss(task, outputs, x).item() for x in (images, 3 * images + 5))
     assert plain == pytest.approx(brighter, rel=1e-4)
+    errors = []
+    for image, pred in zip(images[:, 0], outputs.pred):
+        for patch, one in zip((image[:2, :2], image[:2, 2:], image[2:, :2], image[2:, 2:]), pred):
+            target = (patch - patch.mean()) / (patch.var() + 1e-6).sqrt()  # the variance of n - 1, as in MAE's code
+            errors.append((one - target.flatten()).square().mean().item())
+    assert plain == pytest.approx(sum(errors) / 8, rel=1e-5)
 
 
 def test_colours_are_three_bits_a_channel() -> None:
@@ -53,6 +59,8 @@ def test_colours_are_three_bits_a_channel() -> None:
     colours = MaskedColoursTask((2, 2), PLAIN).colours(levels)
     assert colours.tolist() == [[0, 7 + 4 * 8 + 1 * 64, 0, 0]]
     assert LEVELS == COLOURS
+    white = MaskedColoursTask((2, 2), PLAIN).colours(torch.ones(1, 3, 4, 4))
+    assert white.tolist() == [[511] * 4]
 
 
 def test_the_loss_of_colours_is_cross_entropy() -> None:

@@ -13,7 +13,7 @@ from saccade.data.texts import Texts
 from saccade.data.vocabulary import Vocabulary
 from saccade.engine.collect import Collected
 from saccade.errors import ConfigError
-from saccade.models.bert import Bert, BertConfig
+from saccade.models.bert import Bert, BertConfig, BertOutput
 from saccade.nn.transformer import BlockConfig
 from saccade.tasks.masked_lm.batches import IGNORE_INDEX, MaskedTextDataset, TokenMasking
 from saccade.tasks.masked_lm.bayes_optimum import bayes_optimum
@@ -49,6 +49,35 @@ def test_only_masked_tokens_count() -> None:
     assert (metrics.hidden, metrics.images) == (3, 2)
     assert metrics.follows == pytest.approx(terms.metrics["next-sentence accuracy"].total.item() / 2)
     assert MaskedLMMetrics.from_dict(metrics.to_dict()) == metrics
+
+
+def test_accuracy_is_of_the_masked_tokens() -> None:
+    task = MaskedLMTask(VOCABULARY)
+    texts = batch([[IGNORE_INDEX, 6, 7], [IGNORE_INDEX, IGNORE_INDEX, 8]], [0, 1])
+    logits = torch.zeros(2, 3, VOCABULARY.size)
+    for text, place, token in ((0, 0, 5), (0, 1, 6), (0, 2, 6), (1, 2, 8)):
+        logits[text, place, token] = 9.0  # two of three are right
+    outputs = BertOutput(logits, logits=logits, follows=torch.tensor([[2.0, 1.0], [3.0, 1.0]]))
+    terms = task.loss_terms(outputs, texts)
+    assert terms.metrics["accuracy"].total == 2
+    assert terms.metrics["next-sentence accuracy"].total == 1
+    metrics = task.measure(Collected(task.collect(outputs, texts), texts.names))
+    assert (metrics.accuracy, metrics.follows) == pytest.approx((2 / 3, 1 / 2))
+    one = batch([[6]])
+    logits = torch.eye(VOCABULARY.size)[None, 6:7]
+    outputs = BertOutput(logits, logits=logits)
+    assert task.measure(Collected(task.collect(outputs, one), one.names)).accuracy == 1
+
+
+def test_of_two_texts_the_second_begins_after_the_first_end() -> None:
+    task = MaskedLMTask(VOCABULARY, max_length=7)
+    pair = task.text_batch(["un deux [SEP] trois"], ["a"])
+    tokens = pair.inputs[0].tolist()
+    assert (tokens[0], tokens[-1], tokens.index(VOCABULARY.end)) == (VOCABULARY.begin, VOCABULARY.end, 3)
+    assert pair.labels["types"].tolist() == [[0, 0, 0, 0, 1, 1]]  # type: ignore[index]
+    assert task.text_batch(["un deux trois quatre un"], ["a"]).inputs.shape == (1, 7)  # as many as the model reads
+    with pytest.raises(ConfigError, match="8 tokens"):
+        task.text_batch(["un deux trois quatre un deux"], ["a"])
 
 
 def test_without_masked_tokens_the_loss_is_0() -> None:

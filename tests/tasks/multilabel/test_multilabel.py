@@ -96,6 +96,35 @@ def test_a_missing_image_is_named_with_its_line(tmp_path: Path) -> None:
         open_multilabel(path)
 
 
+def test_the_loss_with_smoothed_labels_and_its_smallest_value() -> None:
+    logits = torch.tensor([[0.5, -1.0, 2.0], [0.0, 1.0, -3.0]])
+    batch = Batch(torch.zeros(2, 1), torch.tensor([[1, 0, 1], [0, 1, 1]]), ("",) * 2, torch.arange(2))
+    task = MultiLabelTask("abc", label_smoothing=0.2)
+
+    def loss(logits: torch.Tensor) -> float:
+        terms = task.train_step(lambda inputs: logits, batch)  # type: ignore[arg-type]
+        return terms.value(task.counts(nn.Identity(), batch)).item()
+
+    smooth, p = torch.tensor([[0.9, 0.1, 0.9], [0.1, 0.9, 0.9]]), logits.sigmoid()
+    assert loss(logits) == pytest.approx(-(smooth * p.log() + (1 - smooth) * (1 - p).log()).mean().item(), rel=1e-5)
+    assert loss((smooth / (1 - smooth)).log()) == pytest.approx(task.smallest_loss, rel=1e-5)
+    assert MultiLabelTask("abc").smallest_loss == 0
+    terms = task.train_step(lambda inputs: logits, batch)  # type: ignore[arg-type]
+    assert terms.metrics["all labels right"].total == 1
+    targets = np.array([[1, 0, 0], [1, 0, 1], [0, 0, 1], [1, 0, 0]])
+    assert positive_weights(targets, 3.0).tolist() == pytest.approx([1 / 3, 3, 1])
+
+
+def test_thresholds_and_the_number_of_labels_shown_have_limits() -> None:
+    limits = MultiLabelTask("ab", thresholds=[0.0, 1.0], top=1)
+    (result,) = limits.classify(torch.tensor([[-50.0, 50.0]]), ["a.png"])
+    assert result.labels == ("b", "a")  # at a threshold is above it
+    assert len(result.top) == 1
+    for changes in ({"thresholds": [0.5, 1.5]}, {"thresholds": [-0.1, 0.5]}, {"top": 0}, {"label_smoothing": 1.0}):
+        with pytest.raises(ConfigError):
+            MultiLabelTask("ab", **changes)
+
+
 def test_an_image_in_several_folders_has_several_labels(tmp_path: Path) -> None:
     for number in range(3):
         save_image(tmp_path / "cat" / f"{number}.png", number)
