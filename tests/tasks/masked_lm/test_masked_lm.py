@@ -53,20 +53,21 @@ def test_only_masked_tokens_count() -> None:
 
 def test_accuracy_is_of_the_masked_tokens() -> None:
     task = MaskedLMTask(VOCABULARY)
-    texts = batch([[IGNORE_INDEX, 6, 7], [IGNORE_INDEX, IGNORE_INDEX, 8]], [0, 1])
+    texts = batch([[IGNORE_INDEX, 6, IGNORE_INDEX], [IGNORE_INDEX, IGNORE_INDEX, 8]], [0, 1])
     logits = torch.zeros(2, 3, VOCABULARY.size)
-    for text, place, token in ((0, 0, 5), (0, 1, 6), (0, 2, 6), (1, 2, 8)):
-        logits[text, place, token] = 9.0  # two of three are right
-    outputs = BertOutput(logits, logits=logits, follows=torch.tensor([[2.0, 1.0], [3.0, 1.0]]))
+    for text, place, token in ((0, 0, 5), (0, 1, 6), (0, 2, 6), (1, 2, 7)):
+        logits[text, place, token] = 9.0  # one of two is right
+    outputs = BertOutput(logits, logits=logits, follows=torch.tensor([[2.0, 1.0], [1.0, 3.0]]))
     terms = task.loss_terms(outputs, texts)
-    assert terms.metrics["accuracy"].total == 2
-    assert terms.metrics["next-sentence accuracy"].total == 1
+    assert terms.metrics["accuracy"].total == 1
+    assert task.counts(torch.nn.Identity(), texts)[terms.metrics["accuracy"].count] == 2
+    assert terms.metrics["next-sentence accuracy"].total == 2
     metrics = task.measure(Collected(task.collect(outputs, texts), texts.names))
-    assert (metrics.accuracy, metrics.follows) == pytest.approx((2 / 3, 1 / 2))
-    one = batch([[6]])
-    logits = torch.eye(VOCABULARY.size)[None, 6:7]
-    outputs = BertOutput(logits, logits=logits)
-    assert task.measure(Collected(task.collect(outputs, one), one.names)).accuracy == 1
+    assert (metrics.accuracy, metrics.follows, metrics.hidden) == (1 / 2, 1, 2)
+    one, logits = batch([[6]]), torch.eye(VOCABULARY.size)[None, 6:7]
+    metrics = task.measure(Collected(task.collect(BertOutput(logits, logits=logits), one), one.names))
+    assert metrics.accuracy == 1
+    assert metrics.loss == pytest.approx(-logits[0, 0].log_softmax(0)[6].item(), rel=1e-5)
 
 
 def test_of_two_texts_the_second_begins_after_the_first_end() -> None:
