@@ -7,6 +7,8 @@ from typing import Any, ClassVar, NamedTuple
 from torch import Tensor, nn
 
 from saccade.data.samples import Batch
+from saccade.engine.exported import GraphFunction
+from saccade.errors import ConfigError
 
 
 class Trial(NamedTuple):
@@ -49,6 +51,12 @@ class GraphPart(ABC):
     def trials(self, model: nn.Module) -> Sequence[Trial]:
         """Inputs for the comparison with PyTorch, in batches of 1, 2 and 5; the last ones are used for tracing."""
 
+    def collect(
+        self, outputs: Mapping[str, Tensor], batch: Batch, parts: Mapping[str, GraphFunction]
+    ) -> dict[str, Tensor]:
+        """As :meth:`GraphEnd.collect`, of a part that is the model's file itself; `batch` holds the part's input."""
+        raise ConfigError("this part of a model is not measured by itself")
+
 
 class GraphEnd(ABC):
     """From a model's input to the named results of its task, in operations that :func:`torch.export.export` traces.
@@ -78,6 +86,13 @@ class GraphEnd(ABC):
         return ()
 
     @abstractmethod
-    def collect(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        """Tensors that the task's metrics need from a batch of data with targets, as
-        :meth:`saccade.engine.task.Task.collect`."""
+    def collect(
+        self, outputs: Mapping[str, Tensor], batch: Batch, parts: Mapping[str, GraphFunction]
+    ) -> dict[str, Tensor]:
+        """What the task's metrics need of a batch of data with targets, as :meth:`saccade.engine.task.Task.collect`.
+
+        Args:
+            outputs: of the graph for the images of the batch.
+            batch: the images as they are in their files, with the targets.
+            parts: the model's other graphs, by name.
+        """

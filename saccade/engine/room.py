@@ -124,16 +124,21 @@ class TaskRoom(ABC):
     def card(self) -> ModelCard:
         """Description of a model of this task."""
 
-    def graph_end(self, source: LoadedModel) -> GraphEnd:
-        """The last part of an exported graph for a model of this task.
+    def graph_end(self, source: LoadedModel, task: Task) -> GraphEnd:
+        """The end of an exported graph of a model of this task.
+
+        Args:
+            source: the model; in evaluation without weights.
+            task: of :meth:`task`, with the options of its predictions.
 
         Raises:
             ConfigError: this kind of model cannot be exported.
         """
         raise ConfigError(f"models of the task {self.name} cannot be exported: docs/export.md lists those that can")
 
-    def text_parts(self, source: LoadedModel) -> tuple[GraphPart, ...]:
-        """The exported graphs of a text model of this task; the first is the file itself.
+    def text_parts(self, source: LoadedModel, task: Task) -> tuple[GraphPart, ...]:
+        """The exported graphs of a model of this task that reads texts; the first is the file itself. Arguments as for
+        :meth:`graph_end`.
 
         Raises:
             ConfigError: this kind of model cannot be exported.

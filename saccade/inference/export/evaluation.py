@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torchvision.transforms.v2.functional as functional
 from PIL import Image
@@ -14,11 +15,12 @@ from saccade.checkpoints.directory import LoadedModel
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch
 from saccade.engine.evaluation import Evaluation, collect_split
-from saccade.engine.graph_end import GraphEnd
+from saccade.engine.exported import GraphFunction
+from saccade.engine.graph_end import GraphEnd, GraphPart
 from saccade.engine.room import TaskRoom
 from saccade.engine.task import Task
 from saccade.errors import ConfigError
-from saccade.inference.export.metadata import Metadata, exported_file
+from saccade.inference.export.metadata import Metadata, exported_file, part_file
 from saccade.inference.export.sessions import Session, open_session
 from saccade.models.zoo import build
 from saccade.nn.matmul_precision import MatmulPrecision
@@ -57,22 +59,35 @@ class ExportedModel:
 
 
 class ExportedSteps:
-    """How a file is run on a batch of data, and what is kept of its outputs."""
+    """How a file is run on a batch of data, and what is kept of its outputs.
 
-    def __init__(self, session: Session, end: GraphEnd):
-        self.session, self.end = session, end
+    Args:
+        session: of the file.
+        end: of its task.
+        parts: the model's other graphs, by name.
+    """
+
+    def __init__(self, session: Session, end: GraphEnd | GraphPart, parts: Mapping[str, GraphFunction]):
+        self.session, self.end, self.parts = session, end, parts
 
     def eval_step(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Pixels ``[B, C, H, W]`` -> the file's outputs."""
+        """Pixels ``[B, C, H, W]``, or the input of a part -> the file's outputs."""
+        if isinstance(self.end, GraphPart):
+            (name,) = self.end.inputs
+            return tensors_of(self.session.run({name: batch.inputs.numpy()}))
         inputs = {"images": batch.inputs.permute(0, 2, 3, 1).to(torch.uint8).contiguous().numpy()}
         if self.end.padded:
             assert isinstance(batch.labels, dict)
             valid = batch.labels["valid"]
             inputs["sizes"] = torch.stack((valid.any(2).sum(1), valid.any(1).sum(1)), dim=1).numpy()
-        return {name: torch.from_numpy(values) for name, values in self.session.run(inputs).items()}
+        return tensors_of(self.session.run(inputs))
 
     def collect(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        return self.end.collect(outputs, batch)
+        return self.end.collect(outputs, batch, self.parts)
+
+
+def tensors_of(arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(values) for name, values in arrays.items()}
 
 
 def evaluate_exported(
@@ -88,7 +103,7 @@ def evaluate_exported(
 ) -> tuple[Evaluation, Task]:
     """Measure an exported file on a data set; arguments as for :func:`saccade.engine.evaluation.evaluate`.
 
-    Images go through the graph one at a time, unless it takes padded batches.
+    Images go through the graph one at a time, unless it takes padded batches; texts in batches.
 
     Args:
         path: of the file.
@@ -106,15 +121,17 @@ def evaluate_exported(
     metadata = Metadata.read(session.properties, file)
     with torch.device("meta"):
         model = build(metadata.architecture, metadata.config)
+    pixels = RawPixels.from_dict(metadata.preprocessing) if metadata.reads_images else None
     source = LoadedModel(
-        model, metadata.architecture, tuple(metadata.labels), RawPixels.from_dict(metadata.preprocessing),
-        task=metadata.task, provenance=metadata.provenance, task_state=metadata.task_state,
+        model, metadata.architecture, tuple(metadata.labels), pixels, task=metadata.task,
+        provenance=metadata.provenance, task_state=metadata.task_state,
         vocabulary=dict(metadata.exported_task({}).vocabulary),
     )  # fmt: skip
     room = room_of(metadata.task)
     task = room.task(source, options)
     view = ExportedModel(source, room, task, source.labels, nn.Identity(), torch.device("cpu"), "highest")
-    end = room.graph_end(source)
-    size = batch_size if end.padded else 1
-    collected, parts, note = collect_split(view, data, ExportedSteps(session, end), split, size, workers, on_inputs)
-    return Evaluation(task.measure(collected), "+".join(parts), collected, note), task
+    end = room.graph_end(source, task) if metadata.reads_images else room.text_parts(source, task)[0]
+    size = batch_size if metadata.padded or not metadata.reads_images else 1
+    steps = ExportedSteps(session, end, {name: open_session(part_file(file, name)).run for name in metadata.parts})
+    collected, splits, note = collect_split(view, data, steps, split, size, workers, on_inputs)
+    return Evaluation(task.measure(collected), "+".join(splits), collected, note), task

@@ -21,6 +21,7 @@ from saccade.inference.export.graph import ExportGraph, attention_paths, trace_g
 from saccade.inference.export.metadata import SUFFIXES, Metadata, part_file
 from saccade.inference.export.onnx_file import write_onnx
 from saccade.inference.export.openvino_file import write_openvino
+from saccade.inference.export.openvino_int8 import write_openvino_int8
 from saccade.inference.export.parity import (
     TOLERANCE,
     Parity,
@@ -28,6 +29,7 @@ from saccade.inference.export.parity import (
     ParityRow,
     check_parity,
     first_difference,
+    inputs_of,
     real_images,
 )
 from saccade.inference.export.part import PartGraph, merged_vocabulary, part_rows, trace_part
@@ -36,10 +38,12 @@ from saccade.inference.export.precision import (
     calibration_images,
     check_precision,
     lower_precision,
+    preprocessing_nodes,
 )
 from saccade.inference.export.sessions import Session, open_session
 from saccade.inference.export.torch_file import ProgramSession, write_program
 from saccade.inference.rewriting import REWRITES, WITH_WEIGHTS, rewritten
+from saccade.nn.attention import Attention
 from saccade.nn.mode import evaluation_mode
 from saccade.version import __version__
 
@@ -102,7 +106,7 @@ def export_predictor(
     check_precision_option(precision, to, predictor.reads_images)
     if not predictor.reads_images:
         return export_texts(predictor, path, to, attention, TOLERANCE[to] if tolerance is None else tolerance)
-    end = predictor.room.graph_end(source)
+    end = predictor.room.graph_end(source, predictor.task)
     limit = TOLERANCE[to] if tolerance is None else tolerance
     with evaluation_mode(predictor.model), tempfile.TemporaryDirectory() as folder:
         paths = attention_paths(predictor.model, attention)
@@ -127,15 +131,15 @@ def export_predictor(
         check = None
         if precision != "f32":
             assert onnx_path is not None
-            compared = pictures if images else calibration_images(predictor.preprocess.channels)
-            check = shortened(written, onnx_path, plain, compared, replace(metadata, precision=precision))
+            crops = pictures if images else calibration_images(predictor.preprocess.channels)
+            check = shortened(written, onnx_path, plain, crops, replace(metadata, precision=precision))
         place(written, path)
     return Exported(path, parity, graph.outputs, check)
 
 
 def check_precision_option(precision: Precision, to: Target, reads_images: bool) -> None:
     """Raise ConfigError for a precision that is none of a format."""
-    able = {"onnx": ("f32", "bf16", "int8"), "openvino": ("f32", "bf16"), "torch": ("f32",)}[to]
+    able = {"onnx": ("f32", "bf16", "int8"), "openvino": ("f32", "bf16", "int8"), "torch": ("f32",)}[to]
     if precision not in able:
         raise ConfigError(f"--to {to} has the precisions {', '.join(able)}, not {precision}")
     if precision != "f32" and not reads_images:
@@ -148,16 +152,22 @@ def shortened(
     """Give a file that was written weights of fewer bits, and compare its results with the model's."""
     files = [written, written.with_suffix(".bin")]
     before = sum(file.stat().st_size for file in files if file.exists())
-    lower_precision(onnx_path, metadata)
-    if written != onnx_path:
-        write_openvino(onnx_path, metadata, written)
+    if written != onnx_path and metadata.precision == "int8":
+        inputs = [inputs_of(plain, [picture]) for picture in pictures[::2]]
+        pictures = pictures[1::2]  # compared on others than those that the ranges are from
+        attention = any(isinstance(module, Attention) for module in plain.modules())
+        write_openvino_int8(onnx_path, metadata, written, inputs, preprocessing_nodes(onnx_path), attention)
+    else:
+        lower_precision(onnx_path, metadata)
+        if written != onnx_path:
+            write_openvino(onnx_path, metadata, written)
     sizes = before, sum(file.stat().st_size for file in files if file.exists())
     return check_precision(plain, open_session(written, torch.get_num_threads()), pictures, metadata.precision, sizes)
 
 
 def export_texts(predictor: Predictor, path: Path, to: Target, attention: Sequence[int], tolerance: float) -> Exported:
     """Write a model that reads texts: the first of its parts is the file itself."""
-    parts = predictor.room.text_parts(predictor.source)
+    parts = predictor.room.text_parts(predictor.source, predictor.task)
     if attention:
         raise ConfigError("the weights of attention are exported of models of images")
     with evaluation_mode(predictor.model), tempfile.TemporaryDirectory() as folder:

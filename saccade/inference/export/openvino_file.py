@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from saccade.deferred import Deferred
 from saccade.inference.export.metadata import Metadata
@@ -22,6 +23,10 @@ def write_openvino(onnx_path: Path, metadata: Metadata, path: Path) -> None:
         ConfigError: OpenVINO is not installed.
     """
     require("openvino")
-    model = openvino.convert_model(str(onnx_path))
+    save_openvino(openvino.convert_model(str(onnx_path)), metadata, path)
+
+
+def save_openvino(model: Any, metadata: Metadata, path: Path) -> None:
+    """Write a model of OpenVINO with metadata."""
     model.set_rt_info(json.dumps(metadata.properties()), [OPENVINO_KEY])
     openvino.save_model(model, str(path), compress_to_fp16=False)

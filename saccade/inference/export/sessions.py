@@ -12,7 +12,7 @@ from saccade.json_io import parse_json
 
 onnxruntime, openvino = Deferred("onnxruntime"), Deferred("openvino")
 OPENVINO_KEY = "saccade"  # under which a file has its properties, as JSON
-EXTRAS = {"onnxruntime": "onnx", "openvino": "openvino"}
+EXTRAS = {"onnxruntime": "onnx", "openvino": "openvino", "nncf": "nncf"}
 
 
 class Session(Protocol):

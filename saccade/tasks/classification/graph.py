@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from saccade.data.samples import Batch
+from saccade.engine.exported import GraphFunction
 from saccade.engine.graph_end import GraphEnd
 from saccade.errors import ConfigError
 from saccade.tasks.classification.task import ClassificationTask
@@ -19,7 +20,9 @@ class EncoderGraph(GraphEnd):
     def run(self, model: nn.Module, images: Tensor, valid: Tensor, sizes: Tensor) -> dict[str, Tensor]:
         return {"embedding": model(images).float()}
 
-    def collect(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+    def collect(
+        self, outputs: Mapping[str, Tensor], batch: Batch, parts: Mapping[str, GraphFunction]
+    ) -> dict[str, Tensor]:
         raise ConfigError("the file has an encoder without a head: measure its features with saccade probe")
 
 
@@ -32,5 +35,7 @@ class ClassificationGraph(GraphEnd):
     def run(self, model: nn.Module, images: Tensor, valid: Tensor, sizes: Tensor) -> dict[str, Tensor]:
         return {"probabilities": model(images).float().softmax(1)}
 
-    def collect(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+    def collect(
+        self, outputs: Mapping[str, Tensor], batch: Batch, parts: Mapping[str, GraphFunction]
+    ) -> dict[str, Tensor]:
         return self.task.collect(outputs["probabilities"].clamp(min=SMALLEST).log(), batch)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -16,6 +16,7 @@ from saccade.engine.graph_end import GraphEnd
 from saccade.engine.images import eval_images
 from saccade.engine.room import ModelCard, TaskRoom, command, refuse_fix, refuse_options, require_preprocessing
 from saccade.engine.setup import TrainingSetup
+from saccade.engine.task import Task
 from saccade.tasks.classification.graph import ClassificationGraph, EncoderGraph
 from saccade.tasks.classification.setup import make_setup
 from saccade.tasks.classification.task import ClassificationTask
@@ -53,8 +54,8 @@ class ClassificationRoom(TaskRoom):
         assert source.preprocessing is not None
         return eval_images(part, source.preprocessing)
 
-    def graph_end(self, source: LoadedModel) -> GraphEnd:
-        return ClassificationGraph(self.task(source)) if source.labels else EncoderGraph()
+    def graph_end(self, source: LoadedModel, task: Task) -> GraphEnd:
+        return ClassificationGraph(cast(ClassificationTask, task)) if source.labels else EncoderGraph()
 
     def card(self) -> ModelCard:
         return ModelCard(

@@ -3,14 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saccade.data.samples import Batch
 from saccade.data.tokenizer import Tokenizer
+from saccade.engine.exported import GraphFunction
 from saccade.engine.graph_end import GraphEnd, GraphPart, Trial
 from saccade.errors import ConfigError
 from saccade.models.clip import CLIP
+from saccade.tasks.contrastive.task import ContrastiveTask, Embeddings, has_text, tokens_of
 
 
 class TextPart(GraphPart):
@@ -45,17 +48,25 @@ class EmbeddingGraph(GraphEnd):
     """
 
     def __init__(self, tokenizer: Tokenizer, model: CLIP):
-        self.tokenizer, self.scale = tokenizer, float(model.logit_scale.detach().exp())
+        self.tokenizer, self.model = tokenizer, model
 
     def parts(self) -> tuple[GraphPart, ...]:
         return (TextPart(self.tokenizer),)
 
     def state(self) -> dict[str, Any]:
-        return {"scale": self.scale, "context_length": self.tokenizer.context_length}
+        return {"scale": float(self.model.logit_scale.detach().exp()), "context_length": self.tokenizer.context_length}
 
     def run(self, model: nn.Module, images: Tensor, valid: Tensor, sizes: Tensor) -> dict[str, Tensor]:
         assert isinstance(model, CLIP)
         return {"embedding": F.normalize(model.encode_image(images), dim=-1).float()}
 
-    def collect(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        raise ConfigError("the file has the tower of images alone: measure the model itself on images with texts")
+    def collect(
+        self, outputs: Mapping[str, Tensor], batch: Batch, parts: Mapping[str, GraphFunction]
+    ) -> dict[str, Tensor]:
+        if "text" not in parts:
+            raise ConfigError("the file has no tower of texts: export the model again")
+        tokens = tokens_of(batch)
+        texts = tokens[has_text(tokens)]
+        padded = F.pad(texts, (0, self.tokenizer.context_length - texts.shape[-1]))
+        text = torch.from_numpy(parts["text"]({"tokens": padded.numpy()})["embedding"])
+        return ContrastiveTask().collect(Embeddings(outputs["embedding"], text, torch.ones(())), batch)

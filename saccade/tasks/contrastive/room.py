@@ -16,6 +16,7 @@ from saccade.data.samples import CaptionSource, DataSplits, Source
 from saccade.engine.graph_end import GraphEnd
 from saccade.engine.room import ModelCard, TaskRoom, command, refuse_fix, refuse_options, require_preprocessing
 from saccade.engine.setup import TrainingSetup
+from saccade.engine.task import Task
 from saccade.models.clip import CLIP
 from saccade.tasks.contrastive.batches import CaptionDataset
 from saccade.tasks.contrastive.graph import EmbeddingGraph
@@ -57,7 +58,7 @@ class ContrastiveRoom(TaskRoom):
         transform = EvalTransform(source.preprocessing)
         return CaptionDataset(cast(CaptionSource, part), transform, tokenizer_for(source))
 
-    def graph_end(self, source: LoadedModel) -> GraphEnd:
+    def graph_end(self, source: LoadedModel, task: Task) -> GraphEnd:
         require_preprocessing(source)
         return EmbeddingGraph(tokenizer_for(source), cast(CLIP, source.model))
 

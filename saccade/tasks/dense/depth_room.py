@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -13,6 +13,7 @@ from saccade.data.samples import DataSplits, Source
 from saccade.engine.graph_end import GraphEnd
 from saccade.engine.room import ModelCard, TaskRoom, command, refuse_fix, refuse_options
 from saccade.engine.setup import TrainingSetup
+from saccade.engine.task import Task
 from saccade.errors import ConfigError
 from saccade.tasks.dense.check import MapReport, check_maps
 from saccade.tasks.dense.config import DepthConfig
@@ -57,8 +58,8 @@ class DepthRoom(TaskRoom):
             raise ConfigError(f"this {source.architecture} does not record how images are prepared for it")
         return eval_maps(part, source.preprocessing)
 
-    def graph_end(self, source: LoadedModel) -> GraphEnd:
-        return DepthGraph(self.task(source))
+    def graph_end(self, source: LoadedModel, task: Task) -> GraphEnd:
+        return DepthGraph(cast(DepthTask, task))
 
     def card(self) -> ModelCard:
         return ModelCard(

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saccade.data.samples import Batch
+from saccade.engine.exported import GraphFunction
 from saccade.engine.graph_end import GraphEnd
 from saccade.tasks.dense.depth import DepthTask
 from saccade.tasks.dense.segmentation import SegmentationTask
@@ -29,7 +30,9 @@ class DepthGraph(GraphEnd):
     def run(self, model: nn.Module, images: Tensor, valid: Tensor, sizes: Tensor) -> dict[str, Tensor]:
         return {"depth": resized(model(images).values.float()[:, None], sizes)[:, 0]}
 
-    def collect(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+    def collect(
+        self, outputs: Mapping[str, Tensor], batch: Batch, parts: Mapping[str, GraphFunction]
+    ) -> dict[str, Tensor]:
         return self.task.collect(Values(outputs["depth"]), batch)
 
     def state(self) -> dict[str, Any]:
@@ -45,7 +48,9 @@ class SegmentationGraph(GraphEnd):
     def run(self, model: nn.Module, images: Tensor, valid: Tensor, sizes: Tensor) -> dict[str, Tensor]:
         return {"classes": resized(model(images).values.float(), sizes).argmax(1)}
 
-    def collect(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+    def collect(
+        self, outputs: Mapping[str, Tensor], batch: Batch, parts: Mapping[str, GraphFunction]
+    ) -> dict[str, Tensor]:
         scores = F.one_hot(outputs["classes"], len(self.task.labels)).permute(0, 3, 1, 2)
         return self.task.collect(Values(scores.float()), batch)
 

@@ -14,6 +14,7 @@ from saccade.engine.evaluation import class_index
 from saccade.engine.graph_end import GraphEnd
 from saccade.engine.room import ModelCard, TaskRoom, command, refuse_fix, refuse_options
 from saccade.engine.setup import TrainingSetup
+from saccade.engine.task import Task
 from saccade.errors import ConfigError
 from saccade.tasks.dense.check import MapReport, check_maps
 from saccade.tasks.dense.graph import SegmentationGraph
@@ -61,8 +62,8 @@ class SegmentationRoom(TaskRoom):
             part = RenumberedMasks(cast(DenseSource, part), class_index(part.classes, source.labels, "the data"))
         return eval_maps(part, source.preprocessing)
 
-    def graph_end(self, source: LoadedModel) -> GraphEnd:
-        return SegmentationGraph(self.task(source))
+    def graph_end(self, source: LoadedModel, task: Task) -> GraphEnd:
+        return SegmentationGraph(cast(SegmentationTask, task))
 
     def card(self) -> ModelCard:
         return ModelCard(

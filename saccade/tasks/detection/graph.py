@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.ops import box_convert
 
+from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch
+from saccade.engine.exported import GraphFunction
 from saccade.engine.graph_end import GraphEnd
 from saccade.errors import ConfigError
 from saccade.models.detr import DETR
@@ -44,7 +47,9 @@ class DetrGraph(GraphEnd):
         scores, labels = outputs.logits.float().softmax(-1)[..., :-1].max(-1)
         return {"boxes": boxes_to_pixels(outputs.boxes, sizes), "scores": scores, "labels": labels}
 
-    def collect(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+    def collect(
+        self, outputs: Mapping[str, Tensor], batch: Batch, parts: Mapping[str, GraphFunction]
+    ) -> dict[str, Tensor]:
         columns = zip(outputs["boxes"], outputs["scores"], outputs["labels"])
         return self.task.collect_boxes([PredictedBoxes(*rows) for rows in columns], batch)
 
@@ -52,13 +57,27 @@ class DetrGraph(GraphEnd):
         return {"suppresses": False}
 
 
+class SetOutputs(NamedTuple):
+    """Outputs of a file in place of a model's, see :class:`saccade.tasks.detection.detr.SetPrediction`."""
+
+    logits: Tensor
+    boxes: Tensor
+    masks: Tensor
+    aux: tuple[()] = ()
+
+
 class DetrMaskGraph(DetrGraph):
-    """Also ``masks [B, Q, H, W]`` boolean, at the size of the image.
+    """Also ``masks [B, Q, H, W]`` boolean, at the size of the image, and what panoptic segmentation is computed from:
+    ``logits [B, Q, K + 1]``, of which the last class is "no object", and ``mask_logits [B, Q, h, w]``.
 
     All images of a batch have one size: the mask head's group norms take in padding, which would change its masks.
     """
 
     padded = False
+
+    def __init__(self, task: DetrTask, model: DETR, preprocessing: Preprocessing):
+        super().__init__(task, model)
+        self.preprocessing = preprocessing
 
     def run(self, model: nn.Module, images: Tensor, valid: Tensor, sizes: Tensor) -> dict[str, Tensor]:
         outputs = model(images)
@@ -69,10 +88,22 @@ class DetrMaskGraph(DetrGraph):
         masks = F.interpolate(outputs.masks.float(), size=(height, width), mode="bilinear", align_corners=False) > 0
         return {
             "boxes": boxes_to_pixels(outputs.boxes, sizes[None]), "scores": scores, "labels": labels, "masks": masks,
+            "logits": outputs.logits.float(), "mask_logits": outputs.masks.float(),
         }  # fmt: skip
 
-    def collect(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        raise ConfigError("masks of an exported file are not measured: measure the model itself")
+    def collect(
+        self, outputs: Mapping[str, Tensor], batch: Batch, parts: Mapping[str, GraphFunction]
+    ) -> dict[str, Tensor]:
+        assert isinstance(batch.labels, dict)
+        height, width = batch.labels["sizes"][0].tolist()
+        fractions = outputs["boxes"] / torch.tensor([width, height, width, height])
+        labels = dict(batch.labels)
+        if "masks" in labels:  # the model is measured on masks of the size of its input
+            p = self.preprocessing
+            size = p.whole_size(height, width) if p.keeps_aspect else p.size
+            labels["masks"] = F.interpolate(labels["masks"].float(), size=size).bool()
+        pred = SetOutputs(outputs["logits"], box_convert(fractions, "xyxy", "cxcywh"), outputs["mask_logits"])
+        return self.task.collect(pred, batch._replace(labels=labels))
 
 
 class FcosGraph(GraphEnd):
@@ -90,7 +121,9 @@ class FcosGraph(GraphEnd):
         rows = best[..., None].expand(-1, -1, 4)
         return {"boxes": boxes.gather(1, rows), "scores": scores.gather(1, best), "labels": labels.gather(1, best)}
 
-    def collect(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+    def collect(
+        self, outputs: Mapping[str, Tensor], batch: Batch, parts: Mapping[str, GraphFunction]
+    ) -> dict[str, Tensor]:
         columns = zip(outputs["boxes"], outputs["scores"], outputs["labels"])
         return self.task.collect_boxes([self.task.suppressed(PredictedBoxes(*rows)) for rows in columns], batch)
 

@@ -13,6 +13,7 @@ from saccade.data.samples import BoxSource, DataSplits, Source
 from saccade.engine.graph_end import GraphEnd
 from saccade.engine.room import ModelCard, TaskRoom, command, refuse_options, require_preprocessing
 from saccade.engine.setup import TrainingSetup
+from saccade.engine.task import Task
 from saccade.errors import ConfigError
 from saccade.models.detr import DETR
 from saccade.tasks.detection.batches import BoxDataset, BoxTransform
@@ -71,11 +72,12 @@ class DetectionRoom(TaskRoom):
         masks = has_mask_head(source.model) and images.with_boxes(0, source.preprocessing.channels).masks is not None
         return BoxDataset(images, BoxTransform(source.preprocessing), masks=masks, segments=masks)
 
-    def graph_end(self, source: LoadedModel) -> GraphEnd:
-        task = self.task(source)
+    def graph_end(self, source: LoadedModel, task: Task) -> GraphEnd:
         if isinstance(task, DetrTask):
-            kind = DetrMaskGraph if has_mask_head(source.model) else DetrGraph
-            return kind(task, cast(DETR, source.model))
+            if has_mask_head(source.model):
+                assert source.preprocessing is not None
+                return DetrMaskGraph(task, cast(DETR, source.model), source.preprocessing)
+            return DetrGraph(task, cast(DETR, source.model))
         return FcosGraph(cast(FcosTask, task))
 
     def card(self) -> ModelCard:

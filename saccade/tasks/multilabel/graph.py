@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from saccade.data.samples import Batch
+from saccade.engine.exported import GraphFunction
 from saccade.engine.graph_end import GraphEnd
 from saccade.tasks.multilabel.task import MultiLabelTask
 
@@ -18,5 +19,7 @@ class MultiLabelGraph(GraphEnd):
     def run(self, model: nn.Module, images: Tensor, valid: Tensor, sizes: Tensor) -> dict[str, Tensor]:
         return {"scores": model(images).double().sigmoid()}
 
-    def collect(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+    def collect(
+        self, outputs: Mapping[str, Tensor], batch: Batch, parts: Mapping[str, GraphFunction]
+    ) -> dict[str, Tensor]:
         return self.task.collect(outputs["scores"].double().logit(eps=1e-12), batch)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -14,6 +14,7 @@ from saccade.engine.graph_end import GraphEnd
 from saccade.engine.images import eval_images
 from saccade.engine.room import ModelCard, TaskRoom, refuse_fix, refuse_options, require_preprocessing
 from saccade.engine.setup import TrainingSetup
+from saccade.engine.task import Task
 from saccade.tasks.multilabel.batches import MultiLabelDataset
 from saccade.tasks.multilabel.check import MultiLabelReport, check_multilabel
 from saccade.tasks.multilabel.graph import MultiLabelGraph
@@ -59,8 +60,8 @@ class MultiLabelRoom(TaskRoom):
         assert source.preprocessing is not None
         return MultiLabelDataset(eval_images(part, source.preprocessing))
 
-    def graph_end(self, source: LoadedModel) -> GraphEnd:
-        return MultiLabelGraph(self.task(source))
+    def graph_end(self, source: LoadedModel, task: Task) -> GraphEnd:
+        return MultiLabelGraph(cast(MultiLabelTask, task))
 
     def card(self) -> ModelCard:
         return ModelCard(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -14,6 +14,7 @@ from saccade.engine.graph_end import GraphEnd
 from saccade.engine.images import eval_images
 from saccade.engine.room import ModelCard, TaskRoom, command, refuse_fix, refuse_options
 from saccade.engine.setup import TrainingSetup
+from saccade.engine.task import Task
 from saccade.errors import ConfigError
 from saccade.tasks.regression.batches import ValueDataset, ValueScale
 from saccade.tasks.regression.check import ValueReport, check_values
@@ -55,8 +56,8 @@ class RegressionRoom(TaskRoom):
             raise ConfigError(f"this {source.architecture} does not record how images are prepared for it")
         return ValueDataset(eval_images(part, source.preprocessing), scale_of(source))
 
-    def graph_end(self, source: LoadedModel) -> GraphEnd:
-        return RegressionGraph(self.task(source))
+    def graph_end(self, source: LoadedModel, task: Task) -> GraphEnd:
+        return RegressionGraph(cast(RegressionTask, task))
 
     def card(self) -> ModelCard:
         return ModelCard(

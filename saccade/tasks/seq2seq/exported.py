@@ -1,11 +1,12 @@
 """Texts from the graphs of an exported encoder-decoder, by greedy decoding. Loads no torch."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from saccade.data.vocabulary import vocabulary_from
-from saccade.engine.exported import ExportedTask, refuse_options
+from saccade.engine.exported import ExportedTask, GraphFunction, refuse_options
 from saccade.errors import ConfigError
 from saccade.tasks.seq2seq.results import Text
 
@@ -19,8 +20,8 @@ class TextDecoder:
 
     def __init__(self, task: ExportedTask):
         refuse_options("seq2seq", task.options)
-        self.step, state = task.parts["step"], task.state
-        self.begin, self.end, self.pad, self.length = (int(state[name]) for name in ("begin", "end", "pad", "length"))
+        self.greedy = GreedyDecoder(task.parts["step"], task.state)
+        self.end, self.pad, self.length = (int(task.state[name]) for name in ("end", "pad", "length"))
         self.vocabulary = vocabulary_from(task.vocabulary, "the file")
         self.tokens: np.ndarray | None = None
 
@@ -43,21 +44,44 @@ class TextDecoder:
     def decode(
         self, outputs: Mapping[str, np.ndarray], names: Sequence[str], sizes: Sequence[tuple[int, int]]
     ) -> list[Text]:
-        return [Text(name, self.vocabulary.decode(ids)) for name, ids in zip(names, self.greedy(outputs))]
+        return [Text(name, self.vocabulary.decode(ids)) for name, ids in zip(names, self.greedy(outputs, self.tokens))]
 
-    def greedy(self, outputs: Mapping[str, np.ndarray]) -> list[list[int]]:
-        """Greedy decoding until every text has its end token."""
+
+class GreedyDecoder:
+    """The most probable next token, again and again, until each text has its end.
+
+    Args:
+        step: the graph of the decoder's step.
+        state: the ids of the special tokens and the length of a text at most.
+    """
+
+    def __init__(self, step: GraphFunction, state: Mapping[str, Any]):
+        self.step, self.end, self.length = step, int(state["end"]), int(state["length"])
+
+    def __call__(self, outputs: Mapping[str, np.ndarray], tokens: np.ndarray | None = None) -> list[list[int]]:
+        """The token ids of each text, without the end; arguments as for :meth:`next`."""
         state, chosen = dict(outputs), []
         done = np.zeros(len(outputs["log_probs"]), bool)
-        inputs = {name: outputs[name] for name in ("memory_keys", "memory_values")}
-        if self.tokens is not None:
-            inputs["tokens"] = self.tokens
         for number in range(self.length):
             token = np.where(done, self.end, state["log_probs"].argmax(1))
             chosen.append(token)
             done |= token == self.end
             if done.all() or number == self.length - 1:
                 break
-            past = {"past_keys": state["keys"], "past_values": state["values"]}
-            state = self.step({**inputs, **past, "token": token[:, None]})
-        return np.stack(chosen, 1).tolist()
+            state |= self.next(state, token, tokens)
+        texts = np.stack(chosen, 1).tolist()
+        return [ids[: ids.index(self.end)] if self.end in ids else ids for ids in texts]
+
+    def next(
+        self, state: Mapping[str, np.ndarray], token: np.ndarray, tokens: np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
+        """The outputs of a step.
+
+        Args:
+            state: outputs of the encoder's graph, and of the step before.
+            token: the last one of each text, ``[B]``.
+            tokens: of the sources, ``[B, L]``; None where these are images.
+        """
+        inputs = {name: state[name] for name in ("memory_keys", "memory_values")}
+        inputs |= {"past_keys": state["keys"], "past_values": state["values"], "token": token[:, None]}
+        return self.step(inputs if tokens is None else inputs | {"tokens": tokens})

@@ -10,17 +10,20 @@ B sources, N decoder blocks, H heads, L tokens of a source, t tokens so far, V t
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from saccade.data.samples import Batch
+from saccade.engine.exported import GraphFunction
 from saccade.engine.graph_end import GraphEnd, GraphPart, Trial
-from saccade.errors import ConfigError
 from saccade.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from saccade.nn.attention import KVCache
 from saccade.nn.generation import EncoderOutput
 from saccade.nn.masks import padding_mask
 from saccade.nn.transformer import BlockCache
+from saccade.tasks.seq2seq.exported import GreedyDecoder
+from saccade.tasks.seq2seq.task import Generation, Seq2SeqTask, target_of
 
 CACHES = ("past_keys", "past_values", "memory_keys", "memory_values")
 OUTPUTS = ("log_probs", "keys", "values", "memory_keys", "memory_values")
@@ -47,18 +50,29 @@ def stacked(caches: Sequence[KVCache], prefix: str = "") -> dict[str, Tensor]:
 
 
 class EncoderPart(GraphPart):
-    """`tokens` ``[B, L]`` with padding behind -> the outputs of :func:`begin`."""
+    """`tokens` ``[B, L]`` with padding behind -> the outputs of :func:`begin`.
+
+    Args:
+        config, task: of the model.
+    """
 
     name, inputs, outputs = "", ("tokens",), OUTPUTS
     dims: Mapping[str, Mapping[int, str]] = {"tokens": {0: "batch", 1: "length"}}
+
+    def __init__(self, config: EncoderDecoderConfig, task: Seq2SeqTask):
+        self.config, self.task = config, task
 
     def run(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         assert isinstance(model, EncoderDecoder)
         return begin(model, inputs["tokens"])
 
     def state(self, model: nn.Module) -> dict[str, Any]:
-        assert isinstance(model, EncoderDecoder)
-        return token_ids(model.config)
+        return token_ids(self.config)
+
+    def collect(
+        self, outputs: Mapping[str, Tensor], batch: Batch, parts: Mapping[str, GraphFunction]
+    ) -> dict[str, Tensor]:
+        return collected(self.config, self.task, outputs, batch, parts["step"], batch.inputs)
 
     def trials(self, model: nn.Module) -> Sequence[Trial]:
         return [
@@ -118,10 +132,11 @@ class CaptionGraph(GraphEnd):
 
     Args:
         config: of the model.
+        task: of the model.
     """
 
-    def __init__(self, config: EncoderDecoderConfig):
-        self.config = config
+    def __init__(self, config: EncoderDecoderConfig, task: Seq2SeqTask):
+        self.config, self.task = config, task
 
     def state(self) -> dict[str, Any]:
         return token_ids(self.config)
@@ -133,8 +148,40 @@ class CaptionGraph(GraphEnd):
     def parts(self) -> tuple[GraphPart, ...]:
         return (StepPart(reads_images=True),)
 
-    def collect(self, outputs: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        raise ConfigError("texts of an exported file are not measured: measure the model itself")
+    def collect(
+        self, outputs: Mapping[str, Tensor], batch: Batch, parts: Mapping[str, GraphFunction]
+    ) -> dict[str, Tensor]:
+        return collected(self.config, self.task, outputs, batch, parts["step"])
+
+
+def collected(
+    config: EncoderDecoderConfig,
+    task: Seq2SeqTask,
+    outputs: Mapping[str, Tensor],
+    batch: Batch,
+    step: GraphFunction,
+    tokens: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """:meth:`Seq2SeqTask.collect` of texts that the graphs generate, and of the targets under teacher forcing: the step
+    takes the target's tokens one after the other.
+
+    Args:
+        config, task: of the model.
+        outputs: of :func:`begin`.
+        batch: with targets ``[B, M]``.
+        step: the graph of :class:`StepPart`.
+        tokens: of the sources, ``[B, L]``; None where these are images.
+    """
+    state = {name: values.numpy() for name, values in outputs.items()}
+    decoder = GreedyDecoder(step, token_ids(config))
+    generated = decoder(state, None if tokens is None else tokens.numpy())
+    target = target_of(batch)
+    log_probs = [state["log_probs"]]
+    for number in range(1, target.shape[1] - 1):
+        state |= decoder.next(state, target[:, number].numpy(), None if tokens is None else tokens.numpy())
+        log_probs.append(state["log_probs"])
+    logits = torch.from_numpy(np.stack(log_probs, 1))
+    return task.collect(Generation(tuple(map(tuple, generated)), torch.zeros(len(target)), logits), batch)
 
 
 def token_ids(config: EncoderDecoderConfig) -> dict[str, int]:

@@ -18,6 +18,7 @@ from saccade.data.vocabulary import find_vocabulary
 from saccade.engine.graph_end import GraphEnd, GraphPart
 from saccade.engine.room import ModelCard, TaskRoom, command, refuse_fix, refuse_options
 from saccade.engine.setup import TrainingSetup
+from saccade.engine.task import Task
 from saccade.errors import ConfigError
 from saccade.tasks.seq2seq.batches import ImageTextDataset, TranslationDataset
 from saccade.tasks.seq2seq.graph import CaptionGraph, EncoderPart, StepPart
@@ -65,13 +66,13 @@ class Seq2SeqRoom(TaskRoom):
             return TranslationDataset(cast(TranslationSource, part), vocabulary, length)
         return ImageTextDataset(cast(CaptionSource, part), EvalTransform(source.preprocessing), vocabulary, length)
 
-    def graph_end(self, source: LoadedModel) -> GraphEnd:
+    def graph_end(self, source: LoadedModel, task: Task) -> GraphEnd:
         require_vocabulary(source)
-        return CaptionGraph(source.model.config)
+        return CaptionGraph(source.model.config, cast(Seq2SeqTask, task))
 
-    def text_parts(self, source: LoadedModel) -> tuple[GraphPart, ...]:
+    def text_parts(self, source: LoadedModel, task: Task) -> tuple[GraphPart, ...]:
         require_vocabulary(source)
-        return EncoderPart(), StepPart(reads_images=False)
+        return EncoderPart(source.model.config, cast(Seq2SeqTask, task)), StepPart(reads_images=False)
 
     def card(self) -> ModelCard:
         return ModelCard(

@@ -25,10 +25,16 @@ from saccade.inference.export.evaluation import evaluate_exported
 from saccade.inference.export.export import Exported
 from saccade.inference.export.graph import ExportGraph
 from saccade.inference.export.metadata import Metadata
-from saccade.inference.export.parity import ParityError
-from saccade.inference.export.precision import calibration_images, check_precision, lower_precision
+from saccade.inference.export.openvino_int8 import write_openvino_int8
+from saccade.inference.export.parity import ParityError, inputs_of
+from saccade.inference.export.precision import (
+    calibration_images,
+    check_precision,
+    lower_precision,
+    preprocessing_nodes,
+)
 from saccade.inference.export.runner import open_exported
-from saccade.inference.export.sessions import OnnxSession
+from saccade.inference.export.sessions import OnnxSession, open_session
 from saccade.tasks import table
 
 MODEL = Path(__file__).parents[2] / "golden/runs/classify/model"
@@ -118,7 +124,7 @@ def test_jpegs_that_are_decoded_as_tensors_give_the_same_metric(exported: Export
 
 
 def test_fewer_bits_are_measured_and_refused(exported: Exported, predictor: Predictor, tmp_path: Path) -> None:
-    end = predictor.room.graph_end(predictor.source)
+    end = predictor.room.graph_end(predictor.source, predictor.task)
     plain = ExportGraph(predictor.preprocess, predictor.model, end).eval()
     metadata = Metadata.read(OnnxSession(exported.path).properties, exported.path)
     images = calibration_images(1)
@@ -144,10 +150,30 @@ def test_fewer_bits_are_measured_and_refused(exported: Exported, predictor: Pred
         check_precision(other, session, images, "int8", sizes)
     for to, precision, message in (
         ("torch", "bf16", "precisions f32, not bf16"),
-        ("openvino", "int8", "f32, bf16, not"),
+        ("torch", "int8", "precisions f32, not int8"),
     ):
         with pytest.raises(ConfigError, match=message):
             saccade.export(predictor, tmp_path / "a", to=to, precision=precision)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_openvino_in_8_bits(exported: Exported, predictor: Predictor, tmp_path: Path) -> None:
+    pytest.importorskip("nncf")
+    plain = ExportGraph(
+        predictor.preprocess, predictor.model, predictor.room.graph_end(predictor.source, predictor.task)
+    )
+    onnx_metadata = Metadata.read(OnnxSession(exported.path).properties, exported.path)
+    metadata, path = replace(onnx_metadata, precision="int8"), tmp_path / "model.xml"
+    images = calibration_images(1)
+    inputs = [inputs_of(plain, [image]) for image in images[:16]]
+    write_openvino_int8(exported.path, metadata, path, inputs, preprocessing_nodes(exported.path), transformer=True)
+    session = open_session(path, 1)
+    assert session.properties["saccade.precision"] == '"int8"'
+    check = check_precision(plain.eval(), session, images[16:], "int8", (2, 1))
+    assert check.agreement is not None
+    assert check.agreement >= 0.95
+    assert 1e-5 < check.error < 0.05
+    assert 'type="FakeQuantize"' in path.read_text()
 
 
 def test_attention_is_that_of_a_recording(exported: Exported, predictor: Predictor) -> None:

@@ -123,7 +123,8 @@ def test_every_family_is_the_same_in_onnx_and_openvino(tmp_path: Path, monkeypat
     for name, (task, make, state) in rows.items():
         models[name] = away_from_first_values(make())
         source = LoadedModel(models[name], name, labels, Preprocessing(SIZE), task=task, task_state=state)
-        ends[name] = table.room(task).graph_end(source)
+        room = table.room(task)
+        ends[name] = room.graph_end(source, room.task(source))
     part, plain = Families(ends), nn.ModuleDict(models)
     graph = PartGraph(part, nn.ModuleDict({name: rewritten(model) for name, model in models.items()})).eval()
     with torch.inference_mode():
@@ -133,6 +134,7 @@ def test_every_family_is_the_same_in_onnx_and_openvino(tmp_path: Path, monkeypat
     write_onnx(program, part.inputs, metadata, tmp_path / "model.onnx")
     write_openvino(tmp_path / "model.onnx", metadata, tmp_path / "model.xml")
     for name, to in (("model.onnx", "onnx"), ("model.xml", "openvino")):
-        parity = Parity(part_rows(part, plain, open_session(tmp_path / name, 1)), TOLERANCE[to])
+        # OpenVINO's own tolerance is for the weights of resizing, which these graphs do not have
+        parity = Parity(part_rows(part, plain, open_session(tmp_path / name, 1)), TOLERANCE["onnx"])
         assert parity.ok, f"{to}\n{parity}"
         assert {output.rpartition("_")[0] for output in parity.rows[0].differences} == set(rows)

@@ -66,7 +66,7 @@ def test_masks_of_a_detector(tmp_path: Path) -> None:
     source = LoadedModel(model, "detr", ("a", "b", "c"), fresh_preprocessing(model), "detection")
     predictor = predictor_of(source, options=OPTIONS)
     exported = saccade.export(predictor, tmp_path)
-    assert exported.outputs == ("boxes", "scores", "labels", "masks")
+    assert exported.outputs == ("boxes", "scores", "labels", "masks", "logits", "mask_logits")
     (path,) = photographs(tmp_path, [(120, 90)])
     actual = open_exported(tmp_path, table.decoder, options=OPTIONS).predict(path).boxes  # type: ignore[attr-defined]
     expected = predictor.predict(path).boxes
@@ -122,4 +122,9 @@ def test_texts_are_generated_by_two_graphs_as_by_the_model(tmp_path: Path) -> No
     actual = open_exported(exported.path, table.decoder).stream(texts, batch_size=3)
     assert [result.text for result in actual] == expected  # type: ignore[attr-defined]
     assert len(set(expected)) > 1
+    of_file = evaluate_exported(exported.path, "numbers", table.room, batch_size=3, workers=0)[0]
+    of_model = saccade.evaluate(predictor, "numbers", workers=0)
+    assert of_file.metrics.scalars() == pytest.approx(of_model.metrics.scalars(), abs=1e-5)
+    for name in ("generated", "loss"):
+        torch.testing.assert_close(of_file.collected[name], of_model.collected[name], atol=1e-4, rtol=1e-5)
     assert (tmp_path / "numbers-step.onnx").is_file()
