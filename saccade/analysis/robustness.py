@@ -95,6 +95,13 @@ class Robustness:
         ]
 
 
+def require_corruptions(names: Sequence[str]) -> None:
+    """Raise ConfigError unless there is a corruption of each name."""
+    for name in names:
+        if name not in CORRUPTIONS:
+            raise ConfigError(f"there is no corruption {name!r}: choose {', '.join(CORRUPTIONS)}")
+
+
 @torch.inference_mode()
 def robustness(
     predictor: Predictor,
@@ -120,9 +127,7 @@ def robustness(
         DataError: their classes are not the model's.
     """
     names = BENCHMARK if corruptions is None else tuple(corruptions)
-    for one in names:
-        if one not in CORRUPTIONS:
-            raise ConfigError(f"there is no corruption {one!r}: choose {', '.join(CORRUPTIONS)}")
+    require_corruptions(names)
     require_one_class(predictor, "robustness")
     images.require_targets()
     if images.class_index is None:

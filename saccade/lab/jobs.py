@@ -218,7 +218,7 @@ def train_job(
         """Data and model, after checking that the model supports the study's measures."""
         content = table.setup(config, device)
         for measure in job.measures:
-            require(measure, content)
+            require(measure, content, config)
         return content
 
     if (path / ENVIRONMENT).is_file():

@@ -18,12 +18,12 @@ from saccade.analysis.importance import measure_importance
 from saccade.analysis.inputs import open_images
 from saccade.analysis.logits import class_logits, halves, has_validation
 from saccade.analysis.probing import draw, few_shot_accuracy
-from saccade.analysis.robustness import robustness
+from saccade.analysis.robustness import require_corruptions, robustness
 from saccade.checkpoints.directory import LoadedModel
 from saccade.checkpoints.loading import adapt, load_model
 from saccade.data.batching import eval_batches
 from saccade.data.image_folder import open_data
-from saccade.data.samples import ImageSource
+from saccade.data.samples import DataSplits, ImageSource
 from saccade.engine.collect import collect
 from saccade.engine.evaluation import evaluate
 from saccade.engine.features import extract
@@ -72,9 +72,14 @@ def take(measure: Measure, model: Path, config: RunConfig, *, workers: int = 0) 
     return {measure.prefix + name: value for name, value in values.items()}
 
 
-def require(measure: Measure, setup: TrainingSetup) -> None:
-    """Raise ConfigError if the model of a run does not support a measure, before training."""
-    kind, model = measure.kind, setup.start.model
+def require(measure: Measure, setup: TrainingSetup, config: RunConfig) -> None:
+    """Check, before training, that the model and the data of a run support a measure.
+
+    Raises:
+        ConfigError: the model does not support it, or an option names something that does not exist.
+        DataError: the measure's own data cannot be opened.
+    """
+    kind, model, options = measure.kind, setup.start.model, measure.options
     if kind in ("attention_distance", "head_importance") and not any(isinstance(m, Attention) for m in model.modules()):
         raise ConfigError(f"the measure {kind} needs a model with attention, which {name(setup)} has not; {ADVICE}")
     if kind == "attention_distance" and model.token_layout() is None:
@@ -85,7 +90,13 @@ def require(measure: Measure, setup: TrainingSetup) -> None:
         raise ConfigError(f"the measure {kind} needs a model of images, and {name(setup)} reads texts; {ADVICE}")
     if kind == "few_shot" and type(model).embed is Model.embed:
         raise ConfigError(f"the measure {kind} needs a vector for each image, which {name(setup)} has not; {ADVICE}")
-    size = asdict(measure.options).get("image_size")
+    if isinstance(options, RobustnessOptions):
+        require_corruptions(options.corruptions)
+    if isinstance(options, FewShotOptions):
+        few_shot_data(options, config)
+    if isinstance(options, EvaluationOptions) and options.data:
+        table.room(config.task).open_data(options.data, config.data, setup.start)
+    size = asdict(options).get("image_size")
     if size is not None:
         with torch.random.fork_rng(devices=[]):  # a model of another size draws first weights, which are replaced
             at_size(setup.start, size)
@@ -211,19 +222,26 @@ def take_cost(options: CostOptions, predictor: Predictor, config: RunConfig, wor
     return values
 
 
-def take_few_shot(options: FewShotOptions, predictor: Predictor, config: RunConfig, workers: int) -> Values:
+def few_shot_data(options: FewShotOptions, config: RunConfig) -> tuple[DataSplits, ImageSource, ImageSource]:
+    """The splits of the data of a few-shot measure, its training images, and those to measure on.
+
+    Raises:
+        ConfigError: there are no images to measure on, or too few of a class.
+    """
     path = options.data or config.data.path
     splits = open_data(path) if options.data else open_data(path, config.data)
-    held_out = splits.test or splits.val
+    train, held_out = cast(ImageSource, splits.train), splits.test or splits.val
     if held_out is None:
         raise ConfigError(f"{path} has neither test nor validation images to measure {options.shots} shots on")
-    train, test = (
-        extract(predictor, cast(ImageSource, part), splits.fingerprint, batch_size=BATCH, workers=workers)
-        for part in (splits.train, held_out)
-    )
-    smallest = int(train.labels.bincount(minlength=len(splits.classes)).min())
+    smallest = int(np.bincount(train.labels, minlength=len(splits.classes)).min())
     if smallest < options.shots:
         raise ConfigError(f"{path} has a class of {smallest} training images: too few for {options.shots} shots")
+    return splits, train, cast(ImageSource, held_out)
+
+
+def take_few_shot(options: FewShotOptions, predictor: Predictor, config: RunConfig, workers: int) -> Values:
+    splits, *parts = few_shot_data(options, config)
+    train, test = (extract(predictor, part, splits.fingerprint, batch_size=BATCH, workers=workers) for part in parts)
     accuracies = [
         few_shot_accuracy(*draw(train.values, train.labels, options.shots, seed), test.values, test.labels)
         for seed in options.seeds

@@ -141,13 +141,21 @@ def table(study: Study, panel: PanelConfig, group: Sequence[Point]) -> Markup:
         [
             *(str(level) for level in point.levels.values()), *(text(point.x) for _ in extra), str(len(point.values)),
             text(point.mean),
-            "" if point.interval is None else f"{text(point.interval[0])} to {text(point.interval[1])}",
+            interval_text(point),
             text(min(point.values)), text(max(point.values)), f"{point.params:,}", f"{point.flops:.2e}",
             *(f"{point.stage_flops:.2e}" for _ in before), f"{point.cpu_seconds:.1f}",
         ]
         for point in group
     ]  # fmt: skip
     return html_table(head, rows)
+
+
+def interval_text(point: Point) -> str:
+    """The ends; of numbers of which none is negative, the lower one is not below 0, as in the plots."""
+    if point.interval is None:
+        return ""
+    low, high = point.interval
+    return f"{text(max(low, 0.0) if min(point.values) >= 0 else low)} to {text(high)}"
 
 
 def text(value: float) -> str:

@@ -21,6 +21,7 @@ MARKED_LEVELS = 8  # an axis of numbers with at most so many different ones has 
 CLOSEST_TICKS = 0.07  # of the axis: between two marked levels
 SPREAD = 0.3  # of the smallest distance between two levels, over which the lines of one level lie side by side
 LARGE = 1e4  # numbers from here on have a unit prefix: 250 k
+COUNTED = 1e6  # levels below have all their digits
 EQUAL_COST = 1.05  # compute that differs by less than this factor is the same
 LABEL_WIDTH, NAME_WIDTH = 34, 15  # characters of a line: of an axis, of a level
 
@@ -167,7 +168,7 @@ def _mark_levels(axes: Axes, levels: Sequence[float], *, whole: bool) -> None:
     places = [math.log(level) for level in levels] if log else levels
     gaps = [(b - a) / (places[-1] - places[0]) for a, b in pairwise(places)]
     if len(levels) <= MARKED_LEVELS and min(gaps, default=1.0) >= CLOSEST_TICKS:
-        axes.set_xticks(levels, [f"{level:g}" if level < LARGE else f"{level:,.0f}" for level in levels])
+        axes.set_xticks(levels, [_level(level) for level in levels])
         axes.xaxis.set_minor_locator(NullLocator())
     elif not log and whole:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # layers, sizes
@@ -180,6 +181,16 @@ def _scale_values(axes: Axes, markers: Sequence[Marker]) -> None:
     scale_axis(axes.yaxis, values)
     if axes.get_yscale() == "log":
         axes.set_ylim(bottom=min(values) / 1.6)
+
+
+def _level(value: float) -> str:
+    """A label of a level: 0.3, 50,000, 1.88 x 10^9."""
+    if value < LARGE:
+        return f"{value:g}"
+    if value < COUNTED:
+        return f"{value:,.0f}"
+    digits, exponent = f"{value:.2e}".split("e")
+    return f"${digits} \\times 10^{{{int(exponent)}}}$"
 
 
 def _power(value: float, _: int | None = None) -> str:

@@ -22,12 +22,15 @@ def planted(costs: np.ndarray, seed: int, noise: float = 0.01, law: np.ndarray =
 
 
 def test_recovers_the_law_of_the_lecture_as_well_as_the_runs_allow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eight points with 1 % noise: within 2 % of the error over their range, unless the draw moves the efficient
-    estimator as far; near the curve of least squares that start at the truth; the scatter of the Cramér-Rao bound."""
+    """Eight points with 1 % noise: within 2 % of the error over their range in 94 draws of 100, as the efficient
+    estimator is, whose largest deviation each fit has; near the curve of least squares that start at the truth; the
+    scatter of the Cramér-Rao bound."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
     bench = importlib.import_module("planted_law")
     bound = least_deviation(LECTURE, bench.COSTS, 0.01, bench.RANGE)
     assert (bound.min(), bound.max()) == pytest.approx((0.0053, 0.0095), abs=1e-4)
+    draws = 0.01 * np.random.default_rng(0).standard_normal((20_000, len(bench.COSTS)))
+    assert (bench.efficient(draws) < 0.02).mean() == pytest.approx(0.943, abs=0.006)
     squares, far = [], 0
     for seed in (*range(6), 14, 20, 22):  # 14 moves every estimator beyond 2 %
         errors = planted(bench.COSTS, seed)

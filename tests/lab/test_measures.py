@@ -256,8 +256,17 @@ def test_runs_behind_a_stage_that_fails_are_named(tmp_path: Path) -> None:
     assert outcome.failed[after] == f"the run {stage}, whose model it starts from, failed"
 
 
-def test_a_measure_that_a_model_cannot_give_is_refused_before_training(
-    tmp_path: Path, capsys: pytest.CaptureFixture
+@pytest.mark.parametrize(
+    ("measure", "message"),
+    [
+        ("attention_distance", "attention_distance needs a model with attention, which the architecture lenet has not"),
+        ("robustness: {corruptions: [noise]}", "there is no corruption 'noise': choose gaussian_noise"),
+        ("few_shot: {shots: 500}", "digits has a class of 139 training images: too few for 500 shots"),
+        ("evaluation: {data: nowhere}", "there is no nowhere: give a folder"),
+    ],
+)
+def test_a_measure_that_cannot_be_taken_is_refused_before_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture, measure: str, message: str
 ) -> None:
     (tmp_path / "study.yaml").write_text(f"""
 title: No attention
@@ -265,11 +274,10 @@ recipe: digits
 set: {{model.name: lenet, model.image_size: [16, 16], schedule.steps: 1, {COMMON}}}
 grid: {{data.train_size: [32]}}
 seeds: [0]
-measures: [attention_distance]
+measures:
+  - {measure}
 report: {{metric: accuracy}}
 """)
     assert main(["lab", "run", str(tmp_path / "study.yaml"), "--output", str(tmp_path / "out"), "--threads", "1"]) == 1
-    assert "attention_distance needs a model with attention, which the architecture lenet has not" in (
-        capsys.readouterr().err
-    )
+    assert message in capsys.readouterr().err
     assert not list((tmp_path / "out/jobs").iterdir())

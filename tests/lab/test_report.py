@@ -2,6 +2,7 @@
 
 import csv
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from pyarrow import parquet
 from saccade.cli.main import main
 from saccade.errors import ConfigError
 from saccade.lab.expectation import findings, first_paragraph
-from saccade.lab.report import draw, write_study_report
+from saccade.lab.report import draw, interval_text, write_study_report
 from saccade.lab.results import collect, points
 from saccade.lab.scaling import fit_lines
 from saccade.lab.study import read_study
@@ -63,6 +64,10 @@ def test_what_seeds_do_not_decide_is_neither(tmp_path: Path) -> None:
     assert [finding.verdict for finding in results] == ["undecided"] * 3
     assert first_paragraph(results, 3).startswith("No expectation was contradicted. Not decided by 3 seeds:")
     assert "“A has the lower error” (its means are the other way)" not in first_paragraph(results, 3)
+    row = points(study, study.config.report[0], collect(folder, study))[0]
+    assert interval_text(replace(row, values=(0.01, 0.01, 0.3))) == "0.0000 to 0.5226"
+    assert interval_text(replace(row, values=(-0.01, 0.3))).startswith("-")
+    assert interval_text(replace(row, values=(0.3,))) == ""
     assert first_paragraph([], 3) == "The study's file states no expectation that its runs could contradict."
 
 

@@ -28,7 +28,7 @@ def overlapping(axes: Axes, which: str) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(
     "xs",
-    [[14, 144, 1437], [50, 100, 200, 400, 800], [1, 2, 3, 4], [1000, 1010, 1020, 50000],
+    [[14, 144, 1437], [1_875_260_160, 3_988_500_480], [50, 100, 200, 400, 800], [1, 2, 3, 4], [1000, 1010, 1020, 50000],
      ["nowhere", "the encoder's input", "keys of the decoder", "queries and keys of every attention"]],
     ids=str,
 )  # fmt: skip
@@ -66,3 +66,10 @@ def test_compute_that_does_not_differ_along_a_line_has_no_plot() -> None:
     same = [Marker(x, 1e9, 0.1, None, (0.1,)) for x in (1, 2)]
     assert len(study_figure({"a": same}, "x", "y").axes) == 1
     assert len(study_figure({"a": line([1, 2])}, "x", "y").axes) == 2
+
+
+def test_levels_are_labelled_with_as_many_digits_as_can_be_read() -> None:
+    axes = study_figure({"": line([0.5, 50_000])}, "x", "y").axes[0]
+    assert [one.get_text() for one in axes.get_xticklabels()] == ["0.5", "50,000"]
+    axes = study_figure({"": line([1_875_260_160, 3_988_500_480])}, "FLOPs", "y").axes[0]
+    assert [one.get_text() for one in axes.get_xticklabels()] == [r"$1.88 \times 10^{9}$", r"$3.99 \times 10^{9}$"]
