@@ -101,7 +101,7 @@ class ContrastiveTask:
         return Embeddings(*model(batch.inputs, tokens[has_text(tokens)]))
 
     def collect(self, outputs: Embeddings, batch: Batch) -> dict[str, Tensor]:
-        """``image [N, E]``; ``text [M, E]`` beside ``num_texts [N]``."""
+        """``image [N, E]``; ``text [M, E]`` with ``num_texts [N]``."""
         num_texts = has_text(tokens_of(batch)).sum(dim=1)
         return {"image": outputs.image.float(), "text": outputs.text.float(), "num_texts": num_texts}
 
