@@ -43,6 +43,7 @@ ELSEWHERE = {
     "huggingface_bert": OWN, "huggingface_marian": OWN, "huggingface_perceiver_text": OWN,
     "facebook_convnext": OWN, "facebook_dinov3": OWN, "huggingface_dinov3": OWN, "huggingface_dinov3_convnext": OWN,
     "timm_dinov3": OWN, "depthanything": OWN, "huggingface_depth_anything": OWN,
+    "huggingface_siglip": OWN, "open_clip_siglip": OWN,
 }  # fmt: skip
 CONFORMANCE = ROOT / "tests" / "conformance"
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from saccade.checkpoints.mapping import Reshape, Rule, Step, Transpose, join, rename, rename_both
+from saccade.checkpoints.mapping import Reshape, Rule, Step, Transpose, join, rename, rename_both, split
 from saccade.models.hybrid import StemConfig
 from saccade.nn.transformer import BlockConfig
 
@@ -21,6 +21,17 @@ def timm_block(theirs: str, ours: str, config: BlockConfig) -> list[Rule]:
     rules += [rename(f"{theirs}.attn.qkv.bias", f"{ours}.attn.qkv.bias")] if config.qkv_bias else []
     if config.layer_scale is not None:
         rules += [rename(f"{theirs}.{ls}.gamma", f"{ours}.{ls}.gamma") for ls in ("ls1", "ls2")]
+    return rules
+
+
+def timm_pool(theirs: str, ours: str) -> list[Rule]:
+    """An attention pool as timm names its parts."""
+    rules = [rename(f"{theirs}.latent", f"{ours}.query")]
+    for part in ("weight", "bias"):
+        rules += [rename(f"{theirs}.q.{part}", f"{ours}.attn.q.{part}")]
+        rules += [split(f"{theirs}.kv.{part}", [f"{ours}.attn.k.{part}", f"{ours}.attn.v.{part}"])]
+    for layer, name in (("proj", "attn.proj"), ("norm", "norm"), ("mlp.fc1", "mlp.fc1"), ("mlp.fc2", "mlp.fc2")):
+        rules += rename_both(f"{theirs}.{layer}", f"{ours}.{name}")
     return rules
 
 

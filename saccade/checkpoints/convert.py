@@ -36,6 +36,7 @@ from saccade.checkpoints.formats import (
     huggingface_perceiver,
     huggingface_perceiver_text,
     huggingface_resnet,
+    huggingface_siglip,
     huggingface_vit,
     openai_clip,
     timm_bit,
@@ -178,6 +179,8 @@ def convert(
 def _writer(loaded: LoadedModel, to: str) -> ModuleType | None:
     """The format of a project for a model; None if it has no such architecture."""
     config = loaded.model.config
+    if loaded.architecture == "clip" and config.objective == "sigmoid" and to == "huggingface":
+        return huggingface_siglip
     if isinstance(config, ViTConfig):
         if config.positions == "rotary_normalized":
             return DINOV3.get(to, WRITERS[to].get("vit"))

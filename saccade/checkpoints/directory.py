@@ -31,7 +31,7 @@ from saccade.nn.mode import evaluation_mode
 from saccade.version import __version__
 
 CONFIG, WEIGHTS, FINGERPRINT = "config.json", "model.safetensors", "fingerprint.safetensors"
-VOCABULARY = ("vocab.json", "merges.txt", "tokenizer.json", "vocab.txt")
+VOCABULARY = ("vocab.json", "merges.txt", "tokenizer.json", "vocab.txt", "spiece.model")
 FORMAT = 1
 OWN_HEADER = "saccade"  # in the header of our weights: the version that wrote them
 OWN = "own"  # architecture of a model whose code is not ours

@@ -204,6 +204,8 @@ def adapt(
     head = model.head_names if new_head else ()
     if getattr(new_config, "num_queries", None) != getattr(config, "num_queries", None):
         head = (*head, "queries")
+    if getattr(new_config, "objective", None) != getattr(config, "objective", None):
+        head = (*head, "logit_bias")  # of a sigmoid objective alone
     for option, parts in OPTIONAL_HEADS.items():
         if getattr(new_config, option, False) and not getattr(config, option, False):
             head = (*head, *(name for name in model.state_dict() if name.startswith(parts)))

@@ -39,6 +39,10 @@ def _depth_anything(size: str, licence: str) -> Published:
     return Published(f"hub:depth-anything/Depth-Anything-V2-{size}-hf", "huggingface_depth_anything", licence)
 
 
+def _siglip(name: str) -> Published:
+    return Published(f"hub:google/{name}", "huggingface_siglip", APACHE)
+
+
 PUBLISHED: dict[str, Published] = {
     "vit_ti16": _timm("vit_tiny_patch16_224.augreg_in21k_ft_in1k", "timm_vit"),
     "vit_s16": _timm("vit_small_patch16_224.augreg_in21k_ft_in1k", "timm_vit"),
@@ -96,6 +100,15 @@ PUBLISHED: dict[str, Published] = {
     "clip_vit_l14_336": Published("hub:openai/clip-vit-large-patch14-336", "huggingface_clip", CLIP),
     "clip_r50": Published("RN50.pt of github.com/openai/CLIP", "openai_clip", CLIP),
     "clip_r101": Published("RN101.pt of github.com/openai/CLIP", "openai_clip", CLIP),
+    "siglip_b16": _siglip("siglip-base-patch16-224"),
+    "siglip_l16": _siglip("siglip-large-patch16-256"),
+    "siglip_so14": _siglip("siglip-so400m-patch14-384"),
+    "siglip2_b32": _siglip("siglip2-base-patch32-256"),
+    "siglip2_b16": _siglip("siglip2-base-patch16-224"),
+    "siglip2_l16": _siglip("siglip2-large-patch16-256"),
+    "siglip2_so14": _siglip("siglip2-so400m-patch14-224"),
+    "siglip2_so16": _siglip("siglip2-so400m-patch16-256"),
+    "siglip2_g16": _siglip("siglip2-giant-opt-patch16-256"),
     "alexnet": Published("alexnet-owt-7be5be79.pth of torchvision", "torchvision_alexnet", BSD),
     "vgg11": _timm("vgg11.tv_in1k", "timm_vgg", BSD),
     "vgg11_bn": _timm("vgg11_bn.tv_in1k", "timm_vgg", BSD),

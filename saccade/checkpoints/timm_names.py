@@ -49,6 +49,7 @@ def timm_arguments(architecture: str, config: Any) -> tuple[str, dict[str, Any]]
             "global_pool": POOLS.get(config.pooling, config.pooling),
             "fc_norm": config.pool_norm,
             "pre_norm": config.input_norm,
+            **({} if config.block.activation in ("gelu", "swiglu") else {"act_layer": config.block.activation}),
         }
     if isinstance(config, DeiTConfig):
         return "deit_base_distilled_patch16_224", {**_transformer(config), "patch_size": list(config.patch_size)}

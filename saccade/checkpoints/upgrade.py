@@ -31,7 +31,7 @@ def upgrade(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor
         model: of the architecture that was saved.
         tensors: a state dict, or optimizer moments named ``PARAMETER.KEY``.
     """
-    if isinstance(model, CLIP) and "logit_scale" in tensors:
+    if isinstance(model, CLIP) and model.config.objective == "softmax" and "logit_scale" in tensors:
         # Versions before 0.2 clamped in the forward pass, so that a stored value may lie beyond the largest one.
         tensors = {**tensors, "logit_scale": tensors["logit_scale"].clamp(max=math.log(LARGEST_SCALE))}
     cuts = _cuts(model)

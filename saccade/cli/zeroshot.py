@@ -62,8 +62,8 @@ def zeroshot(
     templates
         Text file with one prompt per line, or "photos" or "scenes": the vector of a class is the mean over all prompts.
     vocabulary
-        Folder with vocab.json and merges.txt, or OpenAI's list of merges. Default: the files in the model's folder,
-        otherwise OpenAI's from an installed package.
+        Folder with vocab.json and merges.txt, tokenizer.json or spiece.model, or OpenAI's list of merges. Default: the
+        files in the model's folder, otherwise OpenAI's from an installed package.
     top
         Number of classes to print for each image.
     batch_size
@@ -83,7 +83,8 @@ def zeroshot(
     if is_exported(model):
         if measure.evaluate or vocabulary or way != RunOptions():
             raise ConfigError("an exported file has its own vocabulary and options, and only classifies images")
-        report(_exported(model, images, names, prompts, top, batch_size), as_json)
+        results, independent = _exported(model, images, names, prompts, top, batch_size)
+        report(results, as_json, independent)
         return
     from saccade.tasks.contrastive.texts import tokenizer_of
     from saccade.tasks.contrastive.zero_shot import ZeroShot
@@ -100,13 +101,14 @@ def zeroshot(
     paths = list(dict.fromkeys(path for text in images for path in expand(text)))
     predictor = way.apply(load(model, device=way.device), min(batch_size, len(paths)))
     classifier = ZeroShot(predictor, names, prompts, tokenizer_of(predictor, vocabulary))
-    report(classifier.stream(paths, top=top, batch_size=batch_size), as_json)
+    report(classifier.stream(paths, top=top, batch_size=batch_size), as_json, classifier.independent)
 
 
 def _exported(
     model: str, images: list[str], names: list[str], prompts: list[str], top: int, batch_size: int
-) -> "Iterator[Classification]":
-    """The classes of images by both towers of an exported file; loads no torch."""
+) -> "tuple[Iterator[Classification], bool]":
+    """The classes of images by both towers of an exported file, and whether their probabilities are independent; loads
+    no torch."""
     from saccade.cli.predict import expand
     from saccade.inference.export.runner import open_exported
     from saccade.tasks import table
@@ -120,14 +122,17 @@ def _exported(
         raise ConfigError(f"texts need a CLIP; {model} is for {predictor.metadata.task}")
     paths = list(dict.fromkeys(path for text in images for path in expand(text)))
     classifier = ExportedZeroShot(predictor.decoder, names, prompts)
-    return classifier.stream(predictor.stream(paths, batch_size=batch_size), top=top)  # type: ignore[arg-type]
+    embeddings = predictor.stream(paths, batch_size=batch_size)
+    return classifier.stream(embeddings, top=top), classifier.independent  # type: ignore[arg-type]
 
 
-def report(results: "Iterable[Classification]", as_json: bool) -> None:
-    """Print results as they come, or all as JSON."""
+def report(results: "Iterable[Classification]", as_json: bool, independent: bool) -> None:
+    """Print results as they come, or all as JSON; `independent` probabilities do not sum to 1 over the classes."""
     if as_json:
         print(dump_json([result.to_dict() for result in results]))
         return
+    if independent:
+        show("probabilities of each class on its own (sigmoid): they do not sum to 1")
     for result in results:
         print(printable(result), flush=True)
 

@@ -11,25 +11,20 @@ import gzip
 import html
 import io
 import json
-import os
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from saccade.deferred import Deferred
+from saccade.data.sentencepiece import PROTO, SentencePieceTokenizer, is_sentencepiece
+from saccade.data.text_tokenizer import TextTokenizer, library_errors, tokenizers_library
 from saccade.errors import DataError
 from saccade.files import is_dir, is_file, read_bytes, split_lines
 from saccade.json_io import parse_json
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-torch = Deferred("torch")  # for those who take tensors
 BEGIN, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"  # marks a token that ends a word
 SPACE = "\u0120"  # the letter that stands for the byte of a space
@@ -38,11 +33,10 @@ WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p
 OPENAI_MERGES = 49152 - 256 - 2  # used of the 262,145 lines of OpenAI's list
 MAX_MERGES = 64 * 2**20  # bytes; OpenAI's list has 3 million
 BASE_SIZE = 2 * 256 + 2  # bytes, bytes that end a word, two special tokens
-LIBRARY_ERROR = Exception
 PACKAGES = (("open_clip", "bpe_simple_vocab_16e6.txt.gz"), ("clip", "bpe_simple_vocab_16e6.txt.gz"))
 
 
-class Tokenizer:
+class Tokenizer(TextTokenizer):
     """Texts as token ids: ``tokenizer(["a photo of a cat"])`` -> ``[T, L]``.
 
     Args:
@@ -64,10 +58,6 @@ class Tokenizer:
         self.context_length = context_length
 
     @property
-    def vocab_size(self) -> int:
-        return self.inner.get_vocab_size()
-
-    @property
     def begin(self) -> int:
         return self.vocab_size - 2
 
@@ -76,12 +66,8 @@ class Tokenizer:
         """The largest id, which marks the end of a text for the text encoder."""
         return self.vocab_size - 1
 
-    def __call__(self, texts: str | Sequence[str]) -> "Tensor":
-        """Token ids ``[T, L]`` int64: a begin token, the text, an end token, zeros."""
-        return torch.from_numpy(self.ids([texts] if isinstance(texts, str) else texts))
-
     def ids(self, texts: Sequence[str]) -> np.ndarray:
-        """The same as a NumPy array."""
+        """Token ids ``[T, L]`` int64: a begin token, the text, an end token, zeros."""
         tokens = np.zeros((len(texts), self.context_length), np.int64)
         encodings = self.inner.encode_batch([words(text) for text in texts], is_pretokenized=True)
         for row, encoding in zip(tokens, encodings):
@@ -124,9 +110,9 @@ class Tokenizer:
         return cls(*_with_ids(merges), context_length)
 
 
-def open_tokenizer(path: str | Path = "", context_length: int = 77) -> Tokenizer:
-    """A vocabulary from a folder (`vocab.json` and `merges.txt`, or `tokenizer.json`), from OpenAI's list of merges
-    (`.txt` or `.txt.gz`), or, without a path, OpenAI's from an installed package (open_clip, clip).
+def open_tokenizer(path: str | Path = "", context_length: int = 77) -> TextTokenizer:
+    """A vocabulary from a folder (`vocab.json` and `merges.txt`, `tokenizer.json`, or `spiece.model`), from OpenAI's
+    list of merges (`.txt` or `.txt.gz`), or, without a path, OpenAI's from an installed package (open_clip, clip).
 
     Raises:
         DataError: there is none, or it is invalid.
@@ -135,7 +121,7 @@ def open_tokenizer(path: str | Path = "", context_length: int = 77) -> Tokenizer
         return open_tokenizer(_installed(), context_length)
     place = Path(path)
     if is_dir(place):
-        names = ("vocab.json", "merges.txt", "tokenizer.json")
+        names = ("vocab.json", "merges.txt", "tokenizer.json", PROTO)
         return tokenizer_from_files(
             {n: read_bytes(place / n) for n in names if is_file(place / n)}, str(place), context_length
         )
@@ -158,8 +144,10 @@ def _decompress(data: bytes) -> bytes:
     return content
 
 
-def tokenizer_from_files(files: Mapping[str, bytes], place: str, context_length: int = 77) -> Tokenizer:
-    """A tokenizer from the contents of `vocab.json` and `merges.txt`, or of `tokenizer.json`; `place` is for errors."""
+def tokenizer_from_files(files: Mapping[str, bytes], place: str, context_length: int = 77) -> TextTokenizer:
+    """A tokenizer from the contents of `vocab.json` and `merges.txt`, of `tokenizer.json`, or of `spiece.model`.
+
+    `place` is where they are, for errors."""
     try:
         if "vocab.json" in files and "merges.txt" in files:
             vocab, merges = (
@@ -167,6 +155,8 @@ def tokenizer_from_files(files: Mapping[str, bytes], place: str, context_length:
                 _merge_lines(split_lines(files["merges.txt"].decode())),
             )
             return Tokenizer(vocab, merges, context_length)
+        if is_sentencepiece(files, place):
+            return SentencePieceTokenizer(files, place, context_length)
         if "tokenizer.json" in files:
             model = parse_json(files["tokenizer.json"], f"tokenizer.json in {place}")["model"]
             if model["type"] != "BPE":
@@ -174,7 +164,7 @@ def tokenizer_from_files(files: Mapping[str, bytes], place: str, context_length:
             return Tokenizer(model["vocab"], _pairs(model["merges"]), context_length)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"the vocabulary in {place} is invalid ({error})") from None
-    raise DataError(f"{place} has no vocabulary: no vocab.json with merges.txt, and no tokenizer.json")
+    raise DataError(f"{place} has no vocabulary: no vocab.json with merges.txt, no tokenizer.json, no {PROTO}")
 
 
 def words(text: str) -> list[str]:
@@ -226,25 +216,3 @@ def _installed() -> Path:
         "OpenAI's vocabulary is not installed (it is part of open_clip_torch): give a folder with vocab.json and "
         "merges.txt, or the path of bpe_simple_vocab_16e6.txt.gz"
     )
-
-
-@contextmanager
-def library_errors(place: str) -> Iterator[None]:
-    """Raise DataError for errors of the `tokenizers` package, which has no exception class for them."""
-    try:
-        yield
-    except LIBRARY_ERROR as error:
-        if type(error) is not LIBRARY_ERROR:
-            raise
-        raise DataError(f"{place} is invalid: {' '.join(str(error).split())}") from None
-
-
-def tokenizers_library() -> Any:
-    """The `tokenizers` package; raises DataError if it is not installed."""
-    try:
-        import tokenizers
-        from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers  # noqa: F401
-    except ImportError:
-        raise DataError("texts need extra packages: pip install saccade[text]") from None
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # texts are short, and loaders fork
-    return tokenizers

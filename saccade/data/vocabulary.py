@@ -11,7 +11,8 @@ BERT's word pieces can be read, but not learned. Needs `pip install saccade[text
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from saccade.data.tokenizer import byte_values, library_errors, tokenizers_library
+from saccade.data.text_tokenizer import library_errors, tokenizers_library
+from saccade.data.tokenizer import byte_values
 from saccade.errors import DataError
 from saccade.files import split_lines
 from saccade.json_io import parse_json

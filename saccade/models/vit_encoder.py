@@ -51,6 +51,7 @@ class ViTConfig(Config):
         input_norm: whether there is a norm before the first block and the patch embedding has no bias (CLIP).
         pad: whether an image whose size is not a multiple of the patch size is padded, with the padding masked;
             otherwise it is an error.
+        crop: whether pixels beyond the last whole patch are ignored instead (SigLIP So400m/14 at 384 pixels).
         drop_path: stochastic depth of the last block, growing linearly from 0.
         position_resampling: how learned positions are resampled for other image sizes, which differs between projects.
         position_augmentation: random shift and scale of `rotary_normalized` coordinates in training.
@@ -71,6 +72,7 @@ class ViTConfig(Config):
     pre_logits: int | None = None
     input_norm: bool = False
     pad: bool = False
+    crop: bool = False
     drop_path: float = 0.0
     position_resampling: Resampling = "bicubic-antialias"
     position_augmentation: CoordinateAugmentation = field(default_factory=CoordinateAugmentation)
@@ -116,7 +118,7 @@ class ViTEncoder(nn.Module):
         self.config = config
         dim = config.block.embed_dim
         self.patch_embed = PatchEmbed(
-            config.patch_size, config.in_channels, dim, bias=not config.input_norm, pad=config.pad
+            config.patch_size, config.in_channels, dim, bias=not config.input_norm, pad=config.pad, crop=config.crop
         )
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim)) if config.class_token else None
         self.registers = nn.Parameter(torch.zeros(1, config.num_registers, dim)) if config.num_registers else None

@@ -22,19 +22,23 @@ class UnitLength(nn.Module):
 
 
 class CosineHead(nn.Module):
-    """``[B, E]`` -> ``[B, K]``: the cosine similarities with K text embeddings, multiplied by CLIP's learned factor."""
+    """``[B, E]`` -> ``[B, K]``: the cosine similarities with K text embeddings, multiplied by CLIP's learned factor,
+    plus its bias if it has one."""
 
     vectors: Tensor
     scale: Tensor
+    bias: Tensor | None
 
-    def __init__(self, vectors: Tensor, scale: Tensor):
+    def __init__(self, vectors: Tensor, scale: Tensor, bias: Tensor | None = None):
         super().__init__()
         self.normalize = UnitLength()
         self.register_buffer("vectors", vectors.detach().clone())
         self.register_buffer("scale", scale.detach().clone())
+        self.register_buffer("bias", None if bias is None else bias.detach().clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.scale * self.normalize(x) @ self.vectors.T
+        logits = self.scale * self.normalize(x) @ self.vectors.T
+        return logits if self.bias is None else logits + self.bias
 
 
 class ZeroShotClassifier(Classifier):
@@ -51,7 +55,7 @@ class ZeroShotClassifier(Classifier):
         super().__init__()
         self.config = replace(clip.config, num_classes=len(vectors))
         self.backbone, self.image_proj = clip.backbone, clip.image_proj
-        self.head = CosineHead(vectors, clip.logit_scale.exp())
+        self.head = CosineHead(vectors, clip.logit_scale.exp(), clip.logit_bias)
         self.num_features, self.position_names = clip.num_features, clip.position_names
 
     def embed(self, images: Tensor) -> Tensor:

@@ -124,13 +124,26 @@ class PatchEmbed(nn.Module):
         bias: whether the embedding has a bias.
         pad: whether an image whose size is not a multiple of the patch size is padded with zeros at the right and the
             bottom; otherwise it is an error.
+        crop: whether rows and columns of pixels beyond the last whole patch are ignored instead.
     """
 
-    def __init__(self, patch_size: Size, in_channels: int, embed_dim: int, *, bias: bool = True, pad: bool = False):
+    def __init__(
+        self,
+        patch_size: Size,
+        in_channels: int,
+        embed_dim: int,
+        *,
+        bias: bool = True,
+        pad: bool = False,
+        crop: bool = False,
+    ):
         super().__init__()
+        if pad and crop:
+            raise ValueError("an image is padded or cropped to whole patches, not both: choose pad or crop")
         self.patch_size = patch_size
         self.in_channels = in_channels
         self.pad = pad
+        self.crop = crop
         self.proj = nn.Conv2d(in_channels, embed_dim, patch_size, stride=patch_size, bias=bias)
 
     def forward(self, images: Tensor, valid: Tensor | None = None) -> Patches:
@@ -144,7 +157,7 @@ class PatchEmbed(nn.Module):
                 valid = torch.ones(images.shape[0], *images.shape[-2:], dtype=torch.bool, device=images.device)
             margins = self.margins(images.shape[-2:])
             images, valid = F.pad(images, margins), F.pad(valid, margins)
-        else:
+        elif not self.crop:
             require_multiple(images.shape[-2:], self.patch_size)
         features = self.proj(images)  # [B, D, h, w]
         grid = (features.shape[-2], features.shape[-1])
@@ -152,6 +165,8 @@ class PatchEmbed(nn.Module):
 
     def grid(self, size: tuple[int, ...]) -> Size:
         """(rows, columns) of patches for an image of ``size`` (H, W) pixels."""
+        if self.crop:
+            return size[0] // self.patch_size[0], size[1] // self.patch_size[1]
         if not self.pad:
             require_multiple(size, self.patch_size)
         return -(-size[0] // self.patch_size[0]), -(-size[1] // self.patch_size[1])

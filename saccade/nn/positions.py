@@ -15,7 +15,13 @@ from torch import Tensor, nn
 
 Grid = tuple[int, int]
 Resampling = Literal[
-    "bicubic-antialias", "bicubic", "bicubic-offset", "bicubic-corners", "bilinear", "bilinear-corners"
+    "bicubic-antialias",
+    "bicubic",
+    "bicubic-offset",
+    "bicubic-corners",
+    "bilinear-antialias",
+    "bilinear",
+    "bilinear-corners",
 ]
 FixedKind = Literal["sincos_1d", "sincos_2d", "sincos_2d_endpoint"]
 RotaryKind = Literal["rotary", "rotary_normalized"]
@@ -200,7 +206,7 @@ def resample_positions(
         method: ``bicubic-antialias`` is timm's, ``bicubic`` DeiT's and Hugging Face's, ``bicubic-offset`` (0.1 is added
             to the new grid where the scale is computed) that of Meta's DINO and DINOv2 without registers,
             ``bicubic-corners`` (corner cells stay at the corners) torchvision's, ``bilinear`` DPT's,
-            ``bilinear-corners`` that of the Google code.
+            ``bilinear-antialias`` that of NaFlex, ``bilinear-corners`` that of the Google code.
 
     Returns:
         ``[1, P + new_h*new_w, D]`` in the table's dtype; computed in float32.
@@ -217,14 +223,14 @@ def resample_positions(
     if method in ("bilinear-corners", "bicubic-corners"):
         mode = method.removesuffix("-corners")
         image = F.interpolate(image, size=tuple(new_grid), mode=mode, align_corners=True)
-    elif method == "bilinear":
-        image = F.interpolate(image, size=tuple(new_grid), mode="bilinear", align_corners=False)
     elif method == "bicubic-offset":
         scale = tuple((new + 0.1) / old for old, new in zip(old_grid, new_grid))
         image = F.interpolate(image, scale_factor=scale, mode="bicubic", align_corners=False)
     else:
-        antialias = method == "bicubic-antialias"
-        image = F.interpolate(image, size=tuple(new_grid), mode="bicubic", align_corners=False, antialias=antialias)
+        mode, _, antialias = method.partition("-")
+        image = F.interpolate(
+            image, size=tuple(new_grid), mode=mode, align_corners=False, antialias=antialias == "antialias"
+        )
     return torch.cat((prefix, image.flatten(2).transpose(1, 2).to(table.dtype)), dim=1)
 
 

@@ -77,7 +77,7 @@ REFUSED = [
     ("timm", {"positions": "rotary"}, r"no other format has a vit with positions='rotary'"),
     ("torchvision", {"positions": "rotary"}, r"no other format has a vit with positions='rotary'"),
     ("timm", {"pooling": "cls+mean"}, r"timm has no vit with pooling='cls\+mean'"),
-    ("timm", {"block.activation": "quick_gelu"}, r"does not support block.activation"),
+    ("timm", {"block.norm_eps": 1e-3}, r"does not support block.norm_eps"),
 ]
 
 

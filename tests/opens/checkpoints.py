@@ -33,6 +33,8 @@ OTHERS = {
     "isl_dpt": (".pth, .pt", "DPT for depth and segmentation, on a ViT or a hybrid", "test_dpt"),
     "openai_clip": (".pt (TorchScript too)", "CLIP of OpenAI and open_clip, on a ViT or a ResNet", "test_clip"),
     "huggingface_clip": ("folder", "CLIP", "test_clip"),
+    "huggingface_siglip": ("folder", "SigLIP, and NaFlex at several aspect ratios", "test_siglip"),
+    "open_clip_siglip": (".safetensors", "SigLIP and SigLIP 2, with and without the JSON", "test_siglip"),
     "huggingface_bert": ("folder", "BERT and its heads", "test_bert"),
     "huggingface_marian": ("folder", "Marian's translators", "test_seq2seq"),
     "huggingface_perceiver_text": ("folder", "Perceiver IO of bytes", "test_perceiver_text"),

@@ -39,7 +39,7 @@ def test_no_format_is_left_out() -> None:
     `test_detr.py`, `test_other_sizes.py`, `test_dpt.py`. All formats of DINOv3 are in `test_dinov3.py`, those of
     Depth Anything in `test_depth_anything.py`. CLIP and BERT
     are not called with images alone: `test_clip.py`, `test_bert.py`, and Marian's translators and Perceivers of texts
-    neither: `test_seq2seq.py`, `test_perceiver_text.py`."""
+    neither: `test_seq2seq.py`, `test_perceiver_text.py`. SigLIP is in `test_siglip.py`."""
     named = {f.__name__.rsplit(".", 1)[1] for f in FORMATS}
     assert named == {c.format for c in CASES} | {
         "google_vit",
@@ -57,6 +57,8 @@ def test_no_format_is_left_out() -> None:
         "isl_dpt",
         "openai_clip",
         "huggingface_clip",
+        "huggingface_siglip",
+        "open_clip_siglip",
         "huggingface_bert",
         "huggingface_marian",
         "huggingface_perceiver_text",

@@ -48,8 +48,10 @@ from saccade.checkpoints.formats import (
     huggingface_perceiver,
     huggingface_perceiver_text,
     huggingface_resnet,
+    huggingface_siglip,
     huggingface_vit,
     isl_dpt,
+    open_clip_siglip,
     openai_clip,
     timm_bit,
     timm_convmixer,
@@ -71,7 +73,9 @@ from saccade.errors import CheckpointError
 # What has more parts stands before what has fewer of the same names: a hybrid before a ViT.
 FORMATS: tuple[ModuleType, ...] = (
     openai_clip,
+    open_clip_siglip,
     huggingface_clip,
+    huggingface_siglip,
     huggingface_perceiver,
     huggingface_perceiver_text,
     huggingface_bert,

@@ -27,13 +27,13 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> CLIPConfig:
     vocab_size, width = shapes[f"{TEXT}.embeddings.token_embedding.weight"]
     dim, in_channels, *patch = shapes[f"{VISION}.embeddings.patch_embedding.weight"]
     text = TextConfig(
-        _block(shapes, TEXT, width, metadata.config.get("text_config") or {}),
+        block(shapes, TEXT, width, metadata.config.get("text_config") or {}),
         count_layers(shapes, TEXT + ".encoder.layers.{}.layer_norm1.weight"),
         vocab_size,
         shapes[f"{TEXT}.embeddings.position_embedding.weight"][0],
     )
     backbone = ViTConfig(
-        block=_block(shapes, VISION, dim, metadata.config.get("vision_config") or {}),
+        block=block(shapes, VISION, dim, metadata.config.get("vision_config") or {}),
         depth=count_layers(shapes, VISION + ".encoder.layers.{}.layer_norm1.weight"),
         image_size=image_size(
             shapes[f"{VISION}.embeddings.position_embedding.weight"][0] - 1, (patch[0], patch[1]), metadata
@@ -47,7 +47,8 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> CLIPConfig:
     return CLIPConfig(backbone, text, shapes["text_projection.weight"][0])
 
 
-def _block(shapes: Shapes, tower: str, width: int, config_json: dict[str, Any]) -> BlockConfig:
+def block(shapes: Shapes, tower: str, width: int, config_json: dict[str, Any]) -> BlockConfig:
+    """A block of one tower; what its config does not state is OpenAI's."""
     return BlockConfig(
         width,
         config_json.get("num_attention_heads") or max(width // 64, 1),
@@ -77,11 +78,12 @@ def rules(config: CLIPConfig) -> list[Rule]:
         *rename_both(f"{VISION}.pre_layrnorm", "backbone.encoder.input_norm"),
         *rename_both(f"{VISION}.post_layernorm", "backbone.encoder.norm"),
     ]  # fmt: skip
-    rules += _layers(TEXT, "text.blocks", config.text.depth)
-    return rules + _layers(VISION, "backbone.encoder.blocks", tower.depth)
+    rules += layers(TEXT, "text.blocks", config.text.depth)
+    return rules + layers(VISION, "backbone.encoder.blocks", tower.depth)
 
 
-def _layers(tower: str, ours: str, depth: int) -> list[Rule]:
+def layers(tower: str, ours: str, depth: int) -> list[Rule]:
+    """The blocks of one tower."""
     rules = []
     for i in range(depth):
         old, new = f"{tower}.encoder.layers.{i}", f"{ours}.{i}"
@@ -103,18 +105,19 @@ def describe(config: CLIPConfig) -> dict[str, Any]:
         "model_type": "clip",
         "projection_dim": config.embed_dim,
         "text_config": {
-            **_described(text.block, text.depth), "vocab_size": text.vocab_size, "projection_dim": config.embed_dim,
+            **described(text.block, text.depth), "vocab_size": text.vocab_size, "projection_dim": config.embed_dim,
             "max_position_embeddings": text.context_length, "bos_token_id": text.vocab_size - 2,
             "eos_token_id": text.vocab_size - 1,
         },
         "vision_config": {
-            **_described(tower.block, tower.depth), "image_size": tower.image_size[0],
+            **described(tower.block, tower.depth), "image_size": tower.image_size[0],
             "patch_size": tower.patch_size[0], "num_channels": tower.in_channels, "projection_dim": config.embed_dim,
         },
     }  # fmt: skip
 
 
-def _described(block: BlockConfig, depth: int) -> dict[str, Any]:
+def described(block: BlockConfig, depth: int) -> dict[str, Any]:
+    """One tower in a `config.json`."""
     names = {ours: theirs for theirs, ours in reversed(ACTIVATIONS.items())}
     return {
         "hidden_size": block.embed_dim,

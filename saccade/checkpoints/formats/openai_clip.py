@@ -175,6 +175,11 @@ def resnet_rules(config: ClipResNetConfig) -> list[Rule]:
     return rules
 
 
+def unsupported(config: CLIPConfig) -> dict[str, str]:
+    """Options whose value the project's CLIP does not have, and what it has."""
+    return {} if config.objective == "softmax" else {"objective": "softmax"}
+
+
 def task(config: CLIPConfig) -> str:
     return "contrastive"
 

@@ -4,7 +4,7 @@ import re
 
 from torch import Tensor
 
-from saccade.checkpoints.blocks import timm_block
+from saccade.checkpoints.blocks import timm_block, timm_pool
 from saccade.checkpoints.mapping import Rule, rename, rename_both
 from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers, image_size, num_heads
 from saccade.checkpoints.processors import HALF, from_timm, plain
@@ -21,7 +21,10 @@ PROJECTION_HEAD = ("head.mlp.", "head.last_layer.")
 
 # Heads of the architectures of timm that do not follow from the width: what a name begins with -> their number.
 HEADS = {"vit_base_patch16_gap": 16, "vit_giantopt": 16, "test_vit3": 3, "test_vit4": 3, "test_vit": 2}
-GELU_TANH = ("vit_giantopt", "vit_base_patch32_siglip")
+GELU_TANH = (
+    "vit_giantopt", "vit_base_patch32_siglip", "vit_so400m_patch16_siglip", "vit_large_patch16_siglip_512",
+    "vit_large_patch16_siglip_gap_512",
+)  # fmt: skip
 
 
 def canonical(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -46,7 +49,10 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ViTConfig:
     prefix = int(class_token) + registers
     positions = shapes["pos_embed"][1] if "pos_embed" in shapes else 0
     size, prefix_positions = _places(positions, prefix, (patch_size[0], patch_size[1]), metadata)
-    pool_norm = "fc_norm.weight" in shapes
+    stated = metadata.size(size)
+    places = [side // pixels for side, pixels in zip(size, patch_size)]
+    crop = size != stated and [side // pixels for side, pixels in zip(stated, patch_size)] == places
+    pool_norm, pooled = "fc_norm.weight" in shapes, "attn_pool.latent" in shapes
     hidden = shapes["blocks.0.mlp.fc2.weight"][1]
     gated = shapes["blocks.0.mlp.fc1.weight"][0] == 2 * hidden  # DINOv2's giant
     block = BlockConfig(
@@ -56,12 +62,12 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ViTConfig:
         norm_eps=1e-5 if "norm_pre.weight" in shapes else 1e-6,  # CLIP's towers
         qkv_bias="blocks.0.attn.qkv.bias" in shapes,
         layer_scale=1e-5 if "blocks.0.ls1.gamma" in shapes else None,
-        activation=activation(name, gated),
+        activation="swiglu" if gated else model_args.get("act_layer") or activation(name),
     )
     return ViTConfig(
         block=block,
         depth=depth,
-        image_size=size,
+        image_size=stated if crop else size,
         patch_size=(patch_size[0], patch_size[1]),
         in_channels=in_channels,
         num_classes=shapes["head.weight"][0] if "head.weight" in shapes else 0,
@@ -69,10 +75,11 @@ def infer(shapes: Shapes, metadata: CheckpointMetadata) -> ViTConfig:
         class_token=class_token,
         num_registers=registers,
         prefix_positions=prefix_positions,
-        pooling="cls" if class_token and not pool_norm else "mean",
+        pooling="attention" if pooled else "cls" if class_token and not pool_norm else "mean",
         pool_norm=pool_norm,
         pre_logits=shapes["pre_logits.fc.weight"][0] if "pre_logits.fc.weight" in shapes else None,
         input_norm="norm_pre.weight" in shapes,
+        crop=crop,
     )
 
 
@@ -81,10 +88,8 @@ def named_heads(name: str) -> int | None:
     return next((heads for start, heads in HEADS.items() if name.startswith(start)), None)
 
 
-def activation(name: str, gated: bool) -> Activation:
+def activation(name: str) -> Activation:
     """Of a timm architecture by its name."""
-    if gated:
-        return "swiglu"
     if name.startswith(GELU_TANH):
         return "gelu_tanh"
     return "quick_gelu" if "quickgelu" in name else "gelu"
@@ -116,6 +121,7 @@ def rules(config: ViTConfig) -> list[Rule]:
     for i in range(config.depth):
         rules += timm_block(f"blocks.{i}", f"encoder.blocks.{i}", config.block)
     rules += rename_both("fc_norm", "fc_norm") if config.pool_norm else rename_both("norm", "encoder.norm")
+    rules += timm_pool("attn_pool", "pool") if config.pooling == "attention" else []
     rules += rename_both("pre_logits.fc", "pre_logits.0") if config.pre_logits is not None else []
     rules += rename_both("head", "head") if config.num_classes else []
     return rules

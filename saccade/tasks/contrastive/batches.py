@@ -12,7 +12,7 @@ from saccade.data.augmentation import ImageTransform
 from saccade.data.batching import Item, first_readable
 from saccade.data.samples import Batch, CaptionSource
 from saccade.data.seeding import RandomStream, mix_seed
-from saccade.data.tokenizer import Tokenizer
+from saccade.data.text_tokenizer import TextTokenizer
 
 NO_TEXT = -1  # pads the tokens of images with fewer captions than others of their batch
 
@@ -35,14 +35,16 @@ class CaptionDataset(Dataset):
 
     Attributes:
         texts: captions of an image in training; an image with exactly this number has them all, in order.
+        fixed_length: whether texts keep their padding because the text encoder attends to it.
     """
 
     source: CaptionSource
     transform: ImageTransform
-    tokenizer: Tokenizer
+    tokenizer: TextTokenizer
     skip_bad: bool = False
     texts: int = 1
     cache: None = None
+    fixed_length: bool = False
 
     def __getitem__(self, item: Item) -> CaptionSample:
         index, key = item
@@ -61,8 +63,8 @@ class CaptionDataset(Dataset):
         tokens = torch.full((len(samples), num_captions, self.tokenizer.context_length), NO_TEXT)
         for row, s in zip(tokens, samples):
             row[: len(s.captions)] = self.tokenizer(s.captions)
-        # Attention in a text tower is causal: tokens after the end cost time and change nothing.
-        tokens = tokens[..., : int(tokens.argmax(dim=-1).max()) + 1]
+        if not self.fixed_length:  # attention is causal: tokens after the end cost time and change nothing
+            tokens = tokens[..., : int(tokens.argmax(dim=-1).max()) + 1]
         images, indices = torch.stack([s.image for s in samples]), torch.tensor([s.index for s in samples])
         batch = Batch(images, {"tokens": tokens}, tuple(s.name for s in samples), indices)
         return batch, [line for s in samples if s.skipped for line in s.skipped.split("\n")]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from saccade.config_io import Count
 
@@ -17,12 +17,15 @@ class ContrastiveConfig:
         vocab_size: tokens of a learned one; 514 of them are bytes and special tokens.
         context_length: tokens of a text; longer texts are truncated.
         texts: captions of an image in each step; the image is embedded once for all of them.
+        loss: "softmax" over the texts of each image and the images of each text (CLIP), or "sigmoid" of each pair, with
+            a learned bias (SigLIP); "" for that of the model, which is softmax for the models named clip.
     """
 
     vocabulary: str = ""
     vocab_size: Count = 1024
     context_length: Count = 48
     texts: Count = 1
+    loss: Literal["", "softmax", "sigmoid"] = ""
 
     SUMMARY: ClassVar[str] = "matching of images and captions"
     DATA: ClassVar[str] = 'a CSV or JSONL of image,caption, captions of COCO, tar shards, or "scenes"'

@@ -25,7 +25,10 @@ class ExportedZeroShot:
 
     def __init__(self, decoder: EmbeddingDecoder, labels: Sequence[str], templates: Sequence[str] = (TEMPLATE,)):
         check_prompts(tuple(labels), tuple(templates))
-        self.labels, self.scale = tuple(labels), float(decoder.task.state["scale"])
+        state = decoder.task.state
+        self.labels, self.scale = tuple(labels), float(state["scale"])
+        self.bias = float(state["bias"]) if "bias" in state else None  # of a sigmoid objective
+        self.independent = self.bias is not None
         means = [
             decoder.embed_texts([template.replace("{}", label) for template in templates]).mean(0)
             for label in self.labels
@@ -36,8 +39,11 @@ class ExportedZeroShot:
         """The best classes of each image from its embedding."""
         for one in embeddings:
             logits = self.scale * self.classes @ np.asarray(one.vector)
-            weights = np.exp(logits - logits.max())
-            scores = weights / weights.sum()
+            if self.bias is None:
+                weights = np.exp(logits - logits.max())
+                scores = weights / weights.sum()
+            else:
+                scores = 1 / (1 + np.exp(-(logits + self.bias)))
             order = islice(np.argsort(-scores, kind="stable").tolist(), top)
             best = tuple((self.labels[index], float(scores[index])) for index in order)
             yield Classification(one.name, *best[0], best)

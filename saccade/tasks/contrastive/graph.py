@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from saccade.data.samples import Batch
-from saccade.data.tokenizer import Tokenizer
+from saccade.data.text_tokenizer import TextTokenizer
 from saccade.engine.exported import GraphFunction
 from saccade.engine.graph_end import GraphEnd, GraphPart, Trial
 from saccade.errors import ConfigError
@@ -26,7 +26,7 @@ class TextPart(GraphPart):
     name, inputs, outputs = "text", ("tokens",), ("embedding",)
     dims: Mapping[str, Mapping[int, str]] = {"tokens": {0: "texts"}}
 
-    def __init__(self, tokenizer: Tokenizer):
+    def __init__(self, tokenizer: TextTokenizer):
         self.tokenizer, self.vocabulary = tokenizer, tokenizer.files()
 
     def run(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -47,14 +47,16 @@ class EmbeddingGraph(GraphEnd):
         model: the network.
     """
 
-    def __init__(self, tokenizer: Tokenizer, model: CLIP):
+    def __init__(self, tokenizer: TextTokenizer, model: CLIP):
         self.tokenizer, self.model = tokenizer, model
 
     def parts(self) -> tuple[GraphPart, ...]:
         return (TextPart(self.tokenizer),)
 
     def state(self) -> dict[str, Any]:
-        return {"scale": float(self.model.logit_scale.detach().exp()), "context_length": self.tokenizer.context_length}
+        scale, bias = self.model.logit_scale.detach().exp(), self.model.logit_bias
+        state: dict[str, Any] = {"scale": float(scale), "context_length": self.tokenizer.context_length}
+        return state if bias is None else {**state, "bias": float(bias.detach())}
 
     def run(self, model: nn.Module, images: Tensor, valid: Tensor, sizes: Tensor) -> dict[str, Tensor]:
         assert isinstance(model, CLIP)

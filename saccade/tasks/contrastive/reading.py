@@ -11,7 +11,6 @@ from torch import Tensor
 from saccade.analysis.attention_maps import reads_class_token
 from saccade.analysis.relevance import stream_relevance
 from saccade.analysis.streams import IMAGE, Readout, Step, output_stream, recorded_steps
-from saccade.data.tokenizer import WORD_END
 from saccade.engine.attention_groups import AttentionGroup, Axis, PairRelevance
 from saccade.engine.predictor import Predictor
 from saccade.errors import RecordingError
@@ -50,13 +49,13 @@ class TextReader:
         return ZeroShot(self.predictor, labels, (self.template,), self.tokenizer).scores(images)
 
     def tokens(self, label: str) -> Tensor:
-        """The prompt of a label up to its end token, ``[1, L]``: no token attends to later ones."""
+        """The prompt of a label, ``[1, L]``, without padding if no token attends to it."""
         ids = self.tokenizer([self.template.replace("{}", label)])
-        return ids[:, : int(ids[0].argmax()) + 1].to(self.predictor.device)
+        return self.model.config.text.without_padding(ids).to(self.predictor.device)
 
     def names(self, tokens: Tensor) -> tuple[str, ...]:
         """The text of each token of ``[1, L]``."""
-        return tuple(self.tokenizer.inner.id_to_token(token).replace(WORD_END, "") for token in tokens[0].tolist())
+        return tuple(self.tokenizer.tokens(tokens[0].tolist()))
 
     def read(self, text: str) -> list[AttentionGroup]:
         """Run the text encoder on the prompt of a label: its tokens among themselves, the end token first."""

@@ -51,12 +51,13 @@ class ContrastiveRoom(TaskRoom):
     def task(self, source: LoadedModel, options: Mapping[str, Any] | None = None) -> ContrastiveTask:
         require_preprocessing(source)
         refuse_options(self.name, options)
-        return ContrastiveTask()
+        return ContrastiveTask(source.model.config.objective)
 
     def eval_dataset(self, part: Source, source: LoadedModel) -> BatchDataset:
         assert source.preprocessing is not None
         transform = EvalTransform(source.preprocessing)
-        return CaptionDataset(cast(CaptionSource, part), transform, tokenizer_for(source))
+        fixed = source.model.config.text.fixed_length
+        return CaptionDataset(cast(CaptionSource, part), transform, tokenizer_for(source), fixed_length=fixed)
 
     def graph_end(self, source: LoadedModel, task: Task) -> GraphEnd:
         require_preprocessing(source)

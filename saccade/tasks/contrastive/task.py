@@ -1,10 +1,4 @@
-"""Contrastive learning of images and texts: the symmetric loss of CLIP (Radford et al., arXiv 2103.00020, figure 3).
-
-    loss = (cross-entropy of each image over all texts + cross-entropy of each text over all images) / 2
-
-The negatives of a pair are the other pairs of the whole batch, over all parts and processes. Images with equal texts
-are each other's positives (Yang et al., arXiv 2204.03610). Where an image brings several texts, the first texts are
-contrasted with each other, then the second ones.
+"""Contrastive learning of images and texts, by the losses of :mod:`.losses`.
 
 A batch in parts has the gradient of the whole batch by cached embeddings (GradCache; Gao et al., arXiv 2101.06983): all
 parts are embedded without a gradient, the loss gives the gradient of each embedding, and each part is then embedded
@@ -14,13 +8,10 @@ B images of a part, N of the whole batch, n texts of each in training, M caption
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_gather
 
 from saccade.data.samples import Batch
 from saccade.engine.collect import Collected
@@ -28,31 +19,20 @@ from saccade.engine.intervals import Resampler
 from saccade.engine.task import Direction, LossTerm, LossTerms, image_batch
 from saccade.errors import ConfigError
 from saccade.nn.batch_norm import frozen_statistics
+from saccade.tasks.contrastive.losses import Embeddings, Loss, PairLosses, pair_losses
 from saccade.tasks.contrastive.metrics import RECALLS, WAYS, ContrastiveMetrics, retrieval_metrics, retrieval_resampler
 from saccade.tasks.contrastive.results import Embedding
 
 PAIRS = "pairs"  # the count that divides the loss
 
 
-class Embeddings(NamedTuple):
-    """The output of a model of images and texts: unit vectors, and the factor of their cosines."""
-
-    image: Tensor  # [B, E]
-    text: Tensor  # [B * n, E]; [M, E] where images have different numbers of captions
-    scale: Tensor  # [], the exponential of the logit scale
-
-
-class PairLosses(NamedTuple):
-    """What the loss and its metrics are made of, one value a pair, each ``[B, n]``."""
-
-    loss: Tensor  # nats, the mean of both directions
-    correct: Tensor  # 1 where the text nearest to the image is one of its own
-    chance: Tensor  # the probability of that for a random text
-
-
 class ContrastiveTask:
     """Pairs of images and texts. Batches bring `tokens` ``[B, n, L]``; in evaluation -1 where an image has fewer texts
-    than others."""
+    than others.
+
+    Args:
+        loss: that of training.
+    """
 
     name = "contrastive"
     labels: tuple[str, ...] = ()
@@ -60,16 +40,19 @@ class ContrastiveTask:
     class_targets: tuple[str, ...] = ()
     smallest_loss = 0.0
 
+    def __init__(self, loss: Loss = "softmax"):
+        self.loss: Loss = loss
+
     def counts(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         return {PAIRS: torch.tensor(tokens_of(batch).shape[:2].numel())}
 
     def train_step(self, model: nn.Module, batch: Batch) -> LossTerms:
         """The loss of a whole batch in one process."""
-        return loss_terms(pair_losses(embed(model, batch), text_keys(batch), world=1))
+        return loss_terms(pair_losses(embed(model, batch), text_keys(batch), world=1, kind=self.loss))
 
     def train_parts(self, model: nn.Module, parts: Sequence[Batch], world: int) -> Iterator[LossTerms]:
         if len(parts) == 1:
-            yield loss_terms(pair_losses(embed(model, parts[0]), text_keys(parts[0]), world))
+            yield loss_terms(pair_losses(embed(model, parts[0]), text_keys(parts[0]), world, self.loss))
             return
         seeds = torch.randint(2**62, (len(parts),)).tolist()
         with torch.no_grad(), frozen_statistics(model):
@@ -80,10 +63,12 @@ class ContrastiveTask:
                 torch.cat([c.image for c in cached]).requires_grad_(),
                 torch.cat([c.text for c in cached]).requires_grad_(),
                 cached[0].scale.clone().requires_grad_(),
+                None if cached[0].bias is None else cached[0].bias.clone().requires_grad_(),
             )
             keys = torch.cat([text_keys(part) for part in parts])
-            losses = pair_losses(leaves, keys, world)
-            gradients = Embeddings(*torch.autograd.grad(losses.loss.sum(), leaves))
+            losses = pair_losses(leaves, keys, world, self.loss)
+            used = [leaf for leaf in leaves if leaf is not None]
+            gradients = Embeddings(*torch.autograd.grad(losses.loss.sum(), used))
         size, texts = len(cached[0].image), len(cached[0].text)
         for number, (part, seed) in enumerate(zip(parts, seeds)):
             images = slice(number * size, (number + 1) * size)
@@ -91,6 +76,7 @@ class ContrastiveTask:
                 gradients.image[images],
                 gradients.text[number * texts : (number + 1) * texts],
                 gradients.scale / len(parts),
+                None if gradients.bias is None else gradients.bias / len(parts),
             )
             terms = loss_terms(PairLosses(*(values[images] for values in losses)))
             yield with_gradient(terms, embed(model, part, seed), own)
@@ -142,35 +128,6 @@ def embed(model: nn.Module, batch: Batch, seed: int | None = None) -> Embeddings
     return Embeddings(*model(batch.inputs, tokens_of(batch).flatten(0, 1)))
 
 
-def pair_losses(own: Embeddings, keys: Tensor, world: int) -> PairLosses:
-    """The loss of each of this process's pairs over the pairs of all processes.
-
-    Args:
-        own: embeddings of this process's images and texts.
-        keys: ``[B, n]``, equal for equal texts.
-        world: processes that share the batch.
-    """
-    count, start = len(own.image), 0
-    image, text, all_keys = own.image, own.text, keys
-    if world > 1:
-        image, text = (torch.cat(all_gather(part)) for part in (own.image, own.text))
-        gathered = [torch.empty_like(keys) for _ in range(world)]
-        dist.all_gather(gathered, keys)
-        all_keys, start = torch.cat(gathered), dist.get_rank() * count
-    columns = []
-    for own_text, all_text, key in zip(
-        own.text.unflatten(0, keys.shape).unbind(1), text.unflatten(0, all_keys.shape).unbind(1), all_keys.unbind(1)
-    ):
-        positive = key[start : start + count, None] == key  # [B, N], each image's own text among them
-        target = positive / positive.sum(dim=1, keepdim=True)
-        image_logits = (own.scale * own.image @ all_text.T).float()  # [B, N] over all texts
-        text_logits = (own.scale * own_text @ image.T).float()  # [B, N] over all images
-        both = [F.cross_entropy(logits, target, reduction="none") for logits in (image_logits, text_logits)]
-        correct = positive.gather(1, image_logits.argmax(dim=1, keepdim=True))[:, 0]
-        columns.append((sum(both) / 2, correct.double(), positive.double().mean(dim=1)))
-    return PairLosses(*(torch.stack(values, dim=1) for values in zip(*columns)))
-
-
 def loss_terms(losses: PairLosses) -> LossTerms:
     """The sums over pairs."""
     metrics = {"R@1": LossTerm(losses.correct.sum(), PAIRS), "chance": LossTerm(losses.chance.sum(), PAIRS)}
@@ -179,7 +136,7 @@ def loss_terms(losses: PairLosses) -> LossTerms:
 
 def with_gradient(terms: LossTerms, embeddings: Embeddings, gradients: Embeddings) -> LossTerms:
     """Loss terms with their values, and with the gradients of the loss with respect to `embeddings`."""
-    product = sum((g * e).sum() for g, e in zip(gradients, embeddings))
+    product = sum((g * e).sum() for g, e in zip(gradients, embeddings) if g is not None and e is not None)
     assert isinstance(product, Tensor)
     loss = {
         name: term._replace(total=term.total.detach() + (product - product.detach()))

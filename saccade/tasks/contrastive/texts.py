@@ -7,14 +7,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from saccade.checkpoints.directory import LoadedModel
-from saccade.data.tokenizer import Tokenizer, open_tokenizer, tokenizer_from_files
+from saccade.data.text_tokenizer import TextTokenizer
+from saccade.data.tokenizer import open_tokenizer, tokenizer_from_files
 from saccade.engine.finite import require_finite
 from saccade.engine.predictor import Predictor
 from saccade.errors import ConfigError
 from saccade.models.clip import CLIP
 
 
-def tokenizer_of(predictor: Predictor, vocabulary: str = "") -> Tokenizer:
+def tokenizer_of(predictor: Predictor, vocabulary: str = "") -> TextTokenizer:
     """The tokenizer of a CLIP.
 
     Args:
@@ -30,22 +31,29 @@ def tokenizer_of(predictor: Predictor, vocabulary: str = "") -> Tokenizer:
     return tokenizer_for(predictor.source, vocabulary)
 
 
-def tokenizer_for(source: LoadedModel, vocabulary: str = "") -> Tokenizer:
+def tokenizer_for(source: LoadedModel, vocabulary: str = "") -> TextTokenizer:
     """The tokenizer of a CLIP that was loaded; arguments and errors as for :func:`tokenizer_of`."""
     text, files = source.model.config.text, source.vocabulary
     if vocabulary or not files:
         tokenizer = open_tokenizer(vocabulary, text.context_length)
     else:
         tokenizer = tokenizer_from_files(files, "the model's folder", text.context_length)
-    if tokenizer.vocab_size != text.vocab_size:
-        raise ConfigError(
-            f"the vocabulary has {tokenizer.vocab_size} tokens and the model {text.vocab_size}: give the model's own"
-        )
+    require_size(tokenizer, text.vocab_size, "the model")
     return tokenizer
 
 
+def require_size(tokenizer: TextTokenizer, vocab_size: int, model: str) -> None:
+    """Raise ConfigError unless a vocabulary fits the embedding of a model, which may have unused rows if the end of a
+    text is not its last one."""
+    fits = tokenizer.vocab_size <= vocab_size if tokenizer.may_be_smaller else tokenizer.vocab_size == vocab_size
+    if not fits:
+        raise ConfigError(
+            f"the vocabulary has {tokenizer.vocab_size} tokens and {model} {vocab_size}: give the model's own"
+        )
+
+
 @torch.inference_mode()
-def embed_texts(predictor: Predictor, tokenizer: Tokenizer, texts: Sequence[str]) -> Tensor:
+def embed_texts(predictor: Predictor, tokenizer: TextTokenizer, texts: Sequence[str]) -> Tensor:
     """Unit vectors of T texts, ``[T, E]`` on the model's device.
 
     Raises:

@@ -12,7 +12,7 @@ def contrastive_reading(predictor: Predictor, image: ImageLike, text: str) -> Re
     Args:
         predictor: of a CLIP.
         image: the image.
-        text: the text; what its end token attends to is all that the text encoder keeps of it.
+        text: the text; what the token of its output attends to is all that the text encoder keeps of it.
 
     Raises:
         ConfigError: the model has no text encoder.
@@ -20,10 +20,9 @@ def contrastive_reading(predictor: Predictor, image: ImageLike, text: str) -> Re
     tokenizer = tokenizer_of(predictor)
     assert isinstance(predictor.model, CLIP)
     prepared = predictor.prepare(image)
-    tokens = tokenizer(text)
-    end = int(tokens[0].argmax())
-    tokens = tokens[:, : end + 1]  # no token attends to what follows it
-    read = {"end": end, "mean": None}[predictor.model.config.text.pooling]
+    config = predictor.model.config.text
+    tokens = config.without_padding(tokenizer(text))
+    read = None if config.pooling == "mean" else int(config.output_index(tokens)[0])
     return Reading(
         name=f"{name_of(image, 0)}, {text!r}",
         arguments=(prepared[None].to(predictor.device), tokens.to(predictor.device)),

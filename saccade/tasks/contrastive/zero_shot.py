@@ -19,12 +19,12 @@ from saccade.checkpoints.directory import LoadedModel
 from saccade.data.class_names import readable_names
 from saccade.data.image_folder import open_data
 from saccade.data.samples import ImageSource
-from saccade.data.tokenizer import Tokenizer
+from saccade.data.text_tokenizer import TextTokenizer
 from saccade.engine.evaluation import choose_split
 from saccade.engine.features import extract
 from saccade.engine.predictor import ImageLike, Predictor, name_of
 from saccade.errors import ConfigError
-from saccade.models.clip import CLIP
+from saccade.models.clip import CLIP, ClipOutput
 from saccade.models.zero_shot import ZeroShotClassifier
 from saccade.tasks.classification.metrics import ClassificationMetrics, classification_metrics
 from saccade.tasks.classification.results import Classification
@@ -51,13 +51,14 @@ class ZeroShot:
         predictor: Predictor,
         labels: Sequence[str],
         templates: Sequence[str] = (TEMPLATE,),
-        tokenizer: Tokenizer | None = None,
+        tokenizer: TextTokenizer | None = None,
     ):
         check_prompts(tuple(labels), tuple(templates))
         self.tokenizer = tokenizer or tokenizer_of(predictor)
         assert isinstance(predictor.model, CLIP)
         self.predictor, self.model = predictor, predictor.model
         self.labels, self.templates = tuple(labels), tuple(templates)
+        self.independent = self.model.config.objective == "sigmoid"
         self.classes = self._class_vectors()
 
     def _class_vectors(self) -> Tensor:
@@ -71,14 +72,20 @@ class ZeroShot:
     @torch.inference_mode()
     def logits(self, vectors: Tensor) -> Tensor:
         """Vectors of images ``[B, E]``, of any length -> ``[B, K]``."""
-        scale = self.model.logit_scale.exp()
-        return scale * F.normalize(vectors.to(self.classes), dim=-1) @ self.classes.T
+        return ClipOutput(
+            F.normalize(vectors.to(self.classes), dim=-1), self.classes, self.model.logit_scale.exp(),
+            self.model.logit_bias,
+        ).logits  # fmt: skip
 
     @torch.inference_mode()
     def scores(self, images: Tensor) -> Tensor:
-        """Preprocessed images ``[B, C, H, W]`` -> probabilities ``[B, K]`` on the CPU."""
-        vectors = self.model.encode_image(images.to(self.predictor.device)).float()
-        return self.logits(vectors).softmax(dim=-1).cpu()
+        """Preprocessed images ``[B, C, H, W]`` -> probabilities ``[B, K]`` on the CPU.
+
+        They sum to 1 over the classes, except for a model whose objective is sigmoid: there each is the probability
+        that the image and the text of this class belong together, whatever the other classes are.
+        """
+        logits = self.logits(self.model.encode_image(images.to(self.predictor.device)).float())
+        return (logits.sigmoid() if self.independent else logits.softmax(dim=-1)).cpu()
 
     def stream(self, images: Sequence[ImageLike], *, top: int = 5, batch_size: int = 32) -> Iterator[Classification]:
         """The best classes of each image, one after the other."""
