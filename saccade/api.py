@@ -191,26 +191,23 @@ def explain(
 
     For a classifier: the rollout of all layers and each head of the last layer; for a DETR: its objects and the
     cross-attention of their queries; for a model that generates texts: the cross-attention of each token; for other
-    models: the rollout, and Grad-CAM of a network without attention. With `point`,
-    the attention of one patch in every layer of any model with self-attention over patches; with `method`, `layer`,
-    `head` or `query`, one map per image, as :func:`saccade.analysis.image_maps.image_map` computes it. For numbers
-    instead of a picture, use `saccade.analysis` and :func:`saccade.record`.
+    models: the rollout, and Grad-CAM of a network without attention. With `point`, the attention of one patch in every
+    layer; with `method`, `layer`, `head` or `query`, one map per image (:func:`saccade.analysis.image_maps.image_map`).
+    For numbers instead of a picture, use `saccade.analysis` and :func:`saccade.record`.
 
     Args:
         model: a predictor, or anything that :func:`saccade.load` opens.
         images: one or several inputs of `Predictor.predict`.
-        point: (x, y) as fractions in [0, 1] of the width and height of the model's input, from the upper left corner;
-            or column and row of a pixel of the image. With a `method` for a class: the point whose depth, class or
-            enclosing box is explained.
+        point: (x, y) as fractions in [0, 1] of the model's input, from the upper left corner; or column and row of a
+            pixel. With a `method` for a class: the point whose depth, class or enclosing box is explained.
         query: index of an object query, or location, of a detector.
         method: method of a single map per image; "attention" by default, "relevance" with a `target`.
             ``RiseMasks(4000)`` is "rise" with another number of masks than 1,000.
         target: name of the class, for methods that depend on it; the predicted class by default.
-        layer: layer of "attention" and "grad-cam", last layer of "rollout" and "flow"; from 0, or negative from the
-            end.
+        layer: of "attention" and "grad-cam", last one of "rollout" and "flow"; from 0, or negative from the end.
         head: head of "attention"; the mean of all heads by default.
-        score: also measure the reliability of a map by a method, or of a classifier's rollout, with
-            :func:`saccade.analysis.map_score.score_map`; for other maps `lines` states why there is no score.
+        score: also measure the reliability of the map (:func:`saccade.analysis.map_score.score_map`); for maps without
+            a score `lines` states why.
         budget: memory that the attention of one image may take, in bytes or as "4 GiB".
         device: where the model runs, such as "cuda" or "auto"; the CPU by default. A predictor has its own device.
 
