@@ -201,13 +201,12 @@ def explain(
         point: (x, y) as fractions in [0, 1] of the model's input, from the upper left corner; or column and row of a
             pixel. With a `method` for a class: the point whose depth, class or enclosing box is explained.
         query: index of an object query, or location, of a detector.
-        method: method of a single map per image; "attention" by default, "relevance" with a `target`.
-            ``RiseMasks(4000)`` is "rise" with another number of masks than 1,000.
+        method: of a single map per image; "attention" by default, "relevance" with a `target`; ``RiseMasks(4000)`` is
+            "rise" with 4,000 masks.
         target: name of the class, for methods that depend on it; the predicted class by default.
         layer: of "attention" and "grad-cam", last one of "rollout" and "flow"; from 0, or negative from the end.
         head: head of "attention"; the mean of all heads by default.
-        score: also measure the reliability of the map (:func:`saccade.analysis.map_score.score_map`); for maps without
-            a score `lines` states why.
+        score: also measure the reliability of the map (:func:`saccade.analysis.map_score.score_map`).
         budget: memory that the attention of one image may take, in bytes or as "4 GiB".
         device: where the model runs, such as "cuda" or "auto"; the CPU by default. A predictor has its own device.
 
