@@ -241,7 +241,7 @@ def paired_bootstrap(
     Args:
         measures: of each model, from a draw of its inputs to its metrics.
         rows: ``[N]`` each, the inputs in common, by their numbers in each model's collection.
-        better: of which metrics the higher or the lower value is; of none unless given.
+        better: for which metrics the higher or the lower value is better; none by default.
         resamples: draws of N inputs; those for which a metric is not defined do not count for it.
         seed: of the draws.
         on_draws: called with (draws done, draws in all).

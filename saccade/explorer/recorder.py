@@ -30,9 +30,9 @@ def record(
 
     Args:
         model: any module that contains :class:`~saccade.nn.attention.Attention`.
-        layers: which attentions, as indices (-1 is the last) or paths with wildcards (``"*.cross_attn"``); all unless
-            given.
-        heads, queries: indices; all unless given. Others have no view.
+        layers: which attentions, as indices (-1 is the last) or paths with wildcards (``"*.cross_attn"``); all by
+            default.
+        heads, queries: indices; all by default. Others have no view.
         budget: refuse to record more, ``"500 MB"``, ``"4 GiB"`` or a number of bytes.
         tokens: whether to keep the blocks' outputs.
         grad: whether the output depends on the recorded tensors in the graph of autograd, where autograd is on.

@@ -62,12 +62,12 @@ class Trace:
         """The interactive view of the last pass over images, which a notebook displays and ``.save(path)`` writes.
 
         Args:
-            names: of the images; their numbers unless given.
+            names: of the images; their numbers by default.
 
         Raises:
             ConfigError: there are not as many names as images.
             RecordingError: the recording has no view (it is not of :func:`saccade.record`, not of all heads and
-                queries, or of a pass without images), its model no longer exists, or no attention lies over the images.
+                queries, or of a pass without images), its model no longer exists, or no attention has image positions.
         """
         if self.view is None:
             raise RecordingError(

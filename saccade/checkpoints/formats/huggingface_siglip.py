@@ -153,7 +153,7 @@ def task(config: CLIPConfig) -> str:
 
 
 def preprocessing(config: CLIPConfig, metadata: CheckpointMetadata) -> Preprocessing:
-    """As `preprocessor_config.json` says; without it the whole image, stretched to the model's size, in -1 … 1."""
+    """From `preprocessor_config.json`; without it the whole image, stretched to the model's size, in -1 … 1."""
     processor, size = metadata.processor, config.image_size
     final, resize, crop_pct = size, "exact", 1.0
     if is_naflex(config):

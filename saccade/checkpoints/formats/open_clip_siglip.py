@@ -103,7 +103,7 @@ def task(config: CLIPConfig) -> str:
 
 
 def preprocessing(config: CLIPConfig, metadata: CheckpointMetadata) -> Preprocessing:
-    """As open_clip's `preprocess_cfg` says; without it the whole image, stretched to the model's size, in -1 … 1."""
+    """From open_clip's `preprocess_cfg`; without it the whole image, stretched to the model's size, in -1 … 1."""
     stored: dict[str, Any] = metadata.config.get("preprocess_cfg") or {}
     modes: dict[str, Resize] = {"squash": "exact", "shortest": "shortest", "longest": "pad"}
     mode = stored.get("resize_mode") or "squash"

@@ -52,7 +52,7 @@ class GreedyDecoder:
 
     Args:
         step: the graph of the decoder's step.
-        state: the ids of the special tokens and the length of a text at most.
+        state: the ids of the special tokens and the maximum length of a text.
     """
 
     def __init__(self, step: GraphFunction, state: Mapping[str, Any]):
