@@ -31,6 +31,8 @@ OTHERS = {
     "huggingface_dinov3_convnext": ("folder", "ConvNeXt of DINOv3", "test_dinov3"),
     "timm_dinov3": (".safetensors", "DINOv3 S/16, S+/16, with and without biases", "test_dinov3"),
     "isl_dpt": (".pth, .pt", "DPT for depth and segmentation, on a ViT or a hybrid", "test_dpt"),
+    "depthanything": (".pth", "V1 and V2, relative and metric", "test_depth_anything"),
+    "huggingface_depth_anything": ("folder", "V1 and V2, relative and metric", "test_depth_anything"),
     "openai_clip": (".pt (TorchScript too)", "CLIP of OpenAI and open_clip, on a ViT or a ResNet", "test_clip"),
     "huggingface_clip": ("folder", "CLIP", "test_clip"),
     "huggingface_siglip": ("folder", "SigLIP, and NaFlex at several aspect ratios", "test_siglip"),
