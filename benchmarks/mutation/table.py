@@ -12,7 +12,7 @@ from benchmarks.mutation.changes import ROOT, changes_of, files
 
 RESULTS, PAGE = ROOT / "benchmarks" / "results" / "mutation.json", ROOT / "docs" / "reliability.md"
 MARKED = re.compile(r"(<!-- mutation -->\n).*?(<!-- end of mutation -->)", re.DOTALL)
-VERDICTS = ("killed now", "equivalent", "wording", "open")  # of survivors, written into the JSON by hand
+VERDICTS = ("equivalent", "wording", "no fast test", "open")  # of survivors; the first two are written by hand
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -27,12 +27,13 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 def write_table(results: Path) -> int:
     """Write the JSON and the table; verdicts in the JSON stay with their changes."""
     stored = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {"survivors": []}
-    verdicts = {(row["file"], row["number"]): row["verdict"] for row in stored["survivors"]}
+    by_hand = [row for row in stored["survivors"] if row["verdict"] in VERDICTS[:2]]
+    verdicts = {(row["file"], row["number"]): row["verdict"] for row in by_hand}
     rows = read_rows(results)
     tested = Counter(row["file"] for row in rows)
     survivors = [
         {key: row[key] for key in ("file", "number", "line", "change", "outcome")}
-        | {"verdict": verdicts.get((row["file"], row["number"]), "open")}
+        | {"verdict": verdicts.get((row["file"], row["number"])) or verdict_of(row)}
         for row in rows
         if row["outcome"].startswith("survived")
     ]
@@ -46,9 +47,14 @@ def write_table(results: Path) -> int:
     head = f'{{\n "about": {json.dumps(about)},\n "tested of all": {json.dumps(counts)},\n'
     RESULTS.write_text(f'{head} "survivors": [\n  {text}\n ]\n}}\n', encoding="utf-8")
     page = PAGE.read_text(encoding="utf-8")
-    table = f"{about}:\n\n{markdown(rows, survivors)}\n"
+    minutes = sum(row["seconds"] for row in rows) / 60
+    table = f"{about}, {minutes:.0f} minutes without the recording of lines:\n\n{markdown(rows, survivors)}\n"
     PAGE.write_text(MARKED.sub(lambda match: match[1] + table + match[2], page), encoding="utf-8")
     return 0
+
+
+def verdict_of(row: dict[str, Any]) -> str:
+    return "no fast test" if row["tests"] == 0 else "open"
 
 
 def markdown(rows: list[dict[str, Any]], survivors: list[dict[str, Any]]) -> str:
@@ -75,5 +81,6 @@ def markdown(rows: list[dict[str, Any]], survivors: list[dict[str, Any]]) -> str
     complete = [f"`{file.removeprefix('saccade/')}`" for file in total if tested[file] >= total[file]]
     text = "\n".join(lines)
     if missing:
-        text += f"\n\nComplete ({len(complete)} of {len(total)} files): {', '.join(complete)}."
+        part = f"{len(complete)} of {len(total)} files, {len(rows):,} of {sum(total.values()):,} changes"
+        text += f"\n\nComplete ({part}): {', '.join(complete)}."
     return text

@@ -13,7 +13,7 @@ from saccade.data.config import AugmentationConfig
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.zoo import create
 from saccade.tasks.detection.batches import BoxDataset, BoxTransform
-from saccade.tasks.detection.boxes import inside_crowds
+from saccade.tasks.detection.boxes import inside_crowds, valid_sizes
 from saccade.tasks.detection.detr import DetrTask
 from saccade.tasks.detection.fcos import FcosTask
 from saccade.tasks.detection.setup import warn_of_few_queries
@@ -72,6 +72,16 @@ def test_crowds_follow_flips_and_crops(tmp_path: Path) -> None:
         around = [x - w / 2, y - h / 2, x + w / 2, y + h / 2]
         assert around == pytest.approx([float(v) for v in (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)], abs=2)
     assert len(sizes) > 5
+
+
+def test_a_box_is_in_a_crowd_by_more_than_half_of_its_area() -> None:
+    box = torch.tensor([[[0.5, 0.5, 0.2, 0.8]]])
+    crowds = [[0.5, 0.5, 1.0, 0.5], [0.5, 0.5, 1.0, 0.3], [0.55, 0.5, 0.2, 1.0], [0.65, 0.5, 0.2, 1.0]]
+    inside = [inside_crowds(box, torch.tensor([[crowd]])).item() for crowd in crowds]
+    assert inside == [True, False, True, False]  # 5/8, 3/8, 3/4 and 1/4 of it
+    valid = torch.zeros(1, 6, 8, dtype=torch.bool)
+    valid[0, :4, :5] = True
+    assert valid_sizes(valid).tolist() == [[4, 5]]
 
 
 def batch_of(folder: Path, crowd: bool) -> Any:

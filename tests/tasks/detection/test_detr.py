@@ -84,6 +84,12 @@ def test_several_queries_for_an_object() -> None:
     assert sorted(few.target.tolist()) == [0, 1]
 
 
+def test_an_object_of_class_0_goes_to_the_query_that_predicts_class_0() -> None:
+    logits = torch.tensor([[[0.0, 3.0, 0.0], [3.0, 0.0, 0.0]]])
+    boxes, classes = torch.full((1, 2, 4), 0.5), torch.tensor([[0, -1]])
+    assert HungarianMatcher()(logits, boxes, classes, boxes).query.tolist() == [1]
+
+
 @pytest.mark.parametrize("repeats", [1, 2, 3, 9])
 def test_the_number_of_matches_follows_from_the_targets(repeats: int) -> None:
     """Images with no object, some, and more than there are queries."""

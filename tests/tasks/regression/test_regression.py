@@ -142,6 +142,8 @@ def test_metrics_in_closed_form() -> None:
     assert RegressionMetrics.from_dict(json.loads(json.dumps(metrics.to_dict()))) == metrics
     assert regression_metrics(target, target).r2 == 1
     assert regression_metrics(np.full(4, 2.5), target).r2 == pytest.approx(0)
+    narrow = regression_metrics(np.array([0.0, 0.5]), np.array([0.0, 1.0]))  # of a variance and a range below 1
+    assert (narrow.r2, narrow.spearman) == pytest.approx((0.5, 1))
     assert "the same value" in regression_metrics(np.full(4, 2.5), target).warning
     constant = regression_metrics(pred, np.full(4, 2.0))
     assert (constant.r2, constant.spearman, constant.warning) == (None, None, "")

@@ -189,3 +189,7 @@ def test_an_old_text_model_opens_without_a_vocabulary(tmp_path: Path, architectu
     assert predictor.task.name == task
     with pytest.raises(ConfigError, match="no vocabulary"):
         predictor.predict("one")
+
+
+def test_the_best_checkpoint_has_the_most_exact_matches_and_then_the_best_chrf() -> None:
+    assert Seq2SeqMetrics(1.0, 0.25, 30.0, 50.0, 4).selection == 0.75
