@@ -215,7 +215,6 @@ def explain(
 
     Raises:
         ImageError: an image cannot be read.
-        ConfigError: there is no such picture for the model's task; the message suggests an alternative.
         RecordingError: the model has no attention over an image, or it is larger than the budget.
     """
     predictor = _predictor(model, device, None)
@@ -223,18 +222,15 @@ def explain(
     if not inputs:
         raise ConfigError("there is no image to explain: the list is empty")
     with evaluation_mode(predictor.model):
-        if (method, target, layer, head, query, point) == (None, None, None, None, None, None):
-            if not has_attention(predictor.model):
-                method = "grad-cam"
-            else:
-                own = table.report(predictor.task.name).explain(predictor, inputs, budget=str(budget), score=score)
-                if own is not None:
-                    return Drawing(own.figure, [*own.lines, *unscored(without_probability(predictor), score)])
-                method = "rollout"
+        if (method, target, layer, head, query, point) == (None,) * 6:
+            attends, report = has_attention(predictor.model), table.report(predictor.task.name)
+            own = report.explain(predictor, inputs, budget=str(budget), score=score) if attends else None
+            if own is not None:
+                return Drawing(own.figure, [*own.lines, *unscored(without_probability(predictor), score)])
+            method = "rollout" if attends else "grad-cam"
         if (method, target, layer, head, query) != (None, None, None, None, None):
-            words = None
-            if query is None and point is None:
-                words = _maps_of_words(predictor, inputs, None, method or "attention", target, layer, head, budget)
+            name, alone = method or "attention", (query, point) != (None, None)
+            words = None if alone else _maps_of_words(predictor, inputs, None, name, target, layer, head, budget)
             if words is not None:
                 return Drawing(words.figure, [*words.lines, *unscored(BETWEEN_WORDS, score)])
             masks = method if isinstance(method, RiseMasks) else None
