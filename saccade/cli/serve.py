@@ -70,13 +70,34 @@ class TokenOptions:
         return text
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ProcessOptions:
+    """Where the models run."""
+
+    workers: int = 1
+    """Processes, each with its own copy of the models; a process that dies is replaced."""
+    ray: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None
+    """Run the workers as replicas of a Ray Serve deployment, on the cluster at HOST:PORT (or auto), or without an
+    address on a new one on this machine. Needs the extra `ray`."""
+    trace: Annotated[bool, Parameter(negative="")] = False
+    """Send a span of OpenTelemetry per request to the collector of OTEL_EXPORTER_OTLP_ENDPOINT. Needs the extra
+    `otel`."""
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise ConfigError(f"--workers must be at least 1, not {self.workers}")
+        if self.ray is not None and len(self.ray) > 1:
+            raise ConfigError("--ray takes one address")
+
+
 def serve(
     models: Annotated[list[str], Parameter(negative="", consume_multiple=True)],
     /,
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
-    workers: int = 1,
+    process: ProcessOptions | None = None,
     limits: LimitOptions | None = None,
     token: TokenOptions | None = None,
     image_size: int | None = None,
@@ -97,8 +118,6 @@ def serve(
         Address to listen on; any but the loopback address requires a token.
     port
         Port to listen on; 0 selects a free one.
-    workers
-        Processes, each with its own copy of the models; a process that dies is replaced.
     image_size
         Side in pixels, instead of the models' own.
     device
@@ -108,21 +127,30 @@ def serve(
     """
     from saccade.serving.settings import ServerSettings
 
-    if workers < 1:
-        raise ConfigError(f"--workers must be at least 1, not {workers}")
+    processes = process or ProcessOptions()
     settings = ServerSettings(
         models=named(models), limits=(limits or LimitOptions()).limits(), host=host,
         token=(token or TokenOptions()).read(), device=device, image_size=image_size,
         options=(options or PredictOptions()).given(), json_log=log == "json",
+        traces=processes.trace,
     )  # fmt: skip
     try:
         from saccade.serving.process import serve as serve_models
         from saccade.web import open_socket
     except ImportError as error:
         raise ConfigError(f'saccade serve needs the extra `serve`: pip install "saccade[serve]" ({error})') from None
+    if processes.ray is not None:
+        from saccade.serving.ray_serve import serve_on_ray
+
+        ready = f"http://{host}:{port}/  {', '.join(settings.models)}  (Ctrl+C ends it)"
+        address = next(iter(processes.ray), None)
+        serve_on_ray(settings, port, processes.workers, address, lambda: print(ready, flush=True))
+        return
     listener = open_socket(host, port)
     address, names = f"http://{host}:{listener.getsockname()[1]}/", ", ".join(settings.models)
-    serve_models(settings, listener, workers, lambda: print(f"{address}  {names}  (Ctrl+C ends it)", flush=True))
+    serve_models(
+        settings, listener, processes.workers, lambda: print(f"{address}  {names}  (Ctrl+C ends it)", flush=True)
+    )
 
 
 def named(models: list[str]) -> dict[str, str]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
@@ -28,6 +29,7 @@ from saccade.serving.open_inference import OpenInference
 from saccade.serving.openapi import document
 from saccade.serving.served_model import ServedModel
 from saccade.serving.settings import ServerSettings
+from saccade.serving.tracing import Tracing, start_tracing
 
 PAGE = {"/": "index.html", "/page.js": "page.js", "/page.css": "page.css"}
 PAGE_TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
@@ -72,7 +74,8 @@ class Server:
             DeadlineError: the deadline has passed.
         """
         require_places(inputs, self.settings.limits)
-        work = asyncio.ensure_future(self.batchers[name].predict(inputs, self.timeout(request)))
+        batched = partial(setattr, request.state, "batch_size")
+        work = asyncio.ensure_future(self.batchers[name].predict(inputs, self.timeout(request), batched))
         gone = asyncio.ensure_future(disconnected(request.receive))
         try:
             await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -164,7 +167,7 @@ class ClientGoneError(Exception):
     """The client closed its connection before the response."""
 
 
-def make_app(settings: ServerSettings, models: Sequence[ServedModel]) -> Starlette:
+def make_app(settings: ServerSettings, models: Sequence[ServedModel], tracing: Tracing | None = None) -> Starlette:
     """The application that serves models."""
     server = Server(settings, models)
     routes = [
@@ -186,7 +189,9 @@ def make_app(settings: ServerSettings, models: Sequence[ServedModel]) -> Starlet
         ClientGoneError: answer_nobody,
         Exception: refuse_unknown,
     }
-    guard = Middleware(Guard, settings, server.monitor, server.route_of)
+    if tracing is None and settings.traces:
+        tracing = start_tracing()
+    guard = Middleware(Guard, settings, server.monitor, server.route_of, tracing)
     return Starlette(routes=routes, middleware=[guard], exception_handlers=handlers, lifespan=server.lifespan)
 
 

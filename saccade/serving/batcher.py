@@ -38,6 +38,7 @@ class Waiting:
 
     prepared: Any
     result: "asyncio.Future[Any]"
+    on_batch: Callable[[int], None]  # called with the size of its batch
 
 
 class Batcher:
@@ -70,12 +71,15 @@ class Batcher:
         self.batch_seconds = 0.1  # smoothed
         self.running_since: float | None = None
 
-    async def predict(self, inputs: Sequence[Any], timeout: float) -> list[Any]:
+    async def predict(
+        self, inputs: Sequence[Any], timeout: float, on_batch: Callable[[int], None] = lambda size: None
+    ) -> list[Any]:
         """The result of each input.
 
         Args:
             inputs: inputs of one request, which are admitted all together or not at all.
             timeout: seconds.
+            on_batch: called with the size of the batch of each input.
 
         Raises:
             QueueFullError: the queue does not have room for all of them.
@@ -92,7 +96,7 @@ class Batcher:
             async with asyncio.timeout(timeout):
                 work = [loop.run_in_executor(self.preparing, self.prepare, one) for one in inputs]
                 prepared = await asyncio.gather(*work)
-                waiting += [Waiting(one, loop.create_future()) for one in prepared]
+                waiting += [Waiting(one, loop.create_future(), on_batch) for one in prepared]
                 self.ready.extend(waiting)
                 self.arrival.set()
                 results = await asyncio.gather(*(one.result for one in waiting), return_exceptions=True)
@@ -158,6 +162,7 @@ class Batcher:
         self.monitor.batch_size.observe(len(batch))
         self.monitor.batch_seconds.observe(seconds)
         for one, outcome in zip(batch, outcomes):
+            one.on_batch(len(batch))
             if one.result.done():  # the client is gone
                 continue
             if isinstance(outcome, BaseException):

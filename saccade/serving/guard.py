@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from saccade.serving.bodies import CLOSE, bounded
 from saccade.serving.monitor import Monitor
 from saccade.serving.settings import LOOPBACK, ServerSettings
+from saccade.serving.tracing import Answered, Tracing
 from saccade.web import PAGE_HEADERS
 
 OPEN_PATHS = ("/live", "/ready", "/v2/health/live", "/v2/health/ready")  # without a token, for what restarts servers
@@ -26,17 +27,26 @@ Refusal = tuple[int, str]
 class Guard:
     """Refuses requests that are not allowed, and logs one line per request."""
 
-    def __init__(self, app: ASGIApp, settings: ServerSettings, monitor: Monitor, route_of: Callable[[str], str]):
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: ServerSettings,
+        monitor: Monitor,
+        route_of: Callable[[str], str],
+        tracing: Tracing | None = None,
+    ):
         self.app, self.settings, self.monitor, self.route_of = app, settings, monitor, route_of
+        self.tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        start, headers, status = time.perf_counter(), Headers(scope=scope), 500
+        start, begin, headers, status = time.perf_counter(), time.time_ns(), Headers(scope=scope), 500
         sent_id = headers.get("x-request-id", "")
         number = sent_id if REQUEST_ID.fullmatch(sent_id) else uuid.uuid4().hex
-        scope.setdefault("state", {})["request_id"] = number
+        state = scope.setdefault("state", {})
+        state["request_id"] = number
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -51,6 +61,10 @@ class Guard:
             await app(scope, bounded(receive, self.settings.limits), send_with_headers)
         finally:
             self.record(scope["method"], scope["path"], status, time.perf_counter() - start, number)
+            if self.tracing:
+                route, batch_size = self.route_of(scope["path"]), state.get("batch_size", 0)
+                answered = Answered(scope["method"], route, status, number, batch_size, begin, time.time_ns())
+                self.tracing.record(answered, headers)
 
     def refusal(self, headers: Headers, path: str) -> Refusal | None:
         """(Status, reason) of a refusal; None if the request is allowed."""

@@ -1,75 +1,29 @@
 """The server's processes: uvicorn with limits on slow clients, one process or several workers."""
 
-import asyncio
 import logging
 import os
-import signal
 import socket
 import sys
-import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
-from typing import Any
 
-import h11
-import torch
 import uvicorn
 from starlette.applications import Starlette
-from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.supervisors import Multiprocess
 
 from saccade.serving.app import make_app
+from saccade.serving.protocol import BoundedProtocol
 from saccade.serving.served_model import ServedModel
 from saccade.serving.settings import ServerSettings
+from saccade.serving.worker import worker_app
 from saccade.tasks.loading import load
 
 GRACE = 25  # seconds that requests have to end after SIGTERM
 MAX_HEADER = 64 * 2**10  # bytes
-MAX_CHUNKS = 65_536  # of a body
 MAX_CONNECTIONS = 1000
-HEALTH = 30  # seconds in which a worker must react, also while it imports PyTorch
+HEALTH = 30  # seconds in which a worker must react
 KEEP_ALIVE = 5  # seconds without a request
-
-
-class BoundedProtocol(H11Protocol):
-    """Closes a connection whose header does not arrive, or whose body has too many chunks."""
-
-    header_seconds = 10.0
-    timer: asyncio.TimerHandle | None = None
-    chunks = 0
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        next_event = self.conn.next_event
-
-        def counted() -> Any:
-            event = next_event()
-            self.chunks = self.chunks + 1 if isinstance(event, h11.Data) else 0
-            if self.chunks > MAX_CHUNKS:
-                raise h11.RemoteProtocolError("too many chunks")
-            return event
-
-        self.conn.next_event = counted  # type: ignore[method-assign]
-        self.timer = self.loop.call_later(self.header_seconds, self.give_up)
-
-    def data_received(self, data: bytes) -> None:
-        if self.timer is None and (self.cycle is None or self.cycle.response_complete):
-            self.timer = self.loop.call_later(self.header_seconds, self.give_up)
-        super().data_received(data)
-        if self.timer is not None and self.cycle is not None and not self.cycle.response_complete:
-            self.timer.cancel()
-            self.timer = None
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-        super().connection_lost(exc)
-
-    def give_up(self) -> None:
-        self.timer = None
-        self.transport.close()
 
 
 class GracefulServer(uvicorn.Server):
@@ -93,20 +47,6 @@ def load_app(settings: ServerSettings) -> Starlette:
         models.append(ServedModel(name, predictor))
         models[-1].warm_up()
     return make_app(settings, models)
-
-
-def worker_app(settings: ServerSettings, threads: int, parent: int) -> Starlette:
-    """The application of one of several workers, which ends within a second of its parent process."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True).start()
-    torch.set_num_threads(threads)
-    start_log()
-    return load_app(settings)
 
 
 def start_log() -> None:

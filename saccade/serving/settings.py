@@ -52,6 +52,7 @@ class ServerSettings:
         image_size: side in pixels instead of the models' own; None for their own.
         options: options of the tasks' predictions.
         json_log: log a JSON object per request instead of a line of text.
+        traces: send an OpenTelemetry span per request.
     """
 
     models: Mapping[str, str]
@@ -62,6 +63,7 @@ class ServerSettings:
     image_size: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     json_log: bool = False
+    traces: bool = False
 
     def __post_init__(self) -> None:
         if not self.models:

@@ -21,9 +21,10 @@ from saccade.models.vit import VisionTransformer
 from saccade.models.vit_encoder import ViTConfig
 from saccade.nn.transformer import BlockConfig
 from saccade.serving.app import make_app
-from saccade.serving.process import BoundedProtocol
+from saccade.serving.protocol import BoundedProtocol
 from saccade.serving.served_model import Prepared, ServedModel
 from saccade.serving.settings import Limits, ServerSettings
+from saccade.serving.tracing import Tracing
 from saccade.tasks.loading import predictor_of
 
 LABELS = ("ant", "bee", "<b>cat</b>", "dog")
@@ -62,10 +63,17 @@ class BlockedModel(ServedModel):
 
 
 @contextmanager
-def running(settings: ServerSettings, models: Sequence[ServedModel], header_seconds: float = 10.0) -> Iterator[int]:
+def running(
+    settings: ServerSettings,
+    models: Sequence[ServedModel],
+    header_seconds: float = 10.0,
+    tracing: Tracing | None = None,
+) -> Iterator[int]:
     """The port of a server in a thread of this process."""
     protocol = type("Protocol", (BoundedProtocol,), {"header_seconds": header_seconds})
-    config = uvicorn.Config(make_app(settings, models), http=protocol, log_level="error", lifespan="on", ws="none")
+    config = uvicorn.Config(
+        make_app(settings, models, tracing), http=protocol, log_level="error", lifespan="on", ws="none"
+    )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
