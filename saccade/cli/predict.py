@@ -96,7 +96,8 @@ def predict(
     model
         A run, a model directory, a published file, hub:ORG/NAME, or a file of `saccade export`, which needs no torch.
     inputs
-        Files, folders (all images below them) and patterns such as "photos/*.jpg"; or texts.
+        Files, folders (all images below them), patterns such as "photos/*.jpg", tars (all images in them), COCO
+        annotation files (the images that they list); or texts.
     batch_size
         Inputs per batch.
     max_pixels
@@ -254,14 +255,22 @@ def expand(text: str) -> Iterator[Path]:
     """The image files of an argument. A name that is neither a folder nor a pattern is returned unchanged."""
     import glob
 
+    from saccade.data.coco_images import coco_image_paths
     from saccade.data.image_formats import image_names, is_image_name
-    from saccade.files import exists, is_dir
+    from saccade.data.tar_members import member_paths
+    from saccade.files import exists, is_dir, is_file
 
     path = Path(text)
-    if is_dir(path):
+    if path.suffix == ".tar" and is_file(path):
+        paths = [member for member in member_paths(path) if is_image_name(member.name)]
+    elif path.suffix == ".json" and is_file(path):
+        paths = coco_image_paths(path)
+    elif is_dir(path):
         paths = [Path(name) for name in image_names(str(p) for p in sorted(path.rglob("*")) if p.is_file())]
     elif not exists(path) and glob.has_magic(text):
-        paths = [Path(p) for p in sorted(glob.glob(text, recursive=True)) if is_image_name(p)]
+        matches = sorted(glob.glob(text, recursive=True))
+        shards = [tar for tar in matches if tar.endswith(".tar")]
+        paths = [member for tar in shards for member in expand(tar)] or [Path(p) for p in matches if is_image_name(p)]
     else:
         paths = [path]
     if not paths:

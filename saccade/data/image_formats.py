@@ -21,6 +21,7 @@ from PIL import ExifTags, Image, TiffImagePlugin
 
 from saccade.data.npy import SIGNATURE
 from saccade.data.npy import SUFFIX as ARRAY_SUFFIX
+from saccade.data.tar_members import open_member
 from saccade.errors import ImageError
 from saccade.files import MAX_IMAGE_BYTES, open_regular
 
@@ -138,6 +139,9 @@ def not_an_image(name: str, kind: str, reason: str = "") -> ImageError:
 
 def open_image_file(path: Path, name: str = "") -> IO[bytes]:
     """Open the regular file of an image; raises ImageError as :func:`saccade.files.open_regular`."""
+    member = open_member(path)
+    if member is not None:
+        return member
     return open_regular(path, name, ImageError, kind="image file", max_bytes=MAX_IMAGE_BYTES)
 
 

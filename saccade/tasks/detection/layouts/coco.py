@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from saccade.data.coco_images import image_folders
 from saccade.data.splits import SPLITS
 from saccade.errors import DataError
 from saccade.json_io import read_json_file
@@ -133,7 +134,7 @@ def _read_file(tree: ImageTree, file: Path, split: str, content: dict, categorie
         _add(objects, annotation, categories, file)
     records = []
     for number, image in images.items():
-        path = tree.resolve(file, names[number], _image_folders(tree.root, file, split))
+        path = tree.resolve(file, names[number], image_folders(tree.root, file, split))
         row = objects[number]
         masks = () if all(mask is None for mask in row.segmentations) else tuple(row.segmentations)
         size = _size(image, file)
@@ -205,11 +206,3 @@ def _size(image: dict, file: Path) -> tuple[int, int] | None:
         sides.append(side)
     width, height = sides
     return (width, height) if width and height else None
-
-
-def _image_folders(root: Path, file: Path, split: str) -> list[Path]:
-    """Where the images of an annotation file may lie, the most specific folder first."""
-    subset = file.stem.rsplit("_", 1)[-1]  # train2017, default
-    own = [file.parent] if file.parent.name != "annotations" else []
-    names = dict.fromkeys((subset, split, f"{split}2017"))
-    return [*own, *(root / "images" / name for name in names), *(root / name for name in names), root / "images", root]
