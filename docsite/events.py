@@ -13,6 +13,7 @@ from docsite.commands import command_pages
 from docsite.configuration import configuration_pages
 from docsite.links import ROOT, on_site, page_of, repository_path, source_pages
 from docsite.notebooks import notebook_bytes, notebook_name, notebook_sources
+from docsite.recipes import recipe_pages
 from docsite.tables import table_pages
 
 GENERATED = ("source/", "reference/")
@@ -25,7 +26,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     repository += sorted(path.name for path in ROOT.glob("*.md"))
     texts = [(path, (ROOT / path).read_text(encoding="utf-8")) for path in repository]
     pages = {page_of(path): text for path, text in texts if not path.startswith("docs/")}
-    for part in (source_pages(texts), api_pages(), command_pages(), configuration_pages(), table_pages()):
+    for part in (
+        source_pages(texts),
+        api_pages(),
+        command_pages(),
+        configuration_pages(),
+        table_pages(),
+        recipe_pages(),
+    ):
         pages.update(part)
     for place, text in pages.items():
         files.append(File.generated(config, place, content=text))

@@ -5,12 +5,14 @@ from dataclasses import fields
 from typing import get_type_hints
 
 import pytest
+import yaml
 
 from docsite.api import api_pages
 from docsite.commands import command_pages
 from docsite.comments import field_comment
 from docsite.configuration import configuration_pages, nested_config
 from docsite.links import ROOT, on_site, page_of, repository_path, targets
+from docsite.recipes import recipe_pages
 from docsite.tables import table_pages
 from saccade.cli.main import COMMANDS, make_app
 from saccade.tasks import table
@@ -73,6 +75,15 @@ def test_tables_of_formats_and_layouts_are_taken_from_their_pages() -> None:
     assert "| Google ViT | .npz |" in pages["reference/formats.md"]
     for task in ("classification", "detection", "depth", "contrastive"):
         assert f"`--task {task}`\n\n| " in pages["reference/layouts.md"]
+
+
+def test_every_recipe_has_a_card() -> None:
+    page = recipe_pages()["reference/recipes.md"]
+    for path in (ROOT / "saccade/recipes").glob("*.yaml"):
+        card = page.partition(f"\n## {path.stem}\n")[2].partition("\n## ")[0]
+        assert f"--recipe {path.stem}`" in card, path
+        assert re.search(r"`\w+`, [\d,]{6,} parameters, [\d.e+]+ GMAC", card), path
+        assert yaml.safe_load(card.partition("```yaml\n")[2].partition("```")[0]) == yaml.safe_load(path.read_text())
 
 
 def test_the_comment_of_a_field_is_behind_or_above_it() -> None:
