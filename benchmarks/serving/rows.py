@@ -327,15 +327,14 @@ async def slow_clients(root: str, count: int) -> dict[str, list[float]]:
         start = time.perf_counter()
         writer.write(starts[kind])
         try:
+            closed = asyncio.ensure_future(reader.read())
             if kind == "a byte a second":
                 for letter in head:
                     writer.write(letter.encode())
                     await writer.drain()
-                    with_data = await asyncio.wait({asyncio.ensure_future(reader.read(1))}, timeout=1)
-                    if with_data[0]:
+                    if (await asyncio.wait({closed}, timeout=1))[0]:
                         break
-            else:
-                await asyncio.wait_for(reader.read(), 60)
+            await asyncio.wait_for(closed, 60)
         except (OSError, TimeoutError):
             pass
         writer.close()

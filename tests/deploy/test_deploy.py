@@ -82,7 +82,7 @@ def test_the_unit_runs_the_server_and_waits_for_its_requests() -> None:
     unit.optionxform = str  # type: ignore[assignment, method-assign]
     unit.read(ROOT / "deploy/saccade.service")
     service = unit["Service"]
-    assert serve_options(shlex.split(service["ExecStart"]))["workers"] == 2
+    assert serve_options(shlex.split(service["ExecStart"]))["process"].workers == 2
     assert int(service["TimeoutStopSec"]) > 25
 
 
