@@ -52,7 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "analysis": CORE,
     "reporting": {"errors", "deferred", "engine", "analysis", "data.rle"},
     "explorer": {*CORE, "web", "analysis", "reporting"},
-    "serving": {*CORE, "web", "analysis", "reporting", "tasks.loading"},
+    "serving": {*CORE, "web", "analysis", "reporting", "tasks.loading", "inference.ray_cluster"},
     "lab": {
         *CORE, "analysis", "reporting", "training", "tasks.table", "tasks.loading", "runs", "inference.ray_cluster",
     },
