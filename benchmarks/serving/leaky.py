@@ -18,7 +18,7 @@ class LeakyModel(ServedModel):
 
 
 if __name__ == "__main__":
-    import saccade.serving.process
+    import saccade.serving.loading
 
-    saccade.serving.process.ServedModel = LeakyModel  # type: ignore[misc]
+    saccade.serving.loading.ServedModel = LeakyModel  # type: ignore[misc]
     sys.exit(main(sys.argv[1:]))

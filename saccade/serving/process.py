@@ -1,23 +1,18 @@
 """The server's processes: uvicorn with limits on slow clients, one process or several workers."""
 
-import logging
 import os
 import socket
-import sys
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
 
 import uvicorn
-from starlette.applications import Starlette
 from uvicorn.supervisors import Multiprocess
 
-from saccade.serving.app import make_app
+from saccade.serving.loading import load_app, start_log
 from saccade.serving.protocol import BoundedProtocol
-from saccade.serving.served_model import ServedModel
 from saccade.serving.settings import ServerSettings
 from saccade.serving.worker import worker_app
-from saccade.tasks.loading import load
 
 GRACE = 25  # seconds that requests have to end after SIGTERM
 MAX_HEADER = 64 * 2**10  # bytes
@@ -33,29 +28,6 @@ class GracefulServer(uvicorn.Server):
         if self.should_exit:
             os._exit(128 + sig)
         super().handle_exit(sig, frame)
-
-
-def load_app(settings: ServerSettings) -> Starlette:
-    """The application, with every model loaded and run once.
-
-    Raises:
-        SaccadeError: a model cannot be opened, or has no prediction for a single input.
-    """
-    models = []
-    for name, path in settings.models.items():
-        predictor = load(path, device=settings.device, image_size=settings.image_size, options=settings.options)
-        models.append(ServedModel(name, predictor))
-        models[-1].warm_up()
-    return make_app(settings, models)
-
-
-def start_log() -> None:
-    """Log one line per request on stderr."""
-    log = logging.getLogger("saccade.serving")
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    log.handlers, log.propagate = [handler], False
-    log.setLevel(logging.INFO)
 
 
 def serve(settings: ServerSettings, listener: socket.socket, workers: int, on_start: Callable[[], None]) -> None:

@@ -10,7 +10,8 @@ from starlette.applications import Starlette
 from saccade.deferred import Deferred
 from saccade.errors import ConfigError
 from saccade.inference.ray_cluster import start_ray
-from saccade.serving.process import GRACE, load_app, start_log
+from saccade.serving.loading import load_app, start_log
+from saccade.serving.process import GRACE
 from saccade.serving.settings import ServerSettings
 
 ray_serve = Deferred("ray.serve")

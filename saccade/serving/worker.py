@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from saccade.deferred import Deferred
 from saccade.serving.settings import ServerSettings
 
-torch, process = Deferred("torch"), Deferred("saccade.serving.process")
+torch, loading = Deferred("torch"), Deferred("saccade.serving.loading")
 
 
 def worker_app(settings: ServerSettings, threads: int, parent: int) -> Starlette:
@@ -27,5 +27,5 @@ def worker_app(settings: ServerSettings, threads: int, parent: int) -> Starlette
 
     threading.Thread(target=watch, daemon=True).start()
     torch.set_num_threads(threads)
-    process.start_log()
-    return process.load_app(settings)
+    loading.start_log()
+    return loading.load_app(settings)
