@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from saccade.analysis.image_maps import BY_CLASS, METHODS, Method, map_values
-from saccade.analysis.inputs import ImageBatches, class_probabilities, image_reader, without_probability
+from saccade.analysis.inputs import ImageBatches, class_probabilities, without_probability
 from saccade.analysis.perturbations import tile_grid
 from saccade.analysis.rise import RiseMasks
 from saccade.engine.intervals import Interval
@@ -234,7 +234,6 @@ def blob(grid: tuple[int, int]) -> Tensor:
 
 def require_one_class(predictor: Predictor) -> None:
     """Raise ConfigError for a model that does not give an image the probability of one of several classes."""
-    image_reader(predictor)
     reason = without_probability(predictor)
     if reason:
         raise ConfigError(f"{reason}; the analysis sanity checks maps without probabilities")

@@ -116,7 +116,7 @@ def test_the_default_methods_are_those_that_a_network_has() -> None:
 
 def test_the_sanity_check_of_a_box_is_of_one_query() -> None:
     """The best of the trained model, whichever is the best of the randomised one."""
-    predictor = build("yolo", 32)
+    predictor = build("yolo")
     best = best_query(predictor.model(predictor.prepare(IMAGE)[None]))
     first, same = (sanity_check(predictor, IMAGE, ["grad-cam"], query=query).correlation for query in (None, best))
     np.testing.assert_array_equal(first, same)
