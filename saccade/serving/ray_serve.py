@@ -35,7 +35,7 @@ def deploy(settings: ServerSettings, port: int, replicas: int, address: str | No
         settings: of the server; model paths are opened on every node.
         port: of Ray's proxy.
         replicas: processes with a copy of the models each; one that dies is replaced.
-        address: of a cluster: HOST:PORT, or auto; a new local cluster unless given.
+        address: of a cluster: HOST:PORT, or auto; a new local cluster by default.
 
     Raises:
         ConfigError: Ray Serve is missing, or there is no cluster at the address.
