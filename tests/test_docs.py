@@ -20,6 +20,7 @@ from docsite.api import api_pages
 from docsite.commands import command_pages
 from docsite.configuration import configuration_pages
 from docsite.notebooks import notebook_sources
+from docsite.recipes import recipe_pages
 from docsite.tables import table_pages
 from saccade.cli.main import main
 from saccade.data.preprocessing import Preprocessing
@@ -121,7 +122,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 @cache
 def reference_pages() -> set[str]:
     """The pages that are made when the site is built."""
-    return {*api_pages(), *command_pages(), *configuration_pages(), *table_pages()}
+    return {*api_pages(), *command_pages(), *configuration_pages(), *table_pages(), *recipe_pages()}
 
 
 def test_the_readme_has_its_two_commands() -> None:
