@@ -51,7 +51,7 @@ def main() -> int:
         else:
             changes = [change for change in changes if (change.file, change.number) not in rows]
     print(f"{len(changes)} changes", file=sys.stderr)
-    run_changes(changes, sorted(set(measured)), tests, options.work, results, budget)
+    run_changes(changes, sorted(set(measured)), tests, options.work, results, budget, options.planted)
     survivors = [row for row in read_rows(results) if row["outcome"].startswith("survived")]
     for row in survivors:
         print(f"{row['file']}:{row['line']}: {row['change']}: {row['outcome']}")

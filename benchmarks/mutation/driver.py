@@ -44,6 +44,7 @@ class Driver:
     folder: Path
     results: Path
     budget: float
+    uses_all: bool  # every test file, not those of the module alone
     items: dict[str, pytest.Item] = field(default_factory=dict)
     by_path: dict[Path, list[pytest.Item]] = field(default_factory=lambda: defaultdict(list))
     own: dict[str, set[Path]] = field(default_factory=dict)
@@ -76,7 +77,7 @@ class Driver:
             self.own[file] = {
                 path
                 for path in self.by_path
-                if path.parent == folder or module in path.read_text(encoding="utf-8")
+                if self.uses_all or path.parent == folder or module in path.read_text(encoding="utf-8")
                 if not path.stem.endswith(("runs", "cuts"))  # whole trainings, other processes: over the budget
             }
             for path in sorted(self.own[file] - self.recorded):
@@ -179,11 +180,17 @@ def in_fork(run: Callable[[Callable[[str], None]], None], budget: float) -> str:
 
 
 def run_changes(
-    changes: list[Change], files: list[str], tests: list[str], folder: Path, results: Path, budget: float
+    changes: list[Change],
+    files: list[str],
+    tests: list[str],
+    folder: Path,
+    results: Path,
+    budget: float,
+    uses_all: bool,
 ) -> None:
     """Append the outcome of each change to a file of JSON lines."""
     base = folder / "tmp"
     shutil.rmtree(base, ignore_errors=True)
-    options = ["-q", "-n", "0", "-p", "no:cacheprovider", "-p", "no:timeout", "--basetemp", str(base)]
+    options = ["-q", "-n", "0", "-p", "no:cacheprovider", "-o", "timeout=0", "--basetemp", str(base)]
     sys.stdout.flush()
-    pytest.main([*options, *tests], plugins=[Driver(changes, files, folder, results, budget)])
+    pytest.main([*options, *tests], plugins=[Driver(changes, files, folder, results, budget, uses_all)])
