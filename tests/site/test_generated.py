@@ -32,7 +32,7 @@ def test_every_command_and_option_has_a_row_with_a_help() -> None:
                     assert f"`{argument.names[0]}`" in page, f"{name} {argument.names[0]}"
         rows = re.findall(r"^\| `.*", page, re.MULTILINE)
         assert not [row for row in rows if re.match(r"\| [^|]* \|  \|", row)], f"{name}: an option without help"
-    row = "| `--batch-size` | Inputs of one optimizer step, over all processes. | whole number |  |"
+    row = "| `--batch-size` | Batch size of one optimizer step, over all processes. | whole number |  |"
     assert row in pages["reference/commands/train.md"]
     row = "| `--device` | Device, such as cpu, cuda or auto. | text | `cpu` |"
     assert row in pages["reference/commands/evaluate.md"]
