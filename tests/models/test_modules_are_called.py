@@ -2,15 +2,12 @@
 pruning and counters of other libraries act on that call, and a weight that is read around it escapes them in silence.
 """
 
-from typing import Any
-
 import pytest
 import torch
 
 import saccade
 from saccade.models.catalogue import ZOO
-from saccade.models.cost_table import read_costs
-from saccade.models.zoo import config_of
+from tests.models.kinds import smallest_models
 
 OPTIONS: dict[str, list[dict]] = {
     "vit_digits": [{"pooling": "attention"}, {"pooling": "mean", "pool_norm": True}, {"positions": "fourier"}],
@@ -18,22 +15,9 @@ OPTIONS: dict[str, list[dict]] = {
     "seq2seq_small": [{"tied": False}, {"output_bias": True}],
     "detr_small": [{"masks": True}, {"position_use": "none"}, {"positions": "learned"}],
 }
-
-
-def structure(value: Any) -> Any:
-    """The options of a config without its numbers: models of several sizes have the same."""
-    if isinstance(value, dict):
-        return tuple((name, structure(part)) for name, part in value.items())
-    return value if isinstance(value, bool | str | None) else type(value).__name__
-
-
-# The smallest model of each structure; the others of the catalogue differ in numbers alone.
-SIZES = {name: row.params for name, row in read_costs().items()}
-KINDS = {
-    (ZOO[name], structure(config_of(name).to_dict())): name for name in sorted(ZOO, key=SIZES.__getitem__, reverse=True)
-}
-assert set(OPTIONS) <= set(KINDS.values())
-CASES = [(name, options) for name in KINDS.values() for options in [{}, *OPTIONS.get(name, [])]]
+KINDS = smallest_models()
+assert set(OPTIONS) <= set(KINDS)
+CASES = [(name, options) for name in KINDS for options in [{}, *OPTIONS.get(name, [])]]
 # The official DPT has a residual unit in its deepest fusion that adds nothing; published files hold it.
 UNUSED = {"dpt": ("fuse.3.added.",), "depth_anything": ("fuse.3.added.",)}
 
