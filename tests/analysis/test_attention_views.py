@@ -75,7 +75,7 @@ def test_a_pixel_of_the_image_as_the_model_sees_it(
         with pytest.raises(RecordingError, match=message):
             point_in_input(wrong, size, preprocessing)
     if size[1] > size[0]:
-        with pytest.raises(RecordingError, match="cropped away: the model sees columns 50 to 150"):
+        with pytest.raises(RecordingError, match="cropped away: the input is columns 50 to 150"):
             point_in_input((10, 10), size, preprocessing)
 
 

@@ -67,7 +67,7 @@ def test_more_images_teach_more_and_seeds_draw_differently() -> None:
     assert len(set(result.few_shot[0].accuracies)) > 1
     assert result.linear > 0.85
     assert probing.draw(train, labels, 2, 0)[1].bincount().tolist() == [2, 2, 2]
-    with pytest.raises(DataError, match="no image to learn from"):
+    with pytest.raises(DataError, match="a class has no training image"):
         probing.probe(train, labels, test, truth + 1)
 
 

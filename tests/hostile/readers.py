@@ -17,6 +17,7 @@ from safetensors.torch import save
 from saccade.checkpoints.atomic import MANIFEST, write_manifest
 from saccade.checkpoints.loading import load_model
 from saccade.checkpoints.reading import read_json, read_tensors
+from saccade.data.coco_images import coco_image_paths
 from saccade.data.image_folder import open_data
 from saccade.data.images import read_image
 from saccade.data.jpeg import read_pixels
@@ -327,6 +328,7 @@ READERS: dict[str, Reader] = {
     "metrics of a run": ("metrics.jsonl", METRICS, run),
     "environment of a run": ("env.json", b'{"torch": "2", "threads": 1}', run),
     "study": ("study.yaml", STUDY, read_study),
+    "images of coco": ("instances.json", b'{"images": [{"file_name": "instances.json"}]}', coco_image_paths),
     "coco": ("instances.json", json.dumps(COCO).encode(), beside_image),
     "coco run lengths": ("instances.json", json.dumps(COCO_RUNS).encode(), beside_image),
     "voc": ("a.xml", VOC, beside_image),

@@ -65,14 +65,14 @@ def test_frames_that_are_damaged_behind_the_first_are_reported(tmp_path: Path, c
         directory = content.index(b"\x00\x01", image._frame_pos[1])  # type: ignore[attr-defined] # its first tag, the width
     damaged = content[:directory] + b"\x00\x09" + content[directory + 2 :]
     assert read_image(damaged, name="a.tif").size == (10, 12)
-    assert "a.tif is damaged behind its first frame, which is read" in caplog.text
+    assert "a.tif is damaged after its first frame, which is read" in caplog.text
     # Pillow logs an error of its own about samples, without a name.
     caplog.clear()
     samples = content.index(b"\x15\x01", image._frame_pos[1])  # type: ignore[attr-defined]
     damaged = content[: samples + 8] + b"\x03\xad" + content[samples + 10 :]
     assert read_image(damaged, name="a.tif").size == (10, 12)
     assert [record.getMessage()[:48] for record in caplog.records] == [
-        "a.tif is damaged behind its first frame, which i"
+        "a.tif is damaged after its first frame, which i"
     ]
 
 
@@ -157,7 +157,7 @@ def test_yaml_aliases_do_not_explode() -> None:
     bomb = "a0: &a0 [x, x, x, x, x, x, x, x]\n"
     bomb += "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]\n" for i in range(1, 12))
     for text, reason in ((bomb, "more than 1,000,000"), ("&a [*a]", "contains it"), ("[" * 5000, "too deeply"),
-                         ("a: 1\na: 2", "there twice"), ("!!python/object:os.x {}", "not readable")):  # fmt: skip
+                         ("a: 1\na: 2", "is repeated"), ("!!python/object:os.x {}", "not readable")):  # fmt: skip
         with pytest.raises(ConfigError, match=reason):
             parse_yaml(text, "a.yaml")
     assert parse_yaml("a: &x {b: 1}\nc: {<<: *x, d: 2}", "a.yaml") == {"a": {"b": 1}, "c": {"b": 1, "d": 2}}

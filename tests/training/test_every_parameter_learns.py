@@ -80,6 +80,12 @@ OTHERS: dict[str, dict[str, Any]] = {
             "embed_dim": 32, "text.depth": 1, "text.block.embed_dim": 16, "text.block.num_heads": 2,
         },
     },
+    "depth_anything": {
+        **DENSE, "task": "depth", "model.name": "depth_anything_v2_s", "model.image_size": [28, 28],
+        "model.options": {
+            **BACKBONE, "backbone_config.depth": 4, "channels": [4, 4, 8, 8], "features": 8, "taps": [0, 1, 2, 3],
+        },
+    },
     "perceiver_text": {**CASES["words"], "model.name": "perceiver_text_small", "model.options": {}},
     "seq2seq, post-norm, untied": {
         **CASES["translate_texts"],
@@ -147,7 +153,7 @@ def test_next_sentence_prediction(tmp_path: Path) -> None:
 
 
 def test_every_architecture_is_covered() -> None:
-    names = [*CLASSIFIERS, *BACKBONES, ("perceiver_text_small", {})]
+    names = [*CLASSIFIERS, *BACKBONES, ("perceiver_text_small", {}), ("depth_anything_v2_s", {})]
     covered = {architecture_of(name) for name, _ in names}
     covered |= {architecture_of(resolve(overrides=case).model.name) for case in CASES.values()}
     assert covered | {"clip_resnet"} == set(ARCHITECTURES)  # of CLIP alone, see above

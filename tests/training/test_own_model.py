@@ -73,7 +73,7 @@ def test_it_is_resumed_to_the_same_bits(tmp_path: Path) -> None:
 
 
 def test_resuming_needs_the_run() -> None:
-    with pytest.raises(ConfigError, match="`output` names the run"):
+    with pytest.raises(ConfigError, match="needs `output`, the run to continue"):
         saccade.train(setup(), config(8), resume=True)
 
 

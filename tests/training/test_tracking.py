@@ -208,7 +208,7 @@ def test_a_tracker_that_fails_does_not_end_the_run(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(tracking, "TRACKERS", {"wandb": Broken})
     received = play(config_for("wandb"), tmp_path / "run")
     notes = [event for event in received if isinstance(event, Note)]
-    assert notes == [Note("wandb failed, and the run goes on without it: the server is gone", warning=True)]
+    assert notes == [Note("wandb failed, and the run continues without it: the server is gone", warning=True)]
     assert [event for event in received if not isinstance(event, Note)] == EVENTS
 
 

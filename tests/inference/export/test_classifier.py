@@ -217,7 +217,7 @@ def test_what_cannot_be_exported_or_opened_is_named(predictor: Predictor, tmp_pa
         saccade.export(predictor, tmp_path, attention=(9,))
     with pytest.raises(ConfigError, match="ending of openvino"):
         saccade.export(predictor, tmp_path / "a.xml")
-    with pytest.raises(ConfigError, match="task masked_lm are not exported"):
+    with pytest.raises(ConfigError, match="task masked_lm cannot be exported"):
         saccade.export(MODEL.parents[1] / "words/model", tmp_path)
     (tmp_path / "a.onnx").write_bytes(b"no graph")
     with pytest.raises(CheckpointError, match="cannot open"):

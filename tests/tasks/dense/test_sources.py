@@ -85,7 +85,7 @@ def test_bad_data_is_named(tmp_path: Path) -> None:
         open_dense(str(root), "masks")
     (root / "masks" / "1.png").write_bytes((root / "masks" / "2.png").read_bytes())
     (root / "classes.json").unlink()
-    with pytest.raises(DataError, match=r"which hold 0, 1, 2, 255: put classes\.json"):
+    with pytest.raises(DataError, match=r"which contain 0, 1, 2, 255: put classes\.json"):
         open_dense(str(root), "masks")
     with pytest.raises(DataError, match="no folder"):
         open_dense(str(tmp_path / "none"), "depth")
