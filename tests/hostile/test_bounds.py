@@ -72,7 +72,7 @@ def test_frames_that_are_damaged_behind_the_first_are_reported(tmp_path: Path, c
     damaged = content[: samples + 8] + b"\x03\xad" + content[samples + 10 :]
     assert read_image(damaged, name="a.tif").size == (10, 12)
     assert [record.getMessage()[:48] for record in caplog.records] == [
-        "a.tif is damaged after its first frame, which i"
+        "a.tif is damaged after its first frame, which is"
     ]
 
 
