@@ -28,7 +28,7 @@ def killed_once(marker: Path) -> Stream:
     return predict
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_worker_loses_nothing(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     from saccade.inference.ray_job import run_on_ray

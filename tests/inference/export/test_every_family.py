@@ -113,7 +113,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, name, value)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_family_is_the_same_in_onnx_and_openvino(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small(monkeypatch)
     rows = {name: ("classification", make, {}) for name, make in CLASSIFIERS.items()}
