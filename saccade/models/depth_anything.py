@@ -71,6 +71,7 @@ class DepthHead(nn.Module):
         self.conv2 = nn.Conv2d(features // 2, HEAD_CHANNELS, 3, padding=1)
         self.conv3 = nn.Conv2d(HEAD_CHANNELS, 1, 1)
         if max_depth is None:  # below 0 it would stay there behind the ReLU
+            assert self.conv3.bias is not None
             nn.init.ones_(self.conv3.bias)
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
