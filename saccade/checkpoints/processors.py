@@ -63,6 +63,31 @@ def from_huggingface(size: tuple[int, int], channels: int, metadata: CheckpointM
     )
 
 
+def from_clip_processor(
+    target: tuple[tuple[int, int], Resize, float],
+    config: dict[str, Any],
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> Preprocessing:
+    """The preprocessing of a processor of CLIP's kind, with the publisher's mean and std where it has none.
+
+    Args:
+        target: as :func:`target_size` returns it.
+        config: `preprocessor_config.json`; {} if there is none.
+        mean, std: of its publisher.
+    """
+    size, resize, crop_pct = target
+    return Preprocessing(
+        size,
+        resize=resize,
+        crop_pct=crop_pct,
+        interpolation=interpolation(config, "bicubic"),
+        value_range=value_range(config),
+        mean=statistic(config, "mean", mean, 3),
+        std=statistic(config, "std", std, 3),
+    )
+
+
 def interpolation(config: dict[str, Any], default: Interpolation = "bilinear") -> Interpolation:
     """Of a processor's `resample`, a constant of PIL."""
     number = config.get("resample")

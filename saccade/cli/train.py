@@ -100,8 +100,8 @@ class TrainOptions:
         }
         if self.epochs is not None and self.steps is not None:
             raise ConfigError("--epochs and --steps both set the length of a run: give one of them")
-        given = {name: value for name, value in values.items() if value is not None}
-        return given if self.epochs is None else {**given, "schedule.steps": None}  # those of a config give way
+        overrides = {name: value for name, value in values.items() if value is not None}
+        return overrides if self.epochs is None else {**overrides, "schedule.steps": None}  # those of a config give way
 
 
 def train(
@@ -152,8 +152,10 @@ def start_or_resume(
     if resume == [AUTO]:
         resume = _existing_run(output, resolve(recipe, file=config, overrides=overrides))
         if resume is not None:
-            given = ({} if config is None else file_values(config)) | ({"recipe": recipe} if recipe else {}) | overrides
-            return _resume(resume[0], given, verbose, restart=True)
+            values = (
+                ({} if config is None else file_values(config)) | ({"recipe": recipe} if recipe else {}) | overrides
+            )
+            return _resume(resume[0], values, verbose, restart=True)
     if resume is None:
         resolved = resolve(recipe, file=config, overrides=overrides)
         explicit = explicit_values(config, overrides)
@@ -184,24 +186,24 @@ def _resume(path: Path | None, overrides: dict[str, object], verbose: bool, *, r
     from saccade.training.run_directory import RunDirectory
 
     run = RunDirectory.latest(resolve(overrides=overrides)) if path is None else RunDirectory.existing(path)
-    stored = run.config()
+    config = run.config()
     length = {name: overrides[name] for name in LENGTH if name in overrides}
     others = {name: value for name, value in overrides.items() if name not in LENGTH}
     changed = [
-        text for text in differences(stored, with_overrides(stored, others)) if text.partition(":")[0] not in CHANGEABLE
+        text for text in differences(config, with_overrides(config, others)) if text.partition(":")[0] not in CHANGEABLE
     ]
     if changed:
         raise ConfigError(
             f"{run.path} was started with another config ({', '.join(changed)}): a resumed run keeps its own, but for "
             f"--epochs or --steps, which train it longer, and {', '.join(CHANGEABLE)}"
         )
-    stored = with_overrides(stored, {name: value for name, value in others.items() if name in CHANGEABLE})
-    if restart and run.is_finished and with_overrides(stored, length) == stored:
+    config = with_overrides(config, {name: value for name, value in others.items() if name in CHANGEABLE})
+    if restart and run.is_finished and with_overrides(config, length) == config:
         announce(f"{run.path} is finished: nothing to do")
         return 0
     if length:
-        stored = with_overrides(stored, {"schedule.steps": None, **length})
-    return _run(stored, None, run.path, verbose)
+        config = with_overrides(config, {"schedule.steps": None, **length})
+    return _run(config, None, run.path, verbose)
 
 
 def announce(text: str) -> None:

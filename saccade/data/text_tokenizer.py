@@ -4,6 +4,7 @@ T texts, L tokens of a text.
 """
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ torch = Deferred("torch")  # for those who take tensors
 LIBRARY_ERROR = Exception
 
 
-class TextTokenizer:
+class TextTokenizer(ABC):
     """Texts as token ids: ``tokenizer(["a photo of a cat"])`` -> ``[T, L]``.
 
     Attributes:
@@ -41,21 +42,21 @@ class TextTokenizer:
         """Token ids ``[T, L]`` int64, padded."""
         return torch.from_numpy(self.ids([texts] if isinstance(texts, str) else texts))
 
+    @abstractmethod
     def ids(self, texts: Sequence[str]) -> np.ndarray:
         """The same as an array of NumPy."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids ``[L]``, without special tokens."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tokens(self, ids: Sequence[int]) -> list[str]:
         """The token of each id, for display."""
-        raise NotImplementedError
 
+    @abstractmethod
     def files(self) -> dict[str, bytes]:
         """The files of the vocabulary, by name."""
-        raise NotImplementedError
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from saccade.errors import ConfigError, SaccadeError
 from saccade.explorer.about import describe_about, describe_distance
-from saccade.explorer.believe import ShownMap, score_shown
+from saccade.explorer.believe import MapView, score_of
 from saccade.explorer.change import PARAMETERS, Change
 from saccade.explorer.describe import describe_model, describe_pair
 from saccade.explorer.guard import Guard
@@ -165,8 +165,8 @@ class Explorer:
         model, image, values = request.path_params["model"], request.path_params["image"], request.query_params
         change = change_of(request, "show", "layer", "head", "query", "label")
         layer, head = (number_of(values.get(name, "0"), name) for name in ("layer", "head"))
-        shown = ShownMap(values.get("show", "rollout"), layer, head, query_of(request), values.get("label", ""))
-        return JSONResponse(await run_in_threadpool(score_shown, self.session, model, image, change, shown))
+        view = MapView(values.get("show", "rollout"), layer, head, query_of(request), values.get("label", ""))
+        return JSONResponse(await run_in_threadpool(score_of, self.session, model, image, change, view))
 
     async def measurements(self, request: Request) -> Response:
         """All measurements; POST starts one, with parameters model, kind, images and limit; DELETE stops it."""

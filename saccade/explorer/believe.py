@@ -18,7 +18,7 @@ RUNS = 2 * STEPS * (RANDOM_MAPS + 2)  # of the model, about
 
 
 @dataclass(frozen=True)
-class ShownMap:
+class MapView:
     """The displayed map of a recorded run.
 
     Attributes:
@@ -39,7 +39,7 @@ class ShownMap:
             raise ConfigError(f"there is no map {self.show!r}; there are {', '.join(SHOWS)}")
 
 
-def score_shown(session: Session, model: str, image: str, change: Change, shown: ShownMap) -> dict[str, Any]:
+def score_of(session: Session, model: str, image: str, change: Change, view: MapView) -> dict[str, Any]:
     """Deletion, insertion and SaCo of a map of one image, with those of random maps and a blob.
 
     Raises:
@@ -48,8 +48,8 @@ def score_shown(session: Session, model: str, image: str, change: Change, shown:
         RecordingError: there is no such layer, head or query.
     """
     predictor = session.model(model).predictor
-    number = class_number(predictor, shown.label or None)
-    values = map_of(session, model, image, change, shown)
+    number = class_number(predictor, view.label or None)
+    values = map_of(session, model, image, change, view)
     inputs, _, _ = read_inputs(predictor, session.image(image))
     layout = predictor.model.token_layout((inputs.shape[1], inputs.shape[2]))
     with session.running(), change.applied(predictor.model, layout) if change else nullcontext():
@@ -57,21 +57,21 @@ def score_shown(session: Session, model: str, image: str, change: Change, shown:
     return {**score.to_dict(), "label": predictor.labels[score.target]}
 
 
-def map_of(session: Session, model: str, image: str, change: Change, shown: ShownMap) -> Tensor:
+def map_of(session: Session, model: str, image: str, change: Change, view: MapView) -> Tensor:
     """The map ``[h, w]`` float32."""
     recording = session.recording(model, image, change)
     stream = next((each for each in recording.streams if each.over_grid), None)
     layout = None if stream is None else stream.keys.layout
     if stream is None or layout is None:
         raise RecordingError("this model has no self-attention over the patches of an image")
-    if shown.show == "relevance":
-        return session.relevance(model, image, shown.label, change).unflatten(0, layout.grid)
-    if shown.show == "rollout":
-        row = stream.rollout(shown.query).float()
+    if view.show == "relevance":
+        return session.relevance(model, image, view.label, change).unflatten(0, layout.grid)
+    if view.show == "rollout":
+        row = stream.rollout(view.query).float()
     else:
-        rows = stream.rows(shown.layer, shown.query).float()  # [H, K]
-        if shown.show == "head" and not 0 <= shown.head < len(rows):
-            raise ConfigError(f"there is no head {shown.head}: they are 0 to {len(rows) - 1}")
-        row = {"mean": rows.mean(dim=0), "max": rows.amax(dim=0)}.get(shown.show)
-        row = rows[shown.head] if row is None else row
+        rows = stream.rows(view.layer, view.query).float()  # [H, K]
+        if view.show == "head" and not 0 <= view.head < len(rows):
+            raise ConfigError(f"there is no head {view.head}: they are 0 to {len(rows) - 1}")
+        row = {"mean": rows.mean(dim=0), "max": rows.amax(dim=0)}.get(view.show)
+        row = rows[view.head] if row is None else row
     return row[len(stream.prefix) :].unflatten(0, layout.grid)

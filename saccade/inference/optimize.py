@@ -212,12 +212,12 @@ def _fastest(
     reference = Part(plain, method)
     form = plain.embed(example) if method == "embed" else plain(example)
     key = choice_key(plain, [method, precision, list(example.shape), merge_count(plain)], backends) if cache else ""
-    known = {backend.name: backend for backend in backends}
+    by_name = {backend.name: backend for backend in backends}
     before = stored_choice(key) if cache else None
     run, measurements = None, []
-    if before in known:
+    if before in by_name:
         try:
-            run = build(known[before], part, example, precision)
+            run = build(by_name[before], part, example, precision)
         except FAILURES as error:
             log.info("the stored choice %s no longer runs here: %s", before, error)
     name = before
@@ -231,7 +231,7 @@ def _fastest(
             )
         run = runs[name]
     assert name is not None
-    choice = Choice(name, precision, tuple(measurements), tuple(example.shape), known[name].any_batch)
+    choice = Choice(name, precision, tuple(measurements), tuple(example.shape), by_name[name].any_batch)
     if cache and measurements:
         store_choice(key, name, str(choice))
     return OptimizedModel(plain, method, run, choice, form)
@@ -247,10 +247,10 @@ def _batches(
     count = max(least, batch_size)
     if images is None:
         channels = network.config.in_channels
-        known = None if predictor is None else predictor.source.preprocessing
-        preprocessing = known or Preprocessing(
-            (size[0], size[1]), channels=channels, mean=(0.5,) * channels, std=(0.5,) * channels
-        )
+        preprocessing = None if predictor is None else predictor.source.preprocessing
+        if preprocessing is None:
+            half = (0.5,) * channels
+            preprocessing = Preprocessing((size[0], size[1]), channels=channels, mean=half, std=half)
         if channels not in (1, 3):
             stack = network.example_inputs(count, size)[0]
         else:

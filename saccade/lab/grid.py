@@ -49,8 +49,8 @@ def make_runs(config: StudyConfig, measures: Sequence[Measure]) -> tuple[Job, ..
     grid = _Grid(config)
     runs: dict[str, Job] = {}
     # Seeds are outermost: a study that is stopped early has every point once before any twice.
-    for seed, *chosen in product(config.seeds, *config.grid.values()):
-        levels = dict(zip(config.grid, chosen))
+    for seed, *values in product(config.seeds, *config.grid.values()):
+        levels = dict(zip(config.grid, values))
         stages: dict[str, Job] = {}
         job = grid.job(levels, seed, measures, stages)
         if job.id in runs:
@@ -89,7 +89,7 @@ class _Grid:
 
     def job(self, levels: Mapping[str, Any], seed: int, measures: Sequence[Measure], stages: dict[str, Job]) -> Job:
         """The run of the grid at these levels; the stages that it needs are added to `stages` by id."""
-        options = {**self.config.set, **self.chosen(levels, self.config.grid)}
+        options = {**self.config.set, **self.values(levels, self.config.grid)}
         run, needs = self.resolved(describe(levels), self.config.recipe, options, levels, seed, stages, ())
         measured = tuple(measure for measure in measures if measure.applies(levels))
         return Job(job_id(list(levels.values()), seed, run), levels, seed, run, "", needs, measured)
@@ -99,18 +99,18 @@ class _Grid:
     ) -> Job:
         """The run of a stage at these levels of the grid."""
         if name not in self.stages:
-            known = ", ".join(self.stages) or "none"
-            raise ConfigError(f"there is no stage {name!r}; there are {known}")
+            names = ", ".join(self.stages) or "none"
+            raise ConfigError(f"there is no stage {name!r}; there are {names}")
         if name in trail:
             raise ConfigError(f"the stage {name} needs itself: {' -> '.join((*trail, name))}")
         stage = self.stages[name]
         followed = {axis: levels[axis] for axis in stage.follows}
-        options = {**stage.set, **self.chosen(followed, stage.follows)}
+        options = {**stage.set, **self.values(followed, stage.follows)}
         where = f"stages.{name}" + (f" at {describe(followed)}" if followed else "")
         run, needs = self.resolved(where, stage.recipe, options, levels, seed, stages, (*trail, name))
         return Job(job_id([name, *followed.values()], seed, run), {}, seed, run, name, needs)
 
-    def chosen(self, levels: Mapping[str, Any], axes: Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
+    def values(self, levels: Mapping[str, Any], axes: Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
         """The options of levels of these axes."""
         options: dict[str, Any] = {}
         for axis in axes:

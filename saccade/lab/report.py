@@ -42,8 +42,8 @@ def write_study_report(
         ConfigError: no job is done, or none has the number of a plot.
     """
     pairs = collect(folder, study)
-    shown = [points(study, panel, pairs) for panel in study.config.report]
-    figures = [draw(study, panel, group) for panel, group in zip(study.config.report, shown)]
+    groups = [points(study, panel, pairs) for panel in study.config.report]
+    figures = [draw(study, panel, group) for panel, group in zip(study.config.report, groups)]
     rows = run_rows(study, pairs)
     write_atomic(folder.path / "results.csv", to_csv(rows).encode())
     if parquet:
@@ -52,15 +52,15 @@ def write_study_report(
         end = "" if count == 1 else f"-{count}"
         write_atomic(folder.path / f"figure{end}.png", lambda path, f=figure: f.savefig(path, format="png"))
     page = folder.path / "report.html"
-    write_atomic(page, render_report(make_report(folder, study, pairs, shown, figures)).encode())
-    return page, shown
+    write_atomic(page, render_report(make_report(folder, study, pairs, groups, figures)).encode())
+    return page, groups
 
 
 def make_report(
     folder: StudyDirectory,
     study: Study,
     pairs: Sequence[tuple[Job, JobResult]],
-    shown: Sequence[Sequence[Point]],
+    groups: Sequence[Sequence[Point]],
     figures: Sequence[Figure],
 ) -> Report:
     """The content of the page."""
@@ -74,7 +74,7 @@ def make_report(
     results = findings(study, pairs)
     everything = [*pairs, *((job, r) for job in study.runs if job.stage and (r := folder.result(job)) is not None)]
     sections = [*expectation_section(results), *budget_section(study, pairs)]
-    for panel, group, figure in zip(study.config.report, shown, figures):
+    for panel, group, figure in zip(study.config.report, groups, figures):
         title = panel.title or f"{value_name(panel)} by {label(study.x(panel))}"
         width = "wide" if len(figure.axes) > 1 else "single"  # of two plots side by side, or of one
         plot = Markup(f'<h2>{escape(title)}</h2><div class="card {width}">{to_svg(figure)}</div>')

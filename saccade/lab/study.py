@@ -145,8 +145,8 @@ def _check_panel(panel: PanelConfig, config: StudyConfig, path: str) -> None:
         )
     if panel.fit in config.grid and not all(map(is_number, config.grid[panel.fit])):
         raise ConfigError(f"{path}.fit: the levels of {panel.fit} are no numbers; choose {', '.join(COSTS)}, or joint")
-    known = (*config.grid, *COSTS, "joint", "")
-    if panel.fit not in known and not config.measures:
+    names = (*config.grid, *COSTS, "joint", "")
+    if panel.fit not in names and not config.measures:
         raise ConfigError(
             f"{path}.fit must be {', '.join(COSTS)}, joint or an axis of the grid ({axes}), not {panel.fit!r}"
         )
@@ -159,17 +159,17 @@ def _check_expectation(one: ExpectationConfig, config: StudyConfig, path: str) -
     if one.axis not in (*config.grid, LAYER):
         raise ConfigError(f"{path}.axis must be an axis of the grid ({axes}) or {LAYER}, not {one.axis!r}")
     if one.order not in ("rising", "falling"):
-        known = [] if one.axis == LAYER else list(config.grid[one.axis])
+        names = [] if one.axis == LAYER else list(config.grid[one.axis])
         levels = one.order if isinstance(one.order, list) else []
-        if len(levels) < 2 or any(level not in known for level in levels) or len(set(levels)) < len(levels):
-            choice = f"two or more of its levels ({', '.join(map(str, known))}), or " if known else ""
+        if len(levels) < 2 or any(level not in names for level in levels) or len(set(levels)) < len(levels):
+            choice = f"two or more of its levels ({', '.join(map(str, names))}), or " if names else ""
             raise ConfigError(f"{path}.order must list {choice}rising or falling, not {one.order!r}")
     for axis, levels in one.at.items():
         if axis not in config.grid or axis == one.axis:
             raise ConfigError(f"{path}.at: {axis!r} must be another axis of the grid ({axes})")
         if not isinstance(levels, list) or any(level not in config.grid[axis] for level in levels):
-            known = ", ".join(map(str, config.grid[axis]))
-            raise ConfigError(f"{path}.at.{axis} must list levels of the axis ({known}), not {levels!r}")
+            names = ", ".join(map(str, config.grid[axis]))
+            raise ConfigError(f"{path}.at.{axis} must list levels of the axis ({names}), not {levels!r}")
 
 
 def _check_tune(tune: TuneConfig, config: StudyConfig) -> None:

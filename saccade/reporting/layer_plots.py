@@ -131,10 +131,10 @@ def norms_figure(norms: TokenNorms) -> Figure:
         middle.set(xlabel="layer", ylabel=f"patches above {OUTLIER:g} x the median", ylim=(0, None))
         middle.yaxis.set_major_formatter(PercentFormatter(1))
         right.grid(False)
-        shown = right.imshow(norms.first[-1], cmap="viridis", interpolation="nearest")
+        image = right.imshow(norms.first[-1], cmap="viridis", interpolation="nearest")
         right.set(xticks=[], yticks=[])
         right.set_title("first image, last layer", fontsize=9)
-        figure.colorbar(shown, ax=right, shrink=0.8)
+        figure.colorbar(image, ax=right, shrink=0.8)
         for axes in (left, middle):
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         return figure

@@ -6,7 +6,7 @@ from saccade.checkpoints.formats.huggingface_vit import ACTIVATIONS, activation
 from saccade.checkpoints.formats.openai_clip import MEAN, STD
 from saccade.checkpoints.mapping import Reshape, Rule, join, rename, rename_both
 from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers, image_size
-from saccade.checkpoints.processors import interpolation, statistic, target_size, value_range
+from saccade.checkpoints.processors import from_clip_processor, target_size
 from saccade.data.preprocessing import Preprocessing
 from saccade.models.clip import CLIPConfig
 from saccade.models.clip_towers import TextConfig
@@ -135,16 +135,6 @@ def task(config: CLIPConfig) -> str:
 
 def preprocessing(config: CLIPConfig, metadata: CheckpointMetadata) -> Preprocessing:
     """From `preprocessor_config.json`; without it OpenAI's."""
-    processor = metadata.processor
-    final, resize, crop_pct = (
-        target_size(processor, config.image_size) if processor else (config.image_size, "shortest", 1.0)
-    )
-    return Preprocessing(
-        final,
-        resize=resize,
-        crop_pct=crop_pct,
-        interpolation=interpolation(processor, "bicubic"),
-        value_range=value_range(processor),
-        mean=statistic(processor, "mean", MEAN, 3),
-        std=statistic(processor, "std", STD, 3),
-    )
+    processor, size = metadata.processor, config.image_size
+    target = target_size(processor, size) if processor else (size, "shortest", 1.0)
+    return from_clip_processor(target, processor, MEAN, STD)

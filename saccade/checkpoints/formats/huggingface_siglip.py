@@ -9,8 +9,8 @@ from typing import Any
 from saccade.checkpoints.formats.huggingface_clip import block, described, layers
 from saccade.checkpoints.mapping import Reshape, Rule, Transpose, rename, rename_both, split
 from saccade.checkpoints.metadata import CheckpointMetadata, Shapes, count_layers, image_size
-from saccade.checkpoints.processors import HALF, interpolation, statistic, target_size, value_range
-from saccade.data.preprocessing import Preprocessing
+from saccade.checkpoints.processors import HALF, from_clip_processor, target_size
+from saccade.data.preprocessing import Preprocessing, Resize
 from saccade.errors import CheckpointError
 from saccade.models.clip import CLIPConfig
 from saccade.models.clip_towers import TextConfig
@@ -154,18 +154,10 @@ def task(config: CLIPConfig) -> str:
 
 def preprocessing(config: CLIPConfig, metadata: CheckpointMetadata) -> Preprocessing:
     """From `preprocessor_config.json`; without it the whole image, stretched to the model's size, in -1 … 1."""
-    processor, size = metadata.processor, config.image_size
-    final, resize, crop_pct = size, "exact", 1.0
+    processor = metadata.processor
+    target: tuple[tuple[int, int], Resize, float] = (config.image_size, "exact", 1.0)
     if is_naflex(config):
         metadata.notes.append("NaFlex keeps the aspect ratio of an image: here it is stretched to a square")
     elif processor:
-        final, resize, crop_pct = target_size(processor, size)
-    return Preprocessing(
-        final,
-        resize=resize,
-        crop_pct=crop_pct,
-        interpolation=interpolation(processor, "bicubic"),
-        value_range=value_range(processor),
-        mean=statistic(processor, "mean", HALF, 3),
-        std=statistic(processor, "std", HALF, 3),
-    )
+        target = target_size(processor, config.image_size)
+    return from_clip_processor(target, processor, HALF, HALF)

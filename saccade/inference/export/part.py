@@ -37,9 +37,9 @@ def trace_part(graph: PartGraph) -> torch.export.ExportedProgram:
     """
     example = graph.part.trials(graph.model)[-1].inputs  # the largest batch
     names = {name for dims in graph.part.dims.values() for name in dims.values()}
-    known = {name: torch.export.Dim(name) for name in sorted(names)}
+    dims = {name: torch.export.Dim(name) for name in sorted(names)}
     shapes = tuple(
-        {place: known[name] for place, name in graph.part.dims[one].items()} or None for one in graph.part.inputs
+        {place: dims[name] for place, name in graph.part.dims[one].items()} or None for one in graph.part.inputs
     )
     with torch.inference_mode(False), torch.no_grad():
         try:
@@ -68,6 +68,6 @@ def part_rows(part: GraphPart, model: nn.Module, session: Session) -> tuple[Pari
     return tuple(rows)
 
 
-def merged_vocabulary(known: Mapping[str, bytes], parts: Sequence[GraphPart]) -> dict[str, bytes]:
+def merged_vocabulary(vocabulary: Mapping[str, bytes], parts: Sequence[GraphPart]) -> dict[str, bytes]:
     """The files of a tokenizer: the model's, or those that a part reads texts by."""
-    return dict(known) or {name: content for part in parts for name, content in part.vocabulary.items()}
+    return dict(vocabulary) or {name: content for part in parts for name, content in part.vocabulary.items()}
