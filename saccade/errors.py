@@ -26,6 +26,10 @@ class DataError(SaccadeError):
     """A data set, a file list or a label is missing or invalid."""
 
 
+class UnmatchedClassesError(DataError):
+    """The classes of a data set are not the model's: it cannot be measured, though it can read the images."""
+
+
 class ImageError(DataError):
     """One image cannot be read: truncated, too large, not an image, an unsupported format."""
 

@@ -17,7 +17,7 @@ from saccade.data.samples import Batch, Source
 from saccade.engine.evaluation import choose_split
 from saccade.engine.predictor import Predictor
 from saccade.engine.task import GivesProbabilities
-from saccade.errors import ConfigError, DataError
+from saccade.errors import ConfigError, DataError, UnmatchedClassesError
 from saccade.models.clip import CLIP
 from saccade.models.model import Model
 from saccade.nn.attention import Attention
@@ -187,13 +187,14 @@ def open_images(
     if files:
         files = [files[i] for i in spaced(len(files), limit)]
         return ImageBatches(_file_batches(predictor, files, batch_size), len(files), f"{len(files)} files of {data}")
-    splits, parts, note = choose_split(predictor, data, split)
     index, unmatched = None, ""
-    if predictor.task.class_targets:
-        try:
+    try:
+        splits, parts, note = choose_split(predictor, data, split)
+        if predictor.task.class_targets:
             index = torch.from_numpy(match_classes(splits.classes, predictor.labels, data).index)
-        except DataError as error:
-            unmatched = str(error)
+    except UnmatchedClassesError as error:
+        unmatched = str(error)
+        _, parts, note = choose_split(predictor, data, split, predictor.room.open_data)  # with its own classes
     name = "+".join(parts)
     total = sum(len(part) for part in parts.values())
     indices = spaced(total, limit)

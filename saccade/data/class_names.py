@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from saccade.data.imagenet import imagenet_names, imagenet_synsets
-from saccade.errors import DataError
+from saccade.errors import UnmatchedClassesError
 
 SYNSET = re.compile(r"n\d{8}")
 AGREEMENT = 0.9  # fraction of a model's labels that must be ImageNet's names in ImageNet's order
@@ -44,10 +44,10 @@ def match_classes(classes: Sequence[str], labels: Sequence[str], data: str) -> C
         data: the data's name, for errors.
 
     Raises:
-        DataError: a class matches no label, or several; or two classes match the same label.
+        UnmatchedClassesError: a class matches no label, or several; or two classes match the same label.
     """
     if not labels:
-        raise DataError(f"{data} has classes, and the model has none")
+        raise UnmatchedClassesError(f"{data} has classes, and the model has none")
     if all(SYNSET.fullmatch(name) for name in classes) and not set(classes) <= set(labels):
         candidates, how = _by_synset(classes, labels), "synsets of ImageNet"
     elif all(name.isdecimal() for name in classes) and not any(label.isdecimal() for label in labels):
@@ -100,18 +100,18 @@ def _refuse_unmatched(
         hint = ""
         if all(label == str(index) for index, label in enumerate(labels)):
             hint = "; the model has only numbers: --labels FILE names them"
-        raise DataError(
+        raise UnmatchedClassesError(
             f"{data} has classes that the model does not have: {_shortened(unknown)}; its {len(labels)} classes are "
             f"{known}{hint}"
         )
     for name, places in zip(classes, candidates):
         if len(places) > 1:
             several = ", ".join(f"{labels[place]!r} (number {place})" for place in places[:4])
-            raise DataError(f"{data}: the class {name!r} can be several of the model's: {several}")
+            raise UnmatchedClassesError(f"{data}: the class {name!r} can be several of the model's: {several}")
     name_at: dict[int, str] = {}
     for name, (place, *_) in zip(classes, candidates):
         if place in name_at:
-            raise DataError(
+            raise UnmatchedClassesError(
                 f"{data}: the classes {name_at[place]!r} and {name!r} are both {labels[place]!r} of the model"
             )
         name_at[place] = name

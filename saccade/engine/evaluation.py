@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -166,16 +165,3 @@ def choose_split(
     if split not in parts:
         raise DataError(f"{data} has no {split} split; it has {', '.join(parts)}")
     return splits, {split: parts[split]}, "as requested"
-
-
-def class_index(classes: tuple[str, ...], labels: tuple[str, ...], data: str) -> np.ndarray:
-    """For each class of the data, its number among the model's classes, by name. ``[len(classes)]`` int64."""
-    number = {name: index for index, name in enumerate(labels)}
-    unknown = [name for name in classes if name not in number]
-    if unknown:
-        known = ", ".join(labels[:8]) + (" …" if len(labels) > 8 else "")
-        raise DataError(
-            f"{data} has classes that the model does not have: {', '.join(unknown[:8])}; "
-            + (f"its classes are {known}" if labels else "the model has no classes")
-        )
-    return np.array([number[name] for name in classes], dtype=np.int64)

@@ -10,7 +10,6 @@ from saccade.checkpoints.directory import LoadedModel
 from saccade.data.batching import BatchDataset
 from saccade.data.config import DataConfig
 from saccade.data.samples import DataSplits, Source
-from saccade.engine.evaluation import class_index
 from saccade.engine.graph_end import GraphEnd
 from saccade.engine.room import ModelCard, TaskRoom, command, refuse_fix, refuse_options
 from saccade.engine.setup import TrainingSetup
@@ -20,7 +19,7 @@ from saccade.tasks.dense.check import MapReport, check_maps
 from saccade.tasks.dense.graph import SegmentationGraph
 from saccade.tasks.dense.segmentation import SegmentationTask
 from saccade.tasks.dense.setup import eval_maps, segmentation_setup
-from saccade.tasks.dense.sources import DenseSource, RenumberedMasks, open_dense
+from saccade.tasks.dense.sources import open_dense, renumbered
 
 
 class SegmentationRoom(TaskRoom):
@@ -29,7 +28,13 @@ class SegmentationRoom(TaskRoom):
     name = "segmentation"
 
     def open_data(self, path: str, config: DataConfig, source: LoadedModel | None = None) -> DataSplits:
-        return open_dense(path, "masks", config)
+        """Masks are in the classes of `source`, matched by their names.
+
+        Raises:
+            UnmatchedClassesError: the data has a class that the model does not have.
+        """
+        splits = open_dense(path, "masks", config)
+        return splits if source is None else renumbered(splits, source.labels, path)
 
     def check(
         self,
@@ -51,15 +56,8 @@ class SegmentationRoom(TaskRoom):
         return SegmentationTask(source.labels)
 
     def eval_dataset(self, part: Source, source: LoadedModel) -> BatchDataset:
-        """A split with masks in the model's class indices, matched by the names of the classes.
-
-        Raises:
-            DataError: the data has a class that the model does not have.
-        """
         if source.preprocessing is None:
             raise ConfigError(f"this {source.architecture} does not record how images are prepared for it")
-        if part.classes != source.labels:
-            part = RenumberedMasks(cast(DenseSource, part), class_index(part.classes, source.labels, "the data"))
         return eval_maps(part, source.preprocessing)
 
     def graph_end(self, source: LoadedModel, task: Task) -> GraphEnd:

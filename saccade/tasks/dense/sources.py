@@ -8,19 +8,21 @@ without a value is NaN in depth (0 in a PNG) and IGNORE in masks (255, and a cla
 import hashlib
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
 from saccade.data.builtin.scenes import SceneSource, scene_splits
+from saccade.data.class_names import match_classes
 from saccade.data.config import DataConfig
 from saccade.data.image_formats import QUARTER_TURNS, stored_orientation
 from saccade.data.images import MAX_PIXELS, grey_image, read_image, size_of
-from saccade.data.samples import DataSplits, Examination, ImageSource
+from saccade.data.samples import DataSplits, Examination, ImageSource, Source
 from saccade.data.splits import SPLITS, split_indices
 from saccade.errors import DataError, ImageError
 from saccade.files import MAX_IMAGE_BYTES, is_dir, read_bytes
@@ -140,12 +142,13 @@ class RenumberedMasks:
 
     Args:
         source: images with class masks.
-        class_index: the new index of each class, ``[K]`` int64.
+        classes: the new ones.
+        class_index: for each old class its index among the new ones, ``[K]`` int64.
     """
 
-    def __init__(self, source: DenseSource, class_index: np.ndarray):
-        self.source, self.class_index = source, class_index
-        self.names, self.labels, self.classes = source.names, source.labels, source.classes
+    def __init__(self, source: DenseSource, classes: tuple[str, ...], class_index: np.ndarray):
+        self.source, self.classes, self.class_index = source, classes, class_index
+        self.names, self.labels = source.names, source.labels
 
     def __len__(self) -> int:
         return len(self.source)
@@ -162,6 +165,30 @@ class RenumberedMasks:
         renumbered = np.full_like(mask, IGNORE)
         renumbered[labelled] = self.class_index[mask[labelled]]
         return image, renumbered
+
+
+def renumbered(splits: DataSplits, labels: tuple[str, ...], name: str) -> DataSplits:
+    """The data with masks in a model's classes, matched by their names.
+
+    Args:
+        splits: images with class masks.
+        labels: the model's, in the order of its outputs.
+        name: of the data, for errors.
+
+    Raises:
+        UnmatchedClassesError: the data has a class that the model does not have.
+    """
+    if splits.classes == labels:
+        return splits
+    match = match_classes(splits.classes, labels, name)
+    notes = (*splits.notes, match.note) if match.note else splits.notes
+
+    def part(source: Source | None) -> RenumberedMasks | None:
+        return None if source is None else RenumberedMasks(cast(DenseSource, source), labels, match.index)
+
+    train, val, test = part(splits.train), part(splits.val), part(splits.test)
+    assert train is not None
+    return replace(splits, train=train, val=val, test=test, classes=labels, notes=notes)
 
 
 def open_dense(path: str, kind: Kind, config: DataConfig | None = None) -> DataSplits:

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import saccade
+from saccade.analysis.inputs import open_images
 from saccade.checkpoints.loading import load_model
 from saccade.cli.main import main
 from saccade.data.preprocessing import Preprocessing
@@ -149,6 +150,10 @@ def test_masks_are_matched_to_the_model_by_the_names_of_classes(tmp_path: Path) 
     (masks / "classes.json").write_text('["tree", "Unlabelled", "street"]')
     with pytest.raises(DataError, match="classes that the model does not have: street"):
         evaluate(predictor, str(masks), split="all", workers=0)
+    images = open_images(predictor, str(masks), split="all", batch_size=4)  # an analysis may need no classes
+    assert sum(len(batch.inputs) for batch in images.batches) == images.count == 6
+    with pytest.raises(DataError, match="classes that the model does not have: street"):
+        images.require_targets()
 
 
 def test_a_trained_vit_becomes_the_backbone_of_a_fresh_dpt(tmp_path: Path) -> None:

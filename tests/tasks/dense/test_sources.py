@@ -12,7 +12,7 @@ from saccade.data.config import AugmentationConfig, DataConfig, ScenesConfig
 from saccade.data.preprocessing import Preprocessing
 from saccade.errors import ConfigError, DataError, ImageError
 from saccade.tasks.dense.batches import DenseDataset, DenseTransform
-from saccade.tasks.dense.sources import IGNORE, RenumberedMasks, open_dense, read_depth
+from saccade.tasks.dense.sources import IGNORE, open_dense, read_depth, renumbered
 
 WHOLE = DataConfig(val_fraction=0.0, test_fraction=0.0)
 PLAIN = Preprocessing((8, 12), resize="exact", crop_pct=1.0, mean=(0.0,) * 3, std=(1.0,) * 3)
@@ -140,12 +140,12 @@ def test_scenes_have_both_maps() -> None:
 
 
 def test_masks_get_the_class_indices_of_a_model(tmp_path: Path) -> None:
-    source = open_dense(str(write_masks(tmp_path / "data")), "masks", WHOLE).train
-    assert source.classes == ("road", "tree")
-    _, mask = source.with_map(0)
-    image, renumbered = RenumberedMasks(source, np.array([5, 3])).with_map(0)
+    splits = open_dense(str(write_masks(tmp_path / "data")), "masks", WHOLE)
+    assert splits.classes == ("road", "tree")
+    _, mask = splits.train.with_map(0)
+    image, numbers = renumbered(splits, ("sky", "Tree", "road"), "data").train.with_map(0)
     assert image.size == (12, 8)
-    assert (renumbered == np.array([5, 3, IGNORE])[mask]).all()
+    assert (numbers == np.array([2, 1, IGNORE])[mask]).all()
 
 
 def test_masks_of_0_and_255(tmp_path: Path) -> None:
