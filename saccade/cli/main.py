@@ -29,6 +29,7 @@ COMMANDS = {  # name -> where it is, what it does
     "pretrain": ("saccade.cli.pretrain:pretrain", "Pre-train without labels: masked images or masked words."),
     "evaluate": ("saccade.cli.evaluate:evaluate", "Measure a model on data with targets."),
     "predict": ("saccade.cli.predict:predict", "Predict images or texts; draw the predictions."),
+    "embed": ("saccade.cli.embed:embed", "Write a vector for each image, for search and clustering."),
     "zeroshot": ("saccade.cli.zeroshot:zeroshot", "Classify images by class names in words (CLIP)."),
     "search": ("saccade.cli.search:search", "Find images by words, or by another image."),
     "translate": ("saccade.cli.translate:translate", "Generate a text from a text or an image."),

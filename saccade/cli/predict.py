@@ -2,7 +2,7 @@
 
 import csv
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from saccade.cli.batch import JobOptions, run_job
 from saccade.cli.options import Json, ModelOptions, WayOptions
 from saccade.cli.terminal import one_line, printable
 from saccade.errors import ConfigError, ImageError
@@ -45,7 +46,7 @@ class PredictOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class OutputOptions:
+class OutputOptions(JobOptions):
     """Output of predictions."""
 
     draw: Path | None = None
@@ -56,14 +57,6 @@ class OutputOptions:
     out: Path | None = None
     """A file for the predictions of any number of inputs: .parquet, .csv or .jsonl. A job that is killed continues when
     it is started again; inputs that cannot be read are listed in NAME-errors.csv."""
-    shard: str = "0/1"
-    """With --out: the part of the inputs for this process, such as 0/4 to 3/4 in four processes or machines that share
-    the folder; the last one to finish writes the file."""
-    ray: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None
-    """With --out: run the parts on a Ray cluster at HOST:PORT (or auto) that has access to the folder and the images;
-    without an address on a new local cluster. A worker that dies is replaced, and no part is lost or done twice."""
-    ray_workers: int = 2
-    """With --ray: number of processes, each with its own model."""
 
     def __post_init__(self) -> None:
         if self.as_json and self.as_csv:
@@ -72,8 +65,7 @@ class OutputOptions:
             raise ConfigError("--out writes a file: leave out --json, --csv and --draw")
         if self.out is None and (self.shard != "0/1" or self.ray is not None):
             raise ConfigError("--shard and --ray need --out")
-        if self.ray is not None and (len(self.ray) > 1 or self.shard != "0/1" or self.ray_workers < 1):
-            raise ConfigError("--ray takes one address and at least one of --ray-workers, and has no --shard")
+        super().__post_init__()
 
 
 def predict(
@@ -124,8 +116,8 @@ def predict(
             min(batch_size, len(sources)),
         )  # fmt: skip
         return run_job(
-            fast, [str(one) for one in sources], output, batch_size, described | asdict(way) | task_options,
-            opening_again,
+            "predict", fast.stream, [str(one) for one in sources], output.out, output, batch_size,
+            described | asdict(way) | task_options, opening_again,
         )  # fmt: skip
     predictor = fast
     failed = 0
@@ -179,41 +171,6 @@ def open_stream(
     predictor = opened(model, way, options, running)
     predictor.max_pixels = max_pixels
     return running.apply(predictor, batch_size).stream
-
-
-def run_job(
-    predictor: "Predictor | ExportedPredictor",
-    sources: list[str],
-    output: OutputOptions,
-    batch_size: int,
-    described: dict[str, Any],
-    opening_again: "Callable[[], Stream]",
-) -> int:
-    """Predict into a file, in parts that can be continued; the exit code is 1 if there are inputs that cannot be
-    read."""
-    from saccade.cli.counting import counting
-    from saccade.inference.batch_job import BatchJob, Shard
-
-    assert output.out is not None
-    shard = Shard.parse(output.shard)
-    job = BatchJob(output.out, sources, described)
-    total = sum(len(job.inputs_of(number)) for number in job.numbers(shard))
-    with counting("predict") as count:
-        if output.ray is None:
-            outcome = job.run(
-                predictor.stream, batch_size=batch_size, shard=shard, on_inputs=lambda done: count(done, total)
-            )
-        else:
-            from saccade.inference.ray_job import run_on_ray
-
-            outcome = run_on_ray(
-                job, opening_again, batch_size=batch_size, workers=output.ray_workers,
-                address=next(iter(output.ray), None), on_inputs=lambda done: count(done, total),
-            )  # fmt: skip
-    state = f"{job.output}" if outcome.complete else "parts of other shards are missing"
-    unreadable = f", {outcome.failed} cannot be read ({job.errors.name})" if outcome.failed else ""
-    print(f"{outcome.inputs} inputs{unreadable}: {printable(state)}", file=sys.stderr)
-    return 1 if outcome.failed else 0
 
 
 def drawn(results: Iterable["Result"], folder: Path, max_pixels: int, channels: int) -> Iterator["Result"]:

@@ -23,6 +23,7 @@ from saccade.checkpoints.directory import LoadedModel
 from saccade.data.images import MAX_PIXELS, BinaryFile, ImageLike, read_image, read_scaled, rgb_pixels
 from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch
+from saccade.engine.embedding import stream_embeddings
 from saccade.engine.finite import require_finite
 from saccade.engine.notebook import NotebookPicture
 from saccade.engine.results import Result
@@ -179,6 +180,13 @@ class Predictor:
         An image that cannot be read ends the stream, unless `on_error` is given: it is then called with the image's
         name and the error, and the stream continues.
         """
+        for prepared, sizes, names in self.read_batches(inputs, batch_size, on_error):
+            yield from self.decode(self.task.input_batch(prepared, sizes, names))
+
+    def read_batches(
+        self, inputs: Iterable[ImageLike], batch_size: int, on_error: Callable[[str, ImageError], None] | None = None
+    ) -> Iterator[tuple[list[Any], list[tuple[int, int]], list[str]]]:
+        """Batches of prepared inputs with their original sizes (H, W) and names; arguments as for :meth:`stream`."""
         if batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, not {batch_size}")
         if isinstance(inputs, np.ndarray | Tensor) and inputs.ndim != 4:
@@ -198,7 +206,20 @@ class Predictor:
                     sizes.append(size)
                     names.append(name_of(one, index))
             if prepared:
-                yield from self.decode(self.task.input_batch(prepared, sizes, names))
+                yield prepared, sizes, names
+
+    @overload
+    def embed(self, inputs: ImageLike, *, batch_size: int = 32, normalize: bool = False) -> np.ndarray: ...
+    @overload
+    def embed(self, inputs: Iterable[ImageLike], *, batch_size: int = 32, normalize: bool = False) -> np.ndarray: ...
+    def embed(self, inputs, *, batch_size=32, normalize=False):
+        """The vector of an image ``[D]``, or those of several ``[N, D]``, float32; arguments as for :meth:`predict` and
+        :func:`~saccade.engine.embedding.stream_embeddings`."""
+        if is_single(inputs):
+            return next(stream_embeddings(self, [inputs], batch_size=1, normalize=normalize)).vector
+        return np.stack(
+            [one.vector for one in stream_embeddings(self, inputs, batch_size=batch_size, normalize=normalize)]
+        )
 
     def read(self, one: ImageLike) -> tuple[Any, tuple[int, int]]:
         """One input -> the arguments of :meth:`Task.input_batch`: a prepared image ``[C, h, w]`` and its original size

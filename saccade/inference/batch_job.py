@@ -16,10 +16,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 from saccade.checkpoints.atomic import write_atomic
-from saccade.engine.results import Result
 from saccade.errors import ConfigError, DataError, ImageError
 from saccade.files import open_regular, read_lines
 from saccade.json_io import dump_json, parse_json, read_json_file
@@ -27,8 +26,24 @@ from saccade.json_io import dump_json, parse_json, read_json_file
 PART = 512  # inputs of a part
 FORMATS = (".parquet", ".csv", ".jsonl")
 LOCK = "lock"
+
+
+class Record(Protocol):
+    """What a job keeps of an input: a :class:`~saccade.engine.results.Result`, or a vector."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def columns(self) -> tuple[str, ...]: ...
+
+    def records(self) -> list[dict[str, Any]]: ...
+
+    def rows(self) -> list[tuple[Any, ...]]: ...
+
+
 # (inputs, batch size, what is called with an input's name and its error) -> results in the order of the inputs
-Stream = Callable[..., Iterator[Result]]
+Stream = Callable[..., Iterator[Record]]
 
 
 @dataclass(frozen=True)
@@ -227,6 +242,9 @@ def write_parquet(parts: Sequence[Path], path: Path) -> None:
 
     schemas = [arrow.Table.from_pylist(rows).schema for part in parts if (rows := records(part))]
     schema = arrow.unify_schemas(schemas or [arrow.schema([])], promote_options="permissive")
+    if "embedding" in schema.names:  # computed in single precision
+        vector = arrow.field("embedding", arrow.list_(arrow.float32()))
+        schema = schema.set(schema.get_field_index("embedding"), vector)
     with parquet.ParquetWriter(path, schema) as writer:
         for part in parts:
             writer.write_table(arrow.Table.from_pylist(records(part), schema=schema))

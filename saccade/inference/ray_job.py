@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from saccade.deferred import Deferred
-from saccade.engine.results import Result
 from saccade.errors import ImageError, MeasurementError, SaccadeError
-from saccade.inference.batch_job import BatchJob, Outcome, Shard, Stream, write_part
+from saccade.inference.batch_job import BatchJob, Outcome, Record, Shard, Stream, write_part
 from saccade.inference.ray_cluster import start_ray
 
 ray_data = Deferred("ray.data")
@@ -103,6 +102,6 @@ def reason(error: Any) -> SaccadeError:
 
 def no_stream(
     inputs: Sequence[str], *, batch_size: int, on_error: Callable[[str, ImageError], None]
-) -> Iterator[Result]:
+) -> Iterator[Record]:
     """In place of what predicts, where every part is there."""
     raise MeasurementError("a part of the job is missing: start it again")
