@@ -226,7 +226,7 @@ def tuning_table(name: str) -> str:
     measured = "accuracy on 287 validation images" if metric == "val_accuracy" else "AP on 200 validation scenes"
     return (
         f"Learning rates, the same for each side: {measured} with a seed of its own "
-        f"(`python benchmarks/lab_tuning.py {name}`); the best was taken, and the test images were not looked at.\n\n"
+        f"(`python benchmarks/lab_tuning.py {name}`); each side uses its best one. The test images were not used.\n\n"
         + markdown([axis, *(f"rate {rate}" for rate in rates)], list(lines.values()))
     )
 

@@ -29,10 +29,17 @@ VISION: dict[str, Any] = {
 }  # fmt: skip
 TOKENS = torch.tensor([[5, 9, 1, 1, 1, 1, 1, 1], [7, 3, 60, 2, 1, 1, 1, 1], [63, 4, 8, 11, 12, 13, 14, 1]])
 # Width, depth, heads and MLP width of both encoders, patch, image, vocabulary.
-BASE, SO, GIANT = (768, 12, 12, 3072), (1152, 27, 16, 4304), (1536, 40, 16, 6144)
+BASE, LARGE = (768, 12, 12, 3072), (1024, 24, 16, 4096)
+SO, GIANT = (1152, 27, 16, 4304), (1536, 40, 16, 6144)
 PUBLISHED = {
     "siglip_b16": (BASE, BASE, 16, 224, 32_000),
+    "siglip_l16": (LARGE, LARGE, 16, 256, 32_000),
     "siglip_so14": (SO, SO, 14, 384, 32_000),
+    "siglip2_b32": (BASE, BASE, 32, 256, 256_000),
+    "siglip2_b16": (BASE, BASE, 16, 224, 256_000),
+    "siglip2_l16": (LARGE, LARGE, 16, 256, 256_000),
+    "siglip2_so14": (SO, SO, 14, 224, 256_000),
+    "siglip2_so16": (SO, SO, 16, 256, 256_000),
     "siglip2_g16": (GIANT, SO, 16, 256, 256_000),
 }
 
