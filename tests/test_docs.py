@@ -46,7 +46,7 @@ class Workspace(NamedTuple):
     shortens: bool
 
 
-@pytest.fixture(scope="module", params=["short", pytest.param("whole", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["short", pytest.param("whole", marks=pytest.mark.long)])
 def workspace(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """What the pages speak of: photographs, a picture of a cat, a finished run on digits and one on photographs."""
     folder = tmp_path_factory.mktemp(request.param)
@@ -85,7 +85,7 @@ def test_what_a_page_shows_runs(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """With short trainings, tutorials as notebooks; where it is marked slow, the first page as it stands."""
+    """With short trainings, tutorials as notebooks; where it is marked long, the first page as it stands."""
     if not workspace.shortens and page.name not in WHOLE:
         pytest.skip("runs with short trainings")
     if page in notebook_sources():

@@ -82,8 +82,11 @@ def model_dir(folder: Path, architecture: str, **options) -> LoadedModel:
 
 
 def slow_where_large(architecture: str, *others: str) -> Any:
-    """A case of a test, marked where it writes a lot."""
-    return pytest.param(*others, architecture, marks=[pytest.mark.slow] if architecture in LARGE else [])
+    """A case of a test, marked where it writes a lot; a VGG, of half a gigabyte, is converted for torchvision alone
+    outside of long tests."""
+    marks = [pytest.mark.slow] if architecture in LARGE else []
+    marks += [pytest.mark.long] if architecture == "vgg" and not others else []
+    return pytest.param(*others, architecture, marks=marks)
 
 
 def sized(target: str, architecture: str) -> str:

@@ -47,15 +47,15 @@ SMALL = {
     "bit_r50x1": ({"depths": [1, 1]}, 64),
     "convnext_t": ({"depths": [1, 1], "widths": [8, 16]}, 32),
     "convmixer_1536_20": ({"depth": 1, "width": 16}, 28),
-    "local_resnet26": ({"depths": [1, 1, 1, 1]}, 64),
-    "axial_resnet26_s": ({"depths": [1, 1, 1, 1]}, 64),
+    "local_resnet26": ({"depths": [1, 1]}, 64),
+    "axial_resnet26_s": ({"depths": [1, 1]}, 64),
     "conv_vit7": ({"depth": 1, "channels": [8, 16], "block.embed_dim": 32}, 16),
     "resnet18_small": ({"depths": [1, 1], "width": 8}, 32),
 }
 STRIDES = {
     "deit_ti16": [16], "hybrid_r_ti16": [4, 32], "hybrid_r26_s32": [4, 8, 8], "wrn28_10": [1, 2, 4],
-    "bit_r50x1": [4, 8], "convnext_t": [4, 8], "convmixer_1536_20": [7], "local_resnet26": [4, 8, 16, 32],
-    "axial_resnet26_s": [4, 8, 16, 32], "conv_vit7": [2], "resnet18_small": [1, 2],
+    "bit_r50x1": [4, 8], "convnext_t": [4, 8], "convmixer_1536_20": [7], "local_resnet26": [4, 8],
+    "axial_resnet26_s": [4, 8], "conv_vit7": [2], "resnet18_small": [1, 2],
 }  # fmt: skip
 
 

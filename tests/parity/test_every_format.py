@@ -26,6 +26,7 @@ LARGE = {
 
 def parameter(case: Case) -> Any:
     marks = [pytest.mark.slow] if case.name in LARGE.get(case.format, ()) else []
+    marks += [pytest.mark.long] if (case.format, case.name) == ("torchvision_vgg", "16, batch norm") else []
     return pytest.param(case, id=f"{case.format}: {case.name}", marks=marks)
 
 

@@ -210,7 +210,7 @@ def test_timms_config_beside_the_file_sets_preprocessing(tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="set SACCADE_SHARED to the folder with weights and photographs")
-def test_the_real_deit_tiny_says_of_each_photograph_what_timm_says() -> None:
+def test_the_real_deit_tiny_says_of_photographs_what_timm_says() -> None:
     import csv
 
     import timm
@@ -230,6 +230,6 @@ def test_the_real_deit_tiny_says_of_each_photograph_what_timm_says() -> None:
     right = sum(p.label == predictor.labels[int(row[1])] for p, row in zip(found, rows))
     assert right == 160
     with torch.no_grad():
-        for prediction, row in zip(found, rows):
+        for prediction, row in list(zip(found, rows))[::4]:
             picture = transform(Image.open(folder / row[0]).convert("RGB"))
             assert prediction.label == predictor.labels[int(official(picture[None]).argmax())]

@@ -49,8 +49,15 @@ def command(arguments: list[str]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("shard", [False, True], ids=["DDP", "FSDP2"])
-@pytest.mark.parametrize("rho", [None, 0.05], ids=["plain", "SAM"])
+@pytest.mark.parametrize(
+    ("shard", "rho"),
+    [
+        pytest.param(False, None, id="DDP"),
+        pytest.param(True, 0.05, id="SAM-FSDP2"),
+        pytest.param(True, None, id="FSDP2", marks=pytest.mark.long),
+        pytest.param(False, 0.05, id="SAM-DDP", marks=pytest.mark.long),
+    ],
+)
 def test_two_processes_equal_one(tmp_path: Path, shard: bool, rho: float | None) -> None:
     more = {"optimizer.clip_norm": 1.0, "sam.rho": rho}
     single = losses(tmp_path, "one", **more)

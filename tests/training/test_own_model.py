@@ -98,7 +98,7 @@ def test_the_script_of_the_docs_in_two_processes(tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "docs" / "own-model.md").read_text()
     script = re.search(r"```python\n(.*?)```", text, re.DOTALL)
     assert script is not None
-    whole = script[1].replace("ScheduleConfig(epochs=5)", "ScheduleConfig(epochs=5), checkpoint_seconds=0.0")
+    whole = script[1].replace("ScheduleConfig(epochs=5)", "ScheduleConfig(epochs=2), checkpoint_seconds=0.0")
     call = 'output="runs/sides"'
     scripts = {
         "whole.py": whole,

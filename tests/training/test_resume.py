@@ -85,7 +85,11 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Pat
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("workers", "kills", "longest", "steps"),
-    [(0, 3, 0.6, 75), *(pytest.param(*case, 1.6, 150, marks=pytest.mark.slow) for case in ((0, 12), (2, 8)))],
+    [
+        (0, 3, 0.6, 75),
+        pytest.param(2, 4, 1.2, 75, marks=pytest.mark.slow),
+        *(pytest.param(*case, 1.6, 150, marks=pytest.mark.long) for case in ((0, 12), (2, 8))),
+    ],
 )
 def test_random_kills(
     tmp_path: Path, undisturbed: Callable[[int], Path], workers: int, kills: int, longest: float, steps: int

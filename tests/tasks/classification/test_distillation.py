@@ -124,7 +124,7 @@ def test_a_teacher_gets_its_own_size_statistics_and_channels(tmp_path: Path) -> 
         Teacher(tmp_path / "t", ("0", "cat"), STUDENT, torch.device("cpu"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_student_comes_to_agree_with_its_teacher(tmp_path: Path) -> None:
     """With α = 1 the labels do not count: a student of a teacher that was taught wrong labels repeats them."""
     wrong = tuple("1234567890")  # the teacher calls every digit by the name of the next

@@ -63,7 +63,7 @@ def test_the_encoder_starts_a_classifier(tmp_path: Path, model: str) -> None:
     assert (tmp_path / "fine" / "report.html").is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_classifier_learns_faster_after_it(tmp_path: Path) -> None:
     """Sixty steps leave fresh weights at guessing; from a masked autoencoder's encoder they do not."""
