@@ -201,7 +201,8 @@ def explain(
         point: (x, y) as fractions in [0, 1] of the model's input, from the upper left corner; or column and row of a
             pixel. With a `method` for a class: the point whose depth, class or enclosing box is explained.
         query: index of an object query, or location, of a detector.
-        method: of a single map per image; "attention" by default, "relevance" with a `target`; ``RiseMasks(4000)`` is
+        method: of a single map per image; "attention" by default, "relevance" with a `target`, "grad-cam" of a network
+            without attention; ``RiseMasks(4000)`` is
             "rise" with 4,000 masks.
         target: name of the class, for methods that depend on it; the predicted class by default.
         layer: of "attention" and "grad-cam", last one of "rollout" and "flow"; from 0, or negative from the end.
@@ -235,6 +236,7 @@ def explain(
                 return Drawing(words.figure, [*words.lines, *unscored(BETWEEN_WORDS, score)])
             masks = method if isinstance(method, RiseMasks) else None
             default: Method = "attention" if target is None else "relevance"
+            default = default if has_attention(predictor.model) else "grad-cam"
             chosen: Method = "rise" if isinstance(method, RiseMasks) else method or default
             maps = [
                 image_map(

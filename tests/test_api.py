@@ -16,6 +16,7 @@ from saccade.data.preprocessing import Preprocessing
 from saccade.engine.predictor import Predictor
 from saccade.errors import CheckpointError, ConfigError, DataError, RecordingError
 from saccade.tasks.loading import predictor_of
+from tests.analysis.families import build
 from tests.photos import make_photos
 
 SIZE = (32, 32)
@@ -173,6 +174,14 @@ def test_explain_draws_one_row_an_image(predictor: Predictor, tmp_path: Path) ->
     assert both.figure.get_size_inches()[1] > one.figure.get_size_inches()[1]
     both.figure.savefig(tmp_path / "both.png")
     assert Image.open(tmp_path / "both.png").size[0] > 100
+
+
+def test_explain_a_detector_without_attention() -> None:
+    """One location of it has no attention: it has the Grad-CAM that `method` names."""
+    yolo = build("yolo")
+    default, named = (saccade.explain(yolo, picture(1), query=3, method=name) for name in (None, "grad-cam"))
+    assert default.lines == named.lines
+    assert "grad-cam" in default.lines[0]
 
 
 def test_explain_a_point(predictor: Predictor) -> None:

@@ -160,8 +160,8 @@ def _over_image(run: ImageRun, layout: TokenLayout, query: Query | None, *, expl
     weights = _covering(over_image, layout, query, explicit=explicit)
     if not weights:
         raise RecordingError(
-            f"none of {', '.join(run.trace.attention)} attends from {_words(query)} to the {layout.num_patches} "
-            "patches of the image; choose another query, or others with layers"
+            f"none of {', '.join(run.trace.attention) or 'the chosen layers'} attends from {_words(query)} to the "
+            f"{layout.num_patches} patches of the image; choose another query, or other layers"
         )
     return weights
 

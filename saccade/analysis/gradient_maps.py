@@ -113,7 +113,7 @@ def output_reader(predictor: Predictor) -> Model:
     if isinstance(reader, Embedder):
         instead = "use rollout" if has_attention(reader) else instead_of_attention(reader)
         named = "give a text, for relevance to it (--text)" if isinstance(reader.model, CLIP) else instead
-        raise RecordingError(f"this model has no classes, of which a gradient could be taken: {named}")
+        raise RecordingError(f"this model has no classes to explain: {named}")
     return reader
 
 

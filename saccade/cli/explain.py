@@ -65,10 +65,11 @@ def explain(
     output
         File of the picture: .png, .svg, .pdf or .jpg.
     method
-        One map per image. For the token that the head reads: the attention of a layer, or rollout or flow through all
-        layers. For a class, a box, or the depth or class at a point: relevance through attention (Chefer et al. 2021),
-        AttnLRP (Achtibat et al. 2024), Grad-CAM on tokens or on the last feature map of a ConvNet. For a class or a
-        text: RISE (Petsiuk et al. 2018), integrated gradients or occlusion (with the extra `attribution`).
+        One map per image; by default attention, relevance with --class, and Grad-CAM of a ConvNet. For the token that
+        the head reads: the attention of a layer, or rollout or flow through all layers. For a class, a box, or the
+        depth or class at a point: relevance through attention (Chefer et al. 2021), AttnLRP (Achtibat et al. 2024),
+        Grad-CAM on tokens or on the last feature map of a ConvNet. For a class or a text: RISE (Petsiuk et al. 2018),
+        integrated gradients or occlusion (with the extra `attribution`).
     target
         Name of the class, or the text, for relevance, attnlrp, grad-cam, rise, integrated-gradients and occlusion; the
         predicted one by default.

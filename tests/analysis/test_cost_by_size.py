@@ -42,6 +42,11 @@ def test_other_families(name: str, task: str) -> None:
     assert torch.is_grad_enabled()
 
 
+def test_a_lenet_takes_one_size() -> None:
+    cost = cost_by_size(created("lenet", "classification"), timed=False)
+    assert [(one.height, one.width) for one in cost.sizes] == [(32, 32)]
+
+
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     model = str(save(tmp_path, "vit_digits", 8, 1))
