@@ -40,7 +40,7 @@ from saccade.nn.mode import evaluation_mode
 from saccade.nn.positions import FixedPositions, FourierPositions, GridPositions, LearnedPositions, RotaryPositions
 from saccade.nn.tokens import TokenLayout
 from saccade.nn.transformer import Block, LayerScale, StochasticDepth
-from saccade.nn.windows import AxialAttention
+from saccade.nn.windows import AxialAttention, LocalAttention
 
 # Modules without parts whose gradient is that of the rule: linear in their input, or ReLU, or a choice of a maximum.
 PLAIN = frozenset({
@@ -192,9 +192,9 @@ def attnlrp_map(
     """
     reader = output_reader(predictor)
     layout = reader.token_layout((inputs.shape[-2], inputs.shape[-1]))
-    attends = has_attention(reader)
-    if layout is None or not attends:
-        instead = "relevance or grad-cam" if attends else "grad-cam"
+    if layout is None or not has_attention(reader):
+        on_maps = any(isinstance(module, LocalAttention | AxialAttention) for module in reader.modules())
+        instead = "relevance or grad-cam" if on_maps else "grad-cam"
         raise RecordingError(f"this {predictor.source.architecture} has no tokens over an image: use {instead}")
     leaf = inputs.to(predictor.device).requires_grad_()
     tokens: list[Tensor] = []

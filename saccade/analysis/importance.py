@@ -195,7 +195,7 @@ def measure_dependence(
 
     Raises:
         ConfigError: there are no images.
-        RecordingError: the model has no attention.
+        RecordingError: images pass through no attention of the model.
     """
     batches = [batch.inputs.to(predictor.device) for batch in images.batches]
     if not batches:
@@ -203,6 +203,9 @@ def measure_dependence(
     with _running_modules(predictor.model) as running:
         whole = [_outputs(predictor, inputs) for inputs in batches]
     candidates = [part for part in _heads_and_blocks(predictor) if any(p.startswith(f"{part[0]}.") for p in running)]
+    if not candidates:  # of a CLIP whose image encoder is a ConvNet
+        name, instead = predictor.source.architecture, instead_of_attention(image_reader(predictor))
+        raise RecordingError(f"images pass through no attention head of this {name}; {instead}")
     classes = gives_probabilities(predictor) and all(len(one) == 1 and one[0].ndim == 2 for one in whole)
     reference = torch.cat([_remaining(predictor, one, one, classes) for one in whole])
     generator = np.random.default_rng(seed)

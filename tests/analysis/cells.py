@@ -113,7 +113,7 @@ ANALYSES: dict[str, Callable[[Predictor, Family], object]] = {
     "heads": lambda predictor, family: measure_dependence(predictor, one_image(predictor)),
     "robustness": lambda predictor, family: robustness(predictor, labelled(predictor), corruptions=["fog"]),
     "faithfulness": lambda predictor, family: faithfulness(
-        classifier(predictor, family), one_image(predictor), default_methods(predictor)[:1], steps=2
+        (reader := classifier(predictor, family)), one_image(predictor), default_methods(reader)[:1], steps=2
     ),
     "sanity": lambda predictor, family: sanity_check(
         predictor, value_of(family), default_methods(predictor)[-1:], point=POINT if family.task == "depth" else None
@@ -121,25 +121,30 @@ ANALYSES: dict[str, Callable[[Predictor, Family], object]] = {
 }
 
 WITHOUT_ATTENTION = dict.fromkeys(("yolo", "convnet"), "grad-cam, or the analyses field and activations")
+CONVNET_CLIP = {"clip_convnet": "use the analyses field and activations"}
 TEXTS = dict.fromkeys(("seq2seq", "bert", "bytes"), "of texts there are attention, rollout, flow and relevance")
 WORDS = dict.fromkeys(("image_to_text", *TEXTS), "maps of words are attention, rollout, flow, relevance")
 WITHOUT_CLASSES = {"mae": "use rollout"}
-ONE_CLASS = dict.fromkeys(("detr", "yolo", "depth", "segmentation"), "use grad-cam for a box")
-PLACES = dict.fromkeys(("local", "axial", "yolo", "convnet"), "shift and shuffle")
-MAPS = dict.fromkeys(("local", "axial", "yolo", "convnet"), "cka")
-MEAN = dict.fromkeys(("mean", "local", "axial", "depth", "segmentation"), "use rollout")
+DPTS = ("depth", "segmentation", "dpt_hybrid")
+ONE_CLASS = dict.fromkeys(("detr", "yolo", *DPTS), "use grad-cam for a box")
+PLACES = dict.fromkeys(("local", "axial", "yolo", "convnet", "clip_convnet"), "shift and shuffle")
+MAPS = dict.fromkeys(("local", "axial", "yolo", "convnet", "clip_convnet"), "cka")
+MEAN = dict.fromkeys(("mean", "local", "axial", *DPTS), "use rollout")
 LATENTS = {"perceiver": "use .*rollout"}
 
 # analysis -> family -> what stands in the sentence that refuses it: what works instead
 REFUSALS: dict[str, dict[str, str]] = {
-    "distance": {**WITHOUT_ATTENTION, **TEXTS, **LATENTS},
+    "distance": {**WITHOUT_ATTENTION, **CONVNET_CLIP, **TEXTS, **LATENTS},
     "attention": WITHOUT_ATTENTION,
-    "attention, --point": {**WITHOUT_ATTENTION, **TEXTS, "perceiver": "choose another query"},
+    "attention, --point": {**WITHOUT_ATTENTION, **CONVNET_CLIP, **TEXTS, "perceiver": "choose another query"},
     "rollout": WITHOUT_ATTENTION,
     "flow": {**WITHOUT_ATTENTION, **MEAN},
     "relevance": {**WITHOUT_ATTENTION, **WITHOUT_CLASSES},
     "grad-cam": {**WORDS, **WITHOUT_CLASSES, "perceiver": "use relevance"},
-    "attnlrp": {**dict.fromkeys((*WITHOUT_ATTENTION, "local", "axial"), "grad-cam"), **WORDS, **WITHOUT_CLASSES},
+    "attnlrp": {
+        **dict.fromkeys((*WITHOUT_ATTENTION, *CONVNET_CLIP, "local", "axial"), "grad-cam"),
+        **WORDS, **WITHOUT_CLASSES,
+    },
     "occlusion map": {**WORDS, **WITHOUT_CLASSES, **ONE_CLASS},
     "positions": {**PLACES, "perceiver": "shift and shuffle"},
     "token-pca": {**TEXTS, **LATENTS},
@@ -147,34 +152,42 @@ REFUSALS: dict[str, dict[str, str]] = {
     "norms": {**TEXTS, **LATENTS, **MAPS},
     "lens": {
         **TEXTS, **LATENTS, **MAPS,
-        **dict.fromkeys(("mae", "detr", "depth", "segmentation", "clip", "image_to_text"), "cka"),
+        **dict.fromkeys(("mae", "detr", *DPTS, "clip", "clip_convnet", "image_to_text"), "cka"),
     },
     "field": {**TEXTS, **LATENTS},
     "activations": {**TEXTS, **LATENTS},
     "filters": {**dict.fromkeys(TEXTS, "use relevance"), "perceiver": "use relevance"},
     "rise": {**WORDS, **WITHOUT_CLASSES, **ONE_CLASS},
     "shift": TEXTS,
-    "heads": {**WITHOUT_ATTENTION, **TEXTS},
+    "heads": {**WITHOUT_ATTENTION, **CONVNET_CLIP, **TEXTS},
     "robustness": {
-        **TEXTS, **dict.fromkeys((*ONE_CLASS, "mae", "image_to_text"), "saccade evaluate"), "clip": "--text",
+        **TEXTS, **dict.fromkeys((*ONE_CLASS, "mae", "image_to_text"), "saccade evaluate"),
+        "clip": "--text", "clip_convnet": "--text",
     },
     "faithfulness": {**TEXTS, **dict.fromkeys((*ONE_CLASS, "mae", "image_to_text"), "the analysis sanity")},
-    "sanity": TEXTS,
+    "sanity": {**CONVNET_CLIP, **TEXTS},
 }  # fmt: skip
 # the option that a map needs, or by which a family has more maps than one
 OPTIONS = {
     **{("detr", name): "`--query`" for name in ("attention", "rollout", "flow", "relevance", "grad-cam", "attnlrp")},
     ("yolo", "grad-cam"): "`--query`",
     **{("depth", name): "`--point`" for name in ("relevance", "grad-cam", "attnlrp")},
-    **{("segmentation", name): "✓ `--point`" for name in ("relevance", "grad-cam", "attnlrp")},
-    **{("clip", name): "✓ `--text`" for name in ("attention", "rollout", "flow")},
     **{
-        ("clip", name): "`--text`"
+        (dpt, name): "✓ `--point`"
+        for dpt in ("segmentation", "dpt_hybrid")
+        for name in ("relevance", "grad-cam", "attnlrp")
+    },
+    **{("clip", name): "✓ `--text`" for name in ("attention", "rollout", "flow")},
+    **{("clip_convnet", name): "`--text`" for name in ("attention", "rollout", "flow", "sanity")},
+    **{
+        (clip, name): "`--text`"
+        for clip in ("clip", "clip_convnet")
         for name in ("relevance", "grad-cam", "attnlrp", "occlusion map", "rise", "faithfulness", "robustness")
+        if (clip, name) != ("clip_convnet", "attnlrp")
     },
     ("depth", "sanity"): "`--point`",
     **{(name, "heads"): "✓ with targets" for name in TEXTS},
-    **{(name, "flow"): "`--point`" for name in ("mean", "depth", "segmentation")},
+    **{(name, "flow"): "`--point`" for name in ("mean", *DPTS)},
 }
 
 
