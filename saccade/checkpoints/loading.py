@@ -28,6 +28,7 @@ from saccade.checkpoints.reading import read_tensors
 from saccade.data.imagenet import imagenet_names
 from saccade.errors import CheckpointError, ConfigError
 from saccade.models.catalogue import ZOO
+from saccade.models.clip_resnet import METHOD, AttentionPool2d
 from saccade.models.model import Model
 from saccade.models.names import name_hint
 from saccade.models.zoo import build, change_config
@@ -228,17 +229,26 @@ def adapt(
 
 def _resample(old: Model, new: Model, name: str, table: Tensor, report: MappingReport) -> Tensor:
     positions = old.get_submodule(name.rpartition(".")[0])
-    # Plain tables are those of CLIP's ResNets and of Perceiver, whose publishers use this method.
-    method = positions.method if isinstance(positions, LearnedPositions) else "bicubic"
-    old_layout, new_layout = old.token_layout(), new.token_layout()
-    assert old_layout, f"{name} is not a table of positions"
-    assert new_layout, f"{name} is not a table of positions"
-    old_grid, new_grid = old_layout.grid, new_layout.grid
+    if isinstance(positions, LearnedPositions):
+        method = positions.method
+    else:  # of a CLIP's ResNet, or of a Perceiver, whose publisher uses this method
+        method = METHOD if isinstance(positions, AttentionPool2d) else "bicubic"
+    old_grid, new_grid = _grid(old, name), _grid(new, name)
     if old_grid != new_grid:
         sizes = f"{old_grid[0]} x {old_grid[1]} -> {new_grid[0]} x {new_grid[1]} positions"
         report.resized[name] = f"{sizes}, {method}"
     prefix = table.shape[1] - math.prod(old_grid)
     return resample_positions(table, old_grid, new_grid, prefix, method)
+
+
+def _grid(model: Model, name: str) -> tuple[int, int]:
+    """The rows and columns of a table of positions."""
+    positions = model.get_submodule(name.rpartition(".")[0])
+    if isinstance(positions, AttentionPool2d):
+        return positions.grid
+    layout = model.token_layout()
+    assert layout, f"{name} is not a table of positions"
+    return layout.grid
 
 
 def _labels(count: int, names: tuple[str, ...] | None) -> tuple[str, ...]:

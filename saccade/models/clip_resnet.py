@@ -19,6 +19,9 @@ from saccade.models.stages import Stages
 from saccade.nn.attention import MultiHeadAttention
 from saccade.nn.convolution import ConvNorm
 from saccade.nn.patches import require_images
+from saccade.nn.positions import resample_positions
+
+METHOD = "bicubic-antialias"  # by which positions are resampled
 
 
 @dataclass(frozen=True)
@@ -70,10 +73,14 @@ class BlurredBottleneck(nn.Module):
 
 
 class AttentionPool2d(nn.Module):
-    """Attention pooling: the mean of the map is the query, every position a key: ``[B, C, h, w]`` -> ``[B, E]``."""
+    """Attention pooling: the mean of the map is the query, every position a key: ``[B, C, h, w]`` -> ``[B, E]``.
+
+    Positions are resampled for maps of another size, by timm's method.
+    """
 
     def __init__(self, grid: tuple[int, int], dim: int, num_heads: int, out_dim: int):
         super().__init__()
+        self.grid = grid
         self.pos_embed = nn.Parameter(torch.randn(1, 1 + grid[0] * grid[1], dim) * dim**-0.5)
         self.attn = MultiHeadAttention(dim, num_heads, packed=False)
         self.attn.proj = nn.Linear(dim, out_dim)
@@ -82,7 +89,8 @@ class AttentionPool2d(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         places = features.flatten(2).transpose(1, 2)
-        tokens = torch.cat((places.mean(dim=1, keepdim=True), places), dim=1) + self.pos_embed
+        positions = resample_positions(self.pos_embed, self.grid, (features.shape[2], features.shape[3]), 1, METHOD)
+        tokens = torch.cat((places.mean(dim=1, keepdim=True), places), dim=1) + positions
         return self.attn(tokens[:, :1], tokens)[:, 0]
 
 

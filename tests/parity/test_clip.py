@@ -17,6 +17,7 @@ from saccade.checkpoints.loading import load_model
 from saccade.checkpoints.metadata import CheckpointMetadata
 from saccade.checkpoints.reading import read_tensors
 from saccade.cli.main import main
+from saccade.data.preprocessing import Preprocessing
 from saccade.errors import CheckpointError, ConfigError
 from saccade.models.clip import CLIP
 from tests.parity.cases import randomised
@@ -50,6 +51,28 @@ def test_openais_outputs() -> None:
         close(net.encode_image(io["images"]), io["image_features"])
         close(net.encode_text(io["tokens"]), io["text_features"])
         close(net(io["images"], io["tokens"]).logits, io["logits_per_image"])
+
+
+@torch.no_grad()
+def test_a_resnets_pool_at_other_sizes_is_timms(tmp_path: Path) -> None:
+    """In the forward pass, and when a model is loaded for another size."""
+    pooling = pytest.importorskip("timm.layers")
+    options = {"backbone_config.depths": [1, 1, 1, 1], "text.depth": 1, "text.vocab_size": 64}
+    net = saccade.create("clip_r50", image_size=64, options=options).eval()
+    pool = net.backbone.pool  # type: ignore[attr-defined]
+    official = pooling.AttentionPool2d(2048, (2, 2), 1024, num_heads=32, qkv_separate=True).eval()
+    names = {"attn.q": "q", "attn.k": "k", "attn.v": "v", "attn.proj": "proj"}
+    for ours, theirs in names.items():
+        official.get_submodule(theirs).load_state_dict(pool.get_submodule(ours).state_dict())
+    official.pos_embed.copy_(pool.pos_embed[0])
+    for size in [(2, 2), (3, 5), (1, 1)]:
+        features = torch.randn(2, 2048, *size)
+        torch.testing.assert_close(pool(features), official(features), atol=1e-5, rtol=1e-4)
+    saccade.save(net, tmp_path, preprocessing=Preprocessing((64, 64)))
+    larger = saccade.load(tmp_path, image_size=(96, 160))
+    images = torch.randn(1, 3, 96, 160)
+    torch.testing.assert_close(larger.model.embed(images), net.embed(images), atol=1e-5, rtol=1e-4)
+    assert larger.source.report.resized == {"backbone.pool.pos_embed": "2 x 2 -> 3 x 5 positions, bicubic-antialias"}
 
 
 @pytest.mark.parametrize("tower", ["vit", "resnet"])
