@@ -223,6 +223,7 @@ class Preprocessing(Config):
             "pad": f"padded to {self.size[0]} x {self.size[1]}",
             "inside": f"scaled to fit inside {self.size[0]} x {self.size[1]}",
             "closest": f"one side of {self.size[0]} x {self.size[1]}, multiples of {self.multiple}",
+            "cover": f"scaled to cover {self.size[0]} x {self.size[1]}, multiples of {self.multiple}",
             "edges": f"shorter side {min(self.size)}, longer side at most {max(self.size)}",
             "range": f"shorter side {min(self.size)}, longer side at most {max(self.size)}",
         }[self.resize]
