@@ -1,14 +1,24 @@
 """Any step can be made again: the same batch with any number of workers, processes, and from any start."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
 
-from saccade.data.augmentation import TrainTransform
+from saccade.data import batching
+from saccade.data.augmentation import EvalTransform, TrainTransform
 from saccade.data.batch_augmentation import BatchAugmentation, affine_matrices, warp
-from saccade.data.batching import BalancedClasses, TrainBatches, TrainOrder, eval_batches, image_dataset
+from saccade.data.batching import (
+    BalancedClasses,
+    TrainBatches,
+    TrainOrder,
+    default_workers,
+    eval_batches,
+    first_readable,
+    image_dataset,
+)
 from saccade.data.config import AffineConfig, AugmentationConfig, DataConfig
 from saccade.data.image_folder import open_data
 from saccade.data.preprocessing import Preprocessing
@@ -68,6 +78,40 @@ def test_workers_of_a_process_group_are_not_forked_from_its_threads(photos: Path
         dist.destroy_process_group()
 
 
+def test_workers_are_forked_from_a_server_in_a_process_group_alone(photos: Path, monkeypatch) -> None:
+    images = image_dataset(source(photos), TrainTransform(PREPROCESSING, RICH), (3, 16, 16))
+
+    def context(workers: int) -> object:
+        loader = TrainBatches(images, TrainOrder(20, 8, 3), start=0, stop=1, workers=workers)
+        return loader._loader.multiprocessing_context
+
+    assert context(0) is context(1) is None
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    assert context(0) is None
+    assert context(1).get_start_method() == "forkserver"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("cores", "processes", "workers"), [(1, None, 0), (8, None, 7), (8, "2", 3), (40, None, 16), (2, "4", 0)]
+)
+def test_default_number_of_workers(photos: Path, monkeypatch, cores: int, processes: str | None, workers: int) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(cores)) if process == 0 else set())
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    if processes:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+    train = source(photos)
+    assert default_workers(image_dataset(train, TrainTransform(PREPROCESSING, RICH), (3, 16, 16))) == workers
+    assert default_workers(image_dataset(train, EvalTransform(PREPROCESSING), (3, 16, 16))) == 0  # cached
+
+
+def test_default_number_of_workers_where_the_system_counts_no_cores(photos: Path, monkeypatch) -> None:
+    monkeypatch.delattr("os.sched_getaffinity", raising=False)
+    images = image_dataset(source(photos), TrainTransform(PREPROCESSING, RICH), (3, 16, 16))
+    for cores, workers in ((4, 3), (None, 0)):
+        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        assert default_workers(images) == workers
+
+
 def test_a_resumed_order_goes_on_where_it_was(photos: Path) -> None:
     assert_same(batches(photos)[6:], batches(photos, start=6))
 
@@ -92,6 +136,21 @@ def test_repeats_show_an_image_anew_in_one_batch(photos: Path) -> None:
     items = TrainOrder(40, 6, 0, repeats=3).items(0)
     assert len({index for index, _ in items}) == 2
     assert len({key for _, key in items}) == 6
+    assert len(TrainOrder(40, 2, 0, repeats=3).items(0)) == 2  # fewer samples than repeats
+
+
+@pytest.mark.parametrize("batch_size", [6, 9, 12])
+def test_repeats_have_other_neighbours(batch_size: int) -> None:
+    order = TrainOrder(48, batch_size, 0, repeats=3)
+    for step in range(40):
+        indices = [index for index, _ in order.items(step)]
+        assert all(one != other for one, other in pairwise(indices))
+
+
+def test_rows_of_a_process() -> None:
+    order = TrainOrder(100, 12, 0, rank=1, world=3)
+    assert order.rows == slice(4, 8)
+    assert order.items(5) == TrainOrder(100, 12, 0).items(5)[4:8]
 
 
 def test_epochs_augment_differently(photos: Path) -> None:
@@ -117,6 +176,14 @@ def test_without_augmentation_images_are_made_once(photos: Path) -> None:
     assert images.cache == {}
     first = images[(0, ())][0]
     assert images[(0, (1, 2))][0] is first
+
+
+def test_only_images_without_augmentation_that_fit_are_cached(photos: Path, monkeypatch) -> None:
+    train, size = source(photos), (3, 16, 8)
+    assert image_dataset(train, TrainTransform(PREPROCESSING, RICH), size).cache is None
+    for spare, cached in ((0, True), (-1, False)):
+        monkeypatch.setattr(batching, "CACHE_BYTES", len(train) * 3 * 16 * 8 * 4 + spare)
+        assert (image_dataset(train, EvalTransform(PREPROCESSING), size).cache is not None) == cached
 
 
 def test_evaluation_sees_every_image_once_in_order(photos: Path) -> None:
@@ -153,6 +220,39 @@ def test_broken_images_stop_or_are_skipped_and_counted(tmp_path: Path) -> None:
     )
     with pytest.raises(DataError, match="more than 1%"):
         list(loader)
+
+
+@pytest.mark.parametrize(("count", "limit"), [(60, 1), (180, 1), (300, 3)])
+def test_one_percent_of_the_images_may_be_broken(count: int, limit: int) -> None:
+    class Numbers:
+        source, cache = range(count), None
+        broken = range(limit)
+
+        def __getitem__(self, item: tuple) -> str:
+            return f"{item[0]} is broken" if item[0] in self.broken else ""
+
+        def collate(self, errors: list[str]) -> tuple[list[str], list[str]]:
+            return errors, [error for error in errors if error]
+
+    dataset, order = Numbers(), TrainOrder(count, 20, 0)
+    loader = TrainBatches(dataset, order, start=0, stop=order.steps_per_epoch * 2, workers=0)  # type: ignore[arg-type]
+    assert len(list(loader)) == order.steps_per_epoch * 2
+    assert len(loader.skipped) == limit
+    dataset.broken = range(limit + 1)
+    with pytest.raises(DataError, match="more than 1%"):
+        list(loader)
+
+
+def test_the_next_readable_image_replaces_a_broken_one() -> None:
+    def read(index: int) -> str:
+        if index in (3, 4):
+            raise ImageError(f"{index} is broken")
+        return f"image {index}"
+
+    assert first_readable(5, 3, read, True) == ("image 0", 0, "3 is broken\n4 is broken")
+    assert first_readable(5, 2, read, True) == ("image 2", 2, "")
+    with pytest.raises(ImageError, match="3 is broken"):
+        first_readable(5, 3, read, False)
 
 
 def test_mixing_keeps_targets_whole_and_pairs_neighbours() -> None:
@@ -201,6 +301,8 @@ def test_balanced_sampling_has_every_class_equally_often() -> None:
             assert int(own.max() - own.min()) <= 1
     many = torch.cat([torch.tensor([index for index, _ in order.items(step)]) for step in range(40)])
     assert (many.bincount(minlength=29) > 0).all()  # also every image of the large class, over some epochs
+    smaller = {int(RARE[epoch].bincount().argmin()) for epoch in many.split(29)}
+    assert smaller == {0, 1, 2}  # 29 samples of three classes: another one has 9 in another epoch
 
 
 def test_balanced_sampling_augments_an_image_differently_each_time() -> None:
@@ -208,6 +310,9 @@ def test_balanced_sampling_augments_an_image_differently_each_time() -> None:
     assert len({key for _, key in items}) == 29
     with_views = TrainOrder(len(RARE), 29, 3, repeats=2, classes=BalancedClasses(RARE)).items(0)
     assert len({key for _, key in with_views}) == 29
+    for index in range(len(RARE)):  # the views of an image are numbered
+        views = sorted(key[3] for other, key in items if other == index)
+        assert views == list(range(len(views)))
 
 
 def test_balanced_sampling_is_a_function_of_seed_and_step() -> None:

@@ -1,5 +1,6 @@
 """Images with any number of channels, .npy and TIFF: a folder of them trains, and is predicted."""
 
+import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +13,7 @@ from PIL import Image
 
 import saccade
 from saccade.data.image_formats import image_size
-from saccade.data.images import read_image, rgb_pixels, stored_channels
+from saccade.data.images import grey_image, read_image, rgb_pixels, stored_channels
 from saccade.errors import ConfigError, ImageError
 from saccade.runs import fitted_config
 from saccade.tasks import table
@@ -158,6 +159,25 @@ def test_pages_of_a_document_are_no_bands(tmp_path: Path) -> None:
     assert read_image(tmp_path / "scan.tif").size == (12, 10)
     Image.new("RGBA", (12, 10)).save(tmp_path / "picture.tif")
     assert stored_channels((tmp_path / "picture.tif").read_bytes()) == 3
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels"), [((4, 6), 3), ((4, 6, 1), 3), ((4, 6, 3), 3), ((4, 6, 4), 4), ((4, 6, 5), 5), ((4, 6, 2), 2)]
+)
+def test_channels_of_arrays(shape: tuple[int, ...], channels: int) -> None:
+    file = io.BytesIO()
+    np.save(file, np.zeros(shape, np.uint8))
+    assert stored_channels(file.getvalue()) == channels
+    assert stored_channels(file.getvalue()[:20]) == 3  # damaged: an error when it is read
+
+
+def test_channels_of_pictures() -> None:
+    assert grey_image(np.zeros((4, 6), np.uint8), 1, "a").mode == "L"
+    for kind, mode in (("PNG", "RGBA"), ("JPEG", "L"), ("TIFF", "L"), ("TIFF", "RGB"), ("TIFF", "CMYK")):
+        file = io.BytesIO()
+        Image.new(mode, (6, 4)).save(file, kind)
+        assert stored_channels(file.getvalue()) == 3
+        assert read_image(file.getvalue()).mode == "RGB"
 
 
 def test_other_images_are_shown_in_grey() -> None:

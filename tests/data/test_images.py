@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from saccade.data.image_formats import SUFFIXES, image_size, is_image_name, open_image_file
-from saccade.data.images import MAX_PIXELS, image_names, read_image, read_scaled
+from saccade.data.images import MAX_PIXELS, image_names, read_image, read_scaled, rgb_pixels
 from saccade.errors import ImageError
 
 
@@ -50,6 +50,7 @@ def test_sixteen_bits_are_scaled_not_clipped() -> None:
     values = np.array([[0, 257, 32896, 65535]], dtype=np.uint16)
     read = read_image(encoded(Image.fromarray(values)), channels=1)
     np.testing.assert_array_equal(np.asarray(read), [[0, 1, 128, 255]])
+    np.testing.assert_array_equal(np.asarray(read_image(values, channels=1)), [[0, 1, 128, 255]])
 
 
 def test_grey_becomes_three_equal_channels() -> None:
@@ -164,12 +165,68 @@ def test_arrays_and_tensors() -> None:
     assert tuple(read_image(torch.rand(5, 4, 4), channels=5).shape) == (5, 4, 4)
     white = read_image(torch.full((1, 2, 2), 255, dtype=torch.uint8), channels=1)
     assert np.asarray(white).tolist() == [[255, 255], [255, 255]]
-    with pytest.raises(ImageError, match=r"\[0, 1\]"):
-        read_image(torch.full((3, 2, 2), 200.0))
+    for values in ([0.5, 200.0], [-0.1, 0.5], [0.5, 1.5], [0.5, float("nan")]):
+        with pytest.raises(ImageError, match=r"\[0, 1\]"):
+            read_image(torch.tensor([values]))
+    with pytest.raises(ImageError, match=r"the image is empty: \[3, 0, 5\]"):
+        read_image(torch.zeros(3, 0, 5))
     with pytest.raises(ImageError, match="channels"):
         read_image(torch.rand(5, 4, 4), channels=3)
     with pytest.raises(ImageError, match="float"):
         read_image(np.zeros((2, 2), np.int64), channels=1)
+
+
+def test_floats_between_two_levels_stay_floats() -> None:
+    grey = torch.tensor([[0.0, 0.4], [0.66, 1.0]])  # 0, 102, 168.3 and 255 levels
+    assert torch.equal(torch.as_tensor(read_image(grey, channels=1)), grey[None])
+    assert torch.equal(torch.as_tensor(read_image(grey)), grey.expand(3, 2, 2))
+    assert isinstance(read_image(grey.clamp(max=0.4)), Image.Image)
+    colours = torch.tensor([0.11, 0.52, 0.93])[:, None, None].expand(3, 2, 2)
+    assert torch.equal(torch.as_tensor(read_image(colours)), colours)
+    np.testing.assert_array_equal(rgb_pixels(colours)[1, 1], [28, 133, 237])
+    luminance = read_image(colours, channels=1)
+    expected = torch.full((1, 2, 2), 0.299 * 0.11 + 0.587 * 0.52 + 0.114 * 0.93)
+    torch.testing.assert_close(luminance, expected)
+    for values, channels in ((torch.full((5, 2, 2), 0.3301), 1), (colours, 5), (grey, 5)):
+        with pytest.raises(ImageError, match=f"the model expects {channels}"):
+            read_image(values, channels=channels)
+
+
+def test_pictures_with_opacity_for_models_of_two_and_four_channels() -> None:
+    pixels = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    for channels in (4, 2):
+        image = Image.fromarray(np.ascontiguousarray(pixels[..., :channels]))
+        read = read_image(image, channels=channels, max_pixels=6)
+        np.testing.assert_allclose(np.asarray(read), np.moveaxis(pixels[..., :channels], -1, 0) / 255, atol=1e-6)
+        with pytest.raises(ImageError, match="max_pixels"):
+            read_image(image, channels=channels, max_pixels=5)
+    for mode, channels in (("CMYK", 4), ("RGB", 4), ("RGBA", 5)):
+        with pytest.raises(ImageError, match=f"the model expects {channels}"):
+            read_image(Image.new(mode, (3, 2)), channels=channels)
+
+
+def test_errors_name_the_image(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(b"hello")
+    picture = Image.new("RGB", (3, 2))
+    opened = Image.open(io.BytesIO(encoded(picture)))
+    opened.filename = "b.png"  # type: ignore[attr-defined]
+    for source, name in (
+        (np.zeros((2, 2), np.int64), "the image"),
+        (picture, "the image"),
+        (opened, "b.png"),
+        (b"hello", "the image"),
+        (io.BytesIO(b"hello"), "the image"),
+        (path, str(path)),
+    ):
+        for given, expected in ((None, name), ("mine", "mine")):
+            with pytest.raises(ImageError) as error:
+                read_image(source, name=given, max_pixels=5)
+            assert expected in str(error.value)
+    with path.open("rb") as file, pytest.raises(ImageError, match=r"a\.png"):
+        read_image(file)
+    with path.open("rb") as file, pytest.raises(ImageError, match=r"^mine"):
+        read_image(file, name="mine")
 
 
 HEIC_HEADER = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(60)
@@ -251,14 +308,31 @@ def test_arrays_on_disk(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="objects"):
         read_image(tmp_path / "c.npy")
     with pytest.raises(ImageError, match="maximum"):
-        read_image(tmp_path / "a.npy", max_pixels=10)
+        read_image(tmp_path / "a.npy", max_pixels=35)  # four values of a pixel
+    assert np.asarray(read_image(tmp_path / "a.npy", max_pixels=36)).shape == (6, 8, 3)
+    np.save(tmp_path / "d.npy", np.full((6, 8), 0.66))
+    for channels in (1, 3):  # floats are rounded to levels, as in a TIFF
+        assert np.unique(np.asarray(read_image(tmp_path / "d.npy", channels=channels))).tolist() == [168]
+
+
+@pytest.mark.parametrize("channels", [2, 5])
+def test_largest_arrays_of_bands(channels: int, tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    bands = np.zeros((6, 8, channels), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", bands, planarconfig="contig", photometric="minisblack")
+    np.save(tmp_path / "a.npy", bands)
+    limit = 6 * 8 * channels // max(channels, 4)
+    for name in ("a.tif", "a.npy"):
+        assert np.asarray(read_image(tmp_path / name, channels=channels, max_pixels=limit)).shape == (channels, 6, 8)
+        with pytest.raises(ImageError, match="maximum"):
+            read_image(tmp_path / name, channels=channels, max_pixels=limit - 1)
 
 
 @pytest.mark.parametrize("planar", ["contig", "separate"])
 @pytest.mark.parametrize(("dtype", "scale"), [(np.uint8, 255), (np.uint16, 65535)])
 def test_bands_of_a_tiff(planar: str, dtype: type, scale: int, tmp_path: Path) -> None:
     tifffile = pytest.importorskip("tifffile")
-    bands = np.random.default_rng(0).integers(0, scale, (6, 8, 5)).astype(dtype)
+    bands = np.random.default_rng(0).integers(0, scale, (5, 8, 5)).astype(dtype)  # as many rows as bands
     stored = bands if planar == "contig" else np.ascontiguousarray(bands.transpose(2, 0, 1))
     tifffile.imwrite(tmp_path / "a.tif", stored, planarconfig=planar, photometric="minisblack")
     read = np.asarray(read_image(tmp_path / "a.tif", channels=5)).transpose(1, 2, 0)

@@ -63,6 +63,20 @@ def test_values_equal_torchvision() -> None:
             mean, std = [0.485, 0.456, 0.406][: len(image)], [0.229, 0.224, 0.225][: len(image)]
             assert equal(px.normalize(values, mean, std), official.normalize(values, mean, std)), name
 
+    assert px.to_unit(torch.tensor([[[True, False]]])).tolist() == [[[1, 0]]]
+
+
+def test_levels_are_clamped_where_pytorch_has_no_bicubic_of_bytes(monkeypatch) -> None:
+    """On a GPU: bicubic interpolation overshoots at an edge, and a byte would wrap around."""
+    edge = torch.zeros(1, 6, 6, dtype=torch.uint8)
+    edge[:, :, 3:] = 255
+    native = px.resize(edge, (15, 15), "bicubic")
+    monkeypatch.setattr(px, "_resizes_bytes", lambda image, interpolation: False)
+    levels = px.resize(edge, (15, 15), "bicubic")
+    assert levels.dtype == torch.uint8
+    assert (levels.int() - native.int()).abs().max() <= 1
+    assert (levels.min(), levels.max()) == (0, 255)
+
 
 def test_names_of_imagenet_are_torchvision_s() -> None:
     assert list(imagenet_names()) == ViT_B_16_Weights.DEFAULT.meta["categories"]

@@ -19,6 +19,8 @@ def test_subsets_are_nested_and_keep_the_classes_in_proportion() -> None:
     assert np.abs(np.bincount(labels[list(large)]) - [240, 120, 40]).max() <= 1
     assert nested_subset(labels, 50, 2) != small
     assert nested_subset(labels, 1000, 0) == tuple(range(1000))
+    alone = np.array([0] * 99 + [1])  # an image of its own class is in half of the halves
+    assert 60 < sum(99 in nested_subset(alone, 50, seed) for seed in range(200)) < 140
 
 
 def test_an_epoch_has_the_subset_once() -> None:

@@ -98,10 +98,14 @@ def test_magnitudes_are_drawn_and_clipped(monkeypatch) -> None:
     assert (drawn == 10).float().mean().item() == pytest.approx(0.0228, abs=0.015)  # two standard deviations above 9
     assert drawn.mean().item() == pytest.approx(9, abs=0.05)
     assert drawn.std().item() == pytest.approx(0.5, abs=0.05)
+    levels.clear()
+    RandAugment(40, 0.0, 0.0, Image.Resampling.BICUBIC, 0)(photo(8))
+    assert set(levels) == {0}
 
 
 def test_configs() -> None:
     assert parse_timm("rand-m7-n3-inc1") == (3, 7.0, 0.0)
+    assert parse_timm("rand-m10-mstd0.5-inc1") == (2, 10.0, 0.5)
     for text in ("rand-m9", "rand-m9-mstd0.5", "rand-inc1", "rand-m11-inc1", "augmix-m3", "rand-m9-w0-inc1", "2"):
         with pytest.raises(ConfigError, match="must look like rand-m9-mstd"):
             TrainTransform(PREPROCESSING, AugmentationConfig(randaugment=text))
@@ -109,3 +113,5 @@ def test_configs() -> None:
         BatchAugmentation(AugmentationConfig(None, randaugment=DEIT, where="batch"), PREPROCESSING, 2, 0)
     grey = Preprocessing((8, 8), channels=1, mean=(0.25,), std=(0.5,), value_range=(-1.0, 1.0), interpolation="lanczos")
     assert randaugment(DEIT, grey) == RandAugment(2, 9.0, 0.5, Image.Resampling.BICUBIC, 159)
+    bright = Preprocessing((8, 8), mean=(0.5, 1.0, 1.1))
+    assert randaugment(DEIT, bright).fill == (128, 255, 255)  # type: ignore[attr-defined]
