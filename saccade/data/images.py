@@ -181,8 +181,7 @@ def _read_pil(
 ) -> tuple[Image.Image | Tensor, tuple[int, int]]:
     if channels not in (1, 3):
         if len(image.getbands()) == channels and image.mode not in ("CMYK", "YCbCr", "LAB", "HSV"):
-            if image.width * image.height > max_pixels:
-                refuse_larger(image.size, max_pixels, name)
+            refuse_larger(image.size, max_pixels, name)
             try:
                 with quiet_decoders(), libtiff_messages():
                     pixels = np.asarray(image)

@@ -34,8 +34,8 @@ def test_any_augmentation_alone_is_random(options: dict) -> None:
 
 def test_flips_are_horizontal() -> None:
     image = torch.arange(12.0).reshape(3, 2, 2) / 12
-    flipped = TrainTransform(SMALL, AugmentationConfig(crop_scale=None, flip=1.0))(image, (0, 0, 0, 0))
-    assert torch.equal(flipped, SMALL(image.flip(-1)))
+    output = TrainTransform(SMALL, AugmentationConfig(crop_scale=None, flip=1.0))(image, (0, 0, 0, 0))
+    assert torch.equal(output, SMALL(image.flip(-1)))
 
 
 def test_areas_of_crops() -> None:

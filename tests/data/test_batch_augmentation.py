@@ -69,9 +69,9 @@ def test_flips_are_horizontal_and_drawn_for_each_image() -> None:
     )
     expected = BatchAugmentation(plain, HALF, 1, 0).normalize(images)
     assert torch.equal(always, expected.flip(-1))
-    flipped = (half == always).flatten(1).all(1)
-    assert torch.equal(half, torch.where(flipped[:, None, None, None], always, expected))
-    assert 20 < flipped.sum() < 44
+    is_flipped = (half == always).flatten(1).all(1)
+    assert torch.equal(half, torch.where(is_flipped[:, None, None, None], always, expected))
+    assert 20 < is_flipped.sum() < 44
 
 
 def test_crops_reach_every_offset() -> None:
@@ -79,8 +79,8 @@ def test_crops_reach_every_offset() -> None:
     images[:, :, 2, 2] = 255
     grey = Preprocessing((5, 5), crop_pct=1.0, channels=1, mean=(0.0,), std=(1.0,))
     config = AugmentationConfig(where="batch", crop_scale=None, flip=0.0, pad_crop=2)
-    made = BatchAugmentation(config, grey, 1, 0)(batch_of(images), step=0, rows=slice(0, 400), batch_size=400).inputs
-    counts = made.sum(dim=(0, 1))
+    outputs = BatchAugmentation(config, grey, 1, 0)(batch_of(images), step=0, rows=slice(0, 400), batch_size=400).inputs
+    counts = outputs.sum(dim=(0, 1))
     assert counts.sum() == 400
     assert counts.min() > 0
     assert counts.max() < 40
@@ -89,10 +89,10 @@ def test_crops_reach_every_offset() -> None:
 def test_erasing_draws_noise_for_every_channel() -> None:
     config = AugmentationConfig(where="batch", crop_scale=None, flip=0.0, erasing=1.0)
     images = torch.full((4, 3, 8, 8), 255, dtype=torch.uint8)
-    made = BatchAugmentation(config, HALF, 1, 0)(batch_of(images), step=0, rows=slice(0, 4), batch_size=4).inputs
-    erased = made != 1
-    assert erased.flatten(1).any(1).all()
-    assert (made[:, 0] != made[:, 1])[erased[:, 0]].all()
+    outputs = BatchAugmentation(config, HALF, 1, 0)(batch_of(images), step=0, rows=slice(0, 4), batch_size=4).inputs
+    is_noise = outputs != 1
+    assert is_noise.flatten(1).any(1).all()
+    assert (outputs[:, 0] != outputs[:, 1])[is_noise[:, 0]].all()
 
 
 def mixtures(config: AugmentationConfig, size: int = 8, steps: int = 300) -> tuple[torch.Tensor, torch.Tensor]:
@@ -100,8 +100,8 @@ def mixtures(config: AugmentationConfig, size: int = 8, steps: int = 300) -> tup
     grey = Preprocessing((size, size), crop_pct=1.0, channels=1, mean=(0.0,), std=(1.0,))
     batch = batch_of(torch.stack([torch.zeros(1, size, size), torch.ones(1, size, size)]), torch.tensor([0, 1]))
     augment = BatchAugmentation(config, grey, 2, 0)
-    mixed = [augment(batch, step=step, rows=slice(0, 2), batch_size=2) for step in range(steps)]
-    return torch.stack([one.inputs[0, 0] for one in mixed]), torch.stack([one.labels[0, 1] for one in mixed])
+    batches = [augment(batch, step=step, rows=slice(0, 2), batch_size=2) for step in range(steps)]
+    return torch.stack([one.inputs[0, 0] for one in batches]), torch.stack([one.labels[0, 1] for one in batches])
 
 
 def test_mixup_and_cutmix_alone_and_half_of_each() -> None:
@@ -129,9 +129,9 @@ def test_the_last_of_an_odd_number_is_not_mixed() -> None:
     images = torch.rand(3, 3, 8, 8)
     batch = batch_of(images, torch.tensor([0, 1, 2]))
     for config in (AugmentationConfig(mixup=1.0), AugmentationConfig(cutmix=1.0)):
-        mixed = BatchAugmentation(config, HALF, 3, 0)(batch, step=0, rows=slice(0, 3), batch_size=3)
-        torch.testing.assert_close(mixed.inputs[2], images[2])
-        assert mixed.labels[2].tolist() == pytest.approx([0, 0, 1])
+        outputs = BatchAugmentation(config, HALF, 3, 0)(batch, step=0, rows=slice(0, 3), batch_size=3)
+        torch.testing.assert_close(outputs.inputs[2], images[2])
+        assert outputs.labels[2].tolist() == pytest.approx([0, 0, 1])
 
 
 def test_cutmix_pastes_a_rectangle_and_reaches_every_edge() -> None:
@@ -161,9 +161,9 @@ def test_about_the_asked_share_is_erased_inside_the_image() -> None:
     assert boxes.min() >= 0
     assert boxes[:, 1].max() <= 32
     assert boxes[:, 3].max() <= 48
-    erased_boxes = boxes[area > 0]
+    rectangles = boxes[area > 0]
     for start, length in ((0, 32), (2, 48)):  # rectangles touch the first and the last pixel, and lie between
-        first, last = erased_boxes[:, start], erased_boxes[:, start + 1]
+        first, last = rectangles[:, start], rectangles[:, start + 1]
         assert first.min() == 0
         assert last.max() == length
         assert ((first > length / 4) & (last < length * 3 / 4)).any()

@@ -47,10 +47,10 @@ def test_exif_orientation_is_applied_once(orientation: int) -> None:
 
 
 def test_sixteen_bits_are_scaled_not_clipped() -> None:
-    values = np.array([[0, 257, 32896, 65535]], dtype=np.uint16)
+    values = np.array([[0, 257, 1000, 32896, 65535]], dtype=np.uint16)
     read = read_image(encoded(Image.fromarray(values)), channels=1)
-    np.testing.assert_array_equal(np.asarray(read), [[0, 1, 128, 255]])
-    np.testing.assert_array_equal(np.asarray(read_image(values, channels=1)), [[0, 1, 128, 255]])
+    np.testing.assert_array_equal(np.asarray(read), [[0, 1, 4, 128, 255]])
+    np.testing.assert_array_equal(np.asarray(read_image(values, channels=1)), [[0, 1, 4, 128, 255]])
 
 
 def test_grey_becomes_three_equal_channels() -> None:
@@ -209,20 +209,22 @@ def test_errors_name_the_image(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(b"hello")
     picture = Image.new("RGB", (3, 2))
-    opened = Image.open(io.BytesIO(encoded(picture)))
-    opened.filename = "b.png"  # type: ignore[attr-defined]
+    from_file = Image.open(io.BytesIO(encoded(picture)))
+    from_file.filename = "b.png"  # type: ignore[attr-defined]
     for source, name in (
         (np.zeros((2, 2), np.int64), "the image"),
         (picture, "the image"),
-        (opened, "b.png"),
+        (from_file, "b.png"),
         (b"hello", "the image"),
         (io.BytesIO(b"hello"), "the image"),
         (path, str(path)),
     ):
-        for given, expected in ((None, name), ("mine", "mine")):
+        for argument, expected in ((None, name), ("mine", "mine")):
             with pytest.raises(ImageError) as error:
-                read_image(source, name=given, max_pixels=5)
+                read_image(source, name=argument, max_pixels=5)
             assert expected in str(error.value)
+    with pytest.raises(ImageError, match=r"^mine"):
+        read_image(tmp_path / "nothing.png", name="mine")
     with path.open("rb") as file, pytest.raises(ImageError, match=r"a\.png"):
         read_image(file)
     with path.open("rb") as file, pytest.raises(ImageError, match=r"^mine"):

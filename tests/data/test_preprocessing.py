@@ -218,8 +218,8 @@ def test_the_middle_of_a_thin_image_has_the_pixels_of_the_whole(
     monkeypatch, size: tuple[int, int], resize: Resize, crop_pct: float, image: tuple[int, int]
 ) -> None:
     pixels = torch.rand(1, *image, generator=torch.Generator().manual_seed(0))
-    for turned in (False, True):
-        pixels, size = (pixels.mT, size[::-1]) if turned else (pixels, size)
+    for is_transposed in (False, True):
+        pixels, size = (pixels.mT, size[::-1]) if is_transposed else (pixels, size)
         plain = Preprocessing(size, resize, crop_pct, channels=1, mean=(0.5,), std=(0.5,))
         whole = plain(pixels)
         with monkeypatch.context() as limits:
