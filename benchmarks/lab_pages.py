@@ -246,11 +246,14 @@ def best_rates(rows: Sequence[dict[str, str]]) -> dict[str, str]:
     axis, _, metric, _ = rows[0]
     best: dict[str, dict[str, str]] = {}
     for row in rows:
-        rank = (float(row[metric]), -float(row["val_loss"]))
         other = best.get(row[axis])
-        if other is None or rank > (float(other[metric]), -float(other["val_loss"])):
+        if other is None or _rank(row, metric) > _rank(other, metric):
             best[row[axis]] = row
     return {level: row["optimizer.lr"] for level, row in best.items()}
+
+
+def _rank(row: dict[str, str], metric: str) -> tuple[float, float]:
+    return float(row[metric]), -float(row["val_loss"] or 0.0)  # a detector logs no validation loss
 
 
 def tuned_record(rows: Sequence[dict[str, str]]) -> dict[str, dict[str, Any]]:

@@ -74,7 +74,7 @@ def main() -> None:
         writer.writerow([options.axis, RATE, metric, "val_loss"])
         for job in study.jobs:
             row = RunDirectory(folder.jobs / job.id).metrics()[-1]
-            line = [job.levels[options.axis], job.levels[RATE], row[metric], row["val_loss"]]
+            line = [job.levels[options.axis], job.levels[RATE], row[metric], row.get("val_loss", "")]
             writer.writerow(line)
             print(*line, flush=True)
 
