@@ -202,8 +202,7 @@ def explain(
             pixel. With a `method` for a class: the point whose depth, class or enclosing box is explained.
         query: index of an object query, or location, of a detector.
         method: of a single map per image; "attention" by default, "relevance" with a `target`, "grad-cam" of a network
-            without attention; ``RiseMasks(4000)`` is
-            "rise" with 4,000 masks.
+            without attention; ``RiseMasks(4000)`` is "rise" with 4,000 masks.
         target: name of the class, for methods that depend on it; the predicted class by default.
         layer: of "attention" and "grad-cam", last one of "rollout" and "flow"; from 0, or negative from the end.
         head: head of "attention"; the mean of all heads by default.

@@ -28,7 +28,7 @@ from saccade.checkpoints.reading import read_tensors
 from saccade.data.imagenet import imagenet_names
 from saccade.errors import CheckpointError, ConfigError
 from saccade.models.catalogue import ZOO
-from saccade.models.clip_resnet import METHOD, AttentionPool2d
+from saccade.models.clip_resnet import POOL_RESAMPLING, AttentionPool2d
 from saccade.models.model import Model
 from saccade.models.names import name_hint
 from saccade.models.zoo import build, change_config
@@ -232,7 +232,7 @@ def _resample(old: Model, new: Model, name: str, table: Tensor, report: MappingR
     if isinstance(positions, LearnedPositions):
         method = positions.method
     else:  # of a CLIP's ResNet, or of a Perceiver, whose publisher uses this method
-        method = METHOD if isinstance(positions, AttentionPool2d) else "bicubic"
+        method = POOL_RESAMPLING if isinstance(positions, AttentionPool2d) else "bicubic"
     old_grid, new_grid = _grid(old, name), _grid(new, name)
     if old_grid != new_grid:
         sizes = f"{old_grid[0]} x {old_grid[1]} -> {new_grid[0]} x {new_grid[1]} positions"

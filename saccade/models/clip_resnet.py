@@ -21,7 +21,7 @@ from saccade.nn.convolution import ConvNorm
 from saccade.nn.patches import require_images
 from saccade.nn.positions import resample_positions
 
-METHOD = "bicubic-antialias"  # by which positions are resampled
+POOL_RESAMPLING = "bicubic-antialias"  # of the pool's positions
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ class AttentionPool2d(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         places = features.flatten(2).transpose(1, 2)
-        positions = resample_positions(self.pos_embed, self.grid, (features.shape[2], features.shape[3]), 1, METHOD)
+        grid = (features.shape[2], features.shape[3])
+        positions = resample_positions(self.pos_embed, self.grid, grid, 1, POOL_RESAMPLING)
         tokens = torch.cat((places.mean(dim=1, keepdim=True), places), dim=1) + positions
         return self.attn(tokens[:, :1], tokens)[:, 0]
 
