@@ -122,19 +122,25 @@ def test_an_npy_holds_the_values_of_its_header(tmp_path: Path) -> None:
     ("segmentation", "reason"),
     [
         ({"size": [20000, 20000], "counts": [1]}, "the image has"),
-        ({"size": [4, 6], "counts": [10**9]}, "cover"),
-        ({"size": [4, 6], "counts": [-1]}, "whole numbers"),
+        ({"size": [4, 6], "counts": [25]}, "cover 25 pixels, the image has 24"),
+        ({"size": [4, 6], "counts": [1, -1]}, "whole numbers"),
         ({"size": [4, 6], "counts": [0.5]}, "whole numbers"),
         ({"size": [4, 6], "counts": "\ud800"}, "damaged"),
+        ({"size": [4, 6], "counts": "p"}, "damaged"),
+        ({"size": [4, 6], "counts": "/"}, "damaged"),
+        ({"size": [4, 6], "counts": "P" * 14}, "damaged"),
         ({"size": 4, "counts": []}, "of the size 4"),
         ({"counts": []}, "expected"),
         (5, "expected"),
         ("abc", "expected"),
         ([[1, 1, 4, 1, 4]], "5 numbers"),
+        ([[1, 1, 4, 1, 4, 4, 2]], "7 numbers"),
         ([[1, 1, 4, 1, 4, "a"]], "list of numbers"),
         ([[1, 1, 4, 1, 4, float("nan")]], "not finite"),
         ([[1, 1, 4, 1, 4, 10**400]], "not finite"),
         ([[1, 1, 4, 1, 4, 1e8]], "reaches"),
+        ([[1, 1, -7, 1, 4, 4]], "reaches from -7 to 4, in an image of 6 x 4 pixels"),
+        ([[1, 1, 4, 1, 13, 4]], "reaches from 1 to 13"),
         ([5], "list of numbers"),
         ([{}], "list of numbers"),
     ],
@@ -145,12 +151,17 @@ def test_a_segmentation_is_of_its_image(segmentation: object, reason: str) -> No
 
 def test_the_forms_of_run_lengths_are_the_same_mask() -> None:
     """Numbers, and the text that pycocotools writes; its own reading of them is the right value."""
-    numbers = {"size": [4, 6], "counts": [5, 2, 3, 1, 13]}
-    rle = coco_masks.frPyObjects(numbers, 4, 6)
-    text = {"size": [4, 6], "counts": rle["counts"].decode()}
-    for segmentation in (numbers, text, rle):
-        assert segmentation_problem(segmentation, SIZE) is None
-        np.testing.assert_array_equal(rasterize(segmentation, SIZE), coco_masks.decode(rle).astype(bool))
+    for counts in ([5, 2, 3, 1, 13], [0, 3, 21]):
+        numbers = {"size": [4, 6], "counts": counts}
+        rle = coco_masks.frPyObjects(numbers, 4, 6)
+        text = {"size": [4, 6], "counts": rle["counts"].decode()}
+        for segmentation in (numbers, text, rle):
+            assert segmentation_problem(segmentation, SIZE) is None
+            np.testing.assert_array_equal(rasterize(segmentation, SIZE), coco_masks.decode(rle).astype(bool))
+
+
+def test_a_polygon_may_reach_a_side_beyond_its_image() -> None:
+    assert segmentation_problem([[-6, -4, 12, -4, 12, 8]], SIZE) is None
 
 
 def test_yaml_aliases_do_not_explode() -> None:

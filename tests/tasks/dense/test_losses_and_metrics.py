@@ -1,6 +1,7 @@
 """Depth and segmentation: losses and metrics in closed form; pixels without a value count nowhere."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -64,6 +65,10 @@ def test_scale_and_shift_are_recovered() -> None:
     scale, shift = best_scale_and_shift(pred, target)
     assert scale.flatten().tolist() == pytest.approx([3, 3], rel=1e-4)
     assert shift.flatten().tolist() == pytest.approx([-2, -2], rel=1e-4)
+    one = best_scale_and_shift(torch.tensor([[5.0, 7.0]]), torch.tensor([[3.0, NAN]]))
+    assert [value.item() for value in one] == [0, 3]
+    close = best_scale_and_shift(torch.tensor([[0.1, 0.2]]), torch.tensor([[1.0, 2.0]]))
+    assert close[0].item() == pytest.approx(10, rel=1e-4)
     noise = torch.rand(35, generator=torch.Generator().manual_seed(0))
     fitted = np.polyfit(pred[1].flatten().numpy(), noise.numpy(), 1)
     scale, shift = best_scale_and_shift(pred[1:], noise.view(1, 5, 7))
@@ -123,6 +128,7 @@ def test_silog_and_l1() -> None:
         depth_loss(loss, pred, nothing).backward()
         assert pred.grad is not None
         assert (pred.grad == 0).all(), loss
+        assert depth_loss(loss, pred, nothing).item() == 0, loss
 
 
 def test_ssitrim_written_out_with_loops_over_pixels() -> None:
@@ -147,7 +153,7 @@ def test_ssitrim_written_out_with_loops_over_pixels() -> None:
                 if k < 8 and m < 9 and known[k, m]:
                     gradients += abs(error[k, m] - error[i, j]) / count
     error = normalized(pred, valid) - normalized(target, valid)
-    assert not error[~valid].any()
+    assert not normalized(pred * valid, valid)[~valid].any()
     assert ssitrim_loss(error, valid).item() == pytest.approx(trimmed, rel=1e-9)
     assert gradient_means(error, valid).item() == pytest.approx(gradients, rel=1e-9)
     one = torch.zeros(1, 1, 2, dtype=torch.bool)
@@ -160,7 +166,7 @@ def test_silog_is_the_mean_over_images_that_have_a_depth() -> None:
     target[0, 1:], target[1] = NAN, NAN  # 4, 0 and 16 valid pixels
     pred = torch.rand(3, 4, 4) + 0.5
     loss, counts, _ = step(DepthTask(), DPTOutput(pred), target)
-    assert counts["images with depth"] == 2
+    assert counts["images with depth"] == counts["measured images"] == 2
     alone = [depth_loss("silog", pred[i : i + 1], target[i : i + 1]).item() for i in (0, 2)]
     assert loss.item() == pytest.approx(sum(alone) / 2, rel=1e-5)
     logs = (pred[0, 0].log() - target[0, 0].log()).double()
@@ -202,6 +208,8 @@ def test_images_without_a_depth_are_left_out() -> None:
     resample = depth_resampler(collected.tensors)
     assert resample(torch.tensor([1, 0, 1]))["AbsRel"] == pytest.approx(0.05, rel=1e-5)
     assert resample(torch.tensor([1, 1])) == {}
+    single = depth_resampler({**collected.tensors, "valid_pixels": torch.tensor([1, 0])})
+    assert single(torch.tensor([0, 1])) == resample(torch.tensor([0]))
     rows = task.rows(collected)
     assert rows[0]["figures"]["delta1"] == 1.0
     assert rows[1]["figures"] == dict.fromkeys(rows[0]["figures"])
@@ -261,6 +269,13 @@ def test_pixels_without_a_class_do_not_count() -> None:
     assert [line.split() for line in wrong.table().splitlines()[1:]] == [
         ["a", "0.000", "-", "0"], ["b", "0.000", "0.000", "2"]
     ]  # fmt: skip
+    named = measure(SegmentationTask(("tall tree", "b", "c")), DPTOutput(logits), target)
+    assert named.table().splitlines() == [
+        "class        IoU  recall      pixels",
+        "tall tree  0.500   1.000           1",
+        "b          0.500   0.500           2",
+    ]
+    assert replace(named, per_class=()).table() == "class    IoU  recall      pixels"
     nothing, _, _ = step(task, DPTOutput(logits.requires_grad_()), torch.full((1, 2, 2), IGNORE))
     nothing.backward()
     assert nothing.item() == 0
@@ -269,8 +284,28 @@ def test_pixels_without_a_class_do_not_count() -> None:
 def test_the_auxiliary_head_has_its_weight() -> None:
     logits, aux, target = torch.randn(1, 2, 4, 4), torch.randn(1, 2, 2, 2), torch.randint(2, (1, 4, 4))
     without = SegmentationTask(("a", "b"), SegmentationConfig(0.0), auxiliary_head=True)
-    alone, _, _ = step(without, DPTOutput(logits, aux), target)
+    alone, _, terms = step(without, DPTOutput(logits, aux), target)
+    assert terms.loss.keys() == {"cross-entropy"}
     both, _, _ = step(SegmentationTask(("a", "b"), auxiliary_head=True), DPTOutput(logits, aux), target)
     larger = torch.nn.functional.interpolate(aux, size=(4, 4), mode="bilinear")
     auxiliary = torch.nn.functional.cross_entropy(larger, target)
     assert (both - alone).item() == pytest.approx(0.2 * auxiliary.item(), rel=1e-4)
+
+
+def test_maps_are_interpolated_between_the_middles_of_pixels() -> None:
+    """Without aligned corners: two pixels a, b become a, (3 a + b) / 4, (a + 3 b) / 4, b."""
+    batch = batch_of(torch.zeros(1, 1, 4))
+    (depth,) = DepthTask().decode(DPTOutput(torch.tensor([[[0.0, 4.0]]])), batch)
+    assert depth.depth.tolist() == [[0, 1, 3, 4]]
+    logits = torch.tensor([[[[0.0, 0.0]], [[-3.0, 7.0]]]])
+    (segments,) = SegmentationTask(("a", "b")).decode(DPTOutput(logits), batch)
+    assert segments.classes.tolist() == [[0, 0, 1, 1]]
+
+
+def test_rows_of_an_image_are_its_largest_classes() -> None:
+    pixels = torch.tensor([[1, 0, 3], [0, 0, 0]])
+    first, second = SegmentationTask(("a", "b", "c")).rows(Collected({"pred_pixels": pixels}, ("one", "two")))
+    assert first["shares"] == [{"label": "c", "share": 0.75}, {"label": "a", "share": 0.25}]
+    assert second == {"image": "two", "shares": [], "truth": None}
+    (one,) = SegmentationTask(("a", "b")).rows(Collected({"pred_pixels": torch.tensor([[1, 0]])}, ("one",)))
+    assert one["shares"] == [{"label": "a", "share": 1.0}]

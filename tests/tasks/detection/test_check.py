@@ -24,6 +24,7 @@ from tests.tasks.detection.test_sources import WHOLE, write_coco, write_voc
         ((2.0, 3.0, 12.0, 9.0), None, None),
         ((0.0, 0.0, 40.5, 24.0), None, None),
         ((-1.0, 0.0, 41.0, 25.0), None, None),  # a pixel beyond an edge is rounding
+        ((-1.5, 0.0, 40.0, 24.0), "outside", (0.0, 0.0, 40.0, 24.0)),
         ((5.0, 5.0, 5.0, 9.0), "empty", None),
         ((5.0, 9.0, 9.0, 9.0), "empty", None),
         ((3.0, 24.0, 9.0, 40.0), "outside", None),

@@ -136,6 +136,8 @@ def test_more_than_half_of_a_box() -> None:
     crowd = torch.tensor([[[0.75, 0.5, 0.5, 1.0], [0.0, 0.0, 0.0, 0.0]]])
     boxes = torch.tensor([[[0.55, 0.5, 0.3, 0.2], [0.45, 0.5, 0.3, 0.2], [0.0, 0.0, 0.0, 0.0]]])
     assert inside_crowds(boxes, crowd).tolist() == [[True, False, False]]
+    tall = torch.tensor([[[0.3, 0.6, 0.2, 0.8]]])  # from (0.2, 0.2) to (0.4, 1); a quarter of it is in the next one
+    assert inside_crowds(tall, torch.tensor([[[0.125, 0.5, 0.25, 1.0]]])).tolist() == [[False]]
     assert inside_crowds(boxes, crowd[:, :0]).tolist() == [[False] * 3]
 
 
@@ -153,8 +155,11 @@ def test_more_objects_than_queries(tmp_path: Path, caplog: pytest.LogCaptureFixt
 
 
 def test_nothing_detected_names_the_best_score() -> None:
-    outputs = SimpleNamespace(logits=torch.zeros(1, 2, 2), boxes=torch.full((1, 2, 4), 0.5), aux=(), masks=None)
+    logits = torch.tensor([[[-1.0, 0.0], [0.0, 0.0]]])
+    outputs = SimpleNamespace(logits=logits, boxes=torch.full((1, 2, 4), 0.5), aux=(), masks=None)
     task = DetrTask(("fox",), threshold=0.6)
     batch = task.input_batch([torch.zeros(3, 8, 8)], [(8, 8)], ["a.png"])
     (result,) = task.decode(cast(Any, outputs), batch)
     assert str(result) == "a.png: no objects (the highest score is 0.5, the threshold 0.6)"
+    (result,) = DetrTask(("fox",), threshold=0.5).decode(cast(Any, outputs), batch)
+    assert [box.query for box in result.boxes] == [1]  # on the threshold

@@ -8,15 +8,16 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import generalized_box_iou
 
+from saccade.data.rle import decode_rle
 from saccade.data.samples import Batch
 from saccade.engine.collect import Collected
 from saccade.engine.task import LossTerms
 from saccade.models.detr import DetrOutput
 from saccade.tasks.detection.boxes import box_cxcywh_to_xyxy
 from saccade.tasks.detection.config import DetectionConfig
-from saccade.tasks.detection.detr import DetrTask
-from saccade.tasks.detection.matcher import HungarianMatcher, num_matches
-from saccade.tasks.detection.task import DetectionTask
+from saccade.tasks.detection.detr import DetrTask, box_metrics
+from saccade.tasks.detection.matcher import HungarianMatcher, Matches, num_matches
+from saccade.tasks.detection.task import DetectionTask, forward, truth_of
 
 LABELS = ("ant", "bee", "cat", "dog")
 
@@ -168,6 +169,54 @@ def test_inputs_of_several_sizes_are_padded() -> None:
     assert batch.labels["valid"].sum(dim=(1, 2)).tolist() == [24, 10]
     assert batch.labels["sizes"].tolist() == [[40, 60], [50, 20]]
     assert batch.names == ("a", "b")
+    assert batch.labels["crowd_boxes"].shape == (2, 0, 4)
+    assert forward(lambda images, valid: valid, batch) is batch.labels["valid"]  # type: ignore[arg-type]
+    whole = batch_of(torch.tensor([[3]]), torch.tensor([[[0.5, 0.5, 0.25, 0.5]]]))
+    assert forward(lambda images, valid: valid, whole) is None  # type: ignore[arg-type]
+    truth = truth_of(whole)
+    assert truth["truth_boxes"].tolist() == [[[75, 25, 125, 75]]]
+    assert truth["truth_areas"].tolist() == [[50 * 50]]
+
+
+def test_metrics_of_matched_boxes_by_hand() -> None:
+    """The right class at IoU 1 and at 1/2, which is not above it; another class at IoU 1; no object."""
+    whole, half = [0.25, 0.25, 0.5, 0.5], [0.25, 0.25, 0.25, 0.5]
+    pred, classes = torch.tensor([[whole, half, whole, whole]]), torch.tensor([[0, 1, 2]])
+    logits = 9.0 * torch.nn.functional.one_hot(torch.tensor([[0, 1, 3, 4]]), 5)
+    matches = Matches(torch.zeros(3, dtype=torch.long), torch.arange(3), torch.arange(3))
+    metrics = box_metrics(DetrOutput(logits, pred), classes, torch.tensor([[whole] * 3]), matches)
+    assert {name: total.item() for name, total in metrics.items()} == {"IoU": 2.5, "recall": 1}
+    unmatched = DetrTask(LABELS).losses(DetrOutput(logits, pred), classes, torch.tensor([[whole] * 3]), matches)
+    assert unmatched["loss_bbox"].item() == 0.25
+
+
+def test_masks_have_losses_and_metrics_where_both_sides_have_some() -> None:
+    """The left half of four pixels a side for both objects: right for one, all of the image for the other."""
+    boxes = torch.tensor([[[0.25, 0.5, 0.5, 1.0], [0.75, 0.5, 0.5, 1.0], [0.5, 0.5, 0.1, 0.1]]])
+    logits = 9.0 * torch.nn.functional.one_hot(torch.tensor([[1, 2, 4]]), 5)
+    masks = torch.full((1, 3, 4, 4), 20.0)
+    masks[0, 0, :, 2:] = -20.0
+    masks[0, 2] = 0.0
+    outputs = DetrOutput(logits, boxes, masks=masks)
+    batch = batch_of(torch.tensor([[1, 2]]), boxes[:, :2])
+    truth = torch.zeros(1, 2, 4, 4, dtype=torch.bool)
+    truth[..., :2] = True
+    with_masks = batch._replace(labels={**batch.labels, "masks": truth})
+    task = DetrTask(LABELS, DetectionConfig(loss_mask=2.0, loss_dice=3.0), threshold=0.0)
+    _, metrics, terms = step(task, FixedDetector(outputs), with_masks)
+    assert terms.metrics["mask IoU"].total.item() == 1.5
+    assert metrics["mask IoU"] == 0.75
+    dice = 1 - (2 * 8 + 1) / (16 + 8 + 1)
+    assert metrics["loss_dice"] == pytest.approx(dice / 2)
+    assert (terms.loss["loss_dice"].weight, terms.metrics["loss_dice"].weight) == (3.0, 1.0)
+    tensors = task.collect(outputs, with_masks)
+    assert (tensors["mask_iou"].tolist(), tensors["num_masks"].tolist()) == ([1.0, 0.5], [2])
+    for other, targets in ((outputs, batch), (outputs._replace(masks=None), with_masks)):
+        assert "loss_mask" not in step(task, FixedDetector(other), targets)[2].loss
+        assert "mask_iou" not in task.collect(other, targets)
+    (detection,) = task.decode(outputs, batch)
+    pixels = {box.query: int(decode_rle(box.segmentation).sum()) for box in detection.boxes}
+    assert pixels == {0: 100 * 100, 1: 100 * 200, 2: 0}  # a logit of 0 is outside
 
 
 def test_auxiliary_losses_off_and_on() -> None:

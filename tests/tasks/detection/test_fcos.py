@@ -44,6 +44,10 @@ def test_a_location_learns_what_is_near_and_of_its_size() -> None:
     edges = torch.tensor([[[12.0, 12.0, 20.0, 28.0]]])
     inside = assign_targets(locations, strides, edges, torch.tensor([[0]]))[0, :64] == 0
     assert locations[:64][inside].tolist() == [[12, 12], [20, 12], [12, 20], [20, 20], [12, 28], [20, 28]]
+    # Near in both directions, but beyond the left, then the right edge.
+    narrow = torch.tensor([[[14.0, 34.0, 26.0, 54.0]]])
+    inside = assign_targets(locations, strides, narrow, torch.tensor([[0]]))[0, :64] == 0
+    assert locations[:64][inside].tolist() == [[20, 36], [20, 44], [20, 52]]
     # Up to three strides from the middle to the farthest edge a box belongs to the finer map.
     for half, is_fine in ((24.0, True), (24.5, False)):
         box = torch.tensor([[[32 - half, 30.0, 32 + half, 34.0]]])
@@ -71,6 +75,8 @@ def test_the_loss_by_hand() -> None:
     assert terms.metrics["IoU"].total.item() == pytest.approx(1.5, rel=1e-5)
     assert (terms.loss["loss_giou"].weight, terms.metrics["loss_giou"].weight) == (2.0, 1.0)
     crowds = {**batch.labels, "crowd_boxes": torch.tensor([[[0.25, 0.25, 0.5, 0.5]]])}  # type: ignore[dict-item]
+    two = {**crowds, "crowd_boxes": torch.tensor([[[0.25, 0.25, 0.5, 0.5], [0.75, 0.75, 0.5, 0.5]]])}
+    assert task.in_crowds(batch._replace(labels=two), locations).tolist() == [[True, True, False]]
     crowded = task.train_step(lambda images, valid: outputs, batch._replace(labels=crowds))  # type: ignore[arg-type]
     assert crowded.loss["loss_focal"].total.item() == pytest.approx(focal.sum().item(), rel=1e-5)  # it has an object
 
@@ -89,6 +95,8 @@ def test_suppression_leaves_one_box_of_many() -> None:
     assert detection.boxes[0].score == pytest.approx(torch.tensor(3.0).sigmoid().item())
     assert FcosTask(LABELS, nms_iou_threshold=1.0).collect(output, batch)["num_boxes"].tolist() == [4]
     assert FcosTask(LABELS, score_threshold=0.8).collect(output, batch)["num_boxes"].tolist() == [1]
+    even = FcosTask(LABELS, score_threshold=0.5).collect(output._replace(logits=0 * logits), batch)
+    assert even["num_boxes"].tolist() == [0]  # above the threshold, not on it
 
 
 @pytest.mark.parametrize("backbone", ["resnet", "convnext"])

@@ -44,6 +44,8 @@ def test_losses_by_hand() -> None:
     for truth in (large > 0, large > -0.5):
         expected = ((large > 0) & truth).sum() / ((large > 0) | truth).sum()
         assert mask_iou(small[None], truth[None]).tolist() == pytest.approx([expected.item()])
+    torch.testing.assert_close(masks_at_size(small[None], (2, 2), (2, 2), (4, 4))[0], large)
+    assert mask_iou(small[None][:0], large[None][:0]).shape == (0,)
     probability = large.sigmoid()
     dice = (2 * (probability * truth).sum() + 1) / (probability.sum() + truth.sum() + 1)
     assert mask_losses(small[None], truth[None])["loss_dice"].item() == pytest.approx(1 - dice.item(), rel=1e-5)

@@ -1,5 +1,7 @@
 """Metrics of detectors: AP in closed form, confusion and errors by hand."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -49,21 +51,34 @@ def test_perfect_boxes_have_ap_one_and_a_second_answer_costs() -> None:
     assert [row.ap for row in perfect.per_class] == pytest.approx([1, 1, -1, -1])
     assert [row.ap50 for row in perfect.per_class] == pytest.approx([1, 1, -1, -1])
     assert (format_figure(0.0), format_figure(-1.0)) == ("0.000", "undefined")
-    assert perfect.table().splitlines()[1].split() == ["ant", "1.000", "1.000", "1"]
+    longer = [replace(row, label=2 * row.label) if row.label == "bee" else row for row in perfect.per_class]
+    assert replace(perfect, per_class=longer).table().splitlines() == [
+        "class      AP   AP50  boxes",
+        "ant     1.000  1.000      1",
+        "beebee  1.000  1.000      2",
+    ]
+    assert replace(perfect, per_class=()).table() == "class     AP   AP50  boxes"
     twice = [[*pred[0], [10.0, 10, 50, 40, 0.95, 0]], pred[1]]  # the right place, another class, a higher score
     assert detection_metrics(collected_of(twice, target), LABELS).ap < 1
     assert DetectionMetrics.from_dict(perfect.to_dict()) == perfect
-    nothing = detection_metrics(collected_of([[], []], target), LABELS)
-    assert (nothing.ap, nothing.boxes) == (0.0, 3)
+    blind = collected_of([[], []], target)
+    nothing = detection_metrics(blind, LABELS)
+    assert (nothing.ap, nothing.boxes, nothing.mask_iou) == (0.0, 3, None)
+    assert detection_resampler(blind, LABELS)(torch.arange(2))["AP"] == 0.0
+    masks = {**blind.tensors, "mask_iou": torch.zeros(0), "num_masks": torch.zeros(2, dtype=torch.long)}
+    blind = Collected(masks, blind.names)
+    assert detection_metrics(blind, LABELS).mask_iou == 0.0
+    assert detection_resampler(blind, LABELS)(torch.arange(2))["mask IoU"] == 0.0
     with pytest.raises(ConfigError, match="no images"):
         detection_metrics(Collected({}, ()), LABELS)
 
 
 def test_the_precision_of_a_class_is_that_of_all_sizes_and_of_a_hundred_boxes() -> None:
-    """Of one class it is the AP: small objects are found, more than ten in an image, and large ones are not."""
+    """Of one class it is the AP: small objects are found, more than ten in an image, and large ones are not, except
+    one at IoU 0.525."""
     small = [[10.0 * i, 0, 10.0 * i + 8, 8 + i % 3, 0] for i in range(14)]
     large = [[0.0, 50.0 + 100 * i, 99, 149.0 + 100 * i, 0] for i in range(3)]
-    pred = [[*row[:4], 0.9 - 0.01 * i, 0] for i, row in enumerate(small)] + [[0.0, 50, 60, 149, 0.3, 0]]
+    pred = [[*row[:4], 0.9 - 0.01 * i, 0] for i, row in enumerate(small)] + [[0.0, 50, 52, 149, 0.3, 0]]
     metrics = detection_metrics(collected_of([pred], [small + large]), ("ant",))
     (ant,) = metrics.per_class
     assert (ant.ap, ant.ap50) == pytest.approx((metrics.ap, metrics.ap50))
@@ -113,6 +128,9 @@ def test_detections_in_a_crowd_do_not_count() -> None:
     pred = [Box(label, 0.8, box) for label, box in zip(labels, corners)]
     assert without_crowds(pred, target, crowd) == (pred[0], pred[2], pred[4])
     assert without_crowds(pred, target, []) == tuple(pred)
+    wide = [Box("a", 1.0, (0.0, 0.0, 30.0, 40.0))]
+    beside = [Box("a", 0.8, (28.0, 0.0, 38.0, 40.0)), Box("a", 0.8, (60.0, 60.0, 61.0, 61.0))]  # a fifth, and none
+    assert without_crowds(beside, [], wide) == tuple(beside)
 
 
 def test_errors_are_counted_by_object() -> None:

@@ -88,6 +88,12 @@ def test_no_confident_query_is_no_segment() -> None:
     assert not result.ids.any()
     tiny = decoded(logits_of((CAT, 0.9)), halves(slice(0, 8)), (2, 2))
     assert tiny.segments == ()
+    assert tiny.ids.shape == (2, 2)
+
+
+def test_cocos_classes_of_stuff_are_known() -> None:
+    assert PanopticTask(tuple(map(str, range(250)))).stuff == frozenset(range(91, 250))
+    assert PanopticTask(tuple(map(str, range(249)))).stuff == frozenset()
 
 
 def with_mask_head() -> DETR:
@@ -180,11 +186,17 @@ def test_segments_of_one_pixel_count_and_those_of_none_do_not() -> None:
     assert (sky.pq, sky.sq, sky.rq) == (-1, -1, -1)
     assert (metrics.pq, metrics.pq_stuff, metrics.segments) == (pytest.approx(1 / 3), 0, 2)
     assert metrics.scalars()["PQ stuff"] == 0
-    assert [line.split()[0] for line in metrics.table().splitlines()] == ["class", "cat", "grass"]
+    lines = metrics.table().splitlines()
+    assert [line.split()[0] for line in lines] == ["class", "cat", "grass"]
+    assert {len(line) for line in lines[1:]} == {len("grass  0.000  0.000  0.000      0      1      0")}
+    only = pixels.clone()
+    only[3, 3] = 1  # missed
+    assert panoptic_metrics([image._replace(pixels=only)], ("cat", "grass", "sky")).per_class[0].false_negatives == 1
     missed = panoptic_metrics([image._replace(pred_labels=pred + 1)], ("cat", "grass", "sky"))
     assert (missed.pq, missed.warning) == (0, "")
     nothing = panoptic_metrics([image._replace(pixels=pixels * 0)], ("cat",) * 3)
     assert (nothing.pq, nothing.scalars()) == (-1, {})
+    assert nothing.table() == "class     PQ     SQ     RQ     TP     FP     FN"
     assert "undefined" in nothing.warning
 
 

@@ -6,8 +6,9 @@ import torch
 
 import saccade
 from saccade.checkpoints.directory import LoadedModel
-from saccade.engine.predictor import Predictor
+from saccade.engine.predictor import Predictor, name_of
 from saccade.errors import ConfigError
+from saccade.nn.recording import record
 from saccade.tasks.detection.queries import object_queries, query_boxes
 from saccade.tasks.detection.report import queries_figure, queries_svg
 from saccade.tasks.detection.setup import detector_preprocessing
@@ -32,6 +33,13 @@ def test_attention_and_boxes_of_queries() -> None:
     for query in queries.objects:
         assert query.attention.shape == (8, 8)
         assert query.attention.sum() == pytest.approx(1, abs=1e-4)
+    assert queries.name == name_of(IMAGE, 0)
+    assert queries.best_score == scores[0]
+    with record(predictor.model, layers=["decoder*.cross_attn"], tokens=False) as trace, torch.no_grad():
+        predictor.model(predictor.prepare(IMAGE)[None])
+    last = trace.attention[f"decoder.{len(trace.attention) - 1}.cross_attn"][0].mean(0)
+    np.testing.assert_array_equal(queries.objects[0].attention.flatten(), last[queries.objects[0].query])
+    assert len(object_queries(predictor, IMAGE, threshold=scores[1]).objects) == 2
     assert len(queries_figure([queries]).axes) == 4
     boxes = query_boxes(predictor, [IMAGE, IMAGE[::-1]])
     assert boxes.shape == (2, 16, 5)
