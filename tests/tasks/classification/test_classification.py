@@ -95,6 +95,8 @@ def test_decoding_ranks_classes() -> None:
     assert result.top == (("bee", pytest.approx(0.6)), ("cat", pytest.approx(0.3)))
     assert json.loads(json.dumps(result.to_dict()))["top"][1]["label"] == "cat"
     assert result.rows() == [("x.jpg", 1, "bee", "0.600000"), ("x.jpg", 2, "cat", "0.300000")]
+    assert ClassificationTask(LABELS, top=1).decode(logits, inputs)[0].top == (("bee", pytest.approx(0.6)),)
+    assert ClassificationTask(LABELS).probabilities(logits)[0].tolist() == pytest.approx([0.1, 0.6, 0.3])
     assert len(ClassificationTask(LABELS, top=9).decode(logits, inputs)[0].top) == 3
     (features,) = ClassificationTask(()).decode(logits, inputs)  # of an encoder without a head
     assert isinstance(features, Embedding)
@@ -168,6 +170,14 @@ def test_the_metrics_of_a_draw_are_the_metrics_of_its_images() -> None:
     )  # fmt: skip
 
 
+def test_the_metrics_of_one_image() -> None:
+    logits, target = torch.tensor([[9.0, 0.0, 0.0], [9.0, 0.0, 0.0]]), torch.tensor([0, 1])
+    assert classification_metrics(logits[:1], target[:1], LABELS).accuracy == 1
+    draws = [classification_resampler(logits, target, 3)(torch.tensor([index])) for index in range(2)]
+    macros = ("macro precision", "macro recall", "macro F1", "accuracy")
+    assert [[draw[name] for name in macros] for draw in draws] == [[1.0] * 4, [0.0] * 4]
+
+
 def test_the_table_has_the_classes_that_occur_and_their_confusion() -> None:
     logits = torch.eye(3)[torch.tensor([0, 1, 1])]
     whole = (
@@ -183,6 +193,7 @@ def test_the_table_has_the_classes_that_occur_and_their_confusion() -> None:
     assert len({len(line) for line in whole[:4]}) == 1  # columns
     part = classification_metrics(logits, torch.tensor([0, 1, 1]), LABELS).table()
     assert "cat" not in part
+    assert part.startswith("class  precision  recall     F1  images\n")
     assert "confusion" not in part
     many = classification_metrics(torch.eye(21), torch.arange(21), tuple(map(str, range(21)))).table()
     assert "confusion" not in many

@@ -18,6 +18,7 @@ from saccade.errors import ConfigError
 from saccade.models.deit import DistilledViT
 from saccade.tasks.classification.distillation import DistillationTask
 from saccade.tasks.classification.setup import make_task
+from saccade.tasks.classification.task import ClassificationTask
 from saccade.tasks.classification.teacher import Teacher
 from saccade.training.config import resolve
 from saccade.training.run_directory import RunDirectory
@@ -80,7 +81,11 @@ def test_hard_and_soft_by_their_formulas() -> None:
 
 
 def test_two_heads_learn_from_two_sources() -> None:
-    one, heads = batch(), (torch.randn(4, 3, requires_grad=True), torch.randn(4, 3, requires_grad=True))
+    one = batch()
+    heads = [torch.randn(4, 3, generator=torch.Generator().manual_seed(n)) for n in range(2)]
+    heads[0] += 2 * F.one_hot(one.labels, 3)
+    heads[1] += 9 * F.one_hot(torch.tensor([0, 1, 2, 1]), 3)  # three right ones, that the mean follows
+    heads = tuple(head.requires_grad_() for head in heads)
     task = DistillationTask(LABELS, said, alpha=0.5, heads=lambda model, images: heads)
     terms = task.train_step(torch.nn.Identity(), one)
     terms.value(task.counts(torch.nn.Identity(), one)).backward()
@@ -88,6 +93,7 @@ def test_two_heads_learn_from_two_sources() -> None:
     targets = [F.one_hot(one.labels, 3), F.one_hot(said(one.inputs).argmax(1), 3)]
     for head, p, target in zip(heads, probabilities, targets):
         torch.testing.assert_close(head.grad, 0.5 * (p - target) / 4)
+    assert terms.metrics["accuracy"].total == 3
     assert terms.metrics["accuracy"].total == ((heads[0] + heads[1]).argmax(1) == one.labels).sum()
 
 
@@ -103,6 +109,24 @@ def test_without_a_share_the_teacher_is_not_asked_and_training_is_plain(tmp_path
         raise AssertionError("run")
 
     assert math.isfinite(mean_loss(DistillationTask(LABELS, never, alpha=0.0), torch.randn(4, 3), batch()).item())
+
+
+def test_without_a_share_the_teachers_head_has_a_gradient_of_zero() -> None:
+    one, heads = batch(), (torch.randn(4, 3), torch.zeros(4, 3, requires_grad=True))
+    task = DistillationTask(LABELS, said, alpha=0.0, temperature=0.5, heads=lambda model, images: heads)
+    terms = task.train_step(torch.nn.Identity(), one)
+    loss = terms.value(task.counts(torch.nn.Identity(), one))
+    loss.backward()
+    assert loss.item() == pytest.approx(F.cross_entropy(heads[0], one.labels).item())
+    assert heads[1].grad is not None
+    assert (heads[1].grad == 0).all()
+    assert (terms.loss["teacher"].total, terms.loss["teacher"].weight) == (0, 0)
+
+
+def test_the_smallest_loss_is_the_labels_share_of_it() -> None:
+    plain = ClassificationTask(LABELS, label_smoothing=0.1).smallest_loss
+    task = DistillationTask(LABELS, said, alpha=0.25, label_smoothing=0.1)
+    assert task.smallest_loss == pytest.approx(0.75 * plain)
 
 
 def test_a_teacher_gets_its_own_size_statistics_and_channels(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from saccade.engine.collect import Collected
 from saccade.errors import ConfigError
 from saccade.models.clip import ClipOutput
 from saccade.tasks.contrastive.metrics import ContrastiveMetrics, ranks, retrieval_metrics, retrieval_resampler
-from saccade.tasks.contrastive.task import ContrastiveTask, keys_of
+from saccade.tasks.contrastive.task import ContrastiveTask, has_text, keys_of
 
 SIDE, WORDS, WIDTH = 6, 5, 4
 
@@ -89,6 +89,7 @@ def test_equal_texts_have_equal_keys_whatever_their_padding() -> None:
     one, other = torch.tensor([[3, 7, 9], [7, 3, 9]]), torch.tensor([[3, 7, 9, 0, 0]])
     assert keys_of(one)[0] == keys_of(other)[0]
     assert keys_of(one)[0] != keys_of(one)[1]
+    assert len(keys_of(torch.ones(77, dtype=torch.long) + torch.eye(77, dtype=torch.long)).unique()) == 77
 
 
 def test_ranks_count_ties() -> None:
@@ -163,6 +164,8 @@ def test_every_caption_counts_in_evaluation() -> None:
     metrics = task.measure(Collected(tensors, ("a", "b", "c")))
     assert (metrics.images, metrics.captions) == (3, 4)
     assert metrics.text_to_image[1] == 1.0
+    images = task.input_batch(list(batch.inputs), [(SIDE, SIDE)] * 3, ("a", "b", "c"))
+    assert has_text(images.labels["tokens"]).shape == (3, 0)  # type: ignore[index]
 
 
 def test_an_image_that_is_drawn_twice_is_no_competitor_of_itself() -> None:

@@ -43,6 +43,9 @@ def test_of_one_layer_relevance_is_attention_times_gradient() -> None:
     assert pair.tokens[0] == "<|startoftext|>"
     assert "three" in pair.tokens
     assert pair.tokens[-1] == "<|endoftext|>"
+    (group,) = one.read("three")
+    assert group.queries.tokens[group.first] == "<|endoftext|>"
+    assert len(one.relevance(torch.randn(1, 3, 64, 96), "three", 2**30).patches) == 4 * 6
 
 
 def test_the_tokens_end_where_the_text_ends() -> None:

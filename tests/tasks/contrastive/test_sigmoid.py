@@ -115,16 +115,31 @@ def test_a_run_learns_its_bias_and_gives_independent_probabilities(
     assert len(reader.names(reader.tokens("cat"))) == 12  # with the padding, which the text encoder attends to
 
 
+class Decoder:
+    """What is used of an exported file: its state, and vectors of texts on the two axes."""
+
+    def __init__(self, **state: float):
+        self.task = SimpleNamespace(state=state)
+
+    def embed_texts(self, texts: list[str]) -> np.ndarray:
+        return np.eye(2)[[int("dog" in text) for text in texts]]
+
+
 def test_an_exported_file_has_independent_probabilities() -> None:
-    class Decoder:
-        """What is used of an exported file: its state, and vectors of texts on the two axes."""
-
-        task = SimpleNamespace(state={"scale": 3.0, "bias": -1.0})
-
-        def embed_texts(self, texts: list[str]) -> np.ndarray:
-            return np.eye(2)[[int("dog" in text) for text in texts]]
-
-    classifier = ExportedZeroShot(Decoder(), ("cat", "dog"))  # type: ignore[arg-type]
+    classifier = ExportedZeroShot(Decoder(scale=3.0, bias=-1.0), ("cat", "dog"))  # type: ignore[arg-type]
     (result,) = classifier.stream([Embedding("a.png", np.array([1.0, 0.0]))])
     assert classifier.independent
     assert dict(result.top) == pytest.approx({"cat": 1 / (1 + math.exp(-2)), "dog": 1 / (1 + math.exp(1))})
+
+
+def test_without_a_bias_the_probabilities_of_an_exported_file_add_up_to_1() -> None:
+    """Of the mean of two templates, one of which is a dog for every class, the direction counts."""
+    image = Embedding("a.png", np.array([0.0, 1.0]))
+    classifier = ExportedZeroShot(Decoder(scale=3.0), ("cat", "dog"), ("a {}", "a {} and a dog"))  # type: ignore[arg-type]
+    (result,) = classifier.stream([image])
+    cat = 1 / (1 + math.exp(3 - 3 / math.sqrt(2)))
+    assert not classifier.independent
+    assert (result.label, result.score) == ("dog", pytest.approx(1 - cat))
+    assert dict(result.top) == pytest.approx({"cat": cat, "dog": 1 - cat})
+    (large,) = ExportedZeroShot(Decoder(scale=1000.0), ("cat", "dog")).stream([image])  # type: ignore[arg-type]
+    assert large.top == (("dog", 1.0), ("cat", 0.0))

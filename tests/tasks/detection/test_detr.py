@@ -161,6 +161,9 @@ def test_boxes_are_in_pixels_of_the_image() -> None:
     (row,) = task.rows(collected(task, outputs, batch))
     assert row["truth"] == [{"label": "dog", "box": [0.0, 0.0, 100.0, 100.0]}]
     assert row["boxes"][0]["label"] == "cat"
+    crowded = collected(task, outputs, batch)
+    crowded.tensors["target_crowd"][:] = True
+    assert task.rows(crowded)[0]["truth"] == [{"label": "dog", "box": [0.0, 0.0, 100.0, 100.0], "crowd": True}]
 
 
 def test_inputs_of_several_sizes_are_padded() -> None:
@@ -179,14 +182,14 @@ def test_inputs_of_several_sizes_are_padded() -> None:
 
 
 def test_metrics_of_matched_boxes_by_hand() -> None:
-    """The right class at IoU 1 and at 1/2, which is not above it; another class at IoU 1; no object."""
+    """The right class at IoU 1 and at 1/2, another class at IoU 1, no object, and the right class at IoU 1."""
     whole, half = [0.25, 0.25, 0.5, 0.5], [0.25, 0.25, 0.25, 0.5]
-    pred, classes = torch.tensor([[whole, half, whole, whole]]), torch.tensor([[0, 1, 2]])
-    logits = 9.0 * torch.nn.functional.one_hot(torch.tensor([[0, 1, 3, 4]]), 5)
-    matches = Matches(torch.zeros(3, dtype=torch.long), torch.arange(3), torch.arange(3))
-    metrics = box_metrics(DetrOutput(logits, pred), classes, torch.tensor([[whole] * 3]), matches)
-    assert {name: total.item() for name, total in metrics.items()} == {"IoU": 2.5, "recall": 1}
-    unmatched = DetrTask(LABELS).losses(DetrOutput(logits, pred), classes, torch.tensor([[whole] * 3]), matches)
+    pred, classes = torch.tensor([[whole, half, whole, whole, whole]]), torch.tensor([[0, 1, 2, 2]])
+    logits = 9.0 * torch.nn.functional.one_hot(torch.tensor([[0, 1, 3, 4, 2]]), 5)
+    matches = Matches(torch.zeros(4, dtype=torch.long), torch.tensor([0, 1, 2, 4]), torch.arange(4))
+    metrics = box_metrics(DetrOutput(logits, pred), classes, torch.tensor([[whole] * 4]), matches)
+    assert {name: total.item() for name, total in metrics.items()} == {"IoU": 3.5, "recall": 2}
+    unmatched = DetrTask(LABELS).losses(DetrOutput(logits, pred), classes, torch.tensor([[whole] * 4]), matches)
     assert unmatched["loss_bbox"].item() == 0.25
 
 

@@ -52,6 +52,7 @@ def test_losses_by_hand() -> None:
     one = torch.tensor([[[1.0, -1.0]]])
     assert mask_iou(one, one > 0).tolist() == [1.0]
     assert mask_iou(-one.abs(), one > 9).tolist() == [0.0]
+    assert mask_iou(0 * one, one > 0).tolist() == [0.0]
     empty = mask_losses(logits[:0].requires_grad_(), target[:0])
     assert sum(part.item() for part in empty.values()) == 0.0
 

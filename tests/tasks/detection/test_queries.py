@@ -6,9 +6,12 @@ import torch
 
 import saccade
 from saccade.checkpoints.directory import LoadedModel
+from saccade.data.samples import Batch
 from saccade.engine.predictor import Predictor, name_of
 from saccade.errors import ConfigError
+from saccade.models.detr import DetrOutput
 from saccade.nn.recording import record
+from saccade.tasks.detection.detr import DetrTask
 from saccade.tasks.detection.queries import object_queries, query_boxes
 from saccade.tasks.detection.report import queries_figure, queries_svg
 from saccade.tasks.detection.setup import detector_preprocessing
@@ -57,3 +60,14 @@ def test_only_a_detr_has_object_queries() -> None:
         object_queries(detector("yolo_small"), IMAGE)
     with pytest.raises(ConfigError, match="no object queries"):
         query_boxes(detector("yolo_small"), [IMAGE])
+
+
+def test_attention_is_of_queries_and_of_patches() -> None:
+    predictor = detector("detr_small")
+    outputs = DetrOutput(torch.zeros(1, 16, 5), torch.zeros(1, 16, 4))
+    batch = Batch(torch.zeros(1, 3, 64, 96), None, ("",), torch.arange(1))  # type: ignore[arg-type]
+    cross, patches, queries = DetrTask(()).attention_groups(predictor.model, outputs, batch)
+    assert (len(cross.queries), len(cross.keys), len(queries.keys)) == (16, 4 * 6, 16)
+    assert patches.keys.layout is not None
+    assert patches.keys.layout.grid == (4, 6)
+    assert DetrTask(()).attention_groups(torch.nn.Identity(), outputs, batch) == []

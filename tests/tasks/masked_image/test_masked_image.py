@@ -1,7 +1,9 @@
 """Masked image modelling: losses in closed form, the 80/10/10 rule, visible patches have no loss, masks of a batch."""
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 import saccade
 from saccade.engine.collect import Collected
@@ -9,6 +11,7 @@ from saccade.engine.setup import Unchanged
 from saccade.errors import ConfigError
 from saccade.models.mae import MaskedOutput, spread_noise
 from saccade.models.masked_vit import COLOURS, MaskedViT
+from saccade.nn.patches import patchify
 from saccade.tasks.masked_image.metrics import MaskedImageMetrics
 from saccade.tasks.masked_image.setup import PatchMasking
 from saccade.tasks.masked_image.task import LEVELS, MaskedColoursTask, MaskedPixelsTask
@@ -34,6 +37,9 @@ def test_only_masked_patches_count() -> None:
     assert masked_loss(task, outputs, images).item() == pytest.approx((4 + 0) / 2)
     collected = Collected(task.collect(outputs, batch_of(images)), ("",))
     assert task.measure(collected) == MaskedImageMetrics(loss=2.0, images=1)
+    two = {"error": torch.tensor([3.0, 5.0]), "num_masked": torch.tensor([1, 3])}
+    assert task.measure(Collected(two, ("a", "b"))).loss == 2.0
+    assert task.measure(Collected({name: values[:1] for name, values in two.items()}, ("a",))).loss == 3.0
     with pytest.raises(ConfigError, match="no images"):
         task.measure(Collected({}, ()))
 
@@ -139,3 +145,63 @@ def test_masks_are_a_function_of_seed_and_step() -> None:
     assert not torch.equal(noise(5, seed=4), whole)
     assert not torch.equal(whole[0], whole[1])
     assert torch.equal(masking.plain(batch).labels["noise"], spread_noise(8, 16))  # type: ignore[index]
+
+
+@pytest.mark.parametrize("norm_pixels", [True, False])
+def test_a_right_prediction_is_the_picture(norm_pixels: bool) -> None:
+    """Patches of 2 x 4 pixels, one of them of one colour; a prediction that is right, and one that is wrong by 1."""
+    images = torch.rand(2, 3, 4, 12, generator=torch.Generator().manual_seed(0))
+    images[0, :, :2, :4] = 0.25
+    task = MaskedPixelsTask((2, 4), PLAIN, norm_pixels)
+    target = patchify(images, (2, 4))
+    std = (target.var(-1, keepdim=True) + 1e-6).sqrt()
+    pred = (target - target.mean(-1, keepdim=True)) / std if norm_pixels else target
+    mask = torch.zeros(2, 6, dtype=torch.bool)
+    mask[:, :2], mask[1, 2] = True, True
+    for wrong in (0.0, 1.0):
+        outputs = MaskedOutput(pred + wrong, mask)
+        torch.testing.assert_close(task.errors(outputs, images), torch.full((2, 6), wrong), atol=1e-4, rtol=0)
+        torch.testing.assert_close(task.levels(outputs, images), target + wrong * (std if norm_pixels else 1))
+        first, second = task.decode(outputs, batch_of(images))
+        assert (first.num_masked, second.num_masked, first.num_patches) == (2, 3, 6)
+        assert (first.loss, second.loss) == pytest.approx((wrong, wrong), abs=1e-4)
+        assert first.original.shape == (4, 12, 3)
+        assert np.abs(first.original / 255 - images[0].permute(1, 2, 0).numpy()).max() < 1 / 255
+        assert np.array_equal(first.reconstruction, first.original) == (wrong == 0)
+        assert np.array_equal(first.reconstruction[:, 8:], first.original[:, 8:])
+        assert len(np.unique(first.masked[:2, :8])) == 1
+    nothing, _ = task.decode(MaskedOutput(pred, mask & False), batch_of(images))
+    assert nothing.loss == 0
+    one, _ = task.decode(MaskedOutput(pred + 1, mask & (torch.arange(6) == 0)), batch_of(images))
+    assert one.loss == pytest.approx(1, abs=1e-4)
+
+
+def test_a_predicted_colour_is_the_middle_of_its_level() -> None:
+    images, numbers = torch.zeros(1, 3, 4, 8), torch.tensor([[0, 7 + 4 * 8 + 1 * 64, 511, 8]])
+    task = MaskedColoursTask((2, 4), PLAIN)
+    outputs = MaskedOutput(F.one_hot(numbers, 512).float(), torch.ones(1, 4, dtype=torch.bool))
+    patches = task.levels(outputs, images).unflatten(-1, (2 * 4, 3))
+    levels = [[0, 0, 0], [7, 4, 1], [7, 7, 7], [0, 1, 0]]
+    assert torch.equal(patches, ((torch.tensor(levels) + 0.5) / 8)[None, :, None].expand(-1, -1, 8, -1))
+
+
+def test_losses_of_other_targets_are_not_compared() -> None:
+    task = MaskedPixelsTask((2, 2), PLAIN)
+    assert task.incomparable_metrics(MaskedPixelsTask((2, 2), PLAIN)) == {}
+    assert task.incomparable_metrics(MaskedPixelsTask((2, 2), PLAIN, norm_pixels=False)).keys() == {"loss"}
+
+
+def test_the_encoder_of_an_autoencoder_reads_what_is_visible() -> None:
+    net, images = saccade.create("mae_digits").eval(), torch.randn(2, 1, 8, 8)
+    task, chosen = MaskedPixelsTask((2, 2), PLAIN), torch.zeros(2, 16, dtype=torch.bool)
+    chosen[:, : net(images).mask[0].sum()] = True
+    batch = task.with_masked(batch_of(images)._replace(labels={}), chosen)
+    with torch.no_grad():
+        outputs = task.eval_step(net, batch)
+    assert torch.equal(outputs.mask, chosen)
+    encoder, decoder = task.attention_groups(net, outputs, batch)
+    assert encoder.keys.subset.tolist() == [0, *(1 + (~chosen[0]).nonzero()[:, 0]).tolist()]  # type: ignore[union-attr]
+    assert decoder.keys.subset is None
+    assert decoder.keys.layout.grid == (4, 4)  # type: ignore[union-attr]
+    assert task.attention_groups(torch.nn.Identity(), outputs, batch) == []
+    assert task.attention_groups(net, outputs._replace(visible=None), batch) == []

@@ -67,6 +67,7 @@ def test_accuracy_is_of_the_masked_tokens() -> None:
     one, logits = batch([[6]]), torch.eye(VOCABULARY.size)[None, 6:7]
     metrics = task.measure(Collected(task.collect(BertOutput(logits, logits=logits), one), one.names))
     assert metrics.accuracy == 1
+    assert metrics.scalars().keys() == {"loss", "accuracy"}
     assert metrics.loss == pytest.approx(-logits[0, 0].log_softmax(0)[6].item(), rel=1e-5)
 
 
@@ -76,6 +77,8 @@ def test_of_two_texts_the_second_begins_after_the_first_end() -> None:
     tokens = pair.inputs[0].tolist()
     assert (tokens[0], tokens[-1], tokens.index(VOCABULARY.end)) == (VOCABULARY.begin, VOCABULARY.end, 3)
     assert pair.labels["types"].tolist() == [[0, 0, 0, 0, 1, 1]]  # type: ignore[index]
+    several = task.text_batch(["un [SEP] deux [SEP] trois"], ["a"])
+    assert several.labels["types"].tolist() == [[0, 0, 0, 1, 1, 1, 1]]  # type: ignore[index]
     assert task.text_batch(["un deux trois quatre un"], ["a"]).inputs.shape == (1, 7)  # as many as the model reads
     with pytest.raises(ConfigError, match="8 tokens"):
         task.text_batch(["un deux trois quatre un deux"], ["a"])
@@ -96,6 +99,8 @@ def test_an_encoder_without_a_head_names_what_is_missing() -> None:
     texts = task.input_batch(["un [MASK]"], [()], ["un [MASK]"])  # type: ignore[list-item]
     with pytest.raises(ConfigError, match="no head for masked language modelling"):
         task.decode(task.eval_step(net, texts), texts)
+    with pytest.raises(ConfigError, match=r"'un' has no \[MASK\]"):
+        task.input_batch(["[MASK]", "un"], [(), ()], ["a", "b"])  # type: ignore[list-item]
     with pytest.raises(ConfigError, match="no vocabulary"):
         MaskedLMTask(None).input_batch(["[MASK]"], [()], [""])  # type: ignore[list-item]
 
@@ -113,6 +118,7 @@ def test_several_texts_are_filled_as_each_alone() -> None:
 
     together, alone = filled(texts), [filled([text])[0] for text in texts]
     assert [[mask.position for mask in one.masks] for one in together] == [[2], [1, 4]]
+    assert all(len(mask.tokens) == 2 for one in together for mask in one.masks)
     for one, other in zip(together, alone):
         for mask, same in zip(one.masks, other.masks):
             assert [token for token, _ in mask.tokens] == [token for token, _ in same.tokens]
@@ -128,6 +134,54 @@ def test_further_tokens_are_masked_but_those_that_begin_and_end() -> None:
     for place in (0, 4):
         with pytest.raises(ConfigError, match="never masked"):
             task.with_masked_tokens(inputs, torch.arange(5)[None] == place)
+
+
+def test_a_text_is_shown_from_its_first_masked_token() -> None:
+    task, net = MaskedLMTask(VOCABULARY, top=1), Bert(BertConfig(BLOCK, 1, VOCABULARY.size, 8, masked_lm=True))
+    for text, first in (("un [MASK] [MASK]", 2), ("un deux", 1), ("", 1)):
+        (group,) = task.attention_groups(net, BertOutput(torch.zeros(1)), task.text_batch([text], [""]))
+        assert group.first == first
+        assert group.queries.tokens[1:-1] == tuple(text.split())
+
+
+WORDS = "un deux trois quatre un"
+
+
+def sample_of(texts: list[str], index: int, key: tuple[int, ...] = (), **masking) -> tuple[list[int], list[int]]:
+    """The tokens and the types of a passage of up to eight tokens."""
+    source = Texts([""] * len(texts), texts, [0] * len(texts))
+    passages = MaskedTextDataset(source, VOCABULARY, 8, TokenMasking(**{"mask_ratio": 0.0, **masking}))
+    batch, _ = passages.collate([passages[index, key]])
+    return batch.inputs[0].tolist(), batch.labels["types"][0].tolist()  # type: ignore[index]
+
+
+def test_a_text_is_cut_at_the_length() -> None:
+    tokens, types = sample_of([f"{WORDS} {WORDS}"], 0)
+    assert VOCABULARY.tokens(tokens[1:-1]) == [*WORDS.split(), "un"]
+    assert (tokens[0], tokens[-1], types) == (VOCABULARY.begin, VOCABULARY.end, [0] * 8)
+
+
+@pytest.mark.parametrize("texts", [[WORDS, "un deux"], ["un deux trois"] * 2])
+def test_of_a_pair_the_longer_text_is_cut_and_of_two_equal_ones_the_second(texts: list[str]) -> None:
+    for key in range(6):
+        tokens, types = sample_of(texts, 0, (key,), pairs=True)
+        assert VOCABULARY.tokens(tokens[1:4]) == ["un", "deux", "trois"]
+        assert types == [0] * 5 + [1] * 3
+        assert (tokens[4], tokens[7]) == (VOCABULARY.end,) * 2
+
+
+def test_a_text_that_does_not_follow_is_another_one() -> None:
+    texts = ["un", "deux", "trois"]
+    seconds = [VOCABULARY.tokens(sample_of(texts, 2, (key,), pairs=True)[0])[3] for key in range(20)]
+    assert set(seconds) == {"un", "deux"}  # nothing follows the last one
+
+
+def test_masks_change_with_the_key_and_without_one_with_the_text() -> None:
+    texts = [WORDS] * 4
+    for draws in ([(0, (key,)) for key in range(4)], [(index, ()) for index in range(4)]):
+        results = [sample_of(texts, *draw, mask_ratio=0.5)[0] for draw in draws]
+        assert len(set(map(tuple, results))) > 1
+        assert results == [sample_of(texts, *draw, mask_ratio=0.5)[0] for draw in draws]
 
 
 def masked(ratio: float, **changes: float) -> tuple[Vocabulary, torch.Tensor, torch.Tensor]:

@@ -14,13 +14,16 @@ from torch import nn
 import saccade
 from saccade.checkpoints.loading import load_model
 from saccade.cli.main import main
+from saccade.data.augmentation import EvalTransform
+from saccade.data.batching import ImageDataset
 from saccade.data.config import DataConfig
+from saccade.data.preprocessing import Preprocessing
 from saccade.data.samples import Batch
 from saccade.engine.collect import Collected
 from saccade.engine.evaluation import evaluate
 from saccade.errors import ConfigError, DataError
 from saccade.runs import write_task_report
-from saccade.tasks.regression.batches import ValueScale
+from saccade.tasks.regression.batches import ValueDataset, ValueScale
 from saccade.tasks.regression.check import check_values
 from saccade.tasks.regression.config import RegressionConfig
 from saccade.tasks.regression.metrics import RegressionMetrics, regression_metrics
@@ -177,6 +180,22 @@ def test_losses_are_of_standardised_values(loss, expected: float) -> None:
     assert collected["target"].tolist() == [40.0, 50.0]
     assert task.rows(collected)[1] == {"image": "b", "value": 70.0, "truth": 50.0}
     assert task.decode(model.outputs, batch)[0].to_dict() == {"image": "a", "value": 45.0}
+
+
+def test_targets_are_standardised_by_the_training_values(tmp_path: Path) -> None:
+    """A standard deviation below 1 too: of the values 1000.5 and 1001.5."""
+    path = write_table(tmp_path, 2)
+    path.write_text("file,value\nimages/0.png,1000.5\nimages/1.png,1001.5\n")
+    source = open_values(str(path), DataConfig(val_fraction=0.0, test_fraction=0.0)).train
+    scale = ValueScale.of(source)  # type: ignore[arg-type]
+    assert scale == ValueScale(1001.0, 0.5)
+    images = ImageDataset(source, EvalTransform(Preprocessing((8, 8))))
+    targets = {name: target for _, target, name, *_ in (ValueDataset(images, scale)[i, ()] for i in range(2))}
+    assert targets == {"images/0.png": -1.0, "images/1.png": 1.0}
+    with pytest.raises(ConfigError, match="huber_delta must be positive"):
+        RegressionTask(("age",), scale, RegressionConfig(huber_delta=0.0))
+    with pytest.raises(ConfigError, match="no images"):
+        RegressionTask(("age",), scale).measure(Collected({}, ()))
 
 
 def test_large_values_keep_their_digits() -> None:

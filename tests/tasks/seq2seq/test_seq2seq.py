@@ -20,6 +20,7 @@ from saccade.engine.collect import Collected
 from saccade.errors import ConfigError
 from saccade.models.bert import Bert, BertConfig
 from saccade.models.seq2seq import Seq2Seq, Seq2SeqConfig
+from saccade.nn.generation import beam_search, greedy
 from saccade.nn.transformer import BlockConfig
 from saccade.tasks.seq2seq.batches import TranslationDataset
 from saccade.tasks.seq2seq.metrics import Seq2SeqMetrics
@@ -64,7 +65,11 @@ def test_a_perfect_prediction_has_the_smallest_loss(smoothing: float) -> None:
     target = pairs.labels["target"][:, 1:]  # type: ignore[index]
     size = VOCABULARY.size
     smoothed = F.one_hot(target, size) * (1 - smoothing) + smoothing / size
-    loss = task.loss_terms(smoothed.clamp(min=1e-9).log(), pairs).value(task.counts(model(), pairs))
+    terms, counts = task.loss_terms(smoothed.clamp(min=1e-9).log(), pairs), task.counts(model(), pairs)
+    loss = terms.value(counts)
+    assert terms.metrics["token accuracy"].total == counts["tokens"]
+    with pytest.raises(ConfigError, match="label_smoothing"):
+        Seq2SeqTask(VOCABULARY, label_smoothing=1.0)
     assert loss.item() == pytest.approx(task.smallest_loss, abs=1e-5)
 
 
@@ -105,8 +110,17 @@ def test_only_evaluation_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_beam_search_is_an_option_of_the_task() -> None:
     net, pairs = model(), batch("un deux", "trois")
     with torch.inference_mode():
-        beams = Seq2SeqTask(VOCABULARY, max_length=5, num_beams=3).eval_step(net, pairs)
-    assert len(beams.tokens) == 2
+        for count in (1, 2, 3):
+            outputs = Seq2SeqTask(VOCABULARY, max_length=5, num_beams=count).eval_step(net, pairs)
+            beams = beam_search(net, pairs.inputs, count, max_length=5)
+            expected = greedy(net, pairs.inputs, 5) if count == 1 else beams
+            assert outputs.tokens == tuple(one.tokens for one in expected)
+            assert outputs.scores.tolist() == pytest.approx([one.score for one in expected], abs=1e-5)
+        task = Seq2SeqTask(VOCABULARY, max_length=5)
+        sources = task.input_batch(["un deux", "trois"], [(), ()], ["a", "b"])  # type: ignore[list-item]
+        outputs = task.eval_step(net, sources)
+        assert outputs.logits is None
+        assert outputs.tokens == tuple(one.tokens for one in greedy(net, pairs.inputs, 5))
     with pytest.raises(ConfigError, match="num_beams"):
         Seq2SeqTask(VOCABULARY, num_beams=0)
 
@@ -132,6 +146,28 @@ def test_exact_match_bleu_and_loss() -> None:
     assert (perfect.exact, perfect.bleu, perfect.chrf) == pytest.approx((1.0, 100.0, 100.0))
     assert perfect.selection > metrics.selection
     assert Seq2SeqMetrics.from_dict(perfect.to_dict()) == perfect
+
+
+def test_the_loss_of_a_draw_is_that_of_its_tokens() -> None:
+    task, pairs = Seq2SeqTask(VOCABULARY), batch("un deux trois", "un")
+    outputs = Generation(((), ()), torch.zeros(2), torch.zeros(2, 4, VOCABULARY.size))
+    tensors = {**task.collect(outputs, pairs), "loss": torch.tensor([8.0, 1.0])}  # of four tokens, and of two
+    resample = task.resampler(Collected(tensors, pairs.names))
+    assert resample(torch.tensor([0, 1, 1]))["loss"] == pytest.approx(10 / 8)
+
+
+def test_attention_is_of_the_generated_text() -> None:
+    task, net, pairs = Seq2SeqTask(VOCABULARY), model(), batch("un deux")
+    words = tuple(VOCABULARY(["quatre"])[0])
+    outputs = Generation((words,), torch.zeros(1), None)
+    cross, encoder, decoder = task.attention_groups(net, outputs, pairs)
+    end = VOCABULARY.tokens([VOCABULARY.end])[0]
+    assert cross.queries.tokens == decoder.queries.tokens == ("quatre", end)
+    assert cross.keys.tokens[1:] == encoder.queries.tokens[1:] == ("un", "deux", end)
+    assert decoder.keys.tokens[1:] == ("quatre",)
+    with saccade.record(net) as trace, torch.no_grad():
+        task.whole_pass(net, outputs, pairs)
+    assert {weights.shape[-2:] for path, weights in trace.attention.items() if "cross" in path} == {(2, 4)}
 
 
 def test_an_unknown_token_is_never_an_exact_match() -> None:
