@@ -15,11 +15,12 @@ import saccade
 from saccade.cli.main import main
 from saccade.data.config import DataConfig
 from saccade.data.samples import Batch, DataSplits
+from saccade.engine.collect import Collected
 from saccade.errors import ConfigError, DataError
 from saccade.tasks.multilabel.check import check_multilabel
 from saccade.tasks.multilabel.metrics import MultiLabelMetrics, best_thresholds, multilabel_metrics
 from saccade.tasks.multilabel.sources import open_multilabel
-from saccade.tasks.multilabel.task import MultiLabelTask, positive_weights
+from saccade.tasks.multilabel.task import MultiLabelTask, positive_weights, thresholds_of
 
 WHOLE = DataConfig(test_fraction=0.0, val_fraction=0.0)
 
@@ -203,6 +204,61 @@ def test_metrics_equal_scikit_learn() -> None:
     for k in range(3):  # no threshold on a grid has a better F1
         grid = max(f1_score(targets[:, k], scores[:, k] >= t, zero_division=0) for t in np.linspace(0, 1, 201))
         assert metrics.per_label[k].f1 >= grid - 1e-12
+
+
+def test_metrics_by_hand() -> None:
+    """One of two images of a, at the threshold; one of b, below one without it; none of c."""
+    logits = torch.tensor([[0.0, 3, -5], [-2, 1, -5], [-3, -1, -5], [-4, -1, -5]])
+    target = torch.tensor([[1.0, 0, 0], [1, 1, 0], [0, 0, 0], [0, 0, 0]])
+    task = MultiLabelTask(("a", "longer", "c"))
+    collected = Collected({"logits": logits, "target": target}, tuple("wxyz"))
+    metrics = task.measure(collected)
+    assert [(row.ap, row.precision, row.recall, row.support) for row in metrics.per_label] == [
+        (1.0, 1.0, 0.5, 2), (0.5, 0.5, 1.0, 1), (None, 0.0, 0.0, 0)
+    ]  # fmt: skip
+    assert (metrics.mean_ap, metrics.exact, metrics.images, metrics.warning) == (0.75, 0.5, 4, "")
+    assert (metrics.micro_f1, metrics.macro_f1) == pytest.approx((2 / 3, 2 / 3))
+    assert metrics.loss == pytest.approx(F.binary_cross_entropy_with_logits(logits, target).item(), rel=1e-6)
+    assert metrics.selection == pytest.approx(0.75 - 1e-6 * metrics.loss, abs=1e-12)
+    assert metrics.scalars().keys() == {"loss", "mAP", "micro F1"}
+    assert metrics.table().splitlines() == [
+        "label       AP  threshold  precision  recall     F1  images",
+        "a       100.0%       0.50     100.0%   50.0%  66.7%       2",
+        "longer   50.0%       0.50      50.0%  100.0%  66.7%       1",
+        "c            -       0.50       0.0%    0.0%   0.0%       0",
+    ]
+    assert [row["truth"] for row in task.rows(collected)] == [["a"], ["a", "longer"], [], []]
+    for count in (1, 2):  # of fewer labels
+        thresholds = np.full(count, 0.5)
+        fewer = multilabel_metrics(logits[:, :count].numpy(), target[:, :count].numpy() > 0, "ab"[:count], thresholds)
+        numbers = [(row.ap, row.precision, row.recall, row.f1) for row in fewer.per_label]
+        assert numbers == [(row.ap, row.precision, row.recall, row.f1) for row in metrics.per_label[:count]]
+    assert fewer.table().startswith("label      AP  threshold")
+    nothing = multilabel_metrics(logits[:, 2:].numpy(), target[:, 2:].numpy() > 0, "c", np.full(1, 0.5))
+    assert (nothing.mean_ap, nothing.macro_f1, nothing.micro_f1, nothing.exact) == (None, 0, 0, 1)
+    assert nothing.per_label[0].precision == 0
+    assert nothing.selection == -nothing.loss
+    assert nothing.scalars().keys() == {"loss", "micro F1"}
+    assert "no image" in nothing.warning
+    with pytest.raises(ConfigError, match="no images"):
+        task.measure(Collected({}, ()))
+
+
+def test_thresholds_by_hand() -> None:
+    """Between the lowest score with the best F1 and the next one: of one image; of five among 23, where all of them
+    are found with precision 5/23 and two with 2/5; of all; of none."""
+    logits = torch.linspace(2, -2, 23)[:, None].repeat(1, 3)
+    target = torch.zeros(23, 3)
+    target[0, 0], target[[3, 4, 20, 21, 22], 1] = 1, 1
+    task, state = MultiLabelTask("abc").calibrate(Collected({"logits": logits, "target": target}, ("",) * 23))
+    scores = logits[:, 0].double().sigmoid()
+    expected = [(scores[0] + scores[1]).item() / 2, (scores[4] + scores[5]).item() / 2, 0.5]
+    assert state["thresholds"] == pytest.approx(expected)
+    assert thresholds_of(state, 3) == state["thresholds"] == list(task.thresholds)
+    assert best_thresholds(np.zeros((2, 1)), np.ones((2, 1), bool)).tolist() == [0.25]
+    assert (thresholds_of({}, 3), thresholds_of({"thresholds": 0.3}, 3)) == (0.5, 0.3)
+    with pytest.raises(ConfigError, match="3 thresholds for 2 labels"):
+        thresholds_of(state, 2)
 
 
 def test_positives_are_weighted_by_the_ratio() -> None:
