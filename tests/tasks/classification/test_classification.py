@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,14 +13,18 @@ from sklearn.utils.class_weight import compute_class_weight
 from saccade.data.samples import Batch
 from saccade.engine.collect import Collected
 from saccade.errors import ConfigError
+from saccade.tasks.classification.exported import ClassificationDecoder
 from saccade.tasks.classification.metrics import (
     ClassificationMetrics,
     classification_metrics,
     classification_resampler,
     reliability,
 )
+from saccade.tasks.classification.results import Classification
+from saccade.tasks.classification.setup import class_weights, starting_model
 from saccade.tasks.classification.task import ClassificationTask, balanced_weights, correct
 from saccade.tasks.contrastive.results import Embedding
+from saccade.training.config import resolve
 
 LABELS = ("ant", "bee", "cat")
 
@@ -87,6 +92,20 @@ def test_a_class_without_images_has_no_weight() -> None:
     assert balanced_weights(torch.tensor([0, 0, 2]), 3).tolist() == [0.75, 0.0, 1.5]
 
 
+def test_weights_of_classes_are_an_option() -> None:
+    splits = SimpleNamespace(train=SimpleNamespace(labels=np.array([0, 0, 1])), classes=("ant", "bee"))
+
+    def weights(**changes: object) -> torch.Tensor | None:
+        return class_weights(resolve("digits", overrides=changes), splits)  # type: ignore[arg-type]
+
+    assert weights() is None
+    assert weights(class_weights="balanced").tolist() == [0.75, 1.5]  # type: ignore[union-attr]
+    with pytest.raises(ConfigError, match="count them twice"):
+        weights(**{"class_weights": "balanced", "data.sampling": "balanced"})
+    with pytest.raises(ConfigError, match="dpt_small is a model for depth"):
+        starting_model(resolve("digits", overrides={"model.name": "dpt_small", "model.options": {}}), LABELS)
+
+
 def test_decoding_ranks_classes() -> None:
     logits = torch.tensor([[0.0, math.log(6), math.log(3)]])
     inputs = ClassificationTask(LABELS).input_batch([torch.zeros(1, 2, 2)], [(2, 2)], ["x.jpg"])
@@ -101,6 +120,25 @@ def test_decoding_ranks_classes() -> None:
     (features,) = ClassificationTask(()).decode(logits, inputs)  # of an encoder without a head
     assert isinstance(features, Embedding)
     assert features.vector.tolist() == logits[0].tolist()
+
+
+def test_an_exported_file_ranks_classes_or_gives_features() -> None:
+    def decoder(**options: int) -> ClassificationDecoder:
+        return ClassificationDecoder(SimpleNamespace(labels=tuple("abcdefg"), options=options))  # type: ignore[arg-type]
+
+    row = np.array([[0.05, 0.4, 0.1, 0.2, 0.15, 0.07, 0.03]])
+    (result,) = decoder().decode({"probabilities": row}, ("x.jpg",), ((2, 2),))
+    assert isinstance(result, Classification)
+    assert (result.name, result.label, result.score) == ("x.jpg", "b", 0.4)
+    assert result.top == (("b", 0.4), ("d", 0.2), ("e", 0.15), ("c", 0.1), ("f", 0.07))
+    (one,) = decoder(top=1).decode({"probabilities": row}, ("x.jpg",), ((2, 2),))
+    assert isinstance(one, Classification)
+    assert one.top == (("b", 0.4),)
+    with pytest.raises(ConfigError, match="top must be at least 1"):
+        decoder(top=0)
+    (features,) = decoder().decode({"embedding": row}, ("x.jpg",), ((2, 2),))
+    assert isinstance(features, Embedding)
+    assert features.vector.tolist() == row[0].tolist()
 
 
 def test_a_result_is_drawn_below_its_image() -> None:

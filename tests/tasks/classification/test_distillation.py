@@ -144,6 +144,11 @@ def test_a_teacher_gets_its_own_size_statistics_and_channels(tmp_path: Path) -> 
     assert answers.shape == (1, 10)
     torch.testing.assert_close(answers[:, 0], teacher.model(teacher.translated(student))[:, 9])  # "0" is its tenth
     assert not any(p.requires_grad for p in teacher.model.parameters())
+    large = Preprocessing((64, 64), "exact", 1.0, mean=(0.5,) * 3, std=(0.5,) * 3)  # of a student that sees colours
+    colours = torch.rand(1, 3, 64, 64)
+    smaller = F.interpolate(colours, (32, 32), mode="bilinear", antialias=True)
+    shown = Teacher(tmp_path / "t", ("0",), large, torch.device("cpu")).translated(large.standardise(colours))
+    torch.testing.assert_close(shown, own.standardise(smaller))
     with pytest.raises(ConfigError, match="has no class cat"):
         Teacher(tmp_path / "t", ("0", "cat"), STUDENT, torch.device("cpu"))
 

@@ -1,7 +1,9 @@
 """Zero-shot classification: logits by hand, the command, refusals."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,8 +17,13 @@ from saccade.cli.main import main
 from saccade.data.tokenizer import Tokenizer
 from saccade.engine.images import fresh_preprocessing
 from saccade.errors import ConfigError
-from saccade.tasks.contrastive.texts import tokenizer_of
+from saccade.tasks.contrastive.config import ContrastiveConfig
+from saccade.tasks.contrastive.prompts import read_lines
+from saccade.tasks.contrastive.search import Hit, SearchIndex
+from saccade.tasks.contrastive.setup import fresh_clip
+from saccade.tasks.contrastive.texts import require_size, tokenizer_of
 from saccade.tasks.contrastive.zero_shot import ZeroShot
+from saccade.training.config import ModelConfig
 
 pytest.importorskip("tokenizers")
 WORDS = ["a small three", "a large seven", "a photo of a five"]
@@ -53,6 +60,55 @@ def test_a_class_is_the_mean_of_its_prompts(folder: Path) -> None:
     torch.testing.assert_close(classifier.scores(images), expected)
     results = list(classifier.stream([folder / "0.png", folder / "1.png"]))
     assert [result.score for result in results] == pytest.approx(expected[:2].max(-1).values.tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize("approximate", [False, True])
+def test_the_nearest_images_are_found(folder: Path, tmp_path: Path, approximate: bool) -> None:
+    if approximate:
+        pytest.importorskip("faiss")
+    predictor = saccade.load(folder / "model")
+    index = SearchIndex(predictor, str(folder), cache=tmp_path, approximate=approximate)
+    assert not index.cached
+    assert SearchIndex(predictor, str(folder), cache=tmp_path, approximate=approximate).cached
+    images = torch.stack([predictor.prepare(folder / name) for name in index.names])
+    with torch.no_grad():
+        vectors = F.normalize(predictor.model.encode_image(images), dim=-1)
+        text = F.normalize(predictor.model.encode_text(tokenizer_of(predictor)(["three"])), dim=-1)
+    for query, hits in ((vectors[1], index.by_image(folder / index.names[1])), (text[0], index.by_text("three"))):
+        cosines = vectors @ query
+        order = cosines.argsort(descending=True)
+        assert [hit.image for hit in hits] == [index.names[i] for i in order]
+        assert [hit.score for hit in hits] == pytest.approx(cosines[order].tolist(), abs=1e-5)
+    (hit,) = index.by_image(folder / index.names[2], top=1)
+    assert hit.image == index.names[2]
+    assert np.array_equal(index.picture(hit), Image.open(folder / hit.image))
+    with pytest.raises(ConfigError, match="top must be at least 1"):
+        index.by_text("three", top=0)
+    with pytest.raises(ConfigError, match="not in this index"):
+        index.picture(Hit("none.png", 1.0))
+
+
+def test_a_fresh_vocabulary_is_learned_from_all_captions() -> None:
+    captions = [("the cat sat",), ("the cat ran", "a dog ran"), ("a dog sat",)]
+    source = type("Source", (), {"__len__": lambda self: 3, "captions": lambda self, index: captions[index]})()
+    options = ContrastiveConfig(vocab_size=530, context_length=16)
+    _, tokenizer = fresh_clip(None, ModelConfig("clip_small"), options, source)  # type: ignore[arg-type]
+    expected = Tokenizer.train([text for texts in captions for text in texts], 530, 16)
+    assert tokenizer.files() == expected.files()
+
+
+def test_a_vocabulary_may_be_as_large_as_the_model() -> None:
+    for size, may_be_smaller, fits in ((5, True, True), (4, True, True), (6, True, False), (4, False, False)):
+        tokenizer = SimpleNamespace(vocab_size=size, may_be_smaller=may_be_smaller)
+        with nullcontext() if fits else pytest.raises(ConfigError, match="the model 5"):
+            require_size(tokenizer, 5, "the model")  # type: ignore[arg-type]
+
+
+def test_names_and_templates_come_with_the_package() -> None:
+    assert read_lines("digits")[:2] == ["zero", "one"]
+    for name in ("nothing", "a/b"):
+        with pytest.raises(ConfigError, match="there is no file"):
+            read_lines(name)
 
 
 def test_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

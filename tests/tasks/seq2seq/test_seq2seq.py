@@ -11,9 +11,11 @@ import torch.nn.functional as F
 
 import saccade
 from saccade.checkpoints.directory import LoadedModel, save_model_dir
+from saccade.data.augmentation import EvalTransform
 from saccade.data.builtin.number_words import english, french
 from saccade.data.config import DataConfig, NumbersConfig
-from saccade.data.samples import Batch, Translation
+from saccade.data.preprocessing import Preprocessing
+from saccade.data.samples import Batch, CaptionedImage, Translation
 from saccade.data.texts import open_translations
 from saccade.data.vocabulary import Vocabulary
 from saccade.engine.collect import Collected
@@ -22,7 +24,7 @@ from saccade.models.bert import Bert, BertConfig
 from saccade.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from saccade.nn.generation import beam_search, greedy
 from saccade.nn.transformer import BlockConfig
-from saccade.tasks.seq2seq.batches import TranslationDataset
+from saccade.tasks.seq2seq.batches import ImageTextDataset, TranslationDataset
 from saccade.tasks.seq2seq.metrics import Seq2SeqMetrics
 from saccade.tasks.seq2seq.task import Generation, Seq2SeqTask
 
@@ -185,6 +187,24 @@ def test_texts_are_truncated_and_padded() -> None:
     assert (target[:, 0] == vocabulary.begin).all()
     assert ((target == vocabulary.end).sum(1) == 1).all()
     assert ((pairs.inputs == vocabulary.end).sum(1) == 1).all()
+
+
+def test_evaluation_reads_the_first_caption_of_an_image_and_training_any() -> None:
+    captions = ("un", "deux", "trois")
+
+    class Source:
+        names = ("a",)
+
+        def __len__(self) -> int:
+            return 1
+
+        def with_captions(self, index: int, channels: int) -> CaptionedImage:
+            return CaptionedImage(torch.zeros(channels, 8, 8), captions)
+
+    dataset = ImageTextDataset(Source(), EvalTransform(Preprocessing((8, 8))), VOCABULARY, 4)  # type: ignore[arg-type]
+    texts = [VOCABULARY.tokens(dataset[0, key].target.tolist())[1] for key in ((), *((n,) for n in range(20)))]
+    assert texts[0] == "un"
+    assert set(texts) == set(captions)
 
 
 def test_references_longer_than_the_context_are_compared_whole() -> None:
