@@ -20,10 +20,10 @@ from saccade.errors import ConfigError
 from saccade.tasks.contrastive.config import ContrastiveConfig
 from saccade.tasks.contrastive.prompts import read_lines
 from saccade.tasks.contrastive.search import Hit, SearchIndex
-from saccade.tasks.contrastive.setup import fresh_clip
+from saccade.tasks.contrastive.setup import fresh_clip, starting_model
 from saccade.tasks.contrastive.texts import require_size, tokenizer_of
 from saccade.tasks.contrastive.zero_shot import ZeroShot
-from saccade.training.config import ModelConfig
+from saccade.training.config import ModelConfig, resolve
 
 pytest.importorskip("tokenizers")
 WORDS = ["a small three", "a large seven", "a photo of a five"]
@@ -95,6 +95,22 @@ def test_a_fresh_vocabulary_is_learned_from_all_captions() -> None:
     _, tokenizer = fresh_clip(None, ModelConfig("clip_small"), options, source)  # type: ignore[arg-type]
     expected = Tokenizer.train([text for texts in captions for text in texts], 530, 16)
     assert tokenizer.files() == expected.files()
+
+
+def test_training_goes_on_with_a_models_own_vocabulary_or_with_a_given_one(folder: Path, tmp_path: Path) -> None:
+    predictor = saccade.load(folder / "model")
+    own = tokenizer_of(predictor)
+    other = Tokenizer.train(["zebras yonder and wolves unseen watch quiet pandas"] * 5, own.vocab_size, 16)
+    assert (other.vocab_size, other.files() == own.files()) == (own.vocab_size, False)
+    for name, data in other.files().items():
+        (tmp_path / name).write_bytes(data)
+    for vocabulary, expected in (("", own), (str(tmp_path), other)):
+        changes = {"task": "contrastive", "model.name": "", "model.init": str(folder / "model")}
+        config = resolve(overrides={**changes, "contrastive.vocabulary": vocabulary})
+        start, tokenizer = starting_model(config, source=None)  # type: ignore[arg-type]
+        assert tokenizer.files() == start.vocabulary == expected.files()
+        weights = start.model.state_dict()
+        assert all(torch.equal(weights[name], value) for name, value in predictor.model.state_dict().items())
 
 
 def test_a_vocabulary_may_be_as_large_as_the_model() -> None:
