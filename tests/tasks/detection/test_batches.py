@@ -64,11 +64,11 @@ def test_a_batch_has_what_all_of_its_images_have(samples: list[BoxSample]) -> No
 
 
 def test_regions_as_masks() -> None:
-    """Of the pixels that a box touches; a crowd beside its image is none."""
+    """Of the pixels that a box touches; a crowd next to its image is none."""
     (mask,) = box_masks(torch.tensor([[1.5, 2.5, 3.0, 4.0]]), 6, 5)
     assert mask.nonzero().tolist() == [[2, 1], [2, 2], [3, 1], [3, 2]]
-    beside = BoxTruth(np.array([[-9.0, 2, -5, 4], [1, 1, 9, 3]]), np.zeros(2), np.ones(2), np.ones(2, bool))
-    assert crowds_inside(beside, 5, 6).tolist() == [[1, 1, 5, 3]]
+    outside = BoxTruth(np.array([[-9.0, 2, -5, 4], [1, 1, 9, 3]]), np.zeros(2), np.ones(2), np.ones(2, bool))
+    assert crowds_inside(outside, 5, 6).tolist() == [[1, 1, 5, 3]]
     maps = [segment_map(np.ones((2, 1, 3), bool)), segment_map(np.ones((1, 2, 1), bool))]
     assert pad_maps(maps).tolist() == [[[2, 2, 2], [0, 0, 0]], [[1, 0, 0], [1, 0, 0]]]
 

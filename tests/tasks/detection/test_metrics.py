@@ -129,8 +129,8 @@ def test_detections_in_a_crowd_do_not_count() -> None:
     assert without_crowds(pred, target, crowd) == (pred[0], pred[2], pred[4])
     assert without_crowds(pred, target, []) == tuple(pred)
     wide = [Box("a", 1.0, (0.0, 0.0, 30.0, 40.0))]
-    beside = [Box("a", 0.8, (28.0, 0.0, 38.0, 40.0)), Box("a", 0.8, (60.0, 60.0, 61.0, 61.0))]  # a fifth, and none
-    assert without_crowds(beside, [], wide) == tuple(beside)
+    apart = [Box("a", 0.8, (28.0, 0.0, 38.0, 40.0)), Box("a", 0.8, (60.0, 60.0, 61.0, 61.0))]  # a fifth, and none
+    assert without_crowds(apart, [], wide) == tuple(apart)
 
 
 def test_errors_are_counted_by_object() -> None:

@@ -65,6 +65,8 @@ def test_colours_are_three_bits_a_channel() -> None:
     colours = MaskedColoursTask((2, 2), PLAIN).colours(levels)
     assert colours.tolist() == [[0, 7 + 4 * 8 + 1 * 64, 0, 0]]
     assert LEVELS == COLOURS
+    half = MaskedColoursTask((2, 2), PLAIN).colours(torch.tensor([[2.0, 0.0]] * 2).expand(1, 3, 2, 2))
+    assert half.tolist() == [[4 + 4 * 8 + 4 * 64]]  # values above white are white
     white = MaskedColoursTask((2, 2), PLAIN).colours(torch.ones(1, 3, 4, 4))
     assert white.tolist() == [[511] * 4]
 
@@ -194,7 +196,8 @@ def test_losses_of_other_targets_are_not_compared() -> None:
 def test_the_encoder_of_an_autoencoder_reads_what_is_visible() -> None:
     net, images = saccade.create("mae_digits").eval(), torch.randn(2, 1, 8, 8)
     task, chosen = MaskedPixelsTask((2, 2), PLAIN), torch.zeros(2, 16, dtype=torch.bool)
-    chosen[:, : net(images).mask[0].sum()] = True
+    count = int(net(images).mask[0].sum())
+    chosen[0, :count], chosen[1, -count:] = True, True
     batch = task.with_masked(batch_of(images)._replace(labels={}), chosen)
     with torch.no_grad():
         outputs = task.eval_step(net, batch)
@@ -203,5 +206,7 @@ def test_the_encoder_of_an_autoencoder_reads_what_is_visible() -> None:
     assert encoder.keys.subset.tolist() == [0, *(1 + (~chosen[0]).nonzero()[:, 0]).tolist()]  # type: ignore[union-attr]
     assert decoder.keys.subset is None
     assert decoder.keys.layout.grid == (4, 4)  # type: ignore[union-attr]
+    _, wide = task.attention_groups(net, outputs, batch_of(torch.zeros(2, 1, 8, 12)))
+    assert wide.keys.layout.grid == (4, 6)  # type: ignore[union-attr]
     assert task.attention_groups(torch.nn.Identity(), outputs, batch) == []
     assert task.attention_groups(net, outputs._replace(visible=None), batch) == []

@@ -111,7 +111,12 @@ def test_only_evaluation_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_beam_search_is_an_option_of_the_task() -> None:
     net, pairs = model(), batch("un deux", "trois")
-    with torch.inference_mode():
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(0, 0.6)  # so that the first token of the best text is not the most probable one
+        assert greedy(net, pairs.inputs, 5)[0].tokens != beam_search(net, pairs.inputs, 2, max_length=5)[0].tokens
         for count in (1, 2, 3):
             outputs = Seq2SeqTask(VOCABULARY, max_length=5, num_beams=count).eval_step(net, pairs)
             beams = beam_search(net, pairs.inputs, count, max_length=5)
@@ -122,7 +127,7 @@ def test_beam_search_is_an_option_of_the_task() -> None:
         sources = task.input_batch(["un deux", "trois"], [(), ()], ["a", "b"])  # type: ignore[list-item]
         outputs = task.eval_step(net, sources)
         assert outputs.logits is None
-        assert outputs.tokens == tuple(one.tokens for one in greedy(net, pairs.inputs, 5))
+        assert outputs.tokens == tuple(one.tokens for one in greedy(net, sources.inputs, 5))
     with pytest.raises(ConfigError, match="num_beams"):
         Seq2SeqTask(VOCABULARY, num_beams=0)
 
