@@ -81,3 +81,11 @@ def test_the_axes_of_attention_have_the_grid_of_the_image() -> None:
     groups = {group.name: group for group in case.task.attention_groups(case.model, outputs, one)}
     layouts = groups["cross"].keys.layout, groups["self"].queries.layout, groups["self"].keys.layout
     assert [layout and layout.grid for layout in layouts] == [(3, 14)] * 3
+    small = {"backbone_config.depth": 1, "backbone_config.num_registers": 1, "decoder_depth": 1}
+    with_class_token = saccade.create("image_to_text_ti16", image_size=(32, 48), options=small)
+    one = one._replace(inputs=torch.zeros(1, 3, 32, 48))
+    cross, own, decoder = case.task.attention_groups(with_class_token, outputs, one)
+    layouts = cross.keys.layout, own.queries.layout
+    assert [layout and (layout.num_prefix, layout.grid) for layout in layouts] == [(0, (2, 3)), (2, (2, 3))]
+    assert own.queries.tokens == ("CLS", "REG 1")
+    assert [group.name for group in (cross, own, decoder)] == ["cross", "self", "decoder"]

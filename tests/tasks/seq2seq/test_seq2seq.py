@@ -125,6 +125,7 @@ def test_beam_search_is_an_option_of_the_task() -> None:
             assert outputs.scores.tolist() == pytest.approx([one.score for one in expected], abs=1e-5)
         task = Seq2SeqTask(VOCABULARY, max_length=5)
         sources = task.input_batch(["un deux", "trois"], [(), ()], ["a", "b"])  # type: ignore[list-item]
+        assert sources.inputs.shape == (2, 3)  # with the end
         outputs = task.eval_step(net, sources)
         assert outputs.logits is None
         assert outputs.tokens == tuple(one.tokens for one in greedy(net, sources.inputs, 5))
