@@ -20,10 +20,10 @@ from saccade.errors import ConfigError
 from saccade.tasks.contrastive.config import ContrastiveConfig
 from saccade.tasks.contrastive.prompts import read_lines
 from saccade.tasks.contrastive.search import Hit, SearchIndex
-from saccade.tasks.contrastive.setup import fresh_clip, starting_model
+from saccade.tasks.contrastive.setup import fresh_clip, make_setup, starting_model
 from saccade.tasks.contrastive.texts import require_size, tokenizer_of
 from saccade.tasks.contrastive.zero_shot import ZeroShot
-from saccade.training.config import ModelConfig, resolve
+from saccade.training.config import ModelConfig, resolve, with_overrides
 
 pytest.importorskip("tokenizers")
 WORDS = ["a small three", "a large seven", "a photo of a five"]
@@ -111,6 +111,24 @@ def test_training_goes_on_with_a_models_own_vocabulary_or_with_a_given_one(folde
         assert tokenizer.files() == start.vocabulary == expected.files()
         weights = start.model.state_dict()
         assert all(torch.equal(weights[name], value) for name, value in predictor.model.state_dict().items())
+
+
+@pytest.mark.parametrize("bad_images", ["skip", "stop"])
+def test_broken_images_are_skipped_in_training_if_the_config_says_so(
+    folder: Path, tmp_path: Path, bad_images: str
+) -> None:
+    for number in range(3):
+        (tmp_path / f"{number}.png").write_bytes((folder / f"{number}.png").read_bytes())
+    (tmp_path / "captions.csv").write_text("file,caption\n0.png,three\n1.png,seven\n2.png,five\n")
+    changes = {"task": "contrastive", "model.name": "", "model.init": str(folder / "model")}
+    data = {"data.path": str(tmp_path), "data.val_fraction": 0.34, "data.test_fraction": 0.0}
+    config = resolve(overrides={**changes, **data, "data.bad_images": bad_images})
+    setup = make_setup(config, torch.device("cpu"))
+    assert setup.train.skip_bad == (bad_images == "skip")  # type: ignore[attr-defined]
+    assert not setup.val.skip_bad  # type: ignore[union-attr]
+    for option in ("mixup", "cutmix"):
+        with pytest.raises(ConfigError, match="no text describes a mixed image"):
+            make_setup(with_overrides(config, {f"augmentation.{option}": 0.5}), torch.device("cpu"))
 
 
 def test_a_vocabulary_may_be_as_large_as_the_model() -> None:
