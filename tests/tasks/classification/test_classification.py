@@ -14,6 +14,7 @@ from saccade.data.samples import Batch
 from saccade.engine.collect import Collected
 from saccade.errors import ConfigError
 from saccade.tasks.classification.exported import ClassificationDecoder
+from saccade.tasks.classification.graph import ClassificationGraph
 from saccade.tasks.classification.metrics import (
     ClassificationMetrics,
     classification_metrics,
@@ -120,6 +121,17 @@ def test_decoding_ranks_classes() -> None:
     (features,) = ClassificationTask(()).decode(logits, inputs)  # of an encoder without a head
     assert isinstance(features, Embedding)
     assert features.vector.tolist() == logits[0].tolist()
+
+
+def test_an_exported_graph_gives_probabilities_that_are_measured_as_logits() -> None:
+    graph, size = ClassificationGraph(ClassificationTask(LABELS)), torch.zeros(1)
+    logits = torch.tensor([[2.0, 0.0, 1.0], [0.0, 300.0, 0.0]])
+    outputs = graph.run(lambda images: logits, size, size, size)  # type: ignore[arg-type]
+    torch.testing.assert_close(outputs["probabilities"], logits.softmax(1))
+    collected = graph.collect(outputs, batch(torch.tensor([2, 0])), {})
+    torch.testing.assert_close(collected["logits"][0], logits[0].log_softmax(0))
+    assert collected["logits"].isfinite().all()  # probabilities of 0 too
+    assert collected["logits"][1, 0] < -80
 
 
 def test_an_exported_file_ranks_classes_or_gives_features() -> None:

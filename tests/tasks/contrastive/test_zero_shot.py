@@ -14,10 +14,13 @@ from PIL import Image
 import saccade
 from saccade.checkpoints.directory import LoadedModel, save_model_dir
 from saccade.cli.main import main
+from saccade.data.samples import Batch
 from saccade.data.tokenizer import Tokenizer
 from saccade.engine.images import fresh_preprocessing
 from saccade.errors import ConfigError
+from saccade.models.clip import CLIP
 from saccade.tasks.contrastive.config import ContrastiveConfig
+from saccade.tasks.contrastive.graph import EmbeddingGraph
 from saccade.tasks.contrastive.prompts import read_lines
 from saccade.tasks.contrastive.search import Hit, SearchIndex
 from saccade.tasks.contrastive.setup import fresh_clip, make_setup, starting_model
@@ -60,6 +63,36 @@ def test_a_class_is_the_mean_of_its_prompts(folder: Path) -> None:
     torch.testing.assert_close(classifier.scores(images), expected)
     results = list(classifier.stream([folder / "0.png", folder / "1.png"]))
     assert [result.score for result in results] == pytest.approx(expected[:2].max(-1).values.tolist(), abs=1e-5)
+
+
+def test_an_exported_graph_has_unit_vectors_of_images_and_of_padded_texts(folder: Path) -> None:
+    predictor = saccade.load(folder / "model")
+    tokenizer, net = tokenizer_of(predictor), predictor.model
+    assert isinstance(net, CLIP)
+    graph, images = EmbeddingGraph(tokenizer, net), torch.randn(2, 3, 64, 64)
+    assert graph.state() == {"scale": pytest.approx(net.logit_scale.exp().item()), "context_length": 16}
+    net.logit_bias = torch.nn.Parameter(torch.tensor(-3.0))
+    assert graph.state()["bias"] == -3.0
+    (texts,) = graph.parts()
+    with torch.no_grad():
+        outputs = graph.run(net, images, images, images)
+        torch.testing.assert_close(outputs["embedding"], F.normalize(net.encode_image(images), dim=1))
+        tokens = tokenizer(["three", "seven", "a small five"])
+        vectors = F.normalize(net.encode_text(tokens), dim=1)
+        rows = torch.full((2, 2, 8), -1)  # of two texts and of one, shorter than the context
+        rows[0], rows[1, 0] = tokens[:2, :8], tokens[2, :8]
+
+        def text(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            assert inputs["tokens"].shape == (3, 16)
+            return {"embedding": texts.run(net, {"tokens": torch.from_numpy(inputs["tokens"])})["embedding"].numpy()}
+
+        batch = Batch(images, {"tokens": rows}, ("a", "b"), torch.arange(2))
+        collected = graph.collect(outputs, batch, {"text": text})  # type: ignore[dict-item]
+    torch.testing.assert_close(collected["text"], vectors)
+    assert collected["num_texts"].tolist() == [2, 1]
+    with pytest.raises(ConfigError, match="no tower of texts"):
+        graph.collect(outputs, batch, {})
+    assert [len(trial.inputs["tokens"]) for trial in texts.trials(net)] == [1, 2, 5]
 
 
 @pytest.mark.parametrize("approximate", [False, True])
