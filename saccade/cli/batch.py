@@ -48,7 +48,7 @@ def run_job(
     that cannot be read.
 
     Args:
-        name: of the command, beside its progress.
+        name: of the command, in front of its progress.
         stream: inputs -> results.
         sources: the inputs.
         out: the file.
