@@ -236,8 +236,7 @@ def earlier_table(name: str) -> str:
     with open(DOCS / "lab" / f"{name}-earlier.csv", encoding="utf-8", newline="") as file:
         head, *rows = csv.reader(file)
     return (
-        "Runs made before the learning rates were compared, with a rate that the study does not have; none is in the "
-        f"tables above.\n\n{markdown(head, rows)}"
+        f"Runs made before the learning rates were compared; none is in the tables above.\n\n{markdown(head, rows)}"
     )
 
 
