@@ -235,9 +235,7 @@ def earlier_table(name: str) -> str:
     """Runs that are not in the other tables, as their file has them."""
     with open(DOCS / "lab" / f"{name}-earlier.csv", encoding="utf-8", newline="") as file:
         head, *rows = csv.reader(file)
-    return (
-        f"Runs made before the learning rates were compared; none is in the tables above.\n\n{markdown(head, rows)}"
-    )
+    return f"Runs made before the learning rates were compared; none is in the tables above.\n\n{markdown(head, rows)}"
 
 
 def best_rates(rows: Sequence[dict[str, str]]) -> dict[str, str]:
