@@ -131,7 +131,8 @@ def run(kind: str, pixels: int, batch: int, limits: tuple[float, int], pipe: Con
 
 def measure(kind: str, pixels: int, batch: int, limits: tuple[float, int]) -> tuple[float | None, int | None, str]:
     """Seconds and bytes of a step, or why it was stopped."""
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("forkserver")  # forks of this process may not use autograd once it has
+    context.set_forkserver_preload(["benchmarks.growth"])
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=run, args=(kind, pixels, batch, limits, sender))
     process.start()

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 
@@ -104,13 +105,30 @@ class StudyDirectory:
         Raises:
             ConfigError: the folder has something else.
         """
-        if path.exists() and not (path / "study.yaml").is_file() and any(path.iterdir()):
+        content = path.exists() and any(path.iterdir())  # before study.yaml: another driver may begin at this moment
+        if content and not (path / "study.yaml").is_file():
             raise ConfigError(f"{path} already exists and is no study: choose another --output")
+        if not content:
+            cls._begin(path, study)
         folder = cls(path)
         for part in (folder.jobs, folder.locks, folder.results):
             part.mkdir(parents=True, exist_ok=True)
         write_atomic(path / "study.yaml", study.text.encode())
         return folder
+
+    @staticmethod
+    def _begin(path: Path, study: Study) -> None:
+        """Make the folder with its file at once, unless another driver has just made it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.tmp")
+        temporary.mkdir()
+        (temporary / "study.yaml").write_text(study.text, encoding="utf-8")
+        try:
+            temporary.rename(path)
+        except OSError:
+            shutil.rmtree(temporary)
+            if not (path / "study.yaml").is_file():
+                raise
 
     @classmethod
     def existing(cls, path: Path) -> "tuple[StudyDirectory, Study]":

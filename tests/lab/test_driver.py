@@ -15,6 +15,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from saccade.cli.main import main
+from saccade.errors import ConfigError
 from saccade.lab.driver import is_locked, run_study
 from saccade.lab.grid import Job
 from saccade.lab.jobs import StudyDirectory
@@ -150,6 +151,22 @@ def test_a_study_on_ray_survives_its_driver_and_a_worker(tmp_path: Path) -> None
         steps = [json.loads(line)["step"] for line in path.read_text().splitlines()]
         assert steps == sorted(set(steps))
         assert steps[-1] == 60
+
+
+def test_a_study_that_another_driver_has_just_begun(small: Path, tmp_path: Path) -> None:
+    """Its folder is there with its file at once, so that no driver sees one without the other."""
+    study, output = read_study(small), tmp_path / "study"
+    output.mkdir()
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(lambda _: StudyDirectory.create(output, study), range(8)))
+    assert {folder.path for folder in folders} == {output}
+    StudyDirectory._begin(output, study)  # the folder is not empty: this driver came second
+    assert sorted(path.name for path in output.iterdir()) == ["jobs", "locks", "results", "study.yaml"]
+    assert not list(tmp_path.glob(".*.tmp"))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("")
+    with pytest.raises(ConfigError, match="is no study"):
+        StudyDirectory.create(tmp_path / "other", study)
 
 
 def test_ray_takes_no_options_of_local_processes(small: Path, capsys: pytest.CaptureFixture) -> None:
