@@ -78,9 +78,7 @@ def markdown(rows: list[dict[str, Any]], survivors: list[dict[str, Any]]) -> str
     lines += [line(f"`{name}`", packages[name]) for name in sorted(packages)]
     lines.append(line("all", set(tested)))
     missing = [f"`{file.removeprefix('saccade/')}`" for file in total if tested[file] < total[file]]
-    complete = [f"`{file.removeprefix('saccade/')}`" for file in total if tested[file] >= total[file]]
     text = "\n".join(lines)
     if missing:
-        part = f"{len(complete)} of {len(total)} files, {len(rows):,} of {sum(total.values()):,} changes"
-        text += f"\n\nComplete ({part}): {', '.join(complete)}."
+        text += f"\n\nNot complete ({len(rows):,} of {sum(total.values()):,} changes): {', '.join(missing)}."
     return text
