@@ -28,12 +28,12 @@ def features(predictor: Predictor, source: ImageSource, per_class: int) -> tuple
     first = defaultdict(list)
     for index, label in enumerate(source.labels):
         first[int(label)].append(index)
-    chosen = [(index, label) for label in sorted(first) for index in first[label][:per_class]]
+    samples = [(index, label) for label in sorted(first) for index in first[label][:per_class]]
     parts = []
-    for start in range(0, len(chosen), 50):
-        images = [predictor.prepare(source.image(index)) for index, _ in chosen[start : start + 50]]
+    for start in range(0, len(samples), 50):
+        images = [predictor.prepare(source.image(index)) for index, _ in samples[start : start + 50]]
         parts.append(predictor.model.embed(torch.stack(images)))
-    return torch.cat(parts), torch.tensor([label for _, label in chosen])
+    return torch.cat(parts), torch.tensor([label for _, label in samples])
 
 
 def main() -> None:

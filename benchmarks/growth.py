@@ -93,8 +93,8 @@ def counts(kind: str, pixels: int, batch: int) -> tuple[int, int]:
     module = KINDS[kind]()
     with FakeTensorMode(allow_non_fake_inputs=True), saved_tensors_hooks(save, lambda tensor: tensor):
         module(torch.empty(batch, WIDTH, side, side, requires_grad=True))
-    kept = sum(storage.nbytes() for storage in saved.values())
-    return counter.get_total_flops() // 2, kept
+    nbytes = sum(storage.nbytes() for storage in saved.values())
+    return counter.get_total_flops() // 2, nbytes
 
 
 def memory(field: str) -> int:

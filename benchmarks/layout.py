@@ -22,9 +22,9 @@ ROUNDS = 7
 def seconds(model: nn.Module, images: Tensor) -> float:
     """Of one forward and one backward pass."""
     start = time.perf_counter()
-    found = model(images)
+    outputs = model(images)
     sum(
-        part.float().mean() for part in ([found] if isinstance(found, Tensor) else found[:2]) if part is not None
+        part.float().mean() for part in ([outputs] if isinstance(outputs, Tensor) else outputs[:2]) if part is not None
     ).backward()
     return time.perf_counter() - start
 

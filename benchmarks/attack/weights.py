@@ -151,9 +151,9 @@ def write_pickle(file: Path, payload: Any, protocol: int) -> None:
 
 def pickled_code(state: None, number: int, rng: random.Random, folder: Path) -> str | None:
     marker = folder / "marker"
-    chosen = payloads(str(marker))
+    hostile = payloads(str(marker))
     file = folder / PLACES[number % len(PLACES)]
-    write_pickle(file, chosen[number // len(PLACES) % len(chosen)], rng.randint(2, 5))
+    write_pickle(file, hostile[number // len(PLACES) % len(hostile)], rng.randint(2, 5))
 
     def read_samples() -> None:
         for part in open_data(str(file)).parts.values():

@@ -41,9 +41,9 @@ def token_figure(maps: Sequence[TokenMaps]) -> Figure:
 def _panels(part: TokenMap) -> tuple[np.ndarray, list[str], list[str]]:
     """The values to draw ``[L, H, Q, K]``, the names of the layers, and those of the heads."""
     count = len(part.layers)
-    chosen = np.linspace(0, count - 1, min(count, MAX_LAYERS)).round().astype(int)
-    layers = [part.layers[number] for number in chosen]
-    weights = part.weights[chosen]
+    numbers = np.linspace(0, count - 1, min(count, MAX_LAYERS)).round().astype(int)
+    layers = [part.layers[number] for number in numbers]
+    weights = part.weights[numbers]
     if not part.heads or weights.shape[0] * weights.shape[1] > MAX_PANELS:
         return weights.mean(axis=1, keepdims=True), layers, ["mean over heads" if part.heads else ""]
     return weights, layers, [f"head {head}" for head in part.heads]
@@ -91,11 +91,11 @@ def _matrix(axes: Axes, part: TokenMap, weights: np.ndarray, *, top: bool, left:
     axes.imshow(weights, cmap="viridis", vmin=0, vmax=max(float(weights.max()), 1e-9), aspect="auto")
     axes.tick_params(length=0, labelsize=7)
     axes.xaxis.tick_top()
-    for shown, words, ticks in (
+    for at_edge, words, ticks in (
         (top, part.key_words, axes.set_xticks),
         (left, part.query_words, axes.set_yticks),
     ):
-        if not shown:
+        if not at_edge:
             ticks([])
         elif len(words) <= MAX_WORDS:
             ticks(range(len(words)), [shortened(word, LONGEST) for word in words])

@@ -14,7 +14,7 @@ from saccade.checkpoints.directory import save_model_dir
 from saccade.cli.main import main
 from saccade.errors import ConfigError, ImageError
 from saccade.inference.batch_job import BatchJob, Outcome, Shard
-from tests.serving.conftest import photograph, small_source
+from tests.serving.conftest import photographs, small_source
 
 
 @dataclass
@@ -136,11 +136,7 @@ def test_shards_that_are_none(text: str) -> None:
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     save_model_dir(tmp_path / "model", small_source())
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    for seed in range(5):
-        (photos / f"{seed}.png").write_bytes(photograph(seed))
-    (photos / "9.png").write_bytes(photograph()[:50])
+    photographs(tmp_path / "photos", 5)
     monkeypatch.chdir(tmp_path)
     assert main(["predict", "model", "photos", "--out", "all.csv", "--batch-size", "2"]) == 1
     assert "6 inputs, 1 cannot be read (all-errors.csv): all.csv" in capsys.readouterr().err

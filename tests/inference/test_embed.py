@@ -15,19 +15,14 @@ from saccade.engine.embedding import require_embedding
 from saccade.errors import ConfigError
 from saccade.tasks.loading import predictor_of
 from tests.analysis.families import build
-from tests.serving.conftest import photograph, small_source
+from tests.serving.conftest import photographs, small_source
 
 
 @pytest.fixture
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Five images, the last of which is damaged."""
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for seed in range(4):
-        (folder / f"{seed}.png").write_bytes(photograph(seed))
-    (folder / "9.png").write_bytes(photograph()[:50])
     monkeypatch.chdir(tmp_path)
-    return folder
+    return photographs(tmp_path / "photos", 4)
 
 
 def test_a_file_of_vectors(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

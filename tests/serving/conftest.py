@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,6 +37,15 @@ def photograph(seed: int = 0, height: int = 60, width: int = 80) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def photographs(folder: Path, count: int) -> Path:
+    """A folder of photographs, and of one that is damaged."""
+    folder.mkdir()
+    for seed in range(count):
+        (folder / f"{seed}.png").write_bytes(photograph(seed))
+    (folder / "9.png").write_bytes(photograph()[:50])
+    return folder
 
 
 def small_source() -> LoadedModel:

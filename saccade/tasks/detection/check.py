@@ -68,18 +68,18 @@ class BoxReport:
         lines = list(self.notes)
         for split, counts in self.counts.items():
             total = sum(counts.values())
-            shown = ", ".join(f"{n} {name}" for name, n in sorted(counts.items(), key=lambda item: -item[1])[:12])
-            lines.append(f"{split:<5} {self.images[split]:>6} images, {total} boxes: {shown}")
+            listing = ", ".join(f"{n} {name}" for name, n in sorted(counts.items(), key=lambda item: -item[1])[:12])
+            lines.append(f"{split:<5} {self.images[split]:>6} images, {total} boxes: {listing}")
         if self.checked < sum(self.images.values()):
             lines.append(f"checked {self.checked} of {sum(self.images.values())} images")
         for kind, description in DESCRIPTIONS.items():
             problems = [p for p in self.problems if p.kind == kind]
             if problems:
-                shown = "; ".join(
+                listing = "; ".join(
                     f"{p.image} {p.label} {tuple(round(v, 1) for v in p.box)}" for p in problems[:MAX_SHOWN]
                 )
                 more = f" and {len(problems) - MAX_SHOWN} more" if len(problems) > MAX_SHOWN else ""
-                lines.append(f"error: {len(problems)} x box {description}: {shown}{more}")
+                lines.append(f"error: {len(problems)} x box {description}: {listing}{more}")
         lines += [f"error: {text}" for text in list(self.broken.values())[:MAX_SHOWN]]
         lines.append("errors found" if self.problems or self.broken else "no errors")
         lines += [f"corrected: {path}" for path in self.rewritten]

@@ -99,11 +99,11 @@ def passage(predictor: Predictor, dataset: MaskedTextDataset, index: int) -> lis
     masked = (target != IGNORE_INDEX).nonzero()[:, 0]
     predictions = {p.position: p.tokens[:TOP] for p in task.predictions(probabilities, masked)}
     tokens = []
-    for position, (shown, right) in enumerate(zip(vocabulary.tokens(batch.inputs[0].tolist()), target.tolist())):
+    for position, (token, right) in enumerate(zip(vocabulary.tokens(batch.inputs[0].tolist()), target.tolist())):
         if position not in predictions:
-            tokens.append(PassageToken(shown))
+            tokens.append(PassageToken(token))
             continue
         best = predictions[position]
         likely = (best[0], *(p for p in best[1:] if p[1] > SMALLEST))
-        tokens.append(PassageToken(shown, vocabulary.tokens([right])[0], likely))
+        tokens.append(PassageToken(token, vocabulary.tokens([right])[0], likely))
     return tokens
